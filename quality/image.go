@@ -1,0 +1,44 @@
+package quality
+
+import "fmt"
+
+// ImageSize is the side of the square that every encoder here sees, in pixels.
+const ImageSize = 224
+
+// PixelsLen is the number of bytes in [Pixels].
+const PixelsLen = ImageSize * ImageSize * 3
+
+// Pixels is one preprocessed image: uint8 [224,224,3], row-major (HWC), RGB,
+// not normalised. Its bytes are never modified after construction, so a value
+// may be shared between goroutines.
+type Pixels struct{ data []byte }
+
+// NewPixels takes ownership of data, which must hold exactly [PixelsLen] bytes.
+func NewPixels(data []byte) (Pixels, error) {
+	if len(data) != PixelsLen {
+		return Pixels{}, fmt.Errorf("pixels: %d bytes, want %d", len(data), PixelsLen)
+	}
+	return Pixels{data: data}, nil
+}
+
+// Bytes returns the pixels. The caller must not modify them.
+func (p Pixels) Bytes() []byte { return p.data }
+
+// PreprocessID names one exact way from image bytes to [Pixels]. Two ids that
+// differ may give different pixels for the same file, so it is part of every
+// image-embedding cache key.
+type PreprocessID string
+
+// ImageInfo is what the header of an image file said.
+type ImageInfo struct {
+	Digest        Digest // SHA-256 of the file's bytes
+	Format        string // "jpeg", "png", "webp" or "gif"
+	Width, Height int    // pixels, before resizing
+	FramesIgnored bool   // an animation, of which the first frame was used
+}
+
+// Image is one decoded and preprocessed image.
+type Image struct {
+	Info   ImageInfo
+	Pixels Pixels
+}

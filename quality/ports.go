@@ -1,0 +1,53 @@
+package quality
+
+import "context"
+
+// ImageEncoder turns images into embeddings.
+//
+// It returns one embedding per image, in order; an error concerns the whole
+// call. Errors are *[Error] of kind model_unavailable, overloaded,
+// deadline_exceeded or model_bad_output.
+type ImageEncoder interface {
+	EncodeImages(ctx context.Context, images []Pixels) ([]Embedding, error)
+}
+
+// TextEncoder turns the prompts of a checkpoint into its text embeddings, with
+// the errors of [ImageEncoder].
+type TextEncoder interface {
+	EncodePrompts(ctx context.Context, prompts Prompts) ([]Embedding, error)
+}
+
+// Judge lets a checkpoint's head judge embeddings: one judgement per image, in
+// order, with the errors of [ImageEncoder].
+type Judge interface {
+	Judge(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Embedding) ([]Judgement, error)
+}
+
+// Ensemble embeds and judges in one call, with the errors of [ImageEncoder].
+// Both slices have one element per image, in order.
+type Ensemble interface {
+	EmbedAndJudge(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Pixels) ([]Judgement, []Embedding, error)
+}
+
+// TextSource gives the six text embeddings of a checkpoint, wherever they come
+// from. cached says that no text encoder ran for this call. Errors are those
+// of [ImageEncoder].
+type TextSource interface {
+	TextEmbeddings(ctx context.Context, c Checkpoint) (text TextEmbeddings, cached bool, err error)
+}
+
+// EmbeddingKey identifies an image embedding: the same bytes, decoded and
+// resized the same way, seen by the same encoder.
+type EmbeddingKey struct {
+	Image      Digest
+	Preprocess PreprocessID
+	Encoder    Digest
+}
+
+// EmbeddingCache remembers image embeddings. It may be wrong about speed,
+// never about truth: whatever goes wrong inside is a miss, or a Store that did
+// not happen.
+type EmbeddingCache interface {
+	Lookup(ctx context.Context, key EmbeddingKey) (Embedding, bool)
+	Store(ctx context.Context, key EmbeddingKey, e Embedding)
+}
