@@ -1,0 +1,83 @@
+"""Writes a checkpoint bundle: `weights.safetensors` and `manifest.json` in one folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from .digest import CHECKPOINT_FORMAT, checkpoint_digest
+from .head import score_numpy
+from .prompts import CATEGORIES
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Learned prompts and a head, and what they were learned on."""
+
+    name: str
+    context: np.ndarray  # float32 [16, W], or [6, 16, W] when class-specific
+    head: dict[str, np.ndarray]
+    encoder_name: str
+    encoder_digest: str
+    class_token_position: str = "end"
+    categories: tuple[str, ...] = CATEGORIES
+    training: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All tensors under their names in the file."""
+        return {"context": self.context.astype(np.float32), **self.head}
+
+    @property
+    def class_specific(self) -> bool:
+        """Whether every category has context vectors of its own."""
+        return self.context.ndim == 3
+
+    @property
+    def digest(self) -> str:
+        """Content digest, see `digest.checkpoint_digest`."""
+        return checkpoint_digest(
+            self.encoder_digest,
+            self.class_token_position,
+            self.context.shape[-2],
+            self.class_specific,
+            self.categories,
+            self.tensors,
+        )
+
+
+def golden_scores(checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray) -> list[dict]:
+    """Scores of a few image embeddings [K, D] in float32 NumPy, for the server to check itself against."""
+    scores = score_numpy(checkpoint.head, images.astype(np.float32), texts.astype(np.float32))
+    return [
+        {"image_embedding": [float(v) for v in image.astype(np.float32)], "score": float(score)}
+        for image, score in zip(images, scores)
+    ]
+
+
+def write_bundle(folder: Path, checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray) -> str:
+    """Writes the folder; returns the checkpoint's digest. `images` [K, D] become the golden cases."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: np.ascontiguousarray(v) for k, v in checkpoint.tensors.items()}, folder / "weights.safetensors")
+    document = {
+        "format": CHECKPOINT_FORMAT,
+        "name": checkpoint.name,
+        "digest": checkpoint.digest,
+        "categories": list(checkpoint.categories),
+        "class_token_position": checkpoint.class_token_position,
+        "context_length": checkpoint.context.shape[-2],
+        "class_specific_context": checkpoint.class_specific,
+        "score": {"min": 1, "max": 5, "unit": "MOS"},
+        "encoder": {"name": checkpoint.encoder_name, "digest": checkpoint.encoder_digest},
+        "training": checkpoint.training,
+        "metrics": checkpoint.metrics,
+        "licence": "Apache-2.0",
+        "golden": golden_scores(checkpoint, images, texts),
+    }
+    (folder / "manifest.json").write_text(json.dumps(document, indent=2) + "\n")
+    return checkpoint.digest

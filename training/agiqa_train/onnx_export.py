@@ -1,0 +1,177 @@
+"""Writes the two encoder graphs and checks them against PyTorch.
+
+Weights are stored as float16 and cast back to float32 in the graph: half the bytes, while every
+operation runs in float32 (ONNX Runtime folds the casts when it loads the file). Opset 17, standard
+operators only, the batch is the only dynamic axis.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from .clip import Clip
+from .preprocess import IMAGE_SIZE, MEAN, STD
+
+OPSET = 17
+# Smaller tensors (biases, norms) stay float32: they weigh little, and rounding them helps nobody.
+HALF_FROM = 1024
+
+
+class ImageGraph(nn.Module):
+    """uint8 pixels [N, R, R, 3] (RGB) to unit vectors [N, D]; holds the normalisation constants."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scaled = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        return self.clip.encode_image((scaled - self.mean) / self.std)
+
+
+class TextGraph(nn.Module):
+    """token_ids int32 [N, 77], context [N, 77, W], context_mask uint8 [N, 77] to unit vectors [N, D]."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, token_ids: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
+        return self.clip.encode_text(token_ids, context, context_mask)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Largest absolute difference of an exported graph from PyTorch."""
+
+    full: float  # against the float32 model: the cost of float16 storage
+    rounded: float  # against the model with rounded weights: the cost of the export itself
+
+
+def rounded_copy(clip: Clip) -> Clip:
+    """The model with the weights that the exported file holds."""
+    twin = copy.deepcopy(clip)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            if parameter.numel() >= HALF_FROM:
+                parameter.copy_(parameter.half().float())
+    return twin
+
+
+def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Float32 initializers of some size become float16 with a Cast in front of their users."""
+    graph = model.graph
+    casts = []
+    for i, tensor in enumerate(list(graph.initializer)):
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < HALF_FROM:
+            continue
+        name = tensor.name  # CopyFrom below changes `tensor` itself
+        graph.initializer[i].CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.f16"))
+        casts.append(helper.make_node("Cast", [f"{name}.f16"], [name], f"cast {name}", to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
+def constants_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Large Constant nodes (a folded mask, say) join the initializers, so that storage treats all alike."""
+    graph = model.graph
+    kept = []
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and value is not None and numpy_helper.to_array(value).size >= HALF_FROM:
+            graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(value), node.output[0]))
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    return model
+
+
+def export_graph(module: nn.Module, example: dict[str, Tensor], output: str, path: Path) -> None:
+    """Traces `module` on `example` and writes the graph with float16 storage."""
+    names = list(example)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracer notes on lengths that are constant on purpose
+        torch.onnx.export(
+            module.eval(),
+            tuple(example.values()),
+            str(path),
+            input_names=names,
+            output_names=[output],
+            dynamic_axes={name: {0: "batch"} for name in [*names, output]},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    model = store_half(constants_to_initializers(onnx.load(path)))
+    # No names or file positions of the machine that exported it.
+    for node in model.graph.node:
+        node.doc_string = ""
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def image_example(batch: int, seed: int = 0) -> dict[str, Tensor]:
+    """Random pixels of the right type and shape."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch, IMAGE_SIZE, IMAGE_SIZE, 3)
+    return {"pixels": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)}
+
+
+def text_example(clip: Clip, batch: int, seed: int = 0) -> dict[str, Tensor]:
+    """Random prompts: start, 16 context places, some tokens, end, zeros."""
+    config = clip.config.text
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, config.vocab_size - 2, (batch, config.context_length), generator=generator)
+    ids[:, 0], ids[:, 19], ids[:, 20:] = config.vocab_size - 2, config.vocab_size - 1, 0
+    mask = torch.zeros(batch, config.context_length, dtype=torch.uint8)
+    mask[:, 1:17] = 1
+    context = torch.randn(batch, config.context_length, config.width, generator=generator) * 0.1
+    return {"token_ids": ids.to(torch.int32), "context": context, "context_mask": mask}
+
+
+def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """First output of the graph on the CPU."""
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)[0]
+
+
+def measure_drift(path: Path, module: nn.Module, twin: nn.Module, example: dict[str, Tensor]) -> Drift:
+    """Compares the file with the full and the rounded PyTorch module."""
+    got = run_onnx(path, {name: value.numpy() for name, value in example.items()})
+    with torch.no_grad():
+        full = module.eval()(*example.values()).numpy()
+        rounded = twin.eval()(*example.values()).numpy()
+    return Drift(float(np.abs(got - full).max()), float(np.abs(got - rounded).max()))
+
+
+def export_encoders(clip: Clip, image_path: Path, text_path: Path) -> dict[str, Drift]:
+    """Writes both graphs; raises when one does not agree with PyTorch."""
+    clip = copy.deepcopy(clip).float().eval()
+    twin = rounded_copy(clip)
+    export_graph(ImageGraph(clip), image_example(2), "image_embedding", image_path)
+    export_graph(TextGraph(clip), text_example(clip, 2), "text_embedding", text_path)
+    drifts = {
+        "clip_image_encoder": measure_drift(image_path, ImageGraph(clip), ImageGraph(twin), image_example(4, 1)),
+        "clip_text_encoder": measure_drift(text_path, TextGraph(clip), TextGraph(twin), text_example(clip, 6, 1)),
+    }
+    for name, drift in drifts.items():
+        if drift.full > 1e-3 or drift.rounded > 1e-5:
+            raise ValueError(f"{name}: the exported graph differs from PyTorch: {drift}")
+    return drifts
