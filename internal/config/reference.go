@@ -1,0 +1,30 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Reference returns the reference page of all settings, in Markdown.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("# Configuration\n\n" +
+		"<!-- Made by `agiqa config reference`; `make generate` writes it anew. -->\n\n" +
+		"Each setting has a flag, an environment variable and a key in a YAML file (`--config FILE` or `AGIQA_CONFIG`).\n" +
+		"A flag wins over the variable, the variable over the file, the file over the default.\n" +
+		"Amounts of memory take `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`; durations are written as `500ms`, `30s`, `2h`.\n" +
+		"All faults are reported at once, each with the setting's name.\n")
+	group := ""
+	for _, s := range All() {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(&b, "\n## %s\n\n| flag | variable | file key | type | default | meaning |\n|---|---|---|---|---|---|\n", group)
+		}
+		def := "(empty)"
+		if s.Default != "" {
+			def = "`" + s.Default + "`"
+		}
+		fmt.Fprintf(&b, "| `--%s` | `%s` | `%s` | %s | %s | %s |\n", s.Key, EnvName(s.Key), FileKey(s.Key), s.Type, def, s.Help)
+	}
+	return b.String()
+}

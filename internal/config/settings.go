@@ -1,0 +1,139 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+)
+
+// Settings is the whole configuration of the program. Tags: key (kebab-case;
+// flag and file key, and with AGIQA_ in front the variable), default, help,
+// and group (a heading of the reference page).
+type Settings struct {
+	Listen         string        `key:"listen" group:"HTTP" default:"127.0.0.1:8080" help:"Address the HTTP server listens on. Port 0 picks a free one."`
+	RequestTimeout time.Duration `key:"request-timeout" group:"HTTP" default:"30s" help:"Budget of one scoring request, from its first byte to its answer. What cannot finish in time answers 504."`
+	DrainDelay     time.Duration `key:"drain-delay" group:"HTTP" default:"0s" help:"How long to stay reachable with a red /readyz after SIGTERM, so that load balancers notice; behind one, 5s is usual."`
+	DrainTimeout   time.Duration `key:"drain-timeout" group:"HTTP" default:"20s" help:"How long accepted requests may take to finish after that."`
+	MaxConnections int           `key:"max-connections" group:"HTTP" default:"2048" help:"Connections accepted at once; further ones wait in the kernel."`
+	MaxBodyBytes   Bytes         `key:"max-body-bytes" group:"HTTP" default:"64MiB" help:"Largest request body."`
+	MaxImages      int           `key:"max-images" group:"HTTP" default:"32" help:"Most images in one request."`
+	AdminKey       Secret        `key:"admin-key" group:"HTTP" default:"" help:"Bearer key for administrative routes. Empty: they are off."`
+	TrustTraces    bool          `key:"trust-traces" group:"HTTP" default:"false" help:"Continue the trace that a caller sends (traceparent). Off: it is linked, so that no caller can switch tracing off or choose our trace ids."`
+
+	MaxImageBytes  Bytes `key:"max-image-bytes" group:"Images" default:"20MiB" help:"Largest image file."`
+	MaxImagePixels int64 `key:"max-image-pixels" group:"Images" default:"25000000" help:"Most pixels (width times height) of an image, checked before decoding."`
+	MaxImageScans  int   `key:"max-image-scans" group:"Images" default:"30" help:"Most scans of a progressive JPEG."`
+	DecodeMemory   Bytes `key:"decode-memory" group:"Images" default:"1GiB" help:"Memory that decoders may use at once; further images wait."`
+
+	Concurrency int `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
+	Queue       int `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
+
+	Triton          []string `key:"triton" group:"Triton" default:"" help:"gRPC addresses of Triton, comma-separated. Needed by serve; up starts its own."`
+	ModelRepository string   `key:"model-repository" group:"Triton" default:"model_repository" help:"Folder of Triton models that up serves. A relative path is looked for here, then beside the binary's folder."`
+	Venv            string   `key:"venv" group:"Triton" default:".venv" help:"Python environment that holds the embedded tritonserver."`
+
+	Checkpoints       string `key:"checkpoints" group:"Checkpoints" default:"checkpoints" help:"Folder of prompt checkpoints, one bundle in each sub-folder."`
+	DefaultCheckpoint string `key:"default-checkpoint" group:"Checkpoints" default:"" help:"Name of the checkpoint that scores when a request names none. Empty: the only one there is, or the one named demo."`
+
+	RedisURL        Secret        `key:"redis-url" group:"Cache" default:"" help:"Redis for text embeddings, such as redis://127.0.0.1:6379/0. Empty: memory only."`
+	TextTTL         time.Duration `key:"text-ttl" group:"Cache" default:"168h" help:"How long text embeddings stay in Redis (spread by a tenth, so that they do not expire together)."`
+	ImageCacheBytes Bytes         `key:"image-cache-bytes" group:"Cache" default:"64MiB" help:"Memory for image embeddings. 0: none are kept."`
+	ImageTTL        time.Duration `key:"image-ttl" group:"Cache" default:"1h" help:"How long an image embedding stays in memory."`
+
+	OTLPEndpoint string `key:"otlp-endpoint" group:"Telemetry" default:"" help:"OTLP/HTTP base URL that traces are sent to, such as http://127.0.0.1:4318. Empty: they are not sent."`
+	LogLevel     string `key:"log-level" group:"Telemetry" default:"info" help:"debug, info, warn or error."`
+	LogFormat    string `key:"log-format" group:"Telemetry" default:"auto" help:"json, text, or auto: text on a terminal, json elsewhere."`
+
+	DataDir string `key:"data-dir" group:"Program" default:".agiqa" help:"Folder for what the program writes: run files and the log of tritonserver."`
+	URL     string `key:"url" group:"Program" default:"http://127.0.0.1:8080" help:"Server that client commands talk to."`
+}
+
+// Validate reports every setting that cannot be right, each by its name.
+func (s Settings) Validate() error {
+	var faults []error
+	fault := func(key, format string, args ...any) {
+		faults = append(faults, &Fault{Key: key, Text: fmt.Sprintf(format, args...)})
+	}
+	positive := func(key string, v int64) {
+		if v <= 0 {
+			fault(key, "must be positive, is %d", v)
+		}
+	}
+	if _, _, err := net.SplitHostPort(s.Listen); err != nil {
+		fault("listen", "%q is not host:port", s.Listen)
+	}
+	for _, a := range s.Triton {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			fault("triton", "%q is not host:port", a)
+		}
+	}
+	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL} {
+		if d <= 0 {
+			fault(key, "must be positive, is %s", d)
+		}
+	}
+	if s.DrainDelay < 0 {
+		fault("drain-delay", "must not be negative, is %s", s.DrainDelay)
+	}
+	positive("max-connections", int64(s.MaxConnections))
+	positive("max-body-bytes", int64(s.MaxBodyBytes))
+	positive("max-images", int64(s.MaxImages))
+	positive("max-image-bytes", int64(s.MaxImageBytes))
+	positive("max-image-pixels", s.MaxImagePixels)
+	positive("max-image-scans", int64(s.MaxImageScans))
+	positive("decode-memory", int64(s.DecodeMemory))
+	if s.Concurrency < 0 {
+		fault("concurrency", "must not be negative, is %d", s.Concurrency)
+	}
+	if s.Queue < 0 {
+		fault("queue", "must not be negative, is %d", s.Queue)
+	}
+	if s.ImageCacheBytes < 0 {
+		fault("image-cache-bytes", "must not be negative, is %d", s.ImageCacheBytes)
+	}
+	checkURL := func(key, value string, schemes ...string) {
+		u, err := url.Parse(value)
+		if err == nil {
+			for _, scheme := range schemes {
+				if u.Scheme == scheme && (u.Host != "" || scheme == "unix") {
+					return
+				}
+			}
+		}
+		fault(key, "is not a URL with scheme %v", schemes)
+	}
+	if s.OTLPEndpoint != "" {
+		checkURL("otlp-endpoint", s.OTLPEndpoint, "http", "https")
+	}
+	if s.RedisURL != "" {
+		checkURL("redis-url", string(s.RedisURL), "redis", "rediss", "unix")
+	}
+	checkURL("url", s.URL, "http", "https")
+	oneOf := func(key, value string, allowed ...string) {
+		for _, a := range allowed {
+			if a == value {
+				return
+			}
+		}
+		fault(key, "%q is not one of %v", value, allowed)
+	}
+	oneOf("log-level", s.LogLevel, "debug", "info", "warn", "error")
+	oneOf("log-format", s.LogFormat, "auto", "json", "text")
+	return errors.Join(faults...)
+}
+
+// Fault is one bad setting.
+type Fault struct {
+	Key    string // as in the tags
+	Source string // where the value came from; empty for a rule over values
+	Text   string
+}
+
+func (f *Fault) Error() string {
+	if f.Source == "" {
+		return fmt.Sprintf("setting %s (%s): %s", f.Key, EnvName(f.Key), f.Text)
+	}
+	return fmt.Sprintf("setting %s (from %s): %s", f.Key, f.Source, f.Text)
+}
