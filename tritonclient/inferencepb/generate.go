@@ -1,0 +1,3 @@
+package inferencepb
+
+//go:generate ./generate.sh
