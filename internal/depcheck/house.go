@@ -1,0 +1,249 @@
+package depcheck
+
+import "slices"
+
+// The modules that rules name more than once.
+const (
+	gin      = "github.com/gin-gonic/gin/..."
+	grpc     = "google.golang.org/grpc/..."
+	goRedis  = "github.com/redis/go-redis/..."
+	protobuf = "google.golang.org/protobuf/..."
+	otelGRPC = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	xSync    = "golang.org/x/sync/..."
+	yaml     = "go.yaml.in/yaml/v3"
+	cobra    = "github.com/spf13/cobra"
+	pflag    = "github.com/spf13/pflag"
+)
+
+// otelAPI is what a library may know of OpenTelemetry: the interfaces, and not
+// the SDK, which only telemetry sets up.
+var otelAPI = []string{
+	"go.opentelemetry.io/otel",
+	"go.opentelemetry.io/otel/attribute",
+	"go.opentelemetry.io/otel/baggage",
+	"go.opentelemetry.io/otel/codes",
+	"go.opentelemetry.io/otel/metric/...",
+	"go.opentelemetry.io/otel/propagation",
+	"go.opentelemetry.io/otel/semconv/...",
+	"go.opentelemetry.io/otel/trace/...",
+}
+
+// otelSDK is for tests that read back spans and metrics.
+var otelSDK = []string{
+	"go.opentelemetry.io/otel/sdk/...",
+}
+
+// planned names the rows whose packages are still being written. The list is
+// empty in a release.
+var planned = []string{
+	"benchmarks/load", "cache", "cache/cachetest", "checkpoint", "cmd/agiqa", "embedded",
+	"cache/redistest", "checkpoint/onnxpb", "checkpoint/safetensors", "experiment", "gateway", "imageprep", "internal/config", "scoring", "telemetry", "tritonclient",
+	"tritonclient/inferencepb", "tritonclient/tritontest", "internal/testimages", "deploy", "internal/notices",
+}
+
+// House returns the rules of every package of the project.
+func House() map[string]Rule {
+	house := make(map[string]Rule)
+	for _, part := range []map[string]Rule{domain(), adapters(), shell(), forTests(), internals()} {
+		for name, rule := range part {
+			rule.Planned = slices.Contains(planned, name)
+			house[name] = rule
+		}
+	}
+	return house
+}
+
+// domain is the core: what an image, a checkpoint and a score are, and the use
+// case. It runs without a network.
+func domain() map[string]Rule {
+	return map[string]Rule{
+		"quality": {
+			Why:         "the domain knows nothing of how things travel or are stored: standard library only, no net, no os",
+			NeverImport: []string{"net/...", "os/...", "syscall", "database/...", "log/...", "C", "unsafe"},
+		},
+		"imageprep": {
+			Why:         "turns untrusted bytes into pixels; whoever has the bytes calls it, so it opens nothing itself",
+			Project:     []string{"quality"},
+			External:    []string{"golang.org/x/image/..."},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/..."},
+		},
+		"clip": {
+			Why:         "tokens and prompts are arithmetic over text",
+			Project:     []string{"quality"},
+			External:    []string{"golang.org/x/text/..."},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/..."},
+		},
+		"checkpoint": {
+			Why:         "reads and writes checkpoint bundles and the head models made from them; does not talk to Triton",
+			Project:     []string{"quality", "clip", "checkpoint/onnxpb", "checkpoint/safetensors"},
+			External:    []string{protobuf, yaml},
+			TestProject: []string{"tritonclient/inferencepb"},
+			// The generated model configuration is checked in text form.
+			TestExternal: []string{protobuf},
+			NeverReach:   []string{gin, goRedis, grpc},
+			NeverImport:  []string{"net/..."},
+		},
+		"checkpoint/safetensors": {
+			Why:         "a file format: bytes to named tensors, with bounds",
+			Project:     []string{"quality"},
+			NeverImport: []string{"net/..."},
+		},
+		"checkpoint/onnxpb": {
+			Why:        "generated ONNX messages",
+			External:   []string{protobuf},
+			NeverReach: []string{gin, goRedis, grpc},
+		},
+		"experiment": {
+			Why:         "assignment and statistics are functions of their arguments; stores stand at the edge",
+			Project:     []string{"quality"},
+			External:    slices.Concat(otelAPI, []string{"github.com/google/uuid", "modernc.org/sqlite"}),
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/http/..."},
+		},
+		"scoring": {
+			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",
+			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment"},
+			External:     slices.Concat(otelAPI, []string{xSync}),
+			TestExternal: otelSDK,
+			NeverReach:   []string{gin, grpc, goRedis, "./tritonclient/...", "./cache/...", "./gateway/..."},
+			NeverImport:  []string{"os/...", "net/..."},
+		},
+	}
+}
+
+// adapters speak to the world: Triton, Redis, HTTP clients, a child process.
+func adapters() map[string]Rule {
+	return map[string]Rule{
+		"tritonclient": {
+			Why:          "gRPC is known here and nowhere else; codes become kinds",
+			Project:      []string{"quality", "tritonclient/inferencepb"},
+			External:     slices.Concat(otelAPI, []string{grpc, protobuf, otelGRPC, xSync}),
+			TestExternal: otelSDK,
+			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
+		},
+		"tritonclient/inferencepb": {
+			Why:        "generated KServe v2 stubs",
+			External:   []string{grpc, protobuf},
+			NeverReach: []string{gin, goRedis},
+		},
+		"cache": {
+			Why:          "decorators over quality's interfaces; Redis is known here and nowhere else",
+			Project:      []string{"quality"},
+			External:     slices.Concat(otelAPI, []string{goRedis, xSync}),
+			TestExternal: otelSDK,
+			NeverReach:   []string{gin, grpc, "./gateway/...", "./scoring/..."},
+		},
+		"gateway": {
+			Why:     "HTTP is known here and nowhere else; it sees the use case, never what stands behind it",
+			Project: []string{"quality", "scoring", "experiment"},
+			External: slices.Concat(otelAPI, []string{
+				gin, "github.com/danielgtaylor/huma/v2/...", "github.com/swaggest/swgui/...",
+				"github.com/google/uuid", xSync,
+			}),
+			TestExternal: slices.Concat(otelSDK, []string{yaml}),
+			NeverReach: []string{
+				grpc, goRedis, "./tritonclient/...", "./cache/...", "github.com/prometheus/...",
+				"go.opentelemetry.io/otel/sdk/...", "go.opentelemetry.io/otel/exporters/...",
+			},
+		},
+		"telemetry": {
+			Why: "sets up tracing and metrics for any program; it knows no word of this one",
+			External: []string{
+				"go.opentelemetry.io/...", "github.com/prometheus/client_golang/...", "github.com/go-logr/...", grpc, protobuf,
+			},
+			NeverReach: []string{gin, goRedis, "./..."},
+		},
+		"embedded": {
+			Why:        "a child process and its supervision: standard library and system calls",
+			External:   []string{"golang.org/x/sys/..."},
+			NeverReach: []string{gin, goRedis, grpc, "./gateway/...", "./scoring/..."},
+		},
+	}
+}
+
+// shell is what is run: the binary and the load generator.
+func shell() map[string]Rule {
+	return map[string]Rule{
+		"cmd/agiqa": {
+			Why:     "wires everything: it may import all that is linked, and nothing meant for tests",
+			Project: []string{"..."},
+			External: slices.Concat(otelAPI, otelSDK, []string{
+				cobra, pflag, yaml, grpc, goRedis, gin, protobuf, xSync, otelGRPC,
+				"github.com/schollz/progressbar/v3", "golang.org/x/term", "golang.org/x/sys/...",
+				"github.com/prometheus/client_golang/...",
+			}),
+			NeverReach: []string{"./internal/depcheck", "./internal/notices", "testing"},
+		},
+		"benchmarks/load": {
+			Why: "a client among clients: it knows the HTTP interface and no server package",
+			External: []string{
+				xSync, "golang.org/x/time", "github.com/HdrHistogram/hdrhistogram-go", "github.com/schollz/progressbar/v3",
+			},
+			NeverReach: []string{
+				gin, grpc, goRedis, "./gateway/...", "./scoring/...", "./cache/...", "./tritonclient/...",
+				"./imageprep/...", "./checkpoint/...", "./experiment/...",
+			},
+		},
+	}
+}
+
+// forTests is what tests share. No binary links it.
+func forTests() map[string]Rule {
+	return map[string]Rule{
+		"tritonclient/tritontest": {
+			Why:        "an in-process Triton that speaks the real protocol",
+			Project:    []string{"quality", "tritonclient/inferencepb"},
+			External:   []string{grpc, protobuf},
+			NeverReach: []string{gin, goRedis},
+			// The client is tested against the fake and the fake with the client.
+			TestProject: []string{"tritonclient"},
+			TestOnly:    true,
+		},
+		"cache/cachetest": {
+			Why:         "one conformance suite for every store",
+			Project:     []string{"quality", "cache"},
+			NeverReach:  []string{gin, grpc},
+			TestOnly:    true,
+			TestProject: []string{"cache"},
+		},
+		"cache/redistest": {
+			Why:        "starts a real Redis for tests",
+			External:   []string{goRedis},
+			NeverReach: []string{gin, grpc},
+			TestOnly:   true,
+		},
+		"internal/testimages": {
+			Why:        "small images that the project drew itself",
+			Project:    []string{"quality"},
+			External:   []string{"golang.org/x/image/..."},
+			NeverReach: []string{gin, grpc, goRedis},
+			TestOnly:   true,
+		},
+	}
+}
+
+// internals serve the project's own housekeeping.
+func internals() map[string]Rule {
+	return map[string]Rule{
+		"internal/config": {
+			Why:        "settings to a value: flags over environment over file over defaults",
+			External:   []string{cobra, pflag, yaml},
+			NeverReach: []string{gin, grpc, goRedis, "./gateway/...", "./scoring/...", "./cache/...", "./tritonclient/..."},
+		},
+		"internal/depcheck": {
+			Why: "checks everything, so it depends on nothing",
+		},
+		"internal/notices": {
+			Why: "reads licences from the module cache with the go command",
+		},
+		"deploy": {
+			Why: "tests of the deployment's files; it holds no Go code to link",
+			TestExternal: []string{
+				"github.com/compose-spec/compose-go/v2/...", yaml,
+			},
+			TestProject: []string{"internal/config"},
+		},
+	}
+}
