@@ -1,0 +1,63 @@
+package testimages_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"image"
+	_ "image/gif"
+	_ "image/jpeg"
+	_ "image/png"
+	"testing"
+
+	_ "golang.org/x/image/webp"
+
+	"github.com/agiqa/agiqa/internal/testimages"
+)
+
+func TestDrawnImagesDecode(t *testing.T) {
+	for name, data := range map[string][]byte{
+		"png": testimages.PNG(31, 17), "jpeg": testimages.JPEG(31, 17), "gif": testimages.AnimatedGIF(31, 17, 3),
+	} {
+		img, format, err := image.Decode(bytes.NewReader(data))
+		if err != nil || format != name || img.Bounds() != image.Rect(0, 0, 31, 17) {
+			t.Errorf("%s: decoded as %q, %v, error %v", name, format, img, err)
+		}
+	}
+	if _, format, err := image.Decode(bytes.NewReader(testimages.WebP())); err != nil || format != "webp" {
+		t.Errorf("WebP: decoded as %q, error %v", format, err)
+	}
+}
+
+func TestExpectedCoversEveryGolden(t *testing.T) {
+	expected, origin, err := testimages.Expected()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if origin.Pillow == "" || origin.LibjpegTurbo == "" || origin.Libwebp == "" {
+		t.Errorf("origin is incomplete: %+v", origin)
+	}
+	named := testimages.Named()
+	if len(named) != len(expected) {
+		t.Errorf("%d inputs, %d expectations", len(named), len(expected))
+	}
+	for name := range named {
+		e, ok := expected[name]
+		if !ok {
+			t.Errorf("%s: no expectation", name)
+		}
+		if e.RGBBytes != nil && sha256.Sum256(e.RGBBytes) != e.RGB {
+			t.Errorf("%s: the archive's pixels do not match their digest", name)
+		}
+		if e.OutBytes != nil && sha256.Sum256(e.OutBytes) != e.Out {
+			t.Errorf("%s: the archive's result does not match its digest", name)
+		}
+	}
+}
+
+func TestScanFloodIsAValidJPEG(t *testing.T) {
+	for _, side := range []uint16{1, 8, 100, 1024, 1500} {
+		if _, _, err := image.Decode(bytes.NewReader(testimages.ScanFlood(side, side, 5))); err != nil {
+			t.Errorf("a flood of 5 scans at %d pixels does not decode: %v", side, err)
+		}
+	}
+}
