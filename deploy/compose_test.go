@@ -1,0 +1,451 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+// root is the repository's, where docker-compose.yml and .env lie.
+const root = ".."
+
+// secrets fill the variables that have no default, on purpose.
+var secrets = []string{
+	"AGIQA_ADMIN_KEY=a", "REDIS_PASSWORD=b", "GRAFANA_ADMIN_PASSWORD=c",
+}
+
+// profiles are the ways to run Triton; each is a project of its own.
+var profiles = []string{"gpu", "cpu"}
+
+// withoutHealthcheck names the services that cannot have one, with the reason.
+var withoutHealthcheck = map[string]string{
+	"otel-collector": "the image holds one binary, which cannot ask itself; Prometheus watches it",
+}
+
+// writable names the services whose root file system is not read-only, with the reason.
+var writable = map[string]string{
+	"triton":     "CUDA and TensorRT write caches below the home folder",
+	"triton-cpu": "the same image",
+}
+
+func TestComposeIsSound(t *testing.T) {
+	t.Parallel()
+	for _, profile := range profiles {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			project := load(t, "docker-compose.yml", secrets, profile)
+			if len(project.Services) < 7 {
+				t.Fatalf("%d services, want the gateway, Triton and what stands around them", len(project.Services))
+			}
+			for _, fault := range faults(project) {
+				t.Error(fault)
+			}
+		})
+	}
+}
+
+// TestComposeFaultsAreFound runs the checks on a project that breaks each rule.
+func TestComposeFaultsAreFound(t *testing.T) {
+	t.Parallel()
+	project := load(t, "deploy/testdata/faulty-compose.yml", nil)
+	want := []string{
+		"service floating: image \"redis\" has no tag",
+		"service floating: publishes 6379 on \"\", want loopback unless AGIQA_BIND says otherwise",
+		"service latest: image \"redis:latest\" is not an exact version",
+		"service latest: publishes 6379 on \"0.0.0.0\", want loopback unless AGIQA_BIND says otherwise",
+		"service major: image \"redis:8\" is not an exact version",
+		"service mount: mounts deploy/no-such-file, which is not in the repository",
+		"service mount: mounts deploy writable",
+		"service naked: no health check",
+		"service naked: no limit of cpus",
+		"service naked: no limit of memory",
+		"service naked: no limit of pids",
+		"service naked: no restart policy",
+		"service naked: keeps capabilities",
+		"service naked: may gain privileges",
+		"service naked: its root file system is writable",
+		"service naked: its logs grow without bound",
+		"service naked: runs as root of its image's choice",
+		"service privileged: is privileged",
+		"service secret: environment GF_SECURITY_ADMIN_PASSWORD has a secret written in the file",
+	}
+	got := faults(project)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
+func TestComposeRefusesToStartWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	for i, missing := range secrets {
+		name, _, _ := strings.Cut(missing, "=")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rest := slices.Delete(slices.Clone(secrets), i, i+1)
+			_, err := loadFile(t.Context(), "docker-compose.yml", rest, "gpu")
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("loading without %s: error %v, want one that names it", name, err)
+			}
+		})
+	}
+}
+
+func TestTritonIsTheSameInBothProfiles(t *testing.T) {
+	t.Parallel()
+	gpu := load(t, "docker-compose.yml", secrets, "gpu").Services["triton"]
+	cpu := load(t, "docker-compose.yml", secrets, "cpu").Services["triton-cpu"]
+	differ := []string{"--model-config-name=gpu", "--model-config-name=cpu", "--allow-gpu-metrics=false"}
+	common := func(command types.ShellCommand) []string {
+		return slices.DeleteFunc(slices.Clone([]string(command)), func(arg string) bool { return slices.Contains(differ, arg) })
+	}
+	if diff := cmp.Diff(common(gpu.Command), common(cpu.Command)); diff != "" {
+		t.Errorf("command line (-gpu +cpu):\n%s", diff)
+	}
+	for service, alias := range map[*types.ServiceConfig][]string{&gpu: gpu.Networks["back"].Aliases, &cpu: cpu.Networks["back"].Aliases} {
+		if !slices.Contains(alias, "triton") {
+			t.Errorf("%s answers to %q, want triton among them", service.Name, alias)
+		}
+	}
+	if devices := gpu.Deploy.Resources.Reservations.Devices; len(devices) != 1 || !slices.Contains(devices[0].Capabilities, "gpu") {
+		t.Errorf("GPU reservation = %+v, want one of capability gpu", devices)
+	}
+	if cpu.Deploy.Resources.Reservations != nil {
+		t.Errorf("the CPU profile reserves %+v", cpu.Deploy.Resources.Reservations)
+	}
+}
+
+func TestGatewaySettingsAreKnown(t *testing.T) {
+	t.Parallel()
+	known := knownSettings()
+	gateway := load(t, "docker-compose.yml", secrets, "gpu").Services["gateway"]
+	environment := slices.Sorted(maps.Keys(gateway.Environment))
+	for _, name := range environment {
+		if strings.HasPrefix(name, "AGIQA_") && !slices.Contains(known, name) {
+			t.Errorf("the gateway is given %s, which is no setting of the program", name)
+		}
+	}
+	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY"} {
+		if value := gateway.Environment[need]; value == nil || *value == "" {
+			t.Errorf("the gateway is not given %s", need)
+		}
+	}
+	if got, want := *gateway.Environment["AGIQA_REDIS_URL"], "redis://:b@redis:6379/0"; got != want {
+		t.Errorf("AGIQA_REDIS_URL = %q, want %q", got, want)
+	}
+}
+
+// knownSettings are the program's environment variables.
+func knownSettings() []string {
+	var names []string
+	for _, setting := range config.All() {
+		names = append(names, config.EnvName(setting.Key))
+	}
+	return names
+}
+
+// TestEnvExample holds deploy/.env.example and docker-compose.yml together:
+// the same variables, and the same defaults.
+func TestEnvExample(t *testing.T) {
+	t.Parallel()
+	used := variables(t, read(t, "docker-compose.yml"))
+	documented := assignments(read(t, "deploy/.env.example"))
+	// Read by docker compose itself.
+	if got := documented["COMPOSE_PROFILES"]; !slices.Contains(profiles, got) {
+		t.Errorf("COMPOSE_PROFILES = %q, want one of %q", got, profiles)
+	}
+	delete(documented, "COMPOSE_PROFILES")
+	if diff := cmp.Diff(used, documented); diff != "" {
+		t.Errorf("variables and defaults (-docker-compose.yml +.env.example):\n%s", diff)
+	}
+}
+
+func TestEnvFileStaysOutOfGitAndImages(t *testing.T) {
+	t.Parallel()
+	if ignored := strings.Fields(read(t, ".dockerignore")); !slices.Contains(ignored, ".env") {
+		t.Error(".dockerignore does not name .env: the secrets would be in the build's context")
+	}
+	if ignored := strings.Fields(read(t, ".gitignore")); !slices.Contains(ignored, ".env") && !slices.Contains(ignored, "/.env") {
+		t.Error(".gitignore does not name /.env: the secrets could be committed")
+	}
+}
+
+// TestModelConfigsExist looks for the configuration that each Triton is told to
+// use in every model of the repository.
+func TestModelConfigsExist(t *testing.T) {
+	t.Parallel()
+	models, err := filepath.Glob(filepath.Join(root, "model_repository", "*", "configs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(models) < 2 {
+		t.Fatalf("%d models with configurations, want the two encoders at least", len(models))
+	}
+	names := configNames(t)
+	if diff := cmp.Diff([]string{"cpu", "gpu"}, names); diff != "" {
+		t.Fatalf("--model-config-name in docker-compose.yml (-want +got):\n%s", diff)
+	}
+	entries, err := os.ReadDir(filepath.Join(root, "model_repository"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
+		for _, name := range names {
+			if _, err := os.Stat(filepath.Join(root, "model_repository", entry.Name(), "configs", name+".pbtxt")); err != nil {
+				t.Errorf("model %s: %v", entry.Name(), err)
+			}
+		}
+	}
+}
+
+// TestEngineCacheIsOnTheVolume compares the path in the models' configurations
+// with the one where the volume is mounted: elsewhere, TensorRT would build its
+// engines anew at every start.
+func TestEngineCacheIsOnTheVolume(t *testing.T) {
+	t.Parallel()
+	triton := load(t, "docker-compose.yml", secrets, "gpu").Services["triton"]
+	at := slices.IndexFunc(triton.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Source == "triton-engines" })
+	if at < 0 {
+		t.Fatal("no volume for TensorRT's engines")
+	}
+	text := read(t, "model_repository/clip_image_encoder/configs/gpu.pbtxt")
+	paths := regexp.MustCompile(`key: "trt_(?:engine|timing)_cache_path" value: "([^"]+)"`).FindAllStringSubmatch(text, -1)
+	if len(paths) == 0 {
+		t.Fatal("clip_image_encoder's gpu.pbtxt names no path of a TensorRT cache")
+	}
+	for _, path := range paths {
+		if !strings.HasPrefix(path[1], triton.Volumes[at].Target+"/") {
+			t.Errorf("TensorRT's cache is at %s, the volume at %s", path[1], triton.Volumes[at].Target)
+		}
+	}
+}
+
+func configNames(t *testing.T) []string {
+	var names []string
+	for _, profile := range profiles {
+		for _, service := range load(t, "docker-compose.yml", secrets, profile).Services {
+			for _, arg := range service.Command {
+				if name, ok := strings.CutPrefix(arg, "--model-config-name="); ok {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// faults names everything in the project that a platform engineer would send back.
+func faults(project *types.Project) []string {
+	var found []string
+	for _, name := range project.ServiceNames() {
+		service := project.Services[name]
+		report := func(format string, args ...any) {
+			found = append(found, "service "+name+": "+fmt.Sprintf(format, args...))
+		}
+		checkImage(service, report)
+		checkPorts(service, report)
+		checkMounts(project.WorkingDir, service, report)
+		checkUpkeep(service, report)
+		checkPrivileges(service, report)
+		checkSecrets(service, report)
+	}
+	return found
+}
+
+type reporter func(format string, args ...any)
+
+// exactVersion is a tag with at least major and minor: 8.10.2-alpine, v3.14.0,
+// 26.03-py3. A registry's port is no tag.
+var exactVersion = regexp.MustCompile(`^v?\d+\.\d+`)
+
+func checkImage(service types.ServiceConfig, report reporter) {
+	if service.Build != nil {
+		return // The tag is ours, and the Dockerfile is checked on its own.
+	}
+	_, tag, ok := cutTag(service.Image)
+	switch {
+	case !ok:
+		report("image %q has no tag", service.Image)
+	case !exactVersion.MatchString(tag):
+		report("image %q is not an exact version", service.Image)
+	}
+}
+
+// cutTag splits a reference into name and tag. A digest counts as the tag's part.
+func cutTag(image string) (name, tag string, ok bool) {
+	slash := strings.LastIndex(image, "/")
+	if name, tag, ok = strings.Cut(image[slash+1:], ":"); ok {
+		name = image[:slash+1] + name
+	}
+	return name, tag, ok
+}
+
+func checkPorts(service types.ServiceConfig, report reporter) {
+	for _, port := range service.Ports {
+		if port.HostIP != "127.0.0.1" {
+			report("publishes %d on %q, want loopback unless AGIQA_BIND says otherwise", port.Target, port.HostIP)
+		}
+	}
+}
+
+func checkMounts(workingDir string, service types.ServiceConfig, report reporter) {
+	for _, volume := range service.Volumes {
+		if volume.Type != types.VolumeTypeBind {
+			continue
+		}
+		source, err := filepath.Rel(workingDir, volume.Source)
+		if err != nil {
+			report("mounts %s: %v", volume.Source, err)
+			continue
+		}
+		if _, err := os.Stat(volume.Source); err != nil {
+			report("mounts %s, which is not in the repository", source)
+		}
+		if !volume.ReadOnly {
+			report("mounts %s writable", source)
+		}
+	}
+}
+
+func checkUpkeep(service types.ServiceConfig, report reporter) {
+	if health := service.HealthCheck; withoutHealthcheck[service.Name] == "" && (health == nil || health.Disable || len(health.Test) == 0) {
+		report("no health check")
+	}
+	limits := types.Resource{}
+	if service.Deploy != nil && service.Deploy.Resources.Limits != nil {
+		limits = *service.Deploy.Resources.Limits
+	}
+	if limits.NanoCPUs == 0 {
+		report("no limit of cpus")
+	}
+	if limits.MemoryBytes == 0 {
+		report("no limit of memory")
+	}
+	if limits.Pids == 0 {
+		report("no limit of pids")
+	}
+	if service.Restart != types.RestartPolicyUnlessStopped && service.Restart != types.RestartPolicyAlways {
+		report("no restart policy")
+	}
+}
+
+func checkPrivileges(service types.ServiceConfig, report reporter) {
+	if service.Privileged {
+		report("is privileged")
+	}
+	if !slices.Contains(service.CapDrop, "ALL") || len(service.CapAdd) > 0 {
+		report("keeps capabilities")
+	}
+	if !slices.Contains(service.SecurityOpt, "no-new-privileges:true") {
+		report("may gain privileges")
+	}
+	if !service.ReadOnly && writable[service.Name] == "" {
+		report("its root file system is writable")
+	}
+	if service.Logging == nil || service.Logging.Options["max-size"] == "" {
+		report("its logs grow without bound")
+	}
+	if service.User == "" && writable[service.Name] == "" {
+		report("runs as root of its image's choice")
+	}
+}
+
+// secretName is what the name of a variable that holds a secret contains.
+var secretName = regexp.MustCompile(`PASSWORD|SECRET|TOKEN|ADMIN_KEY`)
+
+// checkSecrets finds secrets that did not come from the environment.
+func checkSecrets(service types.ServiceConfig, report reporter) {
+	given := []string{""}
+	for _, assignment := range secrets {
+		_, value, _ := strings.Cut(assignment, "=")
+		given = append(given, value)
+	}
+	for _, name := range slices.Sorted(maps.Keys(service.Environment)) {
+		value := service.Environment[name]
+		if secretName.MatchString(name) && value != nil && !slices.Contains(given, *value) {
+			report("environment %s has a secret written in the file", name)
+		}
+	}
+}
+
+// reference is ${NAME}, ${NAME:-default} or ${NAME:?message}; $$ is a dollar.
+var reference = regexp.MustCompile(`\$\$|\$\{([A-Z_]+)(?::([-?])([^}]*))?\}`)
+
+// variables returns the variables that a compose file uses, with their defaults.
+func variables(t *testing.T, text string) map[string]string {
+	t.Helper()
+	used := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
+		}
+		for _, m := range reference.FindAllStringSubmatch(line, -1) {
+			if m[0] == "$$" {
+				continue
+			}
+			name, fallback := m[1], m[3]
+			if m[2] != "-" {
+				fallback = ""
+			}
+			if before, twice := used[name]; twice && before != fallback {
+				t.Errorf("${%s} has the default %q here and %q there", name, before, fallback)
+			}
+			used[name] = fallback
+		}
+	}
+	return used
+}
+
+func assignments(text string) map[string]string {
+	values := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+func load(t *testing.T, file string, environ []string, profile ...string) *types.Project {
+	t.Helper()
+	project, err := loadFile(t.Context(), file, environ, profile...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
+// loadFile reads a compose file as docker compose does: schema, interpolation,
+// profiles, normal form. The environment is the given one alone.
+func loadFile(ctx context.Context, file string, environ []string, profile ...string) (*types.Project, error) {
+	options, err := cli.NewProjectOptions([]string{filepath.Join(root, file)},
+		cli.WithWorkingDirectory(root), cli.WithName("agiqa"), cli.WithEnv(environ), cli.WithProfiles(profile))
+	if err != nil {
+		return nil, err
+	}
+	return options.LoadProject(ctx)
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
