@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// CheckpointInfo is a checkpoint with what its manifest says of it.
+type CheckpointInfo struct {
+	quality.Checkpoint
+	ClassTokenPosition string
+	ContextLength      int
+	ClassSpecific      bool
+	Licence            string
+	Training           map[string]any
+	Metrics            map[string]any
+}
+
+// CheckpointView shows a checkpoint to a client.
+type CheckpointView struct {
+	Name          string         `json:"name"`
+	Digest        quality.Digest `json:"digest"`
+	Default       bool           `json:"default" doc:"Whether it scores when a request names none"`
+	Encoder       quality.Digest `json:"encoder" doc:"Digest of the encoder that it was trained on"`
+	Usable        bool           `json:"usable" doc:"Whether that is the encoder in use"`
+	Score         ScoreScale     `json:"score"`
+	Position      string         `json:"class_token_position" enum:"end,middle,front"`
+	ContextLength int            `json:"context_length" doc:"Learned vectors in each prompt"`
+	ClassSpecific bool           `json:"class_specific_context" doc:"Whether each category has vectors of its own"`
+	Licence       string         `json:"licence"`
+	Training      map[string]any `json:"training,omitempty"`
+	Metrics       map[string]any `json:"metrics,omitempty"`
+}
+
+// ScoreScale is the scale on which a checkpoint was trained.
+type ScoreScale struct {
+	Min  float64 `json:"min"`
+	Max  float64 `json:"max"`
+	Unit string  `json:"unit"`
+}
+
+type listOutput struct {
+	Body struct {
+		Checkpoints []CheckpointView `json:"checkpoints"`
+		Default     string           `json:"default"`
+	}
+}
+
+type showInput struct {
+	Name string `path:"name" maxLength:"1024"`
+}
+
+type showOutput struct{ Body CheckpointView }
+
+func (g *Gateway) registerCheckpoints(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-checkpoints", Method: http.MethodGet, Path: "/v1/checkpoints",
+		Summary: "List checkpoints", Tags: []string{"Checkpoints"}, Errors: []int{503},
+	}, func(ctx context.Context, _ *struct{}) (*listOutput, error) {
+		out := &listOutput{}
+		out.Body.Checkpoints = []CheckpointView{}
+		for _, c := range g.checkpoints.List() {
+			view := g.checkpointView(c)
+			view.Training, view.Metrics = nil, nil
+			out.Body.Checkpoints = append(out.Body.Checkpoints, view)
+			if view.Default {
+				out.Body.Default = view.Name
+			}
+		}
+		return out, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "show-checkpoint", Method: http.MethodGet, Path: "/v1/checkpoints/{name}",
+		Summary: "Show a checkpoint", Tags: []string{"Checkpoints"}, Errors: []int{404},
+	}, func(ctx context.Context, in *showInput) (*showOutput, error) {
+		c, err := g.checkpoints.Get(in.Name)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		return &showOutput{Body: g.checkpointView(c)}, nil
+	})
+}
+
+func (g *Gateway) checkpointView(c CheckpointInfo) CheckpointView {
+	encoder, ok := g.scorer.Encoder()
+	def, err := g.checkpoints.Default()
+	return CheckpointView{
+		Name: c.Name, Digest: c.Digest, Default: err == nil && def.Name == c.Name,
+		Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
+		Score:    ScoreScale{Min: c.Score.Min, Max: c.Score.Max, Unit: c.Score.Unit},
+		Position: c.ClassTokenPosition, ContextLength: c.ContextLength, ClassSpecific: c.ClassSpecific,
+		Licence: c.Licence, Training: c.Training, Metrics: c.Metrics,
+	}
+}

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+	"github.com/swaggest/swgui/v5emb"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Config bounds what a client may send and how long it may take.
+type Config struct {
+	Version        string
+	RequestTimeout time.Duration // budget of a request, its body included
+	MaxBodyBytes   int64
+	MaxImages      int // in one request
+	MaxImageBytes  int64
+	TrustTraces    bool // continue callers' traces instead of linking them
+}
+
+// Validate reports every field that cannot be right.
+func (c Config) Validate() error {
+	var faults []error
+	for name, v := range map[string]int64{
+		"RequestTimeout": int64(c.RequestTimeout), "MaxBodyBytes": c.MaxBodyBytes,
+		"MaxImages": int64(c.MaxImages), "MaxImageBytes": c.MaxImageBytes,
+	} {
+		if v <= 0 {
+			faults = append(faults, fmt.Errorf("gateway: %s must be positive, is %d", name, v))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Deps are the collaborators of a Gateway.
+type Deps struct {
+	Scorer      Scorer
+	Checkpoints Checkpoints
+	Readiness   *Readiness
+	Metrics     http.Handler // GET /metrics
+	Tracer      trace.TracerProvider
+	Meter       metric.MeterProvider
+	Logger      *slog.Logger
+}
+
+// Gateway is the HTTP API. Its handler is safe for concurrent use.
+type Gateway struct {
+	cfg         Config
+	scorer      Scorer
+	checkpoints Checkpoints
+	readiness   *Readiness
+	bodies      *bodyReader
+	draining    atomic.Bool
+	engine      *gin.Engine
+	api         huma.API
+}
+
+// humaErrors makes huma report its own faults as our problems. huma keeps that
+// function in a variable of its package; all gateways share the same one.
+var humaErrors sync.Once
+
+// New builds the routes.
+func New(cfg Config, deps Deps) (*Gateway, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	edge, err := newEdge(deps.Tracer, deps.Meter, deps.Logger, cfg.TrustTraces)
+	if err != nil {
+		return nil, err
+	}
+	humaErrors.Do(func() {
+		huma.NewErrorWithContext = humaProblem
+		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
+			return &Problem{Status: status, Title: http.StatusText(status), Detail: message} // the documented shape
+		}
+	})
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false
+	engine.UseRawPath = false
+	engine.ContextWithFallback = false
+	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, readiness: deps.Readiness, engine: engine}
+	engine.Use(edge.handle, edge.recoverPanics, g.budget)
+	engine.NoRoute(func(c *gin.Context) {
+		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))
+	})
+	engine.NoMethod(func(c *gin.Context) {
+		abort(c, quality.Errorf(quality.KindMethodNotAllowed, "this route does not take that method; see /docs"))
+	})
+
+	hcfg := huma.DefaultConfig("agiqa", cfg.Version)
+	hcfg.Info.Description = "Scores AI-generated images with CLIP-AGIQA."
+	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "/openapi", "", ""
+	hcfg.CreateHooks = nil // no $schema members in answers
+	g.api = humagin.New(engine, hcfg)
+	registry := g.api.OpenAPI().Components.Schemas
+	g.bodies = &bodyReader{
+		maxImages: cfg.MaxImages, maxImageBytes: cfg.MaxImageBytes, registry: registry,
+		schema: registry.Schema(reflect.TypeFor[ScoreRequest](), true, "ScoreRequest"),
+	}
+	g.registerScoring(g.api)
+	g.registerPreprocess(g.api)
+	g.registerCheckpoints(g.api)
+
+	engine.GET("/healthz", g.healthz)
+	engine.GET("/readyz", g.readyz)
+	engine.GET("/metrics", gin.WrapH(deps.Metrics))
+	engine.GET("/", page)
+	docs := v5emb.New("agiqa", "/openapi.json", "/docs/")
+	engine.GET("/docs", gin.WrapH(docs))
+	engine.GET("/docs/*asset", gin.WrapH(docs))
+	return g, nil
+}
+
+// Handler serves the API.
+func (g *Gateway) Handler() http.Handler { return g.engine }
+
+// OpenAPI returns the OpenAPI 3.1 document as JSON.
+func (g *Gateway) OpenAPI() ([]byte, error) { return g.api.OpenAPI().MarshalJSON() }
+
+// Drain makes /readyz red and turns new scoring work away; what was accepted
+// goes on.
+func (g *Gateway) Drain() { g.draining.Store(true) }
+
+// budget gives a request its deadline, and refuses work while draining.
+func (g *Gateway) budget(c *gin.Context) {
+	if g.draining.Load() && c.Request.Method == http.MethodPost {
+		c.Header("Connection", "close")
+		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; another one will answer").After(time.Second))
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), g.cfg.RequestTimeout)
+	defer cancel()
+	c.Request = c.Request.WithContext(ctx)
+	c.Next()
+}
+
+//go:embed page.html
+var pageHTML []byte
+
+// page is a form in one file: no script, font or style comes from elsewhere.
+func page(c *gin.Context) {
+	c.Header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'")
+	c.Data(http.StatusOK, "text/html; charset=utf-8", pageHTML)
+}

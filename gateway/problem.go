@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// kindEntry is a row of the table.
+type kindEntry struct {
+	status int
+	title  string
+}
+
+// statusClientClosedRequest is seen in logs and metrics only: nobody is left
+// to read it.
+const statusClientClosedRequest = 499
+
+// kinds is the only place where an error's kind becomes a status.
+var kinds = map[quality.Kind]kindEntry{
+	quality.KindBadRequest:      {http.StatusBadRequest, "Bad request"},
+	quality.KindJSONTooDeep:     {http.StatusBadRequest, "JSON is nested too deeply"},
+	quality.KindInvalidUTF8:     {http.StatusBadRequest, "Text is not UTF-8"},
+	quality.KindBadBase64:       {http.StatusBadRequest, "Image is not base64"},
+	quality.KindUnknownField:    {http.StatusBadRequest, "Unknown field"},
+	quality.KindUnauthenticated: {http.StatusUnauthorized, "Authentication needed"},
+
+	quality.KindNotFound:             {http.StatusNotFound, "Not found"},
+	quality.KindCheckpointNotFound:   {http.StatusNotFound, "Checkpoint not found"},
+	quality.KindMethodNotAllowed:     {http.StatusMethodNotAllowed, "Method not allowed"},
+	quality.KindNotAcceptable:        {http.StatusNotAcceptable, "Not acceptable"},
+	quality.KindRequestTimeout:       {http.StatusRequestTimeout, "Request body too slow"},
+	quality.KindConflict:             {http.StatusConflict, "Conflict"},
+	quality.KindEncoderMismatch:      {http.StatusConflict, "Checkpoint of another encoder"},
+	quality.KindPayloadTooLarge:      {http.StatusRequestEntityTooLarge, "Payload too large"},
+	quality.KindUnsupportedMediaType: {http.StatusUnsupportedMediaType, "Unsupported body"},
+
+	quality.KindUnsupportedImageFormat: {http.StatusUnsupportedMediaType, "Unsupported image format"},
+	quality.KindImageCorrupt:           {http.StatusUnprocessableEntity, "Image is corrupt"},
+	quality.KindImageTruncated:         {http.StatusUnprocessableEntity, "Image is truncated"},
+	quality.KindImageZeroDimension:     {http.StatusUnprocessableEntity, "Image has no pixels"},
+	quality.KindImageTooManyPixels:     {http.StatusUnprocessableEntity, "Image has too many pixels"},
+	quality.KindImageTooManyScans:      {http.StatusUnprocessableEntity, "JPEG has too many scans"},
+	quality.KindImageTooManyFrames:     {http.StatusUnprocessableEntity, "Image has too many frames"},
+	quality.KindImageTooExpensive:      {http.StatusUnprocessableEntity, "Image is too expensive to decode"},
+	quality.KindPromptTooLong:          {http.StatusUnprocessableEntity, "Prompt too long"},
+	quality.KindImageURLForbidden:      {http.StatusUnprocessableEntity, "Image URL forbidden"},
+
+	quality.KindHeaderFieldsTooLarge: {http.StatusRequestHeaderFieldsTooLarge, "Header too large"},
+	quality.KindClientClosedRequest:  {statusClientClosedRequest, "Client closed request"},
+	quality.KindInternal:             {http.StatusInternalServerError, "Internal error"},
+	quality.KindModelBadOutput:       {http.StatusBadGateway, "Bad output from the model"},
+	quality.KindOverloaded:           {http.StatusServiceUnavailable, "Overloaded"},
+	quality.KindDraining:             {http.StatusServiceUnavailable, "Shutting down"},
+	quality.KindModelUnavailable:     {http.StatusServiceUnavailable, "Model unavailable"},
+	quality.KindDeadlineExceeded:     {http.StatusGatewayTimeout, "Deadline exceeded"},
+}
+
+// StatusOf returns the HTTP status of a kind.
+func StatusOf(kind quality.Kind) int {
+	if e, ok := kinds[kind]; ok {
+		return e.status
+	}
+	return http.StatusInternalServerError
+}
+
+// Problem is an RFC 9457 problem document, with the members that this API
+// adds: code, retryable, retry_after_ms, request_id, trace_id and errors.
+type Problem struct {
+	Type         string         `json:"type" doc:"URI reference of the kind of problem" example:"urn:agiqa:problem:image_corrupt"`
+	Title        string         `json:"title" doc:"The kind of problem in words" example:"Image is corrupt"`
+	Status       int            `json:"status" doc:"HTTP status" example:"422"`
+	Detail       string         `json:"detail" doc:"What happened this time"`
+	Code         quality.Kind   `json:"code" doc:"Stable name of the kind of problem" example:"image_corrupt"`
+	Retryable    bool           `json:"retryable" doc:"Whether the same request may succeed later"`
+	RetryAfterMS int64          `json:"retry_after_ms,omitempty" doc:"When to try again, in milliseconds from now"`
+	RequestID    string         `json:"request_id" doc:"Also in the X-Request-ID header"`
+	TraceID      string         `json:"trace_id" doc:"Trace of this request"`
+	Errors       []ProblemField `json:"errors,omitempty" doc:"Every fault found in the request, where there are several"`
+}
+
+// ProblemField is one fault in a request.
+type ProblemField struct {
+	Location string `json:"location" doc:"Where, such as body.images[0].data"`
+	Message  string `json:"message"`
+}
+
+var (
+	_ huma.StatusError       = (*Problem)(nil)
+	_ huma.HeadersError      = (*Problem)(nil)
+	_ huma.ContentTypeFilter = (*Problem)(nil)
+)
+
+// Error implements error.
+func (p *Problem) Error() string { return string(p.Code) + ": " + p.Detail }
+
+// GetStatus implements [huma.StatusError].
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType implements [huma.ContentTypeFilter].
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+// GetHeaders implements [huma.HeadersError]: Retry-After in whole seconds.
+func (p *Problem) GetHeaders() http.Header {
+	h := http.Header{}
+	if p.RetryAfterMS > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(float64(p.RetryAfterMS)/1000)), 10))
+	}
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	return h
+}
+
+// problemOf turns any error into the problem that a client sees, and leaves
+// the error itself for the log line of the request. Errors that carry no kind
+// are internal, and their text is not shown.
+func problemOf(ctx context.Context, err error) *Problem {
+	ids := idsOf(ctx)
+	ids.fail(err)
+	kind := quality.KindOf(err)
+	p := &Problem{
+		Type: "urn:agiqa:problem:" + string(kind), Title: kinds[kind].title, Status: StatusOf(kind), Code: kind,
+		Retryable: kind.Temporary(), RequestID: ids.Request, TraceID: ids.Trace,
+	}
+	switch e, ok := errors.AsType[*quality.Error](err); {
+	case ok:
+		p.Detail = e.Detail
+		p.RetryAfterMS = e.RetryAfter.Milliseconds()
+	case kind == quality.KindDeadlineExceeded:
+		p.Detail = "the request used up its time budget"
+	case kind == quality.KindClientClosedRequest:
+		p.Detail = "the client went away"
+	default:
+		p.Detail = "an unexpected error; the log has it under this request id"
+	}
+	if p.Retryable && p.RetryAfterMS == 0 {
+		p.RetryAfterMS = time.Second.Milliseconds()
+	}
+	return p
+}
+
+// abort answers with a problem outside of huma's operations.
+func abort(c *gin.Context, err error) {
+	p := problemOf(c.Request.Context(), err)
+	for name, values := range p.GetHeaders() {
+		for _, v := range values {
+			c.Writer.Header().Add(name, v)
+		}
+	}
+	body, jsonErr := json.Marshal(p)
+	if jsonErr != nil { // a Problem holds nothing that cannot be marshalled
+		body = []byte("{}")
+	}
+	c.Abort()
+	c.Data(p.Status, p.ContentType(""), body)
+}
+
+// humaProblem translates the faults that huma finds by itself (bodies it could
+// not read, parameters that do not fit their schema) into problems.
+func humaProblem(hctx huma.Context, status int, message string, errs ...error) huma.StatusError {
+	kind := quality.KindBadRequest
+	switch status {
+	case http.StatusRequestEntityTooLarge:
+		kind = quality.KindPayloadTooLarge
+	case http.StatusRequestTimeout:
+		kind = quality.KindRequestTimeout
+	case http.StatusUnsupportedMediaType:
+		kind = quality.KindUnsupportedMediaType
+	case http.StatusNotAcceptable:
+		kind = quality.KindNotAcceptable
+	case http.StatusInternalServerError:
+		kind = quality.KindInternal
+	}
+	fault := quality.Errorf(kind, "%s", message)
+	if kind == quality.KindInternal {
+		fault.Detail = "an unexpected error; the log has it under this request id"
+		fault = fault.Because(errors.Join(append(errs, errors.New(message))...))
+	}
+	p := problemOf(hctx.Context(), fault)
+	for _, err := range errs {
+		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok && kind != quality.KindInternal {
+			p.Errors = append(p.Errors, ProblemField{Location: d.Location, Message: d.Message})
+		}
+	}
+	return p
+}

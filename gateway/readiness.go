@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Check is one thing that readiness depends on.
+type Check struct {
+	Name     string
+	Critical bool // a failure makes the server unready; otherwise degraded
+	Run      func(ctx context.Context) error
+}
+
+// Readiness runs its checks at intervals and remembers the outcome, so that
+// asking for it costs nothing and cannot be used to load what it checks.
+type Readiness struct {
+	checks   []Check
+	interval time.Duration
+	timeout  time.Duration
+
+	mu    sync.Mutex
+	state map[string]error // absent: not run yet
+}
+
+// NewReadiness returns a Readiness that is red until [Readiness.Run] has made
+// its first round.
+func NewReadiness(interval, timeout time.Duration, checks ...Check) *Readiness {
+	return &Readiness{checks: checks, interval: interval, timeout: timeout, state: map[string]error{}}
+}
+
+// Run makes a round of checks at once and then at every interval, until ctx
+// ends.
+func (r *Readiness) Run(ctx context.Context) {
+	ticker := time.NewTicker(r.interval)
+	defer ticker.Stop()
+	for {
+		r.round(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *Readiness) round(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, check := range r.checks {
+		wg.Go(func() {
+			cctx, cancel := context.WithTimeout(ctx, r.timeout)
+			defer cancel()
+			err := check.Run(cctx)
+			if ctx.Err() != nil {
+				return // stopping says nothing about the check
+			}
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.state[check.Name] = err
+		})
+	}
+	wg.Wait()
+}
+
+// ReadinessReport is the body of /readyz.
+type ReadinessReport struct {
+	Status string        `json:"status" enum:"ready,degraded,not_ready,draining"`
+	Checks []CheckReport `json:"checks"`
+}
+
+// CheckReport is the outcome of one check.
+type CheckReport struct {
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Critical bool   `json:"critical"`
+	Detail   string `json:"detail,omitempty"`
+}
+
+// Report returns the outcome of the last round.
+func (r *Readiness) Report() ReadinessReport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	report := ReadinessReport{Status: "ready", Checks: []CheckReport{}}
+	for _, check := range r.checks {
+		err, ran := r.state[check.Name]
+		c := CheckReport{Name: check.Name, OK: ran && err == nil, Critical: check.Critical}
+		switch {
+		case !ran:
+			c.Detail = "not checked yet"
+		case err != nil:
+			c.Detail = publicDetail(err)
+		}
+		if !c.OK && check.Critical {
+			report.Status = "not_ready"
+		} else if !c.OK && report.Status == "ready" {
+			report.Status = "degraded"
+		}
+		report.Checks = append(report.Checks, c)
+	}
+	return report
+}
+
+// publicDetail shows what an error says to callers, and nothing of its cause.
+func publicDetail(err error) string {
+	if e, ok := errors.AsType[*quality.Error](err); ok {
+		return e.Detail
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer in time"
+	}
+	return "unavailable"
+}
+
+func (g *Gateway) healthz(c *gin.Context) {
+	c.JSON(http.StatusOK, gin.H{"status": "ok", "name": "agiqa", "version": g.cfg.Version})
+}
+
+func (g *Gateway) readyz(c *gin.Context) {
+	report := g.readiness.Report()
+	if g.draining.Load() {
+		report.Status = "draining"
+	}
+	status := http.StatusOK
+	if report.Status == "not_ready" || report.Status == "draining" {
+		status = http.StatusServiceUnavailable
+		c.Header("Retry-After", "1")
+	}
+	c.Header("Cache-Control", "no-store")
+	c.JSON(status, report)
+}

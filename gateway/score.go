@@ -1,0 +1,159 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+)
+
+// Scorer is the use case behind the scoring routes.
+type Scorer interface {
+	Score(ctx context.Context, req scoring.Request) (scoring.Response, error)
+	Prepare(ctx context.Context, data []byte) (quality.Image, error)
+	PreprocessID() quality.PreprocessID
+	Encoder() (quality.Encoder, bool)
+}
+
+// Checkpoints says which checkpoints there are. Get fails with
+// checkpoint_not_found, alike for every name that is not there.
+type Checkpoints interface {
+	Get(name string) (CheckpointInfo, error)
+	Default() (CheckpointInfo, error)
+	List() []CheckpointInfo
+}
+
+type scoreInput struct {
+	ContentType     string   `header:"Content-Type" hidden:"true"`
+	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
+	Checkpoint      []string `query:"checkpoint" maxItems:"64" doc:"Name of a checkpoint; the server's default when absent"`
+	Include         []string `query:"include" maxItems:"8" enum:"embedding" doc:"Further parts of the answer"`
+	RawBody         []byte
+}
+
+type scoreOutput struct {
+	Body ScoreResponse
+}
+
+func (g *Gateway) registerScoring(api huma.API) {
+	g.registerScore(api, huma.Operation{
+		OperationID: "score", Method: http.MethodPost, Path: "/v1/score", Summary: "Score images",
+		Description: "Scores one or more images by one checkpoint. The body is one image (image/* or application/octet-stream), " +
+			"multipart/form-data with parts named image, or JSON with base64. One image that fails: its problem is the response. " +
+			"Several: 200, with an error in each result that failed.",
+	}, false)
+	g.registerScore(api, huma.Operation{
+		OperationID: "compare", Method: http.MethodPost, Path: "/v1/compare", Summary: "Score images by several checkpoints",
+		Description: "As /v1/score, by several checkpoints at once (all of them when none is named): each image is encoded at most once, and every checkpoint's head judges the same embedding.",
+	}, true)
+}
+
+func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
+	op.Tags = []string{"Scoring"}
+	op.MaxBodyBytes = g.cfg.MaxBodyBytes
+	op.BodyReadTimeout = g.cfg.RequestTimeout + time.Second
+	op.SkipValidateBody = true // bodyReader does it, for JSON only
+	op.Errors = []int{400, 404, 408, 409, 413, 415, 422, 502, 503, 504}
+	op.RequestBody = g.scoreBody()
+	huma.Register(api, op, func(ctx context.Context, in *scoreInput) (*scoreOutput, error) {
+		out, err := g.score(ctx, in, compare)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// scoreBody describes the three forms of the body.
+func (g *Gateway) scoreBody() *huma.RequestBody {
+	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
+	text := &huma.Schema{Type: huma.TypeString}
+	return &huma.RequestBody{
+		Required: true,
+		Content: map[string]*huma.MediaType{
+			"application/json":         {Schema: g.bodies.schema},
+			"application/octet-stream": {Schema: binary},
+			"image/*":                  {Schema: binary},
+			"multipart/form-data": {Schema: &huma.Schema{
+				Type: huma.TypeObject,
+				Properties: map[string]*huma.Schema{
+					"image":      {Type: huma.TypeArray, Items: binary, Description: "One or more image files"},
+					"checkpoint": text,
+					"include":    text,
+				},
+				Required: []string{"image"},
+			}},
+		},
+	}
+}
+
+// score reads the body, calls the use case and shapes the answer.
+func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*scoreOutput, error) {
+	start := time.Now()
+	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := g.choose(append(in.Checkpoint, b.checkpoints...), compare)
+	if err != nil {
+		return nil, err
+	}
+	response, err := g.scorer.Score(ctx, scoring.Request{Items: b.items, Checkpoints: chosen})
+	if err != nil {
+		return nil, err
+	}
+	if len(response.Results) == 1 && response.Results[0].Err != nil {
+		return nil, response.Results[0].Err
+	}
+	show := view{
+		several:   compare || len(chosen) > 1,
+		embedding: slices.Contains(append(in.Include, b.include...), "embedding"),
+	}
+	id := idsOf(ctx)
+	body := ScoreResponse{
+		Encoder:    EncoderRef{Name: response.Encoder.Name, Digest: response.Encoder.Digest},
+		Preprocess: string(response.Preprocess),
+		RequestID:  id.Request, TraceID: id.Trace,
+	}
+	for _, r := range response.Results {
+		if r.Err != nil {
+			body.Results = append(body.Results, Result{ID: r.ID, Error: problemOf(ctx, r.Err)})
+			continue
+		}
+		body.Results = append(body.Results, show.result(r))
+	}
+	body.TimingMS = timingMS(response.Timings, time.Since(start))
+	return &scoreOutput{Body: body}, nil
+}
+
+// choose turns names into checkpoints, each once, in the order of the names.
+func (g *Gateway) choose(names []string, compare bool) ([]quality.Checkpoint, error) {
+	if len(names) == 0 && compare {
+		for _, c := range g.checkpoints.List() {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		c, err := g.checkpoints.Default()
+		return []quality.Checkpoint{c.Checkpoint}, err
+	}
+	if len(names) > 64 {
+		return nil, quality.Errorf(quality.KindBadRequest, "more than 64 checkpoints in one request")
+	}
+	var chosen []quality.Checkpoint
+	for _, name := range names {
+		c, err := g.checkpoints.Get(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(chosen, func(o quality.Checkpoint) bool { return o.Digest == c.Digest && o.Name == c.Name }) {
+			chosen = append(chosen, c.Checkpoint)
+		}
+	}
+	return chosen, nil
+}

@@ -1,0 +1,148 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+)
+
+// ScoreRequest is the JSON body of /v1/score and /v1/compare.
+type ScoreRequest struct {
+	Images      []ImageInput `json:"images" minItems:"1" doc:"The images, at most the server's max-images"`
+	Checkpoint  string       `json:"checkpoint,omitempty" maxLength:"256" doc:"Checkpoint that scores; the server's default when absent"`
+	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" doc:"Several checkpoints; the image is encoded once for all of them"`
+	Include     []string     `json:"include,omitempty" enum:"embedding" doc:"Further parts of the answer"`
+}
+
+// ImageInput is one image of a JSON body.
+type ImageInput struct {
+	ID   string `json:"id,omitempty" maxLength:"256" doc:"Comes back in the result; its position when absent"`
+	Data string `json:"data,omitempty" contentEncoding:"base64" doc:"The image file, base64"`
+	URL  string `json:"url,omitempty" maxLength:"4096" doc:"Not served: answers image_url_forbidden"`
+}
+
+// ScoreResponse answers /v1/score and /v1/compare.
+type ScoreResponse struct {
+	Results    []Result           `json:"results" doc:"One for each image, in their order"`
+	Encoder    EncoderRef         `json:"encoder"`
+	Preprocess string             `json:"preprocess" doc:"Names the exact way from file to pixels"`
+	RequestID  string             `json:"request_id"`
+	TraceID    string             `json:"trace_id"`
+	TimingMS   map[string]float64 `json:"timing_ms" doc:"Milliseconds by stage, and in total. Stages may overlap."`
+}
+
+// Result is the outcome for one image. Where error is not null, the members
+// about the score are null.
+type Result struct {
+	ID         string         `json:"id"`
+	Score      *float32       `json:"score" doc:"On the checkpoint's scale" nullable:"true"`
+	Checkpoint *CheckpointRef `json:"checkpoint" doc:"The checkpoint that gave the score"`
+	Categories *Categories    `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
+	Scores     []Verdict      `json:"scores,omitempty" doc:"Every checkpoint's verdict, where several were asked for"`
+	Image      *ImageRef      `json:"image"`
+	Cache      *CacheRef      `json:"cache"`
+	Experiment *struct{}      `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
+	Embedding  []float32      `json:"embedding,omitempty" doc:"L2-normalised image embedding, where it was asked for"`
+	Error      *Problem       `json:"error"`
+}
+
+// Verdict is what one checkpoint says of one image.
+type Verdict struct {
+	Score          float32       `json:"score"`
+	Checkpoint     CheckpointRef `json:"checkpoint"`
+	Categories     Categories    `json:"categories"`
+	TextEmbeddings string        `json:"text_embeddings" enum:"hit,miss"`
+}
+
+// CheckpointRef names a checkpoint.
+type CheckpointRef struct {
+	Name   string         `json:"name"`
+	Digest quality.Digest `json:"digest"`
+}
+
+// EncoderRef names an encoder.
+type EncoderRef struct {
+	Name   string         `json:"name"`
+	Digest quality.Digest `json:"digest"`
+}
+
+// Categories are the six quality words.
+type Categories struct {
+	Terrible float32 `json:"terrible"`
+	Bad      float32 `json:"bad"`
+	Poor     float32 `json:"poor"`
+	Average  float32 `json:"average"`
+	Good     float32 `json:"good"`
+	Perfect  float32 `json:"perfect"`
+}
+
+// ImageRef is what the server knows of an image.
+type ImageRef struct {
+	SHA256        string `json:"sha256"`
+	Format        string `json:"format" enum:"jpeg,png,webp,gif"`
+	Width         int    `json:"width" doc:"Pixels, before resizing"`
+	Height        int    `json:"height" doc:"Pixels, before resizing"`
+	FramesIgnored bool   `json:"frames_ignored,omitempty" doc:"An animation, of which the first frame was scored"`
+}
+
+// CacheRef says what did not have to be computed.
+type CacheRef struct {
+	ImageEmbedding string `json:"image_embedding" enum:"hit,miss"`
+	TextEmbeddings string `json:"text_embeddings" enum:"hit,miss"`
+}
+
+func hitOrMiss(hit bool) string {
+	if hit {
+		return "hit"
+	}
+	return "miss"
+}
+
+func checkpointRef(c quality.Checkpoint) CheckpointRef {
+	return CheckpointRef{Name: c.Name, Digest: c.Digest}
+}
+
+// categories relies on the order of [quality.Categories]; a test holds it.
+func categories(s [quality.CategoryCount]float32) Categories {
+	return Categories{Terrible: s[0], Bad: s[1], Poor: s[2], Average: s[3], Good: s[4], Perfect: s[5]}
+}
+
+// view says what of a response is shown.
+type view struct {
+	several   bool // every checkpoint's verdict
+	embedding bool
+}
+
+func (v view) result(r scoring.ImageResult) Result {
+	first := r.Verdicts[0]
+	ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
+	out := Result{
+		ID: r.ID, Score: &first.Score, Checkpoint: &ref, Categories: &cats,
+		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, FramesIgnored: r.Info.FramesIgnored},
+		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
+	}
+	if v.embedding {
+		out.Embedding = r.Embedding
+	}
+	if v.several {
+		for _, verdict := range r.Verdicts {
+			out.Scores = append(out.Scores, Verdict{
+				Score: verdict.Score, Checkpoint: checkpointRef(verdict.Checkpoint),
+				Categories: categories(verdict.Similarity), TextEmbeddings: hitOrMiss(verdict.TextCached),
+			})
+		}
+	}
+	return out
+}
+
+func timingMS(t *scoring.Timings, total time.Duration) map[string]float64 {
+	out := map[string]float64{"total": milliseconds(total)}
+	for stage, d := range t.Stages() {
+		out[string(stage)] = milliseconds(d)
+	}
+	return out
+}
+
+// milliseconds keeps microseconds, which is as fine as the clock is worth.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

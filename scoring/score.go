@@ -1,0 +1,409 @@
+package scoring
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Item is one image of a request.
+type Item struct {
+	ID   string
+	Data []byte // the file
+	Err  error  // set when the image could not even be read: it is passed through
+}
+
+// Request asks for the scores of images by checkpoints.
+type Request struct {
+	Items       []Item
+	Checkpoints []quality.Checkpoint // at least one
+}
+
+// Verdict is what one checkpoint says of one image.
+type Verdict struct {
+	Checkpoint quality.Checkpoint
+	quality.Judgement
+	TextCached bool // no text encoder ran for it
+}
+
+// ImageResult is the outcome for one image: Verdicts in the order of the
+// request's checkpoints, or Err.
+type ImageResult struct {
+	ID              string
+	Info            quality.ImageInfo
+	Verdicts        []Verdict
+	Embedding       quality.Embedding
+	EmbeddingCached bool
+	Err             error
+}
+
+// Response answers a Request: one result per item, in order.
+type Response struct {
+	Encoder    quality.Encoder
+	Preprocess quality.PreprocessID
+	Results    []ImageResult
+	Timings    *Timings
+}
+
+// Score scores every image by every checkpoint.
+//
+// An image that is at fault has its own Err in the results. The call itself
+// fails when nothing could be scored for a reason that is not an image's:
+// overloaded, model_unavailable, model_bad_output, deadline_exceeded,
+// encoder_mismatch.
+func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
+	w := &work{service: s, request: req, timings: &Timings{}}
+	var release func()
+	err := s.telemetry.run(ctx, w.timings, StageAdmission, func(ctx context.Context, _ trace.Span) (err error) {
+		release, err = s.admission.acquire(ctx)
+		return err
+	})
+	if err != nil {
+		return Response{}, err
+	}
+	defer release()
+	if w.models, err = s.current(); err != nil {
+		return Response{}, err
+	}
+	for _, c := range req.Checkpoints {
+		if c.Encoder != w.models.Encoder.Digest {
+			return Response{}, quality.Errorf(quality.KindEncoderMismatch,
+				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, w.models.Encoder.Name)
+		}
+	}
+	err = w.run(ctx)
+	w.count(ctx)
+	if err != nil {
+		return Response{}, err
+	}
+	return Response{
+		Encoder: w.models.Encoder, Preprocess: s.preparer.ID(), Results: w.results(), Timings: w.timings,
+	}, nil
+}
+
+// Prepare gives the pixels that the encoder would see of one image.
+func (s *Service) Prepare(ctx context.Context, data []byte) (quality.Image, error) {
+	release, err := s.admission.acquire(ctx)
+	if err != nil {
+		return quality.Image{}, err
+	}
+	defer release()
+	var image quality.Image
+	err = s.telemetry.run(ctx, &Timings{}, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
+		image, err = s.prepareOne(ctx, data)
+		return err
+	})
+	s.telemetry.countImage(ctx, image.Info.Format, err)
+	return image, err
+}
+
+// prepareOne decodes under the bound on decoders: one per CPU, because more
+// would only take turns and hold memory.
+func (s *Service) prepareOne(ctx context.Context, data []byte) (quality.Image, error) {
+	select {
+	case s.decoders <- struct{}{}:
+		defer func() { <-s.decoders }()
+	case <-ctx.Done():
+		return quality.Image{}, context.Cause(ctx)
+	}
+	ctx, span := s.telemetry.tracer.Start(ctx, "decode")
+	defer span.End()
+	image, err := s.preparer.Prepare(ctx, data)
+	if err != nil {
+		MarkSpan(span, err)
+		return quality.Image{}, err
+	}
+	span.SetAttributes(
+		attribute.String("agiqa.image.format", image.Info.Format),
+		attribute.Int("agiqa.image.width", image.Info.Width),
+		attribute.Int("agiqa.image.height", image.Info.Height))
+	return image, nil
+}
+
+// work is one request on its way through the stages. A subject is a distinct
+// image: the same file sent twice in a request is worked on once.
+type work struct {
+	service  *Service
+	request  Request
+	models   *Models
+	timings  *Timings
+	subjects []*subject
+	byItem   []*subject // nil where the item came with an error
+	texts    []text     // by checkpoint
+}
+
+type subject struct {
+	data      []byte
+	info      quality.ImageInfo
+	pixels    quality.Pixels
+	embedding quality.Embedding
+	cached    bool
+	judged    []quality.Judgement // by checkpoint
+	err       error
+}
+
+type text struct {
+	embeddings quality.TextEmbeddings
+	cached     bool
+}
+
+// run takes the stages in order. Text embeddings and images do not depend on
+// each other and are fetched side by side.
+func (w *work) run(ctx context.Context) error {
+	w.inspect()
+	if len(w.alive()) == 0 {
+		return nil
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.fetchTexts(gctx) })
+	group.Go(func() error {
+		w.lookup(gctx)
+		return w.prepare(gctx)
+	})
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if len(w.request.Checkpoints) == 1 {
+		return w.scoreByOne(ctx)
+	}
+	return w.scoreBySeveral(ctx)
+}
+
+// inspect reads headers and groups equal images.
+func (w *work) inspect() {
+	w.byItem = make([]*subject, len(w.request.Items))
+	seen := map[quality.Digest]*subject{}
+	for i, item := range w.request.Items {
+		if item.Err != nil {
+			continue
+		}
+		info, err := w.service.preparer.Inspect(item.Data)
+		if err == nil && seen[info.Digest] != nil {
+			w.byItem[i] = seen[info.Digest]
+			continue
+		}
+		sub := &subject{data: item.Data, info: info, err: err, judged: make([]quality.Judgement, len(w.request.Checkpoints))}
+		if err == nil {
+			seen[info.Digest] = sub
+		}
+		w.byItem[i] = sub
+		w.subjects = append(w.subjects, sub)
+	}
+}
+
+// alive returns the subjects without an error.
+func (w *work) alive() []*subject {
+	var out []*subject
+	for _, s := range w.subjects {
+		if s.err == nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (w *work) fetchTexts(ctx context.Context) error {
+	w.texts = make([]text, len(w.request.Checkpoints))
+	return w.service.telemetry.run(ctx, w.timings, StageTexts, func(ctx context.Context, span trace.Span) error {
+		group, gctx := errgroup.WithContext(ctx)
+		for i, c := range w.request.Checkpoints {
+			group.Go(func() (err error) {
+				w.texts[i].embeddings, w.texts[i].cached, err = w.models.Texts.TextEmbeddings(gctx, c)
+				return err
+			})
+		}
+		return group.Wait()
+	})
+}
+
+func (w *work) lookup(ctx context.Context) {
+	_ = w.service.telemetry.run(ctx, w.timings, StageLookup, func(ctx context.Context, span trace.Span) error {
+		hits := 0
+		for _, s := range w.alive() {
+			if s.embedding, s.cached = w.service.embeddings.Lookup(ctx, w.key(s)); s.cached {
+				hits++
+			}
+		}
+		span.SetAttributes(attribute.Int("agiqa.cache.hits", hits), attribute.Int("agiqa.images", len(w.subjects)))
+		return nil
+	})
+}
+
+func (w *work) key(s *subject) quality.EmbeddingKey {
+	return quality.EmbeddingKey{Image: s.info.Digest, Preprocess: w.service.preparer.ID(), Encoder: w.models.Encoder.Digest}
+}
+
+// prepare decodes what the cache does not know. An image's own fault stays
+// with the image; a context that ended ends the request.
+func (w *work) prepare(ctx context.Context) error {
+	var missing []*subject
+	for _, s := range w.alive() {
+		if !s.cached {
+			missing = append(missing, s)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return w.service.telemetry.run(ctx, w.timings, StagePrepare, func(ctx context.Context, span trace.Span) error {
+		group, gctx := errgroup.WithContext(ctx)
+		group.SetLimit(cap(w.service.decoders))
+		for _, s := range missing {
+			group.Go(func() error {
+				image, err := w.service.prepareOne(gctx, s.data)
+				s.pixels, s.err = image.Pixels, err
+				if gctx.Err() != nil {
+					return context.Cause(gctx)
+				}
+				return nil
+			})
+		}
+		return group.Wait()
+	})
+}
+
+// split separates the images that need the encoder from those that do not.
+func (w *work) split() (fresh, cached []*subject) {
+	for _, s := range w.alive() {
+		if s.cached {
+			cached = append(cached, s)
+		} else {
+			fresh = append(fresh, s)
+		}
+	}
+	return fresh, cached
+}
+
+// scoreByOne asks the ensemble for fresh images and the head alone for the
+// others, side by side.
+func (w *work) scoreByOne(ctx context.Context) error {
+	fresh, cached := w.split()
+	group, gctx := errgroup.WithContext(ctx)
+	if len(fresh) > 0 {
+		group.Go(func() error { return w.ensemble(gctx, fresh) })
+	}
+	if len(cached) > 0 {
+		group.Go(func() error { return w.judge(gctx, 0, cached) })
+	}
+	return group.Wait()
+}
+
+// scoreBySeveral runs the encoder at most once, then every head.
+func (w *work) scoreBySeveral(ctx context.Context) error {
+	fresh, _ := w.split()
+	if len(fresh) > 0 {
+		if err := w.encode(ctx, fresh); err != nil {
+			return err
+		}
+	}
+	alive := w.alive()
+	if len(alive) == 0 {
+		return nil
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(8) // heads of one request asked at once
+	for i := range w.request.Checkpoints {
+		group.Go(func() error { return w.judge(gctx, i, alive) })
+	}
+	return group.Wait()
+}
+
+func (w *work) ensemble(ctx context.Context, subjects []*subject) error {
+	return w.service.telemetry.run(ctx, w.timings, StageEnsemble, func(ctx context.Context, span trace.Span) error {
+		c := w.request.Checkpoints[0]
+		span.SetAttributes(attribute.Int("agiqa.batch.size", len(subjects)), attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
+		judged, embeddings, err := w.service.triton.EmbedAndJudge(ctx, c, w.texts[0].embeddings, pixelsOf(subjects))
+		if err != nil {
+			return err
+		}
+		for i, s := range subjects {
+			s.judged[0] = judged[i]
+		}
+		w.keep(ctx, subjects, embeddings)
+		return nil
+	})
+}
+
+func (w *work) encode(ctx context.Context, subjects []*subject) error {
+	return w.service.telemetry.run(ctx, w.timings, StageEncode, func(ctx context.Context, span trace.Span) error {
+		span.SetAttributes(attribute.Int("agiqa.batch.size", len(subjects)))
+		embeddings, err := w.service.triton.EncodeImages(ctx, pixelsOf(subjects))
+		if err != nil {
+			return err
+		}
+		w.keep(ctx, subjects, embeddings)
+		return nil
+	})
+}
+
+// judge lets checkpoint i judge subjects whose embeddings are known.
+func (w *work) judge(ctx context.Context, i int, subjects []*subject) error {
+	return w.service.telemetry.run(ctx, w.timings, StageJudge, func(ctx context.Context, span trace.Span) error {
+		c := w.request.Checkpoints[i]
+		span.SetAttributes(attribute.Int("agiqa.batch.size", len(subjects)), attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
+		embeddings := make([]quality.Embedding, len(subjects))
+		for k, s := range subjects {
+			embeddings[k] = s.embedding
+		}
+		judged, err := w.service.triton.Judge(ctx, c, w.texts[i].embeddings, embeddings)
+		if err != nil {
+			return err
+		}
+		for k, s := range subjects {
+			s.judged[i] = judged[k]
+		}
+		return nil
+	})
+}
+
+// keep remembers fresh embeddings for this request and for later ones.
+func (w *work) keep(ctx context.Context, subjects []*subject, embeddings []quality.Embedding) {
+	for i, s := range subjects {
+		s.embedding = embeddings[i]
+		w.service.embeddings.Store(ctx, w.key(s), s.embedding)
+	}
+}
+
+func pixelsOf(subjects []*subject) []quality.Pixels {
+	pixels := make([]quality.Pixels, len(subjects))
+	for i, s := range subjects {
+		pixels[i] = s.pixels
+	}
+	return pixels
+}
+
+// results copies the outcome of each subject to the items that it stands for.
+func (w *work) results() []ImageResult {
+	out := make([]ImageResult, len(w.request.Items))
+	for i, item := range w.request.Items {
+		out[i] = ImageResult{ID: item.ID, Err: item.Err}
+		s := w.byItem[i]
+		if s == nil {
+			continue
+		}
+		out[i].Info, out[i].Err = s.info, s.err
+		if s.err != nil {
+			continue
+		}
+		out[i].Embedding, out[i].EmbeddingCached = s.embedding, s.cached
+		out[i].Verdicts = make([]Verdict, len(w.request.Checkpoints))
+		for k, c := range w.request.Checkpoints {
+			out[i].Verdicts[k] = Verdict{Checkpoint: c, Judgement: s.judged[k], TextCached: w.texts[k].cached}
+		}
+	}
+	return out
+}
+
+func (w *work) count(ctx context.Context) {
+	for i, s := range w.byItem {
+		if s == nil {
+			w.service.telemetry.countImage(ctx, "", w.request.Items[i].Err)
+		} else {
+			w.service.telemetry.countImage(ctx, s.info.Format, s.err)
+		}
+	}
+}

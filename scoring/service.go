@@ -1,0 +1,131 @@
+package scoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Preparer turns the bytes of an image file into what the encoder sees.
+type Preparer interface {
+	// ID names the way from bytes to pixels.
+	ID() quality.PreprocessID
+	// Inspect reads the header and applies every limit, without decoding.
+	Inspect(data []byte) (quality.ImageInfo, error)
+	// Prepare decodes, resizes and crops. It applies the limits again.
+	Prepare(ctx context.Context, data []byte) (quality.Image, error)
+}
+
+// Triton is what the use case asks of the inference server.
+type Triton interface {
+	quality.ImageEncoder
+	quality.Judge
+	quality.Ensemble
+}
+
+// Config bounds the work. Zero values are replaced by those of DefaultConfig.
+type Config struct {
+	Concurrency int           // requests worked on at once
+	Queue       int           // requests that may wait for their turn
+	RetryAfter  time.Duration // advice to those that are turned away
+}
+
+// DefaultConfig suits an encoder on the same machine or on a GPU: requests
+// mostly wait for Triton, so there are many more of them than CPUs; decoding
+// is bounded separately, by CPU.
+func DefaultConfig() Config {
+	return Config{Concurrency: 16 * runtime.GOMAXPROCS(0), Queue: 256, RetryAfter: time.Second}
+}
+
+// Validate reports every field that cannot be right.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Concurrency <= 0 {
+		faults = append(faults, fmt.Errorf("scoring: Concurrency is %d, must be positive", c.Concurrency))
+	}
+	if c.Queue < 0 {
+		faults = append(faults, fmt.Errorf("scoring: Queue is %d, must not be negative", c.Queue))
+	}
+	if c.RetryAfter <= 0 {
+		faults = append(faults, fmt.Errorf("scoring: RetryAfter is %s, must be positive", c.RetryAfter))
+	}
+	return errors.Join(faults...)
+}
+
+// Deps are the collaborators of a Service.
+type Deps struct {
+	Preparer   Preparer
+	Triton     Triton
+	Embeddings quality.EmbeddingCache
+	Tracer     trace.TracerProvider
+	Meter      metric.MeterProvider
+}
+
+// Service scores images. It is safe for concurrent use.
+type Service struct {
+	preparer   Preparer
+	triton     Triton
+	embeddings quality.EmbeddingCache
+	admission  *admission
+	decoders   chan struct{}
+	telemetry  *telemetry
+	models     atomic.Pointer[Models]
+}
+
+// Models is what depends on the encoder that Triton serves at the moment.
+type Models struct {
+	Encoder quality.Encoder
+	Texts   quality.TextSource
+}
+
+// New returns a Service that answers model_unavailable until [Service.Use]
+// tells it which encoder there is.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	tel, err := newTelemetry(deps.Tracer, deps.Meter)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		preparer:   deps.Preparer,
+		triton:     deps.Triton,
+		embeddings: deps.Embeddings,
+		admission:  newAdmission(cfg.Concurrency, cfg.Queue, cfg.RetryAfter),
+		decoders:   make(chan struct{}, runtime.GOMAXPROCS(0)),
+		telemetry:  tel,
+	}, nil
+}
+
+// Use makes m the models of every request that begins from now on; nil means
+// that there are none.
+func (s *Service) Use(m *Models) { s.models.Store(m) }
+
+// Encoder returns the encoder in use, and false while there is none.
+func (s *Service) Encoder() (quality.Encoder, bool) {
+	m := s.models.Load()
+	if m == nil {
+		return quality.Encoder{}, false
+	}
+	return m.Encoder, true
+}
+
+// PreprocessID names the way from bytes to pixels.
+func (s *Service) PreprocessID() quality.PreprocessID { return s.preparer.ID() }
+
+// current returns the models, or model_unavailable.
+func (s *Service) current() (*Models, error) {
+	if m := s.models.Load(); m != nil {
+		return m, nil
+	}
+	return nil, quality.Errorf(quality.KindModelUnavailable, "the inference server is not ready yet").After(time.Second)
+}
