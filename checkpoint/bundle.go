@@ -1,0 +1,236 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/agiqa/agiqa/checkpoint/safetensors"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Names of the tensors of a bundle.
+const (
+	tensorContext = "context"
+	tensorW0      = "head.0.weight"
+	tensorB0      = "head.0.bias"
+	tensorW1      = "head.1.weight"
+	tensorB1      = "head.1.bias"
+)
+
+// Bundle is one checked checkpoint. It never changes after it was read, and
+// may be shared between goroutines.
+type Bundle struct {
+	manifest Manifest
+	prompt   Prompt
+	head     Head
+}
+
+// Open reads and checks the bundle in the folder dir. A link that leads out of
+// dir is not followed. Faults of the bundle are *[quality.Error] of kind
+// bad_request that name file, tensor, found and wanted; a disk that does not
+// answer gives any other error.
+func Open(dir string, limits Limits) (*Bundle, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint bundle: %w", err)
+	}
+	defer root.Close()
+	b, err := Read(root.FS(), limits)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint bundle %s: %w", dir, err)
+	}
+	return b, nil
+}
+
+// Read reads and checks the bundle at the top of fsys, with the errors of
+// [Open].
+func Read(fsys fs.FS, limits Limits) (*Bundle, error) {
+	if err := limits.Validate(); err != nil {
+		return nil, err
+	}
+	document, err := readFile(fsys, ManifestFile, limits.ManifestBytes)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := DecodeManifest(document, limits)
+	if err != nil {
+		return nil, fault(ManifestFile, err)
+	}
+	weights, err := readFile(fsys, WeightsFile, limits.WeightsBytes)
+	if err != nil {
+		return nil, err
+	}
+	tensors, err := safetensors.Decode(weights, limits.Tensors)
+	if err != nil {
+		return nil, fault(WeightsFile, err)
+	}
+	return assemble(manifest, tensors)
+}
+
+// assemble checks that manifest and weights are about the same checkpoint.
+// tensors are in order of name.
+func assemble(m Manifest, tensors []safetensors.Tensor) (*Bundle, error) {
+	byName := make(map[string]safetensors.Tensor, len(tensors))
+	for _, t := range tensors {
+		byName[t.Name] = t
+	}
+	head, err := readHead(byName)
+	if err != nil {
+		return nil, fault(WeightsFile, err)
+	}
+	prompt, err := readPrompt(m, byName)
+	if err != nil {
+		return nil, fault(WeightsFile, err)
+	}
+	for _, t := range tensors {
+		if !slices.Contains([]string{tensorContext, tensorW0, tensorB0, tensorW1, tensorB1}, t.Name) {
+			return nil, fault(WeightsFile, fmt.Errorf("tensor %q is not part of a checkpoint", t.Name))
+		}
+	}
+	for i, g := range m.Golden {
+		if err := g.ImageEmbedding.CheckUnit(head.Dim); err != nil {
+			return nil, fault(ManifestFile, fmt.Errorf("golden[%d]: image_embedding: %w", i, err))
+		}
+	}
+	if got := contentDigest(m, tensors); got != m.Digest {
+		return nil, fault(ManifestFile, fmt.Errorf("digest is %s, but the contents have %s", m.Digest, got))
+	}
+	return &Bundle{manifest: m, prompt: prompt, head: head}, nil
+}
+
+// readHead takes D and H from the first layer's weight and wants the other
+// tensors to agree.
+func readHead(tensors map[string]safetensors.Tensor) (Head, error) {
+	w0, ok := tensors[tensorW0]
+	if !ok {
+		return Head{}, fmt.Errorf("tensor %q is missing", tensorW0)
+	}
+	if len(w0.Shape) != 2 || w0.Shape[0] < 1 || w0.Shape[1] < parts || w0.Shape[1]%parts != 0 {
+		return Head{}, fmt.Errorf("tensor %q has shape %v, want [H %d*D]", tensorW0, w0.Shape, parts)
+	}
+	h := Head{Hidden: w0.Shape[0], Dim: w0.Shape[1] / parts, W0: w0.Data}
+	var err error
+	if h.B0, err = tensorOf(tensors, tensorB0, h.Hidden); err != nil {
+		return Head{}, err
+	}
+	if h.W1, err = tensorOf(tensors, tensorW1, 1, h.Hidden); err != nil {
+		return Head{}, err
+	}
+	if h.B1, err = tensorOf(tensors, tensorB1, 1); err != nil {
+		return Head{}, err
+	}
+	return h, nil
+}
+
+// readPrompt takes W from the context's last dimension; the manifest says the
+// others.
+func readPrompt(m Manifest, tensors map[string]safetensors.Tensor) (Prompt, error) {
+	context, ok := tensors[tensorContext]
+	if !ok {
+		return Prompt{}, fmt.Errorf("tensor %q is missing", tensorContext)
+	}
+	want := []int{m.ContextLength}
+	if m.ClassSpecific {
+		want = []int{quality.CategoryCount, m.ContextLength}
+	}
+	last := len(context.Shape) - 1
+	if last != len(want) || !slices.Equal(context.Shape[:last], want) || context.Shape[last] < 1 {
+		return Prompt{}, fmt.Errorf("tensor %q has shape %v, want %v and the text width", tensorContext, context.Shape, want)
+	}
+	return Prompt{
+		Categories:    m.Categories,
+		Position:      m.ClassTokenPosition,
+		ContextLength: m.ContextLength,
+		ClassSpecific: m.ClassSpecific,
+		Width:         context.Shape[last],
+		Context:       context.Data,
+	}, nil
+}
+
+// tensorOf returns the numbers of a tensor that must be there and of a shape.
+func tensorOf(tensors map[string]safetensors.Tensor, name string, shape ...int) ([]float32, error) {
+	t, ok := tensors[name]
+	if !ok {
+		return nil, fmt.Errorf("tensor %q is missing", name)
+	}
+	if !slices.Equal(t.Shape, shape) {
+		return nil, fmt.Errorf("tensor %q has shape %v, want %v", name, t.Shape, shape)
+	}
+	return t.Data, nil
+}
+
+// readFile reads a whole file of at most limit bytes.
+func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	info, err := fs.Stat(fsys, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, quality.Errorf(quality.KindBadRequest, "the bundle has no %s", name)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", name, err)
+	case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
+		return nil, fault(name, errors.New("is not a regular file"))
+	}
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fault(name, fmt.Errorf("has more than %d bytes", limit))
+	}
+	return b, nil
+}
+
+// fault is an error for whoever wrote the bundle.
+func fault(file string, err error) error {
+	return quality.Errorf(quality.KindBadRequest, "%s: %w", file, err)
+}
+
+// Checkpoint identifies the bundle in the domain's words.
+func (b *Bundle) Checkpoint() quality.Checkpoint {
+	return quality.Checkpoint{
+		Name:    b.manifest.Name,
+		Digest:  b.manifest.Digest,
+		Encoder: b.manifest.Encoder.Digest,
+		Score:   quality.ScoreRange{Min: b.manifest.Score.Min, Max: b.manifest.Score.Max, Unit: b.manifest.Score.Unit},
+	}
+}
+
+// Manifest returns the checked manifest. Its slices must not be modified.
+func (b *Bundle) Manifest() Manifest { return b.manifest }
+
+// Prompt returns the learned context and how to place it.
+func (b *Bundle) Prompt() Prompt { return b.prompt }
+
+// Head returns the regression head.
+func (b *Bundle) Head() Head { return b.head }
+
+// Golden returns the cases that training computed; at least one.
+func (b *Bundle) Golden() []GoldenCase { return b.manifest.Golden }
+
+// CheckEncoder reports, as a *[quality.Error] of kind encoder_mismatch, when
+// the bundle was trained on another encoder than e. Embeddings of two
+// encoders mean different things even where their shapes agree.
+func (b *Bundle) CheckEncoder(e quality.Encoder) error {
+	trained := b.manifest.Encoder
+	switch {
+	case trained.Digest != e.Digest:
+		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q was trained on encoder %q (%s), the server has %q (%s)",
+			b.manifest.Name, trained.Name, trained.Digest, e.Name, e.Digest)
+	case b.head.Dim != e.Dim:
+		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q: head for embeddings of %d numbers, encoder %q gives %d",
+			b.manifest.Name, b.head.Dim, e.Name, e.Dim)
+	case b.prompt.Width != e.TextWidth:
+		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q: context vectors of %d numbers, encoder %q takes %d",
+			b.manifest.Name, b.prompt.Width, e.Name, e.TextWidth)
+	}
+	return nil
+}

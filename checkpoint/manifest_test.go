@@ -1,0 +1,156 @@
+package checkpoint_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/quality"
+)
+
+func TestDecodeManifestRefuses(t *testing.T) {
+	set := func(value any, path ...string) func(map[string]any) {
+		return func(m map[string]any) {
+			for _, key := range path[:len(path)-1] {
+				m = m[key].(map[string]any)
+			}
+			m[path[len(path)-1]] = value
+		}
+	}
+	nested := json.RawMessage(strings.Repeat("[", 40) + strings.Repeat("]", 40))
+	tests := []struct {
+		name  string
+		spoil func(map[string]any)
+		want  string
+	}{
+		{"unknown key", set(1, "extra"), `unknown key "extra"`},
+		{"key in another case", set("x", "Name"), `unknown key "Name"`},
+		{"missing key", func(m map[string]any) { delete(m, "licence") }, "licence is missing"},
+		{"null", set(nil, "context_length"), "context_length is null"},
+		{"another type", set("2", "context_length"), "context_length: string where int is wanted"},
+		{"fraction", set(2.5, "context_length"), "context_length: number 2.5 where int"},
+		{"long number", set(json.RawMessage(strings.Repeat("9", 5000)), "context_length"), "context_length: number 999"},
+		{"other format", set("agiqa-checkpoint/2", "format"), `format is "agiqa-checkpoint/2", want "agiqa-checkpoint/1"`},
+		{"digest without algorithm", set(strings.Repeat("0", 64), "digest"), "is not of the form sha256:"},
+		{"five categories", set([]string{"terrible", "bad", "poor", "average", "good"}, "categories"), "categories are"},
+		{"categories in another order", set([]string{"bad", "terrible", "poor", "average", "good", "perfect"}, "categories"), "categories are"},
+		{"position", set("start", "class_token_position"), `class_token_position is "start"`},
+		{"no context", set(0, "context_length"), "context_length is 0"},
+		{"scale upside down", set(5, "score", "min"), "score: min 5 is not below max 5"},
+		{"scale without unit", set("", "score", "unit"), `score: unit ""`},
+		{"unit with a line break", set("M\nOS", "score", "unit"), `score: unit "M\nOS"`},
+		{"unknown key in score", set(1, "score", "mean"), `score: unknown key "mean"`},
+		{"score is a list", set([]int{1, 5}, "score"), "score: is not an object"},
+		{"number too large for the scale", set(json.RawMessage("1e999"), "score", "max"), "score: max: number 1e999"},
+		{"encoder without name", set("", "encoder", "name"), `encoder: name ""`},
+		{"encoder digest in upper case", set(strings.ToUpper(encoderDigest.String()), "encoder", "digest"), "encoder: digest"},
+		{"training is a string", set("on a laptop", "training"), "training is not an object"},
+		{"metrics is a list", set([]int{}, "metrics"), "metrics is not an object"},
+		{"deeply nested metrics", set(map[string]any{"a": nested}, "metrics"), "nested more than 16 deep"},
+		{"no licence", set("", "licence"), "licence"},
+		{"no golden case", set([]any{}, "golden"), "golden: no case"},
+		{"golden case with a key more", set([]any{map[string]any{"image_embedding": []int{1}, "score": 1, "id": 1}}, "golden"), `golden[0]: unknown key "id"`},
+		{"golden case without score", set([]any{map[string]any{"image_embedding": []int{1}}}, "golden"), "golden[0]: score is missing"},
+		{"golden number too large", set([]any{map[string]any{"image_embedding": []float64{1e300}, "score": 1}}, "golden"), "golden[0]: image_embedding: number 1e+300"},
+		{"all at once", func(m map[string]any) { m["name"], m["licence"] = "A", "" }, "name \"A\" does not match [a-z0-9][a-z0-9._-]{0,63}\nlicence"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDraft("demo", 1)
+			d.manifest["digest"] = d.digest()
+			tt.spoil(d.manifest)
+			wantFault(t, d.files(t), tt.want)
+		})
+	}
+}
+
+func TestDecodeManifestRefusesNames(t *testing.T) {
+	for _, name := range []string{
+		"", ".", "..", "../demo", "%2e%2e%2f", "/etc/passwd", "a/b", `a\b`, "demo\x00", "demo ", " demo", "Demo", "CON",
+		"demo\n", "*", "{tag}", "-demo", "_demo", "dеmo" /* a Cyrillic е */, strings.Repeat("a", 65), strings.Repeat("a", 10_000),
+	} {
+		d := newDraft(name, 1)
+		wantFault(t, d.files(t), "does not match [a-z0-9]")
+	}
+}
+
+func TestDecodeManifestRefusesDocuments(t *testing.T) {
+	d := newDraft("demo", 1)
+	whole := string(d.files(t)["manifest.json"].Data)
+	tests := []struct {
+		name, document, want string
+	}{
+		{"empty", "", "unexpected EOF"},
+		{"a list", "[]", "is not an object"},
+		{"null", "null", "is not an object"},
+		{"cut", whole[:len(whole)/2], "is not JSON"},
+		{"two documents", whole + "{}", "something after the document"},
+		{"not UTF-8", strings.Replace(whole, "demo", "d\xffmo", 1), "is not UTF-8"},
+		{"NaN", strings.Replace(whole, "3.25", "NaN", 1), "is not JSON"},
+		{"key twice", strings.Replace(whole, `"name":"demo"`, `"name":"demo","name":"demo"`, 1), `key "name" comes twice`},
+		{"key twice within", strings.Replace(whole, `"seed":1`, `"seed":1,"seed":2`, 1), `key "seed" comes twice`},
+		{"key twice, once escaped", strings.Replace(whole, `"name":"demo"`, `"name":"demo","\u006eame":"x"`, 1), `key "name" comes twice`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			files := d.files(t)
+			files["manifest.json"].Data = []byte(tt.document)
+			wantFault(t, files, tt.want)
+		})
+	}
+}
+
+// FuzzDecodeManifest holds that whatever is accepted is safe to use in the
+// names and texts that are made of it, and is the same after a round trip.
+func FuzzDecodeManifest(f *testing.F) {
+	d := newDraft("demo", 1)
+	d.manifest["digest"] = d.digest()
+	sound, err := json.Marshal(d.manifest)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(sound)
+	f.Add(bytes.Replace(sound, []byte(`"demo"`), []byte(`"../demo"`), 1))
+	f.Add(bytes.Replace(sound, []byte(`"name"`), []byte(`"NAME"`), 1))
+	f.Add(bytes.Replace(sound, []byte(`3.25`), []byte(`1e999`), 1))
+	f.Add([]byte(`{"format":"agiqa-checkpoint/1"}`))
+	f.Add([]byte(strings.Repeat(`{"a":`, 100)))
+	limits := checkpoint.DefaultLimits()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := checkpoint.DecodeManifest(b, limits)
+		if err != nil {
+			if len(err.Error()) > 4096 {
+				t.Errorf("error of %d bytes echoes the document", len(err.Error()))
+			}
+			return
+		}
+		if !quality.ValidCheckpointName(m.Name) {
+			t.Errorf("name %q was accepted", m.Name)
+		}
+		if len(m.Categories) != quality.CategoryCount || len(m.Golden) == 0 || m.Score.Min >= m.Score.Max {
+			t.Errorf("accepted %+v", m)
+		}
+		for _, text := range []string{m.Score.Unit, m.Encoder.Name, m.Licence} {
+			if strings.ContainsAny(text, "\n\r\x00\x1b") || text == "" {
+				t.Errorf("text %q was accepted", text)
+			}
+		}
+		first, err := json.Marshal(m)
+		if err != nil {
+			t.Fatalf("Marshal: %v", err)
+		}
+		again, err := checkpoint.DecodeManifest(first, limits)
+		if err != nil {
+			t.Fatalf("DecodeManifest refuses what it accepted: %v", err)
+		}
+		second, err := json.Marshal(again)
+		if err != nil {
+			t.Fatalf("Marshal: %v", err)
+		}
+		if !bytes.Equal(first, second) {
+			t.Errorf("round trip: first %s\nsecond %s", first, second)
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package checkpoint
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Registry is a set of bundles that never changes, for any number of readers
+// at once. Taking a checkpoint in or out makes another Registry; who swaps
+// them holds an atomic.Pointer, and every request keeps the one it began with.
+type Registry struct {
+	sorted   []*Bundle // by name
+	byName   map[string]*Bundle
+	byDigest map[quality.Digest]*Bundle
+	preset   *Bundle // nil when there is no default
+}
+
+// NewRegistry returns a registry of bundles, of which no two may share a name
+// or a digest: one content under two names would be one model on Triton that
+// two owners may remove. defaultName picks the default and must then be there;
+// empty, it picks the only bundle, and none where there are several.
+func NewRegistry(bundles []*Bundle, defaultName string) (*Registry, error) {
+	r := &Registry{
+		sorted: slices.SortedFunc(slices.Values(bundles), func(a, b *Bundle) int {
+			return cmp.Compare(a.manifest.Name, b.manifest.Name)
+		}),
+		byName:   make(map[string]*Bundle, len(bundles)),
+		byDigest: make(map[quality.Digest]*Bundle, len(bundles)),
+	}
+	for _, b := range r.sorted {
+		c := b.Checkpoint()
+		if r.byName[c.Name] != nil {
+			return nil, quality.Errorf(quality.KindConflict, "two checkpoints are named %q", c.Name)
+		}
+		if twin := r.byDigest[c.Digest]; twin != nil {
+			return nil, quality.Errorf(quality.KindConflict, "checkpoints %q and %q are the same: %s", twin.manifest.Name, c.Name, c.Digest)
+		}
+		r.byName[c.Name], r.byDigest[c.Digest] = b, b
+	}
+	switch {
+	case defaultName != "":
+		if r.preset = r.byName[defaultName]; r.preset == nil {
+			return nil, fmt.Errorf("default checkpoint %.80q is not among the %d that were found", defaultName, len(bundles))
+		}
+	case len(r.sorted) == 1:
+		r.preset = r.sorted[0]
+	}
+	return r, nil
+}
+
+// LoadDir opens every sub-folder of dir that has a manifest, and puts the
+// bundles in a registry; see [NewRegistry] for defaultName. Every fault of
+// every bundle is reported at once.
+func LoadDir(dir, defaultName string, limits Limits) (*Registry, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoints: %w", err)
+	}
+	var bundles []*Bundle
+	var faults []error
+	for _, e := range entries {
+		folder := filepath.Join(dir, e.Name())
+		switch _, err := os.Stat(filepath.Join(folder, ManifestFile)); {
+		case !e.IsDir(), errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			faults = append(faults, fmt.Errorf("checkpoint bundle: %w", err))
+			continue
+		}
+		b, err := Open(folder, limits)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		bundles = append(bundles, b)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return NewRegistry(bundles, defaultName)
+}
+
+// Get returns the bundle of that name. Every miss, whatever was asked for, is
+// the same *[quality.Error] of kind checkpoint_not_found: it does not repeat
+// the name, and does not tell a name that cannot exist from one that might.
+func (r *Registry) Get(name string) (*Bundle, error) {
+	if b, ok := r.byName[name]; ok {
+		return b, nil
+	}
+	return nil, notFound()
+}
+
+// ByDigest returns the bundle with that content, with the error of
+// [Registry.Get].
+func (r *Registry) ByDigest(d quality.Digest) (*Bundle, error) {
+	if b, ok := r.byDigest[d]; ok {
+		return b, nil
+	}
+	return nil, notFound()
+}
+
+// Default returns the bundle that judges where none is asked for, with the
+// error of [Registry.Get] where there is none.
+func (r *Registry) Default() (*Bundle, error) {
+	if r.preset == nil {
+		return nil, notFound()
+	}
+	return r.preset, nil
+}
+
+// List returns all bundles in order of name.
+func (r *Registry) List() []*Bundle { return slices.Clone(r.sorted) }
+
+func notFound() error {
+	return quality.Errorf(quality.KindCheckpointNotFound, "there is no such checkpoint")
+}
