@@ -1,0 +1,255 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// PromptEmbedder computes the text embeddings of a checkpoint, with the errors
+// of quality.ImageEncoder. It must end when its context does.
+type PromptEmbedder interface {
+	EmbedPrompts(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, error)
+}
+
+// TextsConfig says where text embeddings are kept and for how long.
+type TextsConfig struct {
+	// Encoder is the encoder that serves. Its digest is part of every key, and
+	// its Dim is the length that every embedding must have.
+	Encoder quality.Encoder
+	// Recipe names the way from a checkpoint to tokens, where a release may
+	// change it; it is part of every key. It may be empty.
+	Recipe string
+	// Memory is asked first.
+	Memory Store
+	// Remote is shared with other servers and asked second; nil for none.
+	Remote Store
+	// TTL is the longest that a value is kept. Values never go stale, since
+	// their keys name everything that they depend on; TTL only clears away
+	// what nobody uses.
+	TTL time.Duration
+	// JitterFraction of TTL is what a value's time may be shorter, at random.
+	JitterFraction float64
+	// SourceTimeout bounds one computation, with the remote read before it.
+	SourceTimeout time.Duration
+	// WriteTimeout bounds one write to Remote, which no request waits for.
+	WriteTimeout time.Duration
+	// MaxWrites is the most writes to Remote at a time; more are dropped.
+	MaxWrites int
+	// LogInterval is the least time between two log lines of a kind.
+	LogInterval time.Duration
+	// Logger takes faults that did no harm; nil discards them.
+	Logger *slog.Logger
+	// Meter takes the counters; nil for none.
+	Meter metric.MeterProvider
+}
+
+// DefaultTextsConfig returns the production bounds; encoder and stores are
+// still to be set.
+func DefaultTextsConfig() TextsConfig {
+	return TextsConfig{
+		TTL:            7 * 24 * time.Hour,
+		JitterFraction: 0.1,
+		SourceTimeout:  10 * time.Second, // a text encoder on a CPU, cold
+		WriteTimeout:   250 * time.Millisecond,
+		MaxWrites:      8,
+		LogInterval:    time.Minute,
+	}
+}
+
+// Validate reports every fault at once, each naming its field.
+func (c TextsConfig) Validate() error {
+	faults := []error{checkEncoder(c.Encoder), checkLifetime(c.TTL, c.JitterFraction, c.LogInterval)}
+	if c.Memory == nil {
+		faults = append(faults, errors.New("Memory is missing"))
+	}
+	if c.SourceTimeout <= 0 {
+		faults = append(faults, fmt.Errorf("SourceTimeout is %s, must be positive", c.SourceTimeout))
+	}
+	if c.WriteTimeout <= 0 {
+		faults = append(faults, fmt.Errorf("WriteTimeout is %s, must be positive", c.WriteTimeout))
+	}
+	if c.MaxWrites <= 0 {
+		faults = append(faults, fmt.Errorf("MaxWrites is %d, must be positive", c.MaxWrites))
+	}
+	return errors.Join(faults...)
+}
+
+// Texts is a quality.TextSource that remembers: memory, then the remote store,
+// then the source. For one checkpoint the source runs once at a time, however
+// many callers wait.
+type Texts struct {
+	config TextsConfig
+	source PromptEmbedder
+	memory *layer
+	remote *layer // nil: none
+	flying flights[foundText]
+	writes *background
+}
+
+// foundText is what a flight brings home.
+type foundText struct {
+	text   quality.TextEmbeddings
+	cached bool
+}
+
+var _ quality.TextSource = (*Texts)(nil)
+
+// NewTexts returns a Texts over source. It must be closed; its stores are
+// their owner's to close, after it.
+func NewTexts(config TextsConfig, source PromptEmbedder) (*Texts, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("text cache: %w", err)
+	}
+	if source == nil {
+		return nil, errors.New("text cache: source is missing")
+	}
+	record, err := newRecorder(config.Meter, "text")
+	if err != nil {
+		return nil, fmt.Errorf("text cache: %w", err)
+	}
+	faults := newFaultLog(config.Logger, config.LogInterval)
+	t := &Texts{
+		config: config,
+		source: source,
+		memory: &layer{name: LayerMemory, store: config.Memory, record: record, faults: faults},
+		flying: flights[foundText]{timeout: config.SourceTimeout},
+		writes: newBackground(config.MaxWrites, config.WriteTimeout),
+	}
+	if config.Remote != nil {
+		t.remote = &layer{name: LayerRedis, store: config.Remote, record: record, faults: faults}
+	}
+	return t, nil
+}
+
+// TextEmbeddings implements quality.TextSource. Beside the source's own errors
+// there are encoder_mismatch, for a checkpoint of another encoder,
+// model_bad_output, for vectors of a wrong length or norm, deadline_exceeded
+// and client_closed_request, when ctx ends first, draining, after Close, and
+// internal, when the source panicked. No error is remembered.
+func (t *Texts) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
+	if c.Encoder != t.config.Encoder.Digest {
+		return quality.TextEmbeddings{}, false, quality.Errorf(quality.KindEncoderMismatch,
+			"checkpoint %s was trained on another encoder than the one that serves", c.Name)
+	}
+	s := textSlot(t.config.Encoder, t.config.Recipe, c)
+	if rows, _, ok := t.memory.read(ctx, s); ok {
+		return quality.TextEmbeddings(rows), true, nil
+	}
+	found, err := t.flying.do(ctx, s.key, func(ctx context.Context) (foundText, error) {
+		return t.find(ctx, s, c)
+	})
+	if err != nil {
+		return quality.TextEmbeddings{}, false, textError(ctx, c, err)
+	}
+	return found.text, found.cached, nil
+}
+
+// find is one flight.
+func (t *Texts) find(ctx context.Context, s slot, c quality.Checkpoint) (foundText, error) {
+	// Between this caller's look into memory and this flight, another flight
+	// may have landed. The look is not counted: it is the same request's.
+	if value, err := t.memory.store.Get(ctx, s.key); err == nil {
+		if rows, err := Decode(s.id, value); err == nil {
+			return foundText{text: quality.TextEmbeddings(rows), cached: true}, nil
+		}
+	}
+	if t.remote != nil {
+		if rows, value, ok := t.remote.read(ctx, s); ok {
+			t.memory.write(ctx, s, value, t.ttl())
+			return foundText{text: quality.TextEmbeddings(rows), cached: true}, nil
+		}
+	}
+	text, err := t.source.EmbedPrompts(ctx, c)
+	if err != nil {
+		return foundText{}, err
+	}
+	value, err := Encode(s.id, text[:])
+	if err != nil {
+		return foundText{}, quality.Errorf(quality.KindModelBadOutput,
+			"the text encoder gave unusable embeddings for checkpoint %s", c.Name).Because(err)
+	}
+	t.memory.write(ctx, s, value, t.ttl())
+	t.share(ctx, s, value)
+	return foundText{text: text}, nil
+}
+
+// share writes to the remote store without anybody waiting.
+func (t *Texts) share(ctx context.Context, s slot, value []byte) {
+	if t.remote == nil {
+		return
+	}
+	err := t.writes.start(ctx, func(ctx context.Context) { t.remote.write(ctx, s, value, t.ttl()) })
+	if err != nil {
+		t.remote.fault(ctx, opWrite, ReasonOf(err), err)
+	}
+}
+
+func (t *Texts) ttl() time.Duration { return jittered(t.config.TTL, t.config.JitterFraction) }
+
+// Close lets no new computation begin, waits for those under way and for their
+// writes, and cancels what is left when ctx ends first, with ctx's error.
+func (t *Texts) Close(ctx context.Context) error {
+	return errors.Join(t.flying.close(ctx), t.writes.close(ctx))
+}
+
+// textError gives a kind to the errors of waiting, and leaves the source's
+// errors as they are.
+func textError(ctx context.Context, c quality.Checkpoint, err error) error {
+	switch {
+	case errors.Is(err, errFlightsClosed):
+		return quality.Errorf(quality.KindDraining, "the server is shutting down")
+	case isQualityError(err):
+		return err
+	case errors.Is(err, context.Canceled) && ctx.Err() == nil:
+		// Only Close cancels a flight.
+		return quality.Errorf(quality.KindDraining, "the server is shutting down").Because(err)
+	case errors.Is(err, context.Canceled):
+		return quality.Errorf(quality.KindClientClosedRequest, "the request was cancelled").Because(err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return quality.Errorf(quality.KindDeadlineExceeded,
+			"the text embeddings of checkpoint %s were not ready in time", c.Name).Because(err)
+	}
+	return fmt.Errorf("text embeddings of checkpoint %s: %w", c.Name, err)
+}
+
+func isQualityError(err error) bool {
+	_, ok := errors.AsType[*quality.Error](err)
+	return ok
+}
+
+// checkEncoder reports an encoder that cannot stand in a key.
+func checkEncoder(e quality.Encoder) error {
+	var faults []error
+	if e.Digest.IsZero() {
+		faults = append(faults, errors.New("Encoder.Digest is missing"))
+	}
+	if e.Dim <= 0 || e.Dim > maxDim {
+		faults = append(faults, fmt.Errorf("Encoder.Dim is %d, must be between 1 and %d", e.Dim, maxDim))
+	}
+	return errors.Join(faults...)
+}
+
+// maxDim is far above any CLIP (1,280) and keeps sizes far from overflow.
+const maxDim = 1 << 16
+
+// checkLifetime reports settings of time that contradict themselves.
+func checkLifetime(ttl time.Duration, jitter float64, logInterval time.Duration) error {
+	var faults []error
+	if ttl <= 0 {
+		faults = append(faults, fmt.Errorf("TTL is %s, must be positive", ttl))
+	}
+	if !(jitter >= 0 && jitter < 1) {
+		faults = append(faults, fmt.Errorf("JitterFraction is %v, must be at least 0 and below 1", jitter))
+	}
+	if logInterval <= 0 {
+		faults = append(faults, fmt.Errorf("LogInterval is %s, must be positive", logInterval))
+	}
+	return errors.Join(faults...)
+}
