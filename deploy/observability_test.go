@@ -1,0 +1,579 @@
+package deploy_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// foreignMetrics are those of other programs that alerts and dashboards use, as
+// Triton's and the collector's documentation name them.
+var foreignMetrics = []string{
+	"nv_inference_request_success", "nv_inference_request_failure", "nv_inference_count",
+	"nv_inference_exec_count", "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us",
+	"nv_inference_compute_infer_duration_us", "nv_inference_compute_output_duration_us",
+	"nv_inference_pending_request_count", "nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes",
+	"otelcol_exporter_send_failed_spans_total", "otelcol_exporter_sent_spans_total",
+	"otelcol_receiver_refused_spans_total", "otelcol_receiver_accepted_spans_total",
+	"up",
+}
+
+// ports are the ones that services listen on inside the network.
+var ports = map[string][]string{
+	"gateway":        {"8080"},
+	"triton":         {"8001", "8002"},
+	"redis":          {"6379"},
+	"otel-collector": {"4317", "4318", "8888"},
+	"jaeger":         {"4317", "4318", "8888", "16686"},
+	"prometheus":     {"9090"},
+	"grafana":        {"3000"},
+}
+
+func TestEveryYAMLAndJSONParses(t *testing.T) {
+	t.Parallel()
+	parsed := 0
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		switch filepath.Ext(path) {
+		case ".yaml", ".yml":
+			decodeYAML(t, "deploy/"+path, new(any))
+		case ".json":
+			if err := json.Unmarshal([]byte(read(t, "deploy/"+path)), new(any)); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		default:
+			return nil
+		}
+		parsed++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parsed < 6 {
+		t.Errorf("%d files were parsed, want the collector's, Prometheus' and Grafana's", parsed)
+	}
+}
+
+type collectorConfig struct {
+	Receivers  map[string]any
+	Processors map[string]any
+	Exporters  map[string]struct{ Endpoint string }
+	Extensions map[string]any
+	Service    struct {
+		Extensions []string
+		Pipelines  map[string]struct{ Receivers, Processors, Exporters []string }
+	}
+}
+
+func TestCollector(t *testing.T) {
+	t.Parallel()
+	var c collectorConfig
+	decodeYAML(t, "deploy/otel-collector.yaml", &c)
+	if len(c.Service.Pipelines) == 0 {
+		t.Fatal("the collector has no pipeline")
+	}
+	var receivers, processors, exporters []string
+	for name, p := range c.Service.Pipelines {
+		receivers = append(receivers, p.Receivers...)
+		processors = append(processors, p.Processors...)
+		exporters = append(exporters, p.Exporters...)
+		if len(p.Processors) == 0 || p.Processors[0] != "memory_limiter" {
+			t.Errorf("pipeline %s: processors %q, want memory_limiter first", name, p.Processors)
+		}
+		if last := len(p.Processors) - 1; last < 0 || p.Processors[last] != "batch" {
+			t.Errorf("pipeline %s: processors %q, want batch last", name, p.Processors)
+		}
+	}
+	sameNames(t, "receivers", c.Receivers, receivers)
+	sameNames(t, "processors", c.Processors, processors)
+	sameNames(t, "exporters", c.Exporters, exporters)
+	sameNames(t, "extensions", c.Extensions, c.Service.Extensions)
+	for name, exporter := range c.Exporters {
+		checkEndpoint(t, "exporter "+name, exporter.Endpoint)
+	}
+}
+
+// TestCollectorFitsItsContainer keeps the memory limiter below the memory limit.
+func TestCollectorFitsItsContainer(t *testing.T) {
+	t.Parallel()
+	var c struct {
+		Processors struct {
+			MemoryLimiter struct {
+				LimitMiB int64 `yaml:"limit_mib"`
+				SpikeMiB int64 `yaml:"spike_limit_mib"`
+			} `yaml:"memory_limiter"`
+		}
+	}
+	decodeYAML(t, "deploy/otel-collector.yaml", &c)
+	container := int64(load(t, "docker-compose.yml", secrets).Services["otel-collector"].Deploy.Resources.Limits.MemoryBytes)
+	limit := c.Processors.MemoryLimiter
+	if limit.LimitMiB == 0 || limit.LimitMiB<<20 > container*9/10 || limit.SpikeMiB >= limit.LimitMiB {
+		t.Errorf("memory limiter %+v in a container of %d bytes: want a limit of at most nine tenths, and a spike below it", limit, container)
+	}
+}
+
+func TestTracesReachTheCollector(t *testing.T) {
+	t.Parallel()
+	for _, profile := range profiles {
+		services := load(t, "docker-compose.yml", secrets, profile).Services
+		checkEndpoint(t, "AGIQA_OTLP_ENDPOINT", *services["gateway"].Environment["AGIQA_OTLP_ENDPOINT"])
+		checkEndpoint(t, "AGIQA_TRITON", *services["gateway"].Environment["AGIQA_TRITON"])
+		sent := 0
+		for _, service := range services {
+			for _, arg := range service.Command {
+				if target, ok := strings.CutPrefix(arg, "--trace-config=opentelemetry,url="); ok {
+					checkEndpoint(t, "Triton's traces", target)
+					sent++
+				}
+			}
+		}
+		if sent != 1 {
+			t.Errorf("profile %s: %d services send Triton's traces, want one", profile, sent)
+		}
+	}
+}
+
+type prometheusConfig struct {
+	RuleFiles     []string `yaml:"rule_files"`
+	ScrapeConfigs []struct {
+		JobName string `yaml:"job_name"`
+		DNS     []struct {
+			Names []string
+			Port  int
+		} `yaml:"dns_sd_configs"`
+		StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+	} `yaml:"scrape_configs"`
+}
+
+func TestPrometheusScrapesServices(t *testing.T) {
+	t.Parallel()
+	var c prometheusConfig
+	decodeYAML(t, "deploy/prometheus/prometheus.yml", &c)
+	for _, file := range c.RuleFiles {
+		if _, err := os.Stat(filepath.Join("prometheus", file)); err != nil {
+			t.Errorf("rule file: %v", err)
+		}
+	}
+	for _, job := range c.ScrapeConfigs {
+		targets := 0
+		for _, static := range job.StaticConfigs {
+			for _, target := range static.Targets {
+				checkEndpoint(t, "job "+job.JobName, strings.Replace(target, "localhost:", "prometheus:", 1))
+				targets++
+			}
+		}
+		for _, dns := range job.DNS {
+			for _, name := range dns.Names {
+				checkEndpoint(t, "job "+job.JobName, fmt.Sprintf("%s:%d", name, dns.Port))
+				targets++
+			}
+		}
+		if targets == 0 {
+			t.Errorf("job %s has no target", job.JobName)
+		}
+	}
+	jobs := scrapeJobs(t)
+	for _, want := range []string{"gateway", "triton", "otel-collector"} {
+		if !slices.Contains(jobs, want) {
+			t.Errorf("jobs %q, want %s among them", jobs, want)
+		}
+	}
+}
+
+type alertFile struct {
+	Groups []struct {
+		Name  string
+		Rules []struct {
+			Alert, Expr, For    string
+			Labels, Annotations map[string]string
+		}
+	}
+}
+
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	var c alertFile
+	decodeYAML(t, "deploy/prometheus/alerts.yml", &c)
+	seen := make(map[string]bool)
+	for _, group := range c.Groups {
+		for _, rule := range group.Rules {
+			if rule.Alert == "" || seen[rule.Alert] {
+				t.Errorf("group %s: alert %q has no name, or one that is taken", group.Name, rule.Alert)
+			}
+			seen[rule.Alert] = true
+			if severity := rule.Labels["severity"]; severity != "critical" && severity != "warning" {
+				t.Errorf("%s: severity %q, want critical or warning", rule.Alert, severity)
+			}
+			if rule.For == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
+				t.Errorf("%s: want for, summary and description, has %+v", rule.Alert, rule)
+			}
+			for _, fault := range expressionFaults(rule.Expr, madeMetrics(t), scrapeJobs(t)) {
+				t.Errorf("%s: %s", rule.Alert, fault)
+			}
+		}
+	}
+	if len(seen) < 5 {
+		t.Errorf("%d alerts, want the service's, Triton's and the collector's", len(seen))
+	}
+}
+
+type datasourceFile struct {
+	Datasources []struct {
+		Name, UID, URL string
+		JSONData       struct {
+			Exemplars []struct {
+				DatasourceUID string `yaml:"datasourceUid"`
+			} `yaml:"exemplarTraceIdDestinations"`
+		} `yaml:"jsonData"`
+	}
+}
+
+func TestGrafanaDatasources(t *testing.T) {
+	t.Parallel()
+	var c datasourceFile
+	decodeYAML(t, "deploy/grafana/provisioning/datasources/datasources.yaml", &c)
+	uids := datasourceUIDs(t)
+	for _, source := range c.Datasources {
+		checkEndpoint(t, "data source "+source.Name, source.URL)
+		for _, exemplar := range source.JSONData.Exemplars {
+			if !slices.Contains(uids, exemplar.DatasourceUID) {
+				t.Errorf("exemplars of %s lead to %q, which is no data source of %q", source.Name, exemplar.DatasourceUID, uids)
+			}
+		}
+	}
+}
+
+func TestGrafanaReadsTheDashboards(t *testing.T) {
+	t.Parallel()
+	var c struct {
+		Providers []struct{ Options struct{ Path string } }
+	}
+	decodeYAML(t, "deploy/grafana/provisioning/dashboards/dashboards.yaml", &c)
+	grafana := load(t, "docker-compose.yml", secrets).Services["grafana"]
+	mounts := make(map[string]string)
+	for _, volume := range grafana.Volumes {
+		mounts[volume.Target] = volume.Source
+	}
+	if len(c.Providers) == 0 {
+		t.Fatal("no provider of dashboards")
+	}
+	for _, provider := range c.Providers {
+		source, ok := mounts[provider.Options.Path]
+		if !ok {
+			t.Errorf("dashboards are looked for in %s, which is none of the mounts %v", provider.Options.Path, mounts)
+			continue
+		}
+		if files, _ := filepath.Glob(filepath.Join(source, "*.json")); len(files) == 0 {
+			t.Errorf("%s holds no dashboard", source)
+		}
+	}
+	if _, ok := mounts["/etc/grafana/provisioning"]; !ok {
+		t.Errorf("Grafana's provisioning is not among the mounts %v", mounts)
+	}
+}
+
+type dashboard struct {
+	UID, Title string
+	Panels     []struct {
+		ID          int
+		Type, Title string
+		Datasource  struct{ UID string }
+		GridPos     struct{ X, Y, W, H int }
+		Targets     []struct{ Expr, RefID string }
+	}
+}
+
+func TestDashboards(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("grafana/dashboards/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("dashboards = %q, %v; want one at least", files, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			var d dashboard
+			if err := json.Unmarshal([]byte(read(t, "deploy/"+file)), &d); err != nil {
+				t.Fatal(err)
+			}
+			if d.UID == "" || d.Title == "" {
+				t.Errorf("uid %q, title %q: want both", d.UID, d.Title)
+			}
+			checkPanels(t, d)
+			checkLayout(t, d)
+		})
+	}
+}
+
+func checkPanels(t *testing.T, d dashboard) {
+	uids, made, jobs := datasourceUIDs(t), madeMetrics(t), scrapeJobs(t)
+	ids := make(map[int]bool)
+	for _, panel := range d.Panels {
+		if ids[panel.ID] {
+			t.Errorf("panel %q: id %d is taken", panel.Title, panel.ID)
+		}
+		ids[panel.ID] = true
+		if panel.Type == "row" {
+			continue
+		}
+		if !slices.Contains(uids, panel.Datasource.UID) {
+			t.Errorf("panel %q: data source %q is none of %q", panel.Title, panel.Datasource.UID, uids)
+		}
+		if len(panel.Targets) == 0 {
+			t.Errorf("panel %q asks nothing", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			for _, fault := range expressionFaults(target.Expr, made, jobs) {
+				t.Errorf("panel %q: %s", panel.Title, fault)
+			}
+		}
+	}
+}
+
+// checkLayout finds panels that lie on one another or beyond the 24 columns.
+func checkLayout(t *testing.T, d dashboard) {
+	taken := make(map[[2]int]string)
+	for _, panel := range d.Panels {
+		g := panel.GridPos
+		if g.W < 1 || g.H < 1 || g.X < 0 || g.X+g.W > 24 {
+			t.Errorf("panel %q: position %+v is not on the grid", panel.Title, g)
+			continue
+		}
+		for x := g.X; x < g.X+g.W; x++ {
+			for y := g.Y; y < g.Y+g.H; y++ {
+				if other, overlap := taken[[2]int{x, y}]; overlap {
+					t.Fatalf("panel %q lies on %q", panel.Title, other)
+				}
+				taken[[2]int{x, y}] = panel.Title
+			}
+		}
+	}
+}
+
+func TestExpressionFaultsAreFound(t *testing.T) {
+	t.Parallel()
+	made, jobs := []string{"agiqa_request_duration_seconds_count"}, []string{"gateway"}
+	tests := []struct{ name, expr, want string }{
+		{"sound", `sum by (route) (rate(agiqa_request_duration_seconds_count{status=~"5.."}[5m]))`, ""},
+		{"sound job", `up{job="gateway"} == 0`, ""},
+		{"braces in a string", `rate(nv_inference_count{model="a{2}("}[5m])`, ""},
+		{"empty", "", "is empty"},
+		{"unknown metric of ours", "rate(agiqa_request_durations_count[5m])", "agiqa_request_durations_count is not exported"},
+		{"unknown metric of Triton", "rate(nv_inference_counts[5m])", "nv_inference_counts is not exported"},
+		{"unknown job", `up{job="gatway"}`, "gatway is no scrape job"},
+		{"open bracket", "sum(up", "brackets do not match"},
+		{"crossed brackets", "sum(up[5m)]", "brackets do not match"},
+		{"open string", `up{job="gateway}`, "brackets do not match"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := strings.Join(expressionFaults(tt.expr, made, jobs), "; ")
+			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+				t.Errorf("faults of %s = %q, want %q", tt.expr, got, tt.want)
+			}
+		})
+	}
+}
+
+var (
+	metricName = regexp.MustCompile(`\b(?:agiqa|nv|otelcol)_[a-z0-9_]+|\bup\b`)
+	jobMatcher = regexp.MustCompile(`job="([^"]*)"`)
+	quoted     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+)
+
+// expressionFaults is no PromQL parser: it finds metrics that nobody exports,
+// jobs that are not scraped, and brackets that do not match.
+func expressionFaults(expr string, made, jobs []string) []string {
+	var faults []string
+	if strings.TrimSpace(expr) == "" {
+		return []string{"the expression is empty"}
+	}
+	bare := quoted.ReplaceAllString(expr, "")
+	for _, name := range metricName.FindAllString(bare, -1) {
+		if !slices.Contains(made, name) && !slices.Contains(foreignMetrics, name) {
+			faults = append(faults, "metric "+name+" is not exported")
+		}
+	}
+	for _, job := range jobMatcher.FindAllStringSubmatch(expr, -1) {
+		if !slices.Contains(jobs, job[1]) {
+			faults = append(faults, job[1]+" is no scrape job")
+		}
+	}
+	if !balanced(bare) {
+		faults = append(faults, "brackets do not match: "+expr)
+	}
+	return faults
+}
+
+func balanced(text string) bool {
+	closing := map[rune]rune{'(': ')', '[': ']', '{': '}'}
+	var open []rune
+	for _, r := range text {
+		switch r {
+		case '"':
+			return false // Strings are gone, so this one never ended.
+		case '(', '[', '{':
+			open = append(open, closing[r])
+		case ')', ']', '}':
+			if len(open) == 0 || open[len(open)-1] != r {
+				return false
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	return len(open) == 0
+}
+
+// instrument matches the making of an OpenTelemetry instrument with its unit.
+var instrument = regexp.MustCompile(`(?:Int64|Float64)(?:Observable)?(Counter|UpDownCounter|Gauge|Histogram)\(\s*"(agiqa\.[a-z._]+)"(?:,\s*metric\.WithUnit\("([^"]*)"\))?`)
+
+// madeMetrics reads from the project's source the instruments it makes, under
+// the names that the Prometheus exporter gives them.
+func madeMetrics(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range instrument.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, exportedNames(m[1], m[2], m[3])...)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(names, metricsToCome...)
+}
+
+// metricsToCome are made by packages that are still being written. The list is
+// empty in a release.
+var metricsToCome = []string{"agiqa_cache_requests_total", "agiqa_triton_calls_total"}
+
+// exportedNames follows OpenTelemetry's rules for Prometheus: dots become
+// underscores, the unit and "total" become suffixes; units in braces are notes.
+func exportedNames(kind, name, unit string) []string {
+	name = strings.ReplaceAll(name, ".", "_")
+	switch unit {
+	case "s":
+		name += "_seconds"
+	case "By":
+		name += "_bytes"
+	case "1":
+		if kind == "Gauge" {
+			name += "_ratio"
+		}
+	}
+	switch kind {
+	case "Counter":
+		return []string{name + "_total"}
+	case "Histogram":
+		return []string{name + "_bucket", name + "_count", name + "_sum"}
+	default:
+		return []string{name}
+	}
+}
+
+// sameNames wants every declared component used, and every used one declared.
+func sameNames[V any](t *testing.T, what string, declared map[string]V, used []string) {
+	t.Helper()
+	for _, name := range used {
+		if _, ok := declared[name]; !ok {
+			t.Errorf("%s: %s is used and not declared", what, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(declared)) {
+		if !slices.Contains(used, name) {
+			t.Errorf("%s: %s is declared and not used", what, name)
+		}
+	}
+}
+
+// checkEndpoint wants host:port, or a URL with both, of a service in the
+// network that listens there.
+func checkEndpoint(t *testing.T, what, endpoint string) {
+	t.Helper()
+	hostPort := endpoint
+	if u, err := url.Parse(endpoint); err == nil && strings.Contains(endpoint, "://") {
+		hostPort = u.Host
+	}
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		t.Errorf("%s: %q: %v", what, endpoint, err)
+		return
+	}
+	if !slices.Contains(ports[host], port) {
+		t.Errorf("%s: %s: no service %s listens on %s; its ports are %q", what, endpoint, host, port, ports[host])
+	}
+}
+
+// TestPortsAreOfServices keeps the table of ports to services that exist.
+func TestPortsAreOfServices(t *testing.T) {
+	t.Parallel()
+	services := load(t, "docker-compose.yml", secrets, "gpu").Services
+	for name := range ports {
+		if _, ok := services[name]; !ok {
+			t.Errorf("%s is no service of docker-compose.yml", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		for _, published := range services[name].Ports {
+			if !slices.Contains(ports[name], fmt.Sprint(published.Target)) {
+				t.Errorf("%s publishes %d, which is none of %q", name, published.Target, ports[name])
+			}
+		}
+	}
+}
+
+func scrapeJobs(t *testing.T) []string {
+	t.Helper()
+	var c prometheusConfig
+	decodeYAML(t, "deploy/prometheus/prometheus.yml", &c)
+	var jobs []string
+	for _, job := range c.ScrapeConfigs {
+		jobs = append(jobs, job.JobName)
+	}
+	return jobs
+}
+
+func datasourceUIDs(t *testing.T) []string {
+	t.Helper()
+	var c datasourceFile
+	decodeYAML(t, "deploy/grafana/provisioning/datasources/datasources.yaml", &c)
+	var uids []string
+	for _, source := range c.Datasources {
+		uids = append(uids, source.UID)
+	}
+	return uids
+}
+
+// decodeYAML reads one document. A key given twice is a fault.
+func decodeYAML(t *testing.T, path string, into any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(read(t, path)), into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
