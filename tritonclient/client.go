@@ -1,0 +1,86 @@
+package tritonclient
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Client talks to one or more Triton servers that hold the same models. It is
+// safe for concurrent use.
+type Client struct {
+	cfg      Config
+	replicas []*replica
+	next     atomic.Uint64 // round robin
+	flights  *flights
+	batch    *batchLimits
+	encoder  atomic.Pointer[quality.Encoder] // nil until Describe succeeded
+	lookup   func(ctx context.Context, host string) ([]string, error)
+	close    func() error
+}
+
+// New returns a client. It checks the configuration and starts to connect in
+// the background; a Triton that is not there yet is not an error.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("triton client: %w", err)
+	}
+	c := &Client{
+		cfg:     cfg,
+		flights: newFlights(cfg.MaxInFlight),
+		batch:   newBatchLimits(),
+		lookup:  lookupHost,
+	}
+	c.close = sync.OnceValue(c.closeAll)
+	for _, addr := range cfg.Addresses {
+		r, err := c.dial(addr)
+		if err != nil {
+			c.closeReplicas()
+			return nil, fmt.Errorf("triton client: %w", err)
+		}
+		c.replicas = append(c.replicas, r)
+		r.conn.Connect()
+	}
+	return c, nil
+}
+
+// Close refuses new inferences, waits until those in flight are answered or
+// out of time, at most RequestTimeout, cuts off the rest, and closes the
+// connections. Further calls return what the first did.
+func (c *Client) Close() error { return c.close() }
+
+func (c *Client) closeAll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.RequestTimeout)
+	defer cancel()
+	c.flights.drain(ctx)
+	err := c.closeReplicas()
+	c.flights.drain(context.Background()) // prompt: their connections are gone
+	return err
+}
+
+// InFlight returns how many inferences Triton has not answered yet, and how
+// many of these no caller waits for.
+func (c *Client) InFlight() (running, abandoned int) { return c.flights.count() }
+
+// lookupHost prefers IPv4, so that a name such as localhost, which stands for
+// one server under two addresses, is one replica.
+func lookupHost(ctx context.Context, host string) ([]string, error) {
+	for _, network := range []string{"ip4", "ip6"} {
+		ips, err := net.DefaultResolver.LookupIP(ctx, network, host)
+		if err == nil && len(ips) > 0 {
+			out := make([]string, len(ips))
+			for i, ip := range ips {
+				out[i] = ip.String()
+			}
+			return out, nil
+		}
+		if network == "ip6" && err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("host %q has no address", host)
+}

@@ -1,0 +1,109 @@
+package tritonclient
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Judge implements [quality.Judge] with the checkpoint's head. A checkpoint of
+// another encoder is an encoder_mismatch.
+func (c *Client) Judge(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
+	if len(images) == 0 {
+		return nil, nil
+	}
+	enc, err := c.forCheckpoint(ctx, cp, text)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range images {
+		if err := e.CheckUnit(enc.Dim); err != nil {
+			return nil, fmt.Errorf("image embedding %d: %w", i, err)
+		}
+	}
+	judgements := make([]quality.Judgement, 0, len(images))
+	itemBytes := 4 * enc.Dim * (1 + quality.CategoryCount)
+	err = c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
+		n := to - from
+		in := []input{embeddingsInput(images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
+		got, err := c.infer(ctx, nil, cp.HeadModel(), in, judgementOutputs(n))
+		if err != nil {
+			return err
+		}
+		judgements = append(judgements, readJudgements(got[0], got[1])...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return judgements, nil
+}
+
+// EmbedAndJudge implements [quality.Ensemble] with the checkpoint's ensemble.
+func (c *Client) EmbedAndJudge(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
+	if err := checkImages(images); err != nil || len(images) == 0 {
+		return nil, nil, err
+	}
+	enc, err := c.forCheckpoint(ctx, cp, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	judgements := make([]quality.Judgement, 0, len(images))
+	embeddings := make([]quality.Embedding, 0, len(images))
+	itemBytes := quality.PixelsLen + 4*enc.Dim*quality.CategoryCount
+	model := cp.EnsembleModel()
+	err = c.inBatches(ctx, model, len(images), itemBytes, func(from, to int) error {
+		n := to - from
+		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
+		want := append(judgementOutputs(n), output{tensorImageEmbedding, []int64{int64(n), int64(enc.Dim)}})
+		got, err := c.infer(ctx, nil, model, in, want)
+		if err != nil {
+			return err
+		}
+		rows, err := unitRows(model, tensorImageEmbedding, got[2], enc.Dim)
+		judgements = append(judgements, readJudgements(got[0], got[1])...)
+		embeddings = append(embeddings, rows...)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return judgements, embeddings, nil
+}
+
+func judgementOutputs(n int) []output {
+	return []output{
+		{tensorScore, []int64{int64(n), 1}},
+		{tensorSimilarity, []int64{int64(n), quality.CategoryCount}},
+	}
+}
+
+// readJudgements joins scores [N,1] and similarities [N,6], both checked.
+func readJudgements(scores, similarities []float32) []quality.Judgement {
+	js := make([]quality.Judgement, len(scores))
+	for i := range js {
+		js[i].Score = scores[i]
+		copy(js[i].Similarity[:], similarities[i*quality.CategoryCount:])
+	}
+	return js
+}
+
+// forCheckpoint returns the encoder once it is certain that the checkpoint
+// was trained on it and that text came from it.
+func (c *Client) forCheckpoint(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings) (quality.Encoder, error) {
+	enc, err := c.described(ctx)
+	if err != nil {
+		return quality.Encoder{}, err
+	}
+	if cp.Encoder != enc.Digest {
+		return quality.Encoder{}, quality.Errorf(quality.KindEncoderMismatch,
+			"checkpoint %s is of encoder %s, the server has %s", cp.Name, cp.Encoder.Short(), enc.Digest.Short())
+	}
+	for i, e := range text {
+		if err := e.CheckUnit(enc.Dim); err != nil {
+			return quality.Encoder{}, fmt.Errorf("text embedding %d of checkpoint %s: %w", i, cp.Name, err)
+		}
+	}
+	return enc, nil
+}

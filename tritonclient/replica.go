@@ -1,0 +1,205 @@
+package tritonclient
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+)
+
+// replica is one configured address and its connection.
+type replica struct {
+	addr string
+	conn *grpc.ClientConn
+	rpc  pb.GRPCInferenceServiceClient
+
+	// checked says that the encoder behind this connection is the one that the
+	// client described. Losing the connection takes it back: whatever answers
+	// next at this address may hold other weights.
+	checked atomic.Bool
+
+	stop    context.CancelFunc
+	watcher sync.WaitGroup
+}
+
+// Connection settings, and why.
+const (
+	// A server that was away is found again within about a second, by many
+	// gateways at different moments.
+	backoffBase   = 100 * time.Millisecond
+	backoffMax    = time.Second
+	backoffFactor = 1.6
+	backoffJitter = 0.2
+	dialTimeout   = 2 * time.Second
+
+	// Triton answers pings that come more often than every 5 minutes with
+	// GOAWAY too_many_pings, so these are for connections that a firewall
+	// forgot. A dead peer is found by deadlines and, since grpc-go sets
+	// TCP_USER_TIMEOUT to the keepalive timeout, by unacknowledged data.
+	keepaliveTime    = 5*time.Minute + 10*time.Second
+	keepaliveTimeout = 10 * time.Second
+)
+
+func (c *Client) dial(addr string) (*replica, error) {
+	opts := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		grpc.WithDisableServiceConfig(), // no TXT look-ups, and nobody else's retry policy
+		grpc.WithDisableRetry(),         // what never left is sent again all the same
+		grpc.WithNoProxy(),              // the environment is read in cmd only
+		grpc.WithIdleTimeout(0),         // the first request after a quiet night should not pay a dial
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: backoffBase, MaxDelay: backoffMax,
+				Multiplier: backoffFactor, Jitter: backoffJitter,
+			},
+			MinConnectTimeout: dialTimeout,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: false,
+		}),
+		grpc.WithDefaultCallOptions(
+			grpc.WaitForReady(false),
+			grpc.MaxCallRecvMsgSize(c.cfg.MaxMessageBytes),
+			grpc.MaxCallSendMsgSize(c.cfg.MaxMessageBytes),
+		),
+	}
+	conn, err := grpc.NewClient("dns:///"+addr, append(opts, c.cfg.DialOptions...)...)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &replica{addr: addr, conn: conn, rpc: pb.NewGRPCInferenceServiceClient(conn), stop: cancel}
+	r.watcher.Go(func() { r.watch(ctx) })
+	return r, nil
+}
+
+// watch takes back checked whenever the connection is not ready.
+func (r *replica) watch(ctx context.Context) {
+	for state := r.conn.GetState(); ; state = r.conn.GetState() {
+		if state != connectivity.Ready {
+			r.checked.Store(false)
+		}
+		if !r.conn.WaitForStateChange(ctx, state) {
+			return
+		}
+	}
+}
+
+func (r *replica) close() error {
+	r.stop()
+	err := r.conn.Close()
+	r.watcher.Wait()
+	return err
+}
+
+func (c *Client) closeReplicas() error {
+	var errs []error
+	for _, r := range c.replicas {
+		errs = append(errs, r.close())
+	}
+	return errors.Join(errs...)
+}
+
+// pick returns the next replica, other than not: a connected one if there is
+// any, else one that is connecting, else one that is known to be away, whose
+// call then fails at once. It returns nil only if not is the only replica.
+func (c *Client) pick(not *replica) *replica {
+	var best *replica
+	bestRank := 0
+	start := c.next.Add(1)
+	for i := range uint64(len(c.replicas)) {
+		r := c.replicas[(start+i)%uint64(len(c.replicas))]
+		if rank := connectionRank(r.conn.GetState()); r != not && rank > bestRank {
+			best, bestRank = r, rank
+		}
+	}
+	return best
+}
+
+func connectionRank(s connectivity.State) int {
+	switch s {
+	case connectivity.Ready:
+		return 3
+	case connectivity.Connecting, connectivity.Idle:
+		return 2
+	}
+	return 1
+}
+
+// each runs f on every replica at once and joins the errors, each with the
+// replica's address: what it returns is for operators. A name that stands for
+// several addresses, such as a headless service, is several replicas here.
+func (c *Client) each(ctx context.Context, f func(context.Context, *replica) error) error {
+	replicas, done, err := c.expand(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	errs := make([]error, len(replicas))
+	var wg sync.WaitGroup
+	for i, r := range replicas {
+		wg.Go(func() {
+			if err := f(ctx, r); err != nil {
+				errs[i] = &ReplicaError{Replica: r.addr, Err: err}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// expand returns one replica for every server behind the configured
+// addresses, and what to call when done with them.
+func (c *Client) expand(ctx context.Context) (_ []*replica, done func(), err error) {
+	var all, temporary []*replica
+	done = func() {
+		for _, r := range temporary {
+			_ = r.close() // nothing is in flight on it
+		}
+	}
+	for _, r := range c.replicas {
+		host, port, _ := net.SplitHostPort(r.addr) // Validate saw to it
+		if net.ParseIP(host) != nil {
+			all = append(all, r)
+			continue
+		}
+		ips, err := c.lookup(ctx, host)
+		if err != nil || len(ips) < 2 {
+			all = append(all, r) // one server, or a name whose error its own call tells best
+			continue
+		}
+		for _, ip := range ips {
+			t, err := c.dial(net.JoinHostPort(ip, port))
+			if err != nil {
+				done()
+				return nil, nil, err
+			}
+			all, temporary = append(all, t), append(temporary, t)
+		}
+	}
+	return all, done, nil
+}
+
+// ReplicaError says on which replica something went wrong. Its text holds an
+// address: it is for logs and operators, not for clients.
+type ReplicaError struct {
+	Replica string
+	Err     error
+}
+
+// Error returns the replica's address and the error's text.
+func (e *ReplicaError) Error() string { return e.Replica + ": " + e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *ReplicaError) Unwrap() error { return e.Err }

@@ -1,0 +1,279 @@
+package tritontest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+)
+
+// service answers the protocol for a Server.
+type service struct {
+	pb.UnimplementedGRPCInferenceServiceServer
+	s *Server
+}
+
+func (v service) ServerLive(context.Context, *pb.ServerLiveRequest) (*pb.ServerLiveResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	return &pb.ServerLiveResponse{Live: v.s.live}, nil
+}
+
+func (v service) ServerReady(context.Context, *pb.ServerReadyRequest) (*pb.ServerReadyResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	return &pb.ServerReadyResponse{Ready: v.s.live}, nil
+}
+
+func (v service) ServerMetadata(context.Context, *pb.ServerMetadataRequest) (*pb.ServerMetadataResponse, error) {
+	return &pb.ServerMetadataResponse{
+		Name: "triton", Version: "2.51.0",
+		Extensions: []string{"model_repository", "model_configuration", "statistics", "binary_tensor_data"},
+	}, nil
+}
+
+// ModelReady of an unknown model is false, not an error, as on Triton.
+func (v service) ModelReady(_ context.Context, req *pb.ModelReadyRequest) (*pb.ModelReadyResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	m := v.s.models[req.GetName()]
+	return &pb.ModelReadyResponse{Ready: m != nil && m.ready()}, nil
+}
+
+func (v service) ModelMetadata(_ context.Context, req *pb.ModelMetadataRequest) (*pb.ModelMetadataResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	m, err := v.s.model(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	cfg := m.config
+	resp := &pb.ModelMetadataResponse{Name: cfg.GetName(), Versions: []string{"1"}, Platform: cfg.GetPlatform()}
+	for _, in := range cfg.GetInput() {
+		resp.Inputs = append(resp.Inputs, tensorMetadata(in.GetName(), in.GetDataType(), in.GetDims()))
+	}
+	for _, out := range cfg.GetOutput() {
+		resp.Outputs = append(resp.Outputs, tensorMetadata(out.GetName(), out.GetDataType(), out.GetDims()))
+	}
+	return resp, nil
+}
+
+func tensorMetadata(name string, t pb.DataType, dims []int64) *pb.ModelMetadataResponse_TensorMetadata {
+	return &pb.ModelMetadataResponse_TensorMetadata{
+		Name: name, Datatype: datatype(t), Shape: append([]int64{-1}, dims...),
+	}
+}
+
+func (v service) ModelConfig(_ context.Context, req *pb.ModelConfigRequest) (*pb.ModelConfigResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	m, err := v.s.model(req.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ModelConfigResponse{Config: proto.CloneOf(m.config)}, nil
+}
+
+func (v service) ModelInfer(ctx context.Context, req *pb.ModelInferRequest) (*pb.ModelInferResponse, error) {
+	r := Request{Infer: req}
+	r.Metadata, _ = metadata.FromIncomingContext(ctx)
+	if d, ok := ctx.Deadline(); ok {
+		r.Budget = time.Until(d)
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		r.Peer = p.Addr.String()
+	}
+	f := v.s.arrived(r)
+	if err := f.apply(ctx, req); err != nil {
+		return nil, err
+	}
+	resp, err := v.s.infer(req)
+	if err == nil && f != nil && f.lie != nil {
+		f.lie(resp)
+	}
+	return resp, err
+}
+
+func (s *Server) infer(req *pb.ModelInferRequest) (*pb.ModelInferResponse, error) {
+	s.mu.Lock()
+	m, err := s.model(req.GetModelName())
+	if err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	cfg, enc := proto.CloneOf(m.config), s.encoder
+	if missing := s.missingStep(cfg); missing != "" {
+		s.mu.Unlock()
+		return nil, status.Errorf(codes.Unavailable, "in ensemble '%s', Request for unknown model: '%s' is not ready", cfg.GetName(), missing)
+	}
+	s.mu.Unlock()
+
+	start := time.Now()
+	n, raw, err := checkInputs(cfg, req)
+	if err != nil {
+		return nil, err
+	}
+	values, err := compute(enc, cfg, n, raw)
+	if err != nil {
+		return nil, err
+	}
+	s.count(m, n, time.Since(start))
+	return reply(cfg, req, n, values)
+}
+
+// count adds one execution to a model's statistics.
+func (s *Server) count(m *model, n int, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.items += uint64(n)
+	m.runs++
+	for _, d := range []**pb.StatisticDuration{&m.stats.Success, &m.stats.ComputeInfer} {
+		if *d == nil {
+			*d = &pb.StatisticDuration{}
+		}
+		(*d).Count++
+		(*d).Ns += uint64(took)
+	}
+}
+
+// missingStep returns a step of an ensemble that is not ready, if any. s.mu is
+// held.
+func (s *Server) missingStep(cfg *pb.ModelConfig) string {
+	for _, step := range cfg.GetEnsembleScheduling().GetStep() {
+		if m := s.models[step.GetModelName()]; m == nil || !m.ready() {
+			return step.GetModelName()
+		}
+	}
+	return ""
+}
+
+// model returns a model that is ready, or Triton's error. s.mu is held.
+func (s *Server) model(name string) (*model, error) {
+	m := s.models[name]
+	switch {
+	case m == nil:
+		return nil, status.Errorf(codes.InvalidArgument, "Request for unknown model: '%s' is not found", name)
+	case !m.ready():
+		return nil, status.Errorf(codes.NotFound, "Request for unknown model: '%s' has no available versions", name)
+	}
+	return m, nil
+}
+
+func (v service) ModelStatistics(_ context.Context, req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	if req.GetName() != "" {
+		if _, err := v.s.model(req.GetName()); err != nil {
+			return nil, err
+		}
+	}
+	resp := &pb.ModelStatisticsResponse{}
+	for _, name := range v.s.names() {
+		m := v.s.models[name]
+		if !m.ready() || req.GetName() != "" && name != req.GetName() {
+			continue
+		}
+		resp.ModelStats = append(resp.ModelStats, &pb.ModelStatistics{
+			Name: name, Version: "1", InferenceCount: m.items, ExecutionCount: m.runs,
+			InferenceStats: proto.CloneOf(&m.stats),
+		})
+	}
+	return resp, nil
+}
+
+func (s *Server) names() []string {
+	var names []string
+	for name := range s.models {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (v service) RepositoryIndex(_ context.Context, req *pb.RepositoryIndexRequest) (*pb.RepositoryIndexResponse, error) {
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	resp := &pb.RepositoryIndexResponse{}
+	for _, name := range v.s.names() {
+		m := v.s.models[name]
+		if req.GetReady() && !m.ready() {
+			continue
+		}
+		resp.Models = append(resp.Models, &pb.RepositoryIndexResponse_ModelIndex{
+			Name: name, Version: "1", State: m.state, Reason: m.reason,
+		})
+	}
+	return resp, nil
+}
+
+func (v service) RepositoryModelLoad(_ context.Context, req *pb.RepositoryModelLoadRequest) (*pb.RepositoryModelLoadResponse, error) {
+	if req.GetRepositoryName() != "" {
+		return nil, status.Error(codes.Unimplemented, "'repository_name' specification is not supported")
+	}
+	if len(req.GetParameters()) == 0 {
+		return &pb.RepositoryModelLoadResponse{}, v.s.load(req.GetModelName())
+	}
+	return &pb.RepositoryModelLoadResponse{}, v.s.upload(req)
+}
+
+func (v service) RepositoryModelUnload(_ context.Context, req *pb.RepositoryModelUnloadRequest) (*pb.RepositoryModelUnloadResponse, error) {
+	return &pb.RepositoryModelUnloadResponse{}, v.s.unload(req.GetModelName())
+}
+
+// load makes a known model ready.
+func (s *Server) load(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.models[name]
+	if m == nil {
+		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", name)
+	}
+	m.state, m.reason = stateReady, ""
+	return nil
+}
+
+// upload adds or replaces a model that came with the call.
+func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
+	config := ""
+	for key, p := range req.GetParameters() {
+		switch {
+		case key == "config":
+			config = p.GetStringParam()
+		case strings.HasPrefix(key, "file:") && p.GetBytesParam() != nil:
+		default:
+			return status.Errorf(codes.InvalidArgument, "unrecognized load parameter '%s'", key)
+		}
+	}
+	cfg := &pb.ModelConfig{}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(config), cfg); err != nil {
+		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': %v", req.GetModelName(), err)
+	}
+	cfg.Name = req.GetModelName()
+	if roleOf(cfg) == unknownRole {
+		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model", cfg.GetName())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.models[cfg.GetName()] = newModel(cfg)
+	return nil
+}
+
+// unload makes a model unavailable. Triton takes the unload of an unknown
+// model for done.
+func (s *Server) unload(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.models[name]; m != nil {
+		m.state, m.reason = stateUnavailable, "unloaded"
+	}
+	return nil
+}
