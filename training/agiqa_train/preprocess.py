@@ -28,6 +28,6 @@ def center_crop(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def test_time_pixels(image: Image.Image, size: int = IMAGE_SIZE) -> np.ndarray:
+def to_pixels(image: Image.Image, size: int = IMAGE_SIZE) -> np.ndarray:
     """A decoded image to uint8 [size, size, 3], RGB."""
     return np.asarray(center_crop(resize_short_side(image.convert("RGB"), size), size))

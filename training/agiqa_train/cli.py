@@ -1,0 +1,46 @@
+"""The command line, `agiqa-train`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .data import CacheConfig
+from .demo import DemoConfig, run_demo
+from .evaluate import measure
+from .exported import Scorer
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    top = argparse.ArgumentParser(prog="agiqa-train", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="train the demo encoder and checkpoint from nothing")
+    evaluate = commands.add_parser("demo-eval", help="measure the demo on pictures it never saw")
+    for command, repository in ((demo, "--out"), (evaluate, "--repository")):
+        command.add_argument("--images", type=Path, required=True, help="folder of pictures (the split is seeded)")
+        command.add_argument(
+            repository, dest="repository", type=Path, default=Path("model_repository"), help="Triton model repository"
+        )
+        command.add_argument("--bundle", type=Path, default=Path("checkpoints/demo"), help="checkpoint bundle")
+    defaults = DemoConfig()
+    demo.add_argument("--seed", type=int, default=defaults.pretrain.seed)
+    demo.add_argument("--minutes", type=float, default=defaults.pretrain.minutes, help="length of the pre-training")
+    demo.add_argument("--run", type=Path, default=Path("training/runs/demo"), help="run folder; resumed when there")
+    evaluate.add_argument("--json", type=Path, help="also write the result to this file")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    args = parser().parse_args(argv)
+    if args.command == "demo":
+        config = DemoConfig.of(args.seed, args.minutes)
+        metrics = run_demo(args.images, args.repository, args.bundle, args.run, config)
+    else:
+        metrics = measure(Scorer(args.repository, args.bundle), args.images, CacheConfig())
+        if args.json is not None:
+            args.json.write_text(json.dumps(metrics, indent=2) + "\n")
+    print(json.dumps(metrics, indent=2))
+    return 0

@@ -1,0 +1,65 @@
+"""The exported graphs agree with PyTorch, are small and use plain operators alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto
+
+from agiqa_train.clip import Clip
+from agiqa_train.onnx_export import export_encoders
+from agiqa_train.triton_repository import config_text, model_configs, write_encoder
+
+PLAIN = {
+    "Add", "ArgMax", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "Div", "Equal", "Expand", "Gather", "Identity",
+    "LayerNormalization", "MatMul", "Mul", "Not", "ReduceL2", "Reshape", "Shape", "Sigmoid", "Slice", "Softmax",
+    "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+
+
+@pytest.fixture()
+def exported(tiny: Clip, tmp_path: Path) -> tuple[Path, Path]:
+    """Both graphs of the tiny encoder."""
+    paths = tmp_path / "image.onnx", tmp_path / "text.onnx"
+    drifts = export_encoders(tiny, *paths)
+    assert all(d.full <= 1e-3 and d.rounded <= 1e-5 for d in drifts.values())
+    return paths
+
+
+def test_graphs_are_plain(exported: tuple[Path, Path]) -> None:
+    for path in exported:
+        model = onnx.load(path)
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
+        assert {node.op_type for node in model.graph.node} <= PLAIN
+        assert not any(node.doc_string for node in model.graph.node)
+        shapes = [value.type.tensor_type.shape.dim for value in [*model.graph.input, *model.graph.output]]
+        assert all(dims[0].dim_param == "batch" for dims in shapes)
+        assert all(dim.dim_value > 0 for dims in shapes for dim in dims[1:])
+
+
+def test_large_weights_are_stored_in_half(exported: tuple[Path, Path]) -> None:
+    for path in exported:
+        for tensor in onnx.load(path).graph.initializer:
+            size = 1
+            for dim in tensor.dims:
+                size *= dim
+            assert tensor.data_type != TensorProto.FLOAT or size < 1024, tensor.name
+
+
+def test_repository_is_complete(tiny: Clip, tmp_path: Path) -> None:
+    digest, _ = write_encoder(tiny, tmp_path, "tiny", "a test", {})
+    for model in ("clip_image_encoder", "clip_text_encoder"):
+        names = {str(p.relative_to(tmp_path / model)) for p in (tmp_path / model).rglob("*") if p.is_file()}
+        variants = {f"configs/{variant}.pbtxt" for variant in ("embedded", "cpu", "gpu")}
+        assert names == {"1/model.onnx", "1/model.py", *variants}
+        assert digest in (tmp_path / model / "configs" / "gpu.pbtxt").read_text()
+
+
+def test_engine_profiles_cover_every_batch(tiny: Clip) -> None:
+    image, text = model_configs(tiny.config, "tiny", "sha256:0")
+    config = config_text(text, "gpu")
+    assert 'value: "token_ids:1x77,context:1x77x32,context_mask:1x77"' in config
+    assert 'value: "token_ids:64x77,context:64x77x32,context_mask:64x77"' in config
+    assert "TENSORRT" not in config_text(image, "cpu").upper()
