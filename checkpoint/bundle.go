@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
+	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -25,7 +26,7 @@ const (
 // may be shared between goroutines.
 type Bundle struct {
 	manifest Manifest
-	prompt   Prompt
+	prompt   clip.PromptSpec
 	head     Head
 }
 
@@ -128,10 +129,10 @@ func readHead(tensors map[string]safetensors.Tensor) (Head, error) {
 
 // readPrompt takes W from the context's last dimension; the manifest says the
 // others.
-func readPrompt(m Manifest, tensors map[string]safetensors.Tensor) (Prompt, error) {
+func readPrompt(m Manifest, tensors map[string]safetensors.Tensor) (clip.PromptSpec, error) {
 	context, ok := tensors[tensorContext]
 	if !ok {
-		return Prompt{}, fmt.Errorf("tensor %q is missing", tensorContext)
+		return clip.PromptSpec{}, fmt.Errorf("tensor %q is missing", tensorContext)
 	}
 	want := []int{m.ContextLength}
 	if m.ClassSpecific {
@@ -139,16 +140,17 @@ func readPrompt(m Manifest, tensors map[string]safetensors.Tensor) (Prompt, erro
 	}
 	last := len(context.Shape) - 1
 	if last != len(want) || !slices.Equal(context.Shape[:last], want) || context.Shape[last] < 1 {
-		return Prompt{}, fmt.Errorf("tensor %q has shape %v, want %v and the text width", tensorContext, context.Shape, want)
+		return clip.PromptSpec{}, fmt.Errorf("tensor %q has shape %v, want %v and the text width", tensorContext, context.Shape, want)
 	}
-	return Prompt{
+	spec := clip.PromptSpec{
 		Categories:    m.Categories,
 		Position:      m.ClassTokenPosition,
 		ContextLength: m.ContextLength,
 		ClassSpecific: m.ClassSpecific,
-		Width:         context.Shape[last],
+		W:             context.Shape[last],
 		Context:       context.Data,
-	}, nil
+	}
+	return spec, spec.Validate()
 }
 
 // tensorOf returns the numbers of a tensor that must be there and of a shape.
@@ -207,8 +209,9 @@ func (b *Bundle) Checkpoint() quality.Checkpoint {
 // Manifest returns the checked manifest. Its slices must not be modified.
 func (b *Bundle) Manifest() Manifest { return b.manifest }
 
-// Prompt returns the learned context and how to place it.
-func (b *Bundle) Prompt() Prompt { return b.prompt }
+// PromptSpec returns the learned context and how to place it, for
+// [clip.Assemble]. Its slices must not be modified.
+func (b *Bundle) PromptSpec() clip.PromptSpec { return b.prompt }
 
 // Head returns the regression head.
 func (b *Bundle) Head() Head { return b.head }
@@ -228,9 +231,9 @@ func (b *Bundle) CheckEncoder(e quality.Encoder) error {
 	case b.head.Dim != e.Dim:
 		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q: head for embeddings of %d numbers, encoder %q gives %d",
 			b.manifest.Name, b.head.Dim, e.Name, e.Dim)
-	case b.prompt.Width != e.TextWidth:
+	case b.prompt.W != e.TextWidth:
 		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q: context vectors of %d numbers, encoder %q takes %d",
-			b.manifest.Name, b.prompt.Width, e.Name, e.TextWidth)
+			b.manifest.Name, b.prompt.W, e.Name, e.TextWidth)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
+	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -31,13 +32,13 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff(wantCheckpoint, b.Checkpoint()); diff != "" {
 		t.Errorf("Checkpoint: (-want +got)\n%s", diff)
 	}
-	wantPrompt := checkpoint.Prompt{
+	wantPrompt := clip.PromptSpec{
 		Categories: []string{"terrible", "bad", "poor", "average", "good", "perfect"},
-		Position:   checkpoint.PositionEnd, ContextLength: context, ClassSpecific: true,
-		Width: width, Context: d.tensors["context"].Data,
+		Position:   clip.End, ContextLength: context, ClassSpecific: true,
+		W: width, Context: d.tensors["context"].Data,
 	}
-	if diff := cmp.Diff(wantPrompt, b.Prompt()); diff != "" {
-		t.Errorf("Prompt: (-want +got)\n%s", diff)
+	if diff := cmp.Diff(wantPrompt, b.PromptSpec()); diff != "" {
+		t.Errorf("PromptSpec: (-want +got)\n%s", diff)
 	}
 	wantHead := checkpoint.Head{
 		Dim: dim, Hidden: hidden,
@@ -60,9 +61,9 @@ func TestReadSharedContext(t *testing.T) {
 	x := d.tensors["context"]
 	d.tensors["context"] = safetensors.Tensor{Name: "context", Shape: []int{context, width}, Data: x.Data[:context*width]}
 	d.manifest["class_specific_context"] = false
-	p := d.bundle(t).Prompt()
-	if p.ClassSpecific || p.Width != width || len(p.Context) != context*width {
-		t.Errorf("Prompt: %+v, want %d x %d shared numbers", p, context, width)
+	p := d.bundle(t).PromptSpec()
+	if p.ClassSpecific || p.W != width || len(p.Context) != context*width {
+		t.Errorf("PromptSpec: %+v, want %d x %d shared numbers", p, context, width)
 	}
 }
 
@@ -101,6 +102,10 @@ func TestReadRefuses(t *testing.T) {
 		{"context of five categories", reshape("context", 5, context, width), "has shape [5 2 3], want [6 2]"},
 		{"shared context, said to be specific", reshape("context", context, width), "has shape [2 3], want [6 2]"},
 		{"context of no width", reshape("context", 6, context, 0), "has shape [6 2 0]"},
+		{"more vectors than a text has places", func(d *draft) {
+			d.manifest["context_length"] = 76
+			reshape("context", 6, 76, width)(d)
+		}, "context length 76, want 1 to 75"},
 		{"golden embedding of another size", set("golden", []any{map[string]any{"image_embedding": []float32{1}, "score": 1}}), "golden[0]: image_embedding: embedding has 1 numbers, want 8"},
 		{"golden embedding not of norm 1", set("golden", []any{map[string]any{"image_embedding": make([]float32, dim), "score": 1}}), "norm 0, want 1"},
 	}

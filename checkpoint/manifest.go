@@ -11,6 +11,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -29,7 +30,7 @@ type Manifest struct {
 	Name               string          `json:"name"`
 	Digest             quality.Digest  `json:"digest"`
 	Categories         []string        `json:"categories"`
-	ClassTokenPosition Position        `json:"class_token_position"`
+	ClassTokenPosition clip.Position   `json:"class_token_position"`
 	ContextLength      int             `json:"context_length"`
 	ClassSpecific      bool            `json:"class_specific_context"`
 	Score              ManifestScore   `json:"score"`
@@ -59,16 +60,6 @@ type GoldenCase struct {
 	ImageEmbedding quality.Embedding `json:"image_embedding"`
 	Score          float64           `json:"score"`
 }
-
-// Position says where the category's word stands among the context vectors.
-type Position string
-
-// The positions of CoOp (arXiv 2109.01134), which CLIP-AGIQA inherits.
-const (
-	PositionEnd    Position = "end"
-	PositionMiddle Position = "middle"
-	PositionFront  Position = "front"
-)
 
 // manifestDepth is the deepest nesting of a manifest. What the server reads
 // needs three levels; the rest is for training and metrics.
@@ -129,7 +120,7 @@ func (m Manifest) check() error {
 	if want := quality.Categories(); !slices.Equal(m.Categories, want[:]) {
 		fault("categories are %.200q, want %q", fmt.Sprint(m.Categories), fmt.Sprint(want))
 	}
-	if !slices.Contains([]Position{PositionEnd, PositionMiddle, PositionFront}, m.ClassTokenPosition) {
+	if !slices.Contains([]clip.Position{clip.End, clip.Middle, clip.Front}, m.ClassTokenPosition) {
 		fault("class_token_position is %.40q, want end, middle or front", m.ClassTokenPosition)
 	}
 	if m.ContextLength < 1 {
