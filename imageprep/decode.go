@@ -1,0 +1,53 @@
+package imageprep
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// decodeFunc decodes an image whose header was sniffed and found within the
+// limits. Errors are *quality.Error or the context's.
+type decodeFunc func(ctx context.Context, data []byte, h Header) (raster, error)
+
+func decoders() map[Format]decodeFunc {
+	return map[Format]decodeFunc{JPEG: decodeJPEG, PNG: decodePNG, WebP: decodeWebP, GIF: decodeGIF}
+}
+
+// checkDecoded compares what was decoded with what was promised and paid for.
+func checkDecoded(r raster, h Header) error {
+	if w, ht := r.size(); w != h.Width || ht != h.Height {
+		return quality.Errorf(quality.KindImageCorrupt, "%s header says %d x %d pixels, the image has %d x %d", h.Format, h.Width, h.Height, w, ht)
+	}
+	return nil
+}
+
+// contextReader reads from data and stops when ctx does. Decoders read all the
+// time, so this is how a deadline reaches into them.
+type contextReader struct {
+	ctx  context.Context // for the length of one decode
+	data []byte
+}
+
+// readAtMost bounds one Read, so that the context is looked at often enough
+// even when a decoder asks for everything at once.
+const readAtMost = 16 << 10
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if len(r.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), readAtMost)], r.data)
+	r.data = r.data[n:]
+	return n, nil
+}
+
+// isContext reports whether err came from a context.
+func isContext(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}

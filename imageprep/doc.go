@@ -1,0 +1,42 @@
+// Package imageprep turns untrusted bytes into the 224x224 RGB pixels that a
+// CLIP encoder sees, exactly as training does:
+//
+//	PIL.Image.open(f).convert("RGB") -> Resize(224, bicubic) -> CenterCrop(224)
+//
+// # Steps, one file each
+//
+// sniff (format by magic bytes; size, frames and scans from the header),
+// limits (bytes, pixels, scans, memory), decode, rgb (rows as convert("RGB")
+// gives them), resize (Pillow's 8-bit fixed-point bicubic), crop, and prepare,
+// which strings them together. Nothing is allocated for pixels before every
+// limit is checked against the header, and the decoded size is checked against
+// the header again.
+//
+// # How exact
+//
+// Golden files drawn by internal/testimages/make_goldens.py, and what Pillow
+// 13.0.0 (libjpeg-turbo 3.2.0, libwebp 1.6.0) makes of them, are compared
+// sample by sample: JPEG (baseline, progressive, every integral sampling ratio,
+// gray, RGB, CMYK, YCCK), PNG (every colour type, depth and interlace), GIF and
+// WebP (lossy, lossless, animated) are all equal in every bit, before and after
+// the resize. JPEG has its own decoder for that (see its package comment);
+// lossy WebP takes the planes of golang.org/x/image and libwebp's upsampling.
+//
+// What Pillow does and a reader may not expect: alpha is dropped, not
+// composited; a 16-bit gray PNG is clipped at 255, every other 16-bit one
+// loses its low byte; four-component JPEG is always taken as inverted; EXIF
+// orientation, ICC profiles and gAMA are ignored; a GIF's first frame lies on
+// a canvas of the transparent colour, or of colour 0, that grows to hold it; an
+// animated WebP's on black.
+//
+// Stricter than Pillow: damaged entropy-coded data, a bad PNG checksum, and a
+// progressive JPEG or PNG without its end are errors.
+//
+// # What it refuses
+//
+// Every other format, by name; arithmetic, lossless, hierarchical and 12-bit
+// JPEG; anything over the limits. It fetches nothing, writes nothing and knows
+// nothing of HTTP: errors are *quality.Error of the image kinds,
+// payload_too_large, deadline_exceeded and client_closed_request. It stands
+// before the scoring use case, which sends the pixels to the encoder.
+package imageprep

@@ -1,0 +1,229 @@
+package jpeg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What can be wrong with a file. Every error of [Decode] matches one of these
+// or is the context's.
+var (
+	ErrCorrupt     = errors.New("corrupt JPEG")
+	ErrTruncated   = errors.New("truncated JPEG")
+	ErrUnsupported = errors.New("unsupported JPEG")
+)
+
+// Markers, ITU-T T.81 table B.1.
+const (
+	markerSOF0 = 0xC0
+	markerSOF1 = 0xC1
+	markerSOF2 = 0xC2
+	markerDHT  = 0xC4
+	markerRST0 = 0xD0
+	markerRST7 = 0xD7
+	markerSOI  = 0xD8
+	markerEOI  = 0xD9
+	markerSOS  = 0xDA
+	markerDQT  = 0xDB
+	markerDRI  = 0xDD
+	markerAPP0 = 0xE0
+	markerAPPE = 0xEE
+	markerTEM  = 0x01
+)
+
+// zigzag maps the order of coefficients in the file to row-major order.
+var zigzag = [64]uint8{
+	0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
+	12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
+	35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
+	58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+}
+
+// quantTable is in row-major order.
+type quantTable [64]int32
+
+type decoder struct {
+	segments
+	ctx         context.Context
+	img         *Image
+	progressive bool
+	hMax, vMax  int
+	quant       [4]*quantTable
+	dc, ac      [4]*huffmanSpec
+	restart     int // MCUs between restart markers, 0: none
+	jfif        bool
+	adobe       int // transform of the APP14 segment, -1 without one
+	scanned     bool
+	bits        bitReader
+	eobRun      int
+}
+
+// Decode decodes data. It looks at ctx once a row of blocks and once a marker
+// segment.
+func Decode(ctx context.Context, data []byte) (*Image, error) {
+	d := &decoder{ctx: ctx, segments: segments{data: data}, adobe: -1}
+	if err := d.start(); err != nil {
+		return nil, err
+	}
+	for {
+		done, err := d.segment()
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			return d.finish()
+		}
+	}
+}
+
+// segment handles one marker and its segment. It reports whether the image is
+// complete.
+func (d *decoder) segment() (done bool, err error) {
+	if err := d.ctx.Err(); err != nil {
+		return false, err
+	}
+	marker, ok := d.nextMarker()
+	if !ok {
+		return false, ErrTruncated
+	}
+	switch {
+	case marker == markerEOI:
+		return true, nil
+	case marker >= markerRST0 && marker <= markerRST7, marker == markerTEM:
+		return false, nil
+	case marker == markerSOI:
+		return false, fmt.Errorf("%w: second start of image", ErrCorrupt)
+	}
+	body, err := d.body()
+	if err != nil {
+		return false, err
+	}
+	switch marker {
+	case markerSOF0, markerSOF1, markerSOF2:
+		return false, d.frame(body, marker == markerSOF2)
+	case markerDHT:
+		return false, d.huffmanTables(body)
+	case markerDQT:
+		return false, d.quantTables(body)
+	case markerDRI:
+		if len(body) != 2 {
+			return false, fmt.Errorf("%w: restart interval of %d bytes", ErrCorrupt, len(body))
+		}
+		d.restart = int(body[0])<<8 | int(body[1])
+	case markerAPP0:
+		d.jfif = d.jfif || bytes.HasPrefix(body, []byte("JFIF\x00"))
+	case markerAPPE:
+		if len(body) >= 12 && bytes.HasPrefix(body, []byte("Adobe")) {
+			d.adobe = int(body[11])
+		}
+	case markerSOS:
+		return d.scan(body)
+	case 0xC3, 0xC5, 0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF:
+		return false, fmt.Errorf("%w: coding process %#x", ErrUnsupported, marker)
+	}
+	return false, nil
+}
+
+func (d *decoder) quantTables(b []byte) error {
+	for len(b) > 0 {
+		id, wide := b[0]&15, b[0]>>4
+		size := 64 << min(wide, 1)
+		if id > 3 || wide > 1 || len(b) < 1+size {
+			return fmt.Errorf("%w: quantisation table", ErrCorrupt)
+		}
+		t := new(quantTable)
+		for i, z := range zigzag {
+			if wide == 0 {
+				t[z] = int32(b[1+i])
+			} else {
+				t[z] = int32(b[1+2*i])<<8 | int32(b[2+2*i])
+			}
+		}
+		d.quant[id], b = t, b[1+size:]
+	}
+	return nil
+}
+
+func (d *decoder) huffmanTables(b []byte) error {
+	for len(b) > 0 {
+		if len(b) < 17 {
+			return fmt.Errorf("%w: Huffman table", ErrCorrupt)
+		}
+		spec := &huffmanSpec{}
+		total := 0
+		for i := range spec.counts {
+			spec.counts[i] = b[1+i]
+			total += int(b[1+i])
+		}
+		id, class := b[0]&15, b[0]>>4
+		if id > 3 || class > 1 || total > 256 || len(b) < 17+total {
+			return fmt.Errorf("%w: Huffman table", ErrCorrupt)
+		}
+		spec.symbols = b[17 : 17+total]
+		if class == 0 {
+			d.dc[id] = spec
+		} else {
+			d.ac[id] = spec
+		}
+		b = b[17+total:]
+	}
+	return nil
+}
+
+// frame reads the start of frame and allocates the planes.
+func (d *decoder) frame(b []byte, progressive bool) error {
+	if d.img != nil {
+		return fmt.Errorf("%w: second frame", ErrCorrupt)
+	}
+	f, err := parseFrame(b)
+	if err != nil {
+		return err
+	}
+	if f.precision != 8 {
+		return fmt.Errorf("%w: %d bits a sample", ErrUnsupported, f.precision)
+	}
+	if f.width == 0 || f.height == 0 {
+		return fmt.Errorf("%w: no pixels", ErrCorrupt)
+	}
+	if err := f.layOut(); err != nil {
+		return err
+	}
+	d.progressive, d.hMax, d.vMax = progressive, f.hMax, f.vMax
+	d.img = &Image{Width: f.width, Height: f.height, comps: f.comps}
+	for _, c := range f.comps {
+		c.pix = make([]byte, c.samples())
+		if progressive {
+			c.coef = make([]int16, c.samples())
+		}
+	}
+	return nil
+}
+
+// finish turns coefficients into samples and prepares for Row.
+func (d *decoder) finish() (*Image, error) {
+	if d.img == nil || !d.scanned {
+		return nil, fmt.Errorf("%w: no image data", ErrCorrupt)
+	}
+	for _, c := range d.img.comps {
+		if c.quant == nil {
+			return nil, fmt.Errorf("%w: component %d was never sent", ErrCorrupt, c.id)
+		}
+		if !d.progressive {
+			continue
+		}
+		for by := range c.blocksY {
+			if err := d.ctx.Err(); err != nil {
+				return nil, err
+			}
+			for bx := range c.blocksX {
+				block := (*[64]int16)(c.coef[(by*c.blocksX+bx)*64:])
+				inverseDCT(block, c.quant, c.pix[by*8*c.stride()+bx*8:], c.stride())
+			}
+		}
+		c.coef = nil
+	}
+	d.img.prepare(d.hMax, d.vMax, d.jfif, d.adobe)
+	return d.img, nil
+}
