@@ -171,6 +171,18 @@ func TestEnvExample(t *testing.T) {
 	}
 }
 
+func TestGuideNamesEveryService(t *testing.T) {
+	t.Parallel()
+	guide := read(t, "deploy/README.md")
+	for _, profile := range profiles {
+		for _, name := range load(t, "docker-compose.yml", secrets, profile).ServiceNames() {
+			if !strings.Contains(guide, "`"+name+"`") {
+				t.Errorf("deploy/README.md does not name the service %s", name)
+			}
+		}
+	}
+}
+
 func TestEnvFileStaysOutOfGitAndImages(t *testing.T) {
 	t.Parallel()
 	if ignored := strings.Fields(read(t, ".dockerignore")); !slices.Contains(ignored, ".env") {
