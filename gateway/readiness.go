@@ -37,15 +37,20 @@ func NewReadiness(interval, timeout time.Duration, checks ...Check) *Readiness {
 }
 
 // Run makes a round of checks at once and then at every interval, until ctx
-// ends.
+// ends. While something is wrong it looks ten times as often, so that recovery
+// is seen soon.
 func (r *Readiness) Run(ctx context.Context) {
-	ticker := time.NewTicker(r.interval)
-	defer ticker.Stop()
 	for {
 		r.round(ctx)
+		pause := r.interval
+		if r.Report().Status != "ready" {
+			pause /= 10
+		}
+		timer := time.NewTimer(pause)
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		}
 	}

@@ -221,10 +221,13 @@ func (w *work) fetchTexts(ctx context.Context) error {
 }
 
 func (w *work) lookup(ctx context.Context) {
+	if w.models.Embeddings == nil {
+		return
+	}
 	_ = w.service.telemetry.run(ctx, w.timings, StageLookup, func(ctx context.Context, span trace.Span) error {
 		hits := 0
 		for _, s := range w.alive() {
-			if s.embedding, s.cached = w.service.embeddings.Lookup(ctx, w.key(s)); s.cached {
+			if s.embedding, s.cached = w.models.Embeddings.Lookup(ctx, w.key(s)); s.cached {
 				hits++
 			}
 		}
@@ -364,7 +367,9 @@ func (w *work) judge(ctx context.Context, i int, subjects []*subject) error {
 func (w *work) keep(ctx context.Context, subjects []*subject, embeddings []quality.Embedding) {
 	for i, s := range subjects {
 		s.embedding = embeddings[i]
-		w.service.embeddings.Store(ctx, w.key(s), s.embedding)
+		if w.models.Embeddings != nil {
+			w.models.Embeddings.Store(ctx, w.key(s), s.embedding)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ type Triton interface {
 	quality.Ensemble
 }
 
-// Config bounds the work. Zero values are replaced by those of DefaultConfig.
+// Config bounds the work. Start from [DefaultConfig].
 type Config struct {
 	Concurrency int           // requests worked on at once
 	Queue       int           // requests that may wait for their turn
@@ -62,28 +62,27 @@ func (c Config) Validate() error {
 
 // Deps are the collaborators of a Service.
 type Deps struct {
-	Preparer   Preparer
-	Triton     Triton
-	Embeddings quality.EmbeddingCache
-	Tracer     trace.TracerProvider
-	Meter      metric.MeterProvider
+	Preparer Preparer
+	Triton   Triton
+	Tracer   trace.TracerProvider
+	Meter    metric.MeterProvider
 }
 
 // Service scores images. It is safe for concurrent use.
 type Service struct {
-	preparer   Preparer
-	triton     Triton
-	embeddings quality.EmbeddingCache
-	admission  *admission
-	decoders   chan struct{}
-	telemetry  *telemetry
-	models     atomic.Pointer[Models]
+	preparer  Preparer
+	triton    Triton
+	admission *admission
+	decoders  chan struct{} // held by images being decoded
+	telemetry *telemetry
+	models    atomic.Pointer[Models]
 }
 
 // Models is what depends on the encoder that Triton serves at the moment.
 type Models struct {
-	Encoder quality.Encoder
-	Texts   quality.TextSource
+	Encoder    quality.Encoder
+	Texts      quality.TextSource
+	Embeddings quality.EmbeddingCache // nil: image embeddings are not kept
 }
 
 // New returns a Service that answers model_unavailable until [Service.Use]
@@ -97,12 +96,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	return &Service{
-		preparer:   deps.Preparer,
-		triton:     deps.Triton,
-		embeddings: deps.Embeddings,
-		admission:  newAdmission(cfg.Concurrency, cfg.Queue, cfg.RetryAfter),
-		decoders:   make(chan struct{}, runtime.GOMAXPROCS(0)),
-		telemetry:  tel,
+		preparer:  deps.Preparer,
+		triton:    deps.Triton,
+		admission: newAdmission(cfg.Concurrency, cfg.Queue, cfg.RetryAfter),
+		decoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		telemetry: tel,
 	}, nil
 }
 

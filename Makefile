@@ -1,0 +1,87 @@
+# make run    everything on this machine: builds, installs, starts, prints a curl line
+# make test   every check there is; starts its own tritonserver and redis-server
+# make help   the other targets
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+PYTHON ?=
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+.PHONY: run
+run: build venv ## install what is missing and run the server on 127.0.0.1:8080
+	@exec bin/agiqa up
+
+.PHONY: build
+build: ## build bin/agiqa
+	@command -v $(GO) >/dev/null || { echo "go not found: install Go 1.26 or newer (https://go.dev/doc/install)" >&2; exit 1; }
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/agiqa ./cmd/agiqa
+
+.PHONY: venv
+venv: ## make the Python environment of the embedded Triton
+	@embedded/venv.sh "$(PYTHON)" .venv
+
+.PHONY: venv-test
+venv-test:
+	@embedded/venv.sh "$(PYTHON)" .venv embedded/requirements.lock embedded/requirements-test.lock
+
+.PHONY: test
+test: lint test-python test-go ## every check there is
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+# The race detector needs cgo; nothing that is shipped does.
+.PHONY: test-go
+test-go: venv-test build ## Go tests with the race detector, integration tests included
+	@command -v redis-server >/dev/null || { echo "redis-server not found: apt-get install redis-server" >&2; exit 1; }
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
+
+.PHONY: test-python
+test-python: venv-test ## Python tests of the Triton models (no torch)
+	.venv/bin/python -m pytest -q training/tests_triton
+
+.PHONY: test-short
+test-short: ## Go tests that need neither Triton nor Redis
+	$(GO) test -short ./...
+
+.PHONY: bench
+bench: ## Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## a minute of each fuzz target
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$pkg; \
+	  done; \
+	done
+
+.PHONY: generate
+generate: build ## write what is generated: reference pages, notices, models of the demo checkpoint
+	bin/agiqa config reference > docs/configuration.md
+	bin/agiqa openapi > docs/openapi.json
+	$(GO) run ./internal/notices
+	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
+	for bundle in checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
+
+.PHONY: training
+training: ## make training/.venv with the command agiqa-train
+	@test -x training/.venv/bin/python || $(or $(PYTHON),python3) -m venv training/.venv
+	training/.venv/bin/pip install --require-hashes -r training/requirements.lock
+	training/.venv/bin/pip install --no-deps --no-build-isolation -e training
+
+.PHONY: clean
+clean: ## remove what was built and installed here
+	rm -rf bin .venv .agiqa training/.venv
