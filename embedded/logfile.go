@@ -1,0 +1,106 @@
+package embedded
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// rotateLog makes path the old log, if there is one.
+func rotateLog(path string) error {
+	return ignoreGone(os.Rename(path, path+".1"))
+}
+
+// logFile appends to a file and starts a new one when it is full, keeping one
+// old one. A write that fails is dropped: the server must not block or end
+// because a disk is full.
+type logFile struct {
+	path string
+	max  int64
+	file *os.File
+	size int64
+}
+
+func openLog(path string, limit int64) (*logFile, error) {
+	l := &logFile{path: path, max: limit}
+	return l, l.open()
+}
+
+func (l *logFile) open() error {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.file, l.size = f, info.Size()
+	return nil
+}
+
+// Write implements [io.Writer]. It always reports success.
+func (l *logFile) Write(b []byte) (int, error) {
+	if l.size+int64(len(b)) > l.max && l.size > 0 {
+		// When the new file cannot be opened, the old one goes on.
+		if err := rotateLog(l.path); err == nil {
+			old := l.file
+			if l.open() == nil {
+				old.Close()
+			}
+		}
+	}
+	n, _ := l.file.Write(b)
+	l.size += int64(n)
+	return len(b), nil
+}
+
+// Close closes the file.
+func (l *logFile) Close() error { return l.file.Close() }
+
+// tailBytes is how much of a log is read for its last lines.
+const tailBytes = 64 << 10
+
+// tailLog returns the last n lines of the log at path, of the old one too
+// where the current one is shorter. A line is cut after 500 bytes: the server
+// prints tables of any width.
+func tailLog(path string, n int) []string {
+	lines := lastLines(path, n)
+	if len(lines) < n {
+		lines = append(lastLines(path+".1", n-len(lines)), lines...)
+	}
+	return lines
+}
+
+func lastLines(path string, n int) []string {
+	b, err := lastBytes(path, tailBytes)
+	if err != nil {
+		return nil
+	}
+	var lines []string
+	for line := range bytes.Lines(b) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) > 0 {
+			lines = append(lines, fmt.Sprintf("%.500s", line))
+		}
+	}
+	return lines[max(0, len(lines)-n):]
+}
+
+func lastBytes(path string, n int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(max(0, size-n), io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(f, n))
+}

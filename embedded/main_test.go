@@ -1,0 +1,151 @@
+package embedded_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/agiqa/agiqa/embedded"
+)
+
+// The test binary plays every part: the keeper, as the product's own binary
+// does, and, in place of the wheel, a tritonserver, its stubs and an agiqa that
+// can be killed.
+func TestMain(m *testing.M) {
+	if status, ran := embedded.KeeperMain(os.Args); ran {
+		os.Exit(status)
+	}
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "__server":
+			os.Exit(fakeServer(os.Args[2:]))
+		case "__stub":
+			fakeStub()
+		case "__agiqa":
+			os.Exit(fakeAgiqa(os.Args[2]))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// A fakeServer listens where it is told, answers as Triton does, starts two
+// stubs, one of them in a session of its own, and makes a region in /dev/shm.
+// Unlike Triton it removes nothing of that in the end. The file "control" in
+// its model repository holds words that make it misbehave.
+func fakeServer(args []string) int {
+	options := map[string]string{}
+	for _, a := range args {
+		key, value, _ := strings.Cut(strings.TrimPrefix(a, "--"), "=")
+		if prefix, ok := strings.CutPrefix(value, "python,shm-region-prefix-name="); ok {
+			key, value = "prefix", prefix
+		}
+		options[key] = value
+	}
+	repository := options["model-repository"]
+	starts := appendLine(filepath.Join(repository, "starts"), strconv.Itoa(os.Getpid()))
+	control := readControl(repository)
+	fmt.Println("fake server speaks")
+	if control["fail"] || control["fail-later"] && starts > 1 {
+		fmt.Println("E fake.cc:1] the model exploded")
+		return 3
+	}
+	stop := make(chan os.Signal, 1)
+	if control["deaf"] {
+		signal.Ignore(syscall.SIGTERM)
+	} else {
+		signal.Notify(stop, syscall.SIGTERM)
+	}
+	for _, setsid := range []bool{false, true} {
+		stub := exec.Command("/proc/self/exe")
+		stub.Args = []string{"triton_python_backend_stub", "__stub", options["prefix"]}
+		stub.SysProcAttr = &syscall.SysProcAttr{Setsid: setsid}
+		if err := stub.Start(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	if err := os.WriteFile("/dev/shm/"+options["prefix"]+"_region", []byte("x"), 0o600); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for _, which := range []string{"grpc", "metrics", "http"} {
+		l, err := net.Listen("tcp", net.JoinHostPort(options[which+"-address"], options[which+"-port"]))
+		if err != nil {
+			fmt.Println("E fake.cc:2] failed to bind:", err)
+			return 1
+		}
+		if which == "http" {
+			go http.Serve(l, fakeHealth(control["mute"]))
+		}
+	}
+	<-stop
+	return 0
+}
+
+func fakeHealth(mute bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v2/health/ready", func(w http.ResponseWriter, _ *http.Request) {
+		if mute {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	mux.HandleFunc("/v2", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"name":"triton","version":"2.51.0"}`)
+	})
+	return mux
+}
+
+func fakeStub() {
+	every := make(chan os.Signal, 1)
+	signal.Notify(every)
+	for range every { // none of them ends it
+	}
+}
+
+// fakeAgiqa starts a server, says so in one line and waits to be killed.
+func fakeAgiqa(config string) int {
+	var cfg embedded.Config
+	if err := json.Unmarshal([]byte(config), &cfg); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	s, err := embedded.Start(context.Background(), cfg)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("server", s.PID())
+	<-s.Done()
+	return 1
+}
+
+// appendLine returns the number of lines that the file then has.
+func appendLine(path, line string) int {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err == nil {
+		fmt.Fprintln(f, line)
+		f.Close()
+	}
+	b, _ := os.ReadFile(path)
+	return strings.Count(string(b), "\n")
+}
+
+func readControl(repository string) map[string]bool {
+	b, _ := os.ReadFile(filepath.Join(repository, "control"))
+	words := map[string]bool{}
+	for _, w := range strings.Fields(string(b)) {
+		words[w] = true
+	}
+	return words
+}
+

@@ -1,0 +1,284 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Finding is the answer to one question that is asked before a start.
+type Finding struct {
+	// Name of what was looked at, such as "glibc".
+	Name string
+	// OK says that it will do.
+	OK bool
+	// Detail is one line: what was found, or what is wrong.
+	Detail string
+	// Fix is the command that mends it, or advice where no command does. Empty
+	// when OK.
+	Fix string
+}
+
+// String returns one line: name, detail and fix.
+func (f Finding) String() string {
+	if f.OK {
+		return f.Name + ": " + f.Detail
+	}
+	return fmt.Sprintf("%s: %s; to mend it: %s", f.Name, f.Detail, f.Fix)
+}
+
+// Preflight looks at everything that [Start] relies on and reports all of it
+// at once. What cannot be asked because something before it is wrong (the
+// packages of an environment that does not exist) is left out. It changes
+// nothing but making RunDir and the folder of LogFile.
+func Preflight(ctx context.Context, cfg Config) []Finding {
+	if err := cfg.Validate(); err != nil {
+		return []Finding{{Name: "configuration", Detail: oneLine(err), Fix: "correct the settings of the embedded Triton"}}
+	}
+	cfg, err := cfg.absolute()
+	if err != nil {
+		return []Finding{{Name: "configuration", Detail: oneLine(err), Fix: "start in a folder that exists"}}
+	}
+	_, findings := preflight(ctx, cfg, thisMachine())
+	return findings
+}
+
+// machine is what the checks ask of the machine, so that tests can have others.
+type machine struct {
+	platform string // GOOS/GOARCH
+	glibc    func(context.Context) (string, error)
+	bash     func() (string, error)
+	shm      string // folder of POSIX shared memory
+}
+
+func thisMachine() machine {
+	return machine{
+		platform: runtime.GOOS + "/" + runtime.GOARCH,
+		glibc:    glibcVersion,
+		bash:     func() (string, error) { return exec.LookPath("bash") },
+		shm:      "/dev/shm",
+	}
+}
+
+// ready is what a start needs to know and a preflight finds out.
+type ready struct {
+	installation
+	models []string
+}
+
+const makeVenv = "make .venv"
+
+func preflight(ctx context.Context, cfg Config, m machine) (ready, []Finding) {
+	var r ready
+	findings := []Finding{
+		checkPlatform(m),
+		checkGlibc(ctx, m),
+		checkBash(m),
+	}
+	i, found := checkEnvironment(ctx, cfg.Venv)
+	r.installation = i
+	findings = append(findings, found...)
+
+	models, f := checkModels(cfg)
+	r.models = models
+	findings = append(findings, f, checkShm(cfg, m, len(models)), checkPorts(cfg.Ports), checkFolders(cfg))
+	return r, findings
+}
+
+// firstFault returns the first finding that is not OK as an error.
+func firstFault(findings []Finding) error {
+	for _, f := range findings {
+		if !f.OK {
+			return errors.New(f.String())
+		}
+	}
+	return nil
+}
+
+func pass(name, format string, args ...any) Finding {
+	return Finding{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}
+}
+
+func fault(name, fix, format string, args ...any) Finding {
+	return Finding{Name: name, Detail: oneLine(fmt.Errorf(format, args...)), Fix: fix}
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+func checkPlatform(m machine) Finding {
+	const name, want = "platform", "linux/amd64"
+	if m.platform != want {
+		return fault(name, "agiqa serve --triton HOST:8001", "the bundled Triton runs on %s only, this is %s", want, m.platform)
+	}
+	return pass(name, "%s", m.platform)
+}
+
+// oldestGlibc is what the wheel is built for (manylinux_2_35).
+var oldestGlibc = version{2, 35}
+
+func checkGlibc(ctx context.Context, m machine) Finding {
+	const name, fix = "glibc", "use Debian 12, Ubuntu 22.04 or newer, or a Triton elsewhere with agiqa serve"
+	text, err := m.glibc(ctx)
+	if err != nil {
+		return fault(name, fix, "no glibc found: %w", err)
+	}
+	have, err := parseVersion(text)
+	if err != nil {
+		return fault(name, fix, "%w", err)
+	}
+	if have.before(oldestGlibc) {
+		return fault(name, fix, "version %s is older than %d.%d", text, oldestGlibc.major, oldestGlibc.minor)
+	}
+	return pass(name, "%s", text)
+}
+
+// glibcVersion asks getconf, and ldd where a slim image has none.
+func glibcVersion(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "getconf", "GNU_LIBC_VERSION").Output()
+	if err == nil {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "glibc "); ok {
+			return v, nil
+		}
+	}
+	out, err = exec.CommandContext(ctx, "ldd", "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("neither getconf nor ldd tells: %w", err)
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return first[strings.LastIndexByte(first, ' ')+1:], nil
+}
+
+func checkBash(m machine) Finding {
+	path, err := m.bash()
+	if err != nil {
+		return fault("bash", "apt-get install bash", "Triton starts its Python backend with it: %w", err)
+	}
+	return pass("bash", "%s", path)
+}
+
+// checkEnvironment asks the environment's Python and, when it answers, all
+// that depends on it.
+func checkEnvironment(ctx context.Context, venv string) (installation, []Finding) {
+	const name = "python"
+	if _, err := os.Stat(filepath.Join(venv, "bin", "python")); err != nil {
+		return installation{}, []Finding{fault(name, makeVenv, "no Python environment at %s", venv)}
+	}
+	i, err := interrogate(ctx, venv)
+	if err != nil {
+		return i, []Finding{fault(name, makeVenv, "%w", err)}
+	}
+	if i.freeThreaded {
+		return i, []Finding{fault(name, "rm -rf "+venv+" && "+makeVenv+" PYTHON=python3.12",
+			"Python %s without a GIL has no Triton backend", i.version)}
+	}
+	return i, []Finding{
+		pass(name, "%s in %s", i.version, venv),
+		checkPackages(i), checkLibPython(i), checkServer(i), checkStub(i),
+	}
+}
+
+func checkPackages(i installation) Finding {
+	missing, err := i.missingPackages(requirements)
+	switch {
+	case err != nil:
+		return fault("packages", makeVenv, "%w", err)
+	case len(missing) > 0:
+		return fault("packages", "rm -rf "+i.venv+" && "+makeVenv, "%s lacks %s", i.venv, strings.Join(missing, ", "))
+	}
+	return pass("packages", "as requirements.lock lists them")
+}
+
+func checkLibPython(i installation) Finding {
+	dir := i.libPython()
+	if dir == "" {
+		return fault("libpython", "apt-get install libpython"+i.version+
+			", or for pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install --force "+i.version,
+			"%s, which the Python backend loads, is in none of %v", i.sharedName, i.sharedDirs)
+	}
+	return pass("libpython", "%s", filepath.Join(dir, i.sharedName))
+}
+
+func checkServer(i installation) Finding {
+	info, err := os.Stat(i.server())
+	if err != nil || info.Mode()&0o111 == 0 {
+		return fault("tritonserver", "rm -rf "+i.venv+" && "+makeVenv, "no executable at %s", i.server())
+	}
+	return pass("tritonserver", "%s", i.server())
+}
+
+func checkStub(i installation) Finding {
+	if _, err := os.Stat(i.stub()); err != nil {
+		return fault("python stub", "rm -rf "+i.venv+" && "+makeVenv+" PYTHON=python3.12",
+			"the wheel has no Python backend for Python %s", i.version)
+	}
+	return pass("python stub", "for Python %s", i.version)
+}
+
+func checkModels(cfg Config) ([]string, Finding) {
+	models, err := findModels(cfg)
+	if err != nil {
+		return nil, fault("models", "git restore "+cfg.ModelRepositories[0], "%w", err)
+	}
+	return models, pass("models", "%s", strings.Join(models, ", "))
+}
+
+// shmHeadroom is left for what the regions grow by and for other programs.
+const shmHeadroom = 16 << 20
+
+// checkShm makes a file there, and asks for twice the region of each model:
+// they grow with the first large batch.
+func checkShm(cfg Config, m machine, models int) Finding {
+	const name = "shared memory"
+	f, err := os.CreateTemp(m.shm, shmPrefix+"probe_*")
+	if err != nil {
+		return fault(name, "mount -t tmpfs -o size=1g tmpfs "+m.shm, "%w", err)
+	}
+	f.Close()
+	os.Remove(f.Name())
+	var fs unix.Statfs_t
+	if err := unix.Statfs(m.shm, &fs); err != nil {
+		return fault(name, "mount "+m.shm, "%s: %w", m.shm, err)
+	}
+	need := shmHeadroom + 2*cfg.ShmBytes*int64(models)
+	free := int64(fs.Bavail) * fs.Bsize
+	if free < need {
+		return fault(name, fmt.Sprintf("mount -o remount,size=%dm %s, or docker run --shm-size=%[1]dm", 2*need>>20, m.shm),
+			"%s has %d MiB free, want %d MiB", m.shm, free>>20, need>>20)
+	}
+	return pass(name, "%d MiB free in %s", free>>20, m.shm)
+}
+
+func checkPorts(p Ports) Finding {
+	for _, f := range p.named() {
+		held, err := holdPorts(Ports{HTTP: f.port})
+		held.release()
+		if err != nil {
+			return fault("ports", fmt.Sprintf("ss -ltnp 'sport = :%d', stop what listens there or set another port", f.port),
+				"%s on %s: %w", f.name, loopback, err)
+		}
+	}
+	if p == (Ports{}) {
+		return pass("ports", "free ones of %s", loopback)
+	}
+	return pass("ports", "free on %s: %+v", loopback, p)
+}
+
+func checkFolders(cfg Config) Finding {
+	for _, dir := range []string{cfg.RunDir, filepath.Dir(cfg.LogFile)} {
+		err := os.MkdirAll(dir, 0o755)
+		if err == nil {
+			err = unix.Access(dir, unix.W_OK)
+		}
+		if err != nil {
+			return fault("folders", "mkdir -p "+dir+" && chown \"$USER\" "+dir, "%s cannot be written: %w", dir, err)
+		}
+	}
+	return pass("folders", "%s", cfg.RunDir)
+}

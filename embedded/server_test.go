@@ -1,0 +1,522 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agiqa/agiqa/embedded"
+)
+
+// patience is for things that happen on their own; nothing waits that long
+// unless it fails.
+const patience = 30 * time.Second
+
+// started is a running server, the states that it goes through, and every
+// process that may not outlive it.
+type started struct {
+	*embedded.Server
+	states chan embedded.State
+	cfg    embedded.Config
+}
+
+func startServer(t *testing.T, cfg embedded.Config) started {
+	t.Helper()
+	s := started{states: make(chan embedded.State, 100), cfg: cfg}
+	cfg.OnState = func(state embedded.State) { s.states <- state }
+	server, err := embedded.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Server = server
+	t.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	s.await(t, embedded.Starting, embedded.Ready)
+	return s
+}
+
+// await fails unless the next states are these.
+func (s started) await(t *testing.T, want ...embedded.State) {
+	t.Helper()
+	for _, w := range want {
+		select {
+		case got := <-s.states:
+			if got != w {
+				t.Fatalf("state %q, want %q; log:\n%s", got, w, strings.Join(tail(s.Server), "\n"))
+			}
+		case <-time.After(patience):
+			t.Fatalf("no change of state, want %q", w)
+		}
+	}
+}
+
+func tail(s *embedded.Server) []string {
+	if s == nil {
+		return nil
+	}
+	return s.Tail(20)
+}
+
+// lives is a set of processes, held so that their numbers stay theirs.
+type lives map[int]int // number to descriptor
+
+// watchAll takes hold of pid, its parent where keeper is set, and everything
+// below them.
+func watchAll(t *testing.T, roots ...int) lives {
+	t.Helper()
+	held := lives{}
+	for len(roots) > 0 {
+		pid := roots[0]
+		roots = roots[1:]
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			t.Fatalf("process %d: %v", pid, err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		held[pid] = fd
+		for _, c := range embedded.ChildrenOf(pid) {
+			roots = append(roots, c.PID())
+		}
+	}
+	return held
+}
+
+// mustEnd fails unless all of them end.
+func (l lives) mustEnd(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for pid, fd := range l {
+		if !embedded.AwaitPidfd(ctx, fd) {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			t.Errorf("process %d (%q) is still there", pid, line)
+		}
+	}
+}
+
+func keeperOf(t *testing.T, server int) int {
+	t.Helper()
+	p, err := embedded.ReadProcess(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.Parent()))
+	if err != nil || strings.TrimSpace(string(name)) != "triton-keeper" {
+		t.Fatalf("the server's parent %d is %q (%v), want triton-keeper", p.Parent(), name, err)
+	}
+	return p.Parent()
+}
+
+// marksIn lists what the runs of process pid left in a folder.
+func marksIn(t *testing.T, dir string, pid int) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("agiqa_%d_*", pid)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func noTraces(t *testing.T, cfg embedded.Config, pid int) {
+	t.Helper()
+	for _, dir := range []string{"/dev/shm", cfg.RunDir} {
+		if left := marksIn(t, dir, pid); len(left) > 0 {
+			t.Errorf("left in %s: %v", dir, left)
+		}
+	}
+}
+
+func isReady(t *testing.T, addr string) {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + "/v2/health/ready")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("ready: status %s", resp.Status)
+	}
+}
+
+func TestStartServesOnLoopbackAndStopLeavesNothing(t *testing.T) {
+	s := startServer(t, newFakeMachine(t).config(t))
+	if got, want := s.Version(), "2.51.0"; got != want {
+		t.Errorf("version %q, want %q", got, want)
+	}
+	if got := s.State(); got != embedded.Ready {
+		t.Errorf("state %q, want ready", got)
+	}
+	if got, want := s.Models(), []string{"echo"}; !slices.Equal(got, want) {
+		t.Errorf("models %q, want %q", got, want)
+	}
+	addresses := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}
+	for _, a := range addresses {
+		if host, _, err := net.SplitHostPort(a); err != nil || host != "127.0.0.1" {
+			t.Errorf("address %q is not on loopback", a)
+		}
+		c, err := net.Dial("tcp", a)
+		if err != nil {
+			t.Errorf("nobody listens: %v", err)
+			continue
+		}
+		c.Close()
+	}
+	isReady(t, s.HTTPAddr())
+	if left := marksIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
+		t.Fatalf("regions %v, want one: the fake server makes it", left)
+	}
+	family := watchAll(t, keeperOf(t, s.PID()))
+	if len(family) != 4 {
+		t.Fatalf("%d processes, want keeper, server and two stubs", len(family))
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, embedded.Stopping, embedded.Stopped)
+	family.mustEnd(t)
+	noTraces(t, s.cfg, os.Getpid())
+	if pid := s.PID(); pid != 0 {
+		t.Errorf("process %d after the stop, want 0", pid)
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Errorf("second stop: %v", err)
+	}
+	if got, want := s.Tail(1), []string{"fake server speaks"}; !slices.Equal(got, want) {
+		t.Errorf("log %q, want %q", got, want)
+	}
+}
+
+// A terminal's Ctrl-C goes to the foreground process group, a hang-up to the
+// session: the server must be in neither.
+func TestServerIsInAnotherSession(t *testing.T) {
+	s := startServer(t, newFakeMachine(t).config(t))
+	keeper := keeperOf(t, s.PID())
+	own, err := unix.Getsid(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pid := range map[string]int{"keeper": keeper, "server": s.PID()} {
+		session, err := unix.Getsid(pid)
+		if err != nil || session == own {
+			t.Errorf("%s is in session %d (%v), ours is %d", name, session, err, own)
+		}
+	}
+	if p, err := embedded.ReadProcess(s.PID()); err != nil || p.Group() != s.PID() {
+		t.Errorf("server's group is %d (%v), want its own %d", p.Group(), err, s.PID())
+	}
+}
+
+func TestStopKillsAServerThatDoesNotListen(t *testing.T) {
+	m := newFakeMachine(t)
+	m.control(t, "deaf")
+	t.Run("after the grace", func(t *testing.T) {
+		cfg := m.config(t)
+		cfg.StopGrace = 50 * time.Millisecond
+		s := startServer(t, cfg)
+		family := watchAll(t, keeperOf(t, s.PID()))
+		if err := s.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		family.mustEnd(t)
+		noTraces(t, cfg, os.Getpid())
+	})
+	t.Run("when the caller is out of time", func(t *testing.T) {
+		cfg := m.config(t)
+		cfg.StopGrace = time.Hour
+		s := startServer(t, cfg)
+		family := watchAll(t, keeperOf(t, s.PID()))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Stop(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("stop: %v, want canceled", err)
+		}
+		family.mustEnd(t)
+		noTraces(t, cfg, os.Getpid())
+	})
+}
+
+// runAgiqa starts a process that starts a server, and returns both numbers.
+func runAgiqa(t *testing.T, cfg embedded.Config) (agiqa *exec.Cmd, server int) {
+	t.Helper()
+	cfg.Env = nil
+	text, err := json.Marshal(struct {
+		embedded.Config
+		Logger, OnState *int `json:",omitempty"` // not for JSON
+	}{Config: cfg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	agiqa = exec.Command(os.Args[0], "__agiqa", string(text))
+	agiqa.Stderr = os.Stderr
+	out, err := agiqa.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agiqa.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	if _, err := fmt.Sscanf(line, "server %d", &server); err != nil {
+		_ = agiqa.Process.Kill()
+		_ = agiqa.Wait()
+		t.Fatalf("it says %q: %v", line, err)
+	}
+	return agiqa, server
+}
+
+func kill(t *testing.T, pids ...int) {
+	t.Helper()
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatalf("kill %d: %v", pid, err)
+		}
+	}
+}
+
+func TestKillingAgiqaLeavesNothing(t *testing.T) {
+	for name, control := range map[string]string{"server ends in order": "", "server ignores SIGTERM": "deaf"} {
+		t.Run(name, func(t *testing.T) {
+			m := newFakeMachine(t)
+			m.control(t, control)
+			cfg := m.config(t)
+			cfg.StopGrace = 200 * time.Millisecond
+			agiqa, server := runAgiqa(t, cfg)
+			family := watchAll(t, keeperOf(t, server))
+			if len(marksIn(t, "/dev/shm", agiqa.Process.Pid)) != 1 {
+				t.Error("no region in /dev/shm to begin with")
+			}
+			kill(t, agiqa.Process.Pid)
+			_ = agiqa.Wait()
+			family.mustEnd(t)
+			noTraces(t, cfg, agiqa.Process.Pid)
+		})
+	}
+}
+
+func TestNextStartRemovesWhatAKilledAgiqaAndKeeperLeft(t *testing.T) {
+	m := newFakeMachine(t)
+	m.control(t, "deaf") // to SIGTERM, so that it outlives its keeper
+	cfg := m.config(t)
+	agiqa, server := runAgiqa(t, cfg)
+	keeper := keeperOf(t, server)
+	rest := watchAll(t, server)
+	// The keeper first, stopped, or it would do its duty in between.
+	if err := unix.Kill(keeper, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, agiqa.Process.Pid, keeper)
+	_ = agiqa.Wait()
+	if len(marksIn(t, "/dev/shm", agiqa.Process.Pid)) != 1 || len(marksIn(t, cfg.RunDir, agiqa.Process.Pid)) != 1 {
+		t.Error("nothing was left: the test proves nothing")
+	}
+	m.control(t)
+	s := startServer(t, cfg)
+	rest.mustEnd(t)
+	noTraces(t, cfg, agiqa.Process.Pid)
+	isReady(t, s.HTTPAddr())
+}
+
+func TestServerComesBackOnTheSamePorts(t *testing.T) {
+	for name, strike := range map[string]func(t *testing.T, s started){
+		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
+		"keeper killed": func(t *testing.T, s started) { kill(t, keeperOf(t, s.PID())) },
+		"asked for":     func(_ *testing.T, s started) { s.Restart() },
+		"stub killed": func(t *testing.T, s started) {
+			for _, c := range embedded.ChildrenOf(s.PID()) {
+				kill(t, c.PID())
+				return
+			}
+			t.Fatal("no stub")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t, newFakeMachine(t).config(t))
+			before := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}
+			// A client's connection leaves the old port in TIME_WAIT.
+			isReady(t, s.HTTPAddr())
+			pid, family := s.PID(), watchAll(t, keeperOf(t, s.PID()))
+			strike(t, s)
+			s.await(t, embedded.Restarting, embedded.Ready)
+			family.mustEnd(t)
+			if after := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}; !slices.Equal(before, after) {
+				t.Errorf("addresses %v, before %v", after, before)
+			}
+			isReady(t, s.HTTPAddr())
+			if got := s.Restarts(); got != 1 {
+				t.Errorf("restarts %d, want 1", got)
+			}
+			if s.PID() == pid || s.PID() == 0 {
+				t.Errorf("process %d, want a new one (was %d)", s.PID(), pid)
+			}
+			if left := marksIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
+				t.Errorf("regions %v, want those of the new server alone", left)
+			}
+		})
+	}
+}
+
+func TestGivesUpAfterTheLimit(t *testing.T) {
+	m := newFakeMachine(t)
+	m.control(t, "fail-later")
+	s := startServer(t, m.config(t))
+	kill(t, s.PID())
+	s.await(t, embedded.Restarting, embedded.Restarting, embedded.Restarting, embedded.Failed)
+	select {
+	case <-s.Done():
+	case <-time.After(patience):
+		t.Fatal("not done")
+	}
+	err := s.Err()
+	if err == nil || !strings.Contains(err.Error(), "3 restarts") || !strings.Contains(err.Error(), "the model exploded") {
+		t.Errorf("error %v, want the limit and the end of the log", err)
+	}
+	starts, readErr := os.ReadFile(filepath.Join(m.repository, "starts"))
+	if got := strings.Count(string(starts), "\n"); readErr != nil || got != 4 {
+		t.Errorf("%d starts (%v), want 1 and 3 more", got, readErr)
+	}
+	noTraces(t, s.cfg, os.Getpid())
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := s.State(); got != embedded.Failed {
+		t.Errorf("state %q, want it to stay failed", got)
+	}
+}
+
+func TestStopDuringARestart(t *testing.T) {
+	cfg := newFakeMachine(t).config(t)
+	cfg.Restart.Initial, cfg.Restart.Max = time.Hour, time.Hour
+	s := startServer(t, cfg)
+	kill(t, s.PID())
+	s.await(t, embedded.Restarting)
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.await(t, embedded.Stopped)
+	noTraces(t, cfg, os.Getpid())
+}
+
+func TestStartFails(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name    string
+		ctx     context.Context
+		control string
+		change  func(*testing.T, fakeMachine, *embedded.Config)
+		want    []string
+	}{
+		{name: "the server ends", control: "fail", want: []string{"ended with status 3", "the model exploded"}},
+		{
+			name: "the server is never ready", control: "mute",
+			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) { c.StartTimeout = 300 * time.Millisecond },
+			want:   []string{"not ready", "deadline exceeded", "fake server speaks"},
+		},
+		{name: "the caller gives up", ctx: cancelled, want: []string{"canceled"}},
+		{
+			name:   "a setting is wrong",
+			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) { c.ShmBytes, c.ConfigName = 1, "a/b" },
+			want:   []string{"ShmBytes is 1", `ConfigName "a/b"`},
+		},
+		{
+			name: "the environment is missing",
+			change: func(t *testing.T, _ fakeMachine, c *embedded.Config) {
+				c.Venv = filepath.Join(t.TempDir(), "none")
+			},
+			want: []string{"no Python environment at", "make .venv"},
+		},
+		{
+			name: "the server cannot be executed",
+			change: func(t *testing.T, m fakeMachine, _ *embedded.Config) {
+				write(t, filepath.Join(m.sitePackages, "pytriton", "tritonserver", "bin", "tritonserver"), "#!/no/such/shell\n")
+			},
+			want: []string{"tritonserver", "no such file"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newFakeMachine(t)
+			m.control(t, tt.control)
+			cfg := m.config(t)
+			if tt.change != nil {
+				tt.change(t, m, &cfg)
+			}
+			ctx := t.Context()
+			if tt.ctx != nil {
+				ctx = tt.ctx
+			}
+			s, err := embedded.Start(ctx, cfg)
+			if err == nil {
+				_ = s.Stop(context.Background())
+				t.Fatal("it started")
+			}
+			for _, w := range tt.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("error %q lacks %q", err, w)
+				}
+			}
+			noTraces(t, cfg, os.Getpid())
+		})
+	}
+}
+
+// Somebody takes a port between our letting it go and the server's binding it:
+// the first start goes on with others.
+func TestStartTakesOtherPortsWhenOneIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().(*net.TCPAddr).Port
+	tries := 0
+	hold := func(p embedded.Ports) (embedded.HeldPorts, error) {
+		tries++
+		held, err := embedded.HoldPorts(p)
+		if tries == 1 {
+			held.GRPC = taken
+		}
+		return held, err
+	}
+	s, err := embedded.StartHolding(t.Context(), newFakeMachine(t).config(t), hold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop(context.Background())
+	if tries != 2 {
+		t.Errorf("%d tries, want 2", tries)
+	}
+	if s.GRPCAddr() == l.Addr().String() {
+		t.Errorf("address %s is the taken one", s.GRPCAddr())
+	}
+	isReady(t, s.HTTPAddr())
+}
+
+func TestOldLogIsKeptAside(t *testing.T) {
+	cfg := newFakeMachine(t).config(t)
+	write(t, cfg.LogFile, "of the run before\n")
+	s := startServer(t, cfg)
+	if got, want := s.Tail(10), []string{"of the run before", "fake server speaks"}; !slices.Equal(got, want) {
+		t.Errorf("tail %q, want %q", got, want)
+	}
+	old, err := os.ReadFile(cfg.LogFile + ".1")
+	if err != nil || string(old) != "of the run before\n" {
+		t.Errorf("old log %q, %v", old, err)
+	}
+}
