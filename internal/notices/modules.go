@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// program is the package whose modules are meant.
+const program = "./cmd/agiqa"
+
+// A work is something of others with its licences.
+type work struct {
+	name, version string
+	licences      []document
+	notices       []document
+}
+
+// names lists the work's licences.
+func (w work) names() []licence {
+	var all []licence
+	for _, l := range w.licences {
+		all = append(all, l.licences...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// modules returns the Go modules that are linked into the program, by path, and
+// the standard library.
+func modules(ctx context.Context, root string) ([]work, error) {
+	linked, err := linkedModules(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	standard, err := standardLibrary(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	works := []work{standard}
+	var faults []error
+	for _, m := range linked {
+		licences, notices, err := documents(m.Dir)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("module %s: %w", m.Path, err))
+		}
+		works = append(works, work{name: m.Path, version: m.Version, licences: licences, notices: notices})
+	}
+	return works, errors.Join(faults...)
+}
+
+// A module is what the go command says of one.
+type module struct {
+	Path, Version, Dir string
+	Main               bool
+	Replace            *module
+}
+
+func linkedModules(ctx context.Context, root string) ([]module, error) {
+	out, err := goCommand(ctx, root, "list", "-deps", "-json=Module", program)
+	if err != nil {
+		return nil, err
+	}
+	return decodeModules(bytes.NewReader(out))
+}
+
+func decodeModules(r io.Reader) ([]module, error) {
+	byPath := make(map[string]module)
+	for dec := json.NewDecoder(r); ; {
+		var p struct{ Module *module }
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("answer of go list: %w", err)
+		}
+		if p.Module == nil || p.Module.Main {
+			continue // The standard library, and the project itself.
+		}
+		m := *p.Module
+		if m.Replace != nil {
+			m = *m.Replace
+		}
+		byPath[m.Path] = m
+	}
+	linked := make([]module, 0, len(byPath))
+	for _, m := range byPath {
+		linked = append(linked, m)
+	}
+	slices.SortFunc(linked, func(a, b module) int { return strings.Compare(a.Path, b.Path) })
+	return linked, nil
+}
+
+// standardLibrary is under Go's own licence, in the toolchain's folder. Its
+// version is go.mod's, so that the page does not change with the toolchain.
+func standardLibrary(ctx context.Context, root string) (work, error) {
+	goroot, err := goCommand(ctx, root, "env", "GOROOT")
+	if err != nil {
+		return work{}, err
+	}
+	version, err := goCommand(ctx, root, "list", "-m", "-f", "{{.GoVersion}}")
+	if err != nil {
+		return work{}, err
+	}
+	licences, _, err := documents(filepath.Clean(string(bytes.TrimSpace(goroot))))
+	if err != nil {
+		return work{}, fmt.Errorf("standard library: %w", err)
+	}
+	return work{name: "Go standard library", version: string(bytes.TrimSpace(version)), licences: licences}, nil
+}
+
+func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
+}
