@@ -54,6 +54,9 @@ func (c *Client) Describe(ctx context.Context) (quality.Encoder, error) {
 		return quality.Encoder{}, err
 	}
 	c.encoder.Store(&enc)
+	for _, r := range c.replicas {
+		r.forgetCheck()
+	}
 	return enc, nil
 }
 
@@ -158,27 +161,31 @@ func (c *Client) checkDigests(ctx context.Context, r *replica, model string, enc
 	return nil
 }
 
-// checkReplica makes sure, once per connection, that r holds the encoder that
-// the client described.
+// checkReplica makes sure, once after every new connection, that r holds the
+// encoder that the client described. A name that stands for several servers
+// is asked once for each connection to it.
 func (c *Client) checkReplica(ctx context.Context, r *replica) error {
 	want := c.encoder.Load()
-	if want == nil || r.checked.Load() {
+	begun := r.conns.begun.Load()
+	if want == nil || r.checkedAt.Load() == begun {
 		return nil
 	}
 	model := c.cfg.Models.ImageEncoder
-	cfg, err := c.askConfig(ctx, r, model)
-	if err != nil {
-		return err // as it is: the caller may send to another replica
+	for range max(1, r.conns.open.Load()) {
+		cfg, err := c.askConfig(ctx, r, model)
+		if err != nil {
+			return err // as it is: the caller may send to another replica
+		}
+		got, err := digestParameter(cfg, model, paramEncoderDigest)
+		if err != nil {
+			return err
+		}
+		if got != want.Digest {
+			return quality.Errorf(quality.KindModelUnavailable, "the encoder was exchanged: %s is now %s, was %s",
+				model, got.Short(), want.Digest.Short()).Because(&ReplicaError{Replica: r.addr, Err: errExchanged})
+		}
 	}
-	got, err := digestParameter(cfg, model, paramEncoderDigest)
-	if err != nil {
-		return err
-	}
-	if got != want.Digest {
-		return quality.Errorf(quality.KindModelUnavailable, "the encoder was exchanged: %s is now %s, was %s",
-			model, got.Short(), want.Digest.Short()).Because(&ReplicaError{Replica: r.addr, Err: errExchanged})
-	}
-	r.checked.Store(true)
+	r.checkedAt.Store(begun)
 	return nil
 }
 

@@ -17,7 +17,7 @@ type flights struct {
 	running   int
 	abandoned int
 	closed    bool
-	idle      chan struct{} // closed when running falls to 0 after closed; nil before
+	idle      chan struct{} // closed when running falls to 0; nil while nobody waits
 }
 
 func newFlights(max int) *flights { return &flights{max: max} }
@@ -55,7 +55,7 @@ func (l *flight) land() {
 	if l.left {
 		f.abandoned--
 	}
-	if f.closed && f.running == 0 && f.idle != nil {
+	if f.running == 0 && f.idle != nil {
 		close(f.idle)
 		f.idle = nil
 	}
@@ -78,10 +78,17 @@ func (f *flights) count() (running, abandoned int) {
 	return f.running, f.abandoned
 }
 
-// drain refuses further flights and waits until none is left or ctx ends.
+// drain refuses further flights and waits as wait does.
 func (f *flights) drain(ctx context.Context) {
 	f.mu.Lock()
 	f.closed = true
+	f.mu.Unlock()
+	f.wait(ctx)
+}
+
+// wait returns when no flight is left or ctx ends.
+func (f *flights) wait(ctx context.Context) {
+	f.mu.Lock()
 	if f.running == 0 {
 		f.mu.Unlock()
 		return

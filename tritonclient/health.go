@@ -67,7 +67,7 @@ func (c *Client) Check(ctx context.Context, models ...string) error {
 				return err
 			}
 		}
-		r.checked.Store(false) // ask again: a model may be exchanged without a restart
+		r.forgetCheck() // ask again: a model may be exchanged without a restart
 		return c.probe(ctx, r)
 	})
 }

@@ -23,13 +23,11 @@ type replica struct {
 	conn *grpc.ClientConn
 	rpc  pb.GRPCInferenceServiceClient
 
-	// checked says that the encoder behind this connection is the one that the
-	// client described. Losing the connection takes it back: whatever answers
-	// next at this address may hold other weights.
-	checked atomic.Bool
-
-	stop    context.CancelFunc
-	watcher sync.WaitGroup
+	// checkedAt is the value of conns.begun for which the encoder behind this
+	// address was found to be the one that the client described, and -1
+	// before that. Whatever answers on a new connection may hold other weights.
+	conns     *connections
+	checkedAt atomic.Int64
 }
 
 // Connection settings, and why.
@@ -51,7 +49,10 @@ const (
 )
 
 func (c *Client) dial(addr string) (*replica, error) {
+	r := &replica{addr: addr, conns: &connections{}}
+	r.forgetCheck()
 	opts := []grpc.DialOption{
+		grpc.WithStatsHandler(r.conns),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithDisableServiceConfig(), // no TXT look-ups, and nobody else's retry policy
@@ -78,35 +79,17 @@ func (c *Client) dial(addr string) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r := &replica{addr: addr, conn: conn, rpc: pb.NewGRPCInferenceServiceClient(conn), stop: cancel}
-	r.watcher.Go(func() { r.watch(ctx) })
+	r.conn, r.rpc = conn, pb.NewGRPCInferenceServiceClient(conn)
 	return r, nil
 }
 
-// watch takes back checked whenever the connection is not ready.
-func (r *replica) watch(ctx context.Context) {
-	for state := r.conn.GetState(); ; state = r.conn.GetState() {
-		if state != connectivity.Ready {
-			r.checked.Store(false)
-		}
-		if !r.conn.WaitForStateChange(ctx, state) {
-			return
-		}
-	}
-}
-
-func (r *replica) close() error {
-	r.stop()
-	err := r.conn.Close()
-	r.watcher.Wait()
-	return err
-}
+// forgetCheck makes the next call ask for the encoder again.
+func (r *replica) forgetCheck() { r.checkedAt.Store(-1) }
 
 func (c *Client) closeReplicas() error {
 	var errs []error
 	for _, r := range c.replicas {
-		errs = append(errs, r.close())
+		errs = append(errs, r.conn.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -165,7 +148,7 @@ func (c *Client) expand(ctx context.Context) (_ []*replica, done func(), err err
 	var all, temporary []*replica
 	done = func() {
 		for _, r := range temporary {
-			_ = r.close() // nothing is in flight on it
+			_ = r.conn.Close() // nothing is in flight on it
 		}
 	}
 	for _, r := range c.replicas {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -138,4 +139,15 @@ func (f *fault) apply(ctx context.Context, req *pb.ModelInferRequest) error {
 		}
 	}
 	return f.err
+}
+
+// ModelConfig returns a copy of a model's configuration, nil if there is no
+// such model.
+func (s *Server) ModelConfig(model string) *pb.ModelConfig {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.models[model]; m != nil {
+		return proto.CloneOf(m.config)
+	}
+	return nil
 }

@@ -116,7 +116,7 @@ func (s *Server) Encoder() quality.Encoder {
 	return s.encoder
 }
 
-// Start listens again after [Server.Stop], on the same port and with the same
+// Start listens again after [Server.Stop] or [Server.Shutdown], on the same port and with the same
 // models.
 func (s *Server) Start() {
 	s.t.Helper()
@@ -137,13 +137,19 @@ func (s *Server) Start() {
 }
 
 // Stop drops every connection and call at once, as a killed server does.
-func (s *Server) Stop() {
+func (s *Server) Stop() { s.end((*grpc.Server).Stop) }
+
+// Shutdown tells clients to go elsewhere, answers what is under way and
+// stops, as a server does on SIGTERM.
+func (s *Server) Shutdown() { s.end((*grpc.Server).GracefulStop) }
+
+func (s *Server) end(how func(*grpc.Server)) {
 	s.mu.Lock()
 	g := s.running
 	s.running = nil
 	s.mu.Unlock()
 	if g != nil {
-		g.Stop()
+		how(g)
 		s.served.Wait()
 	}
 }

@@ -1,0 +1,46 @@
+package tritonclient
+
+import (
+	"context"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/agiqa/agiqa/quality"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+)
+
+// WaitConnected waits until the i-th address has a connection, or has none.
+func (c *Client) WaitConnected(ctx context.Context, i int, want bool) bool {
+	conn := c.replicas[i].conn
+	for state := conn.GetState(); (state == connectivity.Ready) != want; state = conn.GetState() {
+		if !conn.WaitForStateChange(ctx, state) {
+			return false
+		}
+	}
+	return true
+}
+
+// WaitIdle waits until no inference is in flight.
+func (c *Client) WaitIdle(ctx context.Context) { c.flights.wait(ctx) }
+
+// SetLookup replaces the resolver of host names.
+func (c *Client) SetLookup(f func(ctx context.Context, host string) ([]string, error)) { c.lookup = f }
+
+// Classify is classify on a made-up replica.
+func Classify(model string, err error) error {
+	return classify(model, err, &replica{addr: "192.0.2.1:8001"})
+}
+
+// MayGoElsewhere reports whether a request that failed with err may be sent
+// to another replica.
+func MayGoElsewhere(err error, sent bool) bool { return meaningOf(err).again(sent) }
+
+// ReadEmbeddings is readReply for one output "image_embedding" [n,dim] of
+// model "m", and the check of the rows.
+func ReadEmbeddings(resp *pb.ModelInferResponse, n, dim int) ([]quality.Embedding, error) {
+	got, err := readReply(resp, "m", []output{{tensorImageEmbedding, []int64{int64(n), int64(dim)}}})
+	if err != nil {
+		return nil, err
+	}
+	return unitRows("m", tensorImageEmbedding, got[0], dim)
+}
