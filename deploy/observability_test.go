@@ -208,6 +208,7 @@ func TestAlerts(t *testing.T) {
 	t.Parallel()
 	var c alertFile
 	decodeYAML(t, "deploy/prometheus/alerts.yml", &c)
+	made, jobs := madeMetrics(t), scrapeJobs(t)
 	seen := make(map[string]bool)
 	for _, group := range c.Groups {
 		for _, rule := range group.Rules {
@@ -221,7 +222,7 @@ func TestAlerts(t *testing.T) {
 			if rule.For == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
 				t.Errorf("%s: want for, summary and description, has %+v", rule.Alert, rule)
 			}
-			for _, fault := range expressionFaults(rule.Expr, madeMetrics(t), scrapeJobs(t)) {
+			for _, fault := range expressionFaults(rule.Expr, made, jobs) {
 				t.Errorf("%s: %s", rule.Alert, fault)
 			}
 		}
@@ -451,7 +452,7 @@ func madeMetrics(t *testing.T) []string {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root {
+		if hidden := strings.HasPrefix(entry.Name(), ".") && path != root; entry.IsDir() && hidden {
 			return fs.SkipDir
 		}
 		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
