@@ -82,7 +82,7 @@ func (o *outageLog) note(c change, err error) {
 			level = slog.LevelError // it will not pass by itself
 		}
 		o.logger.Log(context.Background(), level, "redis cache is unavailable; continuing without it",
-			"reason", string(reason), "suppressed", suppressed)
+			"reason", string(reason), "error", err.Error(), "suppressed", suppressed)
 	case closed:
 		if o.logged {
 			o.logger.Info("redis cache is available again")

@@ -37,9 +37,11 @@ const (
 	ReasonOther       Reason = "other"
 )
 
-// ReasonOf classifies an error of a [Store].
+// ReasonOf classifies an error of a [Store]; nil has no reason, "".
 func ReasonOf(err error) Reason {
 	switch {
+	case err == nil:
+		return ""
 	case errors.Is(err, ErrUnavailable):
 		return ReasonUnavailable
 	case errors.Is(err, ErrValueSize):

@@ -221,10 +221,12 @@ func (r *Redis) do(ctx context.Context, operation func(context.Context) error) (
 	defer func() {
 		r.outage.note(r.breaker.report(admitted, result), err)
 	}()
+	deadline, has := ctx.Deadline()
+	hurried := has && time.Until(deadline) < r.config.OperationTimeout
 	budget, cancel := context.WithTimeout(ctx, r.config.OperationTimeout)
 	defer cancel()
 	err = operation(budget)
-	if result = outcomeOf(err); result == failed && ctx.Err() != nil {
+	if result = outcomeOf(err); hurried && ReasonOf(err) == ReasonTimeout {
 		result = unknown // the caller's own time was up, not the server's
 	}
 	return err

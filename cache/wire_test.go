@@ -1,0 +1,163 @@
+package cache_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/agiqa/agiqa/cache"
+)
+
+// wire is a server that speaks just enough of Redis's protocol to break it:
+// it refuses HELLO, as old servers do, and hands everything else to answer.
+type wire struct {
+	url    string
+	conns  atomic.Int32
+	answer func(conn net.Conn, nth int32, key string) // closes conn, or leaves it open
+}
+
+// newWire starts a wire. nth counts connections from 1. release is closed when
+// the test ends, for answers that wait.
+func newWire(t *testing.T, answer func(conn net.Conn, nth int32, key string, release <-chan struct{})) *wire {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	w := &wire{url: "redis://" + listener.Addr().String()}
+	w.answer = func(conn net.Conn, nth int32, key string) { answer(conn, nth, key, release) }
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			nth := w.conns.Add(1)
+			group.Go(func() { w.serve(conn, nth) })
+		}
+	})
+	t.Cleanup(func() {
+		close(release)
+		listener.Close()
+		group.Wait()
+	})
+	return w
+}
+
+func (w *wire) serve(conn net.Conn, nth int32) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	for {
+		command, err := readCommand(in)
+		if err != nil {
+			return
+		}
+		if strings.EqualFold(command[0], "HELLO") {
+			_, _ = io.WriteString(conn, "-ERR unknown command\r\n")
+			continue
+		}
+		w.answer(conn, nth, command[1])
+	}
+}
+
+func readCommand(in *bufio.Reader) ([]string, error) {
+	number := func() (int, error) {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(strings.TrimSpace(line[1:]))
+	}
+	n, err := number()
+	if err != nil {
+		return nil, err
+	}
+	words := make([]string, n)
+	for i := range words {
+		size, err := number()
+		if err != nil {
+			return nil, err
+		}
+		word := make([]byte, size+2)
+		if _, err := io.ReadFull(in, word); err != nil {
+			return nil, err
+		}
+		words[i] = string(word[:size])
+	}
+	return words, nil
+}
+
+// silence is the budget of operations here: what a server that says nothing
+// costs, and ample for one that answers.
+const silence = 500 * time.Millisecond
+
+// bulk is a reply that carries s.
+func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
+
+// TestRedisBrokenReplies covers replies that go wrong on the first connection
+// and are right on the next. No byte of the first may reach a later reply.
+func TestRedisBrokenReplies(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		first  func(conn net.Conn, release <-chan struct{})
+		reason cache.Reason
+	}{
+		{"half a reply, then the end", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "$100\r\nhalf")
+			conn.Close()
+		}, cache.ReasonClosed},
+		{"half a reply, then silence", func(conn net.Conn, release <-chan struct{}) {
+			_, _ = io.WriteString(conn, "$100\r\nhalf")
+			<-release
+		}, cache.ReasonTimeout},
+		{"half a length, then the end", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "$1")
+			conn.Close()
+		}, cache.ReasonClosed},
+		{"a reply that comes too late", func(conn net.Conn, _ <-chan struct{}) {
+			// The client hangs up when its time is over: then comes the reply.
+			_, _ = conn.Read(make([]byte, 1))
+			_, _ = io.WriteString(conn, bulk("late"))
+		}, cache.ReasonTimeout},
+		{"another protocol", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}, cache.ReasonProtocol},
+		{"a number where bytes belong", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "*1\r\n:1\r\n")
+		}, cache.ReasonProtocol},
+		{"a length that is none", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "$-7\r\n")
+		}, cache.ReasonProtocol},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWire(t, func(conn net.Conn, nth int32, key string, release <-chan struct{}) {
+				if nth == 1 {
+					test.first(conn, release)
+					return
+				}
+				_, _ = io.WriteString(conn, bulk("value of "+key))
+			})
+			r := newRedis(t, w.url, func(c *cache.RedisConfig) { c.OperationTimeout = silence })
+			_, err := r.Get(t.Context(), "first")
+			wantReason(t, err, test.reason)
+			for i := range 3 {
+				key := fmt.Sprint("later-", i)
+				if got, err := r.Get(t.Context(), key); err != nil || string(got) != "value of "+key {
+					t.Errorf("Get(%s) = %q, %v; want its own value", key, got, err)
+				}
+			}
+			if got := w.conns.Load(); got < 2 {
+				t.Errorf("%d connections, want a new one after the broken reply", got)
+			}
+		})
+	}
+}
