@@ -3,6 +3,9 @@ package deploy_test
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"maps"
 	"net"
@@ -14,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -440,9 +444,6 @@ func balanced(text string) bool {
 	return len(open) == 0
 }
 
-// instrument matches the making of an OpenTelemetry instrument with its unit.
-var instrument = regexp.MustCompile(`(?:Int64|Float64)(?:Observable)?(Counter|UpDownCounter|Gauge|Histogram)\(\s*"(agiqa\.[a-z._]+)"(?:,\s*metric\.WithUnit\("([^"]*)"\))?`)
-
 // madeMetrics reads from the project's source the instruments it makes, under
 // the names that the Prometheus exporter gives them.
 func madeMetrics(t *testing.T) []string {
@@ -458,11 +459,12 @@ func madeMetrics(t *testing.T) []string {
 		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
 			return nil
 		}
-		text, err := os.ReadFile(path)
-		for _, m := range instrument.FindAllStringSubmatch(string(text), -1) {
-			names = append(names, exportedNames(m[1], m[2], m[3])...)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
 		}
-		return err
+		names = append(names, instruments(file)...)
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -472,21 +474,92 @@ func madeMetrics(t *testing.T) []string {
 
 // metricsToCome are made by packages that are still being written. The list is
 // empty in a release.
-var metricsToCome = []string{"agiqa_cache_requests_total", "agiqa_triton_calls_total"}
+var metricsToCome = []string{"agiqa_triton_calls_total"}
+
+// instruments finds calls such as meter.Int64Counter("agiqa.x", ...,
+// metric.WithUnit("s"), ...).
+func instruments(file *ast.File) []string {
+	var names []string
+	ast.Inspect(file, func(node ast.Node) bool {
+		call, ok := node.(*ast.CallExpr)
+		if !ok || len(call.Args) == 0 {
+			return true
+		}
+		name, kind := literal(call.Args[0]), instrumentKind(called(call))
+		if kind == "" || !strings.HasPrefix(name, "agiqa.") {
+			return true
+		}
+		unit := ""
+		for _, arg := range call.Args[1:] {
+			if option, ok := arg.(*ast.CallExpr); ok && called(option) == "WithUnit" {
+				unit = literal(option.Args[0])
+			}
+		}
+		names = append(names, exportedNames(kind, name, unit)...)
+		return true
+	})
+	return names
+}
+
+// instrumentKind cuts the kind out of a method's name such as
+// Int64ObservableCounter, or answers "".
+func instrumentKind(method string) string {
+	for _, number := range []string{"Int64", "Float64"} {
+		if kind, ok := strings.CutPrefix(method, number); ok {
+			return strings.TrimPrefix(kind, "Observable")
+		}
+	}
+	return ""
+}
+
+func called(call *ast.CallExpr) string {
+	if selector, ok := call.Fun.(*ast.SelectorExpr); ok {
+		return selector.Sel.Name
+	}
+	return ""
+}
+
+func literal(expr ast.Expr) string {
+	if lit, ok := expr.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+		return strings.Trim(lit.Value, "`\"")
+	}
+	return ""
+}
+
+func TestInstruments(t *testing.T) {
+	t.Parallel()
+	const source = `package p
+func f() {
+	meter.Int64Counter("agiqa.images", metric.WithUnit("{image}"))
+	meter.Float64Histogram("agiqa.stage.duration", metric.WithDescription("d"),
+		metric.WithUnit("s"))
+	meter.Int64ObservableGauge("agiqa.memory.bytes", metric.WithUnit("By"))
+	meter.Int64ObservableCounter("agiqa.copied", metric.WithUnit("By"))
+	meter.Int64UpDownCounter("agiqa.active")
+	span.SetAttribute("agiqa.active")
+	meter.Int64Counter("other")
+}`
+	file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"agiqa_images_total",
+		"agiqa_stage_duration_seconds_bucket", "agiqa_stage_duration_seconds_count", "agiqa_stage_duration_seconds_sum",
+		"agiqa_memory_bytes", "agiqa_copied_bytes_total", "agiqa_active",
+	}
+	if diff := cmp.Diff(want, instruments(file)); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
 
 // exportedNames follows OpenTelemetry's rules for Prometheus: dots become
-// underscores, the unit and "total" become suffixes; units in braces are notes.
+// underscores, the unit and "total" become suffixes unless they are there;
+// units in braces are notes.
 func exportedNames(kind, name, unit string) []string {
 	name = strings.ReplaceAll(name, ".", "_")
-	switch unit {
-	case "s":
-		name += "_seconds"
-	case "By":
-		name += "_bytes"
-	case "1":
-		if kind == "Gauge" {
-			name += "_ratio"
-		}
+	if suffix := map[string]string{"s": "_seconds", "By": "_bytes"}[unit]; !strings.HasSuffix(name, suffix) {
+		name += suffix
 	}
 	switch kind {
 	case "Counter":
