@@ -79,7 +79,7 @@ func domain() map[string]Rule {
 		"checkpoint": {
 			Why:         "reads and writes checkpoint bundles and the head models made from them; does not talk to Triton",
 			Project:     []string{"quality", "clip", "checkpoint/onnxpb", "checkpoint/safetensors"},
-			External:    []string{protobuf, yaml},
+			External:    []string{protobuf},
 			TestProject: []string{"tritonclient/inferencepb"},
 			// The generated model configuration is checked in text form.
 			TestExternal: []string{protobuf},
@@ -88,7 +88,6 @@ func domain() map[string]Rule {
 		},
 		"checkpoint/safetensors": {
 			Why:         "a file format: bytes to named tensors, with bounds",
-			Project:     []string{"quality"},
 			NeverImport: []string{"net/..."},
 		},
 		"checkpoint/onnxpb": {
@@ -120,7 +119,7 @@ func adapters() map[string]Rule {
 		"tritonclient": {
 			Why:          "gRPC is known here and nowhere else; codes become kinds",
 			Project:      []string{"quality", "tritonclient/inferencepb"},
-			External:     slices.Concat(otelAPI, []string{grpc, protobuf, otelGRPC, xSync}),
+			External:     slices.Concat(otelAPI, []string{grpc, protobuf}),
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
 		},
@@ -153,10 +152,8 @@ func adapters() map[string]Rule {
 			},
 		},
 		"telemetry": {
-			Why: "sets up tracing and metrics for any program; it knows no word of this one",
-			External: []string{
-				"go.opentelemetry.io/...", "github.com/prometheus/client_golang/...", "github.com/go-logr/...", grpc, protobuf,
-			},
+			Why:        "sets up tracing and metrics for any program; it knows no word of this one",
+			External:   []string{"go.opentelemetry.io/...", "github.com/prometheus/client_golang/..."},
 			NeverReach: []string{gin, goRedis, "./..."},
 		},
 		"embedded": {
