@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newCheckpoint(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "checkpoint", Short: "Look at prompt checkpoints, and write their Triton models"}
+	cmd.AddCommand(newCheckpointList(t), newCheckpointShow(t), newCheckpointMaterialize(t))
+	return cmd
+}
+
+func newCheckpointList(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the checkpoints of the server", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return onServer(cmd, t, func(ctx context.Context, c *client) error {
+				var list struct {
+					Checkpoints []gateway.CheckpointView `json:"checkpoints"`
+					Default     string                   `json:"default"`
+				}
+				if err := c.get(ctx, "/v1/checkpoints", &list); err != nil {
+					return err
+				}
+				if asJSON(cmd) {
+					return printJSON(t.out, list)
+				}
+				w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "\tNAME\tSCALE\tCONTEXT\tUSABLE\tDIGEST")
+				for _, v := range list.Checkpoints {
+					mark := ""
+					if v.Default {
+						mark = "*"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%g..%g %s\t%d %s\t%t\t%s\n", mark, v.Name, v.Score.Min, v.Score.Max, v.Score.Unit, v.ContextLength, v.Position, v.Usable, v.Digest)
+				}
+				return w.Flush()
+			})
+		},
+	}
+	addJSON(cmd)
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+func newCheckpointShow(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "show NAME", Short: "Show what is known of a checkpoint", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onServer(cmd, t, func(ctx context.Context, c *client) error {
+				var view gateway.CheckpointView
+				if err := c.get(ctx, "/v1/checkpoints/"+pathSegment(args[0]), &view); err != nil {
+					return err
+				}
+				if asJSON(cmd) {
+					return printJSON(t.out, view)
+				}
+				w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+				for _, row := range [][2]any{
+					{"name", view.Name}, {"digest", view.Digest}, {"default", view.Default},
+					{"encoder", view.Encoder}, {"usable", view.Usable},
+					{"scale", fmt.Sprintf("%g..%g %s", view.Score.Min, view.Score.Max, view.Score.Unit)},
+					{"context", fmt.Sprintf("%d vectors, class token at the %s, class-specific %t", view.ContextLength, view.Position, view.ClassSpecific)},
+					{"licence", view.Licence},
+				} {
+					fmt.Fprintf(w, "%s\t%v\n", row[0], row[1])
+				}
+				return w.Flush()
+			})
+		},
+	}
+	addJSON(cmd)
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+func newCheckpointMaterialize(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "materialize BUNDLE --out MODEL_REPOSITORY",
+		Short: "Write a bundle's head and ensemble as Triton models",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := cmd.Flags().GetString("out")
+			if err != nil || out == "" {
+				return fmt.Errorf("--out is needed: the folder of Triton models")
+			}
+			bundle, err := checkpoint.Open(args[0], checkpoint.DefaultLimits())
+			if err != nil {
+				return err
+			}
+			if err := checkpoint.Materialize(bundle, out); err != nil {
+				return err
+			}
+			c := bundle.Checkpoint()
+			_, err = fmt.Fprintf(t.out, "%s\n%s\n", c.HeadModel(), c.EnsembleModel())
+			return err
+		},
+	}
+	cmd.Flags().String("out", "", "folder of Triton models")
+	return cmd
+}

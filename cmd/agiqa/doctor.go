@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newDoctor(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Tell what is missing on this machine, and the command that mends it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			findings, err := examine(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			return report(cmd, t, findings)
+		},
+	}
+	addJSON(cmd)
+	config.AddFlags(cmd.Flags(), serverGroups...)
+	return cmd
+}
+
+// examine looks at everything that up needs, all of it, whatever fails.
+func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error) {
+	cfg, err := embeddedConfig(s, nil)
+	if err != nil {
+		return nil, err
+	}
+	findings := embedded.Preflight(ctx, cfg)
+	findings = append(findings, lookAtListen(ctx, s), lookAtCheckpoints(s))
+	if s.RedisURL != "" {
+		findings = append(findings, lookAtRedis(ctx, s))
+	}
+	if s.OTLPEndpoint != "" {
+		findings = append(findings, lookAtCollector(ctx, s))
+	}
+	return findings, nil
+}
+
+func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
+	f := embedded.Finding{Name: "listen", OK: true, Detail: s.Listen + " is free"}
+	l, err := listen(s.Listen)
+	switch {
+	case err == nil:
+		if err := l.Close(); err != nil {
+			f.OK, f.Detail = false, err.Error()
+		}
+	case newClient("http://" + s.Listen).answers(ctx):
+		f.Detail = "an agiqa server runs on " + s.Listen
+	default:
+		f.OK, f.Detail, f.Fix = false, err.Error(), "make run AGIQA_LISTEN=127.0.0.1:0"
+	}
+	return f
+}
+
+func lookAtCheckpoints(s config.Settings) embedded.Finding {
+	lib, err := openLibrary(s)
+	if err != nil {
+		return embedded.Finding{Name: "checkpoints", Detail: err.Error(), Fix: "git restore checkpoints, or point --checkpoints at your own"}
+	}
+	return embedded.Finding{Name: "checkpoints", OK: true, Detail: fmt.Sprintf("%d in %s", len(lib.List()), s.Checkpoints)}
+}
+
+func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
+	f := embedded.Finding{Name: "redis", OK: true, Detail: "answers"}
+	cfg := cache.DefaultRedisConfig()
+	cfg.URL = string(s.RedisURL)
+	cfg.OperationTimeout = time.Second
+	store, err := cache.NewRedis(cfg)
+	if err == nil {
+		_, err = store.Get(ctx, "agiqa:ready")
+		err = errors.Join(err, store.Close())
+	}
+	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+		f.OK, f.Detail, f.Fix = false, "does not answer: "+string(cache.ReasonOf(err)), "redis-server --port 6379, or unset AGIQA_REDIS_URL"
+	}
+	return f
+}
+
+func lookAtCollector(ctx context.Context, s config.Settings) embedded.Finding {
+	f := embedded.Finding{Name: "otlp", OK: true, Detail: s.OTLPEndpoint + " takes connections"}
+	u, err := url.Parse(s.OTLPEndpoint)
+	if err == nil {
+		host := u.Host
+		if u.Port() == "" {
+			host = net.JoinHostPort(u.Hostname(), map[string]string{"https": "443"}[u.Scheme])
+		}
+		var conn net.Conn
+		if conn, err = (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", host); err == nil {
+			err = conn.Close()
+		}
+	}
+	if err != nil {
+		f.OK, f.Detail, f.Fix = false, "no connection to "+s.OTLPEndpoint, "start a collector there, or unset AGIQA_OTLP_ENDPOINT (tracing never holds requests up)"
+	}
+	return f
+}
+
+func report(cmd *cobra.Command, t *terminal, findings []embedded.Finding) error {
+	bad := 0
+	for _, f := range findings {
+		if !f.OK {
+			bad++
+		}
+	}
+	if asJSON(cmd) {
+		type finding struct {
+			Name   string `json:"name"`
+			OK     bool   `json:"ok"`
+			Detail string `json:"detail"`
+			Fix    string `json:"fix,omitempty"`
+		}
+		out := struct {
+			OK       bool      `json:"ok"`
+			Findings []finding `json:"findings"`
+		}{OK: bad == 0}
+		for _, f := range findings {
+			out.Findings = append(out.Findings, finding(f))
+		}
+		if err := printJSON(t.out, out); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range findings {
+			mark := "ok    "
+			if !f.OK {
+				mark = "FAULT "
+			}
+			fmt.Fprintf(t.out, "%s%-18s %s\n", mark, f.Name, f.Detail)
+			if f.Fix != "" {
+				fmt.Fprintf(t.out, "      %-18s mend it: %s\n", "", f.Fix)
+			}
+		}
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d things need mending", bad, len(findings))
+	}
+	return nil
+}
+
+func newHealthcheck(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "healthcheck", Short: "Exit with 0 when the server at --url is ready (for container health checks)",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/readyz", nil)
+			if err != nil {
+				return err
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s answers %s", s.URL+"/readyz", res.Status)
+			}
+			return nil
+		},
+	}
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}

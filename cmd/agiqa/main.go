@@ -1,0 +1,62 @@
+// Command agiqa scores AI-generated images: it is the gateway, the keeper of
+// an embedded Triton, and the client of both.
+//
+// This package reads flags and settings, wires the other packages together
+// and minds signals. It holds no rule about images, prompts or scores. It is
+// the top of every import chain.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/agiqa/agiqa/embedded"
+)
+
+func main() {
+	if status, ran := embedded.KeeperMain(os.Args); ran {
+		os.Exit(status)
+	}
+	os.Exit(run())
+}
+
+// run returns the exit status: 0 only when all went well.
+func run() int {
+	ctx, stop := signalContext()
+	defer stop()
+	terminal := systemTerminal()
+	err := newRoot(terminal).ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errReported) {
+		fmt.Fprintln(os.Stderr, "agiqa: "+err.Error())
+	}
+	return 1
+}
+
+// signalContext ends at the first SIGINT or SIGTERM. A second one ends the
+// process at once; what it had started is stopped by its keeper.
+func signalContext() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		cancel(fmt.Errorf("%w: %s", errSignalled, s))
+		<-signals
+		fmt.Fprintln(os.Stderr, "agiqa: second signal, stopping at once")
+		os.Exit(130)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+var (
+	errSignalled = errors.New("stopped by a signal")
+	// errReported says that the user has been told already.
+	errReported = errors.New("reported")
+)

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/tritonclient"
+)
+
+// models keeps scoring in step with the encoder that Triton serves: caches
+// are made for one encoder and replaced when another one appears.
+type models struct {
+	triton   *tritonclient.Client
+	library  *library
+	service  *scoring.Service
+	settings config.Settings
+	logger   *slog.Logger
+	meter    metric.MeterProvider
+	texts    *cache.Memory
+	images   *cache.Memory // nil: none are kept
+	redis    *cache.Redis  // nil: none
+
+	mu      sync.Mutex
+	encoder quality.Encoder
+	current *cache.Texts
+	checked map[quality.Digest]bool // checkpoints that passed with this encoder
+}
+
+// checks are what readiness depends on. The first also follows the encoder.
+func (m *models) checks() []gateway.Check {
+	checks := []gateway.Check{
+		{Name: "encoder", Critical: true, Run: m.follow},
+		{Name: "inference", Critical: true, Run: m.triton.Probe},
+	}
+	def, _ := m.library.Default()
+	for _, c := range m.library.List() {
+		checks = append(checks, gateway.Check{
+			Name: "checkpoint " + c.Name, Critical: c.Digest == def.Digest,
+			Run: func(ctx context.Context) error { return m.checkCheckpoint(ctx, c.Checkpoint) },
+		})
+	}
+	if m.redis != nil {
+		checks = append(checks, gateway.Check{Name: "redis", Run: m.checkRedis})
+	}
+	return checks
+}
+
+// follow asks Triton which encoder it serves and makes scoring use it.
+func (m *models) follow(ctx context.Context) error {
+	encoder, err := m.triton.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if encoder == m.encoder {
+		return nil
+	}
+	texts, err := m.newTexts(encoder)
+	if err != nil {
+		return err
+	}
+	next := &scoring.Models{Encoder: encoder, Texts: texts}
+	if m.images != nil {
+		cfg := cache.DefaultImagesConfig()
+		cfg.Encoder, cfg.Store, cfg.TTL = encoder, m.images, m.settings.ImageTTL
+		cfg.Logger, cfg.Meter = m.logger, m.meter
+		if next.Embeddings, err = cache.NewImages(cfg); err != nil {
+			return errors.Join(err, texts.Close(ctx))
+		}
+	}
+	m.service.Use(next)
+	m.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String())
+	old := m.current
+	m.encoder, m.current, m.checked = encoder, texts, map[quality.Digest]bool{}
+	if old != nil {
+		return old.Close(ctx)
+	}
+	return nil
+}
+
+func (m *models) newTexts(encoder quality.Encoder) (*cache.Texts, error) {
+	cfg := cache.DefaultTextsConfig()
+	cfg.Encoder, cfg.Memory, cfg.TTL = encoder, m.texts, m.settings.TextTTL
+	cfg.Logger, cfg.Meter = m.logger, m.meter
+	if m.redis != nil {
+		cfg.Remote = m.redis
+	}
+	return cache.NewTexts(cfg, scoring.PromptEncoder{Assembler: m.library, Encoder: m.triton})
+}
+
+// checkCheckpoint asks whether Triton serves a checkpoint's models. The first
+// time it compares their digests and tensors and fetches the text embeddings,
+// so that no request waits for the text encoder; models never change under
+// their name, so that after it readiness is enough.
+func (m *models) checkCheckpoint(ctx context.Context, c quality.Checkpoint) error {
+	m.mu.Lock()
+	encoder, texts, checked := m.encoder, m.current, m.checked[c.Digest]
+	m.mu.Unlock()
+	if texts == nil {
+		return quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+	}
+	if checked {
+		return errors.Join(m.triton.ModelReady(ctx, c.EnsembleModel()), m.triton.ModelReady(ctx, c.HeadModel()))
+	}
+	if err := m.triton.CheckCheckpoint(ctx, encoder, c); err != nil {
+		return err
+	}
+	if _, _, err := texts.TextEmbeddings(ctx, c); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if encoder == m.encoder {
+		m.checked[c.Digest] = true
+	}
+	return nil
+}
+
+// checkRedis only reports: without Redis the server is slower, not wrong.
+func (m *models) checkRedis(ctx context.Context) error {
+	_, err := m.redis.Get(ctx, "agiqa:ready")
+	if err == nil || errors.Is(err, cache.ErrNotFound) {
+		return nil
+	}
+	return quality.Errorf(quality.KindModelUnavailable, "Redis does not answer; text embeddings come from memory or are computed").Because(err)
+}
+
+func (m *models) close(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.service.Use(nil)
+	if m.current == nil {
+		return nil
+	}
+	return m.current.Close(ctx)
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+)
+
+func newPreprocess(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "preprocess FILE|DIR|- --out F.npy|F.png|DIR",
+		Short: "Write the exact 224x224 pixels that the model sees",
+		Long:  "Decodes, resizes and crops on this machine, without a server. One image goes to F.npy (uint8 [224,224,3]) or F.png; a folder gives NAME.npy for each of its images in DIR.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			return preprocessCommand(cmd, t, s, args)
+		},
+	}
+	addJSON(cmd)
+	cmd.Flags().String("out", "", "where the pixels go: a .npy or .png file, or a folder")
+	cmd.Flags().Int("threads", runtime.NumCPU(), "images worked on at once")
+	config.AddFlags(cmd.Flags(), "Images", "Program")
+	return cmd
+}
+
+type preparedLine struct {
+	File       string               `json:"file"`
+	Out        string               `json:"out,omitempty"`
+	SHA256     string               `json:"sha256,omitempty"`
+	Format     string               `json:"format,omitempty"`
+	Width      int                  `json:"width,omitempty"`
+	Height     int                  `json:"height,omitempty"`
+	Preprocess quality.PreprocessID `json:"preprocess,omitempty"`
+	Error      *gateway.Problem     `json:"error"`
+}
+
+func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args []string) error {
+	out, err := cmd.Flags().GetString("out")
+	if err != nil || out == "" {
+		return errors.Join(err, errors.New("--out is needed: a .npy or .png file, or a folder"))
+	}
+	threads, err := cmd.Flags().GetInt("threads")
+	if err != nil || threads < 1 {
+		return errors.Join(err, errors.New("--threads must be at least 1"))
+	}
+	list, passed, err := pictures(args, t.in)
+	if err != nil {
+		return err
+	}
+	if passed > 0 {
+		t.note("agiqa: passed over %d files whose names are not an image's", passed)
+	}
+	target, err := newTarget(args[0], out)
+	if err != nil {
+		return err
+	}
+	preparer, err := newPreparer(s)
+	if err != nil {
+		return err
+	}
+	failed := 0
+	step, done := t.progress(len(list), "preprocessing")
+	inOrder(list, threads, func(p picture) preparedLine {
+		return prepareOne(cmd, preparer, target, p)
+	}, func(p picture, line preparedLine) {
+		switch {
+		case asJSON(cmd):
+			_ = printJSON(t.out, line)
+		case line.Error != nil:
+			t.note("agiqa: %s: %s", p.name, line.Error.Detail)
+		default:
+			fmt.Fprintf(t.out, "%s  %s %dx%d\n", line.Out, line.Format, line.Width, line.Height)
+		}
+		if line.Error != nil {
+			failed++
+		}
+		step()
+	})
+	done()
+	if failed > 0 {
+		return fmt.Errorf("%d of %d images could not be preprocessed", failed, len(list))
+	}
+	return nil
+}
+
+func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target, p picture) preparedLine {
+	line := preparedLine{File: p.name, Preprocess: preparer.ID()}
+	fail := func(err error) preparedLine {
+		line.Error = asProblem(err)
+		if e, ok := errors.AsType[*quality.Error](err); ok {
+			line.Error = &gateway.Problem{
+				Type: "urn:agiqa:problem:" + string(e.Kind), Title: string(e.Kind), Status: gateway.StatusOf(e.Kind), Detail: e.Detail, Code: e.Kind,
+			}
+		}
+		return line
+	}
+	if err := p.load(); err != nil {
+		return fail(err)
+	}
+	image, err := preparer.Prepare(cmd.Context(), p.data)
+	if err != nil {
+		return fail(err)
+	}
+	line.SHA256, line.Format = image.Info.Digest.Hex(), image.Info.Format
+	line.Width, line.Height = image.Info.Width, image.Info.Height
+	line.Out = target.path(p)
+	if err := writePixels(line.Out, image.Pixels); err != nil {
+		return fail(err)
+	}
+	return line
+}
+
+// target says where the pixels of a picture go: all to one folder, under the
+// path they had in theirs, or one to one file.
+type target struct {
+	file   string
+	folder string
+	root   string // the folder that was given
+}
+
+func newTarget(input, out string) (target, error) {
+	info, err := os.Stat(input)
+	many := err == nil && info.IsDir()
+	suffix := strings.ToLower(filepath.Ext(out))
+	isFile := suffix == ".npy" || suffix == ".png"
+	if many && isFile {
+		return target{}, fmt.Errorf("--out must be a folder for the images of a folder, not %s", out)
+	}
+	if isFile {
+		return target{file: out}, nil
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return target{}, fmt.Errorf("--out: %w", err)
+	}
+	root := filepath.Dir(input)
+	if many {
+		root = input
+	}
+	return target{folder: out, root: root}, nil
+}
+
+func (t target) path(p picture) string {
+	if t.file != "" {
+		return t.file
+	}
+	name := "stdin"
+	if p.path != "" {
+		name = filepath.Base(p.path)
+		if rel, err := filepath.Rel(t.root, p.path); err == nil {
+			name = rel
+		}
+	}
+	return filepath.Join(t.folder, strings.TrimSuffix(name, filepath.Ext(name))+".npy")
+}
+
+func writePixels(path string, p quality.Pixels) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if strings.EqualFold(filepath.Ext(path), ".png") {
+		b, err := gateway.PNG(p)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, b, 0o644)
+	}
+	return os.WriteFile(path, npy(p), 0o644)
+}
+
+// npy encodes pixels in NumPy's format, version 1.0: magic, header length, a
+// header padded so that the data begins at a multiple of 64, the data.
+func npy(p quality.Pixels) []byte {
+	header := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d, %d, 3), }", quality.ImageSize, quality.ImageSize)
+	const fixed = 10
+	padding := (64 - (fixed+len(header)+1)%64) % 64
+	header += strings.Repeat(" ", padding) + "\n"
+	b := append([]byte("\x93NUMPY\x01\x00"), 0, 0)
+	binary.LittleEndian.PutUint16(b[8:], uint16(len(header)))
+	return append(append(b, header...), p.Bytes()...)
+}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric"
+	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
+
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/telemetry"
+	"github.com/agiqa/agiqa/tritonclient"
+)
+
+// program is the gateway process: everything but Triton. It is built by
+// newProgram, works until Run's context ends, and is closed once.
+type program struct {
+	settings  config.Settings
+	logger    *slog.Logger
+	listener  net.Listener
+	telemetry *telemetry.Telemetry
+	triton    *tritonclient.Client
+	library   *library
+	models    *models
+	readiness *gateway.Readiness
+	gateway   *gateway.Gateway
+	server    *http.Server
+	closers   []func(ctx context.Context) error // run last first
+}
+
+// newProgram wires a program that will listen on listener and talk to the
+// Triton at addresses. On an error everything is closed again, the listener
+// included.
+func newProgram(ctx context.Context, s config.Settings, listener net.Listener, addresses []string, logger *slog.Logger) (*program, error) {
+	p := &program{settings: s, logger: logger, listener: listener}
+	p.onClose(func(context.Context) error {
+		if err := listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	if err := p.build(ctx, addresses); err != nil {
+		_ = p.close(ctx)
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *program) onClose(f func(ctx context.Context) error) { p.closers = append(p.closers, f) }
+
+// close releases everything in reverse order of its making.
+func (p *program) close(ctx context.Context) error {
+	var faults []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		faults = append(faults, p.closers[i](ctx))
+	}
+	p.closers = nil
+	return errors.Join(faults...)
+}
+
+func (p *program) build(ctx context.Context, addresses []string) (err error) {
+	if p.library, err = openLibrary(p.settings); err != nil {
+		return err
+	}
+	if err := p.buildTelemetry(ctx); err != nil {
+		return err
+	}
+	if err := p.buildTriton(addresses); err != nil {
+		return err
+	}
+	preparer, err := newPreparer(p.settings)
+	if err != nil {
+		return err
+	}
+	service, err := scoring.New(scoringConfig(p.settings), scoring.Deps{
+		Preparer: preparer, Triton: p.triton, Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.buildModels(service); err != nil {
+		return err
+	}
+	return p.buildGateway(service)
+}
+
+func newPreparer(s config.Settings) (*imageprep.Preparer, error) {
+	cfg := imageprep.DefaultConfig()
+	cfg.MaxBytes = int64(s.MaxImageBytes)
+	cfg.MaxPixels = s.MaxImagePixels
+	cfg.MaxScans = s.MaxImageScans
+	cfg.MemoryBudget = int64(s.DecodeMemory)
+	return imageprep.New(cfg)
+}
+
+func scoringConfig(s config.Settings) scoring.Config {
+	cfg := scoring.DefaultConfig()
+	if s.Concurrency > 0 {
+		cfg.Concurrency = s.Concurrency
+	}
+	cfg.Queue = s.Queue
+	return cfg
+}
+
+func (p *program) buildTelemetry(ctx context.Context) (err error) {
+	cfg := telemetry.DefaultConfig()
+	cfg.Endpoint = p.settings.OTLPEndpoint
+	cfg.ServiceVersion = version
+	cfg.Logger = p.logger
+	if p.telemetry, err = telemetry.New(ctx, cfg, nil); err != nil {
+		return err
+	}
+	p.onClose(p.telemetry.Close)
+	return nil
+}
+
+func (p *program) buildTriton(addresses []string) (err error) {
+	cfg := tritonclient.DefaultConfig()
+	cfg.Addresses = addresses
+	cfg.RequestTimeout = p.settings.RequestTimeout
+	cfg.DialOptions = []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+		otelgrpc.WithTracerProvider(p.telemetry.Tracer()),
+		otelgrpc.WithMeterProvider(p.telemetry.Meter()),
+		otelgrpc.WithPropagators(telemetry.SampledOnly())))}
+	if p.triton, err = tritonclient.New(cfg); err != nil {
+		return fmt.Errorf("setting triton: %w", err)
+	}
+	p.onClose(func(context.Context) error { return p.triton.Close() })
+	return nil
+}
+
+// buildModels makes the stores that outlive any encoder, and the part that
+// follows the encoder.
+func (p *program) buildModels(service *scoring.Service) error {
+	m := &models{
+		triton: p.triton, library: p.library, service: service, settings: p.settings,
+		logger: p.logger, meter: p.telemetry.Meter(),
+	}
+	var err error
+	memory := cache.DefaultMemoryConfig()
+	memory.BudgetBytes = 16 << 20 // hundreds of checkpoints
+	if m.texts, err = newMemory(memory, "text", m.meter); err != nil {
+		return err
+	}
+	if p.settings.ImageCacheBytes > 0 {
+		memory.BudgetBytes = int64(p.settings.ImageCacheBytes)
+		if m.images, err = newMemory(memory, "image", m.meter); err != nil {
+			return err
+		}
+	}
+	if p.settings.RedisURL != "" {
+		cfg := cache.DefaultRedisConfig()
+		cfg.URL = string(p.settings.RedisURL)
+		cfg.Logger, cfg.Tracer, cfg.Meter = p.logger, p.telemetry.Tracer(), m.meter
+		if m.redis, err = cache.NewRedis(cfg); err != nil {
+			return fmt.Errorf("setting redis-url: %w", err)
+		}
+		p.onClose(func(context.Context) error { return m.redis.Close() })
+	}
+	p.onClose(m.close)
+	p.models = m
+	return nil
+}
+
+func newMemory(cfg cache.MemoryConfig, name string, meter metric.MeterProvider) (*cache.Memory, error) {
+	memory, err := cache.NewMemory(cfg)
+	if err != nil {
+		return nil, err
+	}
+	_, err = cache.ObserveMemory(meter, name, memory)
+	return memory, err
+}
+
+func (p *program) buildGateway(service *scoring.Service) (err error) {
+	p.readiness = gateway.NewReadiness(time.Second, 3*time.Second, p.models.checks()...)
+	p.gateway, err = gateway.New(gateway.Config{
+		Version: version, RequestTimeout: p.settings.RequestTimeout,
+		MaxBodyBytes: int64(p.settings.MaxBodyBytes), MaxImages: p.settings.MaxImages,
+		MaxImageBytes: int64(p.settings.MaxImageBytes), TrustTraces: p.settings.TrustTraces,
+	}, gateway.Deps{
+		Scorer: service, Checkpoints: p.library, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
+		Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
+	})
+	if err != nil {
+		return err
+	}
+	p.server = &http.Server{
+		Handler:           p.gateway.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		// The answer has to leave within the budget of the request, and a slow
+		// reader gets some seconds more.
+		WriteTimeout:   p.settings.RequestTimeout + 10*time.Second,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// url is where the program listens, for people.
+func (p *program) url() string {
+	host, port, err := net.SplitHostPort(p.listener.Addr().String())
+	if err != nil {
+		return "http://" + p.listener.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// run serves until ctx ends, then drains: /readyz goes red, accepted requests
+// are answered, and the rest is closed.
+func (p *program) run(ctx context.Context, ready func()) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var background sync.WaitGroup
+	background.Go(func() { p.readiness.Run(work) })
+	served := make(chan error, 1)
+	go func() { served <- p.server.Serve(netutil.LimitListener(p.listener, p.settings.MaxConnections)) }()
+	if ready != nil {
+		background.Go(func() {
+			if p.awaitReady(ctx) {
+				ready()
+			}
+		})
+	}
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		err = p.drain(context.WithoutCancel(ctx))
+	}
+	stop()
+	background.Wait()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, p.close(closing))
+}
+
+func (p *program) drain(ctx context.Context) error {
+	p.gateway.Drain()
+	if p.settings.DrainDelay > 0 {
+		time.Sleep(p.settings.DrainDelay)
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.settings.DrainTimeout)
+	defer cancel()
+	if err := p.server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests were cut off after drain-timeout: %w", err), p.server.Close())
+	}
+	return nil
+}
+
+// awaitReady reports whether the program became ready before ctx ended.
+func (p *program) awaitReady(ctx context.Context) bool {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if s := p.readiness.Report().Status; s == "ready" || s == "degraded" {
+			return true
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

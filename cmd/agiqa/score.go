@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+)
+
+func newScore(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "score FILE|DIR|URL|-...",
+		Short: "Score images, by a running server or an embedded one",
+		Long:  "Scores files, whole folders and standard input (-). The server at --url does it; when none runs there, an embedded one is started for the occasion.",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return scoreCommand(cmd, t, args, "/v1/score")
+		},
+	}
+	addScoring(cmd)
+	cmd.Flags().String("checkpoint", "", "checkpoint that scores (default: the server's)")
+	return cmd
+}
+
+func newCompare(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "compare FILE|DIR|-...",
+		Short: "Score images by several checkpoints, encoding each image once",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return scoreCommand(cmd, t, args, "/v1/compare")
+		},
+	}
+	addScoring(cmd)
+	cmd.Flags().StringSlice("checkpoint", nil, "checkpoints to compare (default: all)")
+	return cmd
+}
+
+func addScoring(cmd *cobra.Command) {
+	addJSON(cmd)
+	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "images sent at once")
+	cmd.Flags().StringSlice("include", nil, "further parts of the answer (embedding), in JSON")
+	config.AddFlags(cmd.Flags(), serverGroups...)
+}
+
+// scoredLine is one line of JSON output.
+type scoredLine struct {
+	File string `json:"file"`
+	*gateway.Result
+	Encoder    *gateway.EncoderRef `json:"encoder,omitempty"`
+	Preprocess string              `json:"preprocess,omitempty"`
+	RequestID  string              `json:"request_id,omitempty"`
+	TraceID    string              `json:"trace_id,omitempty"`
+	TimingMS   map[string]float64  `json:"timing_ms,omitempty"`
+}
+
+type scored struct {
+	answer gateway.ScoreResponse
+	err    error
+}
+
+func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) error {
+	list, passed, err := pictures(args, t.in)
+	if err != nil {
+		return err
+	}
+	if passed > 0 {
+		t.note("agiqa: passed over %d files whose names are not an image's", passed)
+	}
+	checkpoints, include := flagList(cmd, "checkpoint"), flagList(cmd, "include")
+	workers, err := cmd.Flags().GetInt("parallel")
+	if err != nil {
+		return err
+	}
+	return withServer(cmd, t, func(ctx context.Context, c *client) error {
+		failed := 0
+		step, done := t.progress(len(list), "scoring")
+		inOrder(list, workers, func(p picture) scored {
+			if ctx.Err() != nil {
+				return scored{err: context.Cause(ctx)}
+			}
+			if err := p.load(); err != nil {
+				return scored{err: err}
+			}
+			answer, err := c.score(ctx, route, p, checkpoints, include)
+			return scored{answer: answer, err: err}
+		}, func(p picture, r scored) {
+			if r.err != nil {
+				failed++
+			}
+			printScored(cmd, t, p, r)
+			step()
+		})
+		done()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case failed > 0 && len(list) == 1:
+			return errReported
+		case failed > 0:
+			return fmt.Errorf("%d of %d images could not be scored", failed, len(list))
+		}
+		return nil
+	})
+}
+
+// flagList reads a flag that is a text in one command and a list in another.
+func flagList(cmd *cobra.Command, name string) []string {
+	if list, err := cmd.Flags().GetStringSlice(name); err == nil {
+		return list
+	}
+	if text, err := cmd.Flags().GetString(name); err == nil && text != "" {
+		return []string{text}
+	}
+	return nil
+}
+
+func printScored(cmd *cobra.Command, t *terminal, p picture, r scored) {
+	if asJSON(cmd) {
+		line := scoredLine{File: p.name}
+		if r.err != nil {
+			line.Result = &gateway.Result{ID: p.name, Error: asProblem(r.err)}
+		} else {
+			line.Result = &r.answer.Results[0]
+			line.Encoder, line.Preprocess = &r.answer.Encoder, r.answer.Preprocess
+			line.RequestID, line.TraceID, line.TimingMS = r.answer.RequestID, r.answer.TraceID, r.answer.TimingMS
+		}
+		_ = printJSON(t.out, line)
+		return
+	}
+	if r.err != nil {
+		t.note("agiqa: %s: %v", p.name, r.err)
+		return
+	}
+	result := r.answer.Results[0]
+	if len(result.Scores) == 0 {
+		fmt.Fprintf(t.out, "%8.4f  %s\n", *result.Score, p.name)
+		return
+	}
+	for _, v := range result.Scores {
+		fmt.Fprintf(t.out, "%8.4f  %-24s  %s\n", v.Score, v.Checkpoint.Name, p.name)
+	}
+}
+
+// asProblem gives an error that did not come from the server the form of one
+// that did.
+func asProblem(err error) *gateway.Problem {
+	if p, ok := errors.AsType[*gateway.Problem](err); ok {
+		return p
+	}
+	return &gateway.Problem{
+		Type: "about:blank", Title: "The image could not be sent", Detail: err.Error(), Code: quality.KindBadRequest,
+	}
+}

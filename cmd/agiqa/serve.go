@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newServe(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway against a Triton that runs elsewhere",
+		Long:  "Runs the gateway alone. --triton (AGIQA_TRITON) names the gRPC addresses of one or more Triton servers that hold the models.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			if len(s.Triton) == 0 {
+				return errors.New("setting triton (AGIQA_TRITON) is empty: give Triton's gRPC addresses, or use agiqa up, which starts one")
+			}
+			return serve(cmd.Context(), s, t)
+		},
+	}
+	config.AddFlags(cmd.Flags(), serverGroups...)
+	return cmd
+}
+
+func serve(ctx context.Context, s config.Settings, t *terminal) error {
+	listener, err := listen(s.Listen)
+	if err != nil {
+		return err
+	}
+	logger := newLogger(s, t.err, t.screen)
+	p, err := newProgram(ctx, s, listener, s.Triton, logger)
+	if err != nil {
+		return err
+	}
+	logger.Info("listening", "address", p.url(), "triton", s.Triton, "version", version)
+	return p.run(ctx, func() { logger.Info("ready", "address", p.url()) })
+}
+
+// listen opens the port before anything slow happens, and says what to do when
+// it is taken.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("setting listen: another program uses %s; stop it, or choose another address with --listen or AGIQA_LISTEN (port 0 picks a free one)", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setting listen: %w", err)
+	}
+	return l, nil
+}

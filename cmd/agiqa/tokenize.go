@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/clip"
+)
+
+func newTokenize(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tokenize TEXT...|-",
+		Short: "Show the token ids that CLIP sees of a text",
+		Long:  "Prints 77 token ids for each text: start, the text's, end, zeros. - reads one text a line from standard input.",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			truncate, err := cmd.Flags().GetBool("truncate")
+			if err != nil {
+				return err
+			}
+			tokenizer, err := clip.New()
+			if err != nil {
+				return err
+			}
+			each := func(text string) error {
+				ids, _, err := tokenizer.Tokenize(text, clip.Options{Truncate: truncate})
+				if err != nil {
+					return fmt.Errorf("%.40q: %w", text, err)
+				}
+				if asJSON(cmd) {
+					return printJSON(t.out, ids)
+				}
+				_, err = fmt.Fprintln(t.out, strings.Trim(fmt.Sprint(ids), "[]"))
+				return err
+			}
+			return eachText(t, args, each)
+		},
+	}
+	addJSON(cmd)
+	cmd.Flags().Bool("truncate", false, "cut a text that is too long instead of refusing it")
+	return cmd
+}
+
+func eachText(t *terminal, args []string, f func(text string) error) error {
+	for _, arg := range args {
+		if arg != "-" {
+			if err := f(arg); err != nil {
+				return err
+			}
+			continue
+		}
+		lines := bufio.NewScanner(t.in)
+		lines.Buffer(nil, clip.MaxTextBytes+1)
+		for lines.Scan() {
+			if err := f(lines.Text()); err != nil {
+				return err
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return fmt.Errorf("standard input: %w", err)
+		}
+	}
+	return nil
+}
