@@ -72,37 +72,25 @@ func tracing(cfg Config) []string {
 	return args
 }
 
-// environment returns what tritonserver inherits: base without our own
-// settings, of which some are secrets, and without what would lead the stubs
-// to another Python than the environment's.
-func environment(base []string, i installation, run string) []string {
-	replaced := map[string]string{
-		"LD_LIBRARY_PATH": i.libraryPath(),
-		"PATH":            filepath.Join(i.venv, "bin") + ":/usr/local/bin:/usr/bin:/bin",
-		// Compiled files go to the run folder: the repository stays as it is,
-		// and the second stub finds what the first one compiled.
-		"PYTHONPYCACHEPREFIX": filepath.Join(run, "pycache"),
-		"PYTHONNOUSERSITE":    "1",
-	}
+// environment returns what tritonserver inherits: base with the search paths
+// that lead to the wheel's libraries and the environment's Python, and without
+// our own settings, of which some are secrets. The stubs ignore every PYTHON*
+// variable; they find the environment by looking for python3 on PATH.
+func environment(base []string, i installation) []string {
+	path, libraries := "/usr/local/bin:/usr/bin:/bin", ""
 	var env []string
 	for _, entry := range base {
 		key, value, _ := strings.Cut(entry, "=")
 		switch {
 		case key == "PATH":
-			replaced[key] = filepath.Join(i.venv, "bin") + ":" + value
+			path = value
 		case key == "LD_LIBRARY_PATH":
-			if value != "" {
-				replaced[key] = i.libraryPath() + ":" + value
-			}
-		case strings.HasPrefix(key, "AGIQA_"), key == "PYTHONHOME", key == "PYTHONPATH", key == "VIRTUAL_ENV":
-		default:
-			if _, ours := replaced[key]; !ours {
-				env = append(env, entry)
-			}
+			libraries = value
+		case !strings.HasPrefix(key, "AGIQA_"):
+			env = append(env, entry)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(replaced)) {
-		env = append(env, key+"="+replaced[key])
-	}
-	return env
+	path = filepath.Join(i.venv, "bin") + ":" + path
+	libraries = strings.TrimSuffix(i.libraryPath()+":"+libraries, ":")
+	return append(env, "PATH="+path, "LD_LIBRARY_PATH="+libraries)
 }

@@ -48,8 +48,8 @@ type Config struct {
 	// "triton" unless given.
 	TraceResource map[string]string
 
-	// Env is what the server inherits, in the form of os.Environ. AGIQA_*
-	// (they hold secrets) and what would lead its Python astray are left out.
+	// Env is what the server inherits, in the form of os.Environ. AGIQA_* are
+	// left out: some hold secrets.
 	Env []string
 
 	// StartTimeout bounds the time until the server is ready, each time.

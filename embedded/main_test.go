@@ -148,4 +148,3 @@ func readControl(repository string) map[string]bool {
 	}
 	return words
 }
-

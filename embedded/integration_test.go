@@ -1,0 +1,259 @@
+package embedded_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/agiqa/agiqa/embedded"
+)
+
+// realConfig is a Config for the real wheel in the repository's .venv, with a
+// repository of one small Python model.
+func realConfig(t *testing.T) embedded.Config {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs the real tritonserver, left out under -short")
+	}
+	venv, err := filepath.Abs("../.venv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(venv, "bin", "python")); err != nil {
+		t.Fatal("no .venv at the root of the repository: run make .venv, or go test -short to leave the real tritonserver out")
+	}
+	repository := t.TempDir()
+	write(t, filepath.Join(repository, "double", "configs", "embedded.pbtxt"), `
+backend: "python"
+max_batch_size: 8
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
+instance_group [ { kind: KIND_CPU count: 1 } ]
+`)
+	write(t, filepath.Join(repository, "double", "1", "model.py"), `
+import numpy as np
+import onnxruntime  # the encoders' runtime must load beside the stub
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [pb.InferenceResponse([pb.Tensor(
+            "y", pb.get_input_tensor_by_name(r, "x").as_numpy() * np.float32(2))]) for r in requests]
+`)
+	state := t.TempDir()
+	cfg := embedded.DefaultConfig()
+	cfg.Venv = venv
+	cfg.ModelRepositories = []string{repository}
+	cfg.RunDir = filepath.Join(state, "run")
+	cfg.LogFile = filepath.Join(state, "triton.log")
+	cfg.Env = os.Environ()
+	cfg.Restart = embedded.RestartPolicy{Initial: time.Millisecond, Max: time.Millisecond, Limit: 3, Window: time.Hour}
+	return cfg
+}
+
+// double asks the model for [2 4 6 8].
+func double(t *testing.T, addr string, header http.Header) {
+	t.Helper()
+	body := `{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/v2/models/double/infer", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, values := range header {
+		req.Header[key] = values
+	}
+	// A connection that is kept alive would keep the server from stopping.
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Outputs []struct{ Data []float32 } }
+	if err := json.Unmarshal(answer, &got); err != nil || len(got.Outputs) != 1 {
+		t.Fatalf("answer %.300s (%v)", answer, err)
+	}
+	if want := []float32{2, 4, 6, 8}; !slices.Equal(got.Outputs[0].Data, want) {
+		t.Errorf("double gives %v, want %v", got.Outputs[0].Data, want)
+	}
+}
+
+func TestRealTriton(t *testing.T) {
+	cfg := realConfig(t)
+	for _, f := range embedded.Preflight(t.Context(), cfg) {
+		if !f.OK {
+			t.Fatal(f)
+		}
+		t.Log(f)
+	}
+	began := time.Now()
+	s := startServer(t, cfg)
+	t.Logf("ready after %v", time.Since(began).Round(time.Millisecond))
+	if got, want := s.Version(), "2.51.0"; got != want {
+		t.Errorf("version %q, want %q", got, want)
+	}
+	double(t, s.HTTPAddr(), nil)
+	logMemory(t, s.PID())
+	awaitMetric(t, s.MetricsAddr(), `nv_inference_request_success{model="double",version="1"} 1`)
+	if marks := marksIn(t, "/dev/shm", os.Getpid()); len(marks) == 0 {
+		t.Error("the server's regions do not carry our mark, so that nobody could remove them")
+	}
+
+	family := watchAll(t, keeperOf(t, s.PID()))
+	began = time.Now()
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("stopped after %v", time.Since(began).Round(time.Millisecond))
+	family.mustEnd(t)
+	noTraces(t, cfg, os.Getpid())
+}
+
+// awaitMetric asks until the metrics hold the line: the server counts a request
+// after it has answered it.
+func awaitMetric(t *testing.T, addr, line string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var metrics []byte
+	for ctx.Err() == nil {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics, _ = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if bytes.Contains(metrics, []byte(line+"\n")) {
+			return
+		}
+	}
+	t.Errorf("metrics lack %s:\n%.1000s", line, metrics)
+}
+
+// logMemory prints the resident memory of the server and its stubs.
+func logMemory(t *testing.T, server int) {
+	t.Helper()
+	pids := []int{server}
+	for _, c := range embedded.ChildrenOf(server) {
+		pids = append(pids, c.PID())
+	}
+	for _, pid := range pids {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, rss := "", ""
+		for line := range strings.Lines(string(status)) {
+			if v, ok := strings.CutPrefix(line, "Name:"); ok {
+				name = strings.TrimSpace(v)
+			}
+			if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+				rss = strings.TrimSpace(v)
+			}
+		}
+		t.Logf("%s: resident %s", name, rss)
+	}
+}
+
+func TestRealTritonComesBack(t *testing.T) {
+	for name, strike := range map[string]func(t *testing.T, s started){
+		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
+		"keeper killed": func(t *testing.T, s started) { kill(t, keeperOf(t, s.PID())) },
+		"stub killed": func(t *testing.T, s started) {
+			stubs := embedded.ChildrenOf(s.PID())
+			if len(stubs) != 1 {
+				t.Fatalf("%d stubs, want 1", len(stubs))
+			}
+			kill(t, stubs[0].PID())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t, realConfig(t))
+			double(t, s.HTTPAddr(), nil)
+			family, before := watchAll(t, keeperOf(t, s.PID())), s.HTTPAddr()
+			struck := time.Now()
+			strike(t, s)
+			s.await(t, embedded.Restarting, embedded.Ready)
+			t.Logf("ready again after %v", time.Since(struck).Round(time.Millisecond))
+			family.mustEnd(t)
+			double(t, before, nil)
+		})
+	}
+}
+
+func TestKillingAgiqaLeavesNothingOfARealTriton(t *testing.T) {
+	cfg := realConfig(t)
+	agiqa, server := runAgiqa(t, cfg)
+	keeper := keeperOf(t, server)
+	family := watchAll(t, keeper)
+	if len(family) < 3 {
+		t.Fatalf("%d processes, want keeper, server and a stub", len(family))
+	}
+	kill(t, agiqa.Process.Pid)
+	_ = agiqa.Wait()
+	family.mustEnd(t)
+	noTraces(t, cfg, agiqa.Process.Pid)
+}
+
+func TestRealTritonSaysWhyItDoesNotStart(t *testing.T) {
+	cfg := realConfig(t)
+	write(t, filepath.Join(cfg.ModelRepositories[0], "double", "1", "model.py"), "import no_such_package\n")
+	s, err := embedded.Start(t.Context(), cfg)
+	if err == nil {
+		_ = s.Stop(context.Background())
+		t.Fatal("it started")
+	}
+	if !strings.Contains(err.Error(), "No module named 'no_such_package'") {
+		t.Errorf("error lacks the reason:\n%v", err)
+	}
+	noTraces(t, cfg, os.Getpid())
+}
+
+func TestRealTritonTracesRequestsThatCarryATrace(t *testing.T) {
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	spans := make(chan []byte, 16)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil && r.URL.Path == "/v1/traces" {
+			spans <- body
+		}
+	}))
+	defer collector.Close()
+	cfg := realConfig(t)
+	cfg.OTLPTracesURL = collector.URL + "/v1/traces"
+	cfg.TraceResource = map[string]string{"deployment.environment.name": "test"}
+	s := startServer(t, cfg)
+	double(t, s.HTTPAddr(), nil)
+	double(t, s.HTTPAddr(), http.Header{"Traceparent": {"00-" + trace + "-00f067aa0ba902b7-01"}})
+	select {
+	case body := <-spans:
+		for _, want := range []string{trace, "InferRequest", `"double"`, `"triton"`, "deployment.environment.name"} {
+			if !bytes.Contains(body, []byte(want)) {
+				t.Errorf("spans lack %s:\n%.2000s", want, body)
+			}
+		}
+		if n := bytes.Count(body, []byte("InferRequest")); n != 1 {
+			t.Errorf("%d requests traced, want the one that carried a trace", n)
+		}
+	case <-time.After(patience):
+		t.Fatal("no spans")
+	}
+}
