@@ -7,8 +7,8 @@
 // A token id is worth exactly as much as its agreement with the tokenizer that
 // CLIP was trained with, so the package follows that one (OpenAI's
 // SimpleTokenizer, which calls ftfy 6.3 and Python's html.unescape) character
-// by character and is held against its output by goldens. It departs from it
-// in four places, on purpose:
+// by character and is held against its output by goldens (testdata/README.md
+// has the numbers). It departs from it in five places, four of them on purpose:
 //
 //   - ftfy's repair of mojibake (text decoded with the wrong encoding, as in
 //     "cafÃ©") is left out. It is a statistical guess made of several hundred
@@ -23,6 +23,8 @@
 //     refused.
 //   - A decimal character reference of more than 4300 digits, on which Python
 //     raises an error, is U+FFFD, as any other beyond Unicode is.
+//   - What is a letter or a digit is decided by Go's Unicode tables, which may be
+//     older than those of the Python package that CLIP asks.
 //
 // The package refuses to know about images, models and networks. It stands
 // between quality, which defines [quality.Prompts], and checkpoint, which owns

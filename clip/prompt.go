@@ -54,11 +54,6 @@ func (s PromptSpec) Validate() error {
 	if n := len(s.Categories); n < 1 || n > maxCategories {
 		fault("categories: %d names, want 1 to %d", n, maxCategories)
 	}
-	for i, name := range s.Categories {
-		if strings.TrimSpace(name) == "" {
-			fault("categories[%d] is empty", i)
-		}
-	}
 	if s.Position != End && s.Position != Middle && s.Position != Front {
 		fault("position %.20q, want %q, %q or %q", s.Position, End, Middle, Front)
 	}
@@ -124,7 +119,8 @@ func (s PromptSpec) split() int {
 // N = len(Categories) and L = SequenceLength.
 //
 // The error is of kind bad_request when the spec does not pass
-// [PromptSpec.Validate], and else as from [Tokenizer.Tokenize].
+// [PromptSpec.Validate] or a name is nothing but white space, and else as from
+// [Tokenizer.Tokenize].
 func Assemble(t *Tokenizer, s PromptSpec) (quality.Prompts, error) {
 	if err := s.Validate(); err != nil {
 		return quality.Prompts{}, quality.Errorf(quality.KindBadRequest, "prompt: %w", err)
@@ -165,6 +161,9 @@ func (row promptRow) fill(t *Tokenizer, s PromptSpec, category int) error {
 	nameIDs, err := t.Encode(name)
 	if err != nil {
 		return err
+	}
+	if len(nameIDs) == 0 {
+		return quality.Errorf(quality.KindBadRequest, "the name has no tokens")
 	}
 	// As in the original, the name's length is counted on its own, although the
 	// full stop can join its last token ("good!" and "." make "good", "!.").

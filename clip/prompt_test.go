@@ -173,7 +173,7 @@ func TestAssembleRefuses(t *testing.T) {
 		},
 		{"no room for the name", func(s *clip.PromptSpec) { s.SequenceLength = 5 }, quality.KindPromptTooLong, []string{"good"}},
 		{"long name", func(s *clip.PromptSpec) { s.Categories[0] = strings.Repeat("good ", 75) }, quality.KindPromptTooLong, nil},
-		{"name of spaces", func(s *clip.PromptSpec) { s.Categories[0] = " " }, quality.KindBadRequest, []string{"categories[0] is empty"}},
+		{"name of spaces", func(s *clip.PromptSpec) { s.Categories[0] = "_ \x00" }, quality.KindBadRequest, []string{"the name has no tokens"}},
 		{"name in no encoding", func(s *clip.PromptSpec) { s.Categories[0] = "\xff" }, quality.KindInvalidUTF8, nil},
 		{"too many vectors", func(s *clip.PromptSpec) { s.ContextLength = 76 }, quality.KindBadRequest, []string{"context length 76"}},
 		{"too few numbers", func(s *clip.PromptSpec) { s.Context = s.Context[1:] }, quality.KindBadRequest, []string{"5 numbers, want 6"}},

@@ -17,7 +17,8 @@ const (
 )
 
 // Tokenizer is CLIP's byte-pair tokenizer. It is safe for concurrent use. Use
-// [New] to make one, and share it: it holds some 10 MB of tables.
+// [New] to make one, and share it: its tables take a few megabytes and
+// some 30 ms to build.
 type Tokenizer struct {
 	vocabulary *vocabulary
 	words      wordCache

@@ -71,6 +71,14 @@ func TestTokenizeAccepts(t *testing.T) {
 	}
 }
 
+// TestHugeReference covers a number that Python refuses to read.
+func TestHugeReference(t *testing.T) {
+	got, err := clip.Clean("a&#" + strings.Repeat("9", 5000) + ";b")
+	if want := "a\uFFFDb"; err != nil || got != want {
+		t.Errorf("got %.80q, %v, want %q", got, err, want)
+	}
+}
+
 // TestSpecialTokensAreText asks for what keeps a stranger's text from ending
 // the sequence early: no id of a mark, whatever the spelling.
 func TestSpecialTokensAreText(t *testing.T) {
