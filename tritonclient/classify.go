@@ -19,7 +19,7 @@ type meaning struct {
 	code     codes.Code
 	contains string // in the message, lower case; "" is any message
 	kind     quality.Kind
-	detail   string        // with one %s, the model; never Triton's own text, which may hold addresses
+	detail   string        // with one %s, the subject; never Triton's own text, which may hold addresses
 	after    time.Duration // advice to the client; 0: none
 	resend   resend
 }
@@ -45,33 +45,34 @@ func (m meaning) again(sent bool) bool {
 // UNAVAILABLE alone stands for at least five things in Triton, of which two
 // are overload: trying these again would feed it.
 var meanings = []meaning{
-	{codes.Unavailable, "exceeds maximum queue size", quality.KindOverloaded, "the queue of model %s is full", retryAfter, never},
-	{codes.Unavailable, "request timeout expired", quality.KindDeadlineExceeded, "the request waited too long in the queue of model %s", 0, never},
-	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "the server of model %s is shutting down", retryAfter, refused},
-	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "the server of model %s is shutting down", retryAfter, refused},
-	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "model %s is not ready", retryAfter, refused},
-	{codes.Unavailable, "", quality.KindModelUnavailable, "model %s cannot be reached", retryAfter, ifUnsent},
+	{codes.Unavailable, "exceeds maximum queue size", quality.KindOverloaded, "the queue of %s is full", retryAfter, never},
+	{codes.Unavailable, "request timeout expired", quality.KindDeadlineExceeded, "the request waited too long in the queue of %s", 0, never},
+	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "the server of %s is shutting down", retryAfter, refused},
+	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "the server of %s is shutting down", retryAfter, refused},
+	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "%s is not ready", retryAfter, refused},
+	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", retryAfter, ifUnsent},
 
-	{codes.NotFound, "", quality.KindModelUnavailable, "model %s is not loaded", retryAfter, refused},
-	{codes.InvalidArgument, "unknown model", quality.KindModelUnavailable, "model %s is not loaded", retryAfter, refused},
-	{codes.InvalidArgument, "load failed", quality.KindModelUnavailable, "model %s could not be loaded", 0, never},
-	{codes.InvalidArgument, "failed to load", quality.KindModelUnavailable, "model %s could not be loaded", 0, never},
-	{codes.InvalidArgument, "", quality.KindModelBadOutput, "model %s refused the tensors it was sent", 0, never},
+	{codes.NotFound, "", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused},
+	{codes.InvalidArgument, "unknown model", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused},
+	{codes.InvalidArgument, "is not available", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused},
+	{codes.InvalidArgument, "load failed", quality.KindModelUnavailable, "%s could not be loaded", 0, never},
+	{codes.InvalidArgument, "", quality.KindModelBadOutput, "%s refused the tensors it was sent", 0, never},
 
-	{codes.DeadlineExceeded, "", quality.KindDeadlineExceeded, "model %s did not answer in time", 0, never},
-	{codes.Canceled, "", quality.KindModelUnavailable, "the call of model %s was cut off", retryAfter, never},
+	{codes.DeadlineExceeded, "", quality.KindDeadlineExceeded, "%s did not answer in time", 0, never},
+	{codes.Canceled, "", quality.KindModelUnavailable, "the call of %s was cut off", retryAfter, never},
 
-	{codes.ResourceExhausted, "larger than max", quality.KindModelBadOutput, "a message of model %s is over the size limit", 0, never},
-	{codes.ResourceExhausted, "", quality.KindOverloaded, "the server of model %s is out of resources", retryAfter, never},
-	{codes.DataLoss, "", quality.KindModelBadOutput, "the reply of model %s is damaged", 0, never},
+	{codes.ResourceExhausted, "larger than max", quality.KindModelBadOutput, "a message of %s is over the size limit", 0, never},
+	{codes.ResourceExhausted, "", quality.KindOverloaded, "the server of %s is out of resources", retryAfter, never},
+	{codes.DataLoss, "", quality.KindModelBadOutput, "the reply of %s is damaged", 0, never},
 
+	{codes.Internal, "failed to load", quality.KindModelUnavailable, "%s could not be loaded", 0, never},
 	// A Python model that raised, a dead stub process, an ONNX run that failed.
-	{codes.Internal, "", quality.KindModelUnavailable, "model %s failed", retryAfter, never},
-	{codes.Unimplemented, "", quality.KindModelUnavailable, "the server of model %s does not offer this call", 0, never},
+	{codes.Internal, "", quality.KindModelUnavailable, "%s failed", retryAfter, never},
+	{codes.Unimplemented, "", quality.KindModelUnavailable, "the server of %s does not offer this call", 0, never},
 }
 
 // unknownMeaning is for codes without a row.
-var unknownMeaning = meaning{kind: quality.KindModelUnavailable, detail: "model %s failed", after: retryAfter}
+var unknownMeaning = meaning{kind: quality.KindModelUnavailable, detail: "%s failed", after: retryAfter}
 
 func meaningOf(err error) meaning {
 	s := status.Convert(err)
@@ -88,10 +89,19 @@ func meaningOf(err error) meaning {
 // words and the replica become the cause, for the logs.
 func classify(model string, err error, r *replica) error {
 	m := meaningOf(err)
-	return quality.Errorf(m.kind, "%s", fmt.Sprintf(m.detail, model)).Because(&ReplicaError{Replica: r.addr, Err: err}).After(m.after)
+	return quality.Errorf(m.kind, "%s", fmt.Sprintf(m.detail, subject(model))).Because(&ReplicaError{Replica: r.addr, Err: err}).After(m.after)
+}
+
+// subject is what a detail speaks of: a model, or if there is no name the
+// server.
+func subject(model string) string {
+	if model == "" {
+		return "the inference server"
+	}
+	return "model " + model
 }
 
 // badOutput is a reply that must not be believed.
 func badOutput(model, format string, args ...any) error {
-	return quality.Errorf(quality.KindModelBadOutput, "model %s: %s", model, fmt.Sprintf(format, args...))
+	return quality.Errorf(quality.KindModelBadOutput, "%s: %s", model, fmt.Sprintf(format, args...))
 }

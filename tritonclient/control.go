@@ -28,8 +28,10 @@ type ModelUpload struct {
 	Files  map[string][]byte // by path in the model's folder, such as "1/model.onnx"
 }
 
-// Index lists the models of every replica. Replicas that fail are in the
-// error, each with its address; what the others said is returned with it.
+// Index lists the models in the repositories of every replica. A model that
+// was uploaded is in no repository and is not listed: ask [Client.ModelReady].
+// Replicas that fail are in the error, each with its address; what the others
+// said is returned with it.
 func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
@@ -38,7 +40,7 @@ func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 	err := c.each(ctx, func(ctx context.Context, r *replica) error {
 		resp, err := r.rpc.RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
 		if err != nil {
-			return classify(serverName, err, r)
+			return classify("", err, r)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -51,9 +53,12 @@ func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 }
 
 // Load loads a model on every replica, from the server's repository or, with
-// upload, from memory. A model that is loaded and unchanged stays as it is; an
-// upload replaces it. It returns when every replica serves the model or has
+// upload, from memory. It returns when every replica serves the model or has
 // failed, and then the error names each that did.
+//
+// A model that is loaded and unchanged stays as it is. So may one for which
+// other files are uploaded (Triton 24.10 answers that all is well and serves
+// the old ones), so a new content needs a new name.
 func (c *Client) Load(ctx context.Context, model string, upload *ModelUpload) error {
 	return c.load(ctx, model, upload, func(context.Context, *replica) bool { return true })
 }
@@ -87,7 +92,8 @@ func (c *Client) load(ctx context.Context, model string, upload *ModelUpload, ne
 
 // Unload unloads a model on every replica. It returns when new requests are
 // refused; those under way finish on the old instance, whose memory goes with
-// the last of them. A model that no replica knows is not an error.
+// the last of them. Ensembles that contain the model go with it. A model that
+// no replica knows is not an error.
 func (c *Client) Unload(ctx context.Context, model string) error {
 	if err := checkModelName(model); err != nil {
 		return err

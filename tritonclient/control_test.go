@@ -59,14 +59,35 @@ func TestUploadServeUnload(t *testing.T) {
 		t.Fatalf("Unload: %v", err)
 	}
 	wantError(t, c.ModelReady(t.Context(), cp.HeadModel()), quality.KindModelUnavailable, cp.HeadModel())
-	states := stateOf(t, c, cp.HeadModel())
-	for _, s := range []*tritontest.Server{a, b} {
-		if got := states[s.Addr()]; got.Ready() || got.Reason != "unloaded" {
-			t.Errorf("replica %s: %+v, want unloaded", s.Addr(), got)
-		}
-	}
 	if err := c.Unload(t.Context(), "never_loaded"); err != nil {
 		t.Errorf("Unload of what is not there: %v", err)
+	}
+}
+
+// An ensemble goes and comes with its head.
+func TestUnloadTakesTheEnsemble(t *testing.T) {
+	cp := tritontest.Checkpoint("demo")
+	a := tritontest.New(t, tritontest.WithCheckpoints(cp))
+	b := tritontest.New(t, tritontest.WithCheckpoints(cp))
+	c := newClient(t, nil, a, b)
+	if err := c.Unload(t.Context(), cp.HeadModel()); err != nil {
+		t.Fatalf("Unload: %v", err)
+	}
+	for _, model := range []string{cp.HeadModel(), cp.EnsembleModel()} {
+		states := stateOf(t, c, model)
+		for _, s := range []*tritontest.Server{a, b} {
+			if got := states[s.Addr()]; got.Ready() || got.Reason != "unloaded" {
+				t.Errorf("replica %s: %+v, want it unloaded", s.Addr(), got)
+			}
+		}
+	}
+	if err := c.Load(t.Context(), cp.HeadModel(), nil); err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	for _, s := range []*tritontest.Server{a, b} {
+		if err := newClient(t, nil, s).Check(t.Context(), cp.HeadModel(), cp.EnsembleModel()); err != nil {
+			t.Errorf("replica %s: %v", s.Addr(), err)
+		}
 	}
 }
 
@@ -90,16 +111,17 @@ func TestEnsure(t *testing.T) {
 	cp := tritontest.Checkpoint("new")
 	has, lacks := tritontest.New(t, tritontest.WithCheckpoints(cp)), tritontest.New(t)
 	c := newClient(t, nil, has, lacks)
-	marked := "of the first load"
-	has.EditConfig(cp.HeadModel(), setParameter("mark", marked))
 	if err := c.Ensure(t.Context(), cp.HeadModel(), upload(t, cp)); err != nil {
 		t.Fatalf("Ensure: %v", err)
 	}
 	if err := judge(t, newClient(t, nil, lacks), cp); err != nil {
 		t.Errorf("the replica that lacked it: %v", err)
 	}
-	if got := has.ModelConfig(cp.HeadModel()).GetParameters()["mark"].GetStringValue(); got != marked {
-		t.Error("the replica that had it was made to load it again")
+	if got := lacks.Loads(cp.HeadModel()); got != 1 {
+		t.Errorf("%d loads where it was missing, want 1", got)
+	}
+	if got := has.Loads(cp.HeadModel()); got != 0 {
+		t.Errorf("%d loads where it was ready, want 0", got)
 	}
 }
 
@@ -125,8 +147,8 @@ func TestControlFailures(t *testing.T) {
 	}
 
 	all, err := c.Index(t.Context())
-	if err == nil || len(all) != 3 {
-		t.Errorf("Index = %v, %v, want the three models of the one that is up, and an error", all, err)
+	if err == nil || len(all) != 2 {
+		t.Errorf("Index = %v, %v, want the two models of the one that is up, and an error", all, err)
 	}
 }
 
@@ -143,8 +165,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"no name", "", nil, "not a model's name"},
 		{"a very long name", strings.Repeat("x", 129), nil, "not a model's name"},
 		{"no configuration", "m", &tritonclient.ModelUpload{Files: map[string][]byte{"1/model.onnx": {}}}, "needs a configuration"},
-		{"not in the repository", "m", nil, "model m failed"},
+		{"not in the repository", "m", nil, "could not be loaded"},
 		{"configuration that is none", "m", &tritonclient.ModelUpload{Config: []byte("{")}, "could not be loaded"},
+		{"configuration of another model", "m", &tritonclient.ModelUpload{Config: []byte(`{"name":"n"}`)}, "could not be loaded"},
 		{"model of no known kind", "m", &tritonclient.ModelUpload{Config: []byte("{}")}, "could not be loaded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,10 +198,9 @@ func TestNameOfSeveralServers(t *testing.T) {
 	if err := c.Load(t.Context(), cp.HeadModel(), upload(t, cp)); err != nil {
 		t.Fatalf("Load: %v", err)
 	}
-	states := stateOf(t, c, cp.HeadModel())
 	for _, s := range []*tritontest.Server{a, b} {
-		if !states[s.Addr()].Ready() {
-			t.Errorf("replica %s has not loaded it: %v", s.Addr(), states)
+		if got := s.Loads(cp.HeadModel()); got != 1 {
+			t.Errorf("replica %s loaded it %d times, want once", s.Addr(), got)
 		}
 	}
 }
@@ -224,5 +246,5 @@ func TestServer(t *testing.T) {
 	}
 	s.Stop()
 	_, err = c.Server(t.Context())
-	wantError(t, err, quality.KindModelUnavailable, "server")
+	wantError(t, err, quality.KindModelUnavailable, "the inference server cannot be reached")
 }

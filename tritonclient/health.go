@@ -13,10 +13,6 @@ import (
 
 var errExchanged = errors.New("encoder_digest differs from the one described before")
 
-// serverName stands where a model's name does in the errors of calls that
-// concern no model.
-const serverName = "server"
-
 // ServerInfo is what a Triton says of itself.
 type ServerInfo struct {
 	Name       string
@@ -31,7 +27,7 @@ func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
 	r := c.pick(nil)
 	resp, err := r.rpc.ServerMetadata(ctx, &pb.ServerMetadataRequest{})
 	if err != nil {
-		return ServerInfo{}, classify(serverName, err, r)
+		return ServerInfo{}, classify("", err, r)
 	}
 	return ServerInfo{Name: resp.GetName(), Version: resp.GetVersion(), Extensions: resp.GetExtensions()}, nil
 }
@@ -100,7 +96,7 @@ func (c *Client) any(ctx context.Context, f func(context.Context, *replica) erro
 func (r *replica) live(ctx context.Context) error {
 	resp, err := r.rpc.ServerLive(ctx, &pb.ServerLiveRequest{})
 	if err != nil {
-		return classify(serverName, err, r)
+		return classify("", err, r)
 	}
 	if !resp.GetLive() {
 		return quality.Errorf(quality.KindModelUnavailable, "the inference server is not live").After(retryAfter)

@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -79,7 +78,17 @@ func (s *Server) SetLive(live bool) {
 	s.live = live
 }
 
-// Unload takes a model away, as an operator would.
+// Loads returns how often a load call made the model ready.
+func (s *Server) Loads(model string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.models[model]; m != nil {
+		return m.loads
+	}
+	return 0
+}
+
+// Unload takes a model away, and the ensembles that contain it.
 func (s *Server) Unload(model string) {
 	s.t.Helper()
 	if err := s.unload(model); err != nil {
@@ -87,7 +96,8 @@ func (s *Server) Unload(model string) {
 	}
 }
 
-// Load brings a model back that was unloaded.
+// Load brings a model back that was unloaded, with the ensembles that contain
+// it.
 func (s *Server) Load(model string) {
 	s.t.Helper()
 	if err := s.load(model); err != nil {
@@ -139,15 +149,4 @@ func (f *fault) apply(ctx context.Context, req *pb.ModelInferRequest) error {
 		}
 	}
 	return f.err
-}
-
-// ModelConfig returns a copy of a model's configuration, nil if there is no
-// such model.
-func (s *Server) ModelConfig(model string) *pb.ModelConfig {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if m := s.models[model]; m != nil {
-		return proto.CloneOf(m.config)
-	}
-	return nil
 }

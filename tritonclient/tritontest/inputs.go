@@ -9,13 +9,19 @@ import (
 // Image returns one of many different images: waves whose length, direction
 // and colour depend on n, so that any CLIP tells them apart.
 func Image(n int) quality.Pixels {
-	data := make([]byte, quality.PixelsLen)
+	var across, down [quality.ImageSize][3]float64
 	f := 2 * math.Pi * float64(1+n) / quality.ImageSize
+	for i := range quality.ImageSize {
+		for ch := range 3 {
+			across[i][ch] = math.Sin(f * float64(i) * float64(ch+1) / 2)
+			down[i][ch] = math.Cos(f*float64(i)/float64(ch+1) + float64(n))
+		}
+	}
+	data := make([]byte, 0, quality.PixelsLen)
 	for y := range quality.ImageSize {
 		for x := range quality.ImageSize {
 			for ch := range 3 {
-				v := math.Sin(f*float64(x)*float64(ch+1)/2) + math.Cos(f*float64(y)/float64(ch+1)+float64(n))
-				data[(y*quality.ImageSize+x)*3+ch] = byte(127.5 + 63*v)
+				data = append(data, byte(127.5+63*(across[x][ch]+down[y][ch])))
 			}
 		}
 	}

@@ -19,6 +19,8 @@ type model struct {
 	config *pb.ModelConfig
 	state  string // as RepositoryIndex reports it
 	reason string
+	loads  int  // load calls that took effect
+	upload bool // came with a load call, so RepositoryIndex does not list it
 	stats  pb.InferStatistics
 	items  uint64
 	runs   uint64
@@ -37,9 +39,12 @@ func newModel(cfg *pb.ModelConfig) *model { return &model{config: cfg, state: st
 func ImageEncoderConfig(enc quality.Encoder, maxBatch int) *pb.ModelConfig {
 	return &pb.ModelConfig{
 		Name: ImageEncoder, Backend: "python", MaxBatchSize: int32(maxBatch),
-		Input:      []*pb.ModelInput{pixelsInput()},
-		Output:     []*pb.ModelOutput{fp32Output("image_embedding", enc.Dim)},
-		Parameters: encoderParameters(enc),
+		Input:  []*pb.ModelInput{pixelsInput()},
+		Output: []*pb.ModelOutput{fp32Output("image_embedding", enc.Dim)},
+		Parameters: parameters(map[string]string{
+			"encoder_digest": enc.Digest.String(),
+			"encoder_name":   enc.Name,
+		}),
 	}
 }
 
@@ -53,8 +58,13 @@ func TextEncoderConfig(enc quality.Encoder, maxBatch int) *pb.ModelConfig {
 			modelInput("context", pb.DataType_TYPE_FP32, l, w),
 			modelInput("context_mask", pb.DataType_TYPE_UINT8, l),
 		},
-		Output:     []*pb.ModelOutput{fp32Output("text_embedding", enc.Dim)},
-		Parameters: encoderParameters(enc),
+		Output: []*pb.ModelOutput{fp32Output("text_embedding", enc.Dim)},
+		Parameters: parameters(map[string]string{
+			"encoder_digest": enc.Digest.String(),
+			"encoder_name":   enc.Name,
+			"text_width":     strconv.Itoa(w),
+			"context_length": strconv.Itoa(l),
+		}),
 	}
 }
 
@@ -129,15 +139,6 @@ func int64s(dims []int) []int64 {
 		out[i] = int64(d)
 	}
 	return out
-}
-
-func encoderParameters(enc quality.Encoder) map[string]*pb.ModelParameter {
-	return parameters(map[string]string{
-		"encoder_digest": enc.Digest.String(),
-		"encoder_name":   enc.Name,
-		"text_width":     strconv.Itoa(enc.TextWidth),
-		"context_length": strconv.Itoa(enc.ContextLength),
-	})
 }
 
 func checkpointParameters(c quality.Checkpoint) map[string]*pb.ModelParameter {

@@ -111,10 +111,6 @@ func (s *Server) infer(req *pb.ModelInferRequest) (*pb.ModelInferResponse, error
 		return nil, err
 	}
 	cfg, enc := proto.CloneOf(m.config), s.encoder
-	if missing := s.missingStep(cfg); missing != "" {
-		s.mu.Unlock()
-		return nil, status.Errorf(codes.Unavailable, "in ensemble '%s', Request for unknown model: '%s' is not ready", cfg.GetName(), missing)
-	}
 	s.mu.Unlock()
 
 	start := time.Now()
@@ -145,23 +141,12 @@ func (s *Server) count(m *model, n int, took time.Duration) {
 	}
 }
 
-// missingStep returns a step of an ensemble that is not ready, if any. s.mu is
-// held.
-func (s *Server) missingStep(cfg *pb.ModelConfig) string {
-	for _, step := range cfg.GetEnsembleScheduling().GetStep() {
-		if m := s.models[step.GetModelName()]; m == nil || !m.ready() {
-			return step.GetModelName()
-		}
-	}
-	return ""
-}
-
 // model returns a model that is ready, or Triton's error. s.mu is held.
 func (s *Server) model(name string) (*model, error) {
 	m := s.models[name]
 	switch {
 	case m == nil:
-		return nil, status.Errorf(codes.InvalidArgument, "Request for unknown model: '%s' is not found", name)
+		return nil, status.Errorf(codes.NotFound, "Request for unknown model: '%s' is not found", name)
 	case !m.ready():
 		return nil, status.Errorf(codes.NotFound, "Request for unknown model: '%s' has no available versions", name)
 	}
@@ -171,10 +156,8 @@ func (s *Server) model(name string) (*model, error) {
 func (v service) ModelStatistics(_ context.Context, req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
-	if req.GetName() != "" {
-		if _, err := v.s.model(req.GetName()); err != nil {
-			return nil, err
-		}
+	if _, err := v.s.model(req.GetName()); req.GetName() != "" && err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "requested model '%s' is not available", req.GetName())
 	}
 	resp := &pb.ModelStatisticsResponse{}
 	for _, name := range v.s.names() {
@@ -205,7 +188,7 @@ func (v service) RepositoryIndex(_ context.Context, req *pb.RepositoryIndexReque
 	resp := &pb.RepositoryIndexResponse{}
 	for _, name := range v.s.names() {
 		m := v.s.models[name]
-		if req.GetReady() && !m.ready() {
+		if m.upload || req.GetReady() && !m.ready() {
 			continue
 		}
 		resp.Models = append(resp.Models, &pb.RepositoryIndexResponse_ModelIndex{
@@ -229,7 +212,8 @@ func (v service) RepositoryModelUnload(_ context.Context, req *pb.RepositoryMode
 	return &pb.RepositoryModelUnloadResponse{}, v.s.unload(req.GetModelName())
 }
 
-// load makes a known model ready.
+// load makes a known model ready, with the steps of an ensemble before it and
+// the ensembles that it is a step of after it, as Triton does.
 func (s *Server) load(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,11 +221,40 @@ func (s *Server) load(name string) error {
 	if m == nil {
 		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", name)
 	}
-	m.state, m.reason = stateReady, ""
+	m.load()
+	for _, step := range m.config.GetEnsembleScheduling().GetStep() {
+		if part := s.models[step.GetModelName()]; part != nil {
+			part.load()
+		}
+	}
+	for _, e := range s.ensemblesOf(name) {
+		e.load()
+	}
 	return nil
 }
 
-// upload adds or replaces a model that came with the call.
+func (m *model) load() {
+	if !m.ready() {
+		m.state, m.reason = stateReady, ""
+		m.loads++
+	}
+}
+
+// ensemblesOf returns the ensembles that have a model as a step. s.mu is held.
+func (s *Server) ensemblesOf(name string) []*model {
+	var out []*model
+	for _, m := range s.models {
+		for _, step := range m.config.GetEnsembleScheduling().GetStep() {
+			if step.GetModelName() == name {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
+}
+
+// upload adds a model that came with the call. For one that is loaded it does
+// nothing, which is what Triton 24.10 was seen to do.
 func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 	config := ""
 	for key, p := range req.GetParameters() {
@@ -257,22 +270,33 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(config), cfg); err != nil {
 		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': %v", req.GetModelName(), err)
 	}
+	if cfg.GetName() != "" && cfg.GetName() != req.GetModelName() {
+		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", req.GetModelName())
+	}
 	cfg.Name = req.GetModelName()
 	if roleOf(cfg) == unknownRole {
 		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model", cfg.GetName())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.models[cfg.GetName()] = newModel(cfg)
+	if m := s.models[cfg.GetName()]; m == nil || !m.ready() {
+		m = newModel(cfg)
+		m.loads, m.upload = 1, true
+		s.models[cfg.GetName()] = m
+	}
 	return nil
 }
 
-// unload makes a model unavailable. Triton takes the unload of an unknown
-// model for done.
+// unload makes a model and the ensembles that it is a step of unavailable.
+// Triton takes the unload of an unknown model for done.
 func (s *Server) unload(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	gone := s.ensemblesOf(name)
 	if m := s.models[name]; m != nil {
+		gone = append(gone, m)
+	}
+	for _, m := range gone {
 		m.state, m.reason = stateUnavailable, "unloaded"
 	}
 	return nil
