@@ -151,13 +151,17 @@ func WebPLossyHeader(w, h uint16) []byte {
 	return webp("VP8 ", append(data, make([]byte, 64)...))
 }
 
-// WebPExtendedHeader returns an extended WebP whose canvas is w x h pixels.
+// WebPExtendedHeader returns an animated WebP whose canvas is w x h pixels (at
+// most 2^24 each), and whose only frame is one pixel.
 func WebPExtendedHeader(w, h uint32) []byte {
-	data := []byte{0, 0, 0, 0}
+	canvas := []byte{0x02, 0, 0, 0}
 	for _, v := range []uint32{w - 1, h - 1} {
-		data = append(data, byte(v), byte(v>>8), byte(v>>16))
+		canvas = append(canvas, byte(v), byte(v>>8), byte(v>>16))
 	}
-	return webp("VP8X", data)
+	frame := append(make([]byte, 16), WebPLosslessHeader(1, 1)[12:]...)
+	out := append(webp("VP8X", canvas), webp("ANMF", frame)[12:]...)
+	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
+	return out
 }
 
 func webp(kind string, data []byte) []byte {

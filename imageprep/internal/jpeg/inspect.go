@@ -24,12 +24,12 @@ func Inspect(data []byte) (Info, error) {
 	for {
 		marker, ok := s.nextMarker()
 		switch {
-		case !ok && info.Scans > 0, marker == markerEOI && info.Process != 0:
+		case (!ok || marker == markerEOI) && info.Scans > 0:
 			return info, nil
 		case !ok:
 			return info, ErrTruncated
 		case marker == markerEOI:
-			return info, fmt.Errorf("%w: no frame", ErrCorrupt)
+			return info, fmt.Errorf("%w: no image data", ErrCorrupt)
 		case marker >= markerRST0 && marker <= markerSOI, marker == markerTEM:
 			continue
 		}
@@ -41,6 +41,8 @@ func Inspect(data []byte) (Info, error) {
 			return info, err
 		}
 		switch {
+		case marker == markerSOS && info.Process == 0:
+			return info, fmt.Errorf("%w: scan before its frame", ErrCorrupt)
 		case marker == markerSOS:
 			info.Scans++
 		case isFrame(marker) && info.Process == 0:

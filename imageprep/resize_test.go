@@ -1,0 +1,44 @@
+package imageprep_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/agiqa/agiqa/imageprep"
+)
+
+func TestCropOffsetRoundsHalvesToEven(t *testing.T) {
+	// python3 -c 'print([int(round((s-224)/2)) for s in (224,225,226,227,228,229,231,233)])'
+	for size, want := range map[int64]int64{224: 0, 225: 0, 226: 1, 227: 2, 228: 2, 229: 2, 231: 4, 233: 4, 5_600_000_001: 2_799_999_888} {
+		if got := imageprep.CropOffset(size); got != want {
+			t.Errorf("size %d: offset %d, want %d", size, got, want)
+		}
+	}
+}
+
+func TestResizedFollowsTorchvision(t *testing.T) {
+	for _, tc := range []struct {
+		w, h         int
+		wantW, wantH int64
+	}{
+		{224, 224, 224, 224}, {768, 512, 336, 224}, {512, 768, 224, 336}, {300, 200, 336, 224},
+		{1, 1, 224, 224}, {31, 997, 224, 7204}, {1, 25_000_000, 224, 5_600_000_000}, {225, 223, 226, 224},
+	} {
+		if w, h := imageprep.Resized(tc.w, tc.h); w != tc.wantW || h != tc.wantH {
+			t.Errorf("%d x %d: resized to %d x %d, want %d x %d", tc.w, tc.h, w, h, tc.wantW, tc.wantH)
+		}
+	}
+}
+
+// TestFlatStaysFlat: normalised weights add up to one whatever the size.
+func TestFlatStaysFlat(t *testing.T) {
+	for _, size := range [][2]int{{1, 1}, {3, 5}, {223, 224}, {225, 1000}, {1000, 1}, {640, 480}} {
+		for _, v := range []byte{0, 1, 128, 255} {
+			want := bytes.Repeat([]byte{v}, 224*224*3)
+			got, err := imageprep.ResizeRGB(bytes.Repeat([]byte{v}, 3*size[0]*size[1]), size[0], size[1])
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v of %d: error %v, %s", size, v, err, difference(got, want))
+			}
+		}
+	}
+}
