@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--bundle", type=Path, default=Path("checkpoints/demo"), help="checkpoint bundle")
     defaults = DemoConfig()
     demo.add_argument("--seed", type=int, default=defaults.pretrain.seed)
-    demo.add_argument("--minutes", type=float, default=defaults.pretrain.minutes, help="length of the pre-training")
+    demo.add_argument("--minutes", type=float, default=defaults.pretrain.minutes, help="most minutes of pre-training")
     demo.add_argument("--run", type=Path, default=Path("training/runs/demo"), help="run folder; resumed when there")
     evaluate.add_argument("--json", type=Path, help="also write the result to this file")
     return top

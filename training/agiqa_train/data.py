@@ -107,6 +107,11 @@ def open_cache(folder: Path, files: list[Path], config: CacheConfig, workers: in
     if not mark.exists() or mark.read_text() != wanted:
         _fill_cache(folder, files, config, workers)
         mark.write_text(wanted)  # last: its presence says that the cache is complete
+    return read_cache(folder)
+
+
+def read_cache(folder: Path) -> Cache:
+    """The cache that `open_cache` has made."""
     return Cache(np.load(folder / "pixels.npy", mmap_mode="r"), np.load(folder / "severities.npy"))
 
 

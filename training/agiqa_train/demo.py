@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from .bundle import Checkpoint, write_bundle
 from .clip import Clip, demo_config
-from .data import Cache, CacheConfig, open_cache, split_images
+from .data import GROUP, Cache, CacheConfig, open_cache, split_images
 from .distort import pseudo_mos
 from .evaluate import measure
 from .exported import Scorer, embed_images, embed_prompts
-from .pretrain import Pretrainer, PretrainConfig, cut, pretrain
-from .prompt_head import PromptHeadConfig, train_prompts_and_head
 from .onnx_export import rounded_copy
+from .pretrain import Pretrainer, PretrainConfig, PretrainJob, cut, pretrain
+from .prompt_head import PromptHeadConfig, train_prompts_and_head
 from .prompts import CATEGORIES, prompt_layout
 from .runlog import RunLog, git_commit
 from .tokenizer import Tokenizer
@@ -39,11 +38,11 @@ class DemoConfig:
     cache: CacheConfig = field(default_factory=CacheConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     prompts: PromptHeadConfig = field(default_factory=PromptHeadConfig)
-    embedded_groups: int = 5000  # groups whose embeddings the head is trained on
+    embedded_groups: int = 1500  # groups whose embeddings the head is trained on
 
     @staticmethod
     def of(seed: int, minutes: float) -> DemoConfig:
-        """The recipe with another seed or another length of the pre-training."""
+        """The recipe with another seed or another limit on the pre-training."""
         base = DemoConfig()
         return replace(
             base,
@@ -60,11 +59,11 @@ def training_embeddings(repository: Path, cache: Cache, count: int, seed: int, p
             return kept["embeddings"]
     rng = np.random.default_rng(seed)
     rows = []
-    for start in tqdm(range(0, count, 16), unit="batch", disable=None):
-        chosen = range(start, min(start + 16, count))
+    for start in tqdm(range(0, count, 64), unit="batch", disable=None):
+        chosen = range(start, min(start + 64, count))
         pixels = np.concatenate([cut(cache.pixels[i], rng) for i in chosen])
-        rows.append(embed_images(repository, pixels, batch=64).reshape(len(chosen), -1, rows[0].shape[-1] if rows else 128))
-    embeddings = np.concatenate(rows)
+        rows.append(embed_images(repository, pixels))
+    embeddings = np.concatenate(rows).reshape(count, GROUP, -1)
     np.savez(path, embeddings=embeddings, digest=digest)
     return embeddings
 
@@ -75,7 +74,7 @@ def source_line(config: DemoConfig, trainer: Pretrainer, folder: Path) -> str:
         f"Pre-trained from random weights by `agiqa-train demo` on {config.cache.groups} groups of one clean and "
         f"three synthetically distorted pictures (three quarters cut from 80 AI-generated images under CC-BY-4.0 of "
         f"github.com/jamez-bondos/awesome-gpt4o-images, one quarter drawn by the program), captions that name the "
-        f"distortions; {trainer.step_count} steps in {trainer.elapsed / 60:.0f} minutes on two CPU cores, "
+        f"distortions; {trainer.step_count} steps of {config.pretrain.groups_per_step * GROUP} pictures on two CPU cores, "
         f"seed {config.pretrain.seed}, code at {git_commit(folder)}"
     )
 
@@ -83,12 +82,11 @@ def source_line(config: DemoConfig, trainer: Pretrainer, folder: Path) -> str:
 def run_demo(images: Path, repository: Path, bundle: Path, run: Path, config: DemoConfig) -> dict:
     """Trains everything; returns what was measured on held-out pictures."""
     log = RunLog(run, asdict(config))
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     train_files, _ = split_images(images, config.cache.held_out, config.cache.seed)
     cache = open_cache(run.parent / "cache", train_files, config.cache)
     tokenizer = Tokenizer()
-    trainer = Pretrainer(demo_config(), config.pretrain, tokenizer)
-    clip = pretrain(trainer, cache, run / "pretrain.pt", log)
+    trainer = pretrain(PretrainJob(demo_config(), config.pretrain, run.parent / "cache", run / "pretrain.pt", log))
+    clip = trainer.clip
     source = source_line(config, trainer, Path(__file__).parent)
     digest, _ = write_encoder(clip, repository, ENCODER_NAME, source, {})
     checkpoint, goldens = train_checkpoint(clip, digest, repository, cache, run, config, tokenizer, log)

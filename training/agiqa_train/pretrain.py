@@ -20,30 +20,35 @@ from tqdm import tqdm
 
 from .captions import describe, quality_caption, quality_targets
 from .clip import Clip, ClipConfig
-from .data import GROUP, Cache
+from .data import GROUP, Cache, read_cache
 from .distort import KINDS, pseudo_mos
-from .patch_init import sample_patches, whitened_filters
+from .patch_init import sample_patches, start_from_patches
 from .preprocess import IMAGE_SIZE, MEAN, STD
 from .prompts import CATEGORIES
 from .runlog import RunLog
+from .team import Team, run_team
 from .tokenizer import Tokenizer
 
+BAR = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
 CAPTION_LENGTH = 32  # tokens; the longest caption of three distortions has 23
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The schedule runs on the clock, so that a slow machine makes fewer steps and still ends well."""
+    """The schedule follows the steps or the clock, whichever is further: a busy machine makes fewer
+    steps and still ends in time, with its learning rate where it should be."""
 
-    minutes: float = 28.0
+    steps: int = 3000
+    minutes: float = 60.0
     groups_per_step: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.03  # share of the run
-    kept_patches: int = 60  # of 196, until ...
+    kept_patches: int = 48  # of 196, until ...
     full_from: float = 0.88  # ... this share of the run
     bfloat16: bool = True
-    save_every: int = 200  # steps
+    save_every: int = 100  # steps
+    processes: int = 2
     seed: int = 1
 
 
@@ -118,12 +123,11 @@ class Pretrainer:
         self.elapsed = 0.0
         self._tokens: dict[str, np.ndarray] = {}
 
-    def start_filters(self, cache: Cache, rng: np.random.Generator) -> None:
-        """Sets the patch convolution from the statistics of the training pictures."""
-        weight = self.clip.visual.conv1.weight
-        patches = sample_patches(cache, self.clip.config.vision.patch, 20_000, rng)
-        with torch.no_grad():
-            weight.copy_(torch.from_numpy(whitened_filters(patches, len(weight), rng)).reshape(weight.shape))
+    def start(self, cache: Cache) -> None:
+        """Sets the first layers from the statistics of the training pictures."""
+        rng = np.random.default_rng(self.config.seed)
+        patches = sample_patches(cache, self.clip.config.vision.patch, 10_000, rng)
+        start_from_patches(self.clip.visual, patches, rng)
 
     def tokens(self, captions: list[str]) -> Tensor:
         """Token ids int64 [N, CAPTION_LENGTH]; each caption is tokenised once."""
@@ -132,8 +136,8 @@ class Pretrainer:
                 self._tokens[caption] = self.tokenizer([caption], CAPTION_LENGTH)[0]
         return torch.from_numpy(np.stack([self._tokens[c] for c in captions])).long()
 
-    def step(self, pixels: Tensor, severities: np.ndarray, progress: float) -> dict[str, float]:
-        """One update on uint8 pixels [N, 224, 224, 3] and severities [N, kinds]."""
+    def step(self, pixels: Tensor, severities: np.ndarray, progress: float, team: Team) -> dict[str, float]:
+        """One update on this member's uint8 pixels [N, 224, 224, 3] and severities [N, kinds]."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(progress, self.config)
         keep = None
@@ -154,6 +158,7 @@ class Pretrainer:
         total = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        team.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.step_count += 1
@@ -175,7 +180,7 @@ class Pretrainer:
             "rank": 0.5 * ranking_loss(predicted.reshape(-1, GROUP), target.reshape(-1, GROUP)),
         }
 
-    def save(self, path: Path, done: bool) -> None:
+    def save(self, path: Path) -> None:
         """Everything that is needed to go on, or to go to the next stage."""
         state = {
             "clip": self.clip.state_dict(),
@@ -183,50 +188,77 @@ class Pretrainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step_count,
             "elapsed": self.elapsed,
-            "done": done,
         }
         temporary = path.with_suffix(".tmp")
         torch.save(state, temporary)
         temporary.replace(path)
 
-    def load(self, path: Path) -> bool:
-        """Takes a saved state up; whether the stage was done."""
+    def load(self, path: Path) -> None:
+        """Takes a saved state up."""
         state = torch.load(path, weights_only=True)
         self.clip.load_state_dict(state["clip"])
         self.heads.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_count, self.elapsed = state["step"], state["elapsed"]
-        return bool(state["done"])
 
 
-def pretrain(trainer: Pretrainer, cache: Cache, path: Path, log: RunLog) -> Clip:
-    """Runs, or goes on with, the stage whose state is kept at `path`; returns the encoder."""
+    def progress(self) -> float:
+        """Share of the schedule that is behind, 1 when it is over."""
+        return min(1.0, max(self.step_count / self.config.steps, self.elapsed / (60 * self.config.minutes)))
+
+
+def train_member(trainer: Pretrainer, cache: Cache, path: Path, log: RunLog, team: Team) -> None:
+    """One member's part of the stage whose state is kept at `path`."""
     config = trainer.config
-    if path.exists() and trainer.load(path):
-        return trainer.clip.eval()
-    rng = np.random.default_rng([config.seed, trainer.step_count])
-    if trainer.step_count == 0:
-        trainer.start_filters(cache, rng)
+    if path.exists():
+        trainer.load(path)
+    elif team.leads:
+        trainer.start(cache)
+    team.share_start(trainer.parameters)
+    rng = np.random.default_rng([config.seed, trainer.step_count, team.rank])
+    torch.manual_seed(int(rng.integers(2**31)))
     trainer.clip.train()
-    budget = config.minutes * 60
-    order: list[int] = []
+    share = config.groups_per_step // team.size
     last = time.monotonic()
-    with tqdm(total=100, unit="%", disable=None, bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}") as bar:
-        while trainer.elapsed < budget:
-            if len(order) < config.groups_per_step:
-                order = list(rng.permutation(len(cache.pixels)))
-            chosen = [order.pop() for _ in range(config.groups_per_step)]
+    with tqdm(total=100, unit="%", disable=None if team.leads else True, bar_format=BAR) as bar:
+        while (progress := team.agree(trainer.progress())) < 1:
+            chosen = rng.choice(len(cache.pixels), share, replace=False)
             pixels = torch.from_numpy(np.concatenate([cut(cache.pixels[i], rng) for i in chosen]))
-            progress = trainer.elapsed / budget
-            losses = trainer.step(pixels, np.concatenate([cache.severities[i] for i in chosen]), progress)
+            losses = trainer.step(pixels, cache.severities[chosen].reshape(len(pixels), -1), progress, team)
             now = time.monotonic()
             trainer.elapsed += now - last
-            rate, last = len(pixels) / (now - last), now
-            bar.n = min(100, round(100 * trainer.elapsed / budget, 1))
+            rate, last = team.size * len(pixels) / (now - last), now
+            if not team.leads:
+                continue
+            bar.n = round(100 * progress, 1)
             bar.set_postfix_str(f"step {trainer.step_count} mos {losses['mos']:.3f} {rate:.0f} img/s")
             if trainer.step_count % 20 == 0:
                 log.add("pretrain", step=trainer.step_count, progress=round(progress, 4), rate=round(rate, 1), **losses)
             if trainer.step_count % config.save_every == 0:
-                trainer.save(path, done=False)
-    trainer.save(path, done=True)
-    return trainer.clip.eval()
+                trainer.save(path)
+    if team.leads:
+        trainer.save(path)
+
+
+@dataclass(frozen=True)
+class PretrainJob:
+    """What a member needs to begin; picklable."""
+
+    clip: ClipConfig
+    config: PretrainConfig
+    cache: Path
+    path: Path
+    log: RunLog
+
+    def __call__(self, team: Team) -> None:
+        trainer = Pretrainer(self.clip, self.config, Tokenizer())
+        train_member(trainer, read_cache(self.cache), self.path, self.log, team)
+
+
+def pretrain(job: PretrainJob) -> Pretrainer:
+    """Runs, or goes on with, the stage; returns the trainer in its final state."""
+    run_team(job.config.processes, job.path.parent, job)
+    trainer = Pretrainer(job.clip, job.config, Tokenizer())
+    trainer.load(job.path)
+    trainer.clip.eval()
+    return trainer

@@ -32,7 +32,7 @@ class PromptHeadConfig:
     class_token_position: str = "end"
     hidden: int = 128
     dropout: float = 0.05
-    steps: int = 4000
+    steps: int = 1500
     groups_per_step: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4

@@ -14,8 +14,8 @@ from agiqa_train.clip import Clip
 from agiqa_train.data import Cache
 from agiqa_train.distort import KINDS, draw_severities
 from agiqa_train.pretrain import (
-    Pretrainer,
     PretrainConfig,
+    PretrainJob,
     contrastive_loss,
     learning_rate_at,
     pretrain,
@@ -55,15 +55,35 @@ def test_ranking_loss_prefers_the_right_order() -> None:
     assert ranking_loss(target, torch.ones(1, 4)) == 0
 
 
-def test_an_interrupted_run_goes_on(tiny: Clip, cache: Cache, tmp_path: Path) -> None:
-    config = PretrainConfig(minutes=2 / 60, groups_per_step=2, kept_patches=20, bfloat16=False, save_every=1)
-    path = tmp_path / "pretrain.pt"
-    first = Pretrainer(tiny.config, config, Tokenizer())
-    pretrain(first, cache, path, RunLog(tmp_path, {}))
-    longer = Pretrainer(tiny.config, replace(config, minutes=60), Tokenizer())
-    pretrain(longer, cache, path, RunLog(tmp_path, {}))  # done: takes the state up and returns at once
-    assert longer.step_count == first.step_count > 0
-    torch.testing.assert_close(longer.clip.visual.proj, first.clip.visual.proj)
+TINY_RUN = PretrainConfig(steps=3, groups_per_step=4, kept_patches=20, bfloat16=False, save_every=1)
+
+
+def save_cache(cache: Cache, folder: Path) -> Path:
+    """On disk, as the members of a team read it."""
+    folder.mkdir()
+    np.save(folder / "pixels.npy", cache.pixels)
+    np.save(folder / "severities.npy", cache.severities)
+    return folder
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_goes_on(tiny: Clip, cache: Cache, tmp_path: Path, processes: int) -> None:
+    folder, path, log = save_cache(cache, tmp_path / "cache"), tmp_path / "pretrain.pt", RunLog(tmp_path, {})
+    config = replace(TINY_RUN, processes=processes)
+    first = pretrain(PretrainJob(tiny.config, config, folder, path, log))
+    second = pretrain(PretrainJob(tiny.config, replace(config, steps=5), folder, path, log))
+    third = pretrain(PretrainJob(tiny.config, config, folder, path, log))  # over: changes nothing
+    assert [t.step_count for t in (first, second, third)] == [3, 5, 5]
+    torch.testing.assert_close(third.clip.visual.proj, second.clip.visual.proj)
+    assert not torch.equal(second.clip.visual.proj, first.clip.visual.proj)
+
+
+def test_the_clock_ends_a_run_too(tiny: Clip, cache: Cache, tmp_path: Path) -> None:
+    config = replace(TINY_RUN, steps=10**6, minutes=1e-3, processes=1)
+    job = PretrainJob(
+        tiny.config, config, save_cache(cache, tmp_path / "cache"), tmp_path / "pretrain.pt", RunLog(tmp_path, {})
+    )
+    assert 1 <= pretrain(job).step_count < 100
 
 
 def test_prompts_and_head_learn(tiny: Clip, tmp_path: Path) -> None:
