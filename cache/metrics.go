@@ -48,6 +48,12 @@ type recorder struct {
 	cache    string
 	requests metric.Int64Counter
 	errors   metric.Int64Counter
+	reads    map[readOutcome]metric.MeasurementOption // made once, since every request counts a read
+}
+
+type readOutcome struct {
+	layer  Layer
+	result result
 }
 
 func newRecorder(provider metric.MeterProvider, cache string) (*recorder, error) {
@@ -56,12 +62,18 @@ func newRecorder(provider metric.MeterProvider, cache string) (*recorder, error)
 		metric.WithDescription("Reads of a cache layer by their result."), metric.WithUnit("{request}"))
 	faults, err2 := meter.Int64Counter("agiqa.cache.errors",
 		metric.WithDescription("Operations on a cache layer that went wrong, by reason."), metric.WithUnit("{error}"))
-	return &recorder{cache: cache, requests: requests, errors: faults}, errors.Join(err1, err2)
+	reads := make(map[readOutcome]metric.MeasurementOption)
+	for _, l := range []Layer{LayerMemory, LayerRedis} {
+		for _, res := range []result{resultHit, resultMiss, resultError, resultInvalid} {
+			reads[readOutcome{l, res}] = metric.WithAttributeSet(attribute.NewSet(
+				attribute.String("cache", cache), attribute.String("layer", string(l)), attribute.String("result", string(res))))
+		}
+	}
+	return &recorder{cache: cache, requests: requests, errors: faults, reads: reads}, errors.Join(err1, err2)
 }
 
 func (r *recorder) read(ctx context.Context, l Layer, res result) {
-	r.requests.Add(ctx, 1, metric.WithAttributeSet(attribute.NewSet(
-		attribute.String("cache", r.cache), attribute.String("layer", string(l)), attribute.String("result", string(res)))))
+	r.requests.Add(ctx, 1, r.reads[readOutcome{l, res}])
 }
 
 func (r *recorder) fault(ctx context.Context, l Layer, op operation, reason Reason) {

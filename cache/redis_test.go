@@ -456,7 +456,6 @@ func withRedis(r *cache.Redis, m *metrics) func(*cache.TextsConfig) {
 func TestTextsOverRedisWhateverItsState(t *testing.T) {
 	for _, test := range []struct {
 		name       string
-		args       []string
 		spoil      func(*redistest.Server) // after the value was written
 		quick      bool
 		wantCached bool
@@ -506,7 +505,7 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 			requests: map[string]int64{"invalid": 1}, errors: map[string]int64{"operation=read,reason=invalid": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server, source, c := redistest.Start(t, test.args...), &fakeSource{}, checkpointNamed("a")
+			server, source, c := redistest.Start(t), &fakeSource{}, checkpointNamed("a")
 			writer := newTexts(t, source, withRedis(newRedis(t, server.URL(), nil), newMetrics(t)))
 			wantText(t, writer, c, false)
 			closeTexts(t, writer)
