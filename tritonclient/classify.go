@@ -1,6 +1,8 @@
 package tritonclient
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,8 +49,8 @@ func (m meaning) again(sent bool) bool {
 var meanings = []meaning{
 	{codes.Unavailable, "exceeds maximum queue size", quality.KindOverloaded, "the queue of %s is full", retryAfter, never},
 	{codes.Unavailable, "request timeout expired", quality.KindDeadlineExceeded, "the request waited too long in the queue of %s", 0, never},
-	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "the server of %s is shutting down", retryAfter, refused},
-	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "the server of %s is shutting down", retryAfter, refused},
+	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused},
+	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused},
 	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "%s is not ready", retryAfter, refused},
 	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", retryAfter, ifUnsent},
 
@@ -62,13 +64,13 @@ var meanings = []meaning{
 	{codes.Canceled, "", quality.KindModelUnavailable, "the call of %s was cut off", retryAfter, never},
 
 	{codes.ResourceExhausted, "larger than max", quality.KindModelBadOutput, "a message of %s is over the size limit", 0, never},
-	{codes.ResourceExhausted, "", quality.KindOverloaded, "the server of %s is out of resources", retryAfter, never},
+	{codes.ResourceExhausted, "", quality.KindOverloaded, "%s is out of resources", retryAfter, never},
 	{codes.DataLoss, "", quality.KindModelBadOutput, "the reply of %s is damaged", 0, never},
 
 	{codes.Internal, "failed to load", quality.KindModelUnavailable, "%s could not be loaded", 0, never},
 	// A Python model that raised, a dead stub process, an ONNX run that failed.
 	{codes.Internal, "", quality.KindModelUnavailable, "%s failed", retryAfter, never},
-	{codes.Unimplemented, "", quality.KindModelUnavailable, "the server of %s does not offer this call", 0, never},
+	{codes.Unimplemented, "", quality.KindModelUnavailable, "%s does not offer this call", 0, never},
 }
 
 // unknownMeaning is for codes without a row.
@@ -85,11 +87,22 @@ func meaningOf(err error) meaning {
 	return unknownMeaning
 }
 
-// classify turns an error of a gRPC call into the domain's. Triton's own
-// words and the replica become the cause, for the logs.
-func classify(model string, err error, r *replica) error {
+// failure turns an error of a gRPC call to r into the domain's. Triton's own
+// words and the address become the cause, for the logs. An error that is of
+// the domain stays as it is, and if the caller went away that is the reason.
+func (r *replica) failure(ctx context.Context, model string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*quality.Error](err); ok {
+		return err
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ended(ctx, model)
+	}
 	m := meaningOf(err)
-	return quality.Errorf(m.kind, "%s", fmt.Sprintf(m.detail, subject(model))).Because(&ReplicaError{Replica: r.addr, Err: err}).After(m.after)
+	return quality.Errorf(m.kind, "%s", fmt.Sprintf(m.detail, subject(model))).
+		Because(&ReplicaError{Replica: r.addr, Err: err}).After(m.after)
 }
 
 // subject is what a detail speaks of: a model, or if there is no name the
@@ -103,5 +116,5 @@ func subject(model string) string {
 
 // badOutput is a reply that must not be believed.
 func badOutput(model, format string, args ...any) error {
-	return quality.Errorf(quality.KindModelBadOutput, "%s: %s", model, fmt.Sprintf(format, args...))
+	return quality.Errorf(quality.KindModelBadOutput, "model %s: %s", model, fmt.Sprintf(format, args...))
 }

@@ -40,7 +40,7 @@ func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 	err := c.each(ctx, func(ctx context.Context, r *replica) error {
 		resp, err := r.rpc.RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
 		if err != nil {
-			return classify("", err, r)
+			return r.failure(ctx, "", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -84,7 +84,7 @@ func (c *Client) load(ctx context.Context, model string, upload *ModelUpload, ne
 			return nil
 		}
 		if _, err := r.rpc.RepositoryModelLoad(ctx, req); err != nil {
-			return fmt.Errorf("load: %w", classify(model, err, r))
+			return fmt.Errorf("load: %w", r.failure(ctx, model, err))
 		}
 		return nil
 	})
@@ -104,7 +104,7 @@ func (c *Client) Unload(ctx context.Context, model string) error {
 	return c.each(ctx, func(ctx context.Context, r *replica) error {
 		_, err := r.rpc.RepositoryModelUnload(ctx, &pb.RepositoryModelUnloadRequest{ModelName: model})
 		if err != nil {
-			return fmt.Errorf("unload: %w", classify(model, err, r))
+			return fmt.Errorf("unload: %w", r.failure(ctx, model, err))
 		}
 		return nil
 	})

@@ -270,7 +270,7 @@ func sizeParameter(cfg *pb.ModelConfig, model, name string) (int, error) {
 func (c *Client) checkTensors(ctx context.Context, r *replica, model string, in, out []tensor) error {
 	meta, err := r.rpc.ModelMetadata(ctx, &pb.ModelMetadataRequest{Name: model})
 	if err != nil {
-		return classify(model, err, r)
+		return r.failure(ctx, model, err)
 	}
 	if err := matchTensors(model, "input", meta.GetInputs(), in); err != nil {
 		return err
@@ -302,7 +302,7 @@ func matchTensors(model, what string, got []*pb.ModelMetadataResponse_TensorMeta
 func (c *Client) modelConfig(ctx context.Context, r *replica, model string) (*pb.ModelConfig, error) {
 	cfg, err := c.askConfig(ctx, r, model)
 	if err != nil {
-		return nil, callError(r, model, err)
+		return nil, r.failure(ctx, model, err)
 	}
 	return cfg, nil
 }

@@ -26,9 +26,9 @@ func (c *Client) WaitIdle(ctx context.Context) { c.flights.wait(ctx) }
 // SetLookup replaces the resolver of host names.
 func (c *Client) SetLookup(f func(ctx context.Context, host string) ([]string, error)) { c.lookup = f }
 
-// Classify is classify on a made-up replica.
+// Classify is failure on a made-up replica.
 func Classify(model string, err error) error {
-	return classify(model, err, &replica{addr: "192.0.2.1:8001"})
+	return (&replica{addr: "192.0.2.1:8001"}).failure(context.Background(), model, err)
 }
 
 // MayGoElsewhere reports whether a request that failed with err may be sent

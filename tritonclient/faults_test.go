@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -457,6 +458,24 @@ func TestCallerGone(t *testing.T) {
 	}
 	if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
 		t.Errorf("with free slots again: %v", err)
+	}
+}
+
+// A caller may also leave while the client asks what the server holds.
+func TestCallerGoneDuringQuestions(t *testing.T) {
+	s := tritontest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newClient(t, func(cfg *tritonclient.Config) {
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				cancel()
+				return call(ctx, method, req, reply, cc, opts...)
+			}))
+	}, s)
+	_, err := c.EncodeImages(ctx, images(1))
+	wantError(t, err, quality.KindClientClosedRequest, "went away")
+	if got := s.Calls(tritontest.ImageEncoder); got != 0 {
+		t.Errorf("%d inferences for a caller that had left", got)
 	}
 }
 

@@ -27,7 +27,7 @@ func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
 	r := c.pick(nil)
 	resp, err := r.rpc.ServerMetadata(ctx, &pb.ServerMetadataRequest{})
 	if err != nil {
-		return ServerInfo{}, classify("", err, r)
+		return ServerInfo{}, r.failure(ctx, "", err)
 	}
 	return ServerInfo{Name: resp.GetName(), Version: resp.GetVersion(), Extensions: resp.GetExtensions()}, nil
 }
@@ -96,7 +96,7 @@ func (c *Client) any(ctx context.Context, f func(context.Context, *replica) erro
 func (r *replica) live(ctx context.Context) error {
 	resp, err := r.rpc.ServerLive(ctx, &pb.ServerLiveRequest{})
 	if err != nil {
-		return classify("", err, r)
+		return r.failure(ctx, "", err)
 	}
 	if !resp.GetLive() {
 		return quality.Errorf(quality.KindModelUnavailable, "the inference server is not live").After(retryAfter)
@@ -107,7 +107,7 @@ func (r *replica) live(ctx context.Context) error {
 func (r *replica) modelReady(ctx context.Context, model string) error {
 	resp, err := r.rpc.ModelReady(ctx, &pb.ModelReadyRequest{Name: model})
 	if err != nil {
-		return classify(model, err, r)
+		return r.failure(ctx, model, err)
 	}
 	if !resp.GetReady() {
 		return quality.Errorf(quality.KindModelUnavailable, "model %s is not ready", model).After(retryAfter)

@@ -72,14 +72,14 @@ func (c *Client) send(ctx context.Context, r *replica, req *pb.ModelInferRequest
 	}
 	resp, again, err := c.attempt(ctx, r, req)
 	if err == nil || !again || fixed {
-		return resp, callError(r, req.ModelName, err)
+		return resp, r.failure(ctx, req.ModelName, err)
 	}
 	other := c.pick(r)
 	if other == nil {
-		return nil, callError(r, req.ModelName, err)
+		return nil, r.failure(ctx, req.ModelName, err)
 	}
 	resp, _, err = c.attempt(ctx, other, req)
-	return resp, callError(other, req.ModelName, err)
+	return resp, other.failure(ctx, req.ModelName, err)
 }
 
 // attempt sends req to r. again says that another replica may be asked.
@@ -92,24 +92,13 @@ func (c *Client) attempt(ctx context.Context, r *replica, req *pb.ModelInferRequ
 	return resp, err != nil && meaningOf(err).again(to.Addr != nil), err
 }
 
-// callError classifies err unless it is a domain error already.
-func callError(r *replica, model string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*quality.Error](err); ok {
-		return err
-	}
-	return classify(model, err, r)
-}
-
 // ended says why a caller gets no answer: it went away or ran out of time.
 func ended(ctx context.Context, model string) error {
-	kind, detail := quality.KindClientClosedRequest, "the caller of model %s went away"
+	kind, detail := quality.KindClientClosedRequest, "the caller of %s went away"
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		kind, detail = quality.KindDeadlineExceeded, "model %s did not answer in time"
+		kind, detail = quality.KindDeadlineExceeded, "%s did not answer in time"
 	}
-	return quality.Errorf(kind, "%s", fmt.Sprintf(detail, model)).Because(context.Cause(ctx))
+	return quality.Errorf(kind, "%s", fmt.Sprintf(detail, subject(model))).Because(context.Cause(ctx))
 }
 
 func newRequest(model string, queue time.Duration, in []input, want []output) *pb.ModelInferRequest {

@@ -31,7 +31,7 @@ func (c *Client) Statistics(ctx context.Context, model string) ([]ModelStatistic
 	err := c.each(ctx, func(ctx context.Context, r *replica) error {
 		resp, err := r.rpc.ModelStatistics(ctx, &pb.ModelStatisticsRequest{Name: model})
 		if err != nil {
-			return classify(model, err, r)
+			return r.failure(ctx, model, err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
