@@ -214,6 +214,12 @@ func forTests() map[string]Rule {
 			NeverReach: []string{gin, grpc},
 			TestOnly:   true,
 		},
+		"internal/otlptest": {
+			Why:        "a collector in process that keeps the spans it is sent, for tests",
+			External:   []string{"go.opentelemetry.io/proto/otlp/...", protobuf},
+			NeverReach: []string{gin, goRedis},
+			TestOnly:   true,
+		},
 		"internal/testimages": {
 			Why:        "small images that the project drew itself",
 			Project:    []string{"quality"},
