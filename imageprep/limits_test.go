@@ -175,8 +175,8 @@ func TestPixelLimitIsExact(t *testing.T) {
 	}
 }
 
-// TestExtremeAspect is the rest of H02: as thin as the limit allows, far
-// beyond what Pillow can resize.
+// TestExtremeAspect is the rest of H02: one pixel thin, and far longer than
+// Pillow can resize.
 func TestExtremeAspect(t *testing.T) {
 	p := newPreparer(t)
 	for _, size := range []image.Point{{1, 3_000_000}, {3_000_000, 1}} {

@@ -33,12 +33,9 @@ func sniffGIF(data []byte) (Header, error) {
 			return Header{}, truncated(GIF)
 		}
 	}
-	l, err := r.firstFrame(global)
+	l, err := r.nextFrame(global)
 	if err != nil {
 		return Header{}, err
-	}
-	if l.width == 0 || l.height == 0 {
-		width, height = l.width, l.height
 	}
 	h := Header{
 		Format: GIF, Frames: 1 + r.moreFrames(), Scans: 1, Bits: 8, Channels: 1, Progressive: l.interlaced,
@@ -46,7 +43,7 @@ func sniffGIF(data []byte) (Header, error) {
 		Width: max(width, l.x+l.width), Height: max(height, l.y+l.height),
 		planes: int64(l.width) * int64(l.height), layout: l,
 	}
-	if l.width == 0 || l.height == 0 {
+	if l.width == 0 || l.height == 0 { // a frame without pixels, whatever the canvas
 		h.Width, h.Height = l.width, l.height
 	}
 	return h, nil
@@ -63,8 +60,9 @@ func (r *gifReader) take(n int) ([]byte, bool) {
 	return out, true
 }
 
-// firstFrame reads up to the first frame's image data.
-func (r *gifReader) firstFrame(global []byte) (gifLayout, error) {
+// nextFrame reads up to the image data of the next frame, the file's first or
+// one that is only counted.
+func (r *gifReader) nextFrame(global []byte) (gifLayout, error) {
 	l := gifLayout{palette: global}
 	for {
 		kind, ok := r.take(1)
@@ -113,6 +111,16 @@ func (r *gifReader) subBlock() ([]byte, bool) {
 	return r.take(int(n[0]))
 }
 
+// skipSubBlocks steps over sub-blocks and their terminator.
+func (r *gifReader) skipSubBlocks() bool {
+	for {
+		block, ok := r.subBlock()
+		if !ok || len(block) == 0 {
+			return ok
+		}
+	}
+}
+
 func (r *gifReader) frame(l gifLayout) (gifLayout, error) {
 	d, ok := r.take(9)
 	if !ok {
@@ -140,21 +148,11 @@ func (r *gifReader) frame(l gifLayout) (gifLayout, error) {
 // moreFrames counts the frames behind the first one's data, as far as the
 // file goes.
 func (r gifReader) moreFrames() (n int) {
-	var ignored gifLayout
-	for {
-		for { // sub-blocks of the last frame
-			block, ok := r.subBlock()
-			if !ok {
-				return n
-			}
-			if len(block) == 0 {
-				break
-			}
-		}
-		var err error
-		if ignored, err = r.firstFrame(nil); err != nil || ignored.width == 0 {
-			return n
+	for r.skipSubBlocks() {
+		if _, err := r.nextFrame(nil); err != nil {
+			break
 		}
 		n++
 	}
+	return n
 }

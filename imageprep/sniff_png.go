@@ -58,9 +58,9 @@ func pngChannels(colourType byte) int {
 	return 0
 }
 
-// pngPixelBytes is what image/png allocates for a pixel. At most
-// (2^31-1)^2 pixels times 16 would overflow; the pixel limit is checked first,
-// and Header.planes means nothing for images over it.
+// pngPixelBytes is what image/png allocates for a pixel. (2^31-1)^2 pixels
+// times 16 would overflow: the pixel limit is checked first, and Header.planes
+// means nothing for images far over it.
 func pngPixelBytes(colourType, depth byte, transparent bool) int64 {
 	switch {
 	case colourType == pngPalette:
