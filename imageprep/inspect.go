@@ -13,6 +13,7 @@ func (p *Preparer) Inspect(data []byte) (quality.ImageInfo, error) {
 	return info(data, h), nil
 }
 
+// inspect checks the cheapest bound first.
 func (p *Preparer) inspect(data []byte) (Header, error) {
 	if err := p.cfg.checkSize(data); err != nil {
 		return Header{}, err

@@ -38,14 +38,8 @@ func (p *Preparer) ID() quality.PreprocessID { return preprocessID }
 // budget up. Errors are *quality.Error; see the package comment for their
 // kinds.
 func (p *Preparer) Prepare(ctx context.Context, data []byte) (quality.Image, error) {
-	if err := p.cfg.checkSize(data); err != nil {
-		return quality.Image{}, err
-	}
-	h, err := Sniff(data)
+	h, err := p.inspect(data)
 	if err != nil {
-		return quality.Image{}, err
-	}
-	if err := p.cfg.checkHeader(h); err != nil {
 		return quality.Image{}, err
 	}
 	share := h.DecodeBytes()
@@ -61,13 +55,7 @@ func (p *Preparer) Prepare(ctx context.Context, data []byte) (quality.Image, err
 	if err != nil {
 		return quality.Image{}, err
 	}
-	return quality.Image{
-		Info: quality.ImageInfo{
-			Digest: quality.DigestOf(data), Format: string(h.Format),
-			Width: h.Width, Height: h.Height, FramesIgnored: h.Frames > 1,
-		},
-		Pixels: pixels,
-	}, nil
+	return quality.Image{Info: info(data, h), Pixels: pixels}, nil
 }
 
 // pixels decodes and resizes. A decoder that panics costs this call only: what
