@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/agiqa/agiqa/embedded"
 )
 
@@ -203,14 +205,33 @@ func TestRealTritonComesBack(t *testing.T) {
 func TestKillingAgiqaLeavesNothingOfARealTriton(t *testing.T) {
 	cfg := realConfig(t)
 	agiqa, server := runAgiqa(t, cfg)
-	keeper := keeperOf(t, server)
-	family := watchAll(t, keeper)
+	family := watchAll(t, keeperOf(t, server))
 	if len(family) < 3 {
 		t.Fatalf("%d processes, want keeper, server and a stub", len(family))
 	}
 	kill(t, agiqa.Process.Pid)
 	_ = agiqa.Wait()
 	family.mustEnd(t)
+	noTraces(t, cfg, agiqa.Process.Pid)
+}
+
+// With the keeper gone too, the kernel tells the server to end, which takes its
+// stubs and regions along. Only the run folder waits for the next start.
+func TestKillingAgiqaAndKeeperEndsARealTriton(t *testing.T) {
+	cfg := realConfig(t)
+	agiqa, server := runAgiqa(t, cfg)
+	keeper := keeperOf(t, server)
+	family := watchAll(t, keeper)
+	if err := unix.Kill(keeper, unix.SIGSTOP); err != nil { // or it would do its duty in between
+		t.Fatal(err)
+	}
+	kill(t, agiqa.Process.Pid, keeper)
+	_ = agiqa.Wait()
+	family.mustEnd(t)
+	if left := marksIn(t, "/dev/shm", agiqa.Process.Pid); len(left) > 0 {
+		t.Errorf("left in /dev/shm: %v", left)
+	}
+	startServer(t, cfg)
 	noTraces(t, cfg, agiqa.Process.Pid)
 }
 

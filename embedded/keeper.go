@@ -162,6 +162,10 @@ func awaitExit(pid int) {
 	}
 }
 
+// stubGrace replaces the grace for a server with a dead stub: its other models
+// may finish what they are at, and a request takes milliseconds.
+const stubGrace = time.Second
+
 // stubPatrol is how often the keeper looks for dead stubs. One must be seen
 // dead twice: the server collects those that it ended itself.
 const stubPatrol = time.Second
@@ -176,14 +180,14 @@ func (k *keeper) watch(parentGone <-chan struct{}, stop <-chan os.Signal) (reaso
 		case <-k.exited:
 			return ""
 		case <-parentGone:
-			return k.end("asked to stop")
+			return k.end("asked to stop", k.Grace)
 		case s := <-stop:
-			return k.end("keeper received " + s.String())
+			return k.end("keeper received "+s.String(), k.Grace)
 		case <-patrol.C:
 			dead := deadChildren(k.pid)
 			for pid := range dead {
 				if suspects[pid] {
-					return k.end(fmt.Sprintf("its Python backend process %d died", pid))
+					return k.end(fmt.Sprintf("its Python backend process %d died", pid), min(stubGrace, k.Grace))
 				}
 			}
 			suspects = dead
@@ -202,14 +206,14 @@ func deadChildren(parent int) map[int]bool {
 }
 
 // end stops the server: in order within the grace, by force after it.
-func (k *keeper) end(reason string) string {
+func (k *keeper) end(reason string, grace time.Duration) string {
 	_ = unix.Kill(k.pid, unix.SIGTERM)
-	patience := time.NewTimer(k.Grace)
+	patience := time.NewTimer(grace)
 	defer patience.Stop()
 	select {
 	case <-k.exited:
 	case <-patience.C:
-		reason += fmt.Sprintf("; killed after %v", k.Grace)
+		reason += fmt.Sprintf("; killed after %v", grace)
 		_ = unix.Kill(-k.pid, unix.SIGKILL)
 		<-k.exited
 	}
