@@ -134,18 +134,6 @@ func TestRedisSetsTheTimeToLive(t *testing.T) {
 	}
 }
 
-func TestRedisTellsNothingOfItself(t *testing.T) {
-	server := redistest.Start(t)
-	r := newRedis(t, server.URL(), nil)
-	if err := r.Ping(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	stats, _ := server.Do("INFO", "commandstats").(string)
-	if strings.Contains(strings.ToLower(stats), "setinfo") {
-		t.Errorf("CLIENT SETINFO was sent:\n%s", stats)
-	}
-}
-
 func TestRedisDownAtStartThenUp(t *testing.T) {
 	server, clock := redistest.New(t), newManualClock()
 	r := newRedis(t, server.URL(), func(c *cache.RedisConfig) { c.Now = clock.now })

@@ -40,6 +40,34 @@ func TestRedisOverTLS(t *testing.T) {
 	})
 }
 
+// TestRedisDialsOnce counts dials where each one can be seen: a handshake that
+// is hung up on.
+func TestRedisDialsOnce(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dials := make(chan int)
+	go func() {
+		n := 0
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				dials <- n
+				return
+			}
+			n++
+			conn.Close()
+		}
+	}()
+	r := newRedis(t, "rediss://"+listener.Addr().String(), nil)
+	wantReason(t, r.Ping(t.Context()), cache.ReasonClosed)
+	listener.Close()
+	if got := <-dials; got != 1 {
+		t.Errorf("one operation dialled %d times, want 1", got)
+	}
+}
+
 // selfSigned writes a certificate for 127.0.0.1 and its key, as PEM files.
 func selfSigned(t *testing.T) (certificate, key string) {
 	t.Helper()

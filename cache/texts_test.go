@@ -117,6 +117,33 @@ func TestTextsSingleFlight(t *testing.T) {
 	})
 }
 
+// lateStore misses a number of times before it finds.
+type lateStore struct {
+	cache.Store
+	misses int
+}
+
+func (s *lateStore) Get(ctx context.Context, key string) ([]byte, error) {
+	if s.misses > 0 {
+		s.misses--
+		return nil, cache.ErrNotFound
+	}
+	return s.Store.Get(ctx, key)
+}
+
+// TestTextsSeesAFlightThatHasJustLanded covers a caller who looked into memory
+// just before a flight landed there, and begins one of his own just after.
+func TestTextsSeesAFlightThatHasJustLanded(t *testing.T) {
+	memory, source := &lateStore{Store: newMemory(t)}, &fakeSource{}
+	texts := newTexts(t, source, func(config *cache.TextsConfig) { config.Memory = memory })
+	wantText(t, texts, checkpointNamed("a"), false)
+	memory.misses = 1
+	wantText(t, texts, checkpointNamed("a"), true)
+	if got := source.count("a"); got != 1 {
+		t.Errorf("the source ran %d times, want 1", got)
+	}
+}
+
 func TestTextsFlightOutlivesItsFirstCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, release := checkpointNamed("a"), make(chan struct{})

@@ -12,15 +12,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/agiqa/agiqa/cache"
 )
 
 // wire is a server that speaks just enough of Redis's protocol to break it:
-// it refuses HELLO, as old servers do, and hands everything else to answer.
+// it hands GETRANGE to answer and refuses the rest, HELLO included, as old
+// servers do.
 type wire struct {
 	url    string
 	conns  atomic.Int32
 	answer func(conn net.Conn, nth int32, key string) // closes conn, or leaves it open
+
+	mu       sync.Mutex
+	commands []string // the first word of each, as they came
 }
 
 // newWire starts a wire. nth counts connections from 1. release is closed when
@@ -61,11 +67,14 @@ func (w *wire) serve(conn net.Conn, nth int32) {
 		if err != nil {
 			return
 		}
-		if strings.EqualFold(command[0], "HELLO") {
-			_, _ = io.WriteString(conn, "-ERR unknown command\r\n")
+		w.mu.Lock()
+		w.commands = append(w.commands, strings.ToUpper(command[0]))
+		w.mu.Unlock()
+		if strings.EqualFold(command[0], "GETRANGE") {
+			w.answer(conn, nth, command[1])
 			continue
 		}
-		w.answer(conn, nth, command[1])
+		_, _ = io.WriteString(conn, "-ERR unknown command\r\n")
 	}
 }
 
@@ -159,5 +168,24 @@ func TestRedisBrokenReplies(t *testing.T) {
 				t.Errorf("%d connections, want a new one after the broken reply", got)
 			}
 		})
+	}
+}
+
+// TestRedisSendsNoMoreThanItMust covers the commands of a new connection: each
+// is a round trip out of a small budget.
+func TestRedisSendsNoMoreThanItMust(t *testing.T) {
+	w := newWire(t, func(conn net.Conn, _ int32, key string, _ <-chan struct{}) {
+		_, _ = io.WriteString(conn, bulk("value of "+key))
+	})
+	r := newRedis(t, w.url, nil)
+	for range 2 {
+		if _, err := r.Get(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if diff := cmp.Diff([]string{"HELLO", "GETRANGE", "GETRANGE"}, w.commands); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
 	}
 }
