@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,7 +91,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false
-	engine.UseRawPath = false
+	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, readiness: deps.Readiness, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.budget)
@@ -116,22 +115,20 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.registerScoring(g.api)
 	g.registerPreprocess(g.api)
 	g.registerCheckpoints(g.api)
+	describeRest(g.api.OpenAPI())
 
 	engine.GET("/healthz", g.healthz)
 	engine.GET("/readyz", g.readyz)
 	engine.GET("/metrics", gin.WrapH(deps.Metrics))
 	engine.GET("/", page)
 	docs := v5emb.New("agiqa", "/openapi.json", "/docs/")
-	engine.GET("/docs", gin.WrapH(docs))
-	engine.GET("/docs/*asset", gin.WrapH(docs))
+	engine.GET("/docs", docsPolicy, gin.WrapH(docs))
+	engine.GET("/docs/*asset", docsPolicy, gin.WrapH(docs))
 	return g, nil
 }
 
 // Handler serves the API.
 func (g *Gateway) Handler() http.Handler { return g.engine }
-
-// OpenAPI returns the OpenAPI 3.1 document as JSON.
-func (g *Gateway) OpenAPI() ([]byte, error) { return g.api.OpenAPI().MarshalJSON() }
 
 // Drain makes /readyz red and turns new scoring work away; what was accepted
 // goes on.
@@ -144,17 +141,13 @@ func (g *Gateway) budget(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; another one will answer").After(time.Second))
 		return
 	}
+	if c.Request.ContentLength > g.cfg.MaxBodyBytes { // before a byte of it is read
+		abort(c, bodyTooLarge(g.cfg.MaxBodyBytes))
+		return
+	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), g.cfg.RequestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
+	c.Request.Body = &watchedBody{ReadCloser: c.Request.Body, ids: idsOf(ctx)}
 	c.Next()
-}
-
-//go:embed page.html
-var pageHTML []byte
-
-// page is a form in one file: no script, font or style comes from elsewhere.
-func page(c *gin.Context) {
-	c.Header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'")
-	c.Data(http.StatusOK, "text/html; charset=utf-8", pageHTML)
 }

@@ -12,6 +12,11 @@ type PromptAssembler interface {
 	Prompts(c quality.Checkpoint) (quality.Prompts, error)
 }
 
+// PromptRecipe names the way from a checkpoint to tokens. It is part of the key
+// of cached text embeddings and changes whenever the tokens of a checkpoint
+// could.
+const PromptRecipe = "clip-agiqa/1"
+
 // PromptEncoder computes the text embeddings of a checkpoint: what a text
 // cache falls back on.
 type PromptEncoder struct {

@@ -86,10 +86,9 @@ func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
 	cfg.OperationTimeout = time.Second
 	store, err := cache.NewRedis(cfg)
 	if err == nil {
-		_, err = store.Get(ctx, "agiqa:ready")
-		err = errors.Join(err, store.Close())
+		err = errors.Join(store.Ping(ctx), store.Close())
 	}
-	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+	if err != nil {
 		f.OK, f.Detail, f.Fix = false, "does not answer: "+string(cache.ReasonOf(err)), "redis-server --port 6379, or unset AGIQA_REDIS_URL"
 	}
 	return f

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/embedded"
 )
 
@@ -26,6 +27,7 @@ func main() {
 
 // run returns the exit status: 0 only when all went well.
 func run() int {
+	cache.SilenceDriver() // our own log line, once an outage, says more
 	ctx, stop := signalContext()
 	defer stop()
 	terminal := systemTerminal()

@@ -90,7 +90,7 @@ func (m *models) follow(ctx context.Context) error {
 
 func (m *models) newTexts(encoder quality.Encoder) (*cache.Texts, error) {
 	cfg := cache.DefaultTextsConfig()
-	cfg.Encoder, cfg.Memory, cfg.TTL = encoder, m.texts, m.settings.TextTTL
+	cfg.Encoder, cfg.Recipe, cfg.Memory, cfg.TTL = encoder, scoring.PromptRecipe, m.texts, m.settings.TextTTL
 	cfg.Logger, cfg.Meter = m.logger, m.meter
 	if m.redis != nil {
 		cfg.Remote = m.redis
@@ -128,11 +128,10 @@ func (m *models) checkCheckpoint(ctx context.Context, c quality.Checkpoint) erro
 
 // checkRedis only reports: without Redis the server is slower, not wrong.
 func (m *models) checkRedis(ctx context.Context) error {
-	_, err := m.redis.Get(ctx, "agiqa:ready")
-	if err == nil || errors.Is(err, cache.ErrNotFound) {
-		return nil
+	if err := m.redis.Ping(ctx); err != nil {
+		return quality.Errorf(quality.KindModelUnavailable, "Redis does not answer; text embeddings come from memory or are computed").Because(err)
 	}
-	return quality.Errorf(quality.KindModelUnavailable, "Redis does not answer; text embeddings come from memory or are computed").Because(err)
+	return nil
 }
 
 func (m *models) close(ctx context.Context) error {
