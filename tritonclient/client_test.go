@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
@@ -237,21 +239,36 @@ func TestSplitsIntoBatches(t *testing.T) {
 	}
 }
 
-// A model that nobody described is asked for its limit before the first batch.
+// A model that nobody described is asked for its limit before the first batch,
+// and not again.
 func TestLearnsTheLimitOfAHead(t *testing.T) {
 	cp := tritontest.Checkpoint("demo")
 	s := tritontest.New(t, tritontest.WithCheckpoints(cp), tritontest.WithMaxBatch(2))
-	c := newClient(t, nil, s)
+	questions := 0
+	c := newClient(t, func(cfg *tritonclient.Config) {
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				if r, ok := req.(*pb.ModelConfigRequest); ok && r.GetName() == cp.HeadModel() {
+					questions++
+				}
+				return call(ctx, method, req, reply, cc, opts...)
+			}))
+	}, s)
 	enc := tritontest.Encoder()
 	embeddings := make([]quality.Embedding, 5)
 	for i := range embeddings {
 		embeddings[i] = tritontest.ImageEmbedding(enc, tritontest.Image(i))
 	}
-	if _, err := c.Judge(t.Context(), cp, tritontest.Texts(enc), embeddings); err != nil {
-		t.Fatalf("Judge: %v", err)
+	for range 2 {
+		if _, err := c.Judge(t.Context(), cp, tritontest.Texts(enc), embeddings); err != nil {
+			t.Fatalf("Judge: %v", err)
+		}
 	}
-	if got := s.Calls(cp.HeadModel()); got != 3 {
-		t.Errorf("%d requests for 5 embeddings, 2 at a time, want 3", got)
+	if got := s.Calls(cp.HeadModel()); got != 6 {
+		t.Errorf("%d requests for twice 5 embeddings, 2 at a time, want 6", got)
+	}
+	if questions != 1 {
+		t.Errorf("asked %d times for the limit, want once", questions)
 	}
 }
 

@@ -52,7 +52,8 @@ type Config struct {
 	MaxBatch int
 
 	// MaxInFlight bounds inferences that Triton has not answered yet, those
-	// included that no caller waits for any more.
+	// included that no caller waits for any more. It is a backstop: set it well
+	// above what the gateway admits, so that only abandoned calls reach it.
 	MaxInFlight int
 
 	// MaxMessageBytes bounds one gRPC message, either way.

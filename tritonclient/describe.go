@@ -27,8 +27,8 @@ const (
 const (
 	paramEncoderDigest    = "encoder_digest"    // every model
 	paramEncoderName      = "encoder_name"      // encoders
-	paramTextWidth        = "text_width"        // encoders
-	paramContextLength    = "context_length"    // encoders
+	paramTextWidth        = "text_width"        // text encoder
+	paramContextLength    = "context_length"    // text encoder
 	paramCheckpointDigest = "checkpoint_digest" // heads and ensembles
 )
 

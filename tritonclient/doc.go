@@ -12,7 +12,9 @@
 // finiteness and unit norm are checked, and a reply that fails is a
 // model_bad_output. It refuses to start work that cannot finish in time, to
 // send more than it may have in flight, and to retry: a request goes out a
-// second time only when it is certain that the first never left.
+// second time, to another replica, only when it is certain that the first did
+// no work on it. It gives no work to a server whose encoder is not the one it
+// described.
 //
 // It stands between scoring, which knows no gRPC, and inferencepb, which
 // knows no domain. Every gRPC code becomes a [quality.Kind] here, in the one

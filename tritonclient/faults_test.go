@@ -204,6 +204,9 @@ func TestF07ModelUnloaded(t *testing.T) {
 	if _, _, err := c.EmbedAndJudge(t.Context(), cp, text, images(1)); err != nil {
 		t.Errorf("after both are back: %v", err)
 	}
+	if got := s.Calls(cp.EnsembleModel()); got != 3 {
+		t.Errorf("%d attempts for 3 requests, with nowhere else to go", got)
+	}
 }
 
 func TestF08WrongReplies(t *testing.T) {
@@ -336,6 +339,46 @@ func TestF09CheckLooksAgain(t *testing.T) {
 	other.Digest = quality.DigestOf([]byte("another encoder"))
 	s.Exchange(other)
 	wantError(t, c.Check(t.Context()), quality.KindModelUnavailable, "exchanged")
+}
+
+// Once the new encoder is described, replicas with the old one get no work,
+// although their connections were checked before.
+func TestF09HalfExchanged(t *testing.T) {
+	has, lags := tritontest.New(t), tritontest.New(t)
+	c := newClient(t, nil, has, lags)
+	wantConnected(t, c, 0, true)
+	wantConnected(t, c, 1, true)
+	for range 4 {
+		if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+			t.Fatalf("before: %v", err)
+		}
+	}
+	other := tritontest.Encoder()
+	other.Digest = quality.DigestOf([]byte("another encoder"))
+	has.Exchange(other)
+	for range 2 { // round robin: one of two meets the new encoder
+		got, err := c.Describe(t.Context())
+		if err != nil {
+			t.Fatalf("Describe: %v", err)
+		}
+		if got == other {
+			break
+		}
+	}
+	before := lags.Calls(tritontest.ImageEncoder)
+	want := tritontest.ImageEmbedding(other, tritontest.Image(0))
+	for range 4 {
+		got, err := c.EncodeImages(t.Context(), images(1))
+		if err != nil {
+			t.Fatalf("after: %v", err)
+		}
+		if got[0][0] != want[0] {
+			t.Errorf("embedding %v, want the new encoder's %v", got[0], want)
+		}
+	}
+	if got := lags.Calls(tritontest.ImageEncoder); got != before {
+		t.Errorf("%d inferences on the old encoder", got-before)
+	}
 }
 
 func TestF10MessageTooLarge(t *testing.T) {

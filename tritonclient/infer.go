@@ -45,10 +45,10 @@ func (c *Client) infer(ctx context.Context, r *replica, model string, in []input
 	}
 	done := make(chan answer, 1)
 	go func() {
-		defer call.land()
 		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-		defer cancel()
 		resp, err := c.send(detached, r, req)
+		cancel()
+		call.land() // first: whoever gets the answer may take the place at once
 		done <- answer{resp, err}
 	}()
 	select {

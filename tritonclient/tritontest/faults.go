@@ -78,14 +78,11 @@ func (s *Server) SetLive(live bool) {
 	s.live = live
 }
 
-// Loads returns how often a load call made the model ready.
+// Loads returns how many load calls for a model have arrived.
 func (s *Server) Loads(model string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m := s.models[model]; m != nil {
-		return m.loads
-	}
-	return 0
+	return s.loads[model]
 }
 
 // Unload takes a model away, and the ensembles that contain it.

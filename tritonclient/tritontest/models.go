@@ -19,7 +19,6 @@ type model struct {
 	config *pb.ModelConfig
 	state  string // as RepositoryIndex reports it
 	reason string
-	loads  int  // load calls that took effect
 	upload bool // came with a load call, so RepositoryIndex does not list it
 	stats  pb.InferStatistics
 	items  uint64

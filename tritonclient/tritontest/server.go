@@ -28,7 +28,8 @@ type Server struct {
 	models  map[string]*model
 	live    bool
 	faults  map[string]*fault
-	calls   map[string]int
+	calls   map[string]int // ModelInfer, by model
+	loads   map[string]int // RepositoryModelLoad, by model
 	last    map[string]Request
 	changed chan struct{} // closed and replaced whenever a call arrives
 }
@@ -86,6 +87,7 @@ func New(t testing.TB, opts ...Option) *Server {
 		},
 		faults:  map[string]*fault{},
 		calls:   map[string]int{},
+		loads:   map[string]int{},
 		last:    map[string]Request{},
 		changed: make(chan struct{}),
 	}

@@ -202,6 +202,9 @@ func (v service) RepositoryModelLoad(_ context.Context, req *pb.RepositoryModelL
 	if req.GetRepositoryName() != "" {
 		return nil, status.Error(codes.Unimplemented, "'repository_name' specification is not supported")
 	}
+	v.s.mu.Lock()
+	v.s.loads[req.GetModelName()]++
+	v.s.mu.Unlock()
 	if len(req.GetParameters()) == 0 {
 		return &pb.RepositoryModelLoadResponse{}, v.s.load(req.GetModelName())
 	}
@@ -236,7 +239,6 @@ func (s *Server) load(name string) error {
 func (m *model) load() {
 	if !m.ready() {
 		m.state, m.reason = stateReady, ""
-		m.loads++
 	}
 }
 
@@ -281,7 +283,7 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 	defer s.mu.Unlock()
 	if m := s.models[cfg.GetName()]; m == nil || !m.ready() {
 		m = newModel(cfg)
-		m.loads, m.upload = 1, true
+		m.upload = true
 		s.models[cfg.GetName()] = m
 	}
 	return nil
