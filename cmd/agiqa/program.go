@@ -130,6 +130,9 @@ func (p *program) buildTriton(addresses []string) (err error) {
 	cfg := tritonclient.DefaultConfig()
 	cfg.Addresses = addresses
 	cfg.RequestTimeout = p.settings.RequestTimeout
+	// Admission bounds requests; one of them asks at most eight heads at once.
+	// Readiness must find room beside them.
+	cfg.MaxInFlight = max(cfg.MaxInFlight, 8*scoringConfig(p.settings).Concurrency+16)
 	cfg.DialOptions = []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
 		otelgrpc.WithTracerProvider(p.telemetry.Tracer()),
 		otelgrpc.WithMeterProvider(p.telemetry.Meter()),

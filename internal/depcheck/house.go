@@ -238,6 +238,11 @@ func internals() map[string]Rule {
 			External:   []string{cobra, pflag, yaml},
 			NeverReach: []string{gin, grpc, goRedis, "./gateway/...", "./scoring/...", "./cache/...", "./tritonclient/..."},
 		},
+		"internal/drawexamples": {
+			Why:        "draws the pictures of examples/",
+			External:   []string{"golang.org/x/image/..."},
+			NeverReach: []string{"./..."},
+		},
 		"internal/depcheck": {
 			Why: "checks everything, so it depends on nothing",
 		},

@@ -7,6 +7,7 @@ package otlptest
 import (
 	"cmp"
 	"compress/gzip"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -97,8 +98,8 @@ func (r *Receiver) Trace(id string) []Span {
 }
 
 // Await waits until done says that the spans of a trace are all there, and
-// fails the test when its context ends before.
-func (r *Receiver) Await(t testing.TB, id string, done func([]Span) bool) []Span {
+// fails the test when ctx ends before.
+func (r *Receiver) Await(ctx context.Context, t testing.TB, id string, done func([]Span) bool) []Span {
 	t.Helper()
 	for {
 		r.mu.Lock()
@@ -110,7 +111,7 @@ func (r *Receiver) Await(t testing.TB, id string, done func([]Span) bool) []Span
 		}
 		select {
 		case <-arrived:
-		case <-t.Context().Done():
+		case <-ctx.Done():
 			t.Fatalf("trace %s is not complete:\n%s", id, Tree(spans))
 		}
 	}
