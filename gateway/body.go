@@ -23,8 +23,14 @@ import (
 // maxJSONDepth is far above what a valid body needs (4).
 const maxJSONDepth = 16
 
+// maxFaults bounds how many faults of one body are told.
+const maxFaults = 20
+
 // maxFieldBytes bounds a multipart field that is not an image.
 const maxFieldBytes = 4096
+
+// includeEmbedding is the only part of an answer that has to be asked for.
+const includeEmbedding = "embedding"
 
 // batch is what a body of any of the three forms asks for.
 type batch struct {
@@ -136,7 +142,12 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 	case "checkpoint", "checkpoints":
 		b.checkpoints = append(b.checkpoints, splitNames(string(data))...)
 	case "include":
-		b.include = append(b.include, splitNames(string(data))...)
+		for _, name := range splitNames(string(data)) {
+			if name != includeEmbedding {
+				return quality.Errorf(quality.KindBadRequest, "include knows only %s", includeEmbedding)
+			}
+			b.include = append(b.include, name)
+		}
 	default:
 		return quality.Errorf(quality.KindUnknownField, "unknown multipart field; known are image, checkpoint, checkpoints and include")
 	}
@@ -168,7 +179,7 @@ func splitNames(s string) []string {
 // json checks the text (UTF-8, syntax, depth, no name twice), then the schema
 // that the OpenAPI document shows, then reads it.
 func (r *bodyReader) json(body []byte) (batch, error) {
-	if err := checkJSON(body); err != nil {
+	if err := r.checkJSON(body); err != nil {
 		return batch{}, err
 	}
 	var value any
@@ -195,16 +206,23 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	return b, nil
 }
 
-func checkJSON(body []byte) error {
+// maxTokens is well above what a body with r.maxImages images needs. Three
+// bytes of text can cost a hundred in memory, so the bound comes before any
+// value is built.
+func (r *bodyReader) maxTokens() int { return 1024 + 16*r.maxImages }
+
+func (r *bodyReader) checkJSON(body []byte) error {
 	if !utf8.Valid(body) {
 		return quality.Errorf(quality.KindInvalidUTF8, "the JSON body is not UTF-8")
 	}
 	dec := jsontext.NewDecoder(bytes.NewReader(body))
-	for {
+	for n := 0; ; n++ {
 		_, err := dec.ReadToken()
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && n > 0:
 			return nil
+		case n >= r.maxTokens():
+			return quality.Errorf(quality.KindPayloadTooLarge, "the JSON body holds far more values than %d images need", r.maxImages)
 		case errors.Is(err, jsontext.ErrDuplicateName):
 			return quality.Errorf(quality.KindBadRequest, "a name appears twice in a JSON object").Because(err)
 		case err != nil:
@@ -227,18 +245,18 @@ func (r *bodyReader) validate(value any) error {
 		return nil
 	}
 	invalid := &InvalidBody{Kind: quality.KindBadRequest}
+	if len(result.Errors) > maxFaults {
+		result.Errors = result.Errors[:maxFaults]
+	}
 	for _, err := range result.Errors {
 		d, ok := errors.AsType[*huma.ErrorDetail](err)
 		if !ok {
-			continue
+			d = &huma.ErrorDetail{Location: "body", Message: "does not fit the schema"}
 		}
 		if d.Message == "unexpected property" {
 			invalid.Kind = quality.KindUnknownField
 		}
 		invalid.Fields = append(invalid.Fields, ProblemField{Location: clip(d.Location, 128), Message: clip(d.Message, 256)})
-		if len(invalid.Fields) == 20 {
-			break
-		}
 	}
 	return invalid
 }

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -72,18 +74,20 @@ func (e *edge) handle(c *gin.Context) {
 	}
 	c.Header("X-Request-ID", id.Request)
 	c.Header("X-Trace-ID", id.Trace)
+	c.Header("X-Content-Type-Options", "nosniff")
 	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
 	c.Request = c.Request.WithContext(withIDs(ctx, id))
 
 	e.inflight.Add(ctx, 1)
+	defer func() { // also when a panic cuts the connection
+		e.inflight.Add(ctx, -1)
+		status := c.Writer.Status()
+		if client.Err() != nil && id.err != nil {
+			status = statusClientClosedRequest
+		}
+		e.finish(ctx, c, span, id, method, route, status, time.Since(start))
+	}()
 	c.Next()
-	e.inflight.Add(ctx, -1)
-
-	status := c.Writer.Status()
-	if client.Err() != nil && id.err != nil {
-		status = statusClientClosedRequest
-	}
-	e.finish(ctx, c, span, id, method, route, status, time.Since(start))
 }
 
 // startSpan links an incoming trace, or continues it when callers are trusted.
@@ -123,9 +127,10 @@ func (e *edge) finish(ctx context.Context, c *gin.Context, span trace.Span, id *
 		kind := quality.KindOf(id.err)
 		span.SetAttributes(attribute.String("error.type", string(kind)))
 		e.problems.Add(ctx, 1, metric.WithAttributes(attribute.String("code", string(kind))))
-		attrs = append(attrs, slog.String("code", string(kind)), slog.String("error", id.err.Error()))
+		attrs = append(attrs, slog.String("code", string(kind)), slog.String("error", clip(id.err.Error(), 1024)))
 	}
-	if status >= 500 {
+	// An internal error behind a status that was already sent is one too.
+	if status >= 500 || id.err != nil && quality.KindOf(id.err) == quality.KindInternal {
 		span.SetStatus(codes.Error, http.StatusText(status))
 		level = slog.LevelError
 	}
@@ -136,7 +141,8 @@ func (e *edge) finish(ctx context.Context, c *gin.Context, span trace.Span, id *
 
 // recoverPanics turns a panic into an internal error of this one request. The
 // value may be anything, an error or not; http.ErrAbortHandler keeps its
-// meaning.
+// meaning. Where an answer has begun, nothing but a cut connection can tell
+// the client that it is not whole.
 func (e *edge) recoverPanics(c *gin.Context) {
 	defer func() {
 		v := recover()
@@ -146,13 +152,17 @@ func (e *edge) recoverPanics(c *gin.Context) {
 		if v == http.ErrAbortHandler {
 			panic(v)
 		}
-		e.logger.ErrorContext(c.Request.Context(), "panic", "value", fmt.Sprint(v), "stack", string(debug.Stack()))
+		if fault, ok := v.(error); ok && c.Writer.Written() && errors.Is(c.Request.Context().Err(), context.Canceled) {
+			// huma panics when it cannot write, which is how a client leaves.
+			idsOf(c.Request.Context()).fail(quality.Errorf(quality.KindClientClosedRequest, "the client went away while it was answered").Because(fault))
+			panic(http.ErrAbortHandler)
+		}
+		e.logger.ErrorContext(c.Request.Context(), "panic", "value", clip(fmt.Sprint(v), 1024), "stack", string(debug.Stack()))
 		err := quality.Errorf(quality.KindInternal, "an unexpected error; the log has it under this request id").
 			Because(fmt.Errorf("panic: %v", v))
 		if c.Writer.Written() {
 			idsOf(c.Request.Context()).fail(err)
-			c.Abort()
-			return
+			panic(http.ErrAbortHandler)
 		}
 		abort(c, err)
 	}()
@@ -169,10 +179,12 @@ func knownMethod(m string) string {
 	return "_OTHER"
 }
 
-// clip shortens what a client sent before it becomes an attribute.
+// clip shortens what a client sent before it becomes an attribute, and keeps
+// it UTF-8: one attribute that is not loses the whole batch of spans it is in,
+// because protobuf refuses to encode it.
 func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
+	if len(s) > n {
+		s = s[:n] + "…"
 	}
-	return s[:n] + "…"
+	return strings.ToValidUTF8(s, "\uFFFD")
 }

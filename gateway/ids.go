@@ -13,6 +13,7 @@ type ids struct {
 	Request string
 	Trace   string
 	err     error
+	bodyErr error // why the body could not be read to its end
 }
 
 // fail notes the error that the request is answered with, for its log line.

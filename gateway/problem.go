@@ -127,10 +127,15 @@ func (p *Problem) GetHeaders() http.Header {
 func problemOf(ctx context.Context, err error) *Problem {
 	ids := idsOf(ctx)
 	ids.fail(err)
+	return ids.problem(err)
+}
+
+// problem says what err was, of the request or of one image in it.
+func (i *ids) problem(err error) *Problem {
 	kind := quality.KindOf(err)
 	p := &Problem{
 		Type: "urn:agiqa:problem:" + string(kind), Title: kinds[kind].title, Status: StatusOf(kind), Code: kind,
-		Retryable: kind.Temporary(), RequestID: ids.Request, TraceID: ids.Trace,
+		Retryable: kind.Temporary(), RequestID: i.Request, TraceID: i.Trace,
 	}
 	switch e, ok := errors.AsType[*quality.Error](err); {
 	case ok:
@@ -142,6 +147,9 @@ func problemOf(ctx context.Context, err error) *Problem {
 		p.Detail = "the client went away"
 	default:
 		p.Detail = "an unexpected error; the log has it under this request id"
+	}
+	if body, ok := errors.AsType[*InvalidBody](err); ok {
+		p.Errors = body.Fields
 	}
 	if p.Retryable && p.RetryAfterMS == 0 {
 		p.RetryAfterMS = time.Second.Milliseconds()
@@ -168,10 +176,24 @@ func abort(c *gin.Context, err error) {
 // humaProblem translates the faults that huma finds by itself (bodies it could
 // not read, parameters that do not fit their schema) into problems.
 func humaProblem(hctx huma.Context, status int, message string, errs ...error) huma.StatusError {
+	p := problemOf(hctx.Context(), humaFault(hctx, status, message, errs))
+	for _, err := range errs {
+		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok && p.Code == quality.KindBadRequest {
+			p.Errors = append(p.Errors, ProblemField{Location: clip(d.Location, 128), Message: clip(d.Message, 256)})
+		}
+	}
+	for name := range p.GetHeaders() { // huma asks handlers' errors only
+		hctx.SetHeader(name, p.GetHeaders().Get(name))
+	}
+	return p
+}
+
+func humaFault(hctx huma.Context, status int, message string, errs []error) error {
+	ids := idsOf(hctx.Context())
 	kind := quality.KindBadRequest
 	switch status {
 	case http.StatusRequestEntityTooLarge:
-		kind = quality.KindPayloadTooLarge
+		return bodyTooLarge(hctx.Operation().MaxBodyBytes - 1)
 	case http.StatusRequestTimeout:
 		kind = quality.KindRequestTimeout
 	case http.StatusUnsupportedMediaType:
@@ -179,18 +201,11 @@ func humaProblem(hctx huma.Context, status int, message string, errs ...error) h
 	case http.StatusNotAcceptable:
 		kind = quality.KindNotAcceptable
 	case http.StatusInternalServerError:
-		kind = quality.KindInternal
-	}
-	fault := quality.Errorf(kind, "%s", message)
-	if kind == quality.KindInternal {
-		fault.Detail = "an unexpected error; the log has it under this request id"
-		fault = fault.Because(errors.Join(append(errs, errors.New(message))...))
-	}
-	p := problemOf(hctx.Context(), fault)
-	for _, err := range errs {
-		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok && kind != quality.KindInternal {
-			p.Errors = append(p.Errors, ProblemField{Location: d.Location, Message: d.Message})
+		if ids.bodyErr != nil {
+			return bodyFault(ids.bodyErr)
 		}
+		return quality.Errorf(quality.KindInternal, "an unexpected error; the log has it under this request id").
+			Because(errors.Join(append(errs, errors.New(message))...))
 	}
-	return p
+	return quality.Errorf(kind, "%s", message)
 }

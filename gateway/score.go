@@ -55,8 +55,8 @@ func (g *Gateway) registerScoring(api huma.API) {
 
 func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 	op.Tags = []string{"Scoring"}
-	op.MaxBodyBytes = g.cfg.MaxBodyBytes
-	op.BodyReadTimeout = g.cfg.RequestTimeout + time.Second
+	op.MaxBodyBytes = g.cfg.MaxBodyBytes + 1 // huma refuses the bound itself
+	op.BodyReadTimeout = g.bodyReadTimeout()
 	op.SkipValidateBody = true // bodyReader does it, for JSON only
 	op.Errors = []int{400, 404, 408, 409, 413, 415, 422, 502, 503, 504}
 	op.RequestBody = g.scoreBody()
@@ -68,6 +68,11 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 		return out, nil
 	})
 }
+
+// bodyReadTimeout is longer than a request's budget: it is a deadline of the
+// connection, which ends the request's context when it passes, and a late
+// answer has to be known as deadline_exceeded, not as a client that left.
+func (g *Gateway) bodyReadTimeout() time.Duration { return g.cfg.RequestTimeout + time.Second }
 
 // scoreBody describes the three forms of the body.
 func (g *Gateway) scoreBody() *huma.RequestBody {
@@ -112,7 +117,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	show := view{
 		several:   compare || len(chosen) > 1,
-		embedding: slices.Contains(append(in.Include, b.include...), "embedding"),
+		embedding: slices.Contains(append(in.Include, b.include...), includeEmbedding),
 	}
 	id := idsOf(ctx)
 	body := ScoreResponse{
@@ -122,7 +127,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	for _, r := range response.Results {
 		if r.Err != nil {
-			body.Results = append(body.Results, Result{ID: r.ID, Error: problemOf(ctx, r.Err)})
+			body.Results = append(body.Results, Result{ID: r.ID, Error: id.problem(r.Err)})
 			continue
 		}
 		body.Results = append(body.Results, show.result(r))

@@ -10,7 +10,7 @@ import (
 // ScoreRequest is the JSON body of /v1/score and /v1/compare.
 type ScoreRequest struct {
 	Images      []ImageInput `json:"images" minItems:"1" doc:"The images, at most the server's max-images"`
-	Checkpoint  string       `json:"checkpoint,omitempty" maxLength:"256" doc:"Checkpoint that scores; the server's default when absent"`
+	Checkpoint  string       `json:"checkpoint,omitempty" doc:"Checkpoint that scores; the server's default when absent"`
 	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" doc:"Several checkpoints; the image is encoded once for all of them"`
 	Include     []string     `json:"include,omitempty" enum:"embedding" doc:"Further parts of the answer"`
 }

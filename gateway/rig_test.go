@@ -1,0 +1,394 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/telemetry"
+	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/tritontest"
+)
+
+// plan is what a rig is made from; tests change it.
+type plan struct {
+	gateway     gateway.Config
+	scoring     scoring.Config
+	checkpoints []string
+	wrap        func(gateway.Scorer) gateway.Scorer
+	metrics     http.Handler
+	readiness   *gateway.Readiness
+	mayBreak    bool // an internal error is what the test is about
+}
+
+// rig is the whole server but its main program: router, use case, image
+// preparation and Triton client are the real ones, and Triton is a gRPC server
+// in this process.
+type rig struct {
+	t       *testing.T
+	triton  *tritontest.Server
+	service *scoring.Service
+	gateway *gateway.Gateway
+	spans   *tracetest.SpanRecorder
+	reader  *sdkmetric.ManualReader
+	logs    *logBuffer
+}
+
+// Two checkpoints; the first is the default.
+const (
+	first  = "demo"
+	second = "other"
+)
+
+func newRig(t *testing.T, edits ...func(*plan)) *rig {
+	t.Helper()
+	p := plan{
+		gateway: gateway.Config{
+			Version: "test", RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxImages: 8, MaxImageBytes: 256 << 10,
+		},
+		scoring:     scoring.DefaultConfig(),
+		checkpoints: []string{first, second},
+		metrics:     http.NotFoundHandler(),
+		readiness:   gateway.NewReadiness(time.Minute, time.Minute),
+	}
+	for _, edit := range edits {
+		edit(&p)
+	}
+	r := &rig{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader(), logs: &logBuffer{}}
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans))
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))
+	shelf := newShelf(p.checkpoints)
+	r.triton = tritontest.New(t, tritontest.WithCheckpoints(shelf.all()...))
+	client, err := tritonclient.New(r.triton.Config())
+	must(t, err)
+	t.Cleanup(func() { must(t, client.Close()) })
+	prep := imageprep.DefaultConfig()
+	prep.MaxBytes = p.gateway.MaxImageBytes
+	preparer, err := imageprep.New(prep)
+	must(t, err)
+	r.service, err = scoring.New(p.scoring, scoring.Deps{Preparer: preparer, Triton: client, Tracer: traces, Meter: meters})
+	must(t, err)
+	r.service.Use(newModels(t, shelf, client))
+	var scorer gateway.Scorer = r.service
+	if p.wrap != nil {
+		scorer = p.wrap(scorer)
+	}
+	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
+		Scorer: scorer, Checkpoints: shelf, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
+		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
+	})
+	must(t, err)
+	if !p.mayBreak {
+		t.Cleanup(r.wantNothingInternal)
+	}
+	return r
+}
+
+// newModels keeps embeddings in memory, as the server does.
+func newModels(t *testing.T, shelf *shelf, client *tritonclient.Client) *scoring.Models {
+	t.Helper()
+	memory := func() *cache.Memory {
+		m, err := cache.NewMemory(cache.DefaultMemoryConfig())
+		must(t, err)
+		return m
+	}
+	texts := cache.DefaultTextsConfig()
+	texts.Encoder, texts.Memory = tritontest.Encoder(), memory()
+	source, err := cache.NewTexts(texts, scoring.PromptEncoder{Assembler: shelf, Encoder: client})
+	must(t, err)
+	t.Cleanup(func() { must(t, source.Close(context.WithoutCancel(t.Context()))) })
+	images := cache.DefaultImagesConfig()
+	images.Encoder, images.Store = tritontest.Encoder(), memory()
+	embeddings, err := cache.NewImages(images)
+	must(t, err)
+	return &scoring.Models{Encoder: tritontest.Encoder(), Texts: source, Embeddings: embeddings}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shelf holds checkpoints as the registry does.
+type shelf struct{ infos []gateway.CheckpointInfo }
+
+func newShelf(names []string) *shelf {
+	s := &shelf{}
+	for _, name := range names {
+		s.infos = append(s.infos, gateway.CheckpointInfo{
+			Checkpoint: tritontest.Checkpoint(name), ClassTokenPosition: "end", ContextLength: 16, Licence: "Apache-2.0",
+			Training: map[string]any{"epochs": 3},
+		})
+	}
+	return s
+}
+
+func (s *shelf) all() []quality.Checkpoint {
+	var out []quality.Checkpoint
+	for _, c := range s.infos {
+		out = append(out, c.Checkpoint)
+	}
+	return out
+}
+
+func (s *shelf) List() []gateway.CheckpointInfo { return s.infos }
+
+func (s *shelf) Get(name string) (gateway.CheckpointInfo, error) {
+	if i := slices.IndexFunc(s.infos, func(c gateway.CheckpointInfo) bool { return c.Name == name }); i >= 0 {
+		return s.infos[i], nil
+	}
+	return gateway.CheckpointInfo{}, quality.Errorf(quality.KindCheckpointNotFound, "there is no such checkpoint")
+}
+
+func (s *shelf) Default() (gateway.CheckpointInfo, error) {
+	if len(s.infos) == 0 {
+		return gateway.CheckpointInfo{}, quality.Errorf(quality.KindCheckpointNotFound, "there is no default checkpoint; name one")
+	}
+	return s.infos[0], nil
+}
+
+// Prompts implements [scoring.PromptAssembler].
+func (s *shelf) Prompts(quality.Checkpoint) (quality.Prompts, error) {
+	return tritontest.Prompts(tritontest.Encoder()), nil
+}
+
+// logBuffer is written by the server's goroutines and read by the test.
+type logBuffer struct {
+	mu   sync.Mutex
+	data bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.Write(p)
+}
+
+// lines are the records so far; each line must be one JSON object.
+func (b *logBuffer) lines(t *testing.T) []map[string]any {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []map[string]any
+	for line := range strings.Lines(b.data.String()) {
+		var record map[string]any
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatalf("log line %q is not JSON: %v", line, err)
+		}
+		out = append(out, record)
+	}
+	return out
+}
+
+// requests are the log lines of requests.
+func (r *rig) requests() []map[string]any {
+	r.t.Helper()
+	return slices.DeleteFunc(r.logs.lines(r.t), func(l map[string]any) bool { return l["msg"] != "request" })
+}
+
+// reply is an answer with its body read.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+type edit func(*http.Request)
+
+func header(name, value string) edit { return func(r *http.Request) { r.Header.Set(name, value) } }
+
+// ask sends a request through the router.
+func (r *rig) ask(method, target string, body []byte, edits ...edit) reply {
+	r.t.Helper()
+	req := httptest.NewRequest(method, target, bytes.NewReader(body)).WithContext(r.t.Context())
+	for _, e := range edits {
+		e(req)
+	}
+	w := httptest.NewRecorder()
+	r.gateway.Handler().ServeHTTP(w, req)
+	return reply{w.Code, w.Header(), w.Body.Bytes()}
+}
+
+func (r *rig) post(target string, body []byte, contentType string, edits ...edit) reply {
+	r.t.Helper()
+	return r.ask(http.MethodPost, target, body, append([]edit{header("Content-Type", contentType)}, edits...)...)
+}
+
+func (r *rig) postJSON(target string, body any) reply {
+	r.t.Helper()
+	data, err := json.Marshal(body)
+	must(r.t, err)
+	return r.post(target, data, "application/json")
+}
+
+// serve starts a real server in front of the router.
+func (r *rig) serve() *httptest.Server {
+	r.t.Helper()
+	s := httptest.NewServer(r.gateway.Handler())
+	r.t.Cleanup(s.Close)
+	return s
+}
+
+func readReply(t *testing.T, resp *http.Response) reply {
+	t.Helper()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return reply{resp.StatusCode, resp.Header, body}
+}
+
+// scores reads a 200.
+func (a reply) scores(t *testing.T) gateway.ScoreResponse {
+	t.Helper()
+	if a.status != http.StatusOK {
+		t.Fatalf("status %d, want 200: %s", a.status, a.body)
+	}
+	var out gateway.ScoreResponse
+	if err := json.Unmarshal(a.body, &out); err != nil {
+		t.Fatalf("%v in %s", err, a.body)
+	}
+	return out
+}
+
+// wantProblem checks everything that every problem must have, and returns it.
+func (a reply) wantProblem(t *testing.T, kind quality.Kind) gateway.Problem {
+	t.Helper()
+	var p gateway.Problem
+	dec := json.NewDecoder(bytes.NewReader(a.body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		t.Fatalf("%v in %.200q (status %d)", err, a.body, a.status)
+	}
+	if p.Code != kind || a.status != gateway.StatusOf(kind) || p.Status != a.status {
+		t.Fatalf("status %d, problem %s of status %d, want %s of %d: %s", a.status, p.Code, p.Status, kind, gateway.StatusOf(kind), p.Detail)
+	}
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		t.Errorf("Content-Type %q, want application/problem+json", got)
+	}
+	if p.Type != "urn:agiqa:problem:"+string(kind) || p.Title == "" || p.Detail == "" {
+		t.Errorf("type %q, title %q, detail %q", p.Type, p.Title, p.Detail)
+	}
+	if p.RequestID == "" || p.RequestID != a.header.Get("X-Request-Id") {
+		t.Errorf("request_id %q, header %q", p.RequestID, a.header.Get("X-Request-Id"))
+	}
+	if len(p.TraceID) != 32 || p.TraceID != a.header.Get("X-Trace-Id") {
+		t.Errorf("trace_id %q, header %q", p.TraceID, a.header.Get("X-Trace-Id"))
+	}
+	after := a.header.Get("Retry-After")
+	if p.Retryable != kind.Temporary() || p.Retryable != (after != "") || p.Retryable != (p.RetryAfterMS > 0) {
+		t.Errorf("retryable %v, retry_after_ms %d, Retry-After %q; %s is temporary: %v", p.Retryable, p.RetryAfterMS, after, kind, kind.Temporary())
+	}
+	for _, secret := range []string{"127.0.0.1", "rpc error", "goroutine", "prompt_head_", ".go:"} {
+		if strings.Contains(string(a.body), secret) {
+			t.Errorf("%q in the problem: %s", secret, a.body)
+		}
+	}
+	return p
+}
+
+// sums returns the data points of a counter by their attributes, "a=b,c=d".
+func (r *rig) sums(name string) map[string]int64 {
+	r.t.Helper()
+	out := map[string]int64{}
+	r.points(name, func(data metricdata.Aggregation) {
+		sum, ok := data.(metricdata.Sum[int64])
+		if !ok {
+			r.t.Fatalf("metric %s is a %T, want a sum", name, data)
+		}
+		for _, p := range sum.DataPoints {
+			out[labels(p.Attributes)] = p.Value
+		}
+	})
+	return out
+}
+
+// counts returns how many values a histogram took, by attributes.
+func (r *rig) counts(name string) map[string]int64 {
+	r.t.Helper()
+	out := map[string]int64{}
+	r.points(name, func(data metricdata.Aggregation) {
+		h, ok := data.(metricdata.Histogram[float64])
+		if !ok {
+			r.t.Fatalf("metric %s is a %T, want a histogram", name, data)
+		}
+		for _, p := range h.DataPoints {
+			out[labels(p.Attributes)] = int64(p.Count)
+		}
+	})
+	return out
+}
+
+func (r *rig) points(name string, use func(metricdata.Aggregation)) {
+	r.t.Helper()
+	var all metricdata.ResourceMetrics
+	must(r.t, r.reader.Collect(context.WithoutCancel(r.t.Context()), &all))
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if m.Name == name {
+				use(m.Data)
+			}
+		}
+	}
+}
+
+func labels(set attribute.Set) string {
+	var parts []string
+	for _, kv := range set.ToSlice() {
+		parts = append(parts, fmt.Sprintf("%s=%s", kv.Key, kv.Value.Emit()))
+	}
+	return strings.Join(parts, ",")
+}
+
+// wantNothingInternal holds for every test but those that break the server on
+// purpose: whatever was sent, no request ended in an error of our own.
+func (r *rig) wantNothingInternal() {
+	if n := r.sums("agiqa.problems")["code=internal"]; n != 0 {
+		r.t.Errorf("%d internal errors:", n)
+		for _, l := range r.logs.lines(r.t) {
+			if l["level"] == "ERROR" {
+				r.t.Errorf("  %v", l)
+			}
+		}
+	}
+	if n := r.sums("agiqa.requests.active")[""]; n != 0 {
+		r.t.Errorf("agiqa.requests.active is %d at the end, want 0", n)
+	}
+}
+
+// serverSpans are the roots that the gateway made.
+func (r *rig) serverSpans() []sdktrace.ReadOnlySpan {
+	return slices.DeleteFunc(r.spans.Ended(), func(s sdktrace.ReadOnlySpan) bool {
+		return s.InstrumentationScope().Name != "github.com/agiqa/agiqa/gateway"
+	})
+}
+
+func attributes(s sdktrace.ReadOnlySpan) map[string]string {
+	out := map[string]string{}
+	for _, kv := range s.Attributes() {
+		out[string(kv.Key)] = kv.Value.Emit()
+	}
+	return out
+}
