@@ -190,8 +190,14 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 		return batch{}, err
 	}
 	var request ScoreRequest
-	if err := json.Unmarshal(body, &request); err != nil {
+	err := json.Unmarshal(body, &request, json.RejectUnknownMembers(true))
+	switch {
+	case errors.Is(err, json.ErrUnknownName): // huma's validation does not mind the case of names
+		return batch{}, quality.Errorf(quality.KindUnknownField, "the JSON body has a name that is not known; names are in lower case").Because(err)
+	case err != nil:
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body does not fit its schema").Because(err)
+	case len(request.Images) == 0:
+		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body has no images")
 	}
 	if len(request.Images) > r.maxImages {
 		return batch{}, r.tooMany()

@@ -45,7 +45,7 @@ type ScoreScale struct {
 
 type listOutput struct {
 	Body struct {
-		Checkpoints []CheckpointView `json:"checkpoints"`
+		Checkpoints []CheckpointView `json:"checkpoints" nullable:"false"`
 		Default     string           `json:"default"`
 	}
 }

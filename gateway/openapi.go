@@ -37,6 +37,11 @@ func describeRest(document *huma.OpenAPI) {
 		}
 	}
 	for _, item := range document.Paths {
+		if item.Post != nil { // said in the document only: see scoreBody
+			post, body := *item.Post, *item.Post.RequestBody
+			body.Required, post.RequestBody = true, &body
+			item.Post = &post
+		}
 		if item.Get != nil { // parameters that do not fit answer 400 here, and a GET has no image
 			delete(item.Get.Responses, "422")
 		}

@@ -45,6 +45,7 @@ func (g *Gateway) registerPreprocess(api huma.API) {
 		}
 		return out, nil
 	})
+	op.RequestBody.Required = false // huma set it; see scoreBody
 }
 
 func (g *Gateway) preprocess(ctx context.Context, in *preprocessInput) (*preprocessOutput, error) {

@@ -85,7 +85,7 @@ type Problem struct {
 	RetryAfterMS int64          `json:"retry_after_ms,omitempty" doc:"When to try again, in milliseconds from now"`
 	RequestID    string         `json:"request_id" doc:"Also in the X-Request-ID header"`
 	TraceID      string         `json:"trace_id" doc:"Trace of this request"`
-	Errors       []ProblemField `json:"errors,omitempty" doc:"Every fault found in the request, where there are several"`
+	Errors       []ProblemField `json:"errors,omitempty" nullable:"false" doc:"Every fault found in the request, where there are several"`
 }
 
 // ProblemField is one fault in a request.

@@ -77,7 +77,7 @@ func (r *Readiness) round(ctx context.Context) {
 // ReadinessReport is the body of /readyz.
 type ReadinessReport struct {
 	Status string        `json:"status" enum:"ready,degraded,not_ready,draining"`
-	Checks []CheckReport `json:"checks"`
+	Checks []CheckReport `json:"checks" nullable:"false"`
 }
 
 // CheckReport is the outcome of one check.

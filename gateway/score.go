@@ -31,8 +31,8 @@ type Checkpoints interface {
 type scoreInput struct {
 	ContentType     string   `header:"Content-Type" hidden:"true"`
 	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
-	Checkpoint      []string `query:"checkpoint" maxItems:"64" doc:"Name of a checkpoint; the server's default when absent"`
-	Include         []string `query:"include" maxItems:"8" enum:"embedding" doc:"Further parts of the answer"`
+	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Name of a checkpoint; the server's default when absent"`
+	Include         []string `query:"include" maxItems:"8" enum:"embedding" nullable:"false" doc:"Further parts of the answer"`
 	RawBody         []byte
 }
 
@@ -67,6 +67,7 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 		}
 		return out, nil
 	})
+	op.RequestBody.Required = false // huma set it; see scoreBody
 }
 
 // bodyReadTimeout is longer than a request's budget: it is a deadline of the
@@ -74,12 +75,13 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 // answer has to be known as deadline_exceeded, not as a client that left.
 func (g *Gateway) bodyReadTimeout() time.Duration { return g.cfg.RequestTimeout + time.Second }
 
-// scoreBody describes the three forms of the body.
+// scoreBody describes the three forms of the body. Once registered it is not
+// required, so that an empty one is refused as every other file that is no
+// image.
 func (g *Gateway) scoreBody() *huma.RequestBody {
 	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
 	text := &huma.Schema{Type: huma.TypeString}
 	return &huma.RequestBody{
-		Required: true,
 		Content: map[string]*huma.MediaType{
 			"application/json":         {Schema: g.bodies.schema},
 			"application/octet-stream": {Schema: binary},

@@ -9,10 +9,10 @@ import (
 
 // ScoreRequest is the JSON body of /v1/score and /v1/compare.
 type ScoreRequest struct {
-	Images      []ImageInput `json:"images" minItems:"1" doc:"The images, at most the server's max-images"`
+	Images      []ImageInput `json:"images" minItems:"1" nullable:"false" doc:"The images, at most the server's max-images"`
 	Checkpoint  string       `json:"checkpoint,omitempty" doc:"Checkpoint that scores; the server's default when absent"`
-	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" doc:"Several checkpoints; the image is encoded once for all of them"`
-	Include     []string     `json:"include,omitempty" enum:"embedding" doc:"Further parts of the answer"`
+	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" nullable:"false" doc:"Several checkpoints; the image is encoded once for all of them"`
+	Include     []string     `json:"include,omitempty" enum:"embedding" nullable:"false" doc:"Further parts of the answer"`
 }
 
 // ImageInput is one image of a JSON body.
@@ -24,7 +24,7 @@ type ImageInput struct {
 
 // ScoreResponse answers /v1/score and /v1/compare.
 type ScoreResponse struct {
-	Results    []Result           `json:"results" doc:"One for each image, in their order"`
+	Results    []Result           `json:"results" nullable:"false" doc:"One for each image, in their order"`
 	Encoder    EncoderRef         `json:"encoder"`
 	Preprocess string             `json:"preprocess" doc:"Names the exact way from file to pixels"`
 	RequestID  string             `json:"request_id"`
@@ -39,11 +39,11 @@ type Result struct {
 	Score      *float32       `json:"score" doc:"On the checkpoint's scale" nullable:"true"`
 	Checkpoint *CheckpointRef `json:"checkpoint" doc:"The checkpoint that gave the score"`
 	Categories *Categories    `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
-	Scores     []Verdict      `json:"scores,omitempty" doc:"Every checkpoint's verdict, where several were asked for"`
+	Scores     []Verdict      `json:"scores,omitempty" nullable:"false" doc:"Every checkpoint's verdict, where several were asked for"`
 	Image      *ImageRef      `json:"image"`
 	Cache      *CacheRef      `json:"cache"`
 	Experiment *struct{}      `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
-	Embedding  []float32      `json:"embedding,omitempty" doc:"L2-normalised image embedding, where it was asked for"`
+	Embedding  []float32      `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for"`
 	Error      *Problem       `json:"error"`
 }
 

@@ -1,0 +1,35 @@
+package gateway
+
+import (
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+)
+
+// TableKinds returns the kinds that the status table has a row for.
+func TableKinds() map[quality.Kind]bool {
+	out := map[quality.Kind]bool{}
+	for kind, row := range kinds {
+		out[kind] = row.title != "" && row.status >= 400 && row.status < 600
+	}
+	return out
+}
+
+// ReadBody reads a body as the scoring routes do.
+func ReadBody(maxImages int, maxImageBytes int64) func(contentType, contentEncoding string, body []byte) (items []scoring.Item, checkpoints, include []string, err error) {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	r := &bodyReader{
+		maxImages: maxImages, maxImageBytes: maxImageBytes, registry: registry,
+		schema: registry.Schema(reflect.TypeFor[ScoreRequest](), true, "ScoreRequest"),
+	}
+	return func(contentType, contentEncoding string, body []byte) ([]scoring.Item, []string, []string, error) {
+		b, err := r.read(contentType, contentEncoding, body)
+		return b.items, b.checkpoints, b.include, err
+	}
+}
+
+// MaxFaults is how many faults of a body are told at most.
+const MaxFaults = maxFaults
