@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -77,6 +76,7 @@ func (e *edge) handle(c *gin.Context) {
 	c.Header("X-Content-Type-Options", "nosniff")
 	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
 	c.Request = c.Request.WithContext(withIDs(ctx, id))
+	c.Writer = &watchedWriter{ResponseWriter: c.Writer, ids: id}
 
 	e.inflight.Add(ctx, 1)
 	defer func() { // also when a panic cuts the connection
@@ -152,9 +152,7 @@ func (e *edge) recoverPanics(c *gin.Context) {
 		if v == http.ErrAbortHandler {
 			panic(v)
 		}
-		if fault, ok := v.(error); ok && c.Writer.Written() && errors.Is(c.Request.Context().Err(), context.Canceled) {
-			// huma panics when it cannot write, which is how a client leaves.
-			idsOf(c.Request.Context()).fail(quality.Errorf(quality.KindClientClosedRequest, "the client went away while it was answered").Because(fault))
+		if idsOf(c.Request.Context()).writeErr != nil { // huma panics when it cannot write
 			panic(http.ErrAbortHandler)
 		}
 		e.logger.ErrorContext(c.Request.Context(), "panic", "value", clip(fmt.Sprint(v), 1024), "stack", string(debug.Stack()))

@@ -10,10 +10,11 @@ import (
 // ids are what one request is known by, and what went wrong with it. A request
 // is handled by one goroutine at a time, so there is no lock.
 type ids struct {
-	Request string
-	Trace   string
-	err     error
-	bodyErr error // why the body could not be read to its end
+	Request  string
+	Trace    string
+	err      error
+	bodyErr  error // why the body could not be read to its end
+	writeErr error // why the answer could not be written to its end
 }
 
 // fail notes the error that the request is answered with, for its log line.

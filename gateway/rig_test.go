@@ -76,7 +76,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		edit(&p)
 	}
 	r := &rig{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader(), logs: &logBuffer{}}
-	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans))
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans), sdktrace.WithSampler(sdktrace.AlwaysSample())) // as telemetry.New
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))
 	shelf := newShelf(p.checkpoints)
 	r.triton = tritontest.New(t, tritontest.WithCheckpoints(shelf.all()...))

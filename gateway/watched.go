@@ -4,6 +4,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/agiqa/agiqa/quality"
 )
@@ -22,6 +25,37 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 		b.ids.bodyErr = err
 	}
 	return n, err
+}
+
+// watchedWriter remembers that an answer could not be written. Nobody above it
+// would know: huma hides most such faults and panics on the others.
+type watchedWriter struct {
+	gin.ResponseWriter
+	ids *ids
+}
+
+// Write implements [io.Writer].
+func (w *watchedWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.note(err)
+	return n, err
+}
+
+// WriteString implements [io.StringWriter].
+func (w *watchedWriter) WriteString(s string) (int, error) {
+	n, err := w.ResponseWriter.WriteString(s)
+	w.note(err)
+	return n, err
+}
+
+// Unwrap lets [http.ResponseController] reach the connection's deadlines.
+func (w *watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *watchedWriter) note(err error) {
+	if err != nil && w.ids.writeErr == nil {
+		w.ids.writeErr = err
+		w.ids.fail(quality.Errorf(quality.KindClientClosedRequest, "the client went away while it was answered").Because(err))
+	}
 }
 
 // bodyFault says whose fault it is that a body could not be read: a broken
