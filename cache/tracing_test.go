@@ -33,7 +33,7 @@ func spansNamed(exporter *tracetest.InMemoryExporter, name string) (spans []trac
 		}
 		a := map[string]string{}
 		for _, kv := range s.Attributes {
-			a[string(kv.Key)] = kv.Value.Emit()
+			a[string(kv.Key)] = kv.Value.String()
 		}
 		spans, attributes = append(spans, s), append(attributes, a)
 	}
@@ -143,7 +143,7 @@ func wantNoSecret(t *testing.T, exporter *tracetest.InMemoryExporter, secrets ..
 	for _, s := range exporter.GetSpans() {
 		texts := []string{s.Name, s.Status.Description}
 		for _, kv := range s.Attributes {
-			texts = append(texts, kv.Value.Emit())
+			texts = append(texts, kv.Value.String())
 		}
 		if len(s.Events) != 0 {
 			t.Errorf("span %s has events %v, want none", s.Name, s.Events)

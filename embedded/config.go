@@ -141,10 +141,10 @@ func (p Ports) validate() []error {
 	var seen []int
 	for _, f := range p.named() {
 		if f.port < 0 || f.port > 65535 {
-			faults = append(faults, fmt.Errorf("Ports.%s is %d, want 0 to 65535", f.name, f.port))
+			faults = append(faults, fmt.Errorf("%s is %d, want 0 to 65535", "Ports."+f.name, f.port))
 		}
 		if f.port != 0 && slices.Contains(seen, f.port) {
-			faults = append(faults, fmt.Errorf("Ports.%s is %d, which another listener has", f.name, f.port))
+			faults = append(faults, fmt.Errorf("%s is %d, which another listener has", "Ports."+f.name, f.port))
 		}
 		seen = append(seen, f.port)
 	}
