@@ -1,7 +1,7 @@
 """The CLIP architecture (Radford et al. 2021, arXiv 2103.00020), sized by a dataclass.
 
 Parameter names and shapes follow OpenAI's state dict, so that true ViT-B/16 weights fit once
-`text.token_dim` is None. Two things are ours: a factored token embedding (a small vocabulary table
+`text.token_dim` is None; `sources.py` brings the other formats into this form. Two things are ours: a factored token embedding (a small vocabulary table
 times a projection) that keeps the demo small, and an explicit attention whose exported graph is
 plain MatMul and Softmax.
 """
@@ -53,6 +53,7 @@ class ClipConfig:
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
     embed_dim: int = 512
+    activation: str = "quick_gelu"  # or "gelu": weights trained with one are wrong with the other
 
     def to_dict(self) -> dict:
         """Plain JSON-ready form."""
@@ -61,7 +62,8 @@ class ClipConfig:
     @staticmethod
     def from_dict(values: dict) -> ClipConfig:
         """Inverse of `to_dict`."""
-        return ClipConfig(VisionConfig(**values["vision"]), TextConfig(**values["text"]), values["embed_dim"])
+        vision, text = VisionConfig(**values["vision"]), TextConfig(**values["text"])
+        return ClipConfig(vision, text, values["embed_dim"], values.get("activation", "quick_gelu"))
 
 
 def demo_config() -> ClipConfig:
@@ -83,6 +85,9 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
 
 
 class Attention(nn.Module):
@@ -116,10 +121,10 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Width to four times the width and back."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
         self.c_fc = nn.Linear(width, 4 * width)
-        self.gelu = QuickGELU()
+        self.gelu = ACTIVATIONS[activation]()
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,12 +134,12 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm residual block."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, activation: str) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.attn = Attention(width, heads)
         self.ln_2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.mlp = Mlp(width)
+        self.mlp = Mlp(width, activation)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.attn(self.ln_1(x), mask)
@@ -144,9 +149,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks, initialised as in OpenAI's code."""
 
-    def __init__(self, width: int, layers: int, heads: int) -> None:
+    def __init__(self, width: int, layers: int, heads: int, activation: str) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.resblocks = nn.ModuleList(Block(width, heads, activation) for _ in range(layers))
         attn_std = width**-0.5
         proj_std = attn_std * (2 * layers) ** -0.5
         for block in self.resblocks:
@@ -164,14 +169,14 @@ class Transformer(nn.Module):
 class VisionTower(nn.Module):
     """Normalised pixels float [N, 3, R, R] to unprojected-norm features [N, D] (not yet unit length)."""
 
-    def __init__(self, config: VisionConfig, embed_dim: int) -> None:
+    def __init__(self, config: VisionConfig, embed_dim: int, activation: str) -> None:
         super().__init__()
         width = config.width
         self.conv1 = nn.Conv2d(3, width, config.patch, stride=config.patch, bias=False)
         self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(config.patches + 1, width))
         self.ln_pre = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.transformer = Transformer(width, config.layers, config.heads)
+        self.transformer = Transformer(width, config.layers, config.heads, activation)
         self.ln_post = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.proj = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
 
@@ -194,14 +199,14 @@ class Clip(nn.Module):
         super().__init__()
         self.config = config
         text = config.text
-        self.visual = VisionTower(config.vision, config.embed_dim)
+        self.visual = VisionTower(config.vision, config.embed_dim, config.activation)
         self.token_embedding = nn.Embedding(text.vocab_size, text.token_dim or text.width)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         self.token_projection = None
         if text.token_dim is not None:
             self.token_projection = nn.Parameter(text.token_dim**-0.5 * torch.randn(text.token_dim, text.width))
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(text.context_length, text.width))
-        self.transformer = Transformer(text.width, text.layers, text.heads)
+        self.transformer = Transformer(text.width, text.layers, text.heads, config.activation)
         self.ln_final = nn.LayerNorm(text.width, eps=LAYER_NORM_EPS)
         self.text_projection = nn.Parameter(text.width**-0.5 * torch.randn(text.width, config.embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(2.6593))  # ln(1 / 0.07)

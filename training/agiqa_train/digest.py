@@ -13,8 +13,12 @@ CHECKPOINT_FORMAT = "agiqa-checkpoint/1"
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Hex sha256 of a file, read in pieces: the weights of a ViT-L/14 are 1.7 GB."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def encoder_digest(image_onnx: Path, text_onnx: Path) -> str:
