@@ -32,7 +32,7 @@ type Bundle struct {
 
 // Open reads and checks the bundle in the folder dir. A link that leads out of
 // dir is not followed. Faults of the bundle are *[quality.Error] of kind
-// bad_request that name file, tensor, found and wanted; a disk that does not
+// checkpoint_invalid that name file, tensor, found and wanted; a disk that does not
 // answer gives any other error.
 func Open(dir string, limits Limits) (*Bundle, error) {
 	root, err := os.OpenRoot(dir)
@@ -57,13 +57,29 @@ func Read(fsys fs.FS, limits Limits) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := DecodeManifest(document, limits)
-	if err != nil {
-		return nil, fault(ManifestFile, err)
-	}
 	weights, err := readFile(fsys, WeightsFile, limits.WeightsBytes)
 	if err != nil {
 		return nil, err
+	}
+	return decode(document, weights, limits)
+}
+
+// Decode checks a bundle whose two files are in memory, with the errors of
+// [Open].
+func Decode(manifest, weights []byte, limits Limits) (*Bundle, error) {
+	if err := limits.Validate(); err != nil {
+		return nil, err
+	}
+	if int64(len(weights)) > limits.WeightsBytes {
+		return nil, fault(WeightsFile, fmt.Errorf("has more than %d bytes", limits.WeightsBytes))
+	}
+	return decode(manifest, weights, limits)
+}
+
+func decode(document, weights []byte, limits Limits) (*Bundle, error) {
+	manifest, err := DecodeManifest(document, limits)
+	if err != nil {
+		return nil, fault(ManifestFile, err)
 	}
 	tensors, err := safetensors.Decode(weights, limits.Tensors)
 	if err != nil {
@@ -170,7 +186,7 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	info, err := fs.Stat(fsys, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, quality.Errorf(quality.KindBadRequest, "the bundle has no %s", name)
+		return nil, quality.Errorf(quality.KindCheckpointInvalid, "the bundle has no %s", name)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, err)
 	case !info.Mode().IsRegular(): // opening a pipe would wait for its writer
@@ -193,7 +209,7 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 
 // fault is an error for whoever wrote the bundle.
 func fault(file string, err error) error {
-	return quality.Errorf(quality.KindBadRequest, "%s: %w", file, err)
+	return quality.Errorf(quality.KindCheckpointInvalid, "%s: %w", file, err)
 }
 
 // Checkpoint identifies the bundle in the domain's words.
@@ -204,6 +220,17 @@ func (b *Bundle) Checkpoint() quality.Checkpoint {
 		Encoder: b.manifest.Encoder.Digest,
 		Score:   quality.ScoreRange{Min: b.manifest.Score.Min, Max: b.manifest.Score.Max, Unit: b.manifest.Score.Unit},
 	}
+}
+
+// WithName returns the same checkpoint under another name. The digest stays:
+// a name is not part of what a score depends on.
+func (b *Bundle) WithName(name string) (*Bundle, error) {
+	if !quality.ValidCheckpointName(name) {
+		return nil, quality.Errorf(quality.KindCheckpointInvalid, "name %.80q does not match [a-z0-9][a-z0-9._-]{0,63}", name)
+	}
+	renamed := *b
+	renamed.manifest.Name = name
+	return &renamed, nil
 }
 
 // Manifest returns the checked manifest. Its slices must not be modified.

@@ -128,8 +128,8 @@ func wantFault(t *testing.T, files fstest.MapFS, want string) {
 	if !strings.Contains(err.Error(), want) {
 		t.Errorf("Read: %q, want an error with %q", err, want)
 	}
-	if got := quality.KindOf(err); got != quality.KindBadRequest {
-		t.Errorf("Read: kind %q, want %q", got, quality.KindBadRequest)
+	if got := quality.KindOf(err); got != quality.KindCheckpointInvalid {
+		t.Errorf("Read: kind %q, want %q", got, quality.KindCheckpointInvalid)
 	}
 	if len(err.Error()) > 600 {
 		t.Errorf("Read: error of %d bytes echoes the file", len(err.Error()))

@@ -17,14 +17,15 @@ const (
 	imageEncoderBatch = 32
 )
 
-// variant is a configuration of a model, picked by the server's
+// Variant is a configuration of a model, picked by the server's
 // --model-config-name.
-type variant string
+type Variant string
 
+// The variants.
 const (
-	embedded variant = "embedded" // python backend, NumPy: a server without the onnxruntime backend
-	cpu      variant = "cpu"      // onnxruntime backend
-	gpu      variant = "gpu"      // onnxruntime backend on CUDA
+	Embedded Variant = "embedded" // python backend, NumPy: a server without the onnxruntime backend
+	CPU      Variant = "cpu"      // onnxruntime backend
+	GPU      Variant = "gpu"      // onnxruntime backend on CUDA
 )
 
 //go:embed model/model.py model/head.pbtxt.tmpl model/ensemble.pbtxt.tmpl
@@ -58,6 +59,35 @@ func headFolder(b *Bundle) (folder, error) {
 	return files, addConfigs(files, b, b.Checkpoint().HeadModel(), "head.pbtxt.tmpl")
 }
 
+// HeadModel is a head's model for one kind of server: its configuration, as
+// config.pbtxt, and the files that this configuration needs, by their
+// slash-separated names.
+type HeadModel struct {
+	Config []byte
+	Files  map[string][]byte
+}
+
+// NewHeadModel returns what [Materialize] would write of b's head for servers
+// of variant v, for those that share no disk with the writer.
+func NewHeadModel(b *Bundle, v Variant) (HeadModel, error) {
+	files, err := headFolder(b)
+	if err != nil {
+		return HeadModel{}, err
+	}
+	names := []string{"1/model.onnx"}
+	if v == Embedded {
+		names = []string{"1/model.py", "1/head.safetensors"}
+	}
+	model := HeadModel{Config: files["configs/"+string(v)+".pbtxt"], Files: map[string][]byte{}}
+	if model.Config == nil {
+		return HeadModel{}, fmt.Errorf("there is no variant %.40q of a head", v)
+	}
+	for _, name := range names {
+		model.Files[name] = files[name]
+	}
+	return model, nil
+}
+
 // ensembleFolder returns the files of the ensemble. Triton wants a version
 // folder even where it is empty, and git does not keep empty folders.
 func ensembleFolder(b *Bundle) (folder, error) {
@@ -73,7 +103,7 @@ func addConfigs(files folder, b *Bundle, model, master string) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range []variant{embedded, cpu, gpu} {
+	for _, v := range []Variant{Embedded, CPU, GPU} {
 		var out bytes.Buffer
 		err := t.Execute(&out, map[string]any{
 			"Model":         model,

@@ -54,6 +54,7 @@ var kinds = map[quality.Kind]kindEntry{
 	quality.KindImageTooExpensive:      {http.StatusUnprocessableEntity, "Image is too expensive to decode"},
 	quality.KindPromptTooLong:          {http.StatusUnprocessableEntity, "Prompt too long"},
 	quality.KindImageURLForbidden:      {http.StatusUnprocessableEntity, "Image URL forbidden"},
+	quality.KindCheckpointInvalid:      {http.StatusUnprocessableEntity, "Checkpoint is invalid"},
 
 	quality.KindHeaderFieldsTooLarge: {http.StatusRequestHeaderFieldsTooLarge, "Header too large"},
 	quality.KindClientClosedRequest:  {statusClientClosedRequest, "Client closed request"},

@@ -39,6 +39,7 @@ const (
 	KindImageTooExpensive      Kind = "image_decode_too_expensive"
 	KindPromptTooLong          Kind = "prompt_too_long"
 	KindImageURLForbidden      Kind = "image_url_forbidden"
+	KindCheckpointInvalid      Kind = "checkpoint_invalid"
 
 	KindHeaderFieldsTooLarge Kind = "header_fields_too_large"
 	KindClientClosedRequest  Kind = "client_closed_request"
@@ -59,7 +60,7 @@ func Kinds() []Kind {
 		KindPayloadTooLarge, KindUnsupportedMediaType,
 		KindUnsupportedImageFormat, KindImageCorrupt, KindImageTruncated, KindImageZeroDimension,
 		KindImageTooManyPixels, KindImageTooManyScans, KindImageTooManyFrames, KindImageTooExpensive,
-		KindPromptTooLong, KindImageURLForbidden,
+		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid,
 		KindHeaderFieldsTooLarge, KindClientClosedRequest, KindInternal, KindModelBadOutput,
 		KindOverloaded, KindDraining, KindModelUnavailable, KindDeadlineExceeded,
 	}

@@ -61,6 +61,10 @@ type Checkpoint struct {
 	Digest  Digest
 	Encoder Digest // the encoder that it was trained on
 	Score   ScoreRange
+
+	// HeadOnly says that the servers have its head and no ensemble: the head
+	// came with a load call, and Triton builds ensembles from disk alone.
+	HeadOnly bool
 }
 
 // HeadModel returns the name of the checkpoint's head on Triton.
