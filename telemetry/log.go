@@ -8,7 +8,8 @@ import (
 )
 
 // WithTraceIDs returns a handler that adds trace_id and span_id to every
-// record that is logged while a span is active.
+// record that is logged while a span is active, within the groups of the
+// logger.
 func WithTraceIDs(next slog.Handler) slog.Handler { return traceHandler{next} }
 
 type traceHandler struct{ slog.Handler }

@@ -56,8 +56,18 @@ type countingExporter struct {
 	ailing atomic.Bool
 }
 
+// report logs what became of the spans when any of them did not arrive.
+func (p *countingProcessor) report(ctx context.Context, logger *slog.Logger) {
+	ended, exported, failed := p.ended.Load(), p.exported.Load(), p.failed.Load()
+	if ended != exported {
+		logger.WarnContext(ctx, "not every span was exported", "ended", ended, "exported", exported,
+			"failed", failed, "dropped_or_unsent", ended-exported-failed)
+	}
+}
+
 // ExportSpans passes spans on and notes the outcome; it logs the first failure
-// of a spell and its end.
+// of a spell and its end. It never returns an error: the SDK would only print
+// it, for every batch, past the logger.
 func (e *countingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if err != nil {
@@ -65,7 +75,7 @@ func (e *countingExporter) ExportSpans(ctx context.Context, spans []sdktrace.Rea
 		if !e.ailing.Swap(true) {
 			e.logger.WarnContext(ctx, "spans cannot be exported", "error", err)
 		}
-		return err
+		return nil
 	}
 	e.books.exported.Add(int64(len(spans)))
 	if e.ailing.Swap(false) {

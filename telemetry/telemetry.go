@@ -47,7 +47,7 @@ func (c Config) Validate() error {
 	var faults []error
 	if c.Endpoint != "" {
 		if u, err := url.Parse(c.Endpoint); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			faults = append(faults, fmt.Errorf("telemetry: Endpoint %q is not an http or https URL", c.Endpoint))
+			faults = append(faults, errors.New("telemetry: Endpoint is not an http or https URL"))
 		}
 	}
 	if c.QueueSize <= 0 || c.BatchSize <= 0 || c.BatchSize > c.QueueSize {
@@ -55,6 +55,9 @@ func (c Config) Validate() error {
 	}
 	if c.BatchDelay <= 0 || c.ExportTimeout <= 0 || c.ShutdownLimit <= 0 {
 		faults = append(faults, errors.New("telemetry: BatchDelay, ExportTimeout and ShutdownLimit must be positive"))
+	}
+	if c.Logger == nil {
+		faults = append(faults, errors.New("telemetry: Logger is missing"))
 	}
 	return errors.Join(faults...)
 }
@@ -64,6 +67,8 @@ type Telemetry struct {
 	traces   *sdktrace.TracerProvider
 	metrics  *sdkmetric.MeterProvider
 	registry *prometheus.Registry
+	spans    *countingProcessor // nil: spans go nowhere
+	logger   *slog.Logger
 	limit    time.Duration
 }
 
@@ -91,16 +96,15 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 		}
 	}
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithSampler(sdktrace.AlwaysSample())}
+	t := &Telemetry{metrics: metrics, registry: registry, logger: cfg.Logger, limit: cfg.ShutdownLimit}
 	if exporter != nil {
-		processor, err := newCountingProcessor(cfg, exporter, metrics)
-		if err != nil {
+		if t.spans, err = newCountingProcessor(cfg, exporter, metrics); err != nil {
 			return nil, err
 		}
-		options = append(options, sdktrace.WithSpanProcessor(processor))
+		options = append(options, sdktrace.WithSpanProcessor(t.spans))
 	}
-	return &Telemetry{
-		traces: sdktrace.NewTracerProvider(options...), metrics: metrics, registry: registry, limit: cfg.ShutdownLimit,
-	}, nil
+	t.traces = sdktrace.NewTracerProvider(options...)
+	return t, nil
 }
 
 func otlp(ctx context.Context, cfg Config) (sdktrace.SpanExporter, error) {
@@ -129,9 +133,19 @@ func (t *Telemetry) MetricsHandler() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{Registry: t.registry, EnableOpenMetrics: true})
 }
 
-// Close exports what is queued and stops, within Config.ShutdownLimit.
+// Close exports what is queued and stops, within Config.ShutdownLimit. A
+// collector that does not take everything in that time is no error, since a
+// program that stops because it was told to has nothing else to do about it:
+// the log says how many spans are missing.
 func (t *Telemetry) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.limit)
+	limited, cancel := context.WithTimeout(ctx, t.limit)
 	defer cancel()
-	return errors.Join(t.traces.Shutdown(ctx), t.metrics.Shutdown(ctx))
+	err := t.traces.Shutdown(limited)
+	if t.spans != nil {
+		t.spans.report(ctx, t.logger)
+	}
+	if err != nil && limited.Err() != nil {
+		err = nil
+	}
+	return errors.Join(err, t.metrics.Shutdown(context.WithoutCancel(ctx)))
 }
