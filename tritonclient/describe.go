@@ -103,13 +103,17 @@ func (c *Client) describe(ctx context.Context, r *replica) (quality.Encoder, err
 }
 
 // CheckCheckpoint reports whether head and ensemble of a checkpoint are loaded
-// and are what enc and cp say: same tensors, same checkpoint, same encoder.
-// Other digests are an encoder_mismatch or a model_bad_output, a model that is
-// not there a model_unavailable; the error names it.
+// and are what enc and cp say: same tensors, same checkpoint, same encoder. A
+// checkpoint that is HeadOnly has no ensemble to look at. Other digests are an
+// encoder_mismatch or a model_bad_output, a model that is not there a
+// model_unavailable; the error names it.
 func (c *Client) CheckCheckpoint(ctx context.Context, enc quality.Encoder, cp quality.Checkpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	r := c.pick(nil)
+	return c.checkCheckpoint(ctx, c.pick(nil), enc, cp)
+}
+
+func (c *Client) checkCheckpoint(ctx context.Context, r *replica, enc quality.Encoder, cp quality.Checkpoint) error {
 	d := int64(enc.Dim)
 	imageEmbedding := tensor{tensorImageEmbedding, typeFP32, []int64{-1, d}}
 	texts := tensor{tensorTextEmbeddings, typeFP32, []int64{-1, quality.CategoryCount, d}}
@@ -124,6 +128,9 @@ func (c *Client) CheckCheckpoint(ctx context.Context, enc quality.Encoder, cp qu
 		{cp.HeadModel(), []tensor{imageEmbedding, texts}, judgement},
 		{cp.EnsembleModel(), []tensor{pixelsTensor(), texts}, append(slices.Clip(judgement), imageEmbedding)},
 	} {
+		if cp.HeadOnly && m.name == cp.EnsembleModel() {
+			continue
+		}
 		if err := c.checkDigests(ctx, r, m.name, enc, cp); err != nil {
 			return err
 		}

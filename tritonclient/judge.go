@@ -13,6 +13,11 @@ func (c *Client) Judge(ctx context.Context, cp quality.Checkpoint, text quality.
 	if len(images) == 0 {
 		return nil, nil
 	}
+	return c.judgeOn(ctx, nil, cp, text, images)
+}
+
+// judgeOn asks r or, if r is nil, whichever replica is next.
+func (c *Client) judgeOn(ctx context.Context, r *replica, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
 	enc, err := c.forCheckpoint(ctx, cp, text)
 	if err != nil {
 		return nil, err
@@ -27,7 +32,7 @@ func (c *Client) Judge(ctx context.Context, cp quality.Checkpoint, text quality.
 	err = c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{embeddingsInput(images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
-		got, err := c.infer(ctx, nil, cp.HeadModel(), in, judgementOutputs(n))
+		got, err := c.infer(ctx, r, cp.HeadModel(), in, judgementOutputs(n))
 		if err != nil {
 			return err
 		}
