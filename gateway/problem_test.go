@@ -139,6 +139,23 @@ func TestEveryProvokedCode(t *testing.T) {
 	}
 }
 
+// TestAcceptIsNoReasonToFail: there is one form of answer, and it is sent to
+// whoever asks for another.
+func TestAcceptIsNoReasonToFail(t *testing.T) {
+	r := newRig(t)
+	for _, accept := range []string{
+		"*/*", "application/json", "application/problem+json", "text/html", "application/xml;q=0.9", "application/cbor", "application/json;q=0",
+		";", "q=;,", strings.Repeat("a/b,", 10_000), "\xff",
+	} {
+		answer := r.post("/v1/score", testimages.PNG(8, 8), "image/png", header("Accept", accept))
+		answer.scores(t)
+		if got := answer.header.Get("Content-Type"); got != "application/json" {
+			t.Errorf("Accept %.40q: Content-Type %q, want application/json", accept, got)
+		}
+		r.post("/v1/score", []byte("x"), "image/png", header("Accept", accept)).wantProblem(t, quality.KindUnsupportedImageFormat)
+	}
+}
+
 // TestCheckpointNames: every name that is not there gets the same answer, so
 // that nothing can be learned from it.
 func TestCheckpointNames(t *testing.T) {
