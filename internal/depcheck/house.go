@@ -78,7 +78,7 @@ func domain() map[string]Rule {
 		},
 		"checkpoint": {
 			Why:         "reads and writes checkpoint bundles and the head models made from them; does not talk to Triton",
-			Project:     []string{"quality", "clip", "checkpoint/onnxpb", "checkpoint/safetensors"},
+			Project:     []string{"quality", "clip", "checkpoint/onnxpb", "checkpoint/safetensors", "checkpoint/torchfile"},
 			External:    []string{protobuf},
 			TestProject: []string{"tritonclient/inferencepb"},
 			// The generated model configuration is checked in text form.
@@ -89,6 +89,10 @@ func domain() map[string]Rule {
 		"checkpoint/safetensors": {
 			Why:         "a file format: bytes to named tensors, with bounds",
 			NeverImport: []string{"net/..."},
+		},
+		"checkpoint/torchfile": {
+			Why:         "a file format: bytes to named tensors, with bounds and without Python",
+			NeverImport: []string{"net/...", "os/..."},
 		},
 		"checkpoint/onnxpb": {
 			Why:        "generated ONNX messages",
