@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,15 @@ from safetensors.numpy import save_file
 from .digest import CHECKPOINT_FORMAT, checkpoint_digest
 from .head import score_numpy
 from .prompts import CATEGORIES
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """The scale of the opinion scores that a head was trained on. The defaults are the demo's."""
+
+    min: float = 1
+    max: float = 5
+    unit: str = "MOS"
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Checkpoint:
     categories: tuple[str, ...] = CATEGORIES
     training: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
+    score: ScoreScale = field(default_factory=ScoreScale)
+    licence: str = "Apache-2.0"
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -72,11 +83,11 @@ def write_bundle(folder: Path, checkpoint: Checkpoint, images: np.ndarray, texts
         "class_token_position": checkpoint.class_token_position,
         "context_length": checkpoint.context.shape[-2],
         "class_specific_context": checkpoint.class_specific,
-        "score": {"min": 1, "max": 5, "unit": "MOS"},
+        "score": asdict(checkpoint.score),
         "encoder": {"name": checkpoint.encoder_name, "digest": checkpoint.encoder_digest},
         "training": checkpoint.training,
         "metrics": checkpoint.metrics,
-        "licence": "Apache-2.0",
+        "licence": checkpoint.licence,
         "golden": golden_scores(checkpoint, images, texts),
     }
     (folder / "manifest.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from . import export_checkpoint, export_encoders
 from .data import CacheConfig
 from .demo import DemoConfig, run_demo
 from .evaluate import measure
@@ -29,12 +31,21 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--minutes", type=float, default=defaults.pretrain.minutes, help="most minutes of pre-training")
     demo.add_argument("--run", type=Path, default=Path("training/runs/demo"), help="run folder; resumed when there")
     evaluate.add_argument("--json", type=Path, help="also write the result to this file")
+    export_encoders.register(commands)
+    export_checkpoint.register(commands)
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; the exit status."""
     args = parser().parse_args(argv)
+    if hasattr(args, "call"):  # a command that a module registered
+        try:
+            print(json.dumps(args.call(args), indent=2))
+        except (ValueError, OSError) as fault:  # what the person can mend; anything else is a bug and shows its trace
+            print(f"agiqa-train {args.command}: {fault}", file=sys.stderr)
+            return 1
+        return 0
     if args.command == "demo":
         config = DemoConfig.of(args.seed, args.minutes)
         metrics = run_demo(args.images, args.repository, args.bundle, args.run, config)

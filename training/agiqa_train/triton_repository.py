@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import torch
 
 from .clip import Clip, ClipConfig
@@ -154,41 +157,100 @@ def write_model_folder(repository: Path, config: ModelConfig) -> None:
     shutil.copyfile(Path(__file__).with_name("triton_model.py"), folder / "1" / "model.py")
 
 
+ENCODER_FILE = "encoder.json"
+DEMO_LICENCE = "Apache-2.0"
+
+
 def write_encoder(
-    clip: Clip, repository: Path, name: str, source: str, metrics: dict
+    clip: Clip,
+    repository: Path,
+    name: str,
+    source: str,
+    metrics: dict,
+    precision: str = "fp16",
+    licence: str = DEMO_LICENCE,
+    source_file: dict | None = None,
+    accept: Callable[[str], None] | None = None,
 ) -> tuple[str, dict[str, Drift]]:
-    """Exports both encoders into `repository`; returns the encoder's digest and the measured drifts."""
-    paths = {model: repository / model / "1" / "model.onnx" for model in (IMAGE_MODEL, TEXT_MODEL)}
-    drifts = export_encoders(clip, paths[IMAGE_MODEL], paths[TEXT_MODEL])
-    digest = encoder_digest(paths[IMAGE_MODEL], paths[TEXT_MODEL])
-    for config in model_configs(clip.config, name, digest):
-        write_model_folder(repository, config)
-    config = clip.config
-    document = {
+    """Exports both encoders into `repository`; returns the encoder's digest and the measured drifts.
+
+    Everything is written and checked beside the repository first. `accept` is called with the
+    digest before anything is replaced, and may raise; whatever fails leaves the old encoder.
+    """
+    repository.parent.mkdir(parents=True, exist_ok=True)
+    # Beside and not inside it: a rename is atomic within one file system, and Triton must not see a half.
+    with tempfile.TemporaryDirectory(dir=repository.parent, prefix=f".{repository.name}.new-") as temporary:
+        staged = Path(temporary)
+        paths = {model: staged / model / "1" / "model.onnx" for model in (IMAGE_MODEL, TEXT_MODEL)}
+        drifts = export_encoders(clip, paths[IMAGE_MODEL], paths[TEXT_MODEL], precision)
+        digest = encoder_digest(paths[IMAGE_MODEL], paths[TEXT_MODEL])
+        for config in model_configs(clip.config, name, digest):
+            write_model_folder(staged, config)
+        document = encoder_document(clip.config, name, digest, staged, paths, drifts)
+        document |= {
+            "precision": precision,
+            "licence": licence,
+            "source": source,
+            **({} if source_file is None else {"source_file": source_file}),
+            "metrics": {**metrics, **document["metrics"]},
+        }
+        (staged / ENCODER_FILE).write_text(json.dumps(document, indent=2) + "\n")
+        if accept is not None:
+            accept(digest)
+        replace_all(staged, repository, (IMAGE_MODEL, TEXT_MODEL, ENCODER_FILE))
+    return digest, drifts
+
+
+def encoder_document(
+    config: ClipConfig, name: str, digest: str, folder: Path, paths: dict[str, Path], drifts: dict[str, Drift]
+) -> dict:
+    """What `encoder.json` says of the graphs themselves."""
+    return {
         "format": ENCODER_FORMAT,
         "name": name,
         "digest": digest,
-        "architecture": {"family": "clip-vit", "activation": "quick_gelu", **config.to_dict()},
+        "architecture": {"family": "clip-vit", **config.to_dict()},
         "embedding_dim": config.embed_dim,
         "text_width": config.text.width,
         "context_length": config.text.context_length,
         "vocab_size": config.text.vocab_size,
         "image_size": config.vision.resolution,
         "files": {
-            str(path.relative_to(repository)): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            str(path.relative_to(folder)): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
             for path in paths.values()
         },
         "opset": OPSET,
-        "tools": {"torch": torch.__version__.split("+")[0], "onnx": onnx.__version__},
-        "licence": "Apache-2.0",
-        "source": source,
+        "tools": {
+            "torch": torch.__version__.split("+")[0],
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
         "metrics": {
-            **metrics,
             "export_max_abs_difference": {
                 model: {"float32_weights": drift.full, "rounded_weights": drift.rounded}
                 for model, drift in drifts.items()
             },
+            "export_min_cosine": {model: drift.cosine for model, drift in drifts.items()},
         },
     }
-    (repository / "encoder.json").write_text(json.dumps(document, indent=2) + "\n")
-    return digest, drifts
+
+
+def replace_all(staged: Path, target: Path, names: tuple[str, ...]) -> None:
+    """Moves the named entries of `staged` into `target`, and puts the old ones back when one cannot be moved."""
+    target.mkdir(parents=True, exist_ok=True)
+    old = staged / "old"
+    old.mkdir()
+    moved: list[str] = []
+    try:
+        for name in names:
+            if (target / name).exists():
+                (target / name).rename(old / name)
+            moved.append(name)
+            (staged / name).rename(target / name)
+    except OSError:
+        for name in moved:
+            if (target / name).exists():
+                (target / name).rename(staged / name)
+            if (old / name).exists():
+                (old / name).rename(target / name)
+        raise

@@ -1,0 +1,161 @@
+"""`agiqa-train export-checkpoint`: a trained prompt checkpoint to a bundle that the server takes in.
+
+A checkpoint comes from a run folder of this trainer (`--run`) or from a folder of the original
+repository (`--original`). Either way it is held against the encoder that it is meant for: shapes
+must agree, and its golden cases are computed through that encoder's exported graphs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .bundle import Checkpoint, ScoreScale, write_bundle
+from .digest import encoder_digest
+from .drawn import drawn_image
+from .exported import Scorer, embed_images, embed_prompts
+from .original import read_original
+from .preprocess import to_pixels
+from .prompts import POSITIONS
+from .sources import SourceError
+from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL
+
+GOLDEN = 8
+GOLDEN_SIZE = 288  # of the drawn pictures behind the golden cases
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# AGIQA-3K's, the first of the paper's data sets.
+ORIGINAL_SCALE = ScoreScale(0, 5, "MOS")
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Adds the command and its flags."""
+    command = commands.add_parser("export-checkpoint", help="write a checkpoint bundle from a training run")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="run folder of agiqa-train fit")
+    source.add_argument("--original", type=Path, help="folder of the original repository: prompt_learner/, regression/")
+    command.add_argument("--encoder", type=Path, required=True, help="Triton model repository with the encoders it is for")
+    command.add_argument("--name", required=True, help="the checkpoint's name on the server")
+    command.add_argument("--out", type=Path, required=True, help="bundle folder; must not exist, or be empty")
+    command.add_argument("--epoch", type=int, help="--original: which epoch (default: the best, else the last)")
+    command.add_argument("--position", choices=POSITIONS, help="--original: of the class name (default: end)")
+    command.add_argument("--score-min", type=float, help="--original: lower end of the opinion scores (default: 0)")
+    command.add_argument("--score-max", type=float, help="--original: upper end (default: 5)")
+    command.add_argument("--score-unit", help="--original: the scores' unit (default: MOS)")
+    command.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
+    command.set_defaults(call=run)
+
+
+def run(args: argparse.Namespace) -> dict:
+    """The command; returns what it prints. Raises SourceError or ValueError."""
+    if not NAME.fullmatch(args.name):
+        raise ValueError(f"--name {args.name!r} does not match {NAME.pattern}")
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise ValueError(f"--out {args.out} exists and is not an empty folder")
+    encoder = read_encoder(args.encoder)
+    checkpoint = from_original(args) if args.original is not None else from_run(args)
+    checkpoint = replace(checkpoint, encoder_name=encoder["name"], encoder_digest=encoder["digest"])
+    check_fits(checkpoint, encoder)
+    texts = embed_prompts(args.encoder, checkpoint.context, checkpoint.categories, checkpoint.class_token_position)
+    images = embed_images(args.encoder, golden_pixels())
+    digest = write_whole(args.out, checkpoint, images, texts)
+    return {
+        "name": checkpoint.name,
+        "digest": digest,
+        "out": str(args.out),
+        "encoder": encoder["digest"],
+        "golden_scores": [float(score) for score in Scorer(args.encoder, args.out).judge(images, texts)],
+    }
+
+
+def read_encoder(repository: Path) -> dict:
+    """`encoder.json`, after making sure that it speaks of the graphs beside it."""
+    file = repository / ENCODER_FILE
+    if not file.is_file():
+        raise SourceError(f"--encoder {repository} has no {ENCODER_FILE}: write it with agiqa-train export-encoders")
+    document = json.loads(file.read_text())
+    actual = encoder_digest(*(repository / model / "1" / "model.onnx" for model in (IMAGE_MODEL, TEXT_MODEL)))
+    if document["digest"] != actual:
+        raise SourceError(f"--encoder {repository}: {ENCODER_FILE} says {document['digest']}, its graphs have {actual}")
+    return document
+
+
+def from_original(args: argparse.Namespace) -> Checkpoint:
+    """From the original repository's folder. What it does not say comes from the flags."""
+    found = read_original(args.original, args.epoch)
+    scale = ScoreScale(
+        ORIGINAL_SCALE.min if args.score_min is None else args.score_min,
+        ORIGINAL_SCALE.max if args.score_max is None else args.score_max,
+        args.score_unit or ORIGINAL_SCALE.unit,
+    )
+    return Checkpoint(
+        name=args.name,
+        context=found.context,
+        head=found.head,
+        encoder_name="",
+        encoder_digest="",
+        class_token_position=args.position or "end",
+        training={
+            "source": f"files {found.file} of the original repository's training, epoch {found.epoch}",
+            "data": "not recorded in the files",
+            "split": "not recorded in the files",
+        },
+        score=scale,
+        licence=args.licence,
+    )
+
+
+def from_run(args: argparse.Namespace) -> Checkpoint:
+    """From a run folder of `agiqa-train fit`."""
+    raise SourceError("not yet")
+
+
+def check_fits(checkpoint: Checkpoint, encoder: dict) -> None:
+    """Wants the tensors' shapes to be those of this encoder; raises SourceError that names each fault."""
+    dim, width = encoder["embedding_dim"], encoder["text_width"]
+    count = len(checkpoint.categories)
+    context = checkpoint.context.shape
+    length = context[-2] if len(context) >= 2 else 0
+    hidden = checkpoint.head["head.0.bias"].size
+    wanted = {
+        "context": (count, length, width) if len(context) == 3 else (length, width),
+        "head.0.weight": (hidden, (1 + count) * dim),
+        "head.0.bias": (hidden,),
+        "head.1.weight": (1, hidden),
+        "head.1.bias": (1,),
+    }
+    faults = [
+        f"{name} has shape {list(array.shape)}, encoder {encoder['name']} wants {list(wanted[name])}"
+        for name, array in checkpoint.tensors.items()
+        if array.shape != wanted[name]
+    ]
+    faults += [f"{name} is not finite" for name, array in checkpoint.tensors.items() if not np.isfinite(array).all()]
+    if checkpoint.score.min >= checkpoint.score.max:
+        faults.append(f"score: min {checkpoint.score.min:g} is not below max {checkpoint.score.max:g}")
+    if faults:
+        raise SourceError("; ".join(faults))
+
+
+def golden_pixels() -> np.ndarray:
+    """uint8 [8, 224, 224, 3]: pictures that the program draws, the same every time."""
+    rng = np.random.default_rng(0)
+    return np.stack([to_pixels(drawn_image(GOLDEN_SIZE, rng)) for _ in range(GOLDEN)])
+
+
+def write_whole(out: Path, checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray) -> str:
+    """Writes the bundle beside its place and moves it there; returns the checkpoint's digest."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new-"))
+    try:
+        digest = write_bundle(staged, checkpoint, images, texts)
+        staged.chmod(0o755)  # mkdtemp gives 0700, and the server may be another user
+        staged.replace(out)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)  # nothing, once it was moved
+    return digest
