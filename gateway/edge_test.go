@@ -303,11 +303,10 @@ func (p panicking) Score(context.Context, scoring.Request) (scoring.Response, er
 
 func TestPanic(t *testing.T) {
 	for name, value := range map[string]any{
-		"text": "a plain string", "error": errors.New("an error"), "nil map": func() (v any) {
+		"text": "a plain string", "error": errors.New("an error"), "of the runtime": func() (v any) {
 			defer func() { v = recover() }()
-			var m map[string]int
-			m["x"] = 1
-			return nil
+			var none []int
+			return none[0]
 		}(),
 	} {
 		t.Run(name, func(t *testing.T) {
