@@ -141,8 +141,11 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 // choose turns names into checkpoints, each once, in the order of the names.
 func (g *Gateway) choose(names []string, compare bool) ([]quality.Checkpoint, error) {
 	if len(names) == 0 && compare {
+		encoder, _ := g.scorer.Encoder()
 		for _, c := range g.checkpoints.List() {
-			names = append(names, c.Name)
+			if c.Encoder == encoder.Digest { // one of another encoder is compared only when asked for
+				names = append(names, c.Name)
+			}
 		}
 	}
 	if len(names) == 0 {
