@@ -167,7 +167,7 @@ func (w *work) run(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if len(w.request.Checkpoints) == 1 {
+	if len(w.request.Checkpoints) == 1 && !w.request.Checkpoints[0].HeadOnly {
 		return w.scoreByOne(ctx)
 	}
 	return w.scoreBySeveral(ctx)
@@ -295,7 +295,8 @@ func (w *work) scoreByOne(ctx context.Context) error {
 	return group.Wait()
 }
 
-// scoreBySeveral runs the encoder at most once, then every head.
+// scoreBySeveral runs the encoder at most once, then every head. It also
+// serves a single checkpoint that has no ensemble.
 func (w *work) scoreBySeveral(ctx context.Context) error {
 	fresh, _ := w.split()
 	if len(fresh) > 0 {

@@ -86,6 +86,17 @@ func domain() map[string]Rule {
 			NeverReach:   []string{gin, goRedis, grpc},
 			NeverImport:  []string{"net/..."},
 		},
+		"checkpoint/lifecycle": {
+			Why:     "changes which checkpoints there are; servers, folders and caches are interfaces to it",
+			Project: []string{"quality", "clip", "checkpoint"},
+			// Its tests run it against an in-process Triton, and score under it.
+			TestProject: []string{
+				"checkpoint/safetensors", "checkpoint/tritonmodels", "tritonclient", "cache", "scoring", "imageprep",
+			},
+			TestExternal: slices.Concat(otelAPI, []string{grpc}),
+			NeverReach:   []string{gin, goRedis, grpc},
+			NeverImport:  []string{"net/..."},
+		},
 		"checkpoint/safetensors": {
 			Why:         "a file format: bytes to named tensors, with bounds",
 			NeverImport: []string{"net/..."},
@@ -130,6 +141,11 @@ func adapters() map[string]Rule {
 		"tritonclient/inferencepb": {
 			Why:        "generated KServe v2 stubs",
 			External:   []string{grpc, protobuf},
+			NeverReach: []string{gin, goRedis},
+		},
+		"checkpoint/tritonmodels": {
+			Why:        "says to Triton what lifecycle asks of servers and model folders",
+			Project:    []string{"quality", "checkpoint", "checkpoint/lifecycle", "tritonclient"},
 			NeverReach: []string{gin, goRedis},
 		},
 		"cache": {
@@ -205,6 +221,12 @@ func forTests() map[string]Rule {
 			Project:    []string{"quality", "tritonclient", "tritonclient/inferencepb"},
 			External:   []string{grpc, protobuf},
 			NeverReach: []string{gin, goRedis},
+			TestOnly:   true,
+		},
+		"checkpoint/checkpointtest": {
+			Why:        "bundles made for tests, sound ones and spoilt ones",
+			Project:    []string{"quality", "clip", "checkpoint", "checkpoint/safetensors"},
+			NeverReach: []string{gin, goRedis, grpc},
 			TestOnly:   true,
 		},
 		"cache/cachetest": {

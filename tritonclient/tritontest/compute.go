@@ -60,7 +60,7 @@ func checkInputs(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (int, map[strin
 }
 
 // compute answers a checked request.
-func compute(enc quality.Encoder, cfg *pb.ModelConfig, n int, raw map[string][]byte) (map[string][]float32, error) {
+func compute(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, n int, raw map[string][]byte) (map[string][]float32, error) {
 	switch roleOf(cfg) {
 	case imageRole:
 		images, err := encodeImages(enc, raw["pixels"], n)
@@ -72,13 +72,13 @@ func compute(enc quality.Encoder, cfg *pb.ModelConfig, n int, raw map[string][]b
 		})
 		return map[string][]float32{"text_embedding": flat(texts)}, nil
 	case headRole:
-		return judge(enc, cfg, rows(float32s(raw["image_embedding"]), enc.Dim), float32s(raw["text_embeddings"]))
+		return judge(enc, by, cfg, rows(float32s(raw["image_embedding"]), enc.Dim), float32s(raw["text_embeddings"]))
 	case ensembleRole:
 		images, err := encodeImages(enc, raw["pixels"], n)
 		if err != nil {
 			return nil, err
 		}
-		out, err := judge(enc, cfg, images, float32s(raw["text_embeddings"]))
+		out, err := judge(enc, by, cfg, images, float32s(raw["text_embeddings"]))
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +100,7 @@ func encodeImages(enc quality.Encoder, raw []byte, n int) ([][]float32, error) {
 	return out, nil
 }
 
-func judge(enc quality.Encoder, cfg *pb.ModelConfig, images [][]float32, text []float32) (map[string][]float32, error) {
+func judge(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, images [][]float32, text []float32) (map[string][]float32, error) {
 	digest, err := quality.ParseDigest(cfg.GetParameters()["checkpoint_digest"].GetStringValue())
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
@@ -112,7 +112,10 @@ func judge(enc quality.Encoder, cfg *pb.ModelConfig, images [][]float32, text []
 		for k := range six {
 			six[k] = texts[i*quality.CategoryCount+k]
 		}
-		j := Judgement(quality.Checkpoint{Digest: digest}, six, image)
+		j, err := by(digest, six, image)
+		if err != nil {
+			return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
+		}
 		out["score"] = append(out["score"], j.Score)
 		out["category_similarity"] = append(out["category_similarity"], j.Similarity[:]...)
 	}

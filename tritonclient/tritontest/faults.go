@@ -78,6 +78,14 @@ func (s *Server) SetLive(live bool) {
 	s.live = live
 }
 
+// FailLoad makes every load call for a model fail, or with AllModels for every
+// model. An OK code ends it.
+func (s *Server) FailLoad(model string, code codes.Code, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reject[model] = status.Error(code, message)
+}
+
 // Loads returns how many load calls for a model have arrived.
 func (s *Server) Loads(model string) int {
 	s.mu.Lock()

@@ -20,6 +20,7 @@ type model struct {
 	state  string // as RepositoryIndex reports it
 	reason string
 	upload bool // came with a load call, so RepositoryIndex does not list it
+	late   bool // was not there at the start
 	stats  pb.InferStatistics
 	items  uint64
 	runs   uint64

@@ -31,6 +31,9 @@ type Server struct {
 	calls   map[string]int // ModelInfer, by model
 	loads   map[string]int // RepositoryModelLoad, by model
 	last    map[string]Request
+	reject  map[string]error // RepositoryModelLoad, by model
+	judge   Judge
+	folder  string        // of models that were written while the server ran; "": none
 	changed chan struct{} // closed and replaced whenever a call arrives
 }
 
@@ -55,6 +58,8 @@ type options struct {
 	checkpoints []quality.Checkpoint
 	maxBatch    int
 	address     string
+	judge       Judge
+	repository  string
 }
 
 // WithEncoder makes the server hold another encoder than [Encoder].
@@ -67,6 +72,17 @@ func WithCheckpoints(cs ...quality.Checkpoint) Option {
 
 // WithMaxBatch sets max_batch_size of every model; without it, 8.
 func WithMaxBatch(n int) Option { return func(o *options) { o.maxBatch = n } }
+
+// Judge is what a head computes.
+type Judge func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.Judgement, error)
+
+// WithJudge makes every head and ensemble compute by judge instead of
+// [Judgement].
+func WithJudge(judge Judge) Option { return func(o *options) { o.judge = judge } }
+
+// WithRepository makes the server look for models that it does not know in a
+// folder, as it does in its model repository: by <model>/configs/embedded.pbtxt.
+func WithRepository(dir string) Option { return func(o *options) { o.repository = dir } }
 
 // WithAddress makes the server listen there instead of on a free port of
 // 127.0.0.1.
@@ -89,11 +105,19 @@ func New(t testing.TB, opts ...Option) *Server {
 		calls:   map[string]int{},
 		loads:   map[string]int{},
 		last:    map[string]Request{},
+		reject:  map[string]error{},
+		judge:   o.judge,
+		folder:  o.repository,
 		changed: make(chan struct{}),
 	}
 	for _, c := range o.checkpoints {
 		s.models[c.HeadModel()] = newModel(HeadConfig(o.encoder, c, o.maxBatch))
 		s.models[c.EnsembleModel()] = newModel(EnsembleConfig(o.encoder, c, o.maxBatch))
+	}
+	if s.judge == nil {
+		s.judge = func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.Judgement, error) {
+			return Judgement(quality.Checkpoint{Digest: c}, text, image), nil
+		}
 	}
 	s.Start()
 	t.Cleanup(s.Stop)
@@ -136,6 +160,31 @@ func (s *Server) Start() {
 	pb.RegisterGRPCInferenceServiceServer(g, service{s: s})
 	s.running = g
 	s.served.Go(func() { _ = g.Serve(l) }) // ends by Stop
+}
+
+// Forget makes the server lose every model that came after its start, as a
+// server does that is started again.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, m := range s.models {
+		if m.late {
+			delete(s.models, name)
+		}
+	}
+}
+
+// Models returns the names of the models that take requests, in order.
+func (s *Server) Models() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ready []string
+	for _, name := range s.names() {
+		if s.models[name].ready() {
+			ready = append(ready, name)
+		}
+	}
+	return ready
 }
 
 // Stop drops every connection and call at once, as a killed server does.

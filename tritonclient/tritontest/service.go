@@ -2,6 +2,10 @@ package tritontest
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agiqa/agiqa/tritonclient"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
@@ -118,7 +123,7 @@ func (s *Server) infer(req *pb.ModelInferRequest) (*pb.ModelInferResponse, error
 	if err != nil {
 		return nil, err
 	}
-	values, err := compute(enc, cfg, n, raw)
+	values, err := compute(enc, s.judge, cfg, n, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +209,14 @@ func (v service) RepositoryModelLoad(_ context.Context, req *pb.RepositoryModelL
 	}
 	v.s.mu.Lock()
 	v.s.loads[req.GetModelName()]++
+	err := v.s.reject[req.GetModelName()]
+	if err == nil {
+		err = v.s.reject[AllModels]
+	}
 	v.s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	if len(req.GetParameters()) == 0 {
 		return &pb.RepositoryModelLoadResponse{}, v.s.load(req.GetModelName())
 	}
@@ -220,6 +232,9 @@ func (v service) RepositoryModelUnload(_ context.Context, req *pb.RepositoryMode
 func (s *Server) load(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.find(name); err != nil {
+		return err
+	}
 	m := s.models[name]
 	if m == nil {
 		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", name)
@@ -233,6 +248,37 @@ func (s *Server) load(name string) error {
 	for _, e := range s.ensemblesOf(name) {
 		e.load()
 	}
+	return nil
+}
+
+// find looks for a model, and the steps that it is made of, in the folder of
+// late models. One that is not there is no error. s.mu is held.
+func (s *Server) find(name string) error {
+	if m := s.models[name]; s.folder == "" || m != nil && (m.ready() || !m.late || m.upload) {
+		return nil
+	}
+	delete(s.models, name) // what it was when it was unloaded does not count
+	raw, err := os.ReadFile(filepath.Join(s.folder, name, "configs", "embedded.pbtxt"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return status.Errorf(codes.Internal, "failed to load '%s': %v", name, err)
+	}
+	cfg, err := tritonclient.ParseModelConfig(raw)
+	if err != nil {
+		return status.Errorf(codes.Internal, "failed to load '%s': %v", name, err)
+	}
+	for _, step := range cfg.GetEnsembleScheduling().GetStep() {
+		if err := s.find(step.GetModelName()); err != nil {
+			return err
+		}
+		if part := s.models[step.GetModelName()]; part == nil || part.upload {
+			return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", name)
+		}
+	}
+	s.models[name] = newModel(cfg)
+	s.models[name].late = true
 	return nil
 }
 
@@ -276,6 +322,11 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", req.GetModelName())
 	}
 	cfg.Name = req.GetModelName()
+	// An ensemble's steps are polled from disk. The real server was seen to
+	// answer the same when it has the files of neither.
+	if roleOf(cfg) == ensembleRole {
+		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", cfg.GetName())
+	}
 	if roleOf(cfg) == unknownRole {
 		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model", cfg.GetName())
 	}
@@ -283,7 +334,7 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 	defer s.mu.Unlock()
 	if m := s.models[cfg.GetName()]; m == nil || !m.ready() {
 		m = newModel(cfg)
-		m.upload = true
+		m.upload, m.late = true, true
 		s.models[cfg.GetName()] = m
 	}
 	return nil

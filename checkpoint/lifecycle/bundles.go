@@ -1,0 +1,119 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// workFolder is where bundles are written before they get their name, and
+// where they go before they are deleted. A name cannot begin with a dot.
+const workFolder = ".work"
+
+// bundles is the folder of imported bundles, one sub-folder each.
+type bundles struct {
+	dir    string
+	limits checkpoint.Limits
+}
+
+// load opens every bundle. A folder that does not exist holds none.
+func (s bundles) load() ([]*checkpoint.Bundle, error) {
+	registry, err := checkpoint.LoadDir(s.dir, "", s.limits)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := registry.List()
+	for _, b := range found {
+		name := b.Checkpoint().Name
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err != nil {
+			return nil, fmt.Errorf("checkpoint %q is in a folder of %s that has another name", name, s.dir)
+		}
+	}
+	return found, nil
+}
+
+// clean deletes what interrupted changes left.
+func (s bundles) clean() error { return os.RemoveAll(filepath.Join(s.dir, workFolder)) }
+
+// write makes b's folder appear, whole and safe from a power cut, or not at
+// all. It reads back what it wrote.
+func (s bundles) write(b *checkpoint.Bundle) error {
+	target := filepath.Join(s.dir, b.Checkpoint().Name)
+	if _, err := os.Lstat(target); err == nil {
+		return quality.Errorf(quality.KindConflict, "a folder of that name is in the way: it belongs to no checkpoint")
+	}
+	temporary, err := s.temporary()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temporary) // nothing, once it was renamed
+	manifest, weights, err := checkpoint.Encode(b)
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{checkpoint.ManifestFile: manifest, checkpoint.WeightsFile: weights} {
+		if err := writeFile(filepath.Join(temporary, name), content); err != nil {
+			return err
+		}
+	}
+	written, err := checkpoint.Open(temporary, s.limits)
+	if err != nil {
+		return fmt.Errorf("what was written cannot be read: %w", err)
+	}
+	if got, want := written.Checkpoint(), b.Checkpoint(); got != want {
+		return fmt.Errorf("what was written is checkpoint %+v, want %+v", got, want)
+	}
+	if err := syncFolder(temporary); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, target); err != nil {
+		return err
+	}
+	if err := syncFolder(s.dir); err != nil {
+		return errors.Join(err, s.remove(b.Checkpoint().Name))
+	}
+	return nil
+}
+
+// remove makes the folder of that name disappear at once and deletes it then.
+// One that is not there counts as removed.
+func (s bundles) remove(name string) error {
+	temporary, err := s.temporary()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temporary)
+	err = os.Rename(filepath.Join(s.dir, name), filepath.Join(temporary, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncFolder(s.dir)
+}
+
+func (s bundles) temporary() (string, error) {
+	work := filepath.Join(s.dir, workFolder)
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(work, "")
+}
+
+func writeFile(name string, content []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
+}

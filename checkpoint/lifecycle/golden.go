@@ -1,0 +1,108 @@
+package lifecycle
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// inventedCases is how many cases stand in for golden ones where a bundle has
+// none.
+const inventedCases = 8
+
+// cases returns image embeddings and the scores that a bundle's head must give
+// them. A bundle that knows none, such as one made from a folder of the
+// original code, is held against the arithmetic of its own numbers: that shows
+// that the servers compute what the bundle says, though not what training saw.
+func cases(b *checkpoint.Bundle, text quality.TextEmbeddings) ([]quality.Embedding, []float64, error) {
+	var images []quality.Embedding
+	var scores []float64
+	for _, g := range b.Golden() {
+		images, scores = append(images, g.ImageEmbedding), append(scores, g.Score)
+	}
+	if len(images) > 0 {
+		return images, scores, nil
+	}
+	digest := b.Checkpoint().Digest
+	random := rand.New(rand.NewChaCha8(digest)) // the same for the same bundle
+	for range inventedCases {
+		image := direction(random, b.Head().Dim)
+		judged, err := b.Head().Judge(image, text)
+		if err != nil {
+			return nil, nil, err
+		}
+		images, scores = append(images, image), append(scores, float64(judged.Score))
+	}
+	return images, scores, nil
+}
+
+// direction is a random unit vector.
+func direction(random *rand.Rand, dim int) quality.Embedding {
+	e := make(quality.Embedding, dim)
+	var sum float64
+	for i := range e {
+		v := random.NormFloat64()
+		e[i], sum = float32(v), sum+v*v
+	}
+	for i := range e {
+		e[i] /= float32(math.Sqrt(sum))
+	}
+	return e
+}
+
+// verify computes the golden cases here, so that a manifest that does not
+// belong to its weights is known before anything changes.
+func (i *importing) verify(context.Context) error {
+	images, want, err := cases(i.entry.Bundle, i.text)
+	if err != nil {
+		return err
+	}
+	for k, image := range images {
+		judged, err := i.entry.Bundle.Head().Judge(image, i.text)
+		if err != nil {
+			return err
+		}
+		if diff := math.Abs(float64(judged.Score) - want[k]); !(diff <= i.manager.cfg.Tolerance) {
+			return quality.Errorf(quality.KindCheckpointInvalid,
+				"golden[%d]: the manifest says %g, its own weights give %g, %g apart (%g is allowed)",
+				k, want[k], judged.Score, diff, i.manager.cfg.Tolerance)
+		}
+	}
+	return nil
+}
+
+// replay asks every server for the golden scores.
+func (i *importing) replay(ctx context.Context) error {
+	images, want, err := cases(i.entry.Bundle, i.text)
+	if err != nil {
+		return err
+	}
+	answers, err := i.manager.Servers.Judge(ctx, i.entry.Checkpoint, i.text, images)
+	if err != nil {
+		return err
+	}
+	if len(answers) == 0 {
+		return quality.Errorf(quality.KindModelUnavailable, "no server judged the golden cases")
+	}
+	var servers []string
+	for server := range answers {
+		servers = append(servers, server)
+	}
+	slices.Sort(servers)
+	i.report.Golden = len(images)
+	for _, server := range servers {
+		for k, judged := range answers[server] {
+			diff := math.Abs(float64(judged.Score) - want[k])
+			if !(diff <= i.manager.cfg.Tolerance) { // also when it is no number
+				return quality.Errorf(quality.KindModelBadOutput,
+					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, judged.Score, want[k], diff, i.manager.cfg.Tolerance)
+			}
+			i.report.MaxDiff = max(i.report.MaxDiff, diff)
+		}
+	}
+	return nil
+}

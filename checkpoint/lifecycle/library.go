@@ -1,0 +1,121 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/clip"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// LibraryConfig says where checkpoints are.
+type LibraryConfig struct {
+	// Shipped bundles are there from the start and stay. Whoever names the
+	// default in Preset names one of these or an imported one.
+	Shipped []*checkpoint.Bundle
+	// Dir is the folder of imported bundles and of the state. It need not
+	// exist.
+	Dir string
+	// Preset is the default where no change was ever made; "" for the only
+	// checkpoint there is.
+	Preset string
+	// HeadOnly says that imported checkpoints have no ensemble.
+	HeadOnly bool
+	// Limits bound what a bundle may ask of its reader.
+	Limits checkpoint.Limits
+	// Tokenizer makes tokens of prompts.
+	Tokenizer *clip.Tokenizer
+}
+
+// Library is the set of checkpoints of a server. It is safe for concurrent use.
+type Library struct {
+	tokenizer *clip.Tokenizer
+	bundles   bundles
+	now       atomic.Pointer[Snapshot]
+	changes   sync.Mutex                        // held from reading now to replacing it
+	pending   atomic.Pointer[checkpoint.Bundle] // being imported: not selectable, but its prompts can be encoded
+}
+
+// OpenLibrary reads what there is and changes nothing. A bundle that cannot be
+// read, two of one name or content, and a default that is not there are
+// errors: a server that scores by another checkpoint than it was told to is
+// worse than one that does not start.
+func OpenLibrary(cfg LibraryConfig) (*Library, error) {
+	l := &Library{tokenizer: cfg.Tokenizer, bundles: bundles{dir: cfg.Dir, limits: cfg.Limits}}
+	imported, err := l.bundles.load()
+	if err != nil {
+		return nil, fmt.Errorf("imported checkpoints: %w", err)
+	}
+	kept, err := readState(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("imported checkpoints: %w", err)
+	}
+	s := &Snapshot{headOnly: cfg.HeadOnly, previous: kept.Previous, imported: map[quality.Digest]bool{}}
+	all := slices.Clone(cfg.Shipped)
+	for _, b := range imported {
+		if slices.ContainsFunc(cfg.Shipped, func(o *checkpoint.Bundle) bool { return same(o, b) }) {
+			continue // a release ships now what was imported before
+		}
+		all = append(all, b)
+		s.imported[b.Checkpoint().Digest] = true
+	}
+	preset := cfg.Preset
+	if kept.Default != "" {
+		preset = kept.Default
+	}
+	if s.registry, err = checkpoint.NewRegistry(all, preset); err != nil {
+		if kept.Default != "" {
+			err = fmt.Errorf("%w (%s says so)", err, StateFile)
+		}
+		return nil, fmt.Errorf("checkpoints, %s with the imported ones: %w", cfg.Dir, err)
+	}
+	if _, err := s.registry.Get(s.previous); err != nil {
+		s.previous = ""
+	}
+	l.now.Store(s)
+	return l, nil
+}
+
+func same(a, b *checkpoint.Bundle) bool {
+	x, y := a.Checkpoint(), b.Checkpoint()
+	return x.Name == y.Name && x.Digest == y.Digest
+}
+
+// Snapshot returns the checkpoints of this moment.
+func (l *Library) Snapshot() *Snapshot { return l.now.Load() }
+
+// Prompts assembles the prompts of a checkpoint that is in the library or is
+// being imported.
+func (l *Library) Prompts(c quality.Checkpoint) (quality.Prompts, error) {
+	b := l.pending.Load()
+	if b == nil || b.Checkpoint().Digest != c.Digest {
+		e, err := l.Snapshot().ByDigest(c.Digest)
+		if err != nil {
+			return quality.Prompts{}, err
+		}
+		b = e.Bundle
+	}
+	return clip.Assemble(l.tokenizer, b.PromptSpec())
+}
+
+// change replaces the snapshot by what next makes of it, once the disk has
+// what must survive a restart. With an error nothing has changed.
+func (l *Library) change(next func(*Snapshot) (*Snapshot, error)) (before, after *Snapshot, err error) {
+	l.changes.Lock()
+	defer l.changes.Unlock()
+	before = l.now.Load()
+	if after, err = next(before); err != nil {
+		return before, before, err
+	}
+	if before.defaultName() != after.defaultName() || before.previous != after.previous {
+		if err := writeState(l.bundles.dir, state{Default: after.defaultName(), Previous: after.previous}); err != nil {
+			return before, before, errors.Join(errors.New("the choice of the default could not be saved"), err)
+		}
+	}
+	l.now.Store(after)
+	return before, after, nil
+}

@@ -1,0 +1,99 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Run loads again what servers have lost, until ctx ends: at once, at every
+// interval, and whenever [Manager.Wake] says that something may have changed.
+func (m *Manager) Run(ctx context.Context) {
+	ticker := time.NewTicker(m.cfg.ReconcileInterval)
+	defer ticker.Stop()
+	for {
+		m.Reconcile(ctx)
+		select {
+		case <-ticker.C:
+		case <-m.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Wake asks for a round of reconciliation soon: a server has restarted, say,
+// or the encoder is known. It never blocks.
+func (m *Manager) Wake() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Reconcile makes every server serve every checkpoint of the encoder in use,
+// and remembers what failed for [Manager.Trouble]. While no encoder is known
+// it does nothing.
+func (m *Manager) Reconcile(ctx context.Context) {
+	encoder, err := m.encoder()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.ReconcileTimeout)
+	defer cancel()
+	troubles := map[quality.Digest]error{}
+	for _, e := range m.Library.Snapshot().List() {
+		if e.Bundle.CheckEncoder(encoder) != nil {
+			continue // of another encoder: scoring says so
+		}
+		if err := m.ensure(ctx, e); err != nil && ctx.Err() == nil {
+			troubles[e.Checkpoint.Digest] = err
+			m.tell(ctx, e.Checkpoint, err)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.troubles = troubles
+}
+
+// ensure loads a checkpoint of the library where it is missing. One that was
+// removed meanwhile is left alone.
+func (m *Manager) ensure(ctx context.Context, e Entry) error {
+	release, err := m.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := m.Library.Snapshot().ByDigest(e.Checkpoint.Digest); err != nil {
+		return err
+	}
+	if m.Servers.Ready(ctx, e.Checkpoint) == nil {
+		return nil
+	}
+	if m.Folder != nil && e.Imported {
+		if err := m.Folder.Write(e.Bundle); err != nil {
+			return err
+		}
+	}
+	if err := m.Servers.Load(ctx, e); err != nil {
+		return err
+	}
+	m.Logger.InfoContext(ctx, "checkpoint loaded again", "checkpoint", e.Checkpoint.Name, "digest", e.Checkpoint.Digest.String())
+	return nil
+}
+
+// tell logs a trouble when it is new.
+func (m *Manager) tell(ctx context.Context, c quality.Checkpoint, err error) {
+	if old := m.Trouble(c.Digest); old == nil || old.Error() != err.Error() {
+		m.Logger.WarnContext(ctx, "checkpoint is not on every server", "checkpoint", c.Name, "digest", c.Digest.String(), "error", err)
+	}
+}
+
+// Trouble returns why a checkpoint is not on every server, nil where it is or
+// nobody has looked yet. Its text may hold addresses.
+func (m *Manager) Trouble(d quality.Digest) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.troubles[d]
+}

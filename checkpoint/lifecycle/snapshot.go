@@ -1,0 +1,120 @@
+package lifecycle
+
+import (
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Entry is a bundle as this server has it.
+type Entry struct {
+	Bundle *checkpoint.Bundle
+	// Checkpoint is the bundle's, and says whether the servers have an
+	// ensemble for it.
+	Checkpoint quality.Checkpoint
+	// Imported says that it came at run time and may be removed.
+	Imported bool
+}
+
+// Snapshot is the set of checkpoints at one moment. It never changes.
+type Snapshot struct {
+	registry *checkpoint.Registry
+	imported map[quality.Digest]bool
+	headOnly bool // imported checkpoints have no ensemble
+	previous string
+}
+
+// Get returns the checkpoint of that name, or checkpoint_not_found, which is
+// the same for every name that is not there.
+func (s *Snapshot) Get(name string) (Entry, error) { return s.entry(s.registry.Get(name)) }
+
+// ByDigest returns the checkpoint with that content, or checkpoint_not_found.
+func (s *Snapshot) ByDigest(d quality.Digest) (Entry, error) { return s.entry(s.registry.ByDigest(d)) }
+
+// Default returns the checkpoint that scores when a request names none, or
+// checkpoint_not_found where there is none.
+func (s *Snapshot) Default() (Entry, error) { return s.entry(s.registry.Default()) }
+
+// Previous returns the name of the default before this one, "" if there is
+// none to go back to.
+func (s *Snapshot) Previous() string { return s.previous }
+
+// List returns every checkpoint in order of name.
+func (s *Snapshot) List() []Entry {
+	var all []Entry
+	for _, b := range s.registry.List() {
+		all = append(all, s.describe(b))
+	}
+	return all
+}
+
+func (s *Snapshot) entry(b *checkpoint.Bundle, err error) (Entry, error) {
+	if err != nil {
+		return Entry{}, err
+	}
+	return s.describe(b), nil
+}
+
+func (s *Snapshot) describe(b *checkpoint.Bundle) Entry {
+	e := Entry{Bundle: b, Checkpoint: b.Checkpoint(), Imported: s.imported[b.Checkpoint().Digest]}
+	e.Checkpoint.HeadOnly = e.Imported && s.headOnly
+	return e
+}
+
+// defaultName is "" where there is no default.
+func (s *Snapshot) defaultName() string {
+	b, err := s.registry.Default()
+	if err != nil {
+		return ""
+	}
+	return b.Checkpoint().Name
+}
+
+// with returns the snapshot that has b besides.
+func (s *Snapshot) with(b *checkpoint.Bundle) (*Snapshot, error) {
+	next := *s
+	next.imported = map[quality.Digest]bool{b.Checkpoint().Digest: true}
+	for d := range s.imported {
+		next.imported[d] = true
+	}
+	var err error
+	next.registry, err = checkpoint.NewRegistry(append(s.registry.List(), b), s.defaultName())
+	return &next, err
+}
+
+// without returns the snapshot that lacks the checkpoint of that name.
+func (s *Snapshot) without(name string) (*Snapshot, error) {
+	next := *s
+	next.imported = map[quality.Digest]bool{}
+	var kept []*checkpoint.Bundle
+	for _, b := range s.registry.List() {
+		c := b.Checkpoint()
+		if c.Name == name {
+			continue
+		}
+		kept = append(kept, b)
+		if s.imported[c.Digest] {
+			next.imported[c.Digest] = true
+		}
+	}
+	if next.previous == name {
+		next.previous = ""
+	}
+	var err error
+	next.registry, err = checkpoint.NewRegistry(kept, s.defaultName())
+	return &next, err
+}
+
+// activate returns the snapshot whose default is the checkpoint of that name;
+// the default until now is the one to go back to.
+func (s *Snapshot) activate(name string) (*Snapshot, error) {
+	if _, err := s.registry.Get(name); err != nil {
+		return nil, err
+	}
+	next := *s
+	if now := s.defaultName(); now != name {
+		next.previous = now
+	}
+	var err error
+	next.registry, err = checkpoint.NewRegistry(s.registry.List(), name)
+	return &next, err
+}

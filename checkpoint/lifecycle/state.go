@@ -1,0 +1,78 @@
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// StateFile holds what must survive a restart besides the bundles.
+const StateFile = "state.json"
+
+// state is the content of the state file.
+type state struct {
+	Default  string `json:"default"`
+	Previous string `json:"previous,omitempty"`
+}
+
+// readState returns the zero state where there is no file yet.
+func readState(dir string) (state, error) {
+	var s state
+	raw, err := os.ReadFile(filepath.Join(dir, StateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	err = dec.Decode(&s)
+	if err == nil && (!quality.ValidCheckpointName(s.Default) || s.Previous != "" && !quality.ValidCheckpointName(s.Previous)) {
+		err = errors.New("names no checkpoint")
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("%s: %w; remove the file to begin with the default of the settings", filepath.Join(dir, StateFile), err)
+	}
+	return s, nil
+}
+
+// writeState replaces the state file: whoever reads it, after a power cut too,
+// finds the old content or the new one.
+func writeState(dir string, s state) error {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+StateFile+"-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // nothing, once it was renamed
+	_, err = f.Write(append(raw, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(dir, StateFile)); err != nil {
+		return err
+	}
+	return syncFolder(dir)
+}
+
+// syncFolder waits until the disk has a folder's own entries.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
