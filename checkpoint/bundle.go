@@ -243,7 +243,8 @@ func (b *Bundle) PromptSpec() clip.PromptSpec { return b.prompt }
 // Head returns the regression head.
 func (b *Bundle) Head() Head { return b.head }
 
-// Golden returns the cases that training computed; at least one.
+// Golden returns the cases that training computed: at least one, except in a
+// bundle from [OpenOriginal], which has none until [Bundle.WithGolden].
 func (b *Bundle) Golden() []GoldenCase { return b.manifest.Golden }
 
 // CheckEncoder reports, as a *[quality.Error] of kind encoder_mismatch, when

@@ -104,10 +104,18 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 			return Manifest{}, fmt.Errorf("golden[%d]: %w", i, err)
 		}
 	}
-	return m, m.check()
+	err = m.check()
+	if len(m.Golden) == 0 {
+		err = errors.Join(err, errNoGolden)
+	}
+	return m, err
 }
 
-// check reports every field whose value is not allowed.
+// errNoGolden is a bundle that cannot show whether it is served right.
+var errNoGolden = errors.New("golden: no case, want at least one")
+
+// check reports every field whose value is not allowed. That there are golden
+// cases is asked of a manifest that is read or written, not of one in memory.
 func (m Manifest) check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
@@ -143,9 +151,6 @@ func (m Manifest) check() error {
 	}
 	if !printable(m.Licence, 128) {
 		fault("licence %.140q is not 1 to 128 printable characters", m.Licence)
-	}
-	if len(m.Golden) == 0 {
-		fault("golden: no case, want at least one")
 	}
 	return errors.Join(faults...)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/agiqa/agiqa/quality"
 )
@@ -56,8 +57,9 @@ func NewRegistry(bundles []*Bundle, defaultName string) (*Registry, error) {
 }
 
 // LoadDir opens every sub-folder of dir that has a manifest, and puts the
-// bundles in a registry; see [NewRegistry] for defaultName. Every fault of
-// every bundle is reported at once.
+// bundles in a registry; see [NewRegistry] for defaultName. A folder whose name
+// begins with a dot is one that is being written, and is passed over. Every
+// fault of every bundle is reported at once.
 func LoadDir(dir, defaultName string, limits Limits) (*Registry, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -68,7 +70,7 @@ func LoadDir(dir, defaultName string, limits Limits) (*Registry, error) {
 	for _, e := range entries {
 		folder := filepath.Join(dir, e.Name())
 		switch _, err := os.Stat(filepath.Join(folder, ManifestFile)); {
-		case !e.IsDir(), errors.Is(err, fs.ErrNotExist):
+		case !e.IsDir(), strings.HasPrefix(e.Name(), "."), errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
 			faults = append(faults, fmt.Errorf("checkpoint bundle: %w", err))

@@ -5,8 +5,8 @@
 `torch/*.pt` are single cases; `torch/expected.json` says what a reader must find in each.
 `original/` is a folder as CLIP-AGIQA's training leaves it (github.com/wzczc/CLIP-AGIQA on
 Dassl.pytorch): a file for the prompts and one for the head, with the state of optimizer and
-scheduler beside the weights. `original/expected.json` holds the weights once more, and the digest
-that this project's training gives them. The numbers are drawn with a fixed seed.
+scheduler beside the weights. Its `expected.json` holds the weights once more, and the digest that
+this project's training gives them; `original/faulty/` holds parts that must be refused. The numbers are drawn with a fixed seed.
 """
 
 from __future__ import annotations
@@ -170,6 +170,35 @@ def original(folder: Path, *shape: int) -> None:
     (folder / "expected.json").write_text(json.dumps(document) + "\n")
 
 
+def faulty(folder: Path) -> None:
+    """Parts that are each wrong in one way. All say that they are of epoch 10."""
+    prompts = {"ctx": torch.zeros(CONTEXT, WIDTH)}
+    head = {
+        "1.weight": torch.zeros(HIDDEN, 7 * DIM),
+        "1.bias": torch.zeros(HIDDEN),
+        "4.weight": torch.zeros(1, HIDDEN),
+        "4.bias": torch.zeros(1),
+    }
+    cases = {
+        "head_nan": head | {"4.bias": torch.tensor([float("nan")])},
+        "head_infinite": head | {"1.bias": torch.full((HIDDEN,), float("inf"), dtype=torch.float16)},
+        "head_too_large_for_float32": head | {"4.bias": torch.tensor([1e39], dtype=torch.float64)},
+        "head_deeper": head | {"7.weight": torch.zeros(1, 1)},
+        "head_without_bias": {k: v for k, v in head.items() if k != "1.bias"},
+        "head_not_of_seven": head | {"1.weight": torch.zeros(HIDDEN, 7 * DIM + 1)},
+        "head_of_two_scores": head | {"4.weight": torch.zeros(2, HIDDEN)},
+        "prompts_of_one": {"ctx": torch.zeros(WIDTH)},
+        "prompts_of_five": {"ctx": torch.zeros(5, CONTEXT, WIDTH)},
+        "prompts_too_long": {"ctx": torch.zeros(76, 1)},
+        "prompts_whole_numbers": {"ctx": torch.zeros(CONTEXT, WIDTH, dtype=torch.int32)},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, state in cases.items():
+        torch.save({"state_dict": OrderedDict(state), "epoch": 10}, folder / f"{name}.pth")
+    torch.save({"state_dict": prompts}, folder / "prompts_without_epoch.pth")
+    torch.save(prompts, folder / "prompts_bare.pth")
+
+
 def main() -> None:
     """Writes everything."""
     torch.manual_seed(1)
@@ -202,6 +231,7 @@ def main() -> None:
     (folder / "expected.json").write_text(json.dumps(document, allow_nan=False) + "\n")
     original(HERE / "original" / "shared", CONTEXT)
     original(HERE / "original" / "specific", 6, CONTEXT)
+    faulty(HERE / "original" / "faulty")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ func checkOpened(t *testing.T, file []byte) {
 		for _, d := range tensor.Shape {
 			n *= d
 		}
+		if tensor.Len() != n {
+			t.Errorf("%q: Len is %d, shape %v", path, tensor.Len(), tensor.Shape)
+		}
 		if total += n; n < 0 || total > small().Elements {
 			t.Errorf("%q: shape %v, %d elements until here, limit %d", path, tensor.Shape, total, small().Elements)
 		}

@@ -57,6 +57,9 @@ type storage struct {
 	numel   int
 }
 
+// Len returns the number of elements, the product of Shape.
+func (t Tensor) Len() int { return t.elements }
+
 // Float32 reads the numbers, row-major as Shape says, whatever the order in
 // which the storage holds them. Half and bfloat16 widen exactly; float64 is
 // rounded to the nearest, and to infinity where it is too large. NaN and
