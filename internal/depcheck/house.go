@@ -110,6 +110,11 @@ func domain() map[string]Rule {
 			External:   []string{protobuf},
 			NeverReach: []string{gin, goRedis, grpc},
 		},
+		"evaluation": {
+			Why:         "figures are functions of two lists of numbers, alike in Python to the last digits: standard library only",
+			NeverReach:  []string{gin, grpc, goRedis, "./..."},
+			NeverImport: []string{"net/...", "os/..."},
+		},
 		"experiment": {
 			Why:         "assignment and statistics are functions of their arguments; stores stand at the edge",
 			Project:     []string{"quality"},

@@ -13,6 +13,7 @@ from .logistic import Logistic, fit_logistic
 
 FORMAT = "agiqa-evaluation/1"
 FEWEST = 3
+FLAT = 1e-9
 # Name in the JSON document, and in the table.
 FIGURES = (
     ("srcc", "SRCC"),
@@ -103,9 +104,9 @@ def evaluate(scores: np.ndarray, mos: np.ndarray, config: BootstrapConfig = Boot
 
     def compute(chosen: np.ndarray) -> np.ndarray:
         a, b = x[chosen], y[chosen]
-        mapped = [(a, plcc, rmse), (x4[chosen], plcc, rmse), (x5[chosen], plcc, rmse)]
-        linear = [_or_nan(correlate, values, b) for values, correlate, _ in mapped]
-        errors = [rmse(values, b) for values, _, _ in mapped]
+        mapped = (x4[chosen], x5[chosen])
+        linear = [plcc(a, b), *(_linear(values, b) for values in mapped)]
+        errors = [rmse(values, b) for values in (a, *mapped)]
         return np.array([srcc(a, b), krcc(a, b), *linear, *errors])
 
     estimates = compute(np.arange(len(x)))
@@ -116,5 +117,7 @@ def evaluate(scores: np.ndarray, mos: np.ndarray, config: BootstrapConfig = Boot
     return Report(len(x), rows, four, five, config)
 
 
-def _or_nan(correlate, values: np.ndarray, other: np.ndarray) -> float:
-    return math.nan if np.isnan(values).any() else correlate(values, other)
+def _linear(values: np.ndarray, other: np.ndarray) -> float:
+    """PLCC, and NaN where a mapping is absent or flat on these images up to rounding."""
+    spread = values.max() - values.min()
+    return math.nan if not spread > FLAT * max(1.0, float(np.abs(values).max())) else plcc(values, other)
