@@ -18,6 +18,7 @@ type CheckpointInfo struct {
 	Licence            string
 	Training           map[string]any
 	Metrics            map[string]any
+	Imported           bool // at run time
 }
 
 // CheckpointView shows a checkpoint to a client.
@@ -32,6 +33,7 @@ type CheckpointView struct {
 	ContextLength int            `json:"context_length" doc:"Learned vectors in each prompt"`
 	ClassSpecific bool           `json:"class_specific_context" doc:"Whether each category has vectors of its own"`
 	Licence       string         `json:"licence"`
+	Imported      bool           `json:"imported" doc:"Whether it came at run time and may be removed"`
 	Training      map[string]any `json:"training,omitempty"`
 	Metrics       map[string]any `json:"metrics,omitempty"`
 }
@@ -47,6 +49,7 @@ type listOutput struct {
 	Body struct {
 		Checkpoints []CheckpointView `json:"checkpoints" nullable:"false"`
 		Default     string           `json:"default"`
+		Encoder     *EncoderRef      `json:"encoder,omitempty" doc:"The encoder in use, of which an imported checkpoint has to be; absent while there is none"`
 	}
 }
 
@@ -64,6 +67,9 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 	}, func(ctx context.Context, _ *struct{}) (*listOutput, error) {
 		out := &listOutput{}
 		out.Body.Checkpoints = []CheckpointView{}
+		if e, ok := g.scorer.Encoder(); ok {
+			out.Body.Encoder = &EncoderRef{Name: e.Name, Digest: e.Digest}
+		}
 		for _, c := range g.checkpoints.List() {
 			view := g.checkpointView(c)
 			view.Training, view.Metrics = nil, nil
@@ -94,6 +100,6 @@ func (g *Gateway) checkpointView(c CheckpointInfo) CheckpointView {
 		Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
 		Score:    ScoreScale{Min: c.Score.Min, Max: c.Score.Max, Unit: c.Score.Unit},
 		Position: c.ClassTokenPosition, ContextLength: c.ContextLength, ClassSpecific: c.ClassSpecific,
-		Licence: c.Licence, Training: c.Training, Metrics: c.Metrics,
+		Licence: c.Licence, Imported: c.Imported, Training: c.Training, Metrics: c.Metrics,
 	}
 }

@@ -232,11 +232,11 @@ func TestLabelsAreFinite(t *testing.T) {
 		r.post(fmt.Sprintf("/v1/score?checkpoint=c%d", i), []byte("x"), fmt.Sprintf("image/x-%d", i))
 	}
 	want := map[string]int64{
-		"method=_OTHER,route=unmatched,status=405":          50,
-		"method=GET,route=unmatched,status=404":             50,
-		"method=DELETE,route=unmatched,status=405":          50,
-		"method=GET,route=/v1/checkpoints/:name,status=404": 50,
-		"method=POST,route=/v1/score,status=404":            50,
+		"method=_OTHER,route=unmatched,status=405":             50,
+		"method=GET,route=unmatched,status=404":                50,
+		"method=DELETE,route=/v1/checkpoints/:name,status=401": 50,
+		"method=GET,route=/v1/checkpoints/:name,status=404":    50,
+		"method=POST,route=/v1/score,status=404":               50,
 	}
 	if diff := cmp.Diff(want, r.counts("agiqa.request.duration")); diff != "" {
 		t.Errorf("agiqa.request.duration (-want +got):\n%s", diff)

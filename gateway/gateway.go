@@ -29,6 +29,10 @@ type Config struct {
 	MaxImages      int // in one request
 	MaxImageBytes  int64
 	TrustTraces    bool // continue callers' traces instead of linking them
+
+	AdminKey       string        // opens administrative routes; "": they are off
+	MaxBundleBytes int64         // body of an import; 0: 72 MiB
+	ChangeTimeout  time.Duration // budget of an administrative request; 0: five minutes
 }
 
 // Validate reports every field that cannot be right.
@@ -42,6 +46,9 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("gateway: %s must be positive, is %d", name, v))
 		}
 	}
+	if c.MaxBundleBytes < 0 || c.ChangeTimeout < 0 {
+		faults = append(faults, fmt.Errorf("gateway: MaxBundleBytes and ChangeTimeout must not be negative, are %d and %s", c.MaxBundleBytes, c.ChangeTimeout))
+	}
 	return errors.Join(faults...)
 }
 
@@ -49,6 +56,7 @@ func (c Config) Validate() error {
 type Deps struct {
 	Scorer      Scorer
 	Checkpoints Checkpoints
+	Changes     CheckpointChanges
 	Readiness   *Readiness
 	Metrics     http.Handler // GET /metrics
 	Tracer      trace.TracerProvider
@@ -61,6 +69,7 @@ type Gateway struct {
 	cfg         Config
 	scorer      Scorer
 	checkpoints Checkpoints
+	changes     CheckpointChanges
 	readiness   *Readiness
 	bodies      *bodyReader
 	draining    atomic.Bool
@@ -76,6 +85,12 @@ var humaErrors sync.Once
 func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if cfg.MaxBundleBytes == 0 {
+		cfg.MaxBundleBytes = defaultBundleBytes
+	}
+	if cfg.ChangeTimeout == 0 {
+		cfg.ChangeTimeout = defaultChangeTimeout
 	}
 	edge, err := newEdge(deps.Tracer, deps.Meter, deps.Logger, cfg.TrustTraces)
 	if err != nil {
@@ -93,7 +108,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.RedirectTrailingSlash = false
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
-	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, readiness: deps.Readiness, engine: engine}
+	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, readiness: deps.Readiness, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.budget)
 	engine.NoRoute(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))
@@ -115,6 +130,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.registerScoring(g.api)
 	g.registerPreprocess(g.api)
 	g.registerCheckpoints(g.api)
+	g.registerChanges(g.api)
 	describeRest(g.api.OpenAPI())
 
 	engine.GET("/healthz", g.healthz)
@@ -141,11 +157,18 @@ func (g *Gateway) budget(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; another one will answer").After(time.Second))
 		return
 	}
-	if c.Request.ContentLength > g.cfg.MaxBodyBytes { // before a byte of it is read
-		abort(c, bodyTooLarge(g.cfg.MaxBodyBytes))
+	limit, timeout := g.cfg.MaxBodyBytes, g.cfg.RequestTimeout
+	if administrative(c) {
+		limit, timeout = g.cfg.MaxBundleBytes, g.cfg.ChangeTimeout
+		// The server's own bound is that of scoring. Writers that know no
+		// deadline, as in tests, have none to lift.
+		_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(timeout + 10*time.Second))
+	}
+	if c.Request.ContentLength > limit { // before a byte of it is read
+		abort(c, bodyTooLarge(limit))
 		return
 	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), g.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Request.Body = &watchedBody{ReadCloser: c.Request.Body, ids: idsOf(ctx)}

@@ -37,13 +37,15 @@ func describeRest(document *huma.OpenAPI) {
 		}
 	}
 	for _, item := range document.Paths {
-		if item.Post != nil { // said in the document only: see scoreBody
+		if item.Post != nil && item.Post.RequestBody != nil { // said in the document only: see scoreBody
 			post, body := *item.Post, *item.Post.RequestBody
 			body.Required, post.RequestBody = true, &body
 			item.Post = &post
 		}
-		if item.Get != nil { // parameters that do not fit answer 400 here, and a GET has no image
-			delete(item.Get.Responses, "422")
+		for _, op := range []*huma.Operation{item.Get, item.Delete} {
+			if op != nil { // parameters that do not fit answer 400 here, and there is no image
+				delete(op.Responses, "422")
+			}
 		}
 	}
 	readiness := &huma.MediaType{Schema: schemas.Schema(reflect.TypeFor[ReadinessReport](), true, "ReadinessReport")}

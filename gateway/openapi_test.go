@@ -85,7 +85,7 @@ func TestOpenAPIStructure(t *testing.T) {
 					t.Errorf("%s: parameter %s is not described", where, name[1])
 				}
 			}
-			if method == "post" && at(t, op, "requestBody", "required") != true {
+			if body, has := op.(object)["requestBody"]; has && at(t, body, "required") != true {
 				t.Errorf("%s: the body is not required", where)
 			}
 			for code, response := range at(t, op, "responses").(object) {

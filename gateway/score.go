@@ -138,22 +138,29 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	return &scoreOutput{Body: body}, nil
 }
 
+// maxChosen is the most checkpoints of one request.
+const maxChosen = 64
+
 // choose turns names into checkpoints, each once, in the order of the names.
 func (g *Gateway) choose(names []string, compare bool) ([]quality.Checkpoint, error) {
 	if len(names) == 0 && compare {
 		encoder, _ := g.scorer.Encoder()
+		var all []quality.Checkpoint // of one moment: what was listed is not looked up again
 		for _, c := range g.checkpoints.List() {
-			if c.Encoder == encoder.Digest { // one of another encoder is compared only when asked for
-				names = append(names, c.Name)
+			if c.Encoder == encoder.Digest && len(all) < maxChosen { // one of another encoder is compared only when asked for
+				all = append(all, c.Checkpoint)
 			}
+		}
+		if len(all) > 0 {
+			return all, nil
 		}
 	}
 	if len(names) == 0 {
 		c, err := g.checkpoints.Default()
 		return []quality.Checkpoint{c.Checkpoint}, err
 	}
-	if len(names) > 64 {
-		return nil, quality.Errorf(quality.KindBadRequest, "more than 64 checkpoints in one request")
+	if len(names) > maxChosen {
+		return nil, quality.Errorf(quality.KindBadRequest, "more than %d checkpoints in one request", maxChosen)
 	}
 	var chosen []quality.Checkpoint
 	for _, name := range names {

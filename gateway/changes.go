@@ -1,0 +1,316 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// CheckpointChanges changes which checkpoints there are. by names who asks.
+// Errors are *[quality.Error]; each method says which kinds besides those of
+// the inference servers.
+type CheckpointChanges interface {
+	// Import takes a bundle in: checkpoint_invalid, encoder_mismatch, conflict.
+	Import(ctx context.Context, in CheckpointImport) (CheckpointReport, error)
+	// Activate makes a checkpoint the default: checkpoint_not_found, encoder_mismatch.
+	Activate(ctx context.Context, name, by string) (CheckpointChange, error)
+	// Rollback goes back to the default before: conflict.
+	Rollback(ctx context.Context, by string) (CheckpointChange, error)
+	// Remove takes a checkpoint out: checkpoint_not_found, conflict.
+	Remove(ctx context.Context, name, by string) (CheckpointChange, error)
+	// Diff compares two checkpoints: checkpoint_not_found.
+	Diff(a, b string) (CheckpointDiff, error)
+}
+
+// CheckpointImport is a bundle to be taken in: its two files as they were sent.
+type CheckpointImport struct {
+	Manifest, Weights []byte
+	Name              string // "" for the manifest's
+	Activate          bool
+	By                string
+}
+
+// CheckpointChange says what became of the default.
+type CheckpointChange struct {
+	Checkpoint CheckpointRef `json:"checkpoint" doc:"The checkpoint that the change was about"`
+	Default    string        `json:"default" doc:"Scores when a request names none"`
+	Before     string        `json:"default_before" doc:"The default before this change"`
+	Previous   string        `json:"previous" doc:"What a rollback goes to; empty: nothing"`
+}
+
+// CheckpointReport says what an import did.
+type CheckpointReport struct {
+	CheckpointChange
+	Known   bool             `json:"known" doc:"Whether it was there before, with the same content"`
+	Steps   []CheckpointStep `json:"steps" nullable:"false" doc:"What was done, in order"`
+	Golden  int              `json:"golden" doc:"Golden cases replayed on every inference server"`
+	MaxDiff float64          `json:"golden_max_difference" doc:"Largest difference among them, in the score's unit"`
+}
+
+// CheckpointStep is a step of an import.
+type CheckpointStep struct {
+	Name string  `json:"name" example:"load"`
+	MS   float64 `json:"ms" doc:"Time it took, in milliseconds"`
+}
+
+// CheckpointDiff says how two checkpoints differ.
+type CheckpointDiff struct {
+	A       CheckpointRef         `json:"a"`
+	B       CheckpointRef         `json:"b"`
+	Same    bool                  `json:"same" doc:"Whether every score is the same"`
+	Fields  []CheckpointFieldDiff `json:"fields" nullable:"false" doc:"Facts of the manifests that differ"`
+	Tensors []CheckpointTensors   `json:"tensors" nullable:"false" doc:"Every tensor"`
+}
+
+// CheckpointFieldDiff is a fact on which two manifests disagree.
+type CheckpointFieldDiff struct {
+	Field string `json:"field"`
+	A     string `json:"a"`
+	B     string `json:"b"`
+}
+
+// CheckpointTensors compares the numbers of one tensor.
+type CheckpointTensors struct {
+	Name   string  `json:"name" example:"head.0.weight"`
+	ShapeA []int   `json:"shape_a" nullable:"false"`
+	ShapeB []int   `json:"shape_b" nullable:"false"`
+	Equal  bool    `json:"equal"`
+	MaxAbs float64 `json:"max_abs" doc:"Largest difference; 0 where the shapes differ"`
+	RMS    float64 `json:"rms" doc:"Root mean square of the differences"`
+	Cosine float64 `json:"cosine" doc:"Of both tensors as long vectors"`
+}
+
+// Bounds of administration where the configuration gives none.
+const (
+	defaultBundleBytes   = 72 << 20
+	defaultChangeTimeout = 5 * time.Minute
+)
+
+type importInput struct {
+	ContentType string `header:"Content-Type" hidden:"true"`
+	RawBody     []byte
+}
+
+type importOutput struct {
+	Status int
+	Body   CheckpointReport
+}
+
+type changeOutput struct{ Body CheckpointChange }
+
+type diffInput struct {
+	Name  string `path:"name"`
+	Other string `path:"other"`
+}
+
+type diffOutput struct{ Body CheckpointDiff }
+
+func (g *Gateway) registerChanges(api huma.API) {
+	api.OpenAPI().Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"admin": {Type: "http", Scheme: "bearer", Description: "The key in the server's setting admin-key"},
+	}
+	admin := func(op huma.Operation) huma.Operation {
+		op.Tags = []string{"Checkpoints"}
+		op.Security = []map[string][]string{{"admin": {}}}
+		op.Middlewares = huma.Middlewares{g.adminOnly}
+		op.Errors = append(op.Errors, 401, 409, 502, 503, 504)
+		return op
+	}
+	huma.Register(api, admin(huma.Operation{
+		OperationID: "import-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints", Summary: "Import a checkpoint",
+		Description: "Takes a bundle in while the server runs. Everything is validated before anything changes; then its prompts are encoded, " +
+			"its models are loaded into every inference server and its golden scores are replayed there; only then can it be named. " +
+			"When a step fails, everything is as it was, and the detail names the step.",
+		DefaultStatus: http.StatusCreated, Errors: []int{400, 408, 413, 415, 422},
+		MaxBodyBytes: g.cfg.MaxBundleBytes + 1, BodyReadTimeout: g.cfg.ChangeTimeout + time.Second,
+		SkipValidateBody: true, RequestBody: bundleBody(),
+	}), func(ctx context.Context, in *importInput) (*importOutput, error) {
+		request, err := readBundle(in.ContentType, in.RawBody)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		request.By = adminOf(ctx)
+		report, err := g.changes.Import(ctx, request)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		out := &importOutput{Status: http.StatusCreated, Body: report}
+		if report.Known {
+			out.Status = http.StatusOK
+		}
+		return out, nil
+	})
+	huma.Register(api, admin(huma.Operation{
+		OperationID: "activate-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/{name}/activate", Summary: "Make a checkpoint the default",
+		Description: "Requests that have begun keep the default that they began with. The old default stays loaded.", Errors: []int{404},
+	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
+		change, err := g.changes.Activate(ctx, in.Name, adminOf(ctx))
+		return changed(ctx, change, err)
+	})
+	// A name begins with a letter or a digit, so "-" is none.
+	huma.Register(api, admin(huma.Operation{
+		OperationID: "rollback-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/-/rollback", Summary: "Go back to the previous default",
+		Description: "Once more goes forth again.",
+	}), func(ctx context.Context, _ *struct{}) (*changeOutput, error) {
+		change, err := g.changes.Rollback(ctx, adminOf(ctx))
+		return changed(ctx, change, err)
+	})
+	huma.Register(api, admin(huma.Operation{
+		OperationID: "remove-checkpoint", Method: http.MethodDelete, Path: "/v1/checkpoints/{name}", Summary: "Remove an imported checkpoint",
+		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404}, DefaultStatus: http.StatusOK,
+	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
+		change, err := g.changes.Remove(ctx, in.Name, adminOf(ctx))
+		return changed(ctx, change, err)
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "diff-checkpoints", Method: http.MethodGet, Path: "/v1/checkpoints/{name}/diff/{other}",
+		Summary: "Compare two checkpoints", Tags: []string{"Checkpoints"}, Errors: []int{404},
+	}, func(ctx context.Context, in *diffInput) (*diffOutput, error) {
+		diff, err := g.changes.Diff(in.Name, in.Other)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		return &diffOutput{Body: diff}, nil
+	})
+}
+
+func changed(ctx context.Context, change CheckpointChange, err error) (*changeOutput, error) {
+	if err != nil {
+		return nil, problemOf(ctx, err)
+	}
+	return &changeOutput{Body: change}, nil
+}
+
+// administrative reports whether a request may take the time and the bytes of
+// a change.
+func administrative(c *gin.Context) bool {
+	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead && strings.HasPrefix(c.FullPath(), "/v1/checkpoints")
+}
+
+type adminKey struct{}
+
+// adminOf names the key that a request came with.
+func adminOf(ctx context.Context) string {
+	id, _ := ctx.Value(adminKey{}).(string)
+	return id
+}
+
+// KeyID names an admin key in logs: the beginning of its digest, from which
+// nobody gets the key.
+func KeyID(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "key-" + hex.EncodeToString(sum[:4])
+}
+
+// adminOnly lets through who knows the key, before a byte of the body is read.
+// Digests of both are compared, so that the time says nothing about either.
+func (g *Gateway) adminOnly(hctx huma.Context, next func(huma.Context)) {
+	scheme, given, _ := strings.Cut(hctx.Header("Authorization"), " ")
+	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(g.cfg.AdminKey))
+	same := subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	var fault error
+	switch {
+	case g.cfg.AdminKey == "":
+		fault = quality.Errorf(quality.KindUnauthenticated, "administrative routes are off: the server has no admin key")
+	case given == "" || !strings.EqualFold(scheme, "Bearer"):
+		fault = quality.Errorf(quality.KindUnauthenticated, "this route wants the header Authorization: Bearer and the admin key")
+	case !same:
+		fault = quality.Errorf(quality.KindUnauthenticated, "that is not the admin key")
+	}
+	if fault == nil {
+		next(huma.WithValue(hctx, adminKey{}, KeyID(given)))
+		return
+	}
+	p := problemOf(hctx.Context(), fault)
+	for name := range p.GetHeaders() {
+		hctx.SetHeader(name, p.GetHeaders().Get(name))
+	}
+	hctx.SetHeader("Content-Type", p.ContentType(""))
+	hctx.SetHeader("Connection", "close") // the body is not read
+	hctx.SetStatus(p.Status)
+	_ = json.NewEncoder(hctx.BodyWriter()).Encode(p) // a client that left
+}
+
+// bundleBody describes the body of an import.
+func bundleBody() *huma.RequestBody {
+	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
+	return &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"multipart/form-data": {Schema: &huma.Schema{
+			Type: huma.TypeObject,
+			Properties: map[string]*huma.Schema{
+				"manifest": {Type: huma.TypeString, Format: "binary", Description: "manifest.json of the bundle"},
+				"weights":  binary,
+				"name":     {Type: huma.TypeString, Description: "Name on this server; the manifest's when absent"},
+				"activate": {Type: huma.TypeString, Enum: []any{"true", "false"}, Description: "Whether it becomes the default"},
+			},
+			Required: []string{"manifest", "weights"},
+		}},
+	}}
+}
+
+// readBundle takes the parts of an import apart. Each may come once, and no
+// other may come.
+func readBundle(contentType string, body []byte) (CheckpointImport, error) {
+	var in CheckpointImport
+	kind, params, err := mime.ParseMediaType(contentType)
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+		return in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as multipart/form-data with parts manifest and weights")
+	}
+	parts := map[string][]byte{}
+	reader := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	for {
+		part, err := reader.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return in, quality.Errorf(quality.KindBadRequest, "the multipart body is cut off or malformed").Because(err)
+		}
+		name := part.FormName()
+		switch name {
+		case "manifest", "weights", "name", "activate":
+		default:
+			return in, quality.Errorf(quality.KindUnknownField, "an import has parts manifest, weights, name and activate, and no %s", clip(name, 64))
+		}
+		if _, twice := parts[name]; twice {
+			return in, quality.Errorf(quality.KindBadRequest, "part %s comes twice", name)
+		}
+		if parts[name], err = io.ReadAll(part); err != nil {
+			return in, quality.Errorf(quality.KindBadRequest, "part %s is cut off", name).Because(err)
+		}
+	}
+	for _, name := range []string{"manifest", "weights"} {
+		if len(parts[name]) == 0 {
+			return in, quality.Errorf(quality.KindBadRequest, "part %s is missing or empty", name)
+		}
+	}
+	in.Manifest, in.Weights = parts["manifest"], parts["weights"]
+	if name, given := parts["name"]; given {
+		if in.Name = string(name); !quality.ValidCheckpointName(in.Name) {
+			return in, quality.Errorf(quality.KindCheckpointInvalid, "name %s does not match [a-z0-9][a-z0-9._-]{0,63}", clip(in.Name, 64))
+		}
+	}
+	switch string(parts["activate"]) {
+	case "", "false":
+	case "true":
+		in.Activate = true
+	default:
+		return in, quality.Errorf(quality.KindBadRequest, "activate is true or false")
+	}
+	return in, nil
+}
