@@ -129,6 +129,25 @@ func TestOpenNamesOpaqueObjects(t *testing.T) {
 	}
 }
 
+// What older releases wrote and the one behind the fixtures does not.
+func TestOpenOlderWriters(t *testing.T) {
+	scalar := call("numpy.core.multiarray.scalar", call("numpy.dtype", text("f8"))+tuple()+"b", text("8 bytes."))
+	for name, parts := range map[string][]part{
+		"no byte order, before PyTorch 2.1": partsOf(saved(scalar))[:2],
+		"a scalar of numpy 1":               partsOf(saved(scalar)),
+		"an address for a key":              append(partsOf(saved(storageID("HalfStorage", "94113470915200", 2))), part{name: "x/data/94113470915200", data: storageOf(1)}),
+	} {
+		f, err := open(zipOf(parts...))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if f.Opaque["x"] == "" || len(f.Opaque) != 1 {
+			t.Errorf("%s: Opaque is %v, want x alone", name, f.Opaque)
+		}
+	}
+}
+
 // A training's own file holds a whole scheduler and, inside, a whole optimizer.
 func TestOpenSkips(t *testing.T) {
 	for _, name := range []string{
