@@ -82,6 +82,14 @@ training: ## make training/.venv with the command agiqa-train
 	training/.venv/bin/pip install --require-hashes -r training/requirements.lock
 	training/.venv/bin/pip install --no-deps --no-build-isolation -e training
 
+.PHONY: test-training
+test-training: training ## tests of the trainer (installs torch)
+	training/.venv/bin/python -m pytest -q training/tests
+
+.PHONY: test-fidelity
+test-fidelity: build venv training ## proof on true ViT-B/16 shapes against transformers and open_clip; writes docs/fidelity.md
+	cd training && PYTHONPATH=tests .venv/bin/python -m fidelity --out ../docs/fidelity.md
+
 .PHONY: clean
 clean: ## remove what was built and installed here
 	rm -rf bin .venv .agiqa training/.venv
