@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 from . import export_checkpoint, export_encoders
+from .agreement import command as evaluate_command
 from .data import CacheConfig
 from .demo import DemoConfig, run_demo
 from .evaluate import measure
 from .exported import Scorer
+from .fitting import command as fit_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--minutes", type=float, default=defaults.pretrain.minutes, help="most minutes of pre-training")
     demo.add_argument("--run", type=Path, default=Path("training/runs/demo"), help="run folder; resumed when there")
     evaluate.add_argument("--json", type=Path, help="also write the result to this file")
+    fit_command.register(commands)
+    evaluate_command.register(commands)
     export_encoders.register(commands)
     export_checkpoint.register(commands)
     return top
@@ -41,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if hasattr(args, "call"):  # a command that a module registered
         try:
-            print(json.dumps(args.call(args), indent=2))
+            result = args.call(args)
+            print(result.rstrip() if isinstance(result, str) else json.dumps(result, indent=2))
         except (ValueError, OSError) as fault:  # what the person can mend; anything else is a bug and shows its trace
             print(f"agiqa-train {args.command}: {fault}", file=sys.stderr)
             return 1

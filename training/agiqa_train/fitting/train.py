@@ -337,7 +337,12 @@ def median_report(results: dict[int, dict]) -> dict:
         summary[which] = {
             name: _median([figures[seed][name]["value"] for seed in sorted(figures)]) for name in figures[min(figures)]
         }
-    ranked = sorted(results, key=lambda seed: (results[seed]["last"]["figures"]["srcc"]["value"] or -2.0, seed))
+
+    def rank(seed: int) -> tuple[float, int]:
+        srcc = results[seed]["last"]["figures"]["srcc"]["value"]
+        return (-math.inf if srcc is None else srcc), seed
+
+    ranked = sorted(results, key=rank)
     summary["median_seed"] = ranked[(len(ranked) - 1) // 2]
     return summary
 
