@@ -74,10 +74,11 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 		return err
 	}
 	failed := 0
-	step, done := t.progress(len(list), "preprocessing")
+	bar := t.progress(len(list), "preprocessing")
 	inOrder(list, threads, func(p picture) preparedLine {
 		return prepareOne(cmd, preparer, target, p)
 	}, func(p picture, line preparedLine) {
+		bar.clear()
 		switch {
 		case asJSON(cmd):
 			_ = printJSON(t.out, line)
@@ -89,9 +90,9 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 		if line.Error != nil {
 			failed++
 		}
-		step()
+		bar.step()
 	})
-	done()
+	bar.done()
 	if failed > 0 {
 		return fmt.Errorf("%d of %d images could not be preprocessed", failed, len(list))
 	}

@@ -80,7 +80,7 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 	}
 	return withServer(cmd, t, func(ctx context.Context, c *client) error {
 		failed := 0
-		step, done := t.progress(len(list), "scoring")
+		bar := t.progress(len(list), "scoring")
 		inOrder(list, workers, func(p picture) scored {
 			if ctx.Err() != nil {
 				return scored{err: context.Cause(ctx)}
@@ -94,10 +94,11 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 			if r.err != nil {
 				failed++
 			}
+			bar.clear()
 			printScored(cmd, t, p, r)
-			step()
+			bar.step()
 		})
-		done()
+		bar.done()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -32,19 +32,58 @@ func (t *terminal) note(format string, args ...any) {
 	fmt.Fprintf(t.err, format+"\n", args...)
 }
 
-// progress returns a function that counts one of total done, and one that
-// clears the bar. In a pipe, and for less than three, there is no bar.
-func (t *terminal) progress(total int, what string) (step, done func()) {
-	if !t.screen || total < 3 {
-		return func() {}, func() {}
+// upload returns a writer that counts the bytes sent of total, and a function
+// that clears its bar. Once all are sent the server works, and says nothing
+// until it is done.
+func (t *terminal) upload(total int64, what string) (count io.Writer, done func()) {
+	if !t.screen {
+		return io.Discard, func() {}
 	}
-	bar := progressbar.NewOptions(total,
+	bar := progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(t.err),
+		progressbar.OptionSetDescription(what),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(65*time.Millisecond),
+		progressbar.OptionOnCompletion(func() { fmt.Fprint(t.err, "\rchecking, loading into every Triton, replaying golden scores ...") }))
+	return bar, func() { fmt.Fprint(t.err, "\r\033[K") }
+}
+
+// progress is a bar on a screen, and nothing in a pipe.
+type progress struct{ bar *progressbar.ProgressBar }
+
+// progress starts a bar for total things; for less than three there is none.
+func (t *terminal) progress(total int, what string) progress {
+	if !t.screen || total < 3 {
+		return progress{}
+	}
+	return progress{progressbar.NewOptions(total,
 		progressbar.OptionSetWriter(t.err),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(65*time.Millisecond),
-		progressbar.OptionClearOnFinish())
-	return func() { _ = bar.Add(1) }, func() { _ = bar.Finish() }
+		progressbar.OptionClearOnFinish())}
+}
+
+// clear makes room for a line of output. The next step draws the bar again.
+func (p progress) clear() {
+	if p.bar != nil {
+		_ = p.bar.Clear() // a terminal that went away takes its bar with it
+	}
+}
+
+// step counts one thing done.
+func (p progress) step() {
+	if p.bar != nil {
+		_ = p.bar.Add(1)
+	}
+}
+
+// done removes the bar.
+func (p progress) done() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
 }
