@@ -12,6 +12,7 @@ type Limits struct {
 	ManifestBytes int64              // longest manifest.json
 	WeightsBytes  int64              // longest weights.safetensors
 	GoldenCases   int                // most golden cases in a manifest
+	NoGolden      bool               // none at all will do: the reader makes its own
 	Tensors       safetensors.Limits // what the weights may hold
 }
 

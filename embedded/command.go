@@ -32,7 +32,7 @@ func arguments(cfg Config, models []string, ports Ports, m mark) []string {
 		"--grpc-address=" + loopback, "--grpc-port=" + strconv.Itoa(ports.GRPC),
 		"--metrics-address=" + loopback, "--metrics-port=" + strconv.Itoa(ports.Metrics),
 	}
-	for _, r := range cfg.ModelRepositories {
+	for _, r := range slices.Concat(cfg.ModelRepositories, cfg.LaterRepositories) {
 		args = append(args, "--model-repository="+r)
 	}
 	for _, model := range models {

@@ -18,6 +18,11 @@ type Config struct {
 	// ModelRepositories are the folders of Triton models. A model may be in
 	// one of them only. At least one is needed.
 	ModelRepositories []string
+	// LaterRepositories are further folders of models, none of which is loaded
+	// at start: a client asks for them. What comes and goes while the server
+	// runs belongs here, since a start fails for a model that has gone. They
+	// must exist.
+	LaterRepositories []string
 	// Models are loaded at start, in the order of their dependencies. Nil: all
 	// that have a configs/<ConfigName>.pbtxt.
 	Models []string
@@ -163,9 +168,13 @@ func (p Ports) named() []namedPort {
 // absolute returns c with absolute paths: the server may run in another folder.
 func (c Config) absolute() (Config, error) {
 	c.ModelRepositories = slices.Clone(c.ModelRepositories)
+	c.LaterRepositories = slices.Clone(c.LaterRepositories)
 	paths := []*string{&c.Venv, &c.RunDir, &c.LogFile}
 	for i := range c.ModelRepositories {
 		paths = append(paths, &c.ModelRepositories[i])
+	}
+	for i := range c.LaterRepositories {
+		paths = append(paths, &c.LaterRepositories[i])
 	}
 	for _, p := range paths {
 		abs, err := filepath.Abs(*p)

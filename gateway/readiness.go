@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,17 +24,31 @@ type Check struct {
 // asking for it costs nothing and cannot be used to load what it checks.
 type Readiness struct {
 	checks   []Check
+	more     func() []Check // those that come and go; nil: none
 	interval time.Duration
 	timeout  time.Duration
 
-	mu    sync.Mutex
-	state map[string]error // absent: not run yet
+	mu      sync.Mutex
+	state   map[string]error // absent: not run yet
+	started bool             // the first round is over
 }
 
 // NewReadiness returns a Readiness that is red until [Readiness.Run] has made
 // its first round.
 func NewReadiness(interval, timeout time.Duration, checks ...Check) *Readiness {
 	return &Readiness{checks: checks, interval: interval, timeout: timeout, state: map[string]error{}}
+}
+
+// Also adds checks that come and go: more is asked at every round and report.
+// It is called before [Readiness.Run].
+func (r *Readiness) Also(more func() []Check) { r.more = more }
+
+// current returns every check of this moment.
+func (r *Readiness) current() []Check {
+	if r.more == nil {
+		return r.checks
+	}
+	return append(slices.Clip(r.checks), r.more()...)
 }
 
 // Run makes a round of checks at once and then at every interval, until ctx
@@ -58,7 +73,8 @@ func (r *Readiness) Run(ctx context.Context) {
 
 func (r *Readiness) round(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, check := range r.checks {
+	checks := r.current()
+	for _, check := range checks {
 		wg.Go(func() {
 			cctx, cancel := context.WithTimeout(ctx, r.timeout)
 			defer cancel()
@@ -72,6 +88,14 @@ func (r *Readiness) round(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.started = r.started || ctx.Err() == nil
+	for name := range r.state {
+		if !slices.ContainsFunc(checks, func(c Check) bool { return c.Name == name }) {
+			delete(r.state, name)
+		}
+	}
 }
 
 // ReadinessReport is the body of /readyz.
@@ -90,11 +114,15 @@ type CheckReport struct {
 
 // Report returns the outcome of the last round.
 func (r *Readiness) Report() ReadinessReport {
+	checks := r.current()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	report := ReadinessReport{Status: "ready", Checks: []CheckReport{}}
-	for _, check := range r.checks {
+	for _, check := range checks {
 		err, ran := r.state[check.Name]
+		if !ran && r.started {
+			continue // it came since the last round, from somebody who has just seen it work
+		}
 		c := CheckReport{Name: check.Name, OK: ran && err == nil, Critical: check.Critical}
 		switch {
 		case !ran:

@@ -42,6 +42,7 @@ func New(enc quality.Encoder, name string, seed uint64) *Draft {
 		Score:    checkpoint.ManifestScore{Min: 0, Max: 5, Unit: "MOS"},
 		Encoder:  checkpoint.ManifestEncoder{Name: enc.Name, Digest: enc.Digest},
 		Training: json.RawMessage(`{"data":"none"}`), Metrics: json.RawMessage(`{}`), Licence: "Apache-2.0",
+		Golden: []checkpoint.GoldenCase{},
 	}
 	width := (1 + quality.CategoryCount) * enc.Dim
 	d.add("context", 0.3, contextLength, enc.TextWidth)

@@ -14,30 +14,33 @@ import (
 // none.
 const inventedCases = 8
 
-// cases returns image embeddings and the scores that a bundle's head must give
-// them. A bundle that knows none, such as one made from a folder of the
-// original code, is held against the arithmetic of its own numbers: that shows
-// that the servers compute what the bundle says, though not what training saw.
-func cases(b *checkpoint.Bundle, text quality.TextEmbeddings) ([]quality.Embedding, []float64, error) {
-	var images []quality.Embedding
-	var scores []float64
-	for _, g := range b.Golden() {
-		images, scores = append(images, g.ImageEmbedding), append(scores, g.Score)
+// withCases gives a bundle golden cases that has none, such as one made from a
+// folder of the original code: random embeddings, the same for the same bundle,
+// and the scores by the arithmetic of its own numbers. They show that servers
+// compute what the bundle says, though not what training saw.
+func withCases(b *checkpoint.Bundle, text quality.TextEmbeddings) (*checkpoint.Bundle, error) {
+	if len(b.Golden()) > 0 {
+		return b, nil
 	}
-	if len(images) > 0 {
-		return images, scores, nil
-	}
-	digest := b.Checkpoint().Digest
-	random := rand.New(rand.NewChaCha8(digest)) // the same for the same bundle
+	var invented []checkpoint.GoldenCase
+	random := rand.New(rand.NewChaCha8(b.Checkpoint().Digest))
 	for range inventedCases {
 		image := direction(random, b.Head().Dim)
 		judged, err := b.Head().Judge(image, text)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		images, scores = append(images, image), append(scores, float64(judged.Score))
+		invented = append(invented, checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(judged.Score)})
 	}
-	return images, scores, nil
+	return b.WithGolden(invented)
+}
+
+// cases splits the golden cases of b.
+func cases(b *checkpoint.Bundle) (images []quality.Embedding, scores []float64) {
+	for _, g := range b.Golden() {
+		images, scores = append(images, g.ImageEmbedding), append(scores, g.Score)
+	}
+	return images, scores
 }
 
 // direction is a random unit vector.
@@ -56,11 +59,11 @@ func direction(random *rand.Rand, dim int) quality.Embedding {
 
 // verify computes the golden cases here, so that a manifest that does not
 // belong to its weights is known before anything changes.
-func (i *importing) verify(context.Context) error {
-	images, want, err := cases(i.entry.Bundle, i.text)
-	if err != nil {
+func (i *importing) verify(context.Context) (err error) {
+	if i.entry.Bundle, err = withCases(i.entry.Bundle, i.text); err != nil {
 		return err
 	}
+	images, want := cases(i.entry.Bundle)
 	for k, image := range images {
 		judged, err := i.entry.Bundle.Head().Judge(image, i.text)
 		if err != nil {
@@ -77,10 +80,7 @@ func (i *importing) verify(context.Context) error {
 
 // replay asks every server for the golden scores.
 func (i *importing) replay(ctx context.Context) error {
-	images, want, err := cases(i.entry.Bundle, i.text)
-	if err != nil {
-		return err
-	}
+	images, want := cases(i.entry.Bundle)
 	answers, err := i.manager.Servers.Judge(ctx, i.entry.Checkpoint, i.text, images)
 	if err != nil {
 		return err

@@ -85,6 +85,15 @@ func same(a, b *checkpoint.Bundle) bool {
 	return x.Name == y.Name && x.Digest == y.Digest
 }
 
+// Clean deletes what interrupted changes left in the folder. Nobody else may be
+// changing it.
+func (l *Library) Clean() error {
+	if err := l.bundles.clean(); err != nil {
+		return fmt.Errorf("imported checkpoints: %w", err)
+	}
+	return nil
+}
+
 // Snapshot returns the checkpoints of this moment.
 func (l *Library) Snapshot() *Snapshot { return l.now.Load() }
 

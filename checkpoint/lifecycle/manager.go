@@ -117,14 +117,10 @@ type Manager struct {
 	troubles map[quality.Digest]error // of the last round of reconciliation
 }
 
-// NewManager returns a Manager. It deletes what interrupted changes left in the
-// library's folder, so there may be one for each folder.
+// NewManager returns a Manager. Its goroutine is the caller's: [Manager.Run].
 func NewManager(cfg Config, deps Deps) (*Manager, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
-	}
-	if err := deps.Library.bundles.clean(); err != nil {
-		return nil, fmt.Errorf("imported checkpoints: %w", err)
 	}
 	return &Manager{
 		Deps: deps, cfg: cfg, loading: make(chan struct{}, 1), wake: make(chan struct{}, 1),

@@ -13,9 +13,20 @@ import (
 )
 
 func newCheckpoint(t *terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "checkpoint", Short: "Look at prompt checkpoints, and write their Triton models"}
-	cmd.AddCommand(newCheckpointList(t), newCheckpointShow(t), newCheckpointMaterialize(t))
+	cmd := &cobra.Command{Use: "checkpoint", Short: "Look at prompt checkpoints, and change those of the running server"}
+	cmd.AddCommand(
+		newCheckpointList(t), newCheckpointShow(t), newCheckpointDiff(t),
+		newCheckpointImport(t), newCheckpointActivate(t), newCheckpointDeactivate(t), newCheckpointRemove(t),
+		newCheckpointMaterialize(t),
+	)
 	return cmd
+}
+
+// checkpointList is the answer of GET /v1/checkpoints.
+type checkpointList struct {
+	Checkpoints []gateway.CheckpointView `json:"checkpoints"`
+	Default     string                   `json:"default"`
+	Encoder     *gateway.EncoderRef      `json:"encoder,omitempty"`
 }
 
 func newCheckpointList(t *terminal) *cobra.Command {
@@ -23,10 +34,7 @@ func newCheckpointList(t *terminal) *cobra.Command {
 		Use: "list", Short: "List the checkpoints of the server", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return onServer(cmd, t, func(ctx context.Context, c *client) error {
-				var list struct {
-					Checkpoints []gateway.CheckpointView `json:"checkpoints"`
-					Default     string                   `json:"default"`
-				}
+				var list checkpointList
 				if err := c.get(ctx, "/v1/checkpoints", &list); err != nil {
 					return err
 				}
@@ -69,7 +77,7 @@ func newCheckpointShow(t *terminal) *cobra.Command {
 					{"encoder", view.Encoder}, {"usable", view.Usable},
 					{"scale", fmt.Sprintf("%g..%g %s", view.Score.Min, view.Score.Max, view.Score.Unit)},
 					{"context", fmt.Sprintf("%d vectors, class token at the %s, class-specific %t", view.ContextLength, view.Position, view.ClassSpecific)},
-					{"licence", view.Licence},
+					{"licence", view.Licence}, {"imported", view.Imported},
 				} {
 					fmt.Fprintf(w, "%s\t%v\n", row[0], row[1])
 				}

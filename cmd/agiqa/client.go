@@ -22,6 +22,7 @@ import (
 // client talks to a server over its public API.
 type client struct {
 	base string
+	key  config.Secret // sent with changes only
 	http *http.Client
 }
 
@@ -97,7 +98,7 @@ func (c *client) do(req *http.Request, out any) error {
 	if err != nil {
 		return fmt.Errorf("answer of %s: %w", c.base, err)
 	}
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
 		problem := &gateway.Problem{}
 		if json.Unmarshal(body, problem) == nil && problem.Code != "" {
 			return problem
@@ -133,8 +134,7 @@ func withServer(cmd *cobra.Command, t *terminal, f func(ctx context.Context, c *
 func withEmbedded(ctx context.Context, s config.Settings, t *terminal, f func(ctx context.Context, c *client) error) error {
 	s.Listen = net.JoinHostPort("127.0.0.1", "0")
 	s.LogLevel = "error"
-	s.DataDir += "/once" // a log and run files of its own: the other may be in use
-	e, err := startEmbedded(ctx, s, newLogger(s, t.err, t.screen))
+	e, err := startEmbedded(ctx, s, true, newLogger(s, t.err, t.screen))
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func newDoctor(t *terminal) *cobra.Command {
 
 // examine looks at everything that up needs, all of it, whatever fails.
 func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error) {
-	cfg, err := embeddedConfig(s, nil)
+	cfg, err := embeddedConfig(s, false, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 }
 
 func lookAtCheckpoints(s config.Settings) embedded.Finding {
-	lib, err := openLibrary(s)
+	lib, err := openLibrary(s, false)
 	if err != nil {
 		return embedded.Finding{Name: "checkpoints", Detail: err.Error(), Fix: "git restore checkpoints, or point --checkpoints at your own"}
 	}

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
@@ -28,6 +29,7 @@ type models struct {
 	texts    *cache.Memory
 	images   *cache.Memory // nil: none are kept
 	redis    *cache.Redis  // nil: none
+	manager  *lifecycle.Manager
 
 	mu      sync.Mutex
 	encoder quality.Encoder
@@ -35,23 +37,62 @@ type models struct {
 	checked map[quality.Digest]bool // checkpoints that passed with this encoder
 }
 
-// checks are what readiness depends on. The first also follows the encoder.
+// checks are what readiness depends on at all times. The first also follows
+// the encoder.
 func (m *models) checks() []gateway.Check {
 	checks := []gateway.Check{
 		{Name: "encoder", Critical: true, Run: m.follow},
 		{Name: "inference", Critical: true, Run: m.triton.Probe},
 	}
-	def, _ := m.library.Default()
-	for _, c := range m.library.List() {
-		checks = append(checks, gateway.Check{
-			Name: "checkpoint " + c.Name, Critical: c.Digest == def.Digest,
-			Run: func(ctx context.Context) error { return m.checkCheckpoint(ctx, c.Checkpoint) },
-		})
-	}
 	if m.redis != nil {
 		checks = append(checks, gateway.Check{Name: "redis", Run: m.checkRedis})
 	}
 	return checks
+}
+
+// checkpointChecks are one for each checkpoint of the moment, and one for what
+// only some of the servers have.
+func (m *models) checkpointChecks() []gateway.Check {
+	s := m.library.Snapshot()
+	def, _ := s.Default()
+	checks := []gateway.Check{{Name: "checkpoints", Run: m.checkReplicas}}
+	for _, e := range s.List() {
+		checks = append(checks, gateway.Check{
+			Name: "checkpoint " + e.Checkpoint.Name, Critical: e.Checkpoint.Digest == def.Checkpoint.Digest,
+			Run: func(ctx context.Context) error { return m.checkCheckpoint(ctx, e.Checkpoint) },
+		})
+	}
+	return checks
+}
+
+// checkReplicas reports a checkpoint that could not be loaded into every
+// server. It scores on the others; why is in the log, with addresses.
+func (m *models) checkReplicas(context.Context) error {
+	for _, e := range m.library.Snapshot().List() {
+		if err := m.manager.Trouble(e.Checkpoint.Digest); err != nil {
+			return quality.Errorf(quality.KindModelUnavailable,
+				"checkpoint %s could not be loaded into every inference server; it is tried again", e.Checkpoint.Name).Because(err)
+		}
+	}
+	return nil
+}
+
+// Encoder returns the encoder in use, and false while there is none.
+func (m *models) Encoder() (quality.Encoder, bool) { return m.service.Encoder() }
+
+// TextEmbeddings gives those of the encoder in use, and keeps them.
+func (m *models) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
+	m.mu.Lock()
+	texts := m.current
+	m.mu.Unlock()
+	if texts == nil {
+		return quality.TextEmbeddings{}, false, errNoEncoder()
+	}
+	return texts.TextEmbeddings(ctx, c)
+}
+
+func errNoEncoder() error {
+	return quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
 }
 
 // follow asks Triton which encoder it serves and makes scoring use it.
@@ -82,6 +123,7 @@ func (m *models) follow(ctx context.Context) error {
 	m.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String())
 	old := m.current
 	m.encoder, m.current, m.checked = encoder, texts, map[quality.Digest]bool{}
+	m.manager.Wake()
 	if old != nil {
 		return old.Close(ctx)
 	}
@@ -107,10 +149,14 @@ func (m *models) checkCheckpoint(ctx context.Context, c quality.Checkpoint) erro
 	encoder, texts, checked := m.encoder, m.current, m.checked[c.Digest]
 	m.mu.Unlock()
 	if texts == nil {
-		return quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+		return errNoEncoder()
 	}
 	if checked {
-		return errors.Join(m.triton.ModelReady(ctx, c.EnsembleModel()), m.triton.ModelReady(ctx, c.HeadModel()))
+		err := m.triton.ModelReady(ctx, c.HeadModel())
+		if !c.HeadOnly {
+			err = errors.Join(m.triton.ModelReady(ctx, c.EnsembleModel()), err)
+		}
+		return err
 	}
 	if err := m.triton.CheckCheckpoint(ctx, encoder, c); err != nil {
 		return err

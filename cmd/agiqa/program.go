@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/config"
@@ -28,30 +30,40 @@ import (
 // newProgram, works until Run's context ends, and is closed once.
 type program struct {
 	settings  config.Settings
+	place     place
 	logger    *slog.Logger
 	listener  net.Listener
 	telemetry *telemetry.Telemetry
 	triton    *tritonclient.Client
 	library   *library
 	models    *models
+	manager   *lifecycle.Manager
 	readiness *gateway.Readiness
 	gateway   *gateway.Gateway
 	server    *http.Server
 	closers   []func(ctx context.Context) error // run last first
 }
 
+// place says where a program stands towards its Triton.
+type place struct {
+	addresses []string
+	library   *library
+	folder    *tritonmodels.Folder // shared with Triton; nil: heads go with the load call
+	guest     bool                 // another program may own the data folder: change nothing in it
+}
+
 // newProgram wires a program that will listen on listener and talk to the
-// Triton at addresses. On an error everything is closed again, the listener
+// Triton of its place. On an error everything is closed again, the listener
 // included.
-func newProgram(ctx context.Context, s config.Settings, listener net.Listener, addresses []string, logger *slog.Logger) (*program, error) {
-	p := &program{settings: s, logger: logger, listener: listener}
+func newProgram(ctx context.Context, s config.Settings, listener net.Listener, at place, logger *slog.Logger) (*program, error) {
+	p := &program{settings: s, place: at, library: at.library, logger: logger, listener: listener}
 	p.onClose(func(context.Context) error {
 		if err := listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		return nil
 	})
-	if err := p.build(ctx, addresses); err != nil {
+	if err := p.build(ctx); err != nil {
 		_ = p.close(ctx)
 		return nil, err
 	}
@@ -70,14 +82,11 @@ func (p *program) close(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-func (p *program) build(ctx context.Context, addresses []string) (err error) {
-	if p.library, err = openLibrary(p.settings); err != nil {
-		return err
-	}
+func (p *program) build(ctx context.Context) error {
 	if err := p.buildTelemetry(ctx); err != nil {
 		return err
 	}
-	if err := p.buildTriton(addresses); err != nil {
+	if err := p.buildTriton(p.place.addresses); err != nil {
 		return err
 	}
 	preparer, err := newPreparer(p.settings)
@@ -93,7 +102,34 @@ func (p *program) build(ctx context.Context, addresses []string) (err error) {
 	if err := p.buildModels(service); err != nil {
 		return err
 	}
+	if err := p.buildManager(); err != nil {
+		return err
+	}
 	return p.buildGateway(service)
+}
+
+// buildManager makes what changes checkpoints, which needs to know the encoder
+// and where text embeddings are kept, and is told when the encoder changes.
+func (p *program) buildManager() (err error) {
+	if !p.place.guest {
+		if err := p.library.Clean(); err != nil {
+			return err
+		}
+	}
+	deps := lifecycle.Deps{
+		Library: p.library.Library, Texts: p.models, Logger: p.logger,
+		Servers: tritonmodels.NewServers(p.triton, p.models.Encoder, p.place.folder == nil),
+	}
+	if p.place.folder != nil { // an interface that holds a nil pointer is not nil
+		deps.Folder = p.place.folder
+	}
+	cfg := lifecycle.DefaultConfig()
+	cfg.Tolerance = p.settings.GoldenTolerance
+	if p.manager, err = lifecycle.NewManager(cfg, deps); err != nil {
+		return err
+	}
+	p.models.manager = p.manager
+	return nil
 }
 
 func newPreparer(s config.Settings) (*imageprep.Preparer, error) {
@@ -188,12 +224,14 @@ func newMemory(cfg cache.MemoryConfig, name string, meter metric.MeterProvider) 
 
 func (p *program) buildGateway(service *scoring.Service) (err error) {
 	p.readiness = gateway.NewReadiness(time.Second, 3*time.Second, p.models.checks()...)
+	p.readiness.Also(p.models.checkpointChecks)
 	p.gateway, err = gateway.New(gateway.Config{
 		Version: version, RequestTimeout: p.settings.RequestTimeout,
 		MaxBodyBytes: int64(p.settings.MaxBodyBytes), MaxImages: p.settings.MaxImages,
 		MaxImageBytes: int64(p.settings.MaxImageBytes), TrustTraces: p.settings.TrustTraces,
+		AdminKey: string(p.settings.AdminKey), MaxBundleBytes: int64(p.settings.MaxBundleBytes), ChangeTimeout: p.settings.ChangeTimeout,
 	}, gateway.Deps{
-		Scorer: service, Checkpoints: p.library, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
+		Scorer: service, Checkpoints: p.library, Changes: changes{p.manager}, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
 		Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
 	})
 	if err != nil {
@@ -231,6 +269,7 @@ func (p *program) run(ctx context.Context, ready func()) error {
 	defer stop()
 	var background sync.WaitGroup
 	background.Go(func() { p.readiness.Run(work) })
+	background.Go(func() { p.manager.Run(work) })
 	served := make(chan error, 1)
 	go func() { served <- p.server.Serve(netutil.LimitListener(p.listener, p.settings.MaxConnections)) }()
 	if ready != nil {

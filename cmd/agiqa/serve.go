@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/internal/config"
 )
 
@@ -39,12 +40,30 @@ func serve(ctx context.Context, s config.Settings, t *terminal) error {
 		return err
 	}
 	logger := newLogger(s, t.err, t.screen)
-	p, err := newProgram(ctx, s, listener, s.Triton, logger)
+	at, err := besideTriton(s)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	p, err := newProgram(ctx, s, listener, at, logger)
 	if err != nil {
 		return err
 	}
 	logger.Info("listening", "address", p.url(), "triton", s.Triton, "version", version)
 	return p.run(ctx, func() { logger.Info("ready", "address", p.url()) })
+}
+
+// besideTriton is the place of a gateway whose Tritons run elsewhere. They
+// share no disk with it unless the settings say so.
+func besideTriton(s config.Settings) (place, error) {
+	at := place{addresses: s.Triton}
+	var err error
+	if at.library, err = openLibrary(s, s.ModelUpload != "shared"); err != nil {
+		return at, err
+	}
+	if s.ModelUpload == "shared" {
+		at.folder = tritonmodels.NewFolder(s.ModelRepository)
+	}
+	return at, nil
 }
 
 // listen opens the port before anything slow happens, and says what to do when

@@ -7,11 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
 )
@@ -37,8 +40,11 @@ func newUp(t *terminal) *cobra.Command {
 func up(ctx context.Context, s config.Settings, t *terminal) error {
 	start := time.Now()
 	logger := newLogger(s, t.err, t.screen)
-	t.note("agiqa %s: starting Triton (its log: %s)", versionText(), logFile(s))
-	e, err := startEmbedded(ctx, s, logger)
+	t.note("agiqa %s: starting Triton (its log: %s)", versionText(), filepath.Join(s.DataDir, logName))
+	if err := makeAdminKey(&s); err != nil {
+		return fmt.Errorf("admin key: %w", err)
+	}
+	e, err := startEmbedded(ctx, s, false, logger)
 	if err != nil {
 		return err
 	}
@@ -51,33 +57,74 @@ type embeddedProgram struct {
 	triton *embedded.Server
 }
 
-// startEmbedded takes the port, starts Triton and wires the program.
-func startEmbedded(ctx context.Context, s config.Settings, logger *slog.Logger) (*embeddedProgram, error) {
+// startEmbedded takes the port, starts Triton and wires the program. A guest
+// works in a folder of its own beside a server that may use the same data
+// folder: it has the same checkpoints and changes none.
+func startEmbedded(ctx context.Context, s config.Settings, guest bool, logger *slog.Logger) (*embeddedProgram, error) {
 	listener, err := listen(s.Listen)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := embeddedConfig(s, logger)
+	cfg, err := embeddedConfig(s, guest, logger)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
+	}
+	at, err := aroundTriton(s, guest, cfg)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	var running atomic.Pointer[program]
+	cfg.OnState = func(state embedded.State) {
+		if p := running.Load(); p != nil && state == embedded.Ready {
+			p.manager.Wake() // it has lost what was loaded after its start
+		}
 	}
 	server, err := embedded.Start(ctx, cfg)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	p, err := newProgram(ctx, s, listener, []string{server.GRPCAddr()}, logger)
+	at.addresses = []string{server.GRPCAddr()}
+	p, err := newProgram(ctx, s, listener, at, logger)
 	if err != nil {
 		return nil, errors.Join(err, stopTriton(server))
 	}
+	running.Store(p)
 	return &embeddedProgram{program: p, triton: server}, nil
 }
 
-func embeddedConfig(s config.Settings, logger *slog.Logger) (embedded.Config, error) {
+// aroundTriton is the place of a gateway with a Triton of its own. Models of
+// imported checkpoints are files in a repository beside the project's, unless
+// the settings want them uploaded.
+func aroundTriton(s config.Settings, guest bool, cfg embedded.Config) (place, error) {
+	at := place{guest: guest}
+	uploads := s.ModelUpload == "upload"
+	var err error
+	if at.library, err = openLibrary(s, uploads); err != nil {
+		return at, err
+	}
+	repository := cfg.LaterRepositories[0]
+	if err := os.MkdirAll(repository, 0o755); err != nil {
+		return at, err
+	}
+	folder := tritonmodels.NewFolder(repository, cfg.ModelRepositories...)
+	if uploads {
+		return at, folder.Tidy(nil)
+	}
+	at.folder = folder
+	return at, folder.Tidy(at.library.imported())
+}
+
+func embeddedConfig(s config.Settings, guest bool, logger *slog.Logger) (embedded.Config, error) {
 	cfg := embedded.DefaultConfig()
 	cfg.Venv = s.Venv
 	cfg.ModelRepositories = []string{s.ModelRepository}
-	cfg.RunDir = filepath.Join(s.DataDir, "run")
-	cfg.LogFile = logFile(s)
+	dir := s.DataDir
+	if guest {
+		dir = filepath.Join(dir, "once")
+	}
+	cfg.LaterRepositories = []string{filepath.Join(dir, "model_repository")}
+	cfg.RunDir = filepath.Join(dir, "run")
+	cfg.LogFile = filepath.Join(dir, logName)
 	cfg.Env = systemTerminal().env
 	cfg.Logger = logger
 	if s.OTLPEndpoint != "" {
@@ -90,7 +137,7 @@ func embeddedConfig(s config.Settings, logger *slog.Logger) (embedded.Config, er
 	return cfg, nil
 }
 
-func logFile(s config.Settings) string { return filepath.Join(s.DataDir, "tritonserver.log") }
+const logName = "tritonserver.log"
 
 // run serves until ctx ends or Triton is given up, then stops both, the
 // gateway first.

@@ -279,7 +279,7 @@ func checkTree(t *testing.T, receiver *otlptest.Receiver, trace string) {
 func demoCheckpoint(t *testing.T) quality.Checkpoint {
 	t.Helper()
 	s := testSettings(t)
-	lib, err := openLibrary(s)
+	lib, err := openLibrary(s, false)
 	if err != nil {
 		t.Fatal(err)
 	}

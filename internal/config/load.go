@@ -190,6 +190,8 @@ func typeName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "boolean"
+	case reflect.Float64:
+		return "number"
 	case reflect.Int, reflect.Int64:
 		return "integer"
 	}
@@ -221,6 +223,12 @@ func parseInto(field reflect.Value, text string) error {
 			return err
 		}
 		*v = b
+	case *float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a number", text)
+		}
+		*v = f
 	case *bool:
 		b, err := strconv.ParseBool(text)
 		if err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"time"
@@ -19,7 +20,7 @@ type Settings struct {
 	MaxConnections int           `key:"max-connections" group:"HTTP" default:"2048" help:"Connections accepted at once; further ones wait in the kernel."`
 	MaxBodyBytes   Bytes         `key:"max-body-bytes" group:"HTTP" default:"64MiB" help:"Largest request body."`
 	MaxImages      int           `key:"max-images" group:"HTTP" default:"32" help:"Most images in one request."`
-	AdminKey       Secret        `key:"admin-key" group:"HTTP" default:"" help:"Bearer key for administrative routes. Empty: they are off."`
+	AdminKey       Secret        `key:"admin-key" group:"HTTP" default:"" help:"Bearer key for administrative routes. Empty: they are off, except that up, on a loopback address, makes a key in data-dir (admin.key), where client commands on the same machine find it."`
 	TrustTraces    bool          `key:"trust-traces" group:"HTTP" default:"false" help:"Continue the trace that a caller sends (traceparent). Off: it is linked, so that no caller can switch tracing off or choose our trace ids."`
 
 	MaxImageBytes  Bytes `key:"max-image-bytes" group:"Images" default:"20MiB" help:"Largest image file."`
@@ -34,8 +35,12 @@ type Settings struct {
 	ModelRepository string   `key:"model-repository" group:"Triton" default:"model_repository" help:"Folder of Triton models that up serves. A relative path is looked for here, then beside the binary's folder."`
 	Venv            string   `key:"venv" group:"Triton" default:".venv" help:"Python environment that holds the embedded tritonserver."`
 
-	Checkpoints       string `key:"checkpoints" group:"Checkpoints" default:"checkpoints" help:"Folder of prompt checkpoints, one bundle in each sub-folder."`
-	DefaultCheckpoint string `key:"default-checkpoint" group:"Checkpoints" default:"" help:"Name of the checkpoint that scores when a request names none. Empty: the only one there is, or the one named demo."`
+	Checkpoints       string        `key:"checkpoints" group:"Checkpoints" default:"checkpoints" help:"Folder of prompt checkpoints, one bundle in each sub-folder."`
+	DefaultCheckpoint string        `key:"default-checkpoint" group:"Checkpoints" default:"" help:"Name of the checkpoint that scores when a request names none. Empty: the only one there is, or the one named demo. A default that was chosen at run time (agiqa checkpoint activate) is kept in data-dir and comes first."`
+	ModelUpload       string        `key:"model-upload" group:"Checkpoints" default:"auto" help:"How the models of imported checkpoints reach Triton. shared: files in a model repository that both see (serve: model-repository; up: its own, in data-dir). upload: with the load call, for servers that share no disk; such checkpoints have no ensemble, so a fresh image costs two calls instead of one. auto: shared for up, upload for serve."`
+	MaxBundleBytes    Bytes         `key:"max-bundle-bytes" group:"Checkpoints" default:"72MiB" help:"Largest body of an import."`
+	ChangeTimeout     time.Duration `key:"change-timeout" group:"Checkpoints" default:"5m" help:"Budget of an import, activation or removal. On a GPU a new head is warmed up in it."`
+	GoldenTolerance   float64       `key:"golden-tolerance" group:"Checkpoints" default:"0.0001" help:"How far a golden score may be off when a checkpoint is imported, in the score's unit. Encoders in FP16 may need more."`
 
 	RedisURL        Secret        `key:"redis-url" group:"Cache" default:"" help:"Redis for text embeddings, such as redis://127.0.0.1:6379/0. Empty: memory only."`
 	TextTTL         time.Duration `key:"text-ttl" group:"Cache" default:"168h" help:"How long text embeddings stay in Redis (spread by a tenth, so that they do not expire together)."`
@@ -46,7 +51,7 @@ type Settings struct {
 	LogLevel     string `key:"log-level" group:"Telemetry" default:"info" help:"debug, info, warn or error."`
 	LogFormat    string `key:"log-format" group:"Telemetry" default:"auto" help:"json, text, or auto: text on a terminal, json elsewhere."`
 
-	DataDir string `key:"data-dir" group:"Program" default:".agiqa" help:"Folder for what the program writes: run files and the log of tritonserver."`
+	DataDir string `key:"data-dir" group:"Program" default:".agiqa" help:"Folder for what the program writes: imported checkpoints and the choice of the default, the admin key that up makes, run files and the log of tritonserver."`
 	URL     string `key:"url" group:"Program" default:"http://127.0.0.1:8080" help:"Server that client commands talk to."`
 }
 
@@ -69,7 +74,7 @@ func (s Settings) Validate() error {
 			fault("triton", "%q is not host:port", a)
 		}
 	}
-	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL} {
+	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL, "change-timeout": s.ChangeTimeout} {
 		if d <= 0 {
 			fault(key, "must be positive, is %s", d)
 		}
@@ -79,6 +84,10 @@ func (s Settings) Validate() error {
 	}
 	positive("max-connections", int64(s.MaxConnections))
 	positive("max-body-bytes", int64(s.MaxBodyBytes))
+	positive("max-bundle-bytes", int64(s.MaxBundleBytes))
+	if !(s.GoldenTolerance > 0) || math.IsInf(s.GoldenTolerance, 0) {
+		fault("golden-tolerance", "must be positive, is %g", s.GoldenTolerance)
+	}
 	positive("max-images", int64(s.MaxImages))
 	positive("max-image-bytes", int64(s.MaxImageBytes))
 	positive("max-image-pixels", s.MaxImagePixels)
@@ -119,6 +128,7 @@ func (s Settings) Validate() error {
 		}
 		fault(key, "%q is not one of %v", value, allowed)
 	}
+	oneOf("model-upload", s.ModelUpload, "auto", "shared", "upload")
 	oneOf("log-level", s.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log-format", s.LogFormat, "auto", "json", "text")
 	return errors.Join(faults...)

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/clip"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newCheckpointImport(t *terminal) *cobra.Command {
+	var o checkpoint.OriginalOptions
+	cmd := &cobra.Command{
+		Use:   "import BUNDLE|DIR --name NAME",
+		Short: "Take a checkpoint into the running server",
+		Long: "Sends a bundle (manifest.json and weights.safetensors) to the server, which validates it, loads it into every Triton, replays its golden scores and only then makes it selectable. " +
+			"DIR may also be a folder that CLIP-AGIQA's own training wrote (prompt_learner and regression): it is converted here, for the encoder that the server has, and the flags say what its files do not.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onAdmin(cmd, t, func(ctx context.Context, c *client) error { return importCheckpoint(ctx, cmd, t, c, args[0], o) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Name, "name", "", "name on the server; a bundle's own when absent")
+	f.Bool("activate", false, "make it the default")
+	f.StringVar((*string)(&o.Position), "position", string(clip.End), "where the class name stands in the prompts: end, middle or front (original folders)")
+	f.Float64Var(&o.Score.Min, "score-min", 0, "lower end of the score's scale (original folders)")
+	f.Float64Var(&o.Score.Max, "score-max", 5, "upper end: 5 for AGIQA-3K, 100 for AIGCIQA2023 (original folders)")
+	f.StringVar(&o.Score.Unit, "score-unit", "MOS", "what the score counts (original folders)")
+	f.StringVar(&o.Licence, "licence", "", "licence of the weights (original folders)")
+	f.IntVar(&o.Epoch, "epoch", 0, "which model.pth.tar-N; 0: the highest (original folders)")
+	f.BoolVar(&o.Best, "best", false, "take model-best.pth.tar (original folders)")
+	addJSON(cmd)
+	config.AddFlags(f, clientGroups...)
+	return cmd
+}
+
+func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *terminal, c *client, path string, o checkpoint.OriginalOptions) error {
+	bundle, err := openAnyCheckpoint(ctx, c, path, o)
+	if err != nil {
+		return err
+	}
+	activate, err := cmd.Flags().GetBool("activate")
+	if err != nil {
+		return err
+	}
+	body, contentType, err := importBody(bundle, o.Name, activate)
+	if err != nil {
+		return err
+	}
+	count, done := t.upload(int64(len(body)), "sending "+bundle.Checkpoint().Name)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/v1/checkpoints", io.TeeReader(bytes.NewReader(body), count))
+	if err != nil {
+		return err
+	}
+	req.ContentLength = int64(len(body))
+	req.Header.Set("Content-Type", contentType)
+	var report gateway.CheckpointReport
+	err = c.change(req, &report)
+	done()
+	if err != nil {
+		return err
+	}
+	if asJSON(cmd) {
+		return printJSON(t.out, report)
+	}
+	if report.Known {
+		fmt.Fprintf(t.out, "%s was there already (%s)\n", report.Checkpoint.Name, report.Checkpoint.Digest)
+	} else {
+		fmt.Fprintf(t.out, "%s imported (%s): %d golden scores within %.2g of their values on every Triton\n",
+			report.Checkpoint.Name, report.Checkpoint.Digest, report.Golden, report.MaxDiff)
+	}
+	return printDefault(t, report.CheckpointChange)
+}
+
+// openAnyCheckpoint reads a bundle, or converts an original folder. Of that the
+// server never sees a pickle: what is sent is a bundle.
+func openAnyCheckpoint(ctx context.Context, c *client, path string, o checkpoint.OriginalOptions) (*checkpoint.Bundle, error) {
+	limits := checkpoint.DefaultLimits()
+	if _, err := os.Stat(filepath.Join(path, checkpoint.ManifestFile)); err == nil {
+		limits.NoGolden = true // for the server to judge
+		return checkpoint.Open(path, limits)
+	}
+	for _, part := range []string{"prompt_learner", "regression"} {
+		if _, err := os.Stat(filepath.Join(path, part)); err != nil {
+			return nil, fmt.Errorf("%s is neither a bundle (no %s) nor a folder of the original training (no %s)", path, checkpoint.ManifestFile, part)
+		}
+	}
+	if o.Name == "" {
+		return nil, errors.New("--name is needed: the original's folders hold none")
+	}
+	var list checkpointList
+	if err := c.get(ctx, "/v1/checkpoints", &list); err != nil {
+		return nil, err
+	}
+	if list.Encoder == nil {
+		return nil, errors.New("the server does not know its encoder yet; try again in a moment")
+	}
+	o.Encoder = checkpoint.ManifestEncoder{Name: list.Encoder.Name, Digest: list.Encoder.Digest}
+	return checkpoint.OpenOriginal(path, o, limits)
+}
+
+func importBody(b *checkpoint.Bundle, name string, activate bool) (body []byte, contentType string, err error) {
+	manifest, weights, err := checkpoint.Encode(b)
+	if err != nil {
+		return nil, "", err
+	}
+	var buffer bytes.Buffer
+	w := multipart.NewWriter(&buffer)
+	file := func(field, file string, content []byte) {
+		part, e := w.CreateFormFile(field, file)
+		if e == nil {
+			_, e = part.Write(content)
+		}
+		err = errors.Join(err, e)
+	}
+	file("manifest", checkpoint.ManifestFile, manifest)
+	file("weights", checkpoint.WeightsFile, weights)
+	if name != "" {
+		err = errors.Join(err, w.WriteField("name", name))
+	}
+	if activate {
+		err = errors.Join(err, w.WriteField("activate", "true"))
+	}
+	err = errors.Join(err, w.Close()) // writes the end
+	return buffer.Bytes(), w.FormDataContentType(), err
+}
+
+func newCheckpointActivate(t *terminal) *cobra.Command {
+	return changeCommand(t, "activate NAME", "Make a checkpoint the default of the running server", cobra.ExactArgs(1), http.MethodPost,
+		func(args []string) string { return "/v1/checkpoints/" + pathSegment(args[0]) + "/activate" })
+}
+
+func newCheckpointDeactivate(t *terminal) *cobra.Command {
+	return changeCommand(t, "deactivate", "Go back to the previous default", cobra.NoArgs, http.MethodPost,
+		func([]string) string { return "/v1/checkpoints/-/rollback" })
+}
+
+func newCheckpointRemove(t *terminal) *cobra.Command {
+	return changeCommand(t, "remove NAME", "Take an imported checkpoint out of the running server", cobra.ExactArgs(1), http.MethodDelete,
+		func(args []string) string { return "/v1/checkpoints/" + pathSegment(args[0]) })
+}
+
+func changeCommand(t *terminal, use, short string, args cobra.PositionalArgs, method string, path func([]string) string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+				req, err := http.NewRequestWithContext(ctx, method, c.base+path(args), nil)
+				if err != nil {
+					return err
+				}
+				var change gateway.CheckpointChange
+				if err := c.change(req, &change); err != nil {
+					return err
+				}
+				if asJSON(cmd) {
+					return printJSON(t.out, change)
+				}
+				return printDefault(t, change)
+			})
+		},
+	}
+	addJSON(cmd)
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+func printDefault(t *terminal, c gateway.CheckpointChange) error {
+	line := "default: " + c.Default
+	if c.Before != c.Default {
+		line += " (was " + c.Before + ")"
+	}
+	if c.Previous != "" {
+		line += "; agiqa checkpoint deactivate goes back to " + c.Previous
+	}
+	_, err := fmt.Fprintln(t.out, line)
+	return err
+}
+
+func newCheckpointDiff(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "diff A B", Short: "Show how two checkpoints of the server differ", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onServer(cmd, t, func(ctx context.Context, c *client) error {
+				var d gateway.CheckpointDiff
+				if err := c.get(ctx, "/v1/checkpoints/"+pathSegment(args[0])+"/diff/"+pathSegment(args[1]), &d); err != nil {
+					return err
+				}
+				if asJSON(cmd) {
+					return printJSON(t.out, d)
+				}
+				return printDiff(t, d)
+			})
+		},
+	}
+	addJSON(cmd)
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+func printDiff(t *terminal, d gateway.CheckpointDiff) error {
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "\t%s\t%s\n", d.A.Name, d.B.Name)
+	for _, f := range d.Fields {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Field, f.A, f.B)
+	}
+	for _, x := range d.Tensors {
+		switch {
+		case fmt.Sprint(x.ShapeA) != fmt.Sprint(x.ShapeB):
+			fmt.Fprintf(w, "%s\t%v\t%v\n", x.Name, x.ShapeA, x.ShapeB)
+		case x.Equal:
+			fmt.Fprintf(w, "%s\tequal\t\n", x.Name)
+		default:
+			fmt.Fprintf(w, "%s\tmax %.3g apart, RMS %.3g\tcosine %.4f\n", x.Name, x.MaxAbs, x.RMS, x.Cosine)
+		}
+	}
+	return w.Flush()
+}
+
+// onAdmin runs f against the server at the url setting, with the admin key.
+func onAdmin(cmd *cobra.Command, t *terminal, f func(ctx context.Context, c *client) error) error {
+	s, err := loadSettings(cmd, t)
+	if err != nil {
+		return err
+	}
+	key, err := clientKey(s)
+	if err != nil {
+		return err
+	}
+	return onServer(cmd, t, func(ctx context.Context, c *client) error {
+		c.key = key
+		c.http.Timeout = s.ChangeTimeout + c.http.Timeout
+		return f(ctx, c)
+	})
+}
+
+// change sends a request that the admin key opens.
+func (c *client) change(req *http.Request, out any) error {
+	req.Header.Set("Authorization", "Bearer "+string(c.key))
+	return c.do(req, out)
+}
