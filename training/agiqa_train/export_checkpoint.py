@@ -21,6 +21,7 @@ from .bundle import Checkpoint, ScoreScale, write_bundle
 from .digest import encoder_digest
 from .drawn import drawn_image
 from .exported import Scorer, embed_images, embed_prompts
+from .fitting.run_folder import WEIGHTS, read_run
 from .original import read_original
 from .preprocess import to_pixels
 from .prompts import POSITIONS
@@ -44,6 +45,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--name", required=True, help="the checkpoint's name on the server")
     command.add_argument("--out", type=Path, required=True, help="bundle folder; must not exist, or be empty")
     command.add_argument("--epoch", type=int, help="--original: which epoch (default: the best, else the last)")
+    command.add_argument("--weights", choices=WEIGHTS, default="last", help="--run: of which epoch (%(default)s)")
     command.add_argument("--position", choices=POSITIONS, help="--original: of the class name (default: end)")
     command.add_argument("--score-min", type=float, help="--original: lower end of the opinion scores (default: 0)")
     command.add_argument("--score-max", type=float, help="--original: upper end (default: 5)")
@@ -112,8 +114,25 @@ def from_original(args: argparse.Namespace) -> Checkpoint:
 
 
 def from_run(args: argparse.Namespace) -> Checkpoint:
-    """From a run folder of `agiqa-train fit`."""
-    raise SourceError("not yet")
+    """From a run folder of `agiqa-train fit`; what it was trained on is recorded there."""
+    found = read_run(args.run, args.weights)
+    if found.encoder_digest is not None:
+        trained_on, given = found.encoder_digest, read_encoder(args.encoder)["digest"]
+        if trained_on != given:
+            raise SourceError(f"run {args.run} was trained on encoder {trained_on}, --encoder is {given}")
+    return Checkpoint(
+        name=args.name,
+        context=found.context,
+        head=found.head,
+        encoder_name="",
+        encoder_digest="",
+        class_token_position=found.class_token_position,
+        categories=found.categories,
+        training=found.training,
+        metrics=found.metrics,
+        score=found.score,
+        licence=args.licence,
+    )
 
 
 def check_fits(checkpoint: Checkpoint, encoder: dict) -> None:

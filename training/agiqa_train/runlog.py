@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import PIL
+import scipy
 import torch
 
 
@@ -21,6 +22,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "scipy": scipy.__version__,
         "pillow": PIL.__version__,
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,

@@ -122,6 +122,7 @@ def test_a_folder_of_another_run_is_left_alone(place: Path, tmp_path: Path, caps
         (("--class-specific", "--class-token-position", "middle", "--optimizer", "sgd"), (6, 4, 64)),
         (("--class-token-position", "front", "--augmentation", "crop-flip"), (4, 64)),
         (("--context-words", "a photo of a"), (4, 64)),
+        (("--precision", "bf16", "--augmentation", "crop-flip"), (4, 64)),
     ],
 )
 def test_variants(place: Path, tmp_path: Path, more: tuple[str, ...], shape: tuple[int, ...]) -> None:
@@ -147,7 +148,8 @@ def test_through_an_exported_encoder(place: Path, tmp_path: Path, capsys: pytest
     call = arguments(place, tmp_path / "run", *QUICK, "--epochs", "2", "--encoder", str(models))
     assert main(call) == 0
     run = read_run(tmp_path / "run")
-    assert run.encoder_digest == json.loads((models / "encoder.json").read_text())["digest"]
+    encoder = json.loads((models / "encoder.json").read_text())
+    assert run.encoder_digest == encoder["digest"]
     rows = list(csv.DictReader((tmp_path / "run" / "predictions-last.csv").open()))
     # Another CLIP behind --source is noticed.
     torch.manual_seed(9)
@@ -158,14 +160,21 @@ def test_through_an_exported_encoder(place: Path, tmp_path: Path, capsys: pytest
     call[call.index(str(tmp_path / "run"))] = str(tmp_path / "run2")
     assert main(call) == 1
     assert "--source and --encoder are not the same CLIP" in capsys.readouterr().err
-    # The server's arithmetic on the same weights gives the predictions.
-    scorer = Scorer.__new__(Scorer)
-    scorer.repository, scorer.tensors = models, run.head
-    from agiqa_train.exported import embed_prompts
-
-    scorer.texts = embed_prompts(models, run.context, run.categories, run.class_token_position)
+    # The bundle of the run gives the predictions of the run, by the server's arithmetic.
+    export = ["export-checkpoint", "--run", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path / "bundle")]
+    assert main([*export, "--encoder", str(models)]) == 0
     pixels = np.stack([to_pixels(Image.open(place / row["image"])) for row in rows])
-    np.testing.assert_allclose(scorer.score(pixels), [float(row["score"]) for row in rows], atol=1e-6)
+    scores = Scorer(models, tmp_path / "bundle").score(pixels)
+    np.testing.assert_allclose(scores, [float(row["score"]) for row in rows], atol=1e-6)
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["encoder"]["digest"] == encoder["digest"] and manifest["score"] == {"min": 1, "max": 5, "unit": "MOS"}
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert manifest["metrics"] == result["last"] and "seed 42" in manifest["training"]["split"]
+    # For another encoder there is none.
+    assert main(["export-encoders", "--source", f"demo:{other}", "--out", str(tmp_path / "models2")]) == 0
+    export[export.index(str(tmp_path / "bundle"))] = str(tmp_path / "bundle2")
+    assert main([*export, "--encoder", str(tmp_path / "models2")]) == 1
+    assert "was trained on encoder sha256:" in capsys.readouterr().err and not (tmp_path / "bundle2").exists()
 
 
 def test_features_are_computed_once(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
