@@ -174,7 +174,7 @@ def test_through_an_exported_encoder(place: Path, tmp_path: Path, capsys: pytest
     assert main(["export-encoders", "--source", f"demo:{other}", "--out", str(tmp_path / "models2")]) == 0
     export[export.index(str(tmp_path / "bundle"))] = str(tmp_path / "bundle2")
     assert main([*export, "--encoder", str(tmp_path / "models2")]) == 1
-    assert "was trained on encoder sha256:" in capsys.readouterr().err and not (tmp_path / "bundle2").exists()
+    assert "was trained on" in capsys.readouterr().err and not (tmp_path / "bundle2").exists()
 
 
 def test_features_are_computed_once(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

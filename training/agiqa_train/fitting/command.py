@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..bundle import ScoreScale
+from ..clip import ACTIVATIONS
 from ..export_checkpoint import read_encoder
 from ..prompts import POSITIONS
 from ..sources import load_clip
@@ -72,6 +73,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     split.add_argument("--split-seed", default=str(defaults.seed), help='a number, or "each": every seed splits anew')
     encoder = command.add_argument_group("encoder")
     encoder.add_argument("--source", required=True, help="openai:FILE, hf:DIR, open_clip:FILE or demo:DIR")
+    encoder.add_argument("--activation", choices=ACTIVATIONS, help="of an open_clip file that does not say it")
     encoder.add_argument("--encoder", type=Path, help="Triton model repository: embed images as the server will")
     encoder.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     run = command.add_argument_group("run")
@@ -106,7 +108,7 @@ def call(args: argparse.Namespace) -> dict:
     if args.score_min is not None and args.score_max is not None:
         scale = ScoreScale(args.score_min, args.score_max, args.score_unit)
     dataset = load_dataset(args.dataset, args.data, args.images, args.task, scale)
-    frozen = load_frozen(args.source, args.encoder, args.device, config.precision)
+    frozen = load_frozen(args.source, args.activation, args.encoder, args.device, config.precision)
     results = {}
     for seed in seeds:
         split_config = SplitConfig(
@@ -131,7 +133,9 @@ def call(args: argparse.Namespace) -> dict:
     return summary
 
 
-def load_frozen(source: str, repository: Path | None, device_name: str, precision: str) -> Frozen:
+def load_frozen(
+    source: str, activation: str | None, repository: Path | None, device_name: str, precision: str
+) -> Frozen:
     """Loads the encoders; raises SourceError or ValueError."""
     cuda = torch.cuda.is_available()
     if device_name == "cuda" and not cuda:
@@ -141,9 +145,9 @@ def load_frozen(source: str, repository: Path | None, device_name: str, precisio
         precision = "fp32" if device.type == "cpu" else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("--precision fp16 needs a GPU")
-    clip, info = load_clip(source)
+    clip, info = load_clip(source, activation)
     clip = clip.to(device).eval()
-    images: ImageEncoder = TorchEncoder(clip, info.sha256, device, precision)
+    images: ImageEncoder = TorchEncoder(clip, f"{info.sha256} {clip.config.activation}", device, precision)
     encoder = None
     if repository is not None:
         document = read_encoder(repository)

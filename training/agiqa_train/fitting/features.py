@@ -58,8 +58,8 @@ class ExportedEncoder:
 class TorchEncoder:
     """The image tower of a loaded CLIP."""
 
-    def __init__(self, clip: Clip, sha256: str, device: torch.device, precision: str) -> None:
-        self.name, self.resolution = f"{sha256} {precision}", clip.config.vision.resolution
+    def __init__(self, clip: Clip, weights: str, device: torch.device, precision: str) -> None:
+        self.name, self.resolution = f"{weights} {precision}", clip.config.vision.resolution
         self._clip, self._device, self._precision = clip, device, precision
         self._mean = torch.tensor(MEAN, device=device).reshape(1, 3, 1, 1)
         self._std = torch.tensor(STD, device=device).reshape(1, 3, 1, 1)

@@ -21,8 +21,9 @@ def plot_loss(path: Path, rows: list[dict]) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     left = figure.subplots()
     epochs = [row["epoch"] for row in rows]
-    left.plot(epochs, [row["loss"] for row in rows], color="tab:blue", label="training loss")
-    left.set(xlabel="epoch", ylabel="squared error", yscale="log")
+    losses = [row["loss"] for row in rows]
+    left.plot(epochs, losses, color="tab:blue", label="training loss")
+    left.set(xlabel="epoch", ylabel="squared error", yscale="log" if max(losses) > 10 * min(losses) else "linear")
     right = left.twinx()
     nothing = float("nan")
     srcc = [nothing if row["test"]["srcc"] is None else row["test"]["srcc"] for row in rows]

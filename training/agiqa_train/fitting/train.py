@@ -252,7 +252,10 @@ def describe(job: Job) -> dict:
             "score": asdict(data.scale),
         },
         "split": asdict(job.split_config),
-        "source": {name: frozen.source[name] for name in ("format", "file", "sha256")},
+        "source": {
+            **{name: frozen.source[name] for name in ("format", "file", "sha256")},
+            "activation": frozen.clip.config.activation,
+        },
         "encoder": frozen.encoder,
     }
 
