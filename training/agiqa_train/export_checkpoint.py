@@ -21,7 +21,7 @@ from .bundle import Checkpoint, ScoreScale, write_bundle
 from .digest import encoder_digest
 from .drawn import drawn_image
 from .exported import Scorer, embed_images, embed_prompts
-from .fitting.run_folder import WEIGHTS, read_run
+from .fitting.run_folder import WEIGHTS, FittedRun, read_json, read_run
 from .original import read_original
 from .preprocess import to_pixels
 from .prompts import POSITIONS
@@ -31,6 +31,7 @@ from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL
 GOLDEN = 8
 GOLDEN_SIZE = 288  # of the drawn pictures behind the golden cases
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+ORIGINAL_FLAGS = ("epoch", "position", "score_min", "score_max", "score_unit")
 # AGIQA-3K's, the first of the paper's data sets.
 ORIGINAL_SCALE = ScoreScale(0, 5, "MOS")
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> dict:
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise ValueError(f"--out {args.out} exists and is not an empty folder")
     encoder = read_encoder(args.encoder)
-    checkpoint = from_original(args) if args.original is not None else from_run(args)
+    checkpoint = from_original(args) if args.original is not None else from_run(args, encoder)
     checkpoint = replace(checkpoint, encoder_name=encoder["name"], encoder_digest=encoder["digest"])
     check_fits(checkpoint, encoder)
     texts = embed_prompts(args.encoder, checkpoint.context, checkpoint.categories, checkpoint.class_token_position)
@@ -113,13 +114,14 @@ def from_original(args: argparse.Namespace) -> Checkpoint:
     )
 
 
-def from_run(args: argparse.Namespace) -> Checkpoint:
-    """From a run folder of `agiqa-train fit`; what it was trained on is recorded there."""
+def from_run(args: argparse.Namespace, encoder: dict) -> Checkpoint:
+    """From a run folder of `agiqa-train fit`, which says everything itself."""
+    given = [flag for flag in ORIGINAL_FLAGS if getattr(args, flag) is not None]
+    if given:
+        flags = ", ".join("--" + flag.replace("_", "-") for flag in given)
+        raise SourceError(f"{flags}: only for --original; a run folder says it itself")
     found = read_run(args.run, args.weights)
-    if found.encoder_digest is not None:
-        trained_on, given = found.encoder_digest, read_encoder(args.encoder)["digest"]
-        if trained_on != given:
-            raise SourceError(f"run {args.run} was trained on encoder {trained_on}, --encoder is {given}")
+    check_same_clip(args.run, found, encoder)
     return Checkpoint(
         name=args.name,
         context=found.context,
@@ -133,6 +135,23 @@ def from_run(args: argparse.Namespace) -> Checkpoint:
         score=found.score,
         licence=args.licence,
     )
+
+
+def check_same_clip(folder: Path, found: FittedRun, encoder: dict) -> None:
+    """Refuses an encoder that is not the CLIP that the run was trained on; raises SourceError.
+
+    Another precision of the same weights will do. Where `encoder.json` does not name its weights,
+    only the very encoder will, if the run knows one.
+    """
+    recorded = read_json(folder, "config.json")["source"]
+    trained = recorded["sha256"], recorded["activation"]
+    served = encoder.get("source_file", {}).get("sha256"), encoder["architecture"]["activation"]
+    if trained == served or found.encoder_digest == encoder["digest"]:
+        return
+    if found.encoder_digest is not None:
+        raise SourceError(f"run {folder} was trained on encoder {found.encoder_digest}, --encoder is {encoder['digest']}")
+    if served[0] is not None:
+        raise SourceError(f"run {folder} was trained on weights {' with '.join(trained)}, --encoder is {' with '.join(served)}")
 
 
 def check_fits(checkpoint: Checkpoint, encoder: dict) -> None:

@@ -16,8 +16,9 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from agiqa_train.cli import main
-from agiqa_train.exported import embed_images
+from agiqa_train.drawn import drawn_image
 from agiqa_train.export_checkpoint import golden_pixels
+from agiqa_train.exported import embed_images
 from agiqa_train.tokenizer import Tokenizer
 
 CTX = 0.05 * torch.randn(16, TINY.text_width, generator=torch.Generator().manual_seed(1))
@@ -106,6 +107,82 @@ def test_manifest(tmp_path: Path, encoder: Path, original: tuple[Path, nn.Sequen
 def test_the_paper_scale_is_the_default(tmp_path: Path, encoder: Path, original: tuple[Path, nn.Sequential]) -> None:
     assert run("--original", original[0], "--encoder", encoder, "--name", "p", "--out", tmp_path / "b") == 0
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["score"] == {"min": 0, "max": 5, "unit": "MOS"}
+
+
+@pytest.fixture(scope="module")
+def fitted(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of `agiqa-train fit` on drawn pictures, on the weights that the encoder was made from."""
+    folder = tmp_path_factory.mktemp("fit")
+    rng = np.random.default_rng(0)
+    rows = ["image,score"]
+    for i in range(20):
+        drawn_image(64, rng).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{i * 5}")
+    (folder / "scores.csv").write_text("\n".join(rows) + "\n")
+    data = ["--dataset", "csv", "--data", str(folder / "scores.csv"), "--score-min", "0", "--score-max", "100"]
+    recipe = ["--epochs", "2", "--hidden", "24", "--augmentation", "none", "--class-token-position", "front"]
+    source = ["--source", f"open_clip:{encoder.parent / 'w.pt'}"]
+    assert main(["fit", *data, *recipe, *source, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize("weights", ["last", "best"])
+def test_a_run_of_this_trainer(tmp_path: Path, encoder: Path, fitted: Path, weights: str) -> None:
+    flags = ("--run", fitted, "--encoder", encoder, "--name", "mine", "--weights", weights)
+    assert run(*flags, "--out", tmp_path / "b") == 0
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["class_token_position"] == "front"
+    assert manifest["score"] == {"min": 0, "max": 100, "unit": "MOS"}
+    assert f"weights of the {weights} epoch" in manifest["training"]["protocol"]
+    assert manifest["metrics"] == json.loads((fitted / "result.json").read_text())[weights]
+    trained, exported = load_file(fitted / f"{weights}.safetensors"), load_file(tmp_path / "b" / "weights.safetensors")
+    assert set(trained) == set(exported)
+    for name, array in trained.items():
+        np.testing.assert_array_equal(exported[name], array)
+    head = regression(TINY.embed_dim, 24)
+    names = {"1.weight": "head.0.weight", "1.bias": "head.0.bias", "4.weight": "head.1.weight", "4.bias": "head.1.bias"}
+    head.load_state_dict({ours: torch.from_numpy(trained[theirs]) for ours, theirs in names.items()})
+    images = torch.tensor([case["image_embedding"] for case in manifest["golden"]])
+    want = reference_scores(torch.from_numpy(trained["context"]), "front", head, images)
+    np.testing.assert_allclose([case["score"] for case in manifest["golden"]], want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_belongs_to_its_clip(
+    tmp_path: Path, encoder: Path, fitted: Path, capsys: pytest.CaptureFixture
+) -> None:
+    torch.save(open_clip_model(TINY, "gelu", 2).state_dict(), tmp_path / "other.pt")
+    out = tmp_path / "models"
+    assert main(["export-encoders", "--source", f"open_clip:{tmp_path / 'other.pt'}", "--out", str(out)]) == 0
+    flags = ("--run", fitted, "--name", "p", "--out", tmp_path / "b")
+    assert run(*flags, "--encoder", out) == 1
+    assert "was trained on weights" in capsys.readouterr().err
+    quick = tmp_path / "quick"
+    flags_of_quick = ["--activation", "quick_gelu", "--out", str(quick)]
+    assert main(["export-encoders", "--source", f"open_clip:{encoder.parent / 'w.pt'}", *flags_of_quick]) == 0
+    assert run(*flags, "--encoder", quick) == 1
+    assert re.search("was trained on weights .* with gelu, --encoder is .* with quick_gelu", capsys.readouterr().err)
+    source, half = f"open_clip:{encoder.parent / 'w.pt'}", tmp_path / "half"
+    assert main(["export-encoders", "--source", source, "--out", str(half), "--precision", "fp16"]) == 0
+    assert run(*flags, "--encoder", half) == 0  # the same weights in another precision
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--position", "end", "--score-min", 0), "--position, --score-min: only for --original"),
+        (("--epoch", 3), "--epoch: only for --original"),
+    ],
+)
+def test_a_run_says_everything_itself(
+    tmp_path: Path, encoder: Path, fitted: Path, capsys: pytest.CaptureFixture, flags: tuple, message: str
+) -> None:
+    assert run("--run", fitted, "--encoder", encoder, "--name", "p", "--out", tmp_path / "b", *flags) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("--run", tmp_path, "--encoder", encoder, "--name", "p", "--out", tmp_path / "b") == 1
+    assert "has no config.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
