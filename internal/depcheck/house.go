@@ -91,7 +91,7 @@ func domain() map[string]Rule {
 			Project: []string{"quality", "clip", "checkpoint"},
 			// Its tests run it against an in-process Triton, and score under it.
 			TestProject: []string{
-				"checkpoint/safetensors", "checkpoint/tritonmodels", "tritonclient", "cache", "scoring", "imageprep",
+				"checkpoint/tritonmodels", "tritonclient", "tritonclient/inferencepb", "cache", "scoring", "imageprep",
 			},
 			TestExternal: slices.Concat(otelAPI, []string{grpc}),
 			NeverReach:   []string{gin, goRedis, grpc},

@@ -1,0 +1,334 @@
+package lifecycle_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient/tritontest"
+)
+
+// choice is the default and the one before it.
+func choice(s *lifecycle.Snapshot) [2]string {
+	def, err := s.Default()
+	if err != nil {
+		return [2]string{"", s.Previous()}
+	}
+	return [2]string{def.Checkpoint.Name, s.Previous()}
+}
+
+func TestActivateAndRollback(t *testing.T) {
+	r := newRig(t, false)
+	r.mustImport("one", 1)
+	r.mustImport("two", 2)
+	_, err := r.manager.Rollback(t.Context(), "test")
+	wantKind(t, err, quality.KindConflict)
+	begun := r.library.Snapshot()
+	for _, step := range []struct {
+		do   func() (lifecycle.Change, error)
+		want [2]string
+	}{
+		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "one", "test") }, [2]string{"one", shippedName}},
+		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "one", "test") }, [2]string{"one", shippedName}},
+		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "two", "test") }, [2]string{"two", "one"}},
+		{func() (lifecycle.Change, error) { return r.manager.Rollback(t.Context(), "test") }, [2]string{"one", "two"}},
+		{func() (lifecycle.Change, error) { return r.manager.Rollback(t.Context(), "test") }, [2]string{"two", "one"}},
+		{func() (lifecycle.Change, error) { return r.manager.Remove(t.Context(), "one", "test") }, [2]string{"two", ""}},
+	} {
+		before := choice(r.library.Snapshot())[0]
+		change, err := step.do()
+		must(t, err)
+		if got := choice(r.library.Snapshot()); got != step.want || change.Default != got[0] || change.Previous != got[1] || change.Before != before {
+			t.Errorf("default and previous %q, want %q; change %+v", got, step.want, change)
+		}
+	}
+	if got := choice(begun); got != [2]string{shippedName, ""} {
+		t.Errorf("the snapshot of the beginning says %q now", got)
+	}
+	if e, err := begun.Get("one"); err != nil || e.Checkpoint.Name != "one" {
+		t.Errorf("the snapshot of the beginning lost a checkpoint: %v", err)
+	}
+}
+
+func TestActivateFails(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		target  string
+		kind    quality.Kind
+		arrange func(r *rig, b *checkpoint.Bundle)
+	}{
+		{"no such checkpoint", "nobody", quality.KindCheckpointNotFound, func(*rig, *checkpoint.Bundle) {}},
+		{"a name that cannot be", "../one", quality.KindCheckpointNotFound, func(*rig, *checkpoint.Bundle) {}},
+		{"no encoder", "one", quality.KindModelUnavailable, func(r *rig, _ *checkpoint.Bundle) { r.spy.noEncoder = true }},
+		{"a server is away", "one", quality.KindModelUnavailable, func(r *rig, _ *checkpoint.Bundle) { r.servers[1].Stop() }},
+		{"no text embeddings", "one", quality.KindOverloaded, func(r *rig, _ *checkpoint.Bundle) {
+			r.spy.texts = func() error { return quality.Errorf(quality.KindOverloaded, "later") }
+		}},
+		{"the choice cannot be saved", "one", quality.KindInternal, func(r *rig, _ *checkpoint.Bundle) {
+			must(r.t, os.MkdirAll(filepath.Join(r.dir, lifecycle.StateFile, "a folder"), 0o755))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, true)
+			test.arrange(r, r.mustImport("one", 1))
+			before := r.state()
+			_, err := r.manager.Activate(t.Context(), test.target, "test")
+			wantKind(t, err, test.kind)
+			if after := r.state(); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+		})
+	}
+}
+
+// TestActivateLoadsWhatWasLost: activation does not wait for reconciliation.
+func TestActivateLoadsWhatWasLost(t *testing.T) {
+	ways(t, func(t *testing.T, uploads bool) {
+		r := newRig(t, uploads)
+		b := r.mustImport("one", 1)
+		r.servers[0].Forget()
+		_, err := r.manager.Activate(t.Context(), "one", "test")
+		must(t, err)
+		if !slices.Contains(r.servers[0].Models(), b.Checkpoint().HeadModel()) {
+			t.Errorf("server 0 has %v", r.servers[0].Models())
+		}
+	})
+}
+
+func TestRemove(t *testing.T) {
+	ways(t, func(t *testing.T, uploads bool) {
+		r := newRig(t, uploads)
+		before := r.state()
+		r.mustImport("one", 1)
+		_, err := r.manager.Remove(t.Context(), shippedName, "test")
+		wantKind(t, err, quality.KindConflict)
+		_, err = r.manager.Remove(t.Context(), "nobody", "test")
+		wantKind(t, err, quality.KindCheckpointNotFound)
+		_, err = r.manager.Activate(t.Context(), "one", "test")
+		must(t, err)
+		_, err = r.manager.Remove(t.Context(), "one", "test")
+		wantKind(t, err, quality.KindConflict)
+		_, err = r.manager.Activate(t.Context(), shippedName, "test")
+		must(t, err)
+		_, err = r.manager.Remove(t.Context(), "one", "test")
+		must(t, err)
+		must(t, os.Remove(filepath.Join(r.dir, lifecycle.StateFile)))
+		if after := r.state(); after != before {
+			t.Errorf("an import and its removal left something.\nbefore:\n%s\nafter:\n%s", before, after)
+		}
+		r.mustImport("one", 1) // the name and the content are free again
+	})
+}
+
+// TestRemoveWhileAServerIsAway: the checkpoint goes, and what could not be
+// unloaded is logged.
+func TestRemoveWhileAServerIsAway(t *testing.T) {
+	r := newRig(t, true)
+	r.mustImport("one", 1)
+	r.servers[1].Stop()
+	_, err := r.manager.Remove(t.Context(), "one", "test")
+	must(t, err)
+	if _, err := r.library.Snapshot().Get("one"); err == nil {
+		t.Error("it is still there")
+	}
+	if !strings.Contains(r.log.String(), "stay behind") {
+		t.Errorf("log: %s", r.log)
+	}
+}
+
+// TestRestart: imported checkpoints, the default and the one before it.
+func TestRestart(t *testing.T) {
+	ways(t, func(t *testing.T, uploads bool) {
+		r := newRig(t, uploads)
+		r.mustImport("one", 1)
+		r.mustImport("two", 2)
+		for _, name := range []string{"one", "two"} {
+			_, err := r.manager.Activate(t.Context(), name, "test")
+			must(t, err)
+		}
+		before := r.state()
+		must(t, os.MkdirAll(filepath.Join(r.dir, ".work", "cut off"), 0o755)) // as a killed import leaves it
+		shipped, err := r.library.Snapshot().Get(shippedName)
+		must(t, err)
+		r.open(shipped.Bundle)
+		if after := r.state(); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		change, err := r.manager.Rollback(t.Context(), "test")
+		must(t, err)
+		if change.Default != "one" {
+			t.Errorf("rollback after the restart goes to %s", change.Default)
+		}
+	})
+}
+
+// TestOpenLibraryRefuses: what would make it score by something else.
+func TestOpenLibraryRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		want  string
+		spoil func(r *rig)
+	}{
+		{"state is not JSON", "state.json", func(r *rig) {
+			must(r.t, os.WriteFile(filepath.Join(r.dir, lifecycle.StateFile), []byte("{"), 0o600))
+		}},
+		{"state names a path", "names no checkpoint", func(r *rig) {
+			must(r.t, os.WriteFile(filepath.Join(r.dir, lifecycle.StateFile), []byte(`{"default":"../x"}`), 0o600))
+		}},
+		{"state has an unknown member", "unknown field", func(r *rig) {
+			must(r.t, os.WriteFile(filepath.Join(r.dir, lifecycle.StateFile), []byte(`{"default":"one","x":1}`), 0o600))
+		}},
+		{"the default has gone", "state.json says so", func(r *rig) {
+			must(r.t, os.RemoveAll(filepath.Join(r.dir, "one")))
+		}},
+		{"weights were damaged", "weights.safetensors", func(r *rig) {
+			must(r.t, os.Truncate(filepath.Join(r.dir, "one", checkpoint.WeightsFile), 100))
+		}},
+		{"one number was changed", "digest is", func(r *rig) {
+			name := filepath.Join(r.dir, "one", checkpoint.WeightsFile)
+			raw, err := os.ReadFile(name)
+			must(r.t, err)
+			raw[len(raw)-1] ^= 1
+			must(r.t, os.WriteFile(name, raw, 0o600))
+		}},
+		{"a folder was renamed", "another name", func(r *rig) {
+			must(r.t, os.Rename(filepath.Join(r.dir, "one"), filepath.Join(r.dir, "uno")))
+		}},
+		{"a name is shipped with another content", `two checkpoints are named "shipped"`, func(r *rig) {
+			b := r.bundle(shippedName, 5)
+			must(r.t, checkpoint.WriteBundle(b, filepath.Join(r.dir, shippedName)))
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, true)
+			r.mustImport("one", 1)
+			_, err := r.manager.Activate(t.Context(), "one", "test")
+			must(t, err)
+			test.spoil(r)
+			shipped, err := r.library.Snapshot().Get(shippedName)
+			must(t, err)
+			_, err = lifecycle.OpenLibrary(r.libraryConfig(shipped.Bundle))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one that says %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestShippedAfterImported: a release that ships what was imported takes over.
+func TestShippedAfterImported(t *testing.T) {
+	r := newRig(t, true)
+	b := r.mustImport("one", 1)
+	cfg := r.libraryConfig(b)
+	cfg.Preset = "one"
+	library, err := lifecycle.OpenLibrary(cfg)
+	must(t, err)
+	e, err := library.Snapshot().Get("one")
+	if err != nil || e.Imported || len(library.Snapshot().List()) != 1 {
+		t.Errorf("entry %+v, %v", e, err)
+	}
+}
+
+// TestReconcile: one of two servers restarts and has what it had, also when
+// the folder it shares was lost.
+func TestReconcile(t *testing.T) {
+	ways(t, func(t *testing.T, uploads bool) {
+		r := newRig(t, uploads)
+		b := r.mustImport("one", 1)
+		before := r.state()
+		r.servers[1].Stop()
+		r.servers[1].Forget()
+		r.servers[1].Start()
+		r.awaitServers()
+		if !uploads {
+			must(t, checkpoint.Remove(r.models, b.Checkpoint().Digest))
+		}
+		r.manager.Reconcile(t.Context())
+		if after := r.state(); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		if err := r.manager.Trouble(b.Checkpoint().Digest); err != nil {
+			t.Errorf("trouble: %v", err)
+		}
+	})
+}
+
+func TestReconcileTellsTrouble(t *testing.T) {
+	r := newRig(t, true)
+	b := r.mustImport("one", 1)
+	d := b.Checkpoint().Digest
+	r.servers[1].Stop()
+	for range 3 {
+		r.manager.Reconcile(t.Context())
+	}
+	if err := r.manager.Trouble(d); err == nil || !strings.Contains(err.Error(), r.servers[1].Addr()) {
+		t.Errorf("trouble %v, want one that names %s", err, r.servers[1].Addr())
+	}
+	if n := strings.Count(r.log.String(), "checkpoint is not on every server"); n < 1 || n > 4 {
+		t.Errorf("%d log lines of two checkpoints in trouble for three rounds:\n%s", n, r.log)
+	}
+	loads := r.servers[0].Loads(b.Checkpoint().HeadModel())
+	r.servers[1].Forget()
+	r.servers[1].Start()
+	r.awaitServers()
+	r.manager.Reconcile(t.Context())
+	if err := r.manager.Trouble(d); err != nil {
+		t.Errorf("trouble afterwards: %v", err)
+	}
+	if got := r.servers[0].Loads(b.Checkpoint().HeadModel()); got != loads {
+		t.Errorf("the healthy server was asked to load %d times", got-loads)
+	}
+}
+
+// TestReconcileSkips what belongs to another encoder, and everything while no
+// encoder is known.
+func TestReconcileSkips(t *testing.T) {
+	r := newRig(t, true)
+	b := r.mustImport("one", 1)
+	r.servers[0].Forget()
+	r.spy.noEncoder = true
+	r.manager.Reconcile(t.Context())
+	if slices.Contains(r.servers[0].Models(), b.Checkpoint().HeadModel()) {
+		t.Error("it was loaded without an encoder")
+	}
+}
+
+func TestDiff(t *testing.T) {
+	r := newRig(t, true)
+	r.mustImport("one", 1)
+	near := draft(t, "near", 1, 0)
+	near.Tensors["head.0.bias"].Data[2] += 0.5
+	near.Manifest.Score.Max = 100
+	enc := tritontest.Encoder()
+	near.AddGolden(t, 1, quality.TextEmbeddings(tritontest.TextEmbeddings(enc, near.Prompts(t))))
+	b := r.heads.add(near.Bundle(t))
+	_, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: b})
+	must(t, err)
+	d, err := r.manager.Diff("one", "near")
+	must(t, err)
+	var fields, changed []string
+	for _, f := range d.Fields {
+		fields = append(fields, f.Field)
+	}
+	for _, x := range d.Tensors {
+		if !x.Equal {
+			changed = append(changed, x.Name)
+			if diff := x.MaxAbs - 0.5; diff > 1e-6 || diff < -1e-6 || x.RMS < 0.2 || x.RMS > 0.21 || !(x.Cosine < 1) {
+				t.Errorf("%s: %+v, want one number of six that is 0.5 off", x.Name, x)
+			}
+		}
+	}
+	if !slices.Equal(fields, []string{"digest", "score", "golden"}) || !slices.Equal(changed, []string{"head.0.bias"}) {
+		t.Errorf("fields %v and tensors %v differ", fields, changed)
+	}
+	if same, err := r.manager.Diff("one", "one"); err != nil || len(same.Fields) != 0 {
+		t.Errorf("one and itself: %+v, %v", same.Fields, err)
+	}
+	_, err = r.manager.Diff("one", "nobody")
+	wantKind(t, err, quality.KindCheckpointNotFound)
+}

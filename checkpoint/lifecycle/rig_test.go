@@ -1,0 +1,270 @@
+package lifecycle_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
+	"github.com/agiqa/agiqa/clip"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/tritontest"
+)
+
+// rig is a manager over two in-process Tritons that hold one shipped
+// checkpoint.
+type rig struct {
+	t       *testing.T
+	servers []*tritontest.Server
+	client  *tritonclient.Client
+	library *lifecycle.Library
+	manager *lifecycle.Manager
+	texts   *cache.Texts
+	spy     *spy
+	log     *bytes.Buffer
+	dir     string // of imported bundles
+	models  string // model repository
+	heads   *heads
+	limits  checkpoint.Limits
+	uploads bool
+}
+
+// heads computes what the heads of known bundles say: the in-process server
+// has no arithmetic of its own.
+type heads struct {
+	mu   sync.Mutex
+	byID map[quality.Digest]checkpoint.Head
+}
+
+func (h *heads) add(b *checkpoint.Bundle) *checkpoint.Bundle {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.byID[b.Checkpoint().Digest] = b.Head()
+	return b
+}
+
+func (h *heads) judge(d quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.Judgement, error) {
+	h.mu.Lock()
+	head, ok := h.byID[d]
+	h.mu.Unlock()
+	if !ok {
+		return quality.Judgement{}, fmt.Errorf("no head %s", d)
+	}
+	return head.Judge(image, text)
+}
+
+// spy stands between the manager and its collaborators; tests make it fail.
+type spy struct {
+	lifecycle.Servers
+	check, texts func() error
+	source       lifecycle.Texts
+	noEncoder    bool
+}
+
+func (s *spy) Encoder() (quality.Encoder, bool) {
+	if s.noEncoder {
+		return quality.Encoder{}, false
+	}
+	return s.Servers.Encoder()
+}
+
+func (s *spy) Check(ctx context.Context, enc quality.Encoder, c quality.Checkpoint) error {
+	if s.check != nil {
+		return s.check()
+	}
+	return s.Servers.Check(ctx, enc, c)
+}
+
+func (s *spy) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
+	if s.texts != nil {
+		return quality.TextEmbeddings{}, false, s.texts()
+	}
+	return s.source.TextEmbeddings(ctx, c)
+}
+
+// shippedName is the checkpoint that is there from the start.
+const shippedName = "shipped"
+
+func newRig(t *testing.T, uploads bool) *rig {
+	t.Helper()
+	r := &rig{
+		t: t, uploads: uploads, log: &bytes.Buffer{}, dir: filepath.Join(t.TempDir(), "checkpoints"), models: t.TempDir(),
+		heads: &heads{byID: map[quality.Digest]checkpoint.Head{}}, limits: checkpoint.DefaultLimits(),
+	}
+	r.limits.NoGolden = true
+	shipped := r.heads.add(draft(t, shippedName, 100, 2).Bundle(t))
+	cfg := tritonclient.DefaultConfig()
+	for range 2 {
+		s := tritontest.New(t, tritontest.WithCheckpoints(shipped.Checkpoint()), tritontest.WithJudge(r.heads.judge), tritontest.WithRepository(r.models))
+		r.servers = append(r.servers, s)
+		cfg.Addresses = append(cfg.Addresses, s.Addr())
+	}
+	var err error
+	r.client, err = tritonclient.New(cfg)
+	must(t, err)
+	t.Cleanup(func() { must(t, r.client.Close()) })
+	r.open(shipped)
+	return r
+}
+
+// open makes library and manager anew, as a restart does.
+func (r *rig) open(shipped *checkpoint.Bundle) {
+	r.t.Helper()
+	r.library = r.openLibrary(shipped)
+	must(r.t, r.library.Clean())
+	memory, err := cache.NewMemory(cache.DefaultMemoryConfig())
+	must(r.t, err)
+	texts := cache.DefaultTextsConfig()
+	texts.Encoder, texts.Memory = tritontest.Encoder(), memory
+	r.texts, err = cache.NewTexts(texts, scoring.PromptEncoder{Assembler: r.library, Encoder: r.client})
+	must(r.t, err)
+	source := r.texts
+	r.t.Cleanup(func() { must(r.t, source.Close(context.WithoutCancel(r.t.Context()))) })
+	encoder := func() (quality.Encoder, bool) { return tritontest.Encoder(), true }
+	r.spy = &spy{Servers: tritonmodels.NewServers(r.client, encoder, r.uploads), source: source}
+	deps := lifecycle.Deps{
+		Library: r.library, Servers: r.spy, Texts: r.spy,
+		Logger: slog.New(slog.NewTextHandler(r.log, nil)),
+	}
+	if !r.uploads {
+		deps.Folder = tritonmodels.NewFolder(r.models)
+	}
+	r.manager, err = lifecycle.NewManager(lifecycle.DefaultConfig(), deps)
+	must(r.t, err)
+}
+
+func (r *rig) openLibrary(shipped *checkpoint.Bundle) *lifecycle.Library {
+	r.t.Helper()
+	library, err := lifecycle.OpenLibrary(r.libraryConfig(shipped))
+	must(r.t, err)
+	return library
+}
+
+func (r *rig) libraryConfig(shipped *checkpoint.Bundle) lifecycle.LibraryConfig {
+	r.t.Helper()
+	tokenizer, err := clip.New()
+	must(r.t, err)
+	return lifecycle.LibraryConfig{
+		Shipped: []*checkpoint.Bundle{shipped}, Dir: r.dir, Preset: shippedName,
+		HeadOnly: r.uploads, Limits: checkpoint.DefaultLimits(), Tokenizer: tokenizer,
+	}
+}
+
+// draft returns a sound bundle to be of the servers' encoder.
+func draft(t *testing.T, name string, seed uint64, golden int) *checkpointtest.Draft {
+	t.Helper()
+	enc := tritontest.Encoder()
+	d := checkpointtest.New(enc, name, seed)
+	return d.AddGolden(t, golden, quality.TextEmbeddings(tritontest.TextEmbeddings(enc, d.Prompts(t))))
+}
+
+// bundle returns a sound bundle whose head the servers can compute.
+func (r *rig) bundle(name string, seed uint64) *checkpoint.Bundle {
+	r.t.Helper()
+	return r.heads.add(draft(r.t, name, seed, 3).Bundle(r.t))
+}
+
+func (r *rig) mustImport(name string, seed uint64) *checkpoint.Bundle {
+	r.t.Helper()
+	b := r.bundle(name, seed)
+	_, err := r.manager.Import(r.t.Context(), lifecycle.Import{Bundle: b, By: "test"})
+	must(r.t, err)
+	return b
+}
+
+// awaitServers waits until every server is connected: a connection that was
+// lost is found again within about a second.
+func (r *rig) awaitServers() {
+	r.t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for r.client.ReadyEverywhere(r.t.Context(), tritontest.ImageEncoder) != nil {
+		select {
+		case <-ticker.C:
+		case <-r.t.Context().Done():
+			r.t.Fatal("a server is not found again")
+		}
+	}
+}
+
+// state is everything that a change may touch, as text.
+func (r *rig) state() string {
+	r.t.Helper()
+	var b strings.Builder
+	for i, s := range r.servers {
+		fmt.Fprintf(&b, "server %d: %v\n", i, s.Models())
+	}
+	s := r.library.Snapshot()
+	for _, e := range s.List() {
+		fmt.Fprintf(&b, "checkpoint %+v imported %t\n", e.Checkpoint, e.Imported)
+	}
+	def, err := s.Default()
+	fmt.Fprintf(&b, "default %s %v, previous %q\n", def.Checkpoint.Name, err, s.Previous())
+	files := map[string]string{}
+	for _, dir := range []string{r.dir, r.models} {
+		maps.Copy(files, tree(r.t, dir))
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&b, "%s %s\n", name, files[name])
+	}
+	return b.String()
+}
+
+// tree lists files below dir with their digests; an empty work folder does not
+// count.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err != nil || d.IsDir() {
+			if err == nil && filepath.Base(filepath.Dir(path)) == ".work" {
+				out[path] = "folder"
+			}
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		out[path] = quality.DigestOf(raw).Short()
+		return err
+	})
+	must(t, err)
+	return out
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantKind(t *testing.T, err error, want quality.Kind) {
+	t.Helper()
+	if got := quality.KindOf(err); err == nil || got != want {
+		t.Errorf("error %v, want one of kind %s", err, want)
+	}
+}
+
+// ways runs a test for both ways to bring models to servers.
+func ways(t *testing.T, f func(t *testing.T, uploads bool)) {
+	t.Run("shared", func(t *testing.T) { f(t, false) })
+	t.Run("upload", func(t *testing.T) { f(t, true) })
+}
