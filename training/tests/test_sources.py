@@ -19,10 +19,10 @@ from published import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agiqa_train.clip import Clip, ClipConfig, TextConfig, VisionConfig
+from agiqa_train.clip import Clip, ClipConfig, TextConfig, VisionConfig, demo_config
 from agiqa_train.digest import file_sha256
 from agiqa_train.pretrain import Pretrainer, PretrainConfig
-from agiqa_train.sources import SourceError, load_clip, source_sha256
+from agiqa_train.sources import SourceError, infer_config, load_clip, source_sha256
 from agiqa_train.tokenizer import Tokenizer
 
 State = dict[str, Tensor]
@@ -139,6 +139,22 @@ def test_open_clip_wrappings(tmp_path: Path, wrap: Callable[[State], dict]) -> N
     want, _ = load_clip(f"open_clip:{tmp_path / 'plain.pt'}")
     got, _ = load_clip(f"open_clip:{tmp_path / 'wrapped.pt'}")
     assert all(torch.equal(a, b) for a, b in zip(got.state_dict().values(), want.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ClipConfig(VisionConfig(768, 12, 12, 32), TextConfig(512, 12, 8), 512),
+        ClipConfig(VisionConfig(768, 12, 12, 16), TextConfig(512, 12, 8), 512, "gelu"),
+        ClipConfig(VisionConfig(1024, 24, 16, 14), TextConfig(768, 12, 12), 768),
+        demo_config(),
+    ],
+    ids=["ViT-B/32", "ViT-B/16", "ViT-L/14", "demo"],
+)
+def test_sizes_come_from_shapes(config: ClipConfig) -> None:
+    with torch.device("meta"):
+        state = Clip(config).state_dict()
+    assert infer_config(state, config.activation, None) == config
 
 
 def without(name: str) -> Callable[[State], State]:
