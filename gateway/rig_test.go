@@ -39,6 +39,7 @@ type plan struct {
 	wrap        func(gateway.Scorer) gateway.Scorer
 	metrics     http.Handler
 	readiness   *gateway.Readiness
+	changes     gateway.CheckpointChanges
 	mayBreak    bool // an internal error is what the test is about
 }
 
@@ -95,7 +96,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		scorer = p.wrap(scorer)
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
-		Scorer: scorer, Checkpoints: shelf, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
+		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
 	})
 	must(t, err)
