@@ -137,6 +137,9 @@ func mean(values []float64) float64 {
 	return sum / float64(len(values))
 }
 
+// smallestSpread has a square that is still a normal number.
+const smallestSpread = 1e-100
+
 func constant(values []float64) bool {
-	return slices.Min(values) == slices.Max(values)
+	return slices.Max(values)-slices.Min(values) <= smallestSpread
 }

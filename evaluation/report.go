@@ -14,7 +14,9 @@ const Format = "agiqa-evaluation/1"
 
 const (
 	fewest = 3
-	flat   = 1e-9
+	// largest keeps squares and their sums finite.
+	largest = 1e100
+	flat    = 1e-9
 )
 
 // Figure is a number that may not be defined: NaN here, null in JSON.
@@ -173,8 +175,8 @@ func check(scores, mos []float64, options Bootstrap) error {
 		values []float64
 	}{{"scores", scores}, {"mos", mos}} {
 		for i, v := range list.values {
-			if math.IsNaN(v) || math.IsInf(v, 0) {
-				faults = append(faults, fmt.Errorf("%s: value %d is not finite", list.name, i))
+			if !(math.Abs(v) <= largest) {
+				faults = append(faults, fmt.Errorf("%s: value %d is %v, not a number within ±1e100", list.name, i, v))
 				break
 			}
 		}

@@ -30,8 +30,9 @@ func TestEvaluateRefuses(t *testing.T) {
 	}{
 		{"lengths", good, []float64{1, 2}, options(nil), []string{"scores: there are 3, and 2 opinions"}},
 		{"too few", good[:2], good[:2], options(nil), []string{"scores: 2 images are too few, 3 are needed"}},
-		{"NaN", good, []float64{1, math.NaN(), 2}, options(nil), []string{"mos: value 1 is not finite"}},
-		{"infinite", []float64{1, 2, math.Inf(-1)}, good, options(nil), []string{"scores: value 2 is not finite"}},
+		{"NaN", good, []float64{1, math.NaN(), 2}, options(nil), []string{"mos: value 1 is NaN, not a number"}},
+		{"infinite", []float64{1, 2, math.Inf(-1)}, good, options(nil), []string{"scores: value 2 is -Inf, not a number"}},
+		{"too large to square", []float64{1, 2, 1e200}, good, options(nil), []string{"scores: value 2 is 1e+200, not a number within"}},
 		{
 			"all options at once", good, good,
 			evaluation.Bootstrap{Replicates: -1, Confidence: 1},
@@ -55,6 +56,32 @@ func TestEvaluateRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever is taken in has a report that JSON can hold.
+func FuzzReportsAreJSON(f *testing.F) {
+	f.Add([]byte("0123456789abcdefghijklmnopqrstuvwxyz"), 1e-200, 1e100)
+	f.Add(make([]byte, 40), 1.0, 1.0)
+	f.Add([]byte("the same, the same, the same, the same"), 1e90, 1e-300)
+	f.Fuzz(func(t *testing.T, data []byte, xUnit, yUnit float64) {
+		data = data[:min(len(data), 120)]
+		x, y := make([]float64, len(data)/2), make([]float64, len(data)/2)
+		for i := range x {
+			x[i], y[i] = float64(data[2*i])*xUnit, float64(data[2*i+1])*yUnit
+		}
+		report, err := evaluation.Evaluate(x, y, options(func(b *evaluation.Bootstrap) { b.Replicates = 5 }))
+		if err != nil {
+			return
+		}
+		if _, err := json.Marshal(report); err != nil {
+			t.Errorf("Evaluate(%v, %v): %v", x, y, err)
+		}
+		for name, figure := range figures(report) {
+			if !strings.HasPrefix(name, "RMSE") && math.Abs(float64(figure.Value)) > 1+1e-12 {
+				t.Errorf("Evaluate(%v, %v): %s is %v", x, y, name, figure.Value)
+			}
+		}
+	})
 }
 
 func TestWorkersChangeNothing(t *testing.T) {

@@ -164,8 +164,9 @@ def test_the_goldens_of_go_are_what_this_code_gives() -> None:
     [
         ([1, 2], [1, 2], "2 images are too few"),
         ([1, 2, 3], [1, 2], "not two lists of one length"),
-        ([1, math.nan, 3], [1, 2, 3], "scores: value 1 is not finite"),
-        ([1, 2, 3], [1, 2, math.inf], "mos: value 2 is not finite"),
+        ([1, math.nan, 3], [1, 2, 3], "scores: value 1 is nan, not a number"),
+        ([1, 2, -1e200], [1, 2, 3], "scores: value 2 is -1e.200, not a number"),
+        ([1, 2, 3], [1, 2, math.inf], "mos: value 2 is inf, not a number"),
     ],
 )
 def test_refusals(scores: list[float], mos: list[float], fault: str) -> None:

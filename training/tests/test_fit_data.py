@@ -156,9 +156,10 @@ def test_sides_share_nothing(by: str) -> None:
         assert not (prompts[0] & prompts[1] or prompts[0] & prompts[2] or prompts[1] & prompts[2])
 
 
-def test_too_few_to_split() -> None:
-    with pytest.raises(DataError, match="too few to split by image"):
-        split_dataset(grouped(1), SplitConfig())
+@pytest.mark.parametrize("n", [1, 10])  # of 10 images 2 are held out, and figures need 3
+def test_too_few_to_split(n: int) -> None:
+    with pytest.raises(DataError, match=f"{n} images are too few to split by image"):
+        split_dataset(grouped(n), SplitConfig())
 
 
 def test_crops() -> None:

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+SMALLEST_SPREAD = 1e-100  # its square is still a normal number; below it a sample is constant
+
 
 def total(values: np.ndarray) -> float:
     """The sum, one value after the other; NumPy's own sum adds in an order of its own."""
@@ -31,7 +33,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 def plcc(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's linear correlation, two passes: means first, then centred sums."""
-    if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
+    if len(x) < 2 or np.ptp(x) <= SMALLEST_SPREAD or np.ptp(y) <= SMALLEST_SPREAD:
         return math.nan
     dx, dy = x - mean(x), y - mean(y)
     return total(dx * dy) / math.sqrt(total(dx * dx)) / math.sqrt(total(dy * dy))

@@ -13,6 +13,7 @@ from .logistic import Logistic, fit_logistic
 
 FORMAT = "agiqa-evaluation/1"
 FEWEST = 3
+LARGEST = 1e100  # keeps squares and their sums finite
 FLAT = 1e-9
 # Name in the JSON document, and in the table.
 FIGURES = (
@@ -96,8 +97,10 @@ def evaluate(scores: np.ndarray, mos: np.ndarray, config: BootstrapConfig = Boot
     if len(x) < FEWEST:
         raise ValueError(f"{len(x)} images are too few, {FEWEST} are needed")
     for name, values in (("scores", x), ("mos", y)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name}: value {int(np.argmin(np.isfinite(values)))} is not finite")
+        fit_to_square = np.abs(values) <= LARGEST
+        if not fit_to_square.all():
+            i = int(np.argmin(fit_to_square))
+            raise ValueError(f"{name}: value {i} is {values[i]:g}, not a number within ±1e100")
     four, five = fit_logistic(x, y)
     absent = np.full_like(x, math.nan)
     x4, x5 = (absent if fit is None else fit(x) for fit in (four, five))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..agreement.report import FEWEST
 from .datasets import DataError, Dataset
 
 BY = ("image", "prompt")
@@ -37,7 +38,7 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, config: SplitConfig) -> Split:
-    """The split of a data set; raises DataError when a side would be empty."""
+    """The split of a data set; raises DataError when nothing is left to train on, or too little to measure."""
     if config.by not in BY:
         raise DataError(f"split by {config.by!r}: want {' or '.join(BY)}")
     if not (0 < config.test < 1 and 0 <= config.validation < 1):
@@ -52,7 +53,7 @@ def split_dataset(dataset: Dataset, config: SplitConfig) -> Split:
     validation = train[:0]
     if config.validation > 0:
         train, validation = _divide(train, groups, config.validation, config.seed)
-    if not len(train) or not len(test):
+    if not len(train) or len(test) < FEWEST:
         raise DataError(f"{dataset.name}: {len(dataset.samples)} images are too few to split by {config.by}")
     return Split(train, validation, test)
 
