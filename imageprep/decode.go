@@ -12,8 +12,8 @@ import (
 // limits. Errors are *quality.Error or the context's.
 type decodeFunc func(ctx context.Context, data []byte, h Header) (raster, error)
 
-func decoders() map[Format]decodeFunc {
-	return map[Format]decodeFunc{JPEG: decodeJPEG, PNG: decodePNG, WebP: decodeWebP, GIF: decodeGIF}
+func decoders(b *buffers) map[Format]decodeFunc {
+	return map[Format]decodeFunc{JPEG: jpegDecoder(b), PNG: decodePNG, WebP: decodeWebP, GIF: decodeGIF}
 }
 
 // checkDecoded compares what was decoded with what was promised and paid for.

@@ -7,17 +7,25 @@ import (
 	"github.com/agiqa/agiqa/imageprep/internal/jpeg"
 )
 
-func decodeJPEG(ctx context.Context, data []byte, _ Header) (raster, error) {
-	img, err := jpeg.Decode(ctx, data)
-	switch {
-	case err == nil:
+func jpegDecoder(b *buffers) decodeFunc {
+	d := jpeg.Decoder{Samples: b.samples, Coefficients: b.coefficients}
+	return func(ctx context.Context, data []byte, _ Header) (raster, error) {
+		img, err := d.Decode(ctx, data)
+		if err != nil {
+			return nil, jpegError(err)
+		}
 		return jpegRaster{img}, nil
-	case errors.Is(err, jpeg.ErrTruncated):
-		return nil, truncated(JPEG).Because(err)
-	case errors.Is(err, jpeg.ErrUnsupported):
-		return nil, unsupported("jpeg_sampling").Because(err)
-	case isContext(err):
-		return nil, err
 	}
-	return nil, corrupt(JPEG).Because(err)
+}
+
+func jpegError(err error) error {
+	switch {
+	case errors.Is(err, jpeg.ErrTruncated):
+		return truncated(JPEG).Because(err)
+	case errors.Is(err, jpeg.ErrUnsupported):
+		return unsupported("jpeg_sampling").Because(err)
+	case isContext(err):
+		return err
+	}
+	return corrupt(JPEG).Because(err)
 }

@@ -1,6 +1,10 @@
 package imageprep
 
-import "context"
+import (
+	"context"
+
+	"github.com/agiqa/agiqa/imageprep/internal/pool"
+)
 
 // FullSize decodes data within the default limits and returns convert("RGB")
 // at full size.
@@ -9,7 +13,7 @@ func FullSize(data []byte) (rgb []byte, w, h int, err error) {
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	img, err := decoders()[header.Format](context.Background(), data, header)
+	img, err := decoders(newBuffers(DefaultConfig()))[header.Format](context.Background(), data, header)
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -32,8 +36,34 @@ func (r rgbBytes) row(y int, dst []byte) { copy(dst, r.pix[3*r.w*y:][:3*r.w]) }
 
 // ResizeRGB resizes and crops plain RGB.
 func ResizeRGB(pix []byte, w, h int) ([]byte, error) {
-	return resizeAndCrop(context.Background(), rgbBytes{pix, w, h})
+	return newResizer(fastestPasses(), nil).resizeAndCrop(context.Background(), rgbBytes{pix, w, h})
 }
+
+// Resizer is one implementation of the resampler, with its pool.
+type Resizer struct{ r *resizer }
+
+// NewPortable and NewVectorised keep their memory between images.
+func NewPortable() *Resizer   { return &Resizer{newResizer(portable{}, pool.New[byte](1, 1<<30))} }
+func NewVectorised() *Resizer { return &Resizer{newResizer(fastestPasses(), pool.New[byte](1, 1<<30))} }
+
+// Resize resizes and crops plain RGB.
+func (r *Resizer) Resize(pix []byte, w, h int) []byte {
+	out, err := r.r.resizeAndCrop(context.Background(), rgbBytes{pix, w, h})
+	if err != nil {
+		panic(err) // the context never ends
+	}
+	return out
+}
+
+// ResizePortable and ResizeVectorised resize and crop plain RGB with memory
+// that other images were in before.
+func ResizePortable(pix []byte, w, h int) []byte   { return portableResizer.Resize(pix, w, h) }
+func ResizeVectorised(pix []byte, w, h int) []byte { return vectorisedResizer.Resize(pix, w, h) }
+
+var portableResizer, vectorisedResizer = NewPortable(), NewVectorised()
+
+// HasVectorised says whether the two differ.
+var HasVectorised = fastestPasses() != passes(portable{})
 
 // WithDecoder makes p decode format by decode, which says the size of the
 // image it pretends to have decoded.

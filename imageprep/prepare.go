@@ -20,6 +20,7 @@ type Preparer struct {
 	cfg      Config
 	memory   *semaphore.Weighted
 	decoders map[Format]decodeFunc
+	resizer  *resizer
 }
 
 // New returns a Preparer, or every fault of cfg.
@@ -27,7 +28,11 @@ func New(cfg Config) (*Preparer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("image preparation: %w", err)
 	}
-	return &Preparer{cfg: cfg, memory: semaphore.NewWeighted(cfg.MemoryBudget), decoders: decoders()}, nil
+	b := newBuffers(cfg)
+	return &Preparer{
+		cfg: cfg, memory: semaphore.NewWeighted(cfg.MemoryBudget),
+		decoders: decoders(b), resizer: newResizer(fastestPasses(), b.samples),
+	}, nil
 }
 
 // ID names the way from bytes to pixels, for cache keys and provenance.
@@ -71,10 +76,11 @@ func (p *Preparer) pixels(ctx context.Context, data []byte, h Header) (rgb []byt
 	}
 	img, err := p.decoders[h.Format](ctx, data, h)
 	if err == nil {
+		defer release(img)
 		err = checkDecoded(img, h)
 	}
 	if err == nil {
-		rgb, err = resizeAndCrop(ctx, img)
+		rgb, err = p.resizer.resizeAndCrop(ctx, img)
 	}
 	if isContext(err) {
 		return nil, outOfTime(err)

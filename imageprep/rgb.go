@@ -14,11 +14,19 @@ type raster interface {
 	row(y int, dst []byte)
 }
 
+// release gives the memory of an image back. Nothing may use the image then.
+func release(r raster) {
+	if r, ok := r.(interface{ release() }); ok {
+		r.release()
+	}
+}
+
 // jpegRaster converts as libjpeg-turbo does.
 type jpegRaster struct{ img *jpeg.Image }
 
 func (r jpegRaster) size() (int, int)      { return r.img.Width, r.img.Height }
 func (r jpegRaster) row(y int, dst []byte) { r.img.Row(y, dst) }
+func (r jpegRaster) release()              { r.img.Release() }
 
 // grayRaster replicates one byte.
 type grayRaster struct {
@@ -181,6 +189,7 @@ type canvas struct {
 }
 
 func (c canvas) size() (int, int) { return c.width, c.height }
+func (c canvas) release()         { release(c.raster) }
 
 func (c canvas) row(y int, dst []byte) {
 	for x := range c.width {

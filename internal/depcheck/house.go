@@ -59,14 +59,20 @@ func domain() map[string]Rule {
 		},
 		"imageprep": {
 			Why:     "turns untrusted bytes into pixels; whoever has the bytes calls it, so it opens nothing itself",
-			Project: []string{"quality", "imageprep/internal/jpeg"},
-			// The semaphore bounds the memory of decoders.
-			External:    []string{"golang.org/x/image/...", xSync},
+			Project: []string{"quality", "imageprep/internal/jpeg", "imageprep/internal/pool"},
+			// The semaphore bounds the memory of decoders; cpu says which resampler runs.
+			External:    []string{"golang.org/x/image/...", xSync, "golang.org/x/sys/cpu"},
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/..."},
 		},
 		"imageprep/internal/jpeg": {
 			Why:         "a JPEG decoder that gives the samples Pillow sees: arithmetic over bytes",
+			Project:     []string{"imageprep/internal/pool"},
+			External:    []string{"golang.org/x/sys/cpu"},
+			NeverImport: []string{"net/...", "os/..."},
+		},
+		"imageprep/internal/pool": {
+			Why:         "buffers kept between images",
 			NeverImport: []string{"net/...", "os/..."},
 		},
 		"clip": {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/agiqa/agiqa/imageprep/internal/pool"
 )
 
 // What can be wrong with a file. Every error of [Decode] matches one of these
@@ -46,7 +48,8 @@ type quantTable [64]int32
 
 type decoder struct {
 	segments
-	ctx         context.Context
+	ctx         context.Context // for the length of one decode
+	pools       Decoder
 	img         *Image
 	progressive bool
 	hMax, vMax  int
@@ -60,10 +63,28 @@ type decoder struct {
 	eobRun      int
 }
 
+// Decoder decodes into pooled memory. The zero value allocates for each image.
+// It is safe for use by several goroutines.
+type Decoder struct {
+	Samples      *pool.Pool[byte]
+	Coefficients *pool.Pool[int16]
+}
+
 // Decode decodes data. It looks at ctx once a row of blocks and once a marker
-// segment.
-func Decode(ctx context.Context, data []byte) (*Image, error) {
-	d := &decoder{ctx: ctx, segments: segments{data: data}, adobe: -1}
+// segment. [Image.Release] gives the memory back.
+func (from Decoder) Decode(ctx context.Context, data []byte) (*Image, error) {
+	d := &decoder{ctx: ctx, pools: from, segments: segments{data: data}, adobe: -1}
+	img, err := d.image()
+	if d.img != nil {
+		d.releaseCoefficients()
+		if err != nil {
+			d.img.Release()
+		}
+	}
+	return img, err
+}
+
+func (d *decoder) image() (*Image, error) {
 	if err := d.start(); err != nil {
 		return nil, err
 	}
@@ -75,6 +96,13 @@ func Decode(ctx context.Context, data []byte) (*Image, error) {
 		if done {
 			return d.finish()
 		}
+	}
+}
+
+func (d *decoder) releaseCoefficients() {
+	for _, c := range d.img.comps {
+		d.pools.Coefficients.Put(c.coef)
+		c.coef = nil
 	}
 }
 
@@ -191,11 +219,12 @@ func (d *decoder) frame(b []byte, progressive bool) error {
 		return err
 	}
 	d.progressive, d.hMax, d.vMax = progressive, f.hMax, f.vMax
-	d.img = &Image{Width: f.width, Height: f.height, comps: f.comps}
+	d.img = &Image{Width: f.width, Height: f.height, comps: f.comps, pool: d.pools.Samples}
 	for _, c := range f.comps {
-		c.pix = make([]byte, c.samples())
+		c.pix = d.pools.Samples.Get(c.samples()) // a scan writes every sample that is read later
 		if progressive {
-			c.coef = make([]int16, c.samples())
+			c.coef = d.pools.Coefficients.Get(c.samples())
+			clear(c.coef)
 		}
 	}
 	return nil
@@ -222,7 +251,6 @@ func (d *decoder) finish() (*Image, error) {
 				inverseDCT(block, c.quant, c.pix[by*8*c.stride()+bx*8:], c.stride())
 			}
 		}
-		c.coef = nil
 	}
 	d.img.prepare(d.hMax, d.vMax, d.jfif, d.adobe)
 	return d.img, nil

@@ -10,10 +10,12 @@ import (
 	"github.com/agiqa/agiqa/internal/testimages"
 )
 
+var decoder jpeg.Decoder
+
 // rgb decodes every row.
 func rgb(t testing.TB, data []byte) (*jpeg.Image, []byte) {
 	t.Helper()
-	img, err := jpeg.Decode(context.Background(), data)
+	img, err := decoder.Decode(context.Background(), data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,7 @@ func TestRefused(t *testing.T) {
 		{"early end", append(testimages.JPEGHeader(0xC0, 640, 640, 8, 1), 0, 0xFF, 0xD9), jpeg.ErrCorrupt},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if _, err := jpeg.Decode(context.Background(), tc.data); !errors.Is(err, tc.want) {
+			if _, err := decoder.Decode(context.Background(), tc.data); !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
 		})
@@ -94,7 +96,7 @@ func TestRefused(t *testing.T) {
 func TestDecodeHonoursContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := jpeg.Decode(ctx, testimages.JPEG(64, 64)); !errors.Is(err, context.Canceled) {
+	if _, err := decoder.Decode(ctx, testimages.JPEG(64, 64)); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }
@@ -108,7 +110,7 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		img, err := jpeg.Decode(&smallFrames{Context: context.Background(), data: data}, data)
+		img, err := decoder.Decode(&smallFrames{Context: context.Background(), data: data}, data)
 		if err != nil {
 			if !errors.Is(err, jpeg.ErrCorrupt) && !errors.Is(err, jpeg.ErrTruncated) && !errors.Is(err, jpeg.ErrUnsupported) && !errors.Is(err, errTooLarge) {
 				t.Fatalf("error %v is none of the package's", err)
@@ -146,7 +148,7 @@ func BenchmarkDecode1024(b *testing.B) {
 	row := make([]byte, 3*1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		img, err := jpeg.Decode(context.Background(), data)
+		img, err := decoder.Decode(context.Background(), data)
 		if err != nil {
 			b.Fatal(err)
 		}

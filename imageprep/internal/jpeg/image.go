@@ -1,9 +1,12 @@
 package jpeg
 
+import "github.com/agiqa/agiqa/imageprep/internal/pool"
+
 // Image is a decoded file: its planes, and how to make RGB of them. It is not
 // for use by several goroutines at once.
 type Image struct {
 	Width, Height int
+	pool          *pool.Pool[byte]
 	comps         []*component
 	upsamplers    []upsampler
 	scratch       [4][]byte // one upsampled row a component
@@ -15,9 +18,19 @@ type Image struct {
 func (img *Image) prepare(hMax, vMax int, jfif bool, adobe int) {
 	for i, c := range img.comps {
 		img.upsamplers = append(img.upsamplers, chooseUpsampler(c, hMax, vMax))
-		img.scratch[i] = make([]byte, (c.width+1)*(hMax/c.h))
+		img.scratch[i] = img.pool.Get((c.width + 1) * (hMax / c.h))
 	}
 	img.convert = img.colour(jfif, adobe)
+}
+
+// Release gives the memory of the planes back. The image must not be used any
+// more.
+func (img *Image) Release() {
+	for i, c := range img.comps {
+		img.pool.Put(c.pix)
+		img.pool.Put(img.scratch[i])
+		c.pix, img.scratch[i] = nil, nil
+	}
 }
 
 // Row writes row y as RGB, 3*Width bytes.

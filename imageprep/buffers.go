@@ -1,0 +1,23 @@
+package imageprep
+
+import (
+	"runtime"
+
+	"github.com/agiqa/agiqa/imageprep/internal/pool"
+)
+
+// buffers is the memory that decoders and the resampler share and that stays
+// for the next image.
+type buffers struct {
+	samples      *pool.Pool[byte]
+	coefficients *pool.Pool[int16]
+}
+
+// newBuffers keeps enough for as many images as run at once, each with three
+// planes, three upsampled rows and the resampler's lines, and of each kind no
+// more than an eighth of the memory that decodes may take together.
+func newBuffers(cfg Config) *buffers {
+	n := 8 * runtime.GOMAXPROCS(0)
+	share := int(min(cfg.MemoryBudget/8, 1<<40))
+	return &buffers{samples: pool.New[byte](n, share), coefficients: pool.New[int16](n, share/2)}
+}
