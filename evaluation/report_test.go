@@ -32,7 +32,10 @@ func TestEvaluateRefuses(t *testing.T) {
 		{"too few", good[:2], good[:2], options(nil), []string{"scores: 2 images are too few, 3 are needed"}},
 		{"NaN", good, []float64{1, math.NaN(), 2}, options(nil), []string{"mos: value 1 is NaN, not a number"}},
 		{"infinite", []float64{1, 2, math.Inf(-1)}, good, options(nil), []string{"scores: value 2 is -Inf, not a number"}},
-		{"too large to square", []float64{1, 2, 1e200}, good, options(nil), []string{"scores: value 2 is 1e+200, not a number within"}},
+		{
+			"too large to square", []float64{1, 2, 1e200}, good, options(nil),
+			[]string{"scores: value 2 is 1e+200, not a number within"},
+		},
 		{
 			"all options at once", good, good,
 			evaluation.Bootstrap{Replicates: -1, Confidence: 1},

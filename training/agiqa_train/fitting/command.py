@@ -60,7 +60,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     data.add_argument("--dataset", choices=DATASETS, required=True)
     data.add_argument("--data", type=Path, required=True, help="its folder, or the CSV file (image,score[,prompt])")
     data.add_argument("--images", type=Path, help="folder of the pictures, when they are not in their usual place")
-    data.add_argument("--task", default="quality", help="quality, alignment, authenticity, correspondence, as the data has it")
+    tasks = "quality, alignment, authenticity, correspondence, as the data has it"
+    data.add_argument("--task", default="quality", help=tasks)
     data.add_argument("--score-min", type=float, help="csv: lower end of the scale")
     data.add_argument("--score-max", type=float, help="csv: upper end")
     data.add_argument("--score-unit", default="MOS", help="csv: unit")
@@ -77,7 +78,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     encoder.add_argument("--encoder", type=Path, help="Triton model repository: embed images as the server will")
     encoder.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     run = command.add_argument_group("run")
-    run.add_argument("--out", type=Path, required=True, help="run folder; with several seeds, OUT/seed-N and OUT/summary.json")
+    folders = "run folder; with several seeds, OUT/seed-N and OUT/summary.json"
+    run.add_argument("--out", type=Path, required=True, help=folders)
     run.add_argument("--seeds", default="1", help="comma-separated (%(default)s)")
     run.add_argument("--cache", type=Path, help="folder of image features (default: OUT/../features)")
     run.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="threads that decode pictures")

@@ -144,7 +144,8 @@ def word_embeddings(clip: Clip, config: FitConfig) -> Tensor:
     """The context that the words stand for, [L, W]; raises ValueError when they are not L tokens."""
     ids = Tokenizer().encode(config.context_words)
     if len(ids) != config.context_length:
-        raise ValueError(f"context_words {config.context_words!r} are {len(ids)} tokens, context_length is {config.context_length}")
+        words, length = config.context_words, config.context_length
+        raise ValueError(f"context_words {words!r} are {len(ids)} tokens, context_length is {length}")
     return clip.embed_tokens(torch.tensor([ids], device=clip.positional_embedding.device))[0]
 
 
@@ -165,7 +166,8 @@ def fit(job: Job) -> dict:
     rows = kept_metrics(job.folder / "metrics.jsonl", state.epochs_done)
     files = [sample.path for sample in job.dataset.samples]
     features = torch.from_numpy(cached_features(job.frozen.images, files, job.cache, job.workers)).to(job.frozen.device)
-    bar = tqdm(total=job.config.epochs, initial=state.epochs_done, desc=f"seed {job.config.seed}", unit="epoch", disable=None)
+    name, done = f"seed {job.config.seed}", state.epochs_done
+    bar = tqdm(total=job.config.epochs, initial=done, desc=name, unit="epoch", disable=None)
     with bar, (job.folder / "metrics.jsonl").open("a") as log:
         while state.epochs_done < job.config.epochs:
             row = one_epoch(job, state, features)
