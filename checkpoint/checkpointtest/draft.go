@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/agiqa/agiqa/checkpoint"
@@ -65,15 +66,25 @@ func (d *Draft) add(name string, scale float64, shape ...int) {
 	d.Tensors[name] = t
 }
 
-// Prompts returns the prompts of the draft, for a text encoder.
-func (d *Draft) Prompts(t testing.TB) quality.Prompts {
+// one is read once for all tests of a package: under the race detector that
+// takes a large part of a second.
+var one = sync.OnceValues(clip.New)
+
+// Tokenizer returns a tokenizer that tests share.
+func Tokenizer(t testing.TB) *clip.Tokenizer {
 	t.Helper()
-	tokenizer, err := clip.New()
+	tokenizer, err := one()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return tokenizer
+}
+
+// Prompts returns the prompts of the draft, for a text encoder.
+func (d *Draft) Prompts(t testing.TB) quality.Prompts {
+	t.Helper()
 	context := d.Tensors["context"]
-	prompts, err := clip.Assemble(tokenizer, clip.PromptSpec{
+	prompts, err := clip.Assemble(Tokenizer(t), clip.PromptSpec{
 		Categories: d.Manifest.Categories, Position: d.Manifest.ClassTokenPosition,
 		ContextLength: d.Manifest.ContextLength, ClassSpecific: d.Manifest.ClassSpecific,
 		W: context.Shape[len(context.Shape)-1], Context: context.Data,

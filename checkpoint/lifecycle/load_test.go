@@ -35,7 +35,7 @@ func TestActivationsUnderLoad(t *testing.T) {
 		var stop atomic.Bool
 		var names sync.Map
 		var clients sync.WaitGroup
-		for range 4 {
+		for range 2 {
 			clients.Go(func() {
 				for !stop.Load() {
 					e, err := r.library.Snapshot().Default()
@@ -67,14 +67,15 @@ func TestActivationsUnderLoad(t *testing.T) {
 		for i := range 50 {
 			_, err := r.manager.Activate(t.Context(), []string{"one", shippedName}[i%2], "test")
 			must(t, err)
-			switch i % 10 {
-			case 3:
+			switch i {
+			case 10:
 				r.mustImport("guest", 9)
-			case 8:
+			case 20, 40:
+				r.manager.Reconcile(t.Context())
+			case 30:
 				_, err := r.manager.Remove(t.Context(), "guest", "test")
 				must(t, err)
 			}
-			r.manager.Reconcile(t.Context())
 		}
 		stop.Store(true)
 		clients.Wait()

@@ -20,7 +20,6 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
-	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/tritonclient"
@@ -158,11 +157,9 @@ func (r *rig) openLibrary(shipped *checkpoint.Bundle) *lifecycle.Library {
 
 func (r *rig) libraryConfig(shipped *checkpoint.Bundle) lifecycle.LibraryConfig {
 	r.t.Helper()
-	tokenizer, err := clip.New()
-	must(r.t, err)
 	return lifecycle.LibraryConfig{
 		Shipped: []*checkpoint.Bundle{shipped}, Dir: r.dir, Preset: shippedName,
-		HeadOnly: r.uploads, Limits: checkpoint.DefaultLimits(), Tokenizer: tokenizer,
+		HeadOnly: r.uploads, Limits: checkpoint.DefaultLimits(), Tokenizer: checkpointtest.Tokenizer(r.t),
 	}
 }
 
