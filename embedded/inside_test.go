@@ -100,6 +100,7 @@ func TestArguments(t *testing.T) {
 	cfg.ModelRepositories = []string{"/models", "/more"}
 	cfg.OTLPTracesURL = "http://127.0.0.1:4318/v1/traces"
 	cfg.TraceResource = map[string]string{"service.version": "7", "a": "b"}
+	cfg.LaterRepositories = []string{"/later"}
 	got := strings.Join(arguments(cfg, []string{"a", "b"}, Ports{HTTP: 1, GRPC: 2, Metrics: 3}, "agiqa_1_2_00000000"), "\n")
 	want := strings.Join([]string{
 		"--backend-directory=/run/agiqa_1_2_00000000/backends",
@@ -110,7 +111,7 @@ func TestArguments(t *testing.T) {
 		"--backend-config=python,shm-region-prefix-name=agiqa_1_2_00000000",
 		"--http-address=127.0.0.1", "--http-port=1", "--grpc-address=127.0.0.1", "--grpc-port=2",
 		"--metrics-address=127.0.0.1", "--metrics-port=3",
-		"--model-repository=/models", "--model-repository=/more", "--load-model=a", "--load-model=b",
+		"--model-repository=/models", "--model-repository=/more", "--model-repository=/later", "--load-model=a", "--load-model=b",
 		"--trace-config", "mode=opentelemetry", "--trace-config", "level=TIMESTAMPS",
 		"--trace-config", "rate=0", "--trace-config", "count=-1",
 		"--trace-config", "opentelemetry,url=http://127.0.0.1:4318/v1/traces",

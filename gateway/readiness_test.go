@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -162,5 +164,61 @@ func TestReadinessStopsQuietly(t *testing.T) {
 		if got := r.Report().Status; got != "ready" || rounds.Load() != 2 {
 			t.Errorf("%s after %d rounds, want the last outcome that is one", got, rounds.Load())
 		}
+	})
+}
+
+// TestReadinessFollowsWhatComesAndGoes: a check that came since the last round
+// does not make the server unready, one that fails does, and one that went is
+// forgotten.
+func TestReadinessFollowsWhatComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex
+		names := []string{"a"}
+		set := func(now ...string) { mu.Lock(); defer mu.Unlock(); names = now }
+		r := gateway.NewReadiness(10*time.Second, time.Second)
+		r.Also(func() []gateway.Check {
+			mu.Lock()
+			defer mu.Unlock()
+			var out []gateway.Check
+			for _, name := range names {
+				out = append(out, gateway.Check{Name: name, Critical: true, Run: func(context.Context) error {
+					if name == "bad" {
+						return errors.New("out of order")
+					}
+					return nil
+				}})
+			}
+			return out
+		})
+		want := func(status string, checks ...string) {
+			t.Helper()
+			report := r.Report()
+			var got []string
+			for _, c := range report.Checks {
+				got = append(got, c.Name)
+			}
+			if report.Status != status || !slices.Equal(got, checks) {
+				t.Errorf("report %s of %v, want %s of %v", report.Status, got, status, checks)
+			}
+		}
+		want("not_ready", "a")
+		done := make(chan struct{})
+		go func() { r.Run(ctx); close(done) }()
+		synctest.Wait()
+		want("ready", "a")
+		set("a", "bad")
+		want("ready", "a")
+		time.Sleep(10 * time.Second) // of the bubble
+		synctest.Wait()
+		want("not_ready", "a", "bad")
+		set("a")
+		want("ready", "a")
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		set("a", "bad")
+		want("ready", "a")
+		cancel()
+		<-done
 	})
 }

@@ -21,6 +21,8 @@ import (
 
 func TestCallsToTriton(t *testing.T) {
 	a, b := checkpointOf("a", 1), checkpointOf("b", 2)
+	bare := checkpointOf("bare", 3)
+	bare.HeadOnly = true
 	for _, tc := range []struct {
 		name        string
 		warm        []string // scored before, so that their embeddings are known
@@ -41,6 +43,12 @@ func TestCallsToTriton(t *testing.T) {
 			[]string{"encoder++", "head a ++", "head b ++"}, [][]float32{{'1' + 1000, '1' + 2000}, {'2' + 1000, '2' + 2000}}},
 		{"two checkpoints, all known: no encoder", []string{"good1"}, []string{"good1"}, []quality.Checkpoint{a, b},
 			[]string{"head a +", "head b +"}, [][]float32{{'1' + 1000, '1' + 2000}}},
+		{"no ensemble: encoder, then head", nil, []string{"good1", "good2"}, []quality.Checkpoint{bare},
+			[]string{"encoder++", "head bare ++"}, [][]float32{{'1' + 3000}, {'2' + 3000}}},
+		{"no ensemble, all known: the head alone", []string{"good1"}, []string{"good1"}, []quality.Checkpoint{bare},
+			[]string{"head bare +"}, [][]float32{{'1' + 3000}}},
+		{"no ensemble, some known", []string{"good1"}, []string{"good1", "good2"}, []quality.Checkpoint{bare},
+			[]string{"encoder+", "head bare ++"}, [][]float32{{'1' + 3000}, {'2' + 3000}}},
 		{"one image is at fault", nil, []string{"bad", "good2"}, []quality.Checkpoint{a},
 			[]string{"ensemble a +"}, [][]float32{nil, {'2' + 1000}}},
 		{"all are at fault: Triton is not asked", nil, []string{"bad", "worse"}, []quality.Checkpoint{a}, nil, [][]float32{nil, nil}},

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func TestMakeAdminKey(t *testing.T) {
+	for _, test := range []struct {
+		name, listen, given string
+		made                bool
+	}{
+		{"loopback", "127.0.0.1:8080", "", true},
+		{"loopback by name", "localhost:0", "", true},
+		{"loopback, IPv6", "[::1]:8080", "", true},
+		{"every address", "0.0.0.0:8080", "", false},
+		{"every address, unsaid", ":8080", "", false},
+		{"an address that others reach", "192.0.2.1:8080", "", false},
+		{"a key was given", "127.0.0.1:8080", "chosen by somebody", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := config.Default()
+			s.DataDir, s.Listen, s.AdminKey = filepath.Join(t.TempDir(), "data"), test.listen, config.Secret(test.given)
+			if err := makeAdminKey(&s); err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(adminKeyFile(s))
+			if !test.made {
+				if err == nil || string(s.AdminKey) != test.given {
+					t.Errorf("a key was made: %v, %d characters", info, len(s.AdminKey))
+				}
+				return
+			}
+			if err != nil || info.Mode().Perm() != 0o600 || len(s.AdminKey) < 26 {
+				t.Fatalf("file %v, %v, key of %d characters", info, err, len(s.AdminKey))
+			}
+			again := s
+			again.AdminKey = ""
+			if err := makeAdminKey(&again); err != nil || again.AdminKey != s.AdminKey {
+				t.Errorf("the second start has another key (%v)", err)
+			}
+		})
+	}
+}
+
+// TestClientKey: a key from the data folder goes to this machine and nowhere
+// else.
+func TestClientKey(t *testing.T) {
+	s := config.Default()
+	s.DataDir = t.TempDir()
+	if err := makeAdminKey(&s); err != nil {
+		t.Fatal(err)
+	}
+	key := s.AdminKey
+	for _, test := range []struct {
+		url   string
+		given config.Secret
+		want  config.Secret // "": an error
+	}{
+		{"http://127.0.0.1:8080", "", key},
+		{"http://localhost:1", "", key},
+		{"http://[::1]:1", "", key},
+		{"http://example.com", "", ""},
+		{"http://127.0.0.1.example.com", "", ""},
+		{"http://127.0.0.1@example.com", "", ""},
+		{"http://example.com", "given", "given"},
+		{"http://127.0.0.1:8080", "given", "given"},
+	} {
+		s.URL, s.AdminKey = test.url, test.given
+		got, err := clientKey(s)
+		if got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s, setting of %d characters: a key of %d characters, %v", test.url, len(test.given), len(got), err)
+		}
+	}
+	if err := os.WriteFile(adminKeyFile(s), []byte("short\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.URL, s.AdminKey = "http://127.0.0.1", ""
+	if _, err := clientKey(s); err == nil {
+		t.Error("a key of five characters was taken")
+	}
+}
