@@ -1,7 +1,9 @@
 package imageprep
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	"github.com/agiqa/agiqa/imageprep/internal/pool"
 )
@@ -79,3 +81,14 @@ var CropOffset = cropOffset
 
 // Resized exposes the resize's arithmetic.
 var Resized = resized
+
+// Dirty fills the pools with buffers full of v.
+func (p *Preparer) Dirty(v byte) {
+	for range 8 {
+		p.buffers.samples.Put(bytes.Repeat([]byte{v}, 1<<18))
+		p.buffers.coefficients.Put(slices.Repeat([]int16{int16(v)<<8 | int16(v)}, 1<<17))
+	}
+}
+
+// Held returns how many samples the pool keeps.
+func (p *Preparer) Held() int { return p.buffers.samples.Held() }

@@ -21,6 +21,7 @@ type Preparer struct {
 	memory   *semaphore.Weighted
 	decoders map[Format]decodeFunc
 	resizer  *resizer
+	buffers  *buffers
 }
 
 // New returns a Preparer, or every fault of cfg.
@@ -31,7 +32,7 @@ func New(cfg Config) (*Preparer, error) {
 	b := newBuffers(cfg)
 	return &Preparer{
 		cfg: cfg, memory: semaphore.NewWeighted(cfg.MemoryBudget),
-		decoders: decoders(b), resizer: newResizer(fastestPasses(), b.samples),
+		decoders: decoders(b), resizer: newResizer(fastestPasses(), b.samples), buffers: b,
 	}, nil
 }
 

@@ -21,6 +21,12 @@ func yccPixel(y, cb, cr byte) (r, g, b byte) {
 func yccToRGB(dst []byte, p *[4][]byte, w int) {
 	ys, cb, cr := p[0][:w], p[1][:w], p[2][:w]
 	dst = dst[:3*w]
+	done := yccChunks(dst, ys, cb, cr)
+	yccPortable(dst[3*done:], ys[done:], cb[done:], cr[done:])
+}
+
+func yccPortable(dst, ys, cb, cr []byte) {
+	cb, cr = cb[:len(ys)], cr[:len(ys)]
 	for i, y := range ys {
 		o := dst[3*i : 3*i+3 : 3*i+3]
 		o[0], o[1], o[2] = yccPixel(y, cb[i], cr[i])

@@ -15,9 +15,12 @@ const lookBits = 9
 // huffman decodes codes of up to lookBits bits by one look-up and longer ones
 // bit by bit, T.81 F.2.2.3.
 type huffman struct {
-	look    [1 << lookBits]uint16 // length<<8 | symbol; 0: longer
-	maxCode [17]int32             // largest code of each length, -1: none
-	offset  [17]int32             // index of a code's symbol minus the code
+	look [1 << lookBits]uint16 // length<<8 | symbol; 0: longer
+	// whole holds the AC codes that fit with their value:
+	// value<<16 | run<<8 | length of both; 0: none.
+	whole   [1 << lookBits]int32
+	maxCode [17]int32 // largest code of each length, -1: none
+	offset  [17]int32 // index of a code's symbol minus the code
 	symbols []byte
 }
 
@@ -44,7 +47,23 @@ func (s *huffmanSpec) build() (*huffman, error) {
 		}
 		code, index = (code+n)<<1, index+n
 	}
+	h.findWhole()
 	return h, nil
+}
+
+// findWhole looks for codes whose value lies within the same lookBits bits.
+func (h *huffman) findWhole() {
+	for bits, e := range h.look {
+		length, size, run := int(e>>8), int(e&15), int32(e>>4&15)
+		if e == 0 || size == 0 || length+size > lookBits {
+			continue
+		}
+		v := int32(bits>>(lookBits-length-size)) & (1<<size - 1)
+		if v < 1<<(size-1) {
+			v += -1<<size + 1
+		}
+		h.whole[bits] = v<<16 | run<<8 | int32(length+size)
+	}
 }
 
 // decode returns the next symbol, or false for a code that is not in the table.

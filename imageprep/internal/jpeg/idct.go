@@ -1,5 +1,7 @@
 package jpeg
 
+import "encoding/binary"
+
 // Constants of the Loeffler-Ligtenberg-Moschytz algorithm in 13-bit fixed
 // point, as in libjpeg's jidctint.c.
 const (
@@ -42,9 +44,9 @@ func butterfly(c0, c1, c2, c3, c4, c5, c6, c7 int32) (e0, e1, e2, e3, o0, o1, o2
 	return e0, e1, e2, e3, o0, o1, o2, o3
 }
 
-// inverseDCT dequantises block and writes its 8x8 samples to dst. The sums
-// wrap around only for coefficients that no encoder writes.
-func inverseDCT(block *[64]int16, q *quantTable, dst []byte, stride int) {
+// inverseDCTPortable dequantises block and writes its 8x8 samples to dst. The
+// sums wrap around only for coefficients that no encoder writes.
+func inverseDCTPortable(block *[64]int16, q *quantTable, dst []byte, stride int) {
 	var ws [64]int32
 	const round1 = 1 << (constBits - passBits - 1)
 	const shift1 = constBits - passBits
@@ -52,7 +54,7 @@ func inverseDCT(block *[64]int16, q *quantTable, dst []byte, stride int) {
 		c0 := int32(block[i]) * q[i]
 		if block[8+i]|block[16+i]|block[24+i]|block[32+i]|block[40+i]|block[48+i]|block[56+i] == 0 {
 			for r := i; r < 64; r += 8 {
-				ws[r] = c0 << passBits
+				ws[r] = (c0<<constBits + round1) >> shift1
 			}
 			continue
 		}
@@ -86,4 +88,17 @@ func clamp(v int32) byte {
 		return 0
 	}
 	return 255
+}
+
+// flat writes the samples of a block that has no other coefficient than dc,
+// which is dequantised.
+func flat(dc int32, dst []byte, stride int) {
+	const shift1 = constBits - passBits
+	const shift2 = constBits + passBits + 3
+	w := (dc<<constBits + 1<<(shift1-1)) >> shift1
+	v := clamp((w<<constBits + 1<<(shift2-1) + 128<<shift2) >> shift2)
+	eight := uint64(v) * 0x0101010101010101
+	for r := range 8 {
+		binary.LittleEndian.PutUint64(dst[r*stride:], eight)
+	}
 }

@@ -187,10 +187,16 @@ func (d *decoder) block(c *component, x, y int, p scanParams) error {
 		return d.progressiveBlock(c, b, p)
 	}
 	var b [64]int16
-	if err := d.sequentialBlock(c, &b); err != nil {
+	end, err := d.sequentialBlock(c, &b)
+	if err != nil {
 		return err
 	}
-	inverseDCT(&b, c.quant, c.pix[y*8*c.stride()+x*8:], c.stride())
+	at := c.pix[y*8*c.stride()+x*8:]
+	if end == 1 {
+		flat(int32(b[0])*c.quant[0], at, c.stride())
+		return nil
+	}
+	inverseDCT(&b, c.quant, at, c.stride())
 	return nil
 }
 
@@ -213,16 +219,31 @@ func (d *decoder) badCode() error {
 	return errCode
 }
 
-func (d *decoder) sequentialBlock(c *component, b *[64]int16) error {
+// sequentialBlock decodes one block and returns the position, in the order of
+// the file, behind its last AC coefficient.
+func (d *decoder) sequentialBlock(c *component, b *[64]int16) (end int, err error) {
 	if err := d.dcDifference(c); err != nil {
-		return err
+		return 0, err
 	}
 	b[0] = int16(c.dcPred)
-	r := &d.bits
+	r, h := &d.bits, c.acTabl
+	end = 1
 	for k := 1; k < 64; k++ {
-		rs, ok := r.decode(c.acTabl)
+		if r.n < 32 { // a code and its value
+			r.fill()
+		}
+		if e := h.whole[r.acc>>uint(r.n-lookBits)&(1<<lookBits-1)]; e != 0 {
+			r.n -= int(e & 0xFF)
+			if k += int(e >> 8 & 0xFF); k > 63 {
+				return 0, d.badCode()
+			}
+			b[zigzag[k]] = int16(e >> 16)
+			end = k + 1
+			continue
+		}
+		rs, ok := r.decode(h)
 		if !ok {
-			return d.badCode()
+			return 0, d.badCode()
 		}
 		run, size := int(rs>>4), uint(rs&15)
 		if size == 0 {
@@ -233,9 +254,10 @@ func (d *decoder) sequentialBlock(c *component, b *[64]int16) error {
 			continue
 		}
 		if k += run; k > 63 {
-			return d.badCode()
+			return 0, d.badCode()
 		}
 		b[zigzag[k]] = int16(r.extended(size))
+		end = k + 1
 	}
-	return nil
+	return end, nil
 }

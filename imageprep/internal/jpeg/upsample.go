@@ -58,14 +58,19 @@ func triangleH(c *component, y int, out []byte) []byte {
 	out = out[:2*len(in)]
 	out[0] = in[0]
 	out[1] = byte((int(in[0])*3 + int(in[1]) + 2) >> 2)
-	for i := 1; i < last; i++ {
+	filterH(in, out, 1+triangleHChunks(in, out))
+	out[2*last] = byte((int(in[last])*3 + int(in[last-1]) + 1) >> 2)
+	out[2*last+1] = in[last]
+	return out
+}
+
+// filterH computes what lies between the ends, from sample first on.
+func filterH(in, out []byte, first int) {
+	for i := first; i < len(in)-1; i++ {
 		v := int(in[i]) * 3
 		out[2*i] = byte((v + int(in[i-1]) + 1) >> 2)
 		out[2*i+1] = byte((v + int(in[i+1]) + 2) >> 2)
 	}
-	out[2*last] = byte((int(in[last])*3 + int(in[last-1]) + 1) >> 2)
-	out[2*last+1] = in[last]
-	return out
 }
 
 // triangleV weighs the nearer row and the farther one 3:1.
@@ -83,21 +88,30 @@ func triangleV(c *component, y int, out []byte) []byte {
 func triangleHV(c *component, y int, out []byte) []byte {
 	near, far := c.nearRows(y)
 	far = far[:len(near)]
-	out = out[:2*len(near)]
-	this := int(near[0])*3 + int(far[0])
-	next := int(near[1])*3 + int(far[1])
-	out[0] = byte((this*4 + 8) >> 4)
-	out[1] = byte((this*3 + next + 7) >> 4)
-	prev, this := this, next
+	column := func(i int) int { return int(near[i])*3 + int(far[i]) }
 	last := len(near) - 1
-	for i := 1; i < last; i++ {
-		next = int(near[i+1])*3 + int(far[i+1])
+	out = out[:2*len(near)]
+	out[0] = byte((column(0)*4 + 8) >> 4)
+	out[1] = byte((column(0)*3 + column(1) + 7) >> 4)
+	filterHV(near, far, out, 1+triangleHVChunks(near, far, out))
+	out[2*last] = byte((column(last)*3 + column(last-1) + 8) >> 4)
+	out[2*last+1] = byte((column(last)*4 + 7) >> 4)
+	return out
+}
+
+// filterHV computes what lies between the ends, from sample first on.
+func filterHV(near, far, out []byte, first int) {
+	last := len(near) - 1
+	if first >= last {
+		return
+	}
+	prev := int(near[first-1])*3 + int(far[first-1])
+	this := int(near[first])*3 + int(far[first])
+	for i := first; i < last; i++ {
+		next := int(near[i+1])*3 + int(far[i+1])
 		o := out[2*i : 2*i+2 : 2*i+2]
 		o[0] = byte((this*3 + prev + 8) >> 4)
 		o[1] = byte((this*3 + next + 7) >> 4)
 		prev, this = this, next
 	}
-	out[2*last] = byte((this*3 + prev + 8) >> 4)
-	out[2*last+1] = byte((this*4 + 7) >> 4)
-	return out
 }

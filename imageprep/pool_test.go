@@ -1,0 +1,132 @@
+package imageprep_test
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"path"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/testimages"
+)
+
+// TestPooledMemoryLeaksNothing decodes every golden file into memory full of
+// other bytes, and into memory that other images were in, by several
+// goroutines. What an image gives may depend on nothing but the image.
+func TestPooledMemoryLeaksNothing(t *testing.T) {
+	want := map[string][]byte{}
+	for name, data := range testimages.Named() {
+		img, err := newPreparer(t).Prepare(context.Background(), data)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		want[name] = img.Pixels.Bytes()
+	}
+	shared := newPreparer(t)
+	var wait sync.WaitGroup
+	for worker := range 2 {
+		wait.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(worker), 7))
+			dirty := newPreparer(t)
+			for name, pixels := range want {
+				dirty.Dirty(byte(1 + r.IntN(255)))
+				for _, p := range []*imageprep.Preparer{dirty, shared} {
+					img, err := p.Prepare(context.Background(), testimages.Golden(name))
+					if err != nil {
+						t.Errorf("%s: %v", name, err)
+					} else if got := img.Pixels.Bytes(); !bytes.Equal(got, pixels) {
+						t.Errorf("%s after others: %s", name, difference(got, pixels))
+					}
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// TestFailedDecodesGiveTheirMemoryBack cuts files short, after which the next
+// good image must find the planes in the pool.
+func TestFailedDecodesGiveTheirMemoryBack(t *testing.T) {
+	p := newPreparer(t)
+	for _, name := range []string{"jpeg-420-300x200.jpg", "jpeg-gray-progressive.jpg"} {
+		data := testimages.Golden(name)
+		if _, err := p.Prepare(context.Background(), data); err != nil {
+			t.Fatal(err)
+		}
+		held := p.Held()
+		if held == 0 {
+			t.Fatalf("%s: nothing was kept", name)
+		}
+		if _, err := p.Prepare(context.Background(), data[:len(data)-len(data)/3]); err == nil {
+			t.Fatalf("%s: a third of the file is missing and nothing said so", name)
+		}
+		if got := p.Held(); got < held {
+			t.Errorf("%s: %d samples held after a failed decode, %d before", name, got, held)
+		}
+	}
+}
+
+// TestSteadyStateAllocatesNothingThatGrows: an image like the last one costs
+// the result and small change, whatever its size.
+func TestSteadyStateAllocatesNothingThatGrows(t *testing.T) {
+	const result = 224 * 224 * 3
+	for _, tc := range []struct {
+		name string
+		data []byte
+	}{
+		{"jpeg 256", testimages.JPEG(256, 256)},
+		{"jpeg 2048", testimages.JPEG(2048, 2048)},
+		{"gray progressive jpeg", testimages.Golden("jpeg-gray-progressive.jpg")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPreparer(t)
+			perImage := bytesAnImage(t, p, tc.data)
+			if limit := result + 100_000; perImage > limit {
+				t.Errorf("%d bytes allocated an image, want at most %d", perImage, limit)
+			}
+		})
+	}
+}
+
+// bytesAnImage returns the bytes that one more image of the same kind allocates.
+func bytesAnImage(t *testing.T, p *imageprep.Preparer, data []byte) int {
+	const n = 8
+	var before, after runtime.MemStats
+	for i := range n + 2 {
+		if i == 2 {
+			runtime.ReadMemStats(&before)
+		}
+		if _, err := p.Prepare(context.Background(), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc-before.TotalAlloc) / n
+}
+
+// TestPoolStaysWithinItsShare: what is kept is bounded by the memory budget,
+// not by the largest image that came by.
+func TestPoolStaysWithinItsShare(t *testing.T) {
+	cfg := imageprep.DefaultConfig()
+	cfg.MemoryBudget = 8 << 20
+	p, err := imageprep.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range testimages.Named() {
+		if path.Ext(name) == ".jpg" {
+			if _, err := p.Prepare(context.Background(), data); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	if _, err := p.Prepare(context.Background(), testimages.JPEG(1500, 1500)); err != nil {
+		t.Fatal(err)
+	}
+	if held, most := p.Held(), 1<<20; held > most {
+		t.Errorf("%d samples held, want at most %d", held, most)
+	}
+}
