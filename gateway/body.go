@@ -37,6 +37,19 @@ type batch struct {
 	items       []scoring.Item
 	checkpoints []string
 	include     []string
+	preprocess  quality.PreprocessMode // empty: not asked for
+}
+
+// mode joins the body's wish with the query's.
+func (b batch) mode(query string) (quality.PreprocessMode, error) {
+	asked := quality.PreprocessMode(query)
+	switch {
+	case asked == "":
+		return b.preprocess, nil
+	case b.preprocess != "" && b.preprocess != asked:
+		return "", quality.Errorf(quality.KindBadRequest, "preprocess is %s in the query and %s in the body", asked, b.preprocess)
+	}
+	return asked, nil
 }
 
 // bodyReader reads the three forms of a scoring body: one raw image,
@@ -89,8 +102,8 @@ func (r *bodyReader) tooMany() error {
 	return quality.Errorf(quality.KindPayloadTooLarge, "more than %d images in one request", r.maxImages)
 }
 
-// multipart reads parts named image, and the fields checkpoint, checkpoints
-// and include. Nothing is ever written to disk.
+// multipart reads parts named image, and the fields checkpoint, checkpoints,
+// include and preprocess. Nothing is ever written to disk.
 func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 	if boundary == "" {
 		return batch{}, quality.Errorf(quality.KindBadRequest, "multipart/form-data without a boundary")
@@ -148,8 +161,14 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 			}
 			b.include = append(b.include, name)
 		}
+	case "preprocess":
+		mode := quality.PreprocessMode(data)
+		if !mode.Known() || b.preprocess != "" && b.preprocess != mode {
+			return quality.Errorf(quality.KindBadRequest, "preprocess is either %s or %s", quality.Exact, quality.Fast)
+		}
+		b.preprocess = mode
 	default:
-		return quality.Errorf(quality.KindUnknownField, "unknown multipart field; known are image, checkpoint, checkpoints and include")
+		return quality.Errorf(quality.KindUnknownField, "unknown multipart field; known are image, checkpoint, checkpoints, include and preprocess")
 	}
 	return nil
 }
@@ -202,7 +221,7 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	if len(request.Images) > r.maxImages {
 		return batch{}, r.tooMany()
 	}
-	b := batch{checkpoints: request.Checkpoints, include: request.Include}
+	b := batch{checkpoints: request.Checkpoints, include: request.Include, preprocess: quality.PreprocessMode(request.Preprocess)}
 	if request.Checkpoint != "" {
 		b.checkpoints = append([]string{request.Checkpoint}, b.checkpoints...)
 	}

@@ -16,12 +16,14 @@ type preprocessInput struct {
 	ContentType     string `header:"Content-Type" hidden:"true"`
 	ContentEncoding string `header:"Content-Encoding" hidden:"true"`
 	Format          string `query:"format" enum:"png,raw" default:"png" doc:"png, or raw: 150,528 bytes, uint8 [224,224,3] RGB"`
+	Preprocess      string `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	RawBody         []byte
 }
 
 type preprocessOutput struct {
 	ContentType string `header:"Content-Type"`
-	Preprocess  string `header:"X-Preprocess"`
+	Preprocess  string `header:"X-Preprocess" doc:"Names the exact way from file to pixels"`
+	Decoder     string `header:"X-Decoder" doc:"What decoded the image: go, or a library with its version"`
 	Body        []byte
 }
 
@@ -59,11 +61,15 @@ func (g *Gateway) preprocess(ctx context.Context, in *preprocessInput) (*preproc
 	if b.items[0].Err != nil {
 		return nil, b.items[0].Err
 	}
-	prepared, err := g.scorer.Prepare(ctx, b.items[0].Data)
+	mode, err := b.mode(in.Preprocess)
 	if err != nil {
 		return nil, err
 	}
-	out := &preprocessOutput{Preprocess: string(g.scorer.PreprocessID())}
+	prepared, err := g.scorer.Prepare(ctx, b.items[0].Data, mode)
+	if err != nil {
+		return nil, err
+	}
+	out := &preprocessOutput{Preprocess: string(g.scorer.PreprocessID(mode)), Decoder: prepared.Decoder}
 	if in.Format == "raw" {
 		out.ContentType, out.Body = "application/octet-stream", prepared.Pixels.Bytes()
 		return out, nil

@@ -15,8 +15,8 @@ import (
 // Scorer is the use case behind the scoring routes.
 type Scorer interface {
 	Score(ctx context.Context, req scoring.Request) (scoring.Response, error)
-	Prepare(ctx context.Context, data []byte) (quality.Image, error)
-	PreprocessID() quality.PreprocessID
+	Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode) (quality.Image, error)
+	PreprocessID(mode quality.PreprocessMode) quality.PreprocessID
 	Encoder() (quality.Encoder, bool)
 }
 
@@ -33,6 +33,7 @@ type scoreInput struct {
 	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
 	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Name of a checkpoint; the server's default when absent"`
 	Include         []string `query:"include" maxItems:"8" enum:"embedding" nullable:"false" doc:"Further parts of the answer"`
+	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	RawBody         []byte
 }
 
@@ -92,6 +93,7 @@ func (g *Gateway) scoreBody() *huma.RequestBody {
 					"image":      {Type: huma.TypeArray, Items: binary, Description: "One or more image files"},
 					"checkpoint": text,
 					"include":    text,
+					"preprocess": {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
 				},
 				Required: []string{"image"},
 			}},
@@ -110,7 +112,11 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	response, err := g.scorer.Score(ctx, scoring.Request{Items: b.items, Checkpoints: chosen})
+	mode, err := b.mode(in.Preprocess)
+	if err != nil {
+		return nil, err
+	}
+	response, err := g.scorer.Score(ctx, scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode})
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func TestEveryFormOfBodyGivesTheScore(t *testing.T) {
 			if res.Checkpoint.Name != c.Name || res.Checkpoint.Digest != c.Digest || got.Encoder.Digest != c.Encoder {
 				t.Errorf("checkpoint %+v of encoder %v, want %s %v of %v", res.Checkpoint, got.Encoder, c.Name, c.Digest, c.Encoder)
 			}
-			wantImage := gateway.ImageRef{SHA256: quality.DigestOf(file).Hex(), Format: "png", Width: 320, Height: 240}
+			wantImage := gateway.ImageRef{SHA256: quality.DigestOf(file).Hex(), Format: "png", Width: 320, Height: 240, Decoder: "go"}
 			if *res.Image != wantImage {
 				t.Errorf("image %+v, want %+v", *res.Image, wantImage)
 			}
@@ -265,8 +265,8 @@ func TestPreprocessShowsWhatTheModelSees(t *testing.T) {
 	if raw.status != http.StatusOK || !bytes.Equal(raw.body, want.Pixels.Bytes()) {
 		t.Errorf("raw: status %d, %d bytes, want the %d of the preparer", raw.status, len(raw.body), len(want.Pixels.Bytes()))
 	}
-	if got := raw.header.Get("X-Preprocess"); got != string(preparer.ID()) {
-		t.Errorf("X-Preprocess %q, want %q", got, preparer.ID())
+	if got := raw.header.Get("X-Preprocess"); got != string(preparer.ID("")) {
+		t.Errorf("X-Preprocess %q, want %q", got, preparer.ID(""))
 	}
 	shown := r.post("/v1/preprocess", file, "image/jpeg")
 	if got := shown.header.Get("Content-Type"); got != "image/png" {

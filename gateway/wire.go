@@ -13,6 +13,7 @@ type ScoreRequest struct {
 	Checkpoint  string       `json:"checkpoint,omitempty" doc:"Checkpoint that scores; the server's default when absent"`
 	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" nullable:"false" doc:"Several checkpoints; the image is encoded once for all of them"`
 	Include     []string     `json:"include,omitempty" enum:"embedding" nullable:"false" doc:"Further parts of the answer"`
+	Preprocess  string       `json:"preprocess,omitempty" enum:"exact,fast" doc:"How images become pixels: exact, as training did, or fast, large JPEGs shrunk while they are decoded; the server's way when absent"`
 }
 
 // ImageInput is one image of a JSON body.
@@ -83,6 +84,7 @@ type ImageRef struct {
 	Format        string `json:"format" enum:"jpeg,png,webp,gif"`
 	Width         int    `json:"width" doc:"Pixels, before resizing"`
 	Height        int    `json:"height" doc:"Pixels, before resizing"`
+	Decoder       string `json:"decoder,omitempty" doc:"What decoded it: go, or a library with its version. Absent where the embedding was cached"`
 	FramesIgnored bool   `json:"frames_ignored,omitempty" doc:"An animation, of which the first frame was scored"`
 }
 
@@ -119,7 +121,7 @@ func (v view) result(r scoring.ImageResult) Result {
 	ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
 	out := Result{
 		ID: r.ID, Score: &first.Score, Checkpoint: &ref, Categories: &cats,
-		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, FramesIgnored: r.Info.FramesIgnored},
+		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
 		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
 	}
 	if v.embedding {

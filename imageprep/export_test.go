@@ -92,3 +92,18 @@ func (p *Preparer) Dirty(v byte) {
 
 // Held returns how many samples the pool keeps.
 func (p *Preparer) Held() int { return p.buffers.samples.Held() }
+
+// SelfTestCase is one of the self-test's pictures.
+type SelfTestCase struct {
+	Name, RGB, Out string
+	Data           []byte
+}
+
+// SelfTestCases exposes the self-test's table.
+func SelfTestCases() []SelfTestCase {
+	var out []SelfTestCase
+	for _, c := range selfTestCases() {
+		out = append(out, SelfTestCase{c.name, c.rgb, c.out, selfTestFile(c.name)})
+	}
+	return out
+}

@@ -2,32 +2,32 @@ package imageprep
 
 import "github.com/agiqa/agiqa/quality"
 
-// Inspect reads the header of an image and applies every limit that Prepare
-// would, without decoding a pixel. An image that it accepts may still turn out
-// to be corrupt or truncated.
-func (p *Preparer) Inspect(data []byte) (quality.ImageInfo, error) {
-	h, err := p.inspect(data)
-	if err != nil {
-		return quality.ImageInfo{}, err
-	}
-	return info(data, h), nil
+// Inspected is an image whose header was read and found within every limit. It
+// comes from [Preparer.Inspect] and goes to [Preparer.PrepareInspected], so that a file
+// is hashed and its header read once.
+type Inspected struct {
+	Info quality.ImageInfo
+	Data []byte // the file; nobody changes it
+
+	header Header
 }
 
-// inspect checks the cheapest bound first.
-func (p *Preparer) inspect(data []byte) (Header, error) {
-	if err := p.cfg.checkSize(data); err != nil {
-		return Header{}, err
+// Inspect hashes an image, reads its header and applies every limit, without
+// decoding a pixel. An image that it accepts may still turn out to be corrupt
+// or truncated. data must not change as long as the result is used.
+func (p *Preparer) Inspect(data []byte) (Inspected, error) {
+	if err := p.cfg.checkSize(data); err != nil { // the cheapest bound first
+		return Inspected{}, err
 	}
 	h, err := Sniff(data)
 	if err != nil {
-		return Header{}, err
+		return Inspected{}, err
 	}
-	return h, p.cfg.checkHeader(h)
-}
-
-func info(data []byte, h Header) quality.ImageInfo {
-	return quality.ImageInfo{
+	if err := p.cfg.checkHeader(h, p.memoryFor(h)); err != nil {
+		return Inspected{}, err
+	}
+	return Inspected{Data: data, header: h, Info: quality.ImageInfo{
 		Digest: quality.DigestOf(data), Format: string(h.Format),
 		Width: h.Width, Height: h.Height, FramesIgnored: h.Frames > 1,
-	}
+	}}, nil
 }

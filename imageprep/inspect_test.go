@@ -20,10 +20,10 @@ func TestInspectAgreesWithPrepare(t *testing.T) {
 	files["text"] = []byte("no image")
 	files["scan flood"] = testimages.ScanFlood(64, 64, 31)
 	for name, data := range files {
-		info, err := p.Inspect(data)
+		in, err := p.Inspect(data)
 		img, prepareErr := p.Prepare(context.Background(), data)
-		if info != img.Info || (err == nil) != (prepareErr == nil) || err != nil && quality.KindOf(err) != quality.KindOf(prepareErr) {
-			t.Errorf("%s: Inspect says %+v, %v; Prepare %+v, %v", name, info, err, img.Info, prepareErr)
+		if in.Info != img.Info || (err == nil) != (prepareErr == nil) || err != nil && quality.KindOf(err) != quality.KindOf(prepareErr) {
+			t.Errorf("%s: Inspect says %+v, %v; Prepare %+v, %v", name, in.Info, err, img.Info, prepareErr)
 		}
 	}
 }

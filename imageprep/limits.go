@@ -23,11 +23,13 @@ type Config struct {
 	// its share; one whose own estimate is larger is refused. Default 512 MiB,
 	// room for the dearest image under the other limits.
 	MemoryBudget int64
+	// Mode is what is done where nothing else is asked for. Default exact.
+	Mode quality.PreprocessMode
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{MaxBytes: 20_000_000, MaxPixels: 25_000_000, MaxScans: 30, MemoryBudget: 512 << 20}
+	return Config{MaxBytes: 20_000_000, MaxPixels: 25_000_000, MaxScans: 30, MemoryBudget: 512 << 20, Mode: quality.Exact}
 }
 
 // maxPixels keeps every product of Header within an int64, and is far beyond
@@ -49,6 +51,9 @@ func (c Config) Validate() error {
 	if c.MaxPixels > maxPixels {
 		faults = append(faults, fmt.Errorf("MaxPixels is %d, must be at most %d", c.MaxPixels, int64(maxPixels)))
 	}
+	if !c.Mode.Known() {
+		faults = append(faults, fmt.Errorf("Mode is %q, must be %s or %s", c.Mode, quality.Exact, quality.Fast))
+	}
 	return errors.Join(faults...)
 }
 
@@ -60,15 +65,16 @@ func (c Config) checkSize(data []byte) error {
 	return nil
 }
 
-// checkHeader applies the limits to what the header promises.
-func (c Config) checkHeader(h Header) error {
+// checkHeader applies the limits to what the header promises
+// and what its decode needs.
+func (c Config) checkHeader(h Header, memory int64) error {
 	switch {
 	case h.Pixels() > c.MaxPixels:
 		return quality.Errorf(quality.KindImageTooManyPixels, "image of %d x %d pixels, at most %d pixels are accepted", h.Width, h.Height, c.MaxPixels)
 	case h.Scans > c.MaxScans:
 		return quality.Errorf(quality.KindImageTooManyScans, "jpeg of %d scans, at most %d are accepted", h.Scans, c.MaxScans)
-	case h.DecodeBytes() > c.MemoryBudget:
-		return quality.Errorf(quality.KindImageTooExpensive, "image needs %d bytes to decode, at most %d are available", h.DecodeBytes(), c.MemoryBudget)
+	case memory > c.MemoryBudget:
+		return quality.Errorf(quality.KindImageTooExpensive, "image needs %d bytes to decode, at most %d are available", memory, c.MemoryBudget)
 	}
 	return nil
 }

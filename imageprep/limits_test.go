@@ -22,7 +22,7 @@ func TestConfigValidateNamesEveryField(t *testing.T) {
 	if err == nil {
 		t.Fatal("the zero configuration is accepted")
 	}
-	for _, field := range []string{"MaxBytes", "MaxPixels", "MaxScans", "MemoryBudget"} {
+	for _, field := range []string{"MaxBytes", "MaxPixels", "MaxScans", "MemoryBudget", "Mode"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q does not name %s", err, field)
 		}

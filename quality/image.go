@@ -29,6 +29,18 @@ func (p Pixels) Bytes() []byte { return p.data }
 // image-embedding cache key.
 type PreprocessID string
 
+// PreprocessMode is a choice between exactness and speed.
+type PreprocessMode string
+
+// The modes.
+const (
+	Exact PreprocessMode = "exact" // the pixels that training saw
+	Fast  PreprocessMode = "fast"  // large JPEGs are shrunk while they are decoded
+)
+
+// Known reports whether m is one of the modes.
+func (m PreprocessMode) Known() bool { return m == Exact || m == Fast }
+
 // ImageInfo is what the header of an image file said.
 type ImageInfo struct {
 	Digest        Digest // SHA-256 of the file's bytes
@@ -39,6 +51,7 @@ type ImageInfo struct {
 
 // Image is one decoded and preprocessed image.
 type Image struct {
-	Info   ImageInfo
-	Pixels Pixels
+	Info    ImageInfo
+	Pixels  Pixels
+	Decoder string // what decoded it: "go", or a library with its version
 }

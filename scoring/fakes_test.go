@@ -9,6 +9,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -20,16 +21,22 @@ type fakePreparer struct {
 	decoded int
 }
 
-func (p *fakePreparer) ID() quality.PreprocessID { return "test/1" }
-
-func (p *fakePreparer) Inspect(data []byte) (quality.ImageInfo, error) {
-	if !strings.HasPrefix(string(data), "good") {
-		return quality.ImageInfo{}, quality.Errorf(quality.KindUnsupportedImageFormat, "not an image")
+func (p *fakePreparer) ID(mode quality.PreprocessMode) quality.PreprocessID {
+	if mode == quality.Fast {
+		return "test-fast/1"
 	}
-	return quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: 3, Height: 2}, nil
+	return "test/1"
 }
 
-func (p *fakePreparer) Prepare(ctx context.Context, data []byte) (quality.Image, error) {
+func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {
+	if !strings.HasPrefix(string(data), "good") {
+		return imageprep.Inspected{}, quality.Errorf(quality.KindUnsupportedImageFormat, "not an image")
+	}
+	return imageprep.Inspected{Data: data, Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: 3, Height: 2}}, nil
+}
+
+func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspected, _ quality.PreprocessMode) (quality.Image, error) {
+	data := in.Data
 	p.mu.Lock()
 	p.decoded++
 	p.mu.Unlock()
@@ -38,14 +45,10 @@ func (p *fakePreparer) Prepare(ctx context.Context, data []byte) (quality.Image,
 			return quality.Image{}, err
 		}
 	}
-	info, err := p.Inspect(data)
-	if err != nil {
-		return quality.Image{}, err
-	}
 	pixels := make([]byte, quality.PixelsLen)
 	pixels[0] = data[len(data)-1]
 	px, err := quality.NewPixels(pixels)
-	return quality.Image{Info: info, Pixels: px}, err
+	return quality.Image{Info: in.Info, Pixels: px, Decoder: "fake 1.0"}, err
 }
 
 // fakeTriton gives an image the embedding (first pixel, 0) and the score

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -20,7 +21,8 @@ type Item struct {
 // Request asks for the scores of images by checkpoints.
 type Request struct {
 	Items       []Item
-	Checkpoints []quality.Checkpoint // at least one
+	Checkpoints []quality.Checkpoint   // at least one
+	Preprocess  quality.PreprocessMode // empty: the server's own
 }
 
 // Verdict is what one checkpoint says of one image.
@@ -35,6 +37,7 @@ type Verdict struct {
 type ImageResult struct {
 	ID              string
 	Info            quality.ImageInfo
+	Decoder         string // what decoded it; empty where nothing had to
 	Verdicts        []Verdict
 	Embedding       quality.Embedding
 	EmbeddingCached bool
@@ -81,12 +84,12 @@ func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 		return Response{}, err
 	}
 	return Response{
-		Encoder: w.models.Encoder, Preprocess: s.preparer.ID(), Results: w.results(), Timings: w.timings,
+		Encoder: w.models.Encoder, Preprocess: s.preparer.ID(req.Preprocess), Results: w.results(), Timings: w.timings,
 	}, nil
 }
 
 // Prepare gives the pixels that the encoder would see of one image.
-func (s *Service) Prepare(ctx context.Context, data []byte) (quality.Image, error) {
+func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode) (quality.Image, error) {
 	release, err := s.admission.acquire(ctx)
 	if err != nil {
 		return quality.Image{}, err
@@ -94,7 +97,11 @@ func (s *Service) Prepare(ctx context.Context, data []byte) (quality.Image, erro
 	defer release()
 	var image quality.Image
 	err = s.telemetry.run(ctx, &Timings{}, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
-		image, err = s.prepareOne(ctx, data)
+		in, err := s.preparer.Inspect(data)
+		if err != nil {
+			return err
+		}
+		image, err = s.prepareOne(ctx, in, mode)
 		return err
 	})
 	s.telemetry.countImage(ctx, image.Info.Format, err)
@@ -103,7 +110,7 @@ func (s *Service) Prepare(ctx context.Context, data []byte) (quality.Image, erro
 
 // prepareOne decodes under the bound on decoders: one per CPU, because more
 // would only take turns and hold memory.
-func (s *Service) prepareOne(ctx context.Context, data []byte) (quality.Image, error) {
+func (s *Service) prepareOne(ctx context.Context, in imageprep.Inspected, mode quality.PreprocessMode) (quality.Image, error) {
 	select {
 	case s.decoders <- struct{}{}:
 		defer func() { <-s.decoders }()
@@ -112,13 +119,14 @@ func (s *Service) prepareOne(ctx context.Context, data []byte) (quality.Image, e
 	}
 	ctx, span := s.telemetry.tracer.Start(ctx, "decode")
 	defer span.End()
-	image, err := s.preparer.Prepare(ctx, data)
+	image, err := s.preparer.PrepareInspected(ctx, in, mode)
 	if err != nil {
 		MarkSpan(span, err)
 		return quality.Image{}, err
 	}
 	span.SetAttributes(
 		attribute.String("agiqa.image.format", image.Info.Format),
+		attribute.String("agiqa.image.decoder", image.Decoder),
 		attribute.Int("agiqa.image.width", image.Info.Width),
 		attribute.Int("agiqa.image.height", image.Info.Height))
 	return image, nil
@@ -137,9 +145,9 @@ type work struct {
 }
 
 type subject struct {
-	data      []byte
-	info      quality.ImageInfo
+	imageprep.Inspected
 	pixels    quality.Pixels
+	decoder   string
 	embedding quality.Embedding
 	cached    bool
 	judged    []quality.Judgement // by checkpoint
@@ -181,14 +189,14 @@ func (w *work) inspect() {
 		if item.Err != nil {
 			continue
 		}
-		info, err := w.service.preparer.Inspect(item.Data)
-		if err == nil && seen[info.Digest] != nil {
-			w.byItem[i] = seen[info.Digest]
+		in, err := w.service.preparer.Inspect(item.Data)
+		if err == nil && seen[in.Info.Digest] != nil {
+			w.byItem[i] = seen[in.Info.Digest]
 			continue
 		}
-		sub := &subject{data: item.Data, info: info, err: err, judged: make([]quality.Judgement, len(w.request.Checkpoints))}
+		sub := &subject{Inspected: in, err: err, judged: make([]quality.Judgement, len(w.request.Checkpoints))}
 		if err == nil {
-			seen[info.Digest] = sub
+			seen[in.Info.Digest] = sub
 		}
 		w.byItem[i] = sub
 		w.subjects = append(w.subjects, sub)
@@ -237,7 +245,7 @@ func (w *work) lookup(ctx context.Context) {
 }
 
 func (w *work) key(s *subject) quality.EmbeddingKey {
-	return quality.EmbeddingKey{Image: s.info.Digest, Preprocess: w.service.preparer.ID(), Encoder: w.models.Encoder.Digest}
+	return quality.EmbeddingKey{Image: s.Info.Digest, Preprocess: w.service.preparer.ID(w.request.Preprocess), Encoder: w.models.Encoder.Digest}
 }
 
 // prepare decodes what the cache does not know. An image's own fault stays
@@ -257,8 +265,8 @@ func (w *work) prepare(ctx context.Context) error {
 		group.SetLimit(cap(w.service.decoders))
 		for _, s := range missing {
 			group.Go(func() error {
-				image, err := w.service.prepareOne(gctx, s.data)
-				s.pixels, s.err = image.Pixels, err
+				image, err := w.service.prepareOne(gctx, s.Inspected, w.request.Preprocess)
+				s.pixels, s.decoder, s.err = image.Pixels, image.Decoder, err
 				if gctx.Err() != nil {
 					return context.Cause(gctx)
 				}
@@ -391,7 +399,7 @@ func (w *work) results() []ImageResult {
 		if s == nil {
 			continue
 		}
-		out[i].Info, out[i].Err = s.info, s.err
+		out[i].Info, out[i].Decoder, out[i].Err = s.Info, s.decoder, s.err
 		if s.err != nil {
 			continue
 		}
@@ -409,7 +417,7 @@ func (w *work) count(ctx context.Context) {
 		if s == nil {
 			w.service.telemetry.countImage(ctx, "", w.request.Items[i].Err)
 		} else {
-			w.service.telemetry.countImage(ctx, s.info.Format, s.err)
+			w.service.telemetry.countImage(ctx, s.Info.Format, s.err)
 		}
 	}
 }

@@ -11,17 +11,18 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/quality"
 )
 
 // Preparer turns the bytes of an image file into what the encoder sees.
 type Preparer interface {
-	// ID names the way from bytes to pixels.
-	ID() quality.PreprocessID
-	// Inspect reads the header and applies every limit, without decoding.
-	Inspect(data []byte) (quality.ImageInfo, error)
-	// Prepare decodes, resizes and crops. It applies the limits again.
-	Prepare(ctx context.Context, data []byte) (quality.Image, error)
+	// ID names the way from bytes to pixels. An empty mode is the server's own.
+	ID(mode quality.PreprocessMode) quality.PreprocessID
+	// Inspect hashes, reads the header and applies every limit, without decoding.
+	Inspect(data []byte) (imageprep.Inspected, error)
+	// PrepareInspected decodes, resizes and crops what was inspected.
+	PrepareInspected(ctx context.Context, in imageprep.Inspected, mode quality.PreprocessMode) (quality.Image, error)
 }
 
 // Triton is what the use case asks of the inference server.
@@ -118,7 +119,9 @@ func (s *Service) Encoder() (quality.Encoder, bool) {
 }
 
 // PreprocessID names the way from bytes to pixels.
-func (s *Service) PreprocessID() quality.PreprocessID { return s.preparer.ID() }
+func (s *Service) PreprocessID(mode quality.PreprocessMode) quality.PreprocessID {
+	return s.preparer.ID(mode)
+}
 
 // current returns the models, or model_unavailable.
 func (s *Service) current() (*Models, error) {

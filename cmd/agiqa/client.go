@@ -50,8 +50,9 @@ func (c *client) get(ctx context.Context, path string, out any) error {
 }
 
 // score sends one picture by the route ("/v1/score" or "/v1/compare") to the
-// checkpoints that are named, and returns the whole answer.
-func (c *client) score(ctx context.Context, route string, p picture, checkpoints []string, include []string) (gateway.ScoreResponse, error) {
+// checkpoints that are named, to be preprocessed in mode, and returns the whole
+// answer.
+func (c *client) score(ctx context.Context, route string, p picture, checkpoints, include []string, mode string) (gateway.ScoreResponse, error) {
 	var out gateway.ScoreResponse
 	body, contentType := p.data, "application/octet-stream"
 	query := url.Values{}
@@ -60,6 +61,9 @@ func (c *client) score(ctx context.Context, route string, p picture, checkpoints
 	}
 	for _, part := range include {
 		query.Add("include", part)
+	}
+	if mode != "" {
+		query.Set("preprocess", mode)
 	}
 	if p.url != "" {
 		var err error

@@ -45,7 +45,7 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 		return nil, err
 	}
 	findings := embedded.Preflight(ctx, cfg)
-	findings = append(findings, lookAtListen(ctx, s), lookAtCheckpoints(s))
+	findings = append(findings, lookAtListen(ctx, s), lookAtCheckpoints(s), lookAtDecoders(ctx, s))
 	if s.RedisURL != "" {
 		findings = append(findings, lookAtRedis(ctx, s))
 	}

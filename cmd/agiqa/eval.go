@@ -162,7 +162,7 @@ func scoreDataset(ctx context.Context, t *terminal, c *client, o evalOptions, da
 		if err := p.load(); err != nil {
 			return scored{err: err}
 		}
-		answer, err := c.score(ctx, "/v1/score", p, []string{judge.Name}, nil)
+		answer, err := c.score(ctx, "/v1/score", p, []string{judge.Name}, nil, "")
 		if err == nil && answer.Results[0].Checkpoint.Digest != judge.Digest {
 			err = errors.New("the checkpoint changed while the data set was being scored; start again")
 		}

@@ -45,6 +45,7 @@ type preparedLine struct {
 	Format     string               `json:"format,omitempty"`
 	Width      int                  `json:"width,omitempty"`
 	Height     int                  `json:"height,omitempty"`
+	Decoder    string               `json:"decoder,omitempty"`
 	Preprocess quality.PreprocessID `json:"preprocess,omitempty"`
 	Error      *gateway.Problem     `json:"error"`
 }
@@ -69,10 +70,11 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 	if err != nil {
 		return err
 	}
-	preparer, err := newPreparer(s)
+	preparer, libraries, err := newPreparer(cmd.Context(), s, newLogger(s, t.err, t.screen))
 	if err != nil {
 		return err
 	}
+	defer libraries.Close()
 	failed := 0
 	bar := t.progress(len(list), "preprocessing")
 	inOrder(list, threads, func(p picture) preparedLine {
@@ -100,7 +102,7 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 }
 
 func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target, p picture) preparedLine {
-	line := preparedLine{File: p.name, Preprocess: preparer.ID()}
+	line := preparedLine{File: p.name, Preprocess: preparer.ID("")}
 	fail := func(err error) preparedLine {
 		line.Error = asProblem(err)
 		if e, ok := errors.AsType[*quality.Error](err); ok {
@@ -118,7 +120,7 @@ func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target,
 		return fail(err)
 	}
 	line.SHA256, line.Format = image.Info.Digest.Hex(), image.Info.Format
-	line.Width, line.Height = image.Info.Width, image.Info.Height
+	line.Width, line.Height, line.Decoder = image.Info.Width, image.Info.Height, image.Decoder
 	line.Out = target.path(p)
 	if err := writePixels(line.Out, image.Pixels); err != nil {
 		return fail(err)

@@ -19,7 +19,6 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/gateway"
-	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/telemetry"
@@ -38,6 +37,7 @@ type program struct {
 	library   *library
 	models    *models
 	manager   *lifecycle.Manager
+	preparing gateway.Check
 	readiness *gateway.Readiness
 	gateway   *gateway.Gateway
 	server    *http.Server
@@ -89,10 +89,12 @@ func (p *program) build(ctx context.Context) error {
 	if err := p.buildTriton(p.place.addresses); err != nil {
 		return err
 	}
-	preparer, err := newPreparer(p.settings)
+	preparer, libraries, err := newPreparer(ctx, p.settings, p.logger)
 	if err != nil {
 		return err
 	}
+	p.onClose(func(context.Context) error { libraries.Close(); return nil })
+	p.preparing = selfTested(preparer)
 	service, err := scoring.New(scoringConfig(p.settings), scoring.Deps{
 		Preparer: preparer, Triton: p.triton, Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(),
 	})
@@ -130,15 +132,6 @@ func (p *program) buildManager() (err error) {
 	}
 	p.models.manager = p.manager
 	return nil
-}
-
-func newPreparer(s config.Settings) (*imageprep.Preparer, error) {
-	cfg := imageprep.DefaultConfig()
-	cfg.MaxBytes = int64(s.MaxImageBytes)
-	cfg.MaxPixels = s.MaxImagePixels
-	cfg.MaxScans = s.MaxImageScans
-	cfg.MemoryBudget = int64(s.DecodeMemory)
-	return imageprep.New(cfg)
 }
 
 func scoringConfig(s config.Settings) scoring.Config {
@@ -223,7 +216,7 @@ func newMemory(cfg cache.MemoryConfig, name string, meter metric.MeterProvider) 
 }
 
 func (p *program) buildGateway(service *scoring.Service) (err error) {
-	p.readiness = gateway.NewReadiness(time.Second, 3*time.Second, p.models.checks()...)
+	p.readiness = gateway.NewReadiness(time.Second, 3*time.Second, append(p.models.checks(), p.preparing)...)
 	p.readiness.Also(p.models.checkpointChecks)
 	p.gateway, err = gateway.New(gateway.Config{
 		Version: version, RequestTimeout: p.settings.RequestTimeout,

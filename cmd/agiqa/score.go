@@ -88,7 +88,7 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 			if err := p.load(); err != nil {
 				return scored{err: err}
 			}
-			answer, err := c.score(ctx, route, p, checkpoints, include)
+			answer, err := c.score(ctx, route, p, checkpoints, include, askedMode(cmd))
 			return scored{answer: answer, err: err}
 		}, func(p picture, r scored) {
 			if r.err != nil {
@@ -109,6 +109,14 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 		}
 		return nil
 	})
+}
+
+// askedMode is what --preprocess says, or "", the server's own mode.
+func askedMode(cmd *cobra.Command) string {
+	if flag := cmd.Flags().Lookup("preprocess"); flag != nil && flag.Changed {
+		return flag.Value.String()
+	}
+	return ""
 }
 
 // flagList reads a flag that is a text in one command and a list in another.

@@ -23,10 +23,12 @@ type Settings struct {
 	AdminKey       Secret        `key:"admin-key" group:"HTTP" default:"" help:"Bearer key for administrative routes. Empty: they are off, except that up, on a loopback address, makes a key in data-dir (admin.key), where client commands on the same machine find it."`
 	TrustTraces    bool          `key:"trust-traces" group:"HTTP" default:"false" help:"Continue the trace that a caller sends (traceparent). Off: it is linked, so that no caller can switch tracing off or choose our trace ids."`
 
-	MaxImageBytes  Bytes `key:"max-image-bytes" group:"Images" default:"20MiB" help:"Largest image file."`
-	MaxImagePixels int64 `key:"max-image-pixels" group:"Images" default:"25000000" help:"Most pixels (width times height) of an image, checked before decoding."`
-	MaxImageScans  int   `key:"max-image-scans" group:"Images" default:"30" help:"Most scans of a progressive JPEG."`
-	DecodeMemory   Bytes `key:"decode-memory" group:"Images" default:"1GiB" help:"Memory that decoders may use at once; further images wait."`
+	MaxImageBytes  Bytes  `key:"max-image-bytes" group:"Images" default:"20MiB" help:"Largest image file."`
+	MaxImagePixels int64  `key:"max-image-pixels" group:"Images" default:"25000000" help:"Most pixels (width times height) of an image, checked before decoding."`
+	MaxImageScans  int    `key:"max-image-scans" group:"Images" default:"30" help:"Most scans of a progressive JPEG."`
+	Decoders       string `key:"decoders" group:"Images" default:"auto" help:"auto: libjpeg-turbo and libwebp decode JPEG and WebP where this machine has them and they pass the self-test. go: everything is decoded in Go. The pixels are the same; the preprocess id says which."`
+	Preprocess     string `key:"preprocess" group:"Images" default:"exact" help:"exact: the pixels that training saw. fast: large JPEGs are shrunk while they are decoded (needs libjpeg-turbo). A request may ask for the other."`
+	DecodeMemory   Bytes  `key:"decode-memory" group:"Images" default:"1GiB" help:"Memory that decoders may use at once; further images wait."`
 
 	Concurrency int `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
 	Queue       int `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
@@ -128,6 +130,8 @@ func (s Settings) Validate() error {
 		}
 		fault(key, "%q is not one of %v", value, allowed)
 	}
+	oneOf("decoders", s.Decoders, "auto", "go")
+	oneOf("preprocess", s.Preprocess, "exact", "fast")
 	oneOf("model-upload", s.ModelUpload, "auto", "shared", "upload")
 	oneOf("log-level", s.LogLevel, "debug", "info", "warn", "error")
 	oneOf("log-format", s.LogFormat, "auto", "json", "text")

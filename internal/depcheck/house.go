@@ -65,6 +65,14 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/..."},
 		},
+		"imageprep/native": {
+			Why:         "opens the C libraries that decode JPEG and WebP: the one place where memory is handed to C",
+			Project:     []string{"imageprep"},
+			External:    []string{"github.com/ebitengine/purego"},
+			TestProject: []string{"quality"},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/..."},
+		},
 		"imageprep/internal/jpeg": {
 			Why:         "a JPEG decoder that gives the samples Pillow sees: arithmetic over bytes",
 			Project:     []string{"imageprep/internal/pool"},
