@@ -302,9 +302,16 @@ func TestImportOfACallerThatLeft(t *testing.T) {
 
 func TestOneImportAtATime(t *testing.T) {
 	r := newRig(t, true)
-	var releases []func()
+	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	for _, s := range r.servers {
-		releases = append(releases, s.Hold(tritontest.TextEncoder))
+		s.OnInfer(tritontest.TextEncoder, func(context.Context, *pb.ModelInferRequest) error {
+			select {
+			case arrived <- struct{}{}:
+			default:
+			}
+			<-release
+			return nil
+		})
 	}
 	first := make(chan error, 1)
 	b := r.bundle("fresh", 1)
@@ -312,20 +319,16 @@ func TestOneImportAtATime(t *testing.T) {
 		_, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: b})
 		first <- err
 	}()
-	for r.servers[0].Calls(tritontest.TextEncoder)+r.servers[1].Calls(tritontest.TextEncoder) == 0 {
-		select {
-		case err := <-first:
-			t.Fatalf("the first import ended: %v", err)
-		default:
-		}
+	select {
+	case <-arrived:
+	case err := <-first:
+		t.Fatalf("the first import ended: %v", err)
 	}
 	_, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: r.bundle("second", 2)})
 	wantKind(t, err, quality.KindConflict)
 	_, err = r.manager.Remove(t.Context(), "fresh", "test")
 	wantKind(t, err, quality.KindConflict)
-	for _, release := range releases {
-		release()
-	}
+	close(release)
 	must(t, <-first)
 }
 

@@ -119,6 +119,7 @@ func near(a, b float64) bool { return math.Abs(a-b) <= 1e-4 }
 func TestCheckpointsOfARunningServer(t *testing.T) {
 	for _, mode := range []string{"shared", "upload"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel() // mostly waiting
 			data := t.TempDir()
 			env := []string{"AGIQA_DATA_DIR=" + data, "AGIQA_MODEL_UPLOAD=" + mode}
 			restart := func() *process { return startUp(t, env) } // lives until the whole test ends
