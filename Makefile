@@ -60,6 +60,12 @@ test-short: ## Go tests that need neither Triton nor Redis
 bench: ## Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: bench-preprocess
+bench-preprocess: build ## preparation of images against Pillow, on one core; writes benchmarks/results/preprocess
+	@embedded/venv.sh "$(PYTHON)" .cache/pillow benchmarks/requirements-pillow.lock
+	bin/agiqa bench preprocess --against pillow --python .cache/pillow/bin/python \
+	  --out benchmarks/results/preprocess/$$(date -u +%F)-$$(git rev-parse --short HEAD)
+
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target
 	@for pkg in $$($(GO) list ./...); do \

@@ -218,6 +218,12 @@ func shell() map[string]Rule {
 			}),
 			NeverReach: []string{"./internal/depcheck", "./internal/notices", "testing"},
 		},
+		"benchmarks/preprocess": {
+			Why:        "times the preparation of images against Pillow: it needs that package and no server's",
+			Project:    []string{"quality", "imageprep"},
+			External:   []string{"golang.org/x/sys/unix"},
+			NeverReach: []string{gin, grpc, goRedis},
+		},
 		"benchmarks/load": {
 			Why: "a client among clients: it knows the HTTP interface and no server package",
 			External: []string{

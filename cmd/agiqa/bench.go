@@ -1,0 +1,225 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/agiqa/agiqa/benchmarks/preprocess"
+	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/imageprep/native"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+)
+
+func newBench(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure parts of agiqa on this machine", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(newBenchPreprocess(t))
+	return cmd
+}
+
+func newBenchPreprocess(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "preprocess [--images DIR] [--against pillow]",
+		Short: "Time decode, resize and both, per format and size",
+		Long: "Times preparation of drawn images, or of a folder's, on one core; with --against pillow interleaved with a Python process " +
+			"that has Pillow and NumPy and does the same work. Prints processor time, ratios with intervals, and allocations, and fails when the pixels differ.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := benchOptionsOf(cmd)
+			if err != nil {
+				return err
+			}
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			return benchPreprocess(cmd, t, s, o)
+		},
+	}
+	addJSON(cmd)
+	plan := preprocess.DefaultPlan()
+	cmd.Flags().String("images", "", "folder of images (default: drawn ones)")
+	cmd.Flags().IntSlice("sizes", []int{512, 1024, 2048}, "sides of the drawn images, in pixels")
+	cmd.Flags().String("against", "", "pillow: hold it against Pillow and NumPy")
+	cmd.Flags().String("python", "python3", "interpreter that has Pillow and NumPy")
+	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
+	cmd.Flags().Int("rounds", plan.Rounds, "timed executions of each step")
+	cmd.Flags().Int("cpu", preprocess.LastProcessor(), "processor to run on; -1: any")
+	config.AddFlags(cmd.Flags(), "Images", "Program")
+	return cmd
+}
+
+type benchOptions struct {
+	images, python, out string
+	against             bool
+	sizes               []int
+	cpu                 int
+	plan                preprocess.Plan
+}
+
+func benchOptionsOf(cmd *cobra.Command) (benchOptions, error) {
+	o := benchOptions{plan: preprocess.DefaultPlan()}
+	f := cmd.Flags()
+	var against string
+	var errs [7]error
+	o.images, errs[0] = f.GetString("images")
+	o.python, errs[1] = f.GetString("python")
+	o.out, errs[2] = f.GetString("out")
+	against, errs[3] = f.GetString("against")
+	o.sizes, errs[4] = f.GetIntSlice("sizes")
+	o.cpu, errs[5] = f.GetInt("cpu")
+	o.plan.Rounds, errs[6] = f.GetInt("rounds")
+	err := errors.Join(errs[:]...)
+	if o.against = against == "pillow"; against != "" && !o.against {
+		err = errors.Join(err, fmt.Errorf("--against is %q, must be pillow", against))
+	}
+	if o.plan.Rounds < 1 || o.plan.Rounds > 10_000 {
+		err = errors.Join(err, fmt.Errorf("--rounds is %d, must be 1 to 10000", o.plan.Rounds))
+	}
+	for _, side := range o.sizes {
+		if side < 1 || side > 5000 {
+			err = errors.Join(err, fmt.Errorf("--sizes has %d, must be 1 to 5000", side))
+		}
+	}
+	return o, err
+}
+
+func benchPreprocess(cmd *cobra.Command, t *terminal, s config.Settings, o benchOptions) (err error) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	manifest := preprocess.NewManifest(time.Now(), commandLine(cmd), commit(), o.plan)
+	manifest.PinnedTo = o.cpu
+	if o.cpu >= 0 {
+		unpin, err := preprocess.Pin(o.cpu)
+		if err != nil {
+			return err
+		}
+		defer unpin()
+	}
+	ours, closeAll, err := benchContestants(cmd, t, s, manifest.Ours)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	var rival preprocess.Contestant
+	var pillow *preprocess.Pillow
+	if o.against {
+		if pillow, err = preprocess.StartPillow(cmd.Context(), o.python, o.cpu); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, pillow.Close()) }()
+		rival, manifest.Rival = pillow, pillow.Versions
+	}
+	cases, err := benchCases(t, o, pillow)
+	if err != nil {
+		return err
+	}
+	report := preprocess.Report{Manifest: manifest}
+	bar := t.progress(len(cases), "measuring")
+	for _, c := range cases {
+		result, err := preprocess.Measure(cmd.Context(), c, ours, rival, o.plan)
+		if err != nil {
+			bar.done()
+			return err
+		}
+		report.Results = append(report.Results, result)
+		bar.step()
+	}
+	bar.done()
+	return benchReport(cmd, t, o, report)
+}
+
+// benchContestants gives our ways to prepare, exact and fast, and notes their
+// ids: with Go's decoders, and with the libraries that this machine has.
+func benchContestants(cmd *cobra.Command, t *terminal, s config.Settings, ids map[string]string) (ours []preprocess.Contestant, closeAll func(), err error) {
+	var sets []*native.Set
+	closeAll = func() {
+		for _, set := range sets {
+			set.Close()
+		}
+	}
+	for _, decoders := range []string{"go", s.Decoders} {
+		s.Decoders = decoders
+		p, libraries, err := newPreparer(cmd.Context(), s, newLogger(s, t.err, t.screen))
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		sets = append(sets, libraries)
+		id := string(p.ID(quality.Exact))
+		if ids["go"] == id { // no libraries
+			continue
+		}
+		name := "go"
+		if len(ours) > 0 {
+			name = "native"
+			ours = append(ours, preprocess.NewOurs("fast", p, quality.Fast))
+			ids["fast"] = string(p.ID(quality.Fast))
+		}
+		ours = append(ours, preprocess.NewOurs(name, p, quality.Exact))
+		ids[name] = id
+	}
+	return ours, closeAll, nil
+}
+
+func benchCases(t *terminal, o benchOptions, pillow *preprocess.Pillow) ([]preprocess.Case, error) {
+	if o.images == "" {
+		bar := t.progress(len(o.sizes)*preprocess.DrawnFiles(), "drawing")
+		defer bar.done()
+		return preprocess.Draw(o.sizes, pillow, bar.step)
+	}
+	list, _, err := onDisk(o.images)
+	if err != nil {
+		return nil, err
+	}
+	var cases []preprocess.Case
+	for _, p := range list {
+		if err := p.load(); err != nil {
+			return nil, err
+		}
+		h, err := imageprep.Sniff(p.data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		name, err := filepath.Rel(o.images, p.path)
+		if err != nil || name == "." {
+			name = filepath.Base(p.path)
+		}
+		cases = append(cases, preprocess.Case{Name: name, Format: string(h.Format), Width: h.Width, Height: h.Height, Data: p.data})
+	}
+	return cases, nil
+}
+
+func benchReport(cmd *cobra.Command, t *terminal, o benchOptions, r preprocess.Report) error {
+	if o.out != "" {
+		if err := r.Write(o.out); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	var err error
+	if asJSON(cmd) {
+		err = printJSON(t.out, r)
+	} else {
+		err = r.Text(t.out)
+	}
+	if unequal := r.Unequal(); len(unequal) > 0 {
+		err = errors.Join(err, fmt.Errorf("pixels differ: %s", strings.Join(unequal, ", ")))
+	}
+	return err
+}
+
+// commandLine says how to run the command again.
+func commandLine(cmd *cobra.Command) string {
+	line := []string{cmd.CommandPath()}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		line = append(line, fmt.Sprintf("--%s=%s", f.Name, strings.Trim(f.Value.String(), "[]")))
+	})
+	return strings.Join(line, " ")
+}
