@@ -75,7 +75,7 @@ fuzz: ## a minute of each fuzz target
 	done
 
 .PHONY: generate
-generate: build ## write what is generated: reference pages, notices, models of the demo checkpoint
+generate: build ## write what is generated: reference pages, notices, models of the demo checkpoints
 	bin/agiqa config reference > docs/configuration.md
 	bin/agiqa openapi > docs/openapi.json
 	$(GO) run ./internal/notices

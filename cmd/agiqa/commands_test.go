@@ -99,7 +99,7 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 	})
 	t.Run("compare", func(t *testing.T) {
 		out, errs, status := runCommand(t, env, nil, "compare", "examples/tiles.png")
-		if status != 0 || !strings.Contains(out, "demo") {
+		if status != 0 || !strings.Contains(out, " demo ") || !strings.Contains(out, " demo-shared ") {
 			t.Errorf("status %d, %s%s", status, out, errs)
 		}
 	})

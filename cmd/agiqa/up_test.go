@@ -169,11 +169,15 @@ func TestUp(t *testing.T) {
 
 	t.Run("the head alone agrees with the ensemble", func(t *testing.T) {
 		a := post(t, p.url+"/v1/compare", "image/jpeg", harbour)
-		if a.status != http.StatusOK || len(a.score.Results[0].Scores) == 0 {
-			t.Fatalf("status %d: %+v", a.status, a.score)
+		if a.status != http.StatusOK || len(a.score.Results[0].Scores) != 2 {
+			t.Fatalf("status %d: %+v, want both demo checkpoints", a.status, a.score)
 		}
-		if got := a.score.Results[0].Scores[0].Score; math.Abs(float64(got-score)) > 1e-5 {
-			t.Errorf("score by the head is %v, by the ensemble %v", got, score)
+		demo, shared := a.score.Results[0].Scores[0], a.score.Results[0].Scores[1]
+		if got := demo.Score; demo.Checkpoint.Name != "demo" || math.Abs(float64(got-score)) > 1e-5 {
+			t.Errorf("score by the head of %s is %v, by the ensemble of demo %v", demo.Checkpoint.Name, got, score)
+		}
+		if shared.Checkpoint.Name != "demo-shared" || shared.Score == demo.Score {
+			t.Errorf("%s scores %v, demo %v", shared.Checkpoint.Name, shared.Score, demo.Score)
 		}
 	})
 

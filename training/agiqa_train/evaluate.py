@@ -104,14 +104,18 @@ def measure_cases(scorer: Scorer, images: list[Image.Image], seed: int) -> dict:
     return result
 
 
-def measure_correlation(scorer: Scorer, files: list[Path], config: CacheConfig) -> dict:
-    """SRCC with the pseudo-MOS on random groups of held-out pictures, and what the text features do."""
+def embed_groups(repository: Path, files: list[Path], config: CacheConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings [N, D] and pseudo-MOS [N] of random groups of held-out pictures, always the same ones."""
     held = CacheConfig(groups=RANDOM_GROUPS, drawn_share=config.drawn_share, seed=DRAWN_SEED + 1)
     groups = [make_group(files, held, i) for i in range(RANDOM_GROUPS)]
     stored = np.concatenate([pixels for pixels, _ in groups])
     pixels = np.stack([np.asarray(center_crop(Image.fromarray(p))) for p in stored])
-    target = pseudo_mos(np.concatenate([severities for _, severities in groups]))
-    embeddings = embed_images(scorer.repository, pixels)
+    return embed_images(repository, pixels), pseudo_mos(np.concatenate([severities for _, severities in groups]))
+
+
+def measure_correlation(scorer: Scorer, files: list[Path], config: CacheConfig) -> dict:
+    """SRCC with the pseudo-MOS on random groups of held-out pictures, and what the text features do."""
+    embeddings, target = embed_groups(scorer.repository, files, config)
     scores = scorer.judge(embeddings, scorer.texts)
     zeroed = scorer.judge(embeddings, np.zeros_like(scorer.texts))
     return {
@@ -127,6 +131,24 @@ def measure_correlation(scorer: Scorer, files: list[Path], config: CacheConfig) 
             "largest_score_change": _r(np.abs(zeroed - scores).max()),
         },
     }
+
+
+def difference(scores: np.ndarray, other: np.ndarray) -> dict:
+    """How far two checkpoints are apart on the same pictures."""
+    gap = np.abs(scores - other)
+    return {
+        "images": len(scores),
+        "srcc_between": _r(srcc(scores, other)),
+        "mean_absolute_difference": _r(gap.mean()),
+        "largest_difference": _r(gap.max()),
+    }
+
+
+def measure_difference(scorer: Scorer, other: Scorer, folder: Path, config: CacheConfig) -> dict:
+    """How far the scores of `scorer` are from those of another checkpoint, on the random held-out groups."""
+    _, held_out = split_images(folder, config.held_out, config.seed)
+    embeddings, _ = embed_groups(scorer.repository, held_out, config)
+    return difference(scorer.judge(embeddings, scorer.texts), other.judge(embeddings, other.texts))
 
 
 def measure(scorer: Scorer, folder: Path, config: CacheConfig) -> dict:

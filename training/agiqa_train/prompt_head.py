@@ -38,6 +38,7 @@ class PromptHeadConfig:
     weight_decay: float = 1e-4
     ranking_weight: float = 0.2
     seed: int = 1
+    threads: int = 2  # the last bits follow how sums are split among them
 
 
 class PromptLearner(nn.Module):
@@ -68,6 +69,22 @@ def train_prompts_and_head(
     log: RunLog,
 ) -> tuple[np.ndarray, Head]:
     """Embeddings [G, 4, D] and scores [G, 4] to the context and the head, both trained."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        return _train(clip, layout, embeddings, mos, config, log)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    clip: Clip,
+    layout: PromptLayout,
+    embeddings: np.ndarray,
+    mos: np.ndarray,
+    config: PromptHeadConfig,
+    log: RunLog,
+) -> tuple[np.ndarray, Head]:
     torch.manual_seed(config.seed)
     for parameter in clip.parameters():
         parameter.requires_grad_(False)

@@ -91,7 +91,7 @@ def test_prompts_and_head_learn(tiny: Clip, tmp_path: Path) -> None:
     embeddings = rng.normal(size=(64, 4, 16)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
     mos = 3 + 1.5 * embeddings[:, :, 0]
-    config = PromptHeadConfig(hidden=16, steps=200, dropout=0.0, learning_rate=1e-2)
+    config = PromptHeadConfig(hidden=16, steps=200, dropout=0.0, learning_rate=1e-2, threads=1)
     log = RunLog(tmp_path, {})
     context, head = train_prompts_and_head(tiny, prompt_layout(Tokenizer()), embeddings, mos, config, log)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
