@@ -215,7 +215,7 @@ func printDiff(t *terminal, d gateway.CheckpointDiff) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\t%s\t%s\n", d.A.Name, d.B.Name)
 	for _, f := range d.Fields {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Field, f.A, f.B)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Field, inCell(f.A), inCell(f.B))
 	}
 	for _, x := range d.Tensors {
 		switch {
@@ -228,6 +228,16 @@ func printDiff(t *terminal, d gateway.CheckpointDiff) error {
 		}
 	}
 	return w.Flush()
+}
+
+// inCell keeps a value that may be a document, such as metrics, to a column;
+// --json has it whole.
+func inCell(s string) string {
+	const width = 72 // a digest with its prefix has 71
+	if r := []rune(s); len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return s
 }
 
 // onAdmin runs f against the server at the url setting, with the admin key.
