@@ -52,7 +52,7 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("MaxPixels is %d, must be at most %d", c.MaxPixels, int64(maxPixels)))
 	}
 	if !c.Mode.Known() {
-		faults = append(faults, fmt.Errorf("Mode is %q, must be %s or %s", c.Mode, quality.Exact, quality.Fast))
+		faults = append(faults, fmt.Errorf("%s is %q, must be %s or %s", "Mode", c.Mode, quality.Exact, quality.Fast))
 	}
 	return errors.Join(faults...)
 }
