@@ -13,7 +13,7 @@ import (
 type decodeFunc func(ctx context.Context, data []byte, h Header) (raster, error)
 
 func decoders(b *buffers) map[Format]decodeFunc {
-	return map[Format]decodeFunc{JPEG: jpegDecoder(b), PNG: decodePNG, WebP: decodeWebP, GIF: decodeGIF}
+	return map[Format]decodeFunc{JPEG: jpegDecoder(b), PNG: pngDecoder(b), WebP: decodeWebP, GIF: decodeGIF}
 }
 
 // checkDecoded compares what was decoded with what was promised and paid for.

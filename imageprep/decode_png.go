@@ -4,11 +4,28 @@ import (
 	"context"
 	"fmt"
 	"image"
-	"image/png"
+	stdpng "image/png"
+
+	"github.com/agiqa/agiqa/imageprep/internal/png"
 )
 
-func decodePNG(ctx context.Context, data []byte, h Header) (raster, error) {
-	img, err := png.Decode(&contextReader{ctx: ctx, data: data})
+// pngDecoder tries the quick decoder first. Whatever that does not take,
+// image/png judges.
+func pngDecoder(b *buffers) decodeFunc {
+	quick := png.NewDecoder(b.samples)
+	return func(ctx context.Context, data []byte, h Header) (raster, error) {
+		if img := quick.Decode(data, func() bool { return ctx.Err() == nil }); img != nil {
+			return plainPNG(img), nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return decodeAnyPNG(ctx, data, h)
+	}
+}
+
+func decodeAnyPNG(ctx context.Context, data []byte, h Header) (raster, error) {
+	img, err := stdpng.Decode(&contextReader{ctx: ctx, data: data})
 	if err != nil {
 		switch {
 		case isContext(err):
@@ -45,4 +62,39 @@ func pngRaster(img image.Image, h Header) (raster, error) {
 		return paletteRaster{pix: img.Pix, stride: img.Stride, width: w, height: ht, colours: paletteOf(img.Palette)}, nil
 	}
 	return nil, corrupt(PNG).Because(fmt.Errorf("image/png returned a %T", img))
+}
+
+// plainPNG gives the rows of what the quick decoder made.
+func plainPNG(img *png.Image) raster {
+	r := pngRows{img: img}
+	if img.Palette != nil {
+		r.colours = new(palette)
+		for i := range len(img.Palette) / 3 {
+			copy(r.colours[i][:], img.Palette[3*i:])
+		}
+	}
+	return r
+}
+
+// pngRows are samples of 8 bits, alpha left aside.
+type pngRows struct {
+	img     *png.Image
+	colours *palette
+}
+
+func (r pngRows) size() (int, int) { return r.img.Width, r.img.Height }
+func (r pngRows) release()         { r.img.Release() }
+
+func (r pngRows) row(y int, dst []byte) {
+	src := r.img.Row(y)
+	switch {
+	case r.colours != nil:
+		paletteRaster{pix: src, width: len(src), colours: r.colours}.row(0, dst)
+	case r.img.Channels == 3:
+		copy(dst, src)
+	case r.img.Channels == 4:
+		rgbRaster{pix: src, width: r.img.Width}.row(0, dst)
+	default:
+		grayRaster{pix: src, width: r.img.Width, step: r.img.Channels}.row(0, dst)
+	}
 }

@@ -79,6 +79,7 @@ func TestSteadyStateAllocatesNothingThatGrows(t *testing.T) {
 	}{
 		{"jpeg 256", testimages.JPEG(256, 256)},
 		{"jpeg 2048", testimages.JPEG(2048, 2048)},
+		{"png 1024", testimages.PNG(1024, 1024)},
 		{"gray progressive jpeg", testimages.Golden("jpeg-gray-progressive.jpg")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

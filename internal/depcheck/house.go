@@ -59,7 +59,7 @@ func domain() map[string]Rule {
 		},
 		"imageprep": {
 			Why:     "turns untrusted bytes into pixels; whoever has the bytes calls it, so it opens nothing itself",
-			Project: []string{"quality", "imageprep/internal/jpeg", "imageprep/internal/pool"},
+			Project: []string{"quality", "imageprep/internal/jpeg", "imageprep/internal/png", "imageprep/internal/pool"},
 			// The semaphore bounds the memory of decoders; cpu says which resampler runs.
 			External:    []string{"golang.org/x/image/...", xSync, "golang.org/x/sys/cpu"},
 			NeverReach:  []string{gin, grpc, goRedis},
@@ -75,6 +75,12 @@ func domain() map[string]Rule {
 		},
 		"imageprep/internal/jpeg": {
 			Why:         "a JPEG decoder that gives the samples Pillow sees: arithmetic over bytes",
+			Project:     []string{"imageprep/internal/pool"},
+			External:    []string{"golang.org/x/sys/cpu"},
+			NeverImport: []string{"net/...", "os/..."},
+		},
+		"imageprep/internal/png": {
+			Why:         "decodes the common kind of PNG: arithmetic over bytes",
 			Project:     []string{"imageprep/internal/pool"},
 			External:    []string{"golang.org/x/sys/cpu"},
 			NeverImport: []string{"net/...", "os/..."},
