@@ -151,6 +151,10 @@ func (m *models) checkCheckpoint(ctx context.Context, c quality.Checkpoint) erro
 	if texts == nil {
 		return errNoEncoder()
 	}
+	if c.Encoder != encoder.Digest {
+		return quality.Errorf(quality.KindEncoderMismatch,
+			"it was trained on another encoder than the one in use (%s); import and activate one that was trained on that", encoder.Name)
+	}
 	if checked {
 		err := m.triton.ModelReady(ctx, c.HeadModel())
 		if !c.HeadOnly {

@@ -298,16 +298,28 @@ func (p *program) drain(ctx context.Context) error {
 	return nil
 }
 
+// patience is how long a start may take before the log says what it waits for.
+const patience = 5 * time.Second
+
 // awaitReady reports whether the program became ready before ctx ended.
 func (p *program) awaitReady(ctx context.Context) bool {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
+	impatient := time.NewTimer(patience)
+	defer impatient.Stop()
 	for {
-		if s := p.readiness.Report().Status; s == "ready" || s == "degraded" {
+		report := p.readiness.Report()
+		if report.Status == "ready" || report.Status == "degraded" {
 			return true
 		}
 		select {
 		case <-ticker.C:
+		case <-impatient.C:
+			for _, check := range report.Checks {
+				if check.Critical && !check.OK {
+					p.logger.Warn("not ready yet", "check", check.Name, "detail", check.Detail)
+				}
+			}
 		case <-ctx.Done():
 			return false
 		}
