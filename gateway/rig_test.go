@@ -40,6 +40,7 @@ type plan struct {
 	metrics     http.Handler
 	readiness   *gateway.Readiness
 	changes     gateway.CheckpointChanges
+	natives     []imageprep.Native
 	mayBreak    bool // an internal error is what the test is about
 }
 
@@ -86,7 +87,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	t.Cleanup(func() { must(t, client.Close()) })
 	prep := imageprep.DefaultConfig()
 	prep.MaxBytes = p.gateway.MaxImageBytes
-	preparer, err := imageprep.New(prep)
+	preparer, err := imageprep.New(prep, p.natives...)
 	must(t, err)
 	r.service, err = scoring.New(p.scoring, scoring.Deps{Preparer: preparer, Triton: client, Tracer: traces, Meter: meters})
 	must(t, err)

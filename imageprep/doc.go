@@ -6,11 +6,12 @@
 // # Steps, one file each
 //
 // sniff (format by magic bytes; size, frames and scans from the header),
-// limits (bytes, pixels, scans, memory), decode, rgb (rows as convert("RGB")
-// gives them), resize (Pillow's 8-bit fixed-point bicubic), crop, and prepare,
-// which strings them together. Nothing is allocated for pixels before every
-// limit is checked against the header, and the decoded size is checked against
-// the header again.
+// limits (bytes, pixels, scans, memory), decode (in Go, or by a [Native]
+// decoder that the caller brings), rgb (rows as convert("RGB") gives them),
+// resize (Pillow's 8-bit fixed-point bicubic), crop, and prepare, which strings
+// them together. Nothing is allocated for pixels before every limit is checked
+// against the header, and the decoded size is checked against the header
+// again.
 //
 // # How exact
 //

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"strings"
 	"testing"
 
@@ -33,28 +32,15 @@ func TestSelfTestPasses(t *testing.T) {
 	}
 }
 
-// fakeNative decodes one format by a function.
-type fakeNative struct {
-	format imageprep.Format
-	decode func(dst []byte, width, height, samples int) error
-}
-
-func (n fakeNative) Format() imageprep.Format { return n.format }
-func (n fakeNative) Name() string             { return "libfake 1.2" }
-func (n fakeNative) Tag() string              { return "fake-1" }
-func (n fakeNative) Decode(dst, _ []byte, width, height, samples int) error {
-	return n.decode(dst, width, height, samples)
-}
-
 // TestVerifyNamesTheDecoderThatIsOff: one that draws other pixels, and one
 // that refuses whole pictures.
 func TestVerifyNamesTheDecoderThatIsOff(t *testing.T) {
 	for _, format := range []imageprep.Format{imageprep.JPEG, imageprep.WebP} {
 		for name, decode := range map[string]func([]byte, int, int, int) error{
-			"other pixels": func(dst []byte, _, _, _ int) error { clear(dst); return nil },
-			"refuses":      func([]byte, int, int, int) error { return errors.New("no") },
+			"other pixels": flat(0),
+			"refuses":      refuse,
 		} {
-			err := imageprep.Verify(context.Background(), fakeNative{format, decode})
+			err := imageprep.Verify(context.Background(), fakeNative{format: format, decode: decode})
 			if err == nil || !strings.Contains(err.Error(), "libfake 1.2") {
 				t.Errorf("%s, %s: error %v, want one that names libfake 1.2", format, name, err)
 			}

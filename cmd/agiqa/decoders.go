@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -21,13 +20,9 @@ import (
 // decodes instead, and the preprocess id says so.
 func newPreparer(ctx context.Context, s config.Settings, logger *slog.Logger) (*imageprep.Preparer, *native.Set, error) {
 	libraries := openLibraries(s)
-	var sound []imageprep.Native
-	for _, n := range libraries.Found {
-		if err := imageprep.Verify(ctx, n); err != nil {
-			logger.WarnContext(ctx, "a decoder is switched off: it does not give Pillow's pixels", "decoder", n.Name(), "error", err)
-			continue
-		}
-		sound = append(sound, n)
+	sound, faults := verified(ctx, libraries.Found)
+	for _, err := range faults {
+		logger.WarnContext(ctx, "a decoder is switched off: it does not give Pillow's pixels", "error", err)
 	}
 	cfg := imageprep.DefaultConfig()
 	cfg.MaxBytes = int64(s.MaxImageBytes)
@@ -41,6 +36,19 @@ func newPreparer(ctx context.Context, s config.Settings, logger *slog.Logger) (*
 		return nil, nil, err
 	}
 	return preparer, libraries, nil
+}
+
+// verified separates the decoders that give Pillow's pixels from the faults of
+// those that do not, which name them.
+func verified(ctx context.Context, found []imageprep.Native) (sound []imageprep.Native, faults []error) {
+	for _, n := range found {
+		if err := imageprep.Verify(ctx, n); err != nil {
+			faults = append(faults, err)
+		} else {
+			sound = append(sound, n)
+		}
+	}
+	return sound, faults
 }
 
 func openLibraries(s config.Settings) *native.Set {
@@ -69,16 +77,15 @@ func lookAtDecoders(ctx context.Context, s config.Settings) embedded.Finding {
 	f := embedded.Finding{Name: "decoders", OK: true}
 	libraries := openLibraries(s)
 	defer libraries.Close()
-	var names, faults []string
-	for _, n := range libraries.Found {
-		if err := imageprep.Verify(ctx, n); err != nil {
-			faults = append(faults, fmt.Sprintf("%s is switched off (%v)", n.Name(), err))
-			continue
-		}
+	sound, faults := verified(ctx, libraries.Found)
+	var names []string
+	for _, n := range sound {
 		names = append(names, n.Name())
 	}
-	names = append(names, "Go")
-	f.Detail = strings.Join(append(names, faults...), ", ")
+	f.Detail = strings.Join(append(names, "Go"), ", ")
+	for _, err := range faults {
+		f.Detail += "; switched off: " + err.Error()
+	}
 	switch advice := libraries.Advice(); {
 	case s.Decoders == "go":
 		f.Detail = "pure Go, as setting decoders says"

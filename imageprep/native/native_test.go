@@ -200,6 +200,43 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// TestReducedEqualsPillow: the smaller inverse DCTs are those of Pillow's draft
+// mode. The sums are of Pillow 13.0.0 (libjpeg-turbo 3.2.0), over each golden:
+//
+//	im = Image.open(f); w, h = im.size; im.draft("RGB", (w // by, h // by))
+//	hashlib.sha256(im.convert("RGB").tobytes()).hexdigest()
+func TestReducedEqualsPillow(t *testing.T) {
+	cases := []struct {
+		name          string
+		by            int
+		width, height int
+		sum           string
+	}{
+		{"jpeg-420.jpg", 2, 31, 23, "03c409dcb782848ca18adb7685d3eb6e0fc16e79020c082831e67ee2b2ac1811"},
+		{"jpeg-420.jpg", 4, 16, 12, "a7018ca54cbcffede9a81044ce48b9a50c691dd96b605f7488cf36b9528f110d"},
+		{"jpeg-420.jpg", 8, 8, 6, "c6e7e308308468edfc209fbb2ff8d0c69cad3aa828b9c5f337784566103b72b2"},
+		{"jpeg-444.jpg", 2, 31, 23, "aa08a2eb6cbb6400f8a12d3aa2e5edbd5bb16075f1856bff9441903ed886c69d"},
+		{"jpeg-444.jpg", 4, 16, 12, "ad32a4cc90060bc088acc492b1d12fda73beccd7dbb4bf8cbbff8b329108c2d3"},
+		{"jpeg-444.jpg", 8, 8, 6, "518eb84bceb4299e45dfcd2a2ec438334790ea7c5232418a45f17d31ebb1143a"},
+		{"jpeg-422-progressive.jpg", 2, 31, 23, "e03755833a7fb5a3aad8c5363ae73e6a14cc21d5fd71ccd3c26f06f0da0ec543"},
+		{"jpeg-422-progressive.jpg", 4, 16, 12, "a43d78e643fc83a20599e8e1503f786d77d7c6122fd28bcdd3a000aaee921764"},
+		{"jpeg-422-progressive.jpg", 8, 8, 6, "c0bd93e6304c7c28f18dc7d9dd1b3d060b117d2c70ff3747cc27494d9a67f570"},
+	}
+	for _, n := range load(t).Found {
+		if n.Format() != imageprep.JPEG {
+			continue
+		}
+		for _, c := range cases {
+			dst := make([]byte, 3*c.width*c.height)
+			if err := n.Decode(dst, testimages.Golden(c.name), c.width, c.height, 3); err != nil {
+				t.Errorf("%s by %d: %v", c.name, c.by, err)
+			} else if got := fmt.Sprintf("%x", sha256.Sum256(dst)); got != c.sum {
+				t.Errorf("%s by %d differs from Pillow: %s, want %s", c.name, c.by, got, c.sum)
+			}
+		}
+	}
+}
+
 // TestManyAtOnce decodes different pictures side by side: pooled decompressors
 // and memory are never shared.
 func TestManyAtOnce(t *testing.T) {
@@ -227,6 +264,7 @@ func TestDecodeRefusesTooLittleMemory(t *testing.T) {
 		for name, err := range map[string]error{
 			"a byte short":  n.Decode(make([]byte, 64*48*3-1), data[n.Format()], 64, 48, 3),
 			"another size":  n.Decode(make([]byte, 32*48*3), data[n.Format()], 32, 48, 3),
+			"larger":        n.Decode(make([]byte, 640*480*3), data[n.Format()], 640, 480, 3),
 			"no data":       n.Decode(make([]byte, 64*48*3), nil, 64, 48, 3),
 			"gray or so":    n.Decode(make([]byte, 64*48*3), data[n.Format()], 64, 48, 1),
 			"negative size": n.Decode(make([]byte, 64*48*3), data[n.Format()], -64, 48, 3),
