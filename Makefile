@@ -85,7 +85,7 @@ generate: build ## write what is generated: reference pages, notices, models of 
 .PHONY: training
 training: ## make training/.venv with the command agiqa-train
 	@test -x training/.venv/bin/python || $(or $(PYTHON),python3) -m venv training/.venv
-	training/.venv/bin/pip install --require-hashes -r training/requirements.lock
+	training/.venv/bin/pip install $(if $(CI),-q) --require-hashes -r training/requirements.lock
 	training/.venv/bin/pip install --no-deps --no-build-isolation -e training
 
 .PHONY: test-training
