@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -94,7 +95,7 @@ func benchOptionsOf(cmd *cobra.Command) (benchOptions, error) {
 
 func benchPreprocess(cmd *cobra.Command, t *terminal, s config.Settings, o benchOptions) (err error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	manifest := preprocess.NewManifest(time.Now(), commandLine(cmd), commit(), o.plan)
+	manifest := preprocess.NewManifest(time.Now(), commandLine(cmd), benchCommit(), o.plan)
 	manifest.PinnedTo = o.cpu
 	if o.cpu >= 0 {
 		unpin, err := preprocess.Pin(o.cpu)
@@ -213,6 +214,19 @@ func benchReport(cmd *cobra.Command, t *terminal, o benchOptions, r preprocess.R
 		err = errors.Join(err, fmt.Errorf("pixels differ: %s", strings.Join(unequal, ", ")))
 	}
 	return err
+}
+
+// benchCommit is what the binary was built from, or, where the build did not
+// note it, what is checked out here.
+func benchCommit() string {
+	if c := commit(); c != "" {
+		return c
+	}
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // commandLine says how to run the command again.
