@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -150,6 +151,24 @@ func TestPreprocessCommand(t *testing.T) {
 	}
 	if _, errs, status := runCommand(t, nil, nil, "preprocess", "examples", "--out", file); status != 1 || !strings.Contains(errs, "--out must be a folder") {
 		t.Errorf("status %d, %s", status, errs)
+	}
+}
+
+// TestPreprocessOverwritesNothing: two pictures of one name and two formats
+// would have the same file of pixels.
+func TestPreprocessOverwritesNothing(t *testing.T) {
+	in, out := t.TempDir(), t.TempDir()
+	for name, data := range map[string][]byte{"a.png": testimages.PNG(8, 8), "a.jpg": testimages.JPEG(8, 8)} {
+		if err := os.WriteFile(filepath.Join(in, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, errs, status := runCommand(t, nil, nil, "preprocess", in, "--out", out)
+	if written, err := os.ReadDir(out); err != nil || len(written) != 0 {
+		t.Errorf("wrote %v (%v), want nothing", written, err)
+	}
+	if status != 1 || !strings.Contains(errs, "would both become") {
+		t.Errorf("status %d, %q", status, errs)
 	}
 }
 

@@ -89,6 +89,8 @@ func lookAtDecoders(ctx context.Context, s config.Settings) embedded.Finding {
 	switch advice := libraries.Advice(); {
 	case s.Decoders == "go":
 		f.Detail = "pure Go, as setting decoders says"
+	case advice == "" && len(libraries.Missing) > 0:
+		f.Detail = "pure Go: " + libraries.Missing[0].Err.Error()
 	case advice != "":
 		f.Detail += "; " + advice + " makes JPEG and WebP faster"
 	}

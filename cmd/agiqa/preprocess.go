@@ -70,6 +70,9 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 	if err != nil {
 		return err
 	}
+	if err := target.holdsEach(list); err != nil {
+		return err
+	}
 	preparer, libraries, err := newPreparer(cmd.Context(), s, newLogger(s, t.err, t.screen))
 	if err != nil {
 		return err
@@ -169,6 +172,19 @@ func (t target) path(p picture) string {
 		}
 	}
 	return filepath.Join(t.folder, strings.TrimSuffix(name, filepath.Ext(name))+".npy")
+}
+
+// holdsEach refuses pictures whose pixels would overwrite each other's.
+func (t target) holdsEach(list []picture) error {
+	taken := map[string]string{}
+	for _, p := range list {
+		out := t.path(p)
+		if other, ok := taken[out]; ok {
+			return fmt.Errorf("%s and %s would both become %s: rename one, or give them folders of their own", other, p.name, out)
+		}
+		taken[out] = p.name
+	}
+	return nil
 }
 
 func writePixels(path string, p quality.Pixels) error {
