@@ -1,3 +1,6 @@
+// Tools that the project's own checks and generators run. github.com/mmcloughlin/avo
+// is imported by generators only (*_gen.go, run with -modfile), so that go mod tidy
+// would take it out: leave it in.
 module github.com/agiqa/agiqa/tools
 
 go 1.26.0
@@ -10,6 +13,7 @@ tool (
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
+	github.com/mmcloughlin/avo v0.5.0 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/sync v0.23.0 // indirect
