@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,9 +17,9 @@ type CheckpointInfo struct {
 	ContextLength      int
 	ClassSpecific      bool
 	Licence            string
-	Training           map[string]any
-	Metrics            map[string]any
-	Imported           bool // at run time
+	Training           json.RawMessage // an object, decoded only to be shown: every score asks for a checkpoint
+	Metrics            json.RawMessage // likewise
+	Imported           bool            // at run time
 }
 
 // CheckpointView shows a checkpoint to a client.
@@ -72,7 +73,6 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 		}
 		for _, c := range g.checkpoints.List() {
 			view := g.checkpointView(c)
-			view.Training, view.Metrics = nil, nil
 			out.Body.Checkpoints = append(out.Body.Checkpoints, view)
 			if view.Default {
 				out.Body.Default = view.Name
@@ -88,10 +88,13 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		return &showOutput{Body: g.checkpointView(c)}, nil
+		view := g.checkpointView(c)
+		view.Training, view.Metrics = object(c.Training), object(c.Metrics)
+		return &showOutput{Body: view}, nil
 	})
 }
 
+// checkpointView is what a list shows of a checkpoint.
 func (g *Gateway) checkpointView(c CheckpointInfo) CheckpointView {
 	encoder, ok := g.scorer.Encoder()
 	def, err := g.checkpoints.Default()
@@ -100,6 +103,16 @@ func (g *Gateway) checkpointView(c CheckpointInfo) CheckpointView {
 		Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
 		Score:    ScoreScale{Min: c.Score.Min, Max: c.Score.Max, Unit: c.Score.Unit},
 		Position: c.ClassTokenPosition, ContextLength: c.ContextLength, ClassSpecific: c.ClassSpecific,
-		Licence: c.Licence, Imported: c.Imported, Training: c.Training, Metrics: c.Metrics,
+		Licence: c.Licence, Imported: c.Imported,
 	}
+}
+
+// object reads a free-form part of a manifest, which the bundle reader has
+// checked to be an object.
+func object(raw json.RawMessage) map[string]any {
+	var out map[string]any
+	if err := json.Unmarshal(raw, &out); err != nil {
+		return nil
+	}
+	return out
 }

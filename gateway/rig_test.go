@@ -142,7 +142,7 @@ func newShelf(names []string) *shelf {
 	for _, name := range names {
 		s.infos = append(s.infos, gateway.CheckpointInfo{
 			Checkpoint: tritontest.Checkpoint(name), ClassTokenPosition: "end", ContextLength: 16, Licence: "Apache-2.0",
-			Training: map[string]any{"epochs": 3},
+			Training: json.RawMessage(`{"epochs": 3}`),
 		})
 	}
 	return s

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,17 +96,7 @@ func describe(e lifecycle.Entry) gateway.CheckpointInfo {
 	m := e.Bundle.Manifest()
 	return gateway.CheckpointInfo{
 		Checkpoint: e.Checkpoint, ClassTokenPosition: string(m.ClassTokenPosition), ContextLength: m.ContextLength,
-		ClassSpecific: m.ClassSpecific, Licence: m.Licence, Training: object(m.Training), Metrics: object(m.Metrics),
+		ClassSpecific: m.ClassSpecific, Licence: m.Licence, Training: m.Training, Metrics: m.Metrics,
 		Imported: e.Imported,
 	}
-}
-
-// object reads a free-form part of a manifest, which the bundle reader has
-// checked to be an object.
-func object(raw json.RawMessage) map[string]any {
-	var out map[string]any
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return nil
-	}
-	return out
 }

@@ -108,11 +108,6 @@ func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target,
 	line := preparedLine{File: p.name, Preprocess: preparer.ID("")}
 	fail := func(err error) preparedLine {
 		line.Error = asProblem(err)
-		if e, ok := errors.AsType[*quality.Error](err); ok {
-			line.Error = &gateway.Problem{
-				Type: "urn:agiqa:problem:" + string(e.Kind), Title: string(e.Kind), Status: gateway.StatusOf(e.Kind), Detail: e.Detail, Code: e.Kind,
-			}
-		}
 		return line
 	}
 	if err := p.load(); err != nil {

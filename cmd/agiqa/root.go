@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,13 +45,7 @@ func newRoot(t *terminal) *cobra.Command {
 
 // loadSettings reads the settings of a command and reports every fault.
 func loadSettings(cmd *cobra.Command, t *terminal) (config.Settings, error) {
-	env := map[string]string{}
-	for _, e := range t.env {
-		if k, v, ok := strings.Cut(e, "="); ok {
-			env[k] = v
-		}
-	}
-	src := config.Sources{Flags: cmd.Flags(), Environ: t.env, FileName: env["AGIQA_CONFIG"]}
+	src := config.Sources{Flags: cmd.Flags(), Environ: t.env, FileName: config.Environment(t.env)["AGIQA_CONFIG"]}
 	if name, err := cmd.Flags().GetString("config"); err == nil && name != "" {
 		src.FileName = name
 	}

@@ -163,6 +163,11 @@ func asProblem(err error) *gateway.Problem {
 	if p, ok := errors.AsType[*gateway.Problem](err); ok {
 		return p
 	}
+	if e, ok := errors.AsType[*quality.Error](err); ok {
+		return &gateway.Problem{
+			Type: "urn:agiqa:problem:" + string(e.Kind), Title: string(e.Kind), Status: gateway.StatusOf(e.Kind), Detail: e.Detail, Code: e.Kind,
+		}
+	}
 	return &gateway.Problem{
 		Type: "about:blank", Title: "The image could not be sent", Detail: err.Error(), Code: quality.KindBadRequest,
 	}

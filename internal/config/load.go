@@ -81,7 +81,7 @@ func Load(src Sources) (Settings, error) {
 	var (
 		s      Settings
 		faults []error
-		env    = environment(src.Environ)
+		env    = Environment(src.Environ)
 	)
 	file, err := readFile(src)
 	if err != nil {
@@ -121,7 +121,7 @@ func UnknownVariables(environ []string) []string {
 		known[EnvName(st.Key)] = true
 	}
 	var unknown []string
-	for name := range environment(environ) {
+	for name := range Environment(environ) {
 		if strings.HasPrefix(name, "AGIQA_") && !known[name] {
 			unknown = append(unknown, name)
 		}
@@ -130,7 +130,8 @@ func UnknownVariables(environ []string) []string {
 	return unknown
 }
 
-func environment(environ []string) map[string]string {
+// Environment reads os.Environ's form into a map.
+func Environment(environ []string) map[string]string {
 	env := make(map[string]string, len(environ))
 	for _, e := range environ {
 		if name, value, ok := strings.Cut(e, "="); ok {
