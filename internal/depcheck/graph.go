@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"strings"
+
+	"github.com/agiqa/agiqa/internal/gocommand"
 )
 
 // A Package is one node of the import graph.
@@ -74,12 +75,12 @@ type listed struct {
 // Load asks the go command for the graph of the module in dir. A package that
 // does not parse is an error, since half of its imports would be half a check.
 func Load(ctx context.Context, dir string) (*Graph, error) {
-	module, err := goCommand(ctx, dir, "list", "-m")
+	module, err := gocommand.Output(ctx, dir, "list", "-m")
 	if err != nil {
 		return nil, err
 	}
 	fields := "-json=ImportPath,Standard,Module,Imports,TestImports,XTestImports,Error"
-	out, err := goCommand(ctx, dir, "list", "-e", "-deps", fields, "./...")
+	out, err := gocommand.Output(ctx, dir, "list", "-e", "-deps", fields, "./...")
 	if err != nil {
 		return nil, err
 	}
@@ -113,16 +114,4 @@ func (l listed) asPackage() *Package {
 		p.Module = l.Module.Path
 	}
 	return p
-}
-
-func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/agiqa/agiqa/internal/gocommand"
 )
 
 // TestPageIsCurrent compares THIRD_PARTY_NOTICES.md with what is linked today.
@@ -183,7 +185,7 @@ func TestRender(t *testing.T) {
 // components.go names.
 func TestSwaggerUIVersion(t *testing.T) {
 	t.Parallel()
-	dir, err := goCommand(t.Context(), "../..", "list", "-m", "-f", "{{.Dir}}", "github.com/swaggest/swgui")
+	dir, err := gocommand.Output(t.Context(), "../..", "list", "-m", "-f", "{{.Dir}}", "github.com/swaggest/swgui")
 	if err != nil {
 		t.Fatal(err)
 	}
