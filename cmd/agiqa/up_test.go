@@ -151,7 +151,7 @@ func TestUp(t *testing.T) {
 		if a.header.Get("X-Request-ID") != a.score.RequestID || a.header.Get("X-Trace-ID") != a.score.TraceID {
 			t.Errorf("ids in headers %v differ from those in the body, %s and %s", a.header, a.score.RequestID, a.score.TraceID)
 		}
-		checkTree(t, receiver, a.score.TraceID)
+		checkTree(t, p, receiver, a.score.TraceID)
 	})
 
 	t.Run("three body forms, one score", func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestUp(t *testing.T) {
 
 // checkTree asserts the spans of one request that found nothing cached but its
 // texts: from the socket to Triton's compute.
-func checkTree(t *testing.T, receiver *otlptest.Receiver, trace string) {
+func checkTree(t *testing.T, p *process, receiver *otlptest.Receiver, trace string) {
 	t.Helper()
 	demo := demoCheckpoint(t)
 	want := []string{
@@ -258,11 +258,25 @@ func checkTree(t *testing.T, receiver *otlptest.Receiver, trace string) {
 		}
 		return slices.DeleteFunc(slices.Clone(want), func(w string) bool { return slices.Contains(have, w) })
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	spans := receiver.Await(ctx, t, trace, func(spans []otlptest.Span) bool { return len(missing(spans)) == 0 })
-	if tree := otlptest.Tree(spans); strings.Contains(tree, "orphan") || t.Failed() {
-		t.Errorf("missing %q in\n%s", missing(spans), tree)
+	spans, complete := awaitTree(t, receiver, trace, missing)
+	// Triton's exporter drops a batch whose POST fails, without a word, as on a
+	// machine that is too busy; our own spans must be there all the same. Other
+	// pictures then ask again for the same tree.
+	for _, name := range []string{"tiles.png", "harbour-blurred.jpg"} {
+		if complete {
+			break
+		}
+		for _, m := range missing(spans) {
+			if !strings.Contains(m, "InferRequest") {
+				t.Fatalf("missing %q in\n%s", m, otlptest.Tree(spans))
+			}
+		}
+		t.Logf("trace %s has no spans of Triton; asking again with %s", trace, name)
+		trace = post(t, p.url+"/v1/score", "application/octet-stream", example(t, name)).score.TraceID
+		spans, complete = awaitTree(t, receiver, trace, missing)
+	}
+	if tree := otlptest.Tree(spans); !complete || strings.Contains(tree, "orphan") {
+		t.Errorf("trace %s: missing %q in\n%s", trace, missing(spans), tree)
 	}
 	roots := 0
 	for _, s := range spans {
@@ -278,6 +292,14 @@ func checkTree(t *testing.T, receiver *otlptest.Receiver, trace string) {
 	if roots != 1 {
 		t.Errorf("%d roots:\n%s", roots, otlptest.Tree(spans))
 	}
+}
+
+// awaitTree gives a trace 20 s to arrive.
+func awaitTree(t *testing.T, receiver *otlptest.Receiver, trace string, missing func([]otlptest.Span) []string) ([]otlptest.Span, bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	return receiver.Await(ctx, trace, func(spans []otlptest.Span) bool { return len(missing(spans)) == 0 })
 }
 
 func demoCheckpoint(t *testing.T) quality.Checkpoint {
