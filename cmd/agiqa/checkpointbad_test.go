@@ -90,7 +90,7 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 			d.Tensors[name] = safetensors.Tensor{Name: name, Shape: shape, Data: make([]float32, n)}
 		}
 	}
-	eventually(t, waitForKeys, "Redis has the demo's text embeddings", func() bool { return len(redis.Keys()) > 0 })
+	awaitTexts(t, p, redis)
 	before := look(t, p, redis, data)
 	seen := map[string]string{}
 	for _, test := range []struct {
@@ -230,8 +230,18 @@ func importProblem(t *testing.T, p *process, key string, manifest, weights []byt
 	return problem
 }
 
-// waitForKeys is how long the write to Redis, which nobody waits for, may take.
-const waitForKeys = 10 * time.Second
+// awaitTexts waits until Redis has the text embeddings of every checkpoint,
+// whose writes no request and no start waits for.
+func awaitTexts(t *testing.T, p *process, redis *redistest.Server) {
+	t.Helper()
+	var list checkpointList
+	if err := newClient(p.url).get(t.Context(), "/v1/checkpoints", &list); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "Redis has the text embeddings of every checkpoint", func() bool {
+		return len(redis.Keys()) == len(list.Checkpoints)
+	})
+}
 
 func multipartOf(t *testing.T, manifest, weights []byte, name string) (body []byte, contentType string) {
 	t.Helper()

@@ -192,7 +192,7 @@ func TestUp(t *testing.T) {
 	})
 
 	t.Run("Redis holds the text embeddings", func(t *testing.T) {
-		eventually(t, 10*time.Second, "a key in Redis", func() bool { return len(redis.Keys()) > 0 })
+		awaitTexts(t, p, redis)
 		for _, key := range redis.Keys() {
 			if !strings.HasPrefix(key, "agiqa:") {
 				t.Errorf("key %q", key)
