@@ -55,6 +55,8 @@ var kinds = map[quality.Kind]kindEntry{
 	quality.KindPromptTooLong:          {http.StatusUnprocessableEntity, "Prompt too long"},
 	quality.KindImageURLForbidden:      {http.StatusUnprocessableEntity, "Image URL forbidden"},
 	quality.KindCheckpointInvalid:      {http.StatusUnprocessableEntity, "Checkpoint is invalid"},
+	quality.KindExperimentInvalid:      {http.StatusUnprocessableEntity, "Experiment is invalid"},
+	quality.KindFeedbackInvalid:        {http.StatusUnprocessableEntity, "Feedback is invalid"},
 
 	quality.KindHeaderFieldsTooLarge: {http.StatusRequestHeaderFieldsTooLarge, "Header too large"},
 	quality.KindClientClosedRequest:  {statusClientClosedRequest, "Client closed request"},
@@ -63,6 +65,7 @@ var kinds = map[quality.Kind]kindEntry{
 	quality.KindOverloaded:           {http.StatusServiceUnavailable, "Overloaded"},
 	quality.KindDraining:             {http.StatusServiceUnavailable, "Shutting down"},
 	quality.KindModelUnavailable:     {http.StatusServiceUnavailable, "Model unavailable"},
+	quality.KindStoreUnavailable:     {http.StatusServiceUnavailable, "Store unavailable"},
 	quality.KindDeadlineExceeded:     {http.StatusGatewayTimeout, "Deadline exceeded"},
 }
 

@@ -40,6 +40,8 @@ const (
 	KindPromptTooLong          Kind = "prompt_too_long"
 	KindImageURLForbidden      Kind = "image_url_forbidden"
 	KindCheckpointInvalid      Kind = "checkpoint_invalid"
+	KindExperimentInvalid      Kind = "experiment_invalid"
+	KindFeedbackInvalid        Kind = "feedback_invalid"
 
 	KindHeaderFieldsTooLarge Kind = "header_fields_too_large"
 	KindClientClosedRequest  Kind = "client_closed_request"
@@ -48,6 +50,7 @@ const (
 	KindOverloaded           Kind = "overloaded"
 	KindDraining             Kind = "draining"
 	KindModelUnavailable     Kind = "model_unavailable"
+	KindStoreUnavailable     Kind = "store_unavailable"
 	KindDeadlineExceeded     Kind = "deadline_exceeded"
 )
 
@@ -60,9 +63,9 @@ func Kinds() []Kind {
 		KindPayloadTooLarge, KindUnsupportedMediaType,
 		KindUnsupportedImageFormat, KindImageCorrupt, KindImageTruncated, KindImageZeroDimension,
 		KindImageTooManyPixels, KindImageTooManyScans, KindImageTooManyFrames, KindImageTooExpensive,
-		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid,
+		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid, KindExperimentInvalid, KindFeedbackInvalid,
 		KindHeaderFieldsTooLarge, KindClientClosedRequest, KindInternal, KindModelBadOutput,
-		KindOverloaded, KindDraining, KindModelUnavailable, KindDeadlineExceeded,
+		KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded,
 	}
 }
 
@@ -134,7 +137,7 @@ func KindOf(err error) Kind {
 // Temporary reports whether the same request may succeed later.
 func (k Kind) Temporary() bool {
 	switch k {
-	case KindRequestTimeout, KindOverloaded, KindDraining, KindModelUnavailable, KindDeadlineExceeded:
+	case KindRequestTimeout, KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded:
 		return true
 	}
 	return false

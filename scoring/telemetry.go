@@ -121,7 +121,7 @@ func MarkSpan(span trace.Span, err error) {
 	kind := quality.KindOf(err)
 	span.SetAttributes(attribute.String("error.type", string(kind)))
 	switch kind {
-	case quality.KindInternal, quality.KindModelBadOutput, quality.KindModelUnavailable,
+	case quality.KindInternal, quality.KindModelBadOutput, quality.KindModelUnavailable, quality.KindStoreUnavailable,
 		quality.KindDeadlineExceeded, quality.KindOverloaded, quality.KindDraining:
 		span.SetStatus(codes.Error, string(kind))
 	}
