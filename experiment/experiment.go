@@ -147,6 +147,14 @@ type Guardrail struct {
 	Action Action        `json:"action,omitempty" yaml:"action,omitempty"`
 }
 
+// Slot is a range of buckets that belongs to an arm. The covered part of a slot
+// is its beginning: the share of it that Coverage says.
+type Slot struct {
+	Arm  ArmID `json:"arm"`
+	From PPM   `json:"from_ppm"` // inclusive
+	To   PPM   `json:"to_ppm"`   // exclusive
+}
+
 // Experiment is one comparison. Once it was started, what it says of arms,
 // units and statistics changes only together with Phase; Revision counts every
 // change and is what a change is made against.

@@ -25,7 +25,8 @@ type Exposure struct {
 	Phase      int                  `json:"phase"`
 	Unit       string               `json:"unit"` // keyed hash in hexadecimal, never the value
 	UnitKind   UnitKind             `json:"unit_kind"`
-	Shown      ArmID                `json:"arm_shown"`
+	Shown      ArmID                `json:"arm_shown"`      // in an interleaved ranking, the arm that placed the image
+	Rank       int                  `json:"rank,omitempty"` // place in an interleaved ranking, from 1
 	Image      quality.Digest       `json:"image_sha256"`
 	Prompt     quality.Digest       `json:"prompt_sha256"` // zero where no prompt was sent
 	Encoder    quality.Digest       `json:"encoder_digest"`
@@ -55,6 +56,9 @@ const (
 type Standing string
 
 // The standings. Whatever is not accepted is kept and left out of decisions.
+// Stores keep accepted, orphan and late; the other two depend on what else the
+// rater said and are found by [Settle] whenever records are read, so that they
+// do not depend on the order of arrival.
 const (
 	Accepted      Standing = "accepted"
 	Orphan        Standing = "orphan"        // no exposure is known; kept for 24 h and joined if one appears
@@ -68,8 +72,9 @@ type Feedback struct {
 	ID         string         `json:"id"` // UUIDv7
 	Key        string         `json:"idempotency_key"`
 	Body       quality.Digest `json:"body_sha256"` // of what was sent: the same key with another body is a conflict
-	Time       time.Time      `json:"time"`
-	Experiment ID             `json:"experiment"` // "" while orphan
+	Time       time.Time      `json:"time"`        // of arrival
+	Given      time.Time      `json:"given_at"`    // when the rater gave it, as the client says; Time where it does not
+	Experiment ID             `json:"experiment"`  // "" while orphan
 	Phase      int            `json:"phase"`
 	Assignment string         `json:"assignment_id,omitempty"`
 	Image      quality.Digest `json:"image_sha256"`
