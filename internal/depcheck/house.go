@@ -138,6 +138,7 @@ func domain() map[string]Rule {
 		"experiment": {
 			Why:         "assignment and statistics are functions of their arguments; stores stand at the edge",
 			Project:     []string{"quality"},
+			TestProject: []string{"experiment/storetest"},
 			External:    slices.Concat(otelAPI, []string{"github.com/google/uuid"}),
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/http/..."},
@@ -271,6 +272,13 @@ func forTests() map[string]Rule {
 			Why:        "starts a real Redis for tests",
 			External:   []string{goRedis},
 			NeverReach: []string{gin, grpc},
+			TestOnly:   true,
+		},
+		"experiment/storetest": {
+			Why:        "one conformance suite for every store of experiments, and one in memory",
+			Project:    []string{"quality", "experiment"},
+			External:   []string{"github.com/google/go-cmp/cmp/..."},
+			NeverReach: []string{gin, grpc, goRedis},
 			TestOnly:   true,
 		},
 		"internal/otlptest": {

@@ -1,0 +1,32 @@
+package experiment
+
+import "time"
+
+// How far apart feedback and its exposure may be.
+const (
+	// OrphanFor is how long feedback waits for an exposure that nobody knows.
+	OrphanFor = 24 * time.Hour
+	// LateAfter is the age of an exposure from which on feedback is late.
+	LateAfter = 30 * 24 * time.Hour
+)
+
+// IsOn reports whether f speaks of e: by the assignment that it names, or, if
+// it names none, by one of its images.
+func (f Feedback) IsOn(e Exposure) bool {
+	if f.Assignment != "" {
+		return f.Assignment == e.Assignment
+	}
+	return !e.Image.IsZero() && (f.Image == e.Image || f.ImageA == e.Image || f.ImageB == e.Image)
+}
+
+// Joined returns f as feedback on e: with its experiment and phase, accepted
+// or late. It is the only change that a stored record ever sees; whether a
+// later label supersedes or contradicts an earlier one is worked out from the
+// log in the order of time.
+func (f Feedback) Joined(e Exposure) Feedback {
+	f.Experiment, f.Phase, f.Standing = e.Experiment, e.Phase, Accepted
+	if f.Time.Sub(e.Time) > LateAfter {
+		f.Standing = Late
+	}
+	return f
+}
