@@ -24,6 +24,7 @@ type meaning struct {
 	detail   string        // with one %s, the subject; never Triton's own text, which may hold addresses
 	after    time.Duration // advice to the client; 0: none
 	resend   resend
+	leaves   bool // the server is going away
 }
 
 // resend says when a request may go to another replica, once.
@@ -47,30 +48,30 @@ func (m meaning) again(sent bool) bool {
 // UNAVAILABLE alone stands for at least five things in Triton, of which two
 // are overload: trying these again would feed it.
 var meanings = []meaning{
-	{codes.Unavailable, "exceeds maximum queue size", quality.KindOverloaded, "the queue of %s is full", retryAfter, never},
-	{codes.Unavailable, "request timeout expired", quality.KindDeadlineExceeded, "the request waited too long in the queue of %s", 0, never},
-	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused},
-	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused},
-	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "%s is not ready", retryAfter, refused},
-	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", retryAfter, ifUnsent},
+	{codes.Unavailable, "exceeds maximum queue size", quality.KindOverloaded, "the queue of %s is full", retryAfter, never, false},
+	{codes.Unavailable, "request timeout expired", quality.KindDeadlineExceeded, "the request waited too long in the queue of %s", 0, never, false},
+	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused, true},
+	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused, true},
+	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "%s is not ready", retryAfter, refused, false},
+	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", retryAfter, ifUnsent, false},
 
-	{codes.NotFound, "", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused},
-	{codes.InvalidArgument, "unknown model", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused},
-	{codes.InvalidArgument, "is not available", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused},
-	{codes.InvalidArgument, "load failed", quality.KindModelUnavailable, "%s could not be loaded", 0, never},
-	{codes.InvalidArgument, "", quality.KindModelBadOutput, "%s refused the tensors it was sent", 0, never},
+	{codes.NotFound, "", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused, false},
+	{codes.InvalidArgument, "unknown model", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused, false},
+	{codes.InvalidArgument, "is not available", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused, false},
+	{codes.InvalidArgument, "load failed", quality.KindModelUnavailable, "%s could not be loaded", 0, never, false},
+	{codes.InvalidArgument, "", quality.KindModelBadOutput, "%s refused the tensors it was sent", 0, never, false},
 
-	{codes.DeadlineExceeded, "", quality.KindDeadlineExceeded, "%s did not answer in time", 0, never},
-	{codes.Canceled, "", quality.KindModelUnavailable, "the call of %s was cut off", retryAfter, never},
+	{codes.DeadlineExceeded, "", quality.KindDeadlineExceeded, "%s did not answer in time", 0, never, false},
+	{codes.Canceled, "", quality.KindModelUnavailable, "the call of %s was cut off", retryAfter, never, false},
 
-	{codes.ResourceExhausted, "larger than max", quality.KindModelBadOutput, "a message of %s is over the size limit", 0, never},
-	{codes.ResourceExhausted, "", quality.KindOverloaded, "%s is out of resources", retryAfter, never},
-	{codes.DataLoss, "", quality.KindModelBadOutput, "the reply of %s is damaged", 0, never},
+	{codes.ResourceExhausted, "larger than max", quality.KindModelBadOutput, "a message of %s is over the size limit", 0, never, false},
+	{codes.ResourceExhausted, "", quality.KindOverloaded, "%s is out of resources", retryAfter, never, false},
+	{codes.DataLoss, "", quality.KindModelBadOutput, "the reply of %s is damaged", 0, never, false},
 
-	{codes.Internal, "failed to load", quality.KindModelUnavailable, "%s could not be loaded", 0, never},
+	{codes.Internal, "failed to load", quality.KindModelUnavailable, "%s could not be loaded", 0, never, false},
 	// A Python model that raised, a dead stub process, an ONNX run that failed.
-	{codes.Internal, "", quality.KindModelUnavailable, "%s failed", retryAfter, never},
-	{codes.Unimplemented, "", quality.KindModelUnavailable, "%s does not offer this call", 0, never},
+	{codes.Internal, "", quality.KindModelUnavailable, "%s failed", retryAfter, never, false},
+	{codes.Unimplemented, "", quality.KindModelUnavailable, "%s does not offer this call", 0, never, false},
 }
 
 // unknownMeaning is for codes without a row.

@@ -2,11 +2,13 @@ package tritonclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 
+	"github.com/agiqa/agiqa/internal/retrybudget"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -17,6 +19,9 @@ type Client struct {
 	replicas []*replica
 	next     atomic.Uint64 // round robin
 	flights  *flights
+	budget   retrybudget.Budget
+	metrics  *metrics
+	codec    wire
 	batch    *batchLimits
 	encoder  atomic.Pointer[quality.Encoder] // nil until Describe succeeded
 	lookup   func(ctx context.Context, host string) ([]string, error)
@@ -34,6 +39,11 @@ func New(cfg Config) (*Client, error) {
 		flights: newFlights(cfg.MaxInFlight),
 		batch:   newBatchLimits(),
 		lookup:  lookupHost,
+		codec:   newWire(),
+	}
+	var err error
+	if c.metrics, err = newMetrics(cfg.Meter, c); err != nil {
+		return nil, fmt.Errorf("triton client: %w", err)
 	}
 	c.close = sync.OnceValue(c.closeAll)
 	for _, addr := range cfg.Addresses {
@@ -43,7 +53,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("triton client: %w", err)
 		}
 		c.replicas = append(c.replicas, r)
-		r.conn.Connect()
+		r.connect()
 	}
 	return c, nil
 }
@@ -57,7 +67,7 @@ func (c *Client) closeAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.RequestTimeout)
 	defer cancel()
 	c.flights.drain(ctx)
-	err := c.closeReplicas()
+	err := errors.Join(c.metrics.release(), c.closeReplicas())
 	c.flights.drain(context.Background()) // prompt: their connections are gone
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/quality"
@@ -21,8 +22,8 @@ type Models struct {
 // Config is what a [Client] needs. Start from [DefaultConfig] and set
 // Addresses.
 type Config struct {
-	// Addresses of Triton's gRPC endpoints, host:port each. Calls go round
-	// them, and a host name that resolves to several addresses is balanced
+	// Addresses of Triton's gRPC endpoints, host:port each. Work goes
+	// to the least busy one, and a host name that resolves to several addresses is balanced
 	// over these as well.
 	Addresses []string
 
@@ -59,6 +60,16 @@ type Config struct {
 	// MaxMessageBytes bounds one gRPC message, either way.
 	MaxMessageBytes int
 
+	// Connections is how many connections are kept to each address. One carries
+	// a hundred inferences at a time.
+	Connections int
+
+	// Meter takes the client's metrics; nil for none.
+	Meter metric.MeterProvider
+
+	// Now is the clock of ejections; nil is time.Now.
+	Now func() time.Time
+
 	// DialOptions are appended to the client's own, so that they win. TLS and
 	// the tracing stats handler come from here. Triton traces whatever carries
 	// a valid trace context, sampled or not, so the handler's propagator
@@ -77,6 +88,7 @@ func DefaultConfig() Config {
 		LoadTimeout:     10 * time.Minute,
 		MaxBatch:        64,
 		MaxInFlight:     256,
+		Connections:     1,
 		MaxMessageBytes: 64 << 20,
 	}
 }
@@ -107,6 +119,7 @@ func (c Config) Validate() error {
 	fault(c.LoadTimeout > 0, "LoadTimeout: %v, want more than 0", c.LoadTimeout)
 	fault(c.MaxBatch > 0, "MaxBatch: %d, want at least 1", c.MaxBatch)
 	fault(c.MaxInFlight > 0, "MaxInFlight: %d, want at least 1", c.MaxInFlight)
+	fault(c.Connections > 0 && c.Connections <= 64, "Connections: %d, want 1 to 64", c.Connections)
 	fault(c.MaxMessageBytes >= minMessageBytes,
 		"MaxMessageBytes: %d, want at least %d, which one image needs", c.MaxMessageBytes, minMessageBytes)
 	return errors.Join(faults...)

@@ -38,7 +38,7 @@ func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 	var mu sync.Mutex
 	var all []ModelState
 	err := c.each(ctx, func(ctx context.Context, r *replica) error {
-		resp, err := r.rpc.RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
+		resp, err := r.rpc().RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
 		if err != nil {
 			return r.failure(ctx, "", err)
 		}
@@ -83,7 +83,7 @@ func (c *Client) load(ctx context.Context, model string, upload *ModelUpload, ne
 		if !needed(ctx, r) {
 			return nil
 		}
-		if _, err := r.rpc.RepositoryModelLoad(ctx, req); err != nil {
+		if _, err := r.rpc().RepositoryModelLoad(ctx, req); err != nil {
 			return fmt.Errorf("load: %w", r.failure(ctx, model, err))
 		}
 		return nil
@@ -102,7 +102,7 @@ func (c *Client) Unload(ctx context.Context, model string) error {
 	defer cancel()
 	c.batch.forget(model)
 	return c.each(ctx, func(ctx context.Context, r *replica) error {
-		_, err := r.rpc.RepositoryModelUnload(ctx, &pb.RepositoryModelUnloadRequest{ModelName: model})
+		_, err := r.rpc().RepositoryModelUnload(ctx, &pb.RepositoryModelUnloadRequest{ModelName: model})
 		if err != nil {
 			return fmt.Errorf("unload: %w", r.failure(ctx, model, err))
 		}

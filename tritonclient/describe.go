@@ -275,7 +275,7 @@ func sizeParameter(cfg *pb.ModelConfig, model, name string) (int, error) {
 
 // checkTensors compares the metadata of a model with what it should have.
 func (c *Client) checkTensors(ctx context.Context, r *replica, model string, in, out []tensor) error {
-	meta, err := r.rpc.ModelMetadata(ctx, &pb.ModelMetadataRequest{Name: model})
+	meta, err := r.rpc().ModelMetadata(ctx, &pb.ModelMetadataRequest{Name: model})
 	if err != nil {
 		return r.failure(ctx, model, err)
 	}
@@ -316,7 +316,7 @@ func (c *Client) modelConfig(ctx context.Context, r *replica, model string) (*pb
 
 // askConfig is modelConfig with the call's own error.
 func (c *Client) askConfig(ctx context.Context, r *replica, model string) (*pb.ModelConfig, error) {
-	resp, err := r.rpc.ModelConfig(ctx, &pb.ModelConfigRequest{Name: model})
+	resp, err := r.rpc().ModelConfig(ctx, &pb.ModelConfigRequest{Name: model})
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // WaitConnected waits until the i-th address has a connection, or has none.
 func (c *Client) WaitConnected(ctx context.Context, i int, want bool) bool {
-	conn := c.replicas[i].conn
+	conn := c.replicas[i].links[0]
 	for state := conn.GetState(); (state == connectivity.Ready) != want; state = conn.GetState() {
 		if !conn.WaitForStateChange(ctx, state) {
 			return false

@@ -25,7 +25,7 @@ func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
 	r := c.pick(nil)
-	resp, err := r.rpc.ServerMetadata(ctx, &pb.ServerMetadataRequest{})
+	resp, err := r.rpc().ServerMetadata(ctx, &pb.ServerMetadataRequest{})
 	if err != nil {
 		return ServerInfo{}, r.failure(ctx, "", err)
 	}
@@ -94,7 +94,7 @@ func (c *Client) any(ctx context.Context, f func(context.Context, *replica) erro
 }
 
 func (r *replica) live(ctx context.Context) error {
-	resp, err := r.rpc.ServerLive(ctx, &pb.ServerLiveRequest{})
+	resp, err := r.rpc().ServerLive(ctx, &pb.ServerLiveRequest{})
 	if err != nil {
 		return r.failure(ctx, "", err)
 	}
@@ -105,7 +105,7 @@ func (r *replica) live(ctx context.Context) error {
 }
 
 func (r *replica) modelReady(ctx context.Context, model string) error {
-	resp, err := r.rpc.ModelReady(ctx, &pb.ModelReadyRequest{Name: model})
+	resp, err := r.rpc().ModelReady(ctx, &pb.ModelReadyRequest{Name: model})
 	if err != nil {
 		return r.failure(ctx, model, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 
 	"github.com/agiqa/agiqa/quality"
@@ -40,23 +41,20 @@ func (c *Client) infer(ctx context.Context, r *replica, model string, in []input
 	req := newRequest(model, queue, in, want)
 
 	type answer struct {
-		resp *pb.ModelInferResponse
-		err  error
+		got [][]float32
+		err error
 	}
 	done := make(chan answer, 1)
 	go func() {
 		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-		resp, err := c.send(detached, r, req)
+		got, err := c.send(detached, r, req, want)
 		cancel()
 		call.land() // first: whoever gets the answer may take the place at once
-		done <- answer{resp, err}
+		done <- answer{got, err}
 	}()
 	select {
 	case a := <-done:
-		if a.err != nil {
-			return nil, a.err
-		}
-		return readReply(a.resp, model, want)
+		return a.got, a.err
 	case <-ctx.Done():
 		call.abandon()
 		return nil, ended(ctx, model)
@@ -64,32 +62,113 @@ func (c *Client) infer(ctx context.Context, r *replica, model string, in []input
 }
 
 // send makes the call, and makes it once more on another replica if it is
-// certain that the first did no work on it.
-func (c *Client) send(ctx context.Context, r *replica, req *pb.ModelInferRequest) (*pb.ModelInferResponse, error) {
-	fixed := r != nil
+// certain that the first did no work on it. What never left, or met a server
+// that leaves, costs nobody anything; any other refusal is sent again within
+// the budget of second attempts only.
+func (c *Client) send(ctx context.Context, r *replica, req *inferCall, want []output) ([][]float32, error) {
+	model := req.head.ModelName
+	fixed, probe := r != nil, false
 	if !fixed {
-		r = c.pick(nil)
+		if r, probe = c.choose(model, nil, true); r == nil {
+			return nil, c.nobody()
+		}
 	}
-	resp, again, err := c.attempt(ctx, r, req)
-	if err == nil || !again || fixed {
-		return resp, r.failure(ctx, req.ModelName, err)
+	got, again, err := c.attempt(ctx, r, probe, req, want)
+	if err == nil || again == stay || fixed {
+		return got, r.failure(ctx, model, err)
 	}
-	other := c.pick(r)
+	other, probe := c.choose(model, r, true)
 	if other == nil {
-		return nil, r.failure(ctx, req.ModelName, err)
+		return nil, r.failure(ctx, model, err)
 	}
-	resp, _, err = c.attempt(ctx, other, req)
-	return resp, other.failure(ctx, req.ModelName, err)
+	if again == withinBudget && !c.budget.Failure() {
+		c.metrics.retry(ctx, "no_budget")
+		if probe {
+			c.judgeReplica(other, noVerdict, true)
+		}
+		return nil, r.failure(ctx, model, err)
+	}
+	c.metrics.retry(ctx, "sent")
+	got, _, err = c.attempt(ctx, other, probe, req, want)
+	return got, other.failure(ctx, model, err)
 }
 
-// attempt sends req to r. again says that another replica may be asked.
-func (c *Client) attempt(ctx context.Context, r *replica, req *pb.ModelInferRequest) (_ *pb.ModelInferResponse, again bool, err error) {
+// elsewhere says on what terms another replica may be asked.
+type elsewhere int
+
+const (
+	stay         elsewhere = iota
+	withinBudget           // the server refused, and lives on
+	free                   // no server got it, or it is leaving
+)
+
+// attempt sends req to r once, reads the reply, and lets what happened count
+// for or against r.
+func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *inferCall, want []output) ([][]float32, elsewhere, error) {
+	r.outstanding.Add(1)
+	defer r.outstanding.Add(-1)
+	start := time.Now()
 	if err := c.checkReplica(ctx, r); err != nil {
-		return nil, true, err
+		v := unreachable
+		if ctx.Err() != nil {
+			v = verdictOf(ctx, err, false, time.Since(start))
+		}
+		c.judgeReplica(r, v, probe)
+		return nil, free, err
 	}
 	var to peer.Peer // set once a connection was found for the call
-	resp, err := r.rpc.ModelInfer(ctx, req, grpc.Peer(&to))
-	return resp, err != nil && meaningOf(err).again(to.Addr != nil), err
+	resp := &pb.ModelInferResponse{}
+	err := r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, req, resp, grpc.Peer(&to), grpc.ForceCodecV2(c.codec))
+	var got [][]float32
+	if err == nil {
+		got, err = readReply(resp, req.head.ModelName, want)
+	}
+	sent := to.Addr != nil
+	v := verdictOf(ctx, err, sent, time.Since(start))
+	c.judgeReplica(r, v, probe)
+	if sent {
+		c.metrics.attempt(ctx, v, err)
+	}
+	if err == nil {
+		c.budget.Success()
+		return got, stay, nil
+	}
+	m := meaningOf(err)
+	switch {
+	case !m.again(sent):
+		return nil, stay, err
+	case !sent || v == unreachable:
+		return nil, free, err
+	}
+	r.lacks.note(req.head.ModelName)
+	return nil, withinBudget, err
+}
+
+// verdictOf says what the end of a call means for the server. sent says that it
+// went out on a connection.
+func verdictOf(ctx context.Context, err error, sent bool, took time.Duration) verdict {
+	if err == nil {
+		return wellServed
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return noVerdict
+	}
+	if quality.KindOf(err) == quality.KindModelBadOutput { // readReply's
+		return modelFailed
+	}
+	m := meaningOf(err)
+	switch {
+	case m.code == codes.DeadlineExceeded || ctx.Err() != nil:
+		if took < latePatience {
+			return noVerdict
+		}
+		return late
+	case m.leaves || m.code == codes.Unavailable && m.contains == "":
+		return unreachable
+	case m.code == codes.Internal, m.code == codes.DataLoss, m.kind == quality.KindModelBadOutput && m.code != codes.InvalidArgument:
+		return modelFailed
+	}
+	return wellServed
 }
 
 // ended says why a caller gets no answer: it went away or ran out of time.
@@ -101,21 +180,22 @@ func ended(ctx context.Context, model string) error {
 	return quality.Errorf(kind, "%s", fmt.Sprintf(detail, subject(model))).Because(context.Cause(ctx))
 }
 
-func newRequest(model string, queue time.Duration, in []input, want []output) *pb.ModelInferRequest {
+func newRequest(model string, queue time.Duration, in []input, want []output) *inferCall {
 	req := &pb.ModelInferRequest{
 		ModelName: model,
 		Parameters: map[string]*pb.InferParameter{
 			"timeout": {ParameterChoice: &pb.InferParameter_Int64Param{Int64Param: queue.Microseconds()}},
 		},
 	}
+	raw := make([][][]byte, 0, len(in))
 	for _, t := range in {
 		req.Inputs = append(req.Inputs, &pb.ModelInferRequest_InferInputTensor{
 			Name: t.name, Datatype: t.datatype, Shape: t.shape,
 		})
-		req.RawInputContents = append(req.RawInputContents, t.raw)
+		raw = append(raw, t.raw)
 	}
 	for _, t := range want {
 		req.Outputs = append(req.Outputs, &pb.ModelInferRequest_InferRequestedOutputTensor{Name: t.name})
 	}
-	return req
+	return &inferCall{head: req, raw: raw}
 }

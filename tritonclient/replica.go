@@ -17,11 +17,15 @@ import (
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
-// replica is one configured address and its connection.
+// replica is one configured address, its connections and its standing.
 type replica struct {
-	addr string
-	conn *grpc.ClientConn
-	rpc  pb.GRPCInferenceServiceClient
+	addr  string
+	links []*grpc.ClientConn // at least one
+	next  atomic.Uint64      // round robin over links
+
+	standing    *standing
+	lacks       *lacking
+	outstanding atomic.Int64 // inferences under way
 
 	// checkedAt is the value of conns.begun for which the encoder behind this
 	// address was found to be the one that the client described, and -1
@@ -49,7 +53,11 @@ const (
 )
 
 func (c *Client) dial(addr string) (*replica, error) {
-	r := &replica{addr: addr, conns: &connections{}}
+	now := c.cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	r := &replica{addr: addr, conns: &connections{}, standing: newStanding(now), lacks: &lacking{now: now}}
 	r.forgetCheck()
 	opts := []grpc.DialOption{
 		grpc.WithStatsHandler(r.conns),
@@ -75,12 +83,50 @@ func (c *Client) dial(addr string) (*replica, error) {
 			grpc.MaxCallSendMsgSize(c.cfg.MaxMessageBytes),
 		),
 	}
-	conn, err := grpc.NewClient("dns:///"+addr, append(opts, c.cfg.DialOptions...)...)
-	if err != nil {
-		return nil, err
+	for range c.cfg.Connections {
+		conn, err := grpc.NewClient("dns:///"+addr, append(opts, c.cfg.DialOptions...)...)
+		if err != nil {
+			return nil, errors.Join(err, r.close())
+		}
+		r.links = append(r.links, conn)
 	}
-	r.conn, r.rpc = conn, pb.NewGRPCInferenceServiceClient(conn)
 	return r, nil
+}
+
+// link returns the next of the replica's connections.
+func (r *replica) link() *grpc.ClientConn {
+	return r.links[r.next.Add(1)%uint64(len(r.links))]
+}
+
+// rpc speaks over the next connection.
+func (r *replica) rpc() pb.GRPCInferenceServiceClient {
+	return pb.NewGRPCInferenceServiceClient(r.link())
+}
+
+// state is that of the best connection.
+func (r *replica) state() connectivity.State {
+	best := r.links[0].GetState()
+	for _, conn := range r.links[1:] {
+		if s := conn.GetState(); connectionRank(s) > connectionRank(best) {
+			best = s
+		}
+	}
+	return best
+}
+
+// connect starts to connect in the background.
+func (r *replica) connect() {
+	for _, conn := range r.links {
+		conn.Connect()
+	}
+}
+
+func (r *replica) close() error {
+	var errs []error
+	for _, conn := range r.links {
+		errs = append(errs, conn.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // forgetCheck makes the next call ask for the encoder again.
@@ -89,35 +135,9 @@ func (r *replica) forgetCheck() { r.checkedAt.Store(-1) }
 func (c *Client) closeReplicas() error {
 	var errs []error
 	for _, r := range c.replicas {
-		errs = append(errs, r.conn.Close())
+		errs = append(errs, r.close())
 	}
 	return errors.Join(errs...)
-}
-
-// pick returns the next replica, other than not: a connected one if there is
-// any, else one that is connecting, else one that is known to be away, whose
-// call then fails at once. It returns nil only if not is the only replica.
-func (c *Client) pick(not *replica) *replica {
-	var best *replica
-	bestRank := 0
-	start := c.next.Add(1)
-	for i := range uint64(len(c.replicas)) {
-		r := c.replicas[(start+i)%uint64(len(c.replicas))]
-		if rank := connectionRank(r.conn.GetState()); r != not && rank > bestRank {
-			best, bestRank = r, rank
-		}
-	}
-	return best
-}
-
-func connectionRank(s connectivity.State) int {
-	switch s {
-	case connectivity.Ready:
-		return 3
-	case connectivity.Connecting, connectivity.Idle:
-		return 2
-	}
-	return 1
 }
 
 // each runs f on every replica at once and joins the errors, each with the
@@ -148,7 +168,7 @@ func (c *Client) expand(ctx context.Context) (_ []*replica, done func(), err err
 	var all, temporary []*replica
 	done = func() {
 		for _, r := range temporary {
-			_ = r.conn.Close() // nothing is in flight on it
+			_ = r.close() // nothing is in flight on it
 		}
 	}
 	for _, r := range c.replicas {

@@ -29,7 +29,7 @@ func (c *Client) Statistics(ctx context.Context, model string) ([]ModelStatistic
 	var mu sync.Mutex
 	var all []ModelStatistics
 	err := c.each(ctx, func(ctx context.Context, r *replica) error {
-		resp, err := r.rpc.ModelStatistics(ctx, &pb.ModelStatisticsRequest{Name: model})
+		resp, err := r.rpc().ModelStatistics(ctx, &pb.ModelStatisticsRequest{Name: model})
 		if err != nil {
 			return r.failure(ctx, model, err)
 		}

@@ -19,7 +19,7 @@ type input struct {
 	name     string
 	datatype string
 	shape    []int64
-	raw      []byte
+	raw      [][]byte // in pieces, one after another
 }
 
 // output is one FP32 tensor that must come back.
@@ -38,19 +38,15 @@ func elements(shape []int64) int {
 	return n
 }
 
-// pixelsInput lays images one after another. A single image is not copied.
+// pixelsInput lays images one after another, without copying any.
 func pixelsInput(images []quality.Pixels) input {
 	in := input{
 		name: tensorPixels, datatype: typeUint8,
 		shape: []int64{int64(len(images)), quality.ImageSize, quality.ImageSize, 3},
+		raw:   make([][]byte, len(images)),
 	}
-	if len(images) == 1 {
-		in.raw = images[0].Bytes()
-		return in
-	}
-	in.raw = make([]byte, 0, len(images)*quality.PixelsLen)
-	for _, p := range images {
-		in.raw = append(in.raw, p.Bytes()...)
+	for i, p := range images {
+		in.raw[i] = p.Bytes()
 	}
 	return in
 }
@@ -63,7 +59,7 @@ func embeddingsInput(embeddings []quality.Embedding, dim int) input {
 	}
 	return input{
 		name: tensorImageEmbedding, datatype: typeFP32,
-		shape: []int64{int64(len(embeddings)), int64(dim)}, raw: raw,
+		shape: []int64{int64(len(embeddings)), int64(dim)}, raw: [][]byte{raw},
 	}
 }
 
@@ -74,12 +70,9 @@ func textInput(text quality.TextEmbeddings, n, dim int) input {
 	for _, e := range text {
 		one = appendFloats(one, e)
 	}
-	raw := one
-	if n > 1 {
-		raw = make([]byte, 0, n*len(one))
-		for range n {
-			raw = append(raw, one...)
-		}
+	raw := make([][]byte, n)
+	for i := range raw {
+		raw[i] = one
 	}
 	return input{
 		name: tensorTextEmbeddings, datatype: typeFP32,
@@ -97,11 +90,11 @@ func promptInputs(p quality.Prompts, from, to int) []input {
 	}
 	context := p.Context[from*p.L*p.W : to*p.L*p.W]
 	return []input{
-		{name: tensorTokenIDs, datatype: typeInt32, shape: []int64{n, l}, raw: raw},
+		{name: tensorTokenIDs, datatype: typeInt32, shape: []int64{n, l}, raw: [][]byte{raw}},
 		{name: tensorContext, datatype: typeFP32, shape: []int64{n, l, w},
-			raw: appendFloats(make([]byte, 0, 4*len(context)), context)},
+			raw: [][]byte{appendFloats(make([]byte, 0, 4*len(context)), context)}},
 		{name: tensorContextMask, datatype: typeUint8, shape: []int64{n, l},
-			raw: p.ContextMask[from*p.L : to*p.L]},
+			raw: [][]byte{p.ContextMask[from*p.L : to*p.L]}},
 	}
 }
 

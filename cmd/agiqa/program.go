@@ -159,6 +159,7 @@ func (p *program) buildTriton(addresses []string) (err error) {
 	cfg := tritonclient.DefaultConfig()
 	cfg.Addresses = addresses
 	cfg.RequestTimeout = p.settings.RequestTimeout
+	cfg.Connections, cfg.Meter = p.settings.TritonConnections, p.telemetry.Meter()
 	// Admission bounds requests; one of them asks at most eight heads at once.
 	// Readiness must find room beside them.
 	cfg.MaxInFlight = max(cfg.MaxInFlight, 8*scoringConfig(p.settings).Concurrency+16)

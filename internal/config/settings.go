@@ -33,9 +33,10 @@ type Settings struct {
 	Concurrency int `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
 	Queue       int `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
 
-	Triton          []string `key:"triton" group:"Triton" default:"" help:"gRPC addresses of Triton, comma-separated. Needed by serve; up starts its own."`
-	ModelRepository string   `key:"model-repository" group:"Triton" default:"model_repository" help:"Folder of Triton models that up serves. A relative path is looked for here, then beside the binary's folder."`
-	Venv            string   `key:"venv" group:"Triton" default:".venv" help:"Python environment that holds the embedded tritonserver."`
+	Triton            []string `key:"triton" group:"Triton" default:"" help:"gRPC addresses of Triton, comma-separated. Needed by serve; up starts its own."`
+	TritonConnections int      `key:"triton-connections" group:"Triton" default:"1" help:"gRPC connections to each Triton. One carries a hundred inferences at a time."`
+	ModelRepository   string   `key:"model-repository" group:"Triton" default:"model_repository" help:"Folder of Triton models that up serves. A relative path is looked for here, then beside the binary's folder."`
+	Venv              string   `key:"venv" group:"Triton" default:".venv" help:"Python environment that holds the embedded tritonserver."`
 
 	Checkpoints       string        `key:"checkpoints" group:"Checkpoints" default:"checkpoints" help:"Folder of prompt checkpoints, one bundle in each sub-folder."`
 	DefaultCheckpoint string        `key:"default-checkpoint" group:"Checkpoints" default:"" help:"Name of the checkpoint that scores when a request names none. Empty: the only one there is, or the one named demo. A default that was chosen at run time (agiqa checkpoint activate) is kept in data-dir and comes first."`
@@ -91,6 +92,9 @@ func (s Settings) Validate() error {
 		fault("golden-tolerance", "must be positive, is %g", s.GoldenTolerance)
 	}
 	positive("max-images", int64(s.MaxImages))
+	if s.TritonConnections < 1 || s.TritonConnections > 64 {
+		fault("triton-connections", "must be 1 to 64, is %d", s.TritonConnections)
+	}
 	positive("max-image-bytes", int64(s.MaxImageBytes))
 	positive("max-image-pixels", s.MaxImagePixels)
 	positive("max-image-scans", int64(s.MaxImageScans))

@@ -159,7 +159,7 @@ func adapters() map[string]Rule {
 	return map[string]Rule{
 		"tritonclient": {
 			Why:          "gRPC is known here and nowhere else; codes become kinds",
-			Project:      []string{"quality", "tritonclient/inferencepb"},
+			Project:      []string{"quality", "tritonclient/inferencepb", "internal/retrybudget"},
 			External:     slices.Concat(otelAPI, []string{grpc, protobuf}),
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
@@ -312,6 +312,10 @@ func internals() map[string]Rule {
 		},
 		"internal/gocommand": {
 			Why: "runs the go command for the checks that read the module graph",
+		},
+		"internal/retrybudget": {
+			Why:        "a token bucket: arithmetic under a lock",
+			NeverReach: []string{gin, grpc, goRedis, "./..."},
 		},
 		"internal/depcheck": {
 			Why:     "checks everything, so it depends on nothing but the go command",

@@ -1,0 +1,86 @@
+package tritonclient
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+)
+
+const scope = "github.com/agiqa/agiqa/tritonclient"
+
+// metrics are what the client counts:
+//
+//	agiqa.triton.attempts{outcome=ok|failed|unreachable|late|refused}   inferences sent
+//	agiqa.triton.retries{outcome=sent|no_budget}                        second attempts, on another server
+//	agiqa.triton.ejections{reason=unreachable|late|errors}
+//	agiqa.triton.ejected                                                servers that get no work now
+//	agiqa.triton.inferences.active, agiqa.triton.inferences.abandoned   not answered yet; of these, without a caller
+type metrics struct {
+	attempts, retries, ejections metric.Int64Counter
+	release                      func() error
+}
+
+func newMetrics(provider metric.MeterProvider, c *Client) (*metrics, error) {
+	if provider == nil {
+		provider = noop.NewMeterProvider()
+	}
+	meter := provider.Meter(scope)
+	attempts, err1 := meter.Int64Counter("agiqa.triton.attempts", metric.WithUnit("{attempt}"),
+		metric.WithDescription("Inferences sent to a Triton, by outcome."))
+	retries, err2 := meter.Int64Counter("agiqa.triton.retries", metric.WithUnit("{attempt}"),
+		metric.WithDescription("Inferences that were, or for want of budget were not, sent to a second Triton."))
+	ejections, err3 := meter.Int64Counter("agiqa.triton.ejections", metric.WithUnit("{ejection}"),
+		metric.WithDescription("Times that a Triton was taken out, by reason."))
+	ejected, err4 := meter.Int64ObservableGauge("agiqa.triton.ejected",
+		metric.WithDescription("Tritons that get no work at the moment."))
+	active, err5 := meter.Int64ObservableGauge("agiqa.triton.inferences.active", metric.WithUnit("{inference}"),
+		metric.WithDescription("Inferences that no Triton has answered yet."))
+	abandoned, err6 := meter.Int64ObservableGauge("agiqa.triton.inferences.abandoned", metric.WithUnit("{inference}"),
+		metric.WithDescription("Inferences under way that no caller waits for any more."))
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		return nil, err
+	}
+	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		out := int64(0)
+		for _, r := range c.replicas {
+			if is, _ := r.standing.isEjected(); is {
+				out++
+			}
+		}
+		running, left := c.flights.count()
+		o.ObserveInt64(ejected, out)
+		o.ObserveInt64(active, int64(running))
+		o.ObserveInt64(abandoned, int64(left))
+		return nil
+	}, ejected, active, abandoned)
+	if err != nil {
+		return nil, err
+	}
+	return &metrics{attempts: attempts, retries: retries, ejections: ejections, release: registration.Unregister}, nil
+}
+
+func (m *metrics) ejection(why ejectionReason) {
+	m.ejections.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", string(why))))
+}
+
+func (m *metrics) retry(ctx context.Context, outcome string) {
+	m.retries.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+}
+
+func (m *metrics) attempt(ctx context.Context, v verdict, err error) {
+	outcome := "ok"
+	switch {
+	case v == modelFailed:
+		outcome = "failed"
+	case v == unreachable:
+		outcome = "unreachable"
+	case v == late:
+		outcome = "late"
+	case err != nil:
+		outcome = "refused"
+	}
+	m.attempts.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+}

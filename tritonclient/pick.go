@@ -1,0 +1,158 @@
+package tritonclient
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// pick returns the replica for a question that is no inference: see
+// [Client.choose], without probing.
+func (c *Client) pick(not *replica) *replica {
+	if r, _ := c.choose("", not, false); r != nil {
+		return r
+	}
+	for _, r := range c.replicas { // all are ejected: a question may find out that one is back
+		if r != not {
+			return r
+		}
+	}
+	return nil
+}
+
+// choose returns the replica for a request to model, other than not: of those
+// that are not ejected and not known to lack the model the best connected, and
+// among these the one with the fewest requests under way, in turn where equal.
+// One whose ejection is over is chosen first, once, and probe is true. It
+// returns nil when there is none.
+//
+// A gateway knows all its own requests, so it compares all replicas and not two
+// random ones: that pays where views are stale or replicas many.
+func (c *Client) choose(model string, not *replica, mayProbe bool) (best *replica, probe bool) {
+	bestRank, bestLoad := 0, int64(0)
+	start := c.next.Add(1)
+	for i := range uint64(len(c.replicas)) {
+		r := c.replicas[(start+i)%uint64(len(c.replicas))]
+		if r == not {
+			continue
+		}
+		begun := r.conns.begun.Load()
+		ok, due := r.standing.admit(begun)
+		if !ok {
+			continue
+		}
+		if due {
+			if mayProbe && r.standing.takeProbe(begun) {
+				return r, true
+			}
+			continue
+		}
+		rank := 2 * connectionRank(r.state())
+		if !r.lacks.has(model) {
+			rank++
+		}
+		load := r.outstanding.Load()
+		if rank > bestRank || rank == bestRank && load < bestLoad {
+			best, bestRank, bestLoad = r, rank, load
+		}
+	}
+	return best, false
+}
+
+func connectionRank(s connectivity.State) int {
+	switch s {
+	case connectivity.Ready:
+		return 3
+	case connectivity.Connecting, connectivity.Idle:
+		return 2
+	}
+	return 1
+}
+
+// Available returns nil when some server may answer, and otherwise, at once, a
+// model_unavailable. It is for those who have work to do before they ask.
+func (c *Client) Available() error {
+	for _, r := range c.replicas {
+		ok, _ := r.standing.admit(r.conns.begun.Load())
+		if ok && connectionRank(r.state()) > 1 {
+			return nil
+		}
+	}
+	return c.nobody()
+}
+
+// nobody says that no replica may be asked, and when one will be.
+func (c *Client) nobody() error {
+	after := retryAfter
+	for _, r := range c.replicas {
+		if out, until := r.standing.isEjected(); out {
+			after = max(time.Millisecond, min(after, time.Until(until)))
+		}
+	}
+	return quality.Errorf(quality.KindModelUnavailable, "no inference server answers").After(after)
+}
+
+// judgeReplica tells a replica's standing what a call said, and ejects it where
+// that asks for it. The last replica that is connected and not ejected stays,
+// unless it hangs: then answers come at once instead of at their deadlines.
+func (c *Client) judgeReplica(r *replica, v verdict, probe bool) {
+	why := r.standing.report(v, probe)
+	if why == "" || why != ejectedLate && !c.othersServe(r, why) {
+		return
+	}
+	if r.standing.eject(why, r.conns.begun.Load()) {
+		c.metrics.ejection(why)
+	}
+}
+
+// othersServe reports whether another replica is there to take the work, and
+// where errors are the reason, does better.
+func (c *Client) othersServe(r *replica, why ejectionReason) bool {
+	for _, other := range c.replicas {
+		if other == r || other.state() != connectivity.Ready {
+			continue
+		}
+		if out, _ := other.standing.isEjected(); out {
+			continue
+		}
+		if share, _ := other.standing.broken(); why == ejectedErrors && share >= 0.5 {
+			continue
+		}
+		return true
+	}
+	return false
+}
+
+// lacking remembers for a moment which models a replica said it does not have,
+// so that others are asked first.
+type lacking struct {
+	now func() time.Time
+	mu  sync.Mutex
+	of  map[string]time.Time // until when that is believed
+}
+
+// lackingFor is short: a model may be loaded at any time.
+const lackingFor = time.Second
+
+func (l *lacking) has(model string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until, ok := l.of[model]
+	if ok && !l.now().Before(until) {
+		delete(l.of, model)
+		return false
+	}
+	return ok
+}
+
+func (l *lacking) note(model string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[string]time.Time{}
+	}
+	l.of[model] = l.now().Add(lackingFor)
+}
