@@ -3,15 +3,12 @@ package evaluation
 import (
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
 
-const (
-	jackknifeGroups = 200   // image i is in group i mod 200: bounds the cost of the acceleration
-	same            = 1e-12 // values this close are equal, so that rounding decides nothing
-)
+// jackknifeGroups bounds the cost of the acceleration: image i is in group i mod 200.
+const jackknifeGroups = 200
 
 // Bootstrap says how intervals are made.
 type Bootstrap struct {
@@ -96,7 +93,7 @@ func (b Bootstrap) intervals(n int, estimates []float64, compute statistics) [][
 		return compute(chosen)
 	})
 	for i, estimate := range estimates {
-		ends[i][0], ends[i][1] = bca(estimate, column(drawn, i), column(left, i), b.Confidence)
+		ends[i][0], ends[i][1] = NewBCa(estimate, column(drawn, i), Acceleration(column(left, i))).Interval(b.Confidence)
 	}
 	return ends
 }
@@ -125,66 +122,3 @@ func column(rows [][]float64, i int) []float64 {
 	}
 	return values
 }
-
-// bca is the bias-corrected and accelerated interval (Efron 1987). It is NaN when
-// fewer than half of the replicates define the statistic.
-func bca(estimate float64, drawn, left []float64, confidence float64) (low, high float64) {
-	replicates := len(drawn)
-	values := slices.DeleteFunc(drawn, math.IsNaN)
-	if math.IsNaN(estimate) || 2*len(values) < replicates {
-		return math.NaN(), math.NaN()
-	}
-	slices.Sort(values)
-	margin := same * math.Max(1, math.Abs(estimate))
-	var below, equal float64
-	for _, v := range values {
-		switch {
-		case v < estimate-margin:
-			below++
-		case math.Abs(v-estimate) <= margin:
-			equal++
-		}
-	}
-	count := float64(len(values))
-	share := math.Min(math.Max((below+equal/2)/count, 0.5/count), 1-0.5/count)
-	bias, acceleration := normalQuantile(share), accelerationOf(slices.DeleteFunc(left, math.IsNaN))
-	end := func(tail float64) float64 {
-		z := bias + normalQuantile(tail)
-		if scale := 1 - acceleration*z; scale > 1e-9 {
-			tail = normalShare(bias + z/scale)
-		}
-		return quantile(values, tail)
-	}
-	return end((1 - confidence) / 2), end(1 - (1-confidence)/2)
-}
-
-// accelerationOf is the skewness of the jackknife, a sixth of it.
-func accelerationOf(left []float64) float64 {
-	if len(left) == 0 {
-		return 0
-	}
-	centre := mean(left)
-	var squares, cubes, most, farthest float64
-	for _, v := range left {
-		d := centre - v
-		squares += d * d
-		cubes += d * d * d
-		most, farthest = math.Max(most, math.Abs(v)), math.Max(farthest, math.Abs(d))
-	}
-	if farthest <= same*math.Max(1, most) {
-		return 0
-	}
-	return cubes / (6 * math.Pow(squares, 1.5))
-}
-
-// quantile lies linearly between order statistics (Hyndman and Fan's type 7).
-func quantile(ordered []float64, share float64) float64 {
-	place := share * float64(len(ordered)-1)
-	low := min(int(place), len(ordered)-1)
-	high := min(low+1, len(ordered)-1)
-	return ordered[low] + (place-float64(low))*(ordered[high]-ordered[low])
-}
-
-func normalShare(z float64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) }
-
-func normalQuantile(share float64) float64 { return -math.Sqrt2 * math.Erfcinv(2*share) }
