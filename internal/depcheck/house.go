@@ -13,6 +13,7 @@ const (
 	yaml     = "go.yaml.in/yaml/v3"
 	cobra    = "github.com/spf13/cobra"
 	pflag    = "github.com/spf13/pflag"
+	gonum    = "gonum.org/v1/gonum/..."
 )
 
 // otelAPI is what a library may know of OpenTelemetry: the interfaces, and not
@@ -142,6 +143,14 @@ func domain() map[string]Rule {
 			External:    slices.Concat(otelAPI, []string{"github.com/google/uuid"}),
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/http/..."},
+		},
+		"experiment/stats": {
+			Why:     "statistics are functions of numbers: no store, no clock, no request",
+			Project: []string{"evaluation"},
+			// Distributions and linear algebra.
+			External:    []string{gonum},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/...", "time", "log/..."},
 		},
 		"scoring": {
 			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",

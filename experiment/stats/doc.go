@@ -1,0 +1,32 @@
+// Package stats is the statistics of experiments with prompt checkpoints: which
+// arm agrees better with people, whether a served score changes what users do,
+// and whether the data can be trusted to say so.
+//
+// Everything here is a function of its arguments or a small value that takes one
+// observation after the other. Nothing waits, opens or logs, and the same
+// observations in the same order give the same bits, whatever the number of
+// cores: a report computed again from the log equals the live one.
+//
+// What is unusable (a number that is not finite, lists of different lengths,
+// too few values, values that do not differ) is an [InputError]; no result is
+// ever NaN. [InputError.TooFew] tells "not yet" from "never".
+//
+// The parts, by the question that they answer:
+//
+//   - Which arm agrees better, read once: [Bootstrap.Agreement] (BCa intervals by
+//     image, by image and rater), [Williams], [Steiger], [Meng], [Krasula]; [Holm]
+//     over arms and figures.
+//   - The same, looked at all the time: [Sequence] (asymptotic confidence
+//     sequence), [BoundedSequence] (exact, by betting), [Decide].
+//   - Preferences: [PreferenceAccuracy], [McNemar], [Preferences] (an e-process),
+//     [BradleyTerry].
+//   - What users do: [DifferenceOfMeans], [RatioOfMeans], [CUPED], [TwoSampleSequence].
+//   - Whether the split is the one that was ordered: [SRM], [SequentialSRM].
+//   - Whether scores drift: [PSI], [KolmogorovSmirnov], [QuantileDifference].
+//   - How many labels it takes: [MDE], [SampleSize], [SequenceLabels].
+//   - Slices and raters: [Shrink], [ScreenRaters], [NormaliseRaters].
+//
+// The figures themselves (SRCC, KRCC, PLCC, RMSE, logistic mappings) are those
+// of package evaluation. The package stands below experiment and whatever reads
+// its log; it knows no store, no clock and no request.
+package stats
