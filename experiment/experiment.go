@@ -58,7 +58,8 @@ type Arm struct {
 	Digest     quality.Digest `json:"checkpoint_digest" yaml:"checkpoint_digest"` // what is meant by it
 	Role       Role           `json:"role" yaml:"role"`
 	Mode       Mode           `json:"mode" yaml:"mode"`
-	Weight     PPM            `json:"weight_ppm" yaml:"weight_ppm"` // of the covered units; the live ones sum to Whole, a shadow has 0
+	Weight     PPM            `json:"weight_ppm" yaml:"weight_ppm"`       // of the covered units; they sum to Whole, a shadow has 0
+	Out        bool           `json:"out,omitempty" yaml:"out,omitempty"` // a guardrail took it out: it judges nothing any more
 }
 
 // UnitKind says what is assigned as a whole.
@@ -179,13 +180,16 @@ type Experiment struct {
 	Arms       []Arm                `json:"arms"`
 	Encoder    quality.Digest       `json:"encoder_digest"`
 	Preprocess quality.PreprocessID `json:"preprocess"`
+	ScoreMin   float64              `json:"score_min"` // of the scale that all arms share
+	ScoreMax   float64              `json:"score_max"`
 
 	Unit        UnitKind   `json:"unit"`
 	Header      string     `json:"header,omitempty"`        // of UnitHeader
 	Fallback    UnitKind   `json:"fallback_unit,omitempty"` // where a request has no unit; "": it is left out
 	Namespace   *Namespace `json:"namespace,omitempty"`
 	Coverage    PPM        `json:"coverage_ppm"`
-	Salt        string     `json:"salt"` // 32 hexadecimal digits
+	Slots       []Slot     `json:"slots"` // who has which buckets; see [Allot]
+	Salt        string     `json:"salt"`  // 32 hexadecimal digits
 	HashVersion int        `json:"hash_version"`
 	Audience    Audience   `json:"audience,omitempty"`
 	Ramp        []RampStep `json:"ramp,omitempty"`

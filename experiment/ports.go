@@ -3,7 +3,6 @@ package experiment
 import (
 	"context"
 	"iter"
-	"time"
 
 	"github.com/agiqa/agiqa/quality"
 )
@@ -36,18 +35,10 @@ type Store interface {
 	// is left alone.
 	AppendExposures(ctx context.Context, exposures []Exposure) error
 	// AppendFeedback is durable when it returns. The same key with the same
-	// body is a duplicate, with another body a conflict.
+	// body is a duplicate, with another body a conflict. Feedback on an
+	// exposure that is not there is kept as an orphan for OrphanFor, and joins
+	// it when it appears, at a new place at the end of the log.
 	AppendFeedback(ctx context.Context, f Feedback) (Receipt, error)
-	// Orphans returns feedback whose standing is orphan, the oldest first, at
-	// most limit.
-	Orphans(ctx context.Context, limit int) ([]Feedback, error)
-	// Adopt replaces the orphan with the id of f by f, which names its
-	// experiment, and gives it a new place at the end of the log: not_found
-	// where it is no orphan any more, because another gateway was faster.
-	Adopt(ctx context.Context, f Feedback) error
-	// Forget removes the orphans that arrived before a time, their keys with
-	// them, and says how many.
-	Forget(ctx context.Context, before time.Time) (int, error)
 	// ByAssignment returns the exposure that a client was told of: not_found.
 	ByAssignment(ctx context.Context, assignment string) (Exposure, error)
 	// ByImage returns the latest exposure of an image in a running experiment:

@@ -1,0 +1,113 @@
+package experiment
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// HashVersion is the way from a unit to a bucket that new experiments use.
+const HashVersion = 1
+
+// minKeyBytes keeps keys from being guessed.
+const minKeyBytes = 16
+
+// Hasher makes everything that depends on the server's key: buckets, the names
+// under which units and raters are written down, and assignment ids. All
+// gateways of one store need the same key. It is keyed because clients choose
+// their units: whoever could compute a bucket could choose an arm.
+type Hasher struct{ key []byte }
+
+// NewHasher takes a key of at least 16 bytes.
+func NewHasher(key []byte) (Hasher, error) {
+	if len(key) < minKeyBytes {
+		return Hasher{}, fmt.Errorf("experiment: the key has %d bytes, must have at least %d", len(key), minKeyBytes)
+	}
+	return Hasher{key: append([]byte(nil), key...)}, nil
+}
+
+// mac is HMAC-SHA256 over fields, each after its length as a little-endian
+// uint64, so that ("ab","c") and ("a","bc") differ.
+func (h Hasher) mac(fields ...string) [sha256.Size]byte {
+	m := hmac.New(sha256.New, h.key)
+	var n [8]byte
+	for _, f := range fields {
+		binary.LittleEndian.PutUint64(n[:], uint64(len(f)))
+		m.Write(n[:])
+		m.Write([]byte(f))
+	}
+	var sum [sha256.Size]byte
+	m.Sum(sum[:0])
+	return sum
+}
+
+// Bucket places a unit among [Whole]. It is the first eight bytes of the HMAC
+// over version, salt, kind and value, big-endian, modulo Whole; the bias of
+// that is below 1e-13.
+func (h Hasher) Bucket(version int, salt string, kind UnitKind, value string) PPM {
+	sum := h.mac(strconv.Itoa(version), salt, string(kind), value)
+	return PPM(binary.BigEndian.Uint64(sum[:8]) % uint64(Whole))
+}
+
+// Unit is the name under which a unit is written down: the same in every
+// experiment, and useless to whoever has no key.
+func (h Hasher) Unit(kind UnitKind, value string) string {
+	sum := h.mac("unit", string(kind), value)
+	return hex.EncodeToString(sum[:16])
+}
+
+// Rater is the name under which a rater is written down.
+func (h Hasher) Rater(value string) string {
+	sum := h.mac("rater", value)
+	return hex.EncodeToString(sum[:16])
+}
+
+// assignmentPrefix makes assignment ids known where they turn up.
+const assignmentPrefix = "as_"
+
+// Assignment makes an assignment id of a UUID. Nobody without the key can make
+// one, so that labels cannot be invented for images that were never served.
+func (h Hasher) Assignment(id uuid.UUID) string {
+	sum := h.mac("assignment", string(id[:]))
+	return assignmentPrefix + base64.RawURLEncoding.EncodeToString(append(id[:], sum[:16]...))
+}
+
+// Issued reports whether an assignment id is one that a server with this key
+// made.
+func (h Hasher) Issued(assignment string) bool {
+	text, ok := strings.CutPrefix(assignment, assignmentPrefix)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || len(raw) != 32 {
+		return false
+	}
+	sum := h.mac("assignment", string(raw[:16]))
+	return subtle.ConstantTimeCompare(raw[16:], sum[:16]) == 1
+}
+
+// Assign returns the arm of a unit, and false where the experiment does not
+// cover it. It is a function of its arguments and the key.
+func (h Hasher) Assign(e Experiment, kind UnitKind, value string) (ArmID, bool) {
+	if n := e.Namespace; n != nil {
+		if b := h.Bucket(e.HashVersion, namespaceSalt(n.Name), kind, value); b < n.From || b >= n.To {
+			return "", false
+		}
+	}
+	bucket := h.Bucket(e.HashVersion, e.Salt, kind, value)
+	for _, s := range e.Slots {
+		if s.covers(bucket, e.Coverage) {
+			return s.Arm, true
+		}
+	}
+	return "", false
+}
+
+// namespaceSalt cannot be an experiment's salt, which is hexadecimal.
+func namespaceSalt(name string) string { return "namespace:" + name }

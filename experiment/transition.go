@@ -1,0 +1,195 @@
+package experiment
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Do is something that can be done to an experiment.
+type Do string
+
+// What can be done.
+const (
+	DoCreate    Do = "create"
+	DoStart     Do = "start"
+	DoPause     Do = "pause"
+	DoResume    Do = "resume"
+	DoRamp      Do = "ramp"      // another coverage
+	DoWeigh     Do = "weigh"     // other weights: a new phase
+	DoHold      Do = "hold"      // why neither ramp nor promotion may happen
+	DoGuard     Do = "guardrail" // arms are taken out
+	DoStop      Do = "stop"
+	DoPromote   Do = "promote"
+	DoRollback  Do = "rollback"
+	DoRecommend Do = "recommend" // a decision was reached; a person is asked
+)
+
+// from lists the states in which something may be done, and to where it leads;
+// "" leaves the state alone.
+var machine = map[Do]struct {
+	from []State
+	to   State
+}{
+	DoStart:     {[]State{Draft}, Running},
+	DoPause:     {[]State{Running}, Paused},
+	DoResume:    {[]State{Paused}, Running},
+	DoRamp:      {[]State{Draft, Running, Paused}, ""},
+	DoWeigh:     {[]State{Draft, Running, Paused}, ""},
+	DoHold:      {[]State{Running, Paused}, ""},
+	DoGuard:     {[]State{Running, Paused}, ""},
+	DoRecommend: {[]State{Running, Paused}, ""},
+	DoStop:      {[]State{Running, Paused}, Stopped},
+	DoPromote:   {[]State{Running, Paused, Stopped}, Promoted},
+	DoRollback:  {[]State{Running, Paused, Promoted}, RolledBack},
+}
+
+// Final reports whether nothing is recorded any more.
+func (s State) Final() bool { return s == Stopped || s == Promoted || s == RolledBack }
+
+// Change is what is to be done, by whom and why.
+type Change struct {
+	Do       Do
+	By       string
+	Detail   string
+	Numbers  map[string]string
+	Coverage PPM           // DoRamp
+	Step     bool          // DoRamp: it is the next step of the experiment's own ramp
+	Weights  map[ArmID]PPM // DoWeigh: of every arm that is not a shadow
+	Held     []string      // DoHold
+	Out      []ArmID       // DoGuard
+}
+
+// Apply returns the experiment after a change, with its audit record. It
+// changes nothing itself: the caller swaps the result for e in the store, which
+// refuses if somebody was faster. Errors: conflict where the state does not
+// allow it, experiment_invalid.
+func Apply(e Experiment, c Change, now time.Time) (Experiment, Audit, error) {
+	rule, ok := machine[c.Do]
+	if !ok || !slices.Contains(rule.from, e.State) {
+		return e, Audit{}, quality.Errorf(quality.KindConflict, "experiment %s is %s: it cannot %s", e.ID, e.State, c.Do)
+	}
+	next := e
+	next.Arms, next.Slots = slices.Clone(e.Arms), slices.Clone(e.Slots)
+	next.Held = slices.Clone(e.Held)
+	if rule.to != "" {
+		next.State = rule.to
+	}
+	if err := next.edit(c, now); err != nil {
+		return e, Audit{}, err
+	}
+	next.Revision++
+	return next, Audit{
+		Time: now, Experiment: e.ID, Revision: next.Revision, Action: string(c.Do), By: c.By,
+		From: e.State, To: next.State, Detail: c.Detail, Numbers: c.Numbers,
+	}, nil
+}
+
+// Created is the audit record of a new experiment.
+func Created(e Experiment, by string, now time.Time) Audit {
+	return Audit{Time: now, Experiment: e.ID, Revision: e.Revision, Action: string(DoCreate), By: by, From: "", To: e.State}
+}
+
+func (e *Experiment) edit(c Change, now time.Time) error {
+	switch c.Do {
+	case DoStart:
+		e.Started = now
+	case DoStop, DoPromote, DoRollback:
+		if e.Ended.IsZero() {
+			e.Ended = now
+		}
+	case DoRamp:
+		return e.ramp(c)
+	case DoWeigh:
+		return e.weigh(c)
+	case DoHold:
+		e.Held = slices.Clone(c.Held)
+	case DoGuard:
+		return e.takeOut(c.Out)
+	}
+	return nil
+}
+
+func (e *Experiment) ramp(c Change) error {
+	if c.Coverage < 0 || c.Coverage > Whole {
+		return &Invalid{Faults: []Fault{{Field: "coverage_ppm", Message: fmt.Sprintf("is %d, must be between 0 and %d", c.Coverage, Whole)}}}
+	}
+	// A coverage that shrinks lets units go, which then see another score: the
+	// records of before and after are not of one kind.
+	if c.Coverage < e.Coverage && e.State != Draft {
+		e.Phase++
+	}
+	e.Coverage = c.Coverage
+	if c.Step {
+		e.RampStep++
+	}
+	return nil
+}
+
+func (e *Experiment) weigh(c Change) error {
+	for i := range e.Arms {
+		if w, named := c.Weights[e.Arms[i].ID]; named {
+			e.Arms[i].Weight = w
+		}
+	}
+	for id := range c.Weights {
+		if !slices.ContainsFunc(e.Arms, func(a Arm) bool { return a.ID == id }) {
+			return &Invalid{Faults: []Fault{{Field: "weights", Message: "there is no arm " + string(id)}}}
+		}
+	}
+	if err := e.Validate(); err != nil {
+		return err
+	}
+	for _, a := range e.Arms {
+		if a.Out && a.Weight > 0 {
+			return quality.Errorf(quality.KindConflict, "a guardrail took arm %s out; it takes another experiment to try it again", a.ID)
+		}
+	}
+	e.Slots = Allot(e.Slots, e.Arms)
+	if e.State != Draft {
+		e.Phase++
+	}
+	return nil
+}
+
+// takeOut gives the weight of arms to the control and marks them. It is a new
+// phase: units of theirs see another score from now on.
+func (e *Experiment) takeOut(out []ArmID) error {
+	control, ok := e.Control()
+	if !ok || slices.Contains(out, control.ID) {
+		return quality.Errorf(quality.KindConflict, "experiment %s: the control cannot be taken out", e.ID)
+	}
+	var freed PPM
+	taken := false
+	for i := range e.Arms {
+		if a := &e.Arms[i]; slices.Contains(out, a.ID) && !a.Out {
+			freed, a.Weight, a.Out, taken = freed+a.Weight, 0, true, true
+		}
+	}
+	if !taken {
+		return quality.Errorf(quality.KindConflict, "experiment %s: those arms are out already", e.ID)
+	}
+	for i := range e.Arms {
+		if e.Arms[i].ID == control.ID {
+			e.Arms[i].Weight += freed
+		}
+	}
+	e.Slots = Allot(e.Slots, e.Arms)
+	e.Phase++
+	return nil
+}
+
+// NextRamp returns the coverage of the next step of the experiment's own ramp
+// if its conditions hold: since is how long the present step has lasted, units
+// how many were seen in it.
+func (e Experiment) NextRamp(since time.Duration, units int) (PPM, bool) {
+	if e.State != Running || len(e.Held) > 0 || e.RampStep+1 >= len(e.Ramp) {
+		return 0, false
+	}
+	if present := e.Ramp[e.RampStep]; since < present.MinTime || units < present.MinUnits {
+		return 0, false
+	}
+	return e.Ramp[e.RampStep+1].Coverage, true
+}
