@@ -25,6 +25,9 @@ func (f Feedback) IsOn(e Exposure) bool {
 // log in the order of time.
 func (f Feedback) Joined(e Exposure) Feedback {
 	f.Experiment, f.Phase, f.Standing = e.Experiment, e.Phase, Accepted
+	if f.Image.IsZero() && f.Kind != Pair {
+		f.Image = e.Image
+	}
 	if f.Time.Sub(e.Time) > LateAfter {
 		f.Standing = Late
 	}
