@@ -20,9 +20,9 @@ import (
 )
 
 func newBench(t *terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure parts of agiqa on this machine", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "bench", Short: "Measure agiqa, or any server, on this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newBenchPreprocess(t))
+	cmd.AddCommand(newBenchPreprocess(t), newBenchHTTP(t))
 	return cmd
 }
 

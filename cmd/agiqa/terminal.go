@@ -81,6 +81,13 @@ func (p progress) step() {
 	}
 }
 
+// set says how many things are done.
+func (p progress) set(n int) {
+	if p.bar != nil {
+		_ = p.bar.Set(n)
+	}
+}
+
 // done removes the bar.
 func (p progress) done() {
 	if p.bar != nil {

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newBenchHTTP(t *terminal) *cobra.Command {
+	var f loadFlags
+	var r requestFlags
+	var stub bool
+	cmd := &cobra.Command{
+		Use:   "http --url URL --rate R --duration D",
+		Short: "Send requests on a schedule and time the answers from when each was due",
+		Long: "Sends images, or any request, to an HTTP server in an open loop: the schedule is fixed before the start, and a request that has to wait " +
+			"for a free connection has waited for the server. Prints counts (scheduled = completed + errors + dropped + unsent), percentiles, and how late " +
+			"the generator itself was. A URL without a path means /v1/score.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.settle(cmd); err != nil {
+				return err
+			}
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			if !stub {
+				return benchHTTP(cmd, t, &f, &r, s.URL)
+			}
+			return withStub(cmd.Context(), load.Stub{}, func(url string) error { return benchHTTP(cmd, t, &f, &r, url) })
+		},
+	}
+	f.add(cmd)
+	f.addShapes(cmd)
+	r.add(cmd)
+	cmd.Flags().BoolVar(&stub, "stub", false, "measure the generator: send to a server in this process that answers a few bytes")
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, url string) error {
+	w, err := r.workload(t, f.seed)
+	if err != nil {
+		return err
+	}
+	target, err := r.target(url, f.allowRemote, w)
+	if err != nil {
+		return err
+	}
+	m := f.manifest(cmd)
+	run, err := f.measure(cmd.Context(), t, target)
+	if err != nil {
+		return err
+	}
+	if err := f.tell(cmd, t, m, nil, load.Summarise(run), run); err != nil {
+		return err
+	}
+	return run.Err()
+}
+
+// textual is a report for people.
+type textual interface{ Text(w io.Writer) error }
+
+// tell prints a report, after its manifest, and leaves records and reports in
+// the folder --out.
+func (f *loadFlags) tell(cmd *cobra.Command, t *terminal, m load.Manifest, labels []string, report textual, runs ...load.Run) error {
+	if f.out != "" {
+		if err := save(f.out, m, labels, report, runs); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	if asJSON(cmd) {
+		return printJSON(t.out, report)
+	}
+	if err := m.Text(t.out); err != nil {
+		return err
+	}
+	return report.Text(t.out)
+}
+
+func save(folder string, m load.Manifest, labels []string, report textual, runs []load.Run) error {
+	if err := load.Save(folder, m, labels, runs...); err != nil {
+		return err
+	}
+	var text, doc strings.Builder
+	if err := m.Text(&text); err != nil {
+		return err
+	}
+	if err := report.Text(&text); err != nil {
+		return err
+	}
+	if err := printJSON(&doc, report); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{"report.txt": text.String(), "report.json": doc.String()} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

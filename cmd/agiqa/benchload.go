@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/benchmarks/preprocess"
+)
+
+// loadFlags are what the commands that send load have in common.
+type loadFlags struct {
+	options     load.Options
+	rate        float64
+	duration    time.Duration
+	profile     string
+	trace       string
+	arrivals    string
+	closed      int
+	seed        uint64
+	out, notes  string
+	allowRemote bool
+}
+
+func (f *loadFlags) add(cmd *cobra.Command) {
+	addJSON(cmd)
+	o := load.DefaultOptions()
+	flags := cmd.Flags()
+	flags.Float64Var(&f.rate, "rate", 10, "requests per second")
+	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long requests are due")
+	flags.StringVar(&f.arrivals, "arrivals", string(load.Even), "constant: evenly spaced; poisson: like many independent callers")
+	flags.IntVar(&f.options.Connections, "connections", o.Connections, "requests under way at once; further ones wait, and the wait counts")
+	flags.IntVar(&f.options.MaxOutstanding, "max-outstanding", o.MaxOutstanding, "requests under way or waiting; what is due beyond is dropped and counted")
+	flags.DurationVar(&f.options.Timeout, "timeout", o.Timeout, "for an answer, from when a connection takes the request")
+	flags.DurationVar(&f.options.Drain, "drain", o.Drain, "for what is outstanding when the last request was due; then it is cut off")
+	flags.Uint64Var(&f.seed, "seed", 0, "of schedule and content; 0: a random one, which is printed")
+	flags.StringVar(&f.out, "out", "", "folder for records, manifest and reports")
+	flags.StringVar(&f.notes, "notes", "", "kept in the manifest")
+	flags.BoolVar(&f.allowRemote, "allow-remote", false, "send load to another machine, which has to be yours")
+}
+
+// addShapes are flags of commands that run one schedule of any shape.
+func (f *loadFlags) addShapes(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.profile, "profile", "", "instead of rate and duration: steps 100@10s,200@10s, a ramp 10-500@60s, or bursts:50,500@1s/10s,60s")
+	cmd.Flags().StringVar(&f.trace, "trace", "", "file with the time of each request, one a line, in seconds from the start")
+	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop instead: so many connections send as soon as they have an answer")
+}
+
+// settle checks the flags and draws the seed.
+func (f *loadFlags) settle(cmd *cobra.Command) error {
+	for f.seed == 0 {
+		f.seed = rand.Uint64() >> 11 // a number that JSON readers keep whole
+	}
+	var faults []error
+	if f.closed < 0 {
+		faults = append(faults, fmt.Errorf("--closed is %d, must not be negative", f.closed))
+	}
+	if f.profile != "" && f.trace != "" || f.closed > 0 && f.profile+f.trace != "" {
+		faults = append(faults, errors.New("--profile, --trace and --closed exclude each other"))
+	}
+	if f.profile+f.trace != "" && cmd.Flags().Changed("rate") {
+		faults = append(faults, errors.New("--rate has no meaning beside --profile or --trace"))
+	}
+	if f.closed > 0 {
+		f.options.Connections = f.closed
+		f.options.MaxOutstanding = max(f.options.MaxOutstanding, f.closed)
+	}
+	return errors.Join(append(faults, f.options.Validate())...)
+}
+
+func (f *loadFlags) schedule() (load.Schedule, error) {
+	if f.trace != "" {
+		file, err := os.Open(f.trace)
+		if err != nil {
+			return load.Schedule{}, err
+		}
+		defer file.Close()
+		return load.ReadTrace(file)
+	}
+	p := load.Constant(f.rate, f.duration)
+	if f.profile != "" {
+		var err error
+		if p, err = load.ParseProfile(f.profile); err != nil {
+			return load.Schedule{}, err
+		}
+	}
+	return load.NewSchedule(p, load.Arrivals(f.arrivals), f.seed)
+}
+
+func (f *loadFlags) manifest(cmd *cobra.Command) load.Manifest {
+	line := commandLine(cmd)
+	if !cmd.Flags().Changed("seed") {
+		line += fmt.Sprintf(" --seed=%d", f.seed)
+	}
+	m := load.NewManifest(time.Now(), cmd.Name(), line, benchCommit(), f.seed)
+	m.Notes, m.Versions = f.notes, map[string]string{"generator": versionText()}
+	return m
+}
+
+// measure runs what the flags say against a target, with a bar on a screen.
+func (f *loadFlags) measure(ctx context.Context, t *terminal, target load.Target) (load.Run, error) {
+	o := f.options
+	if f.closed > 0 {
+		return o.Closed(ctx, target, f.duration)
+	}
+	s, err := f.schedule()
+	if err != nil {
+		return load.Run{}, err
+	}
+	o.Progress = &load.Progress{}
+	stop := t.follow(len(s.Due), "requests", o.Progress)
+	defer stop()
+	return o.Open(ctx, target, s)
+}
+
+// requestFlags say what is sent over HTTP.
+type requestFlags struct {
+	images, method, body, contentType string
+	form, pick, checkpointPick        string
+	unitHeader                        string
+	sizes                             []int
+	formats, checkpoints, headers     []string
+	zipf                              float64
+	unique                            bool
+	units                             int
+	statuses                          []int
+}
+
+func (r *requestFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&r.images, "images", "", "folder of images to send (default: drawn ones)")
+	f.IntSliceVar(&r.sizes, "sizes", []int{512}, "sides of the drawn images, in pixels")
+	f.StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the drawn images: jpeg, png, gif")
+	f.StringVar(&r.form, "form", string(load.Raw), "how an image is sent: raw, multipart or json")
+	f.StringVar(&r.pick, "pick", string(load.InTurn), "which image comes next: round-robin, uniform or zipf")
+	f.Float64Var(&r.zipf, "zipf", 1.1, "exponent of --pick zipf")
+	f.BoolVar(&r.unique, "unique", false, "make the bytes of each image different and leave its pixels alike, so that no cache knows it")
+	f.StringSliceVar(&r.checkpoints, "checkpoint", nil, "checkpoints to ask for; several are asked by --checkpoint-pick")
+	f.StringVar(&r.checkpointPick, "checkpoint-pick", string(load.InTurn), "round-robin or uniform")
+	f.IntVar(&r.units, "units", 0, "experiment units to send, at random; 0: none")
+	f.StringVar(&r.unitHeader, "unit-header", "X-Agiqa-Unit", "header that carries the unit")
+	f.StringVar(&r.method, "method", http.MethodPost, "HTTP method")
+	f.StringArrayVar(&r.headers, "header", nil, "further header, 'Name: value'")
+	f.StringVar(&r.body, "body", "", "file that is sent as it is, instead of images; empty file: no body")
+	f.StringVar(&r.contentType, "content-type", "", "of --body (default: by its name)")
+	f.IntSliceVar(&r.statuses, "expect", nil, "statuses that count as completed (default: 200 to 299)")
+}
+
+// workload reads or draws what is sent.
+func (r *requestFlags) workload(t *terminal, seed uint64) (load.Workload, error) {
+	if r.method == http.MethodGet || r.method == http.MethodHead {
+		return load.Fixed{}, nil
+	}
+	if r.body != "" {
+		data, err := os.ReadFile(r.body)
+		if err != nil {
+			return nil, fmt.Errorf("--body: %w", err)
+		}
+		kind := r.contentType
+		if kind == "" {
+			kind = mime.TypeByExtension(filepath.Ext(r.body))
+		}
+		return load.Fixed{ContentType: kind, Body: data}, nil
+	}
+	pictures, err := r.pictures(t)
+	if err != nil {
+		return nil, err
+	}
+	return load.NewPictures(load.PicturesConfig{
+		Pictures: pictures, Pick: load.Pick(r.pick), ZipfS: r.zipf, Form: load.Form(r.form), Unique: r.unique,
+		Checkpoints: r.checkpoints, CheckpointPick: load.Pick(r.checkpointPick),
+		Units: r.units, UnitHeader: r.unitHeader, Seed: seed,
+	})
+}
+
+func (r *requestFlags) pictures(t *terminal) ([]load.Picture, error) {
+	if r.images != "" {
+		list, _, err := onDisk(r.images)
+		if err != nil {
+			return nil, fmt.Errorf("--images: %w", err)
+		}
+		var out []load.Picture
+		for _, p := range list {
+			if err := p.load(); err != nil {
+				return nil, err
+			}
+			out = append(out, load.Picture{Name: p.name, Data: p.data})
+		}
+		return out, nil
+	}
+	for _, side := range r.sizes {
+		if side < 1 || side > 5000 {
+			return nil, fmt.Errorf("--sizes has %d, must be 1 to 5000", side)
+		}
+	}
+	bar := t.progress(len(r.sizes)*preprocess.DrawnFiles(), "drawing")
+	defer bar.done()
+	cases, err := preprocess.Draw(r.sizes, nil, bar.step)
+	if err != nil {
+		return nil, err
+	}
+	var out []load.Picture
+	for _, c := range cases {
+		if format, _, _ := strings.Cut(c.Format, "-"); slices.Contains(r.formats, format) {
+			out = append(out, load.Picture{Name: c.Name, Data: c.Data})
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("--formats %v: want jpeg, png or gif", r.formats)
+	}
+	return out, nil
+}
+
+// target gives the endpoint at address; without a path it is that of scores.
+func (r *requestFlags) target(address string, allowRemote bool, w load.Workload) (*load.HTTP, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("--url: %w", err)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/score"
+	}
+	if !allowRemote {
+		if err := load.CheckLoopback(u.Hostname()); err != nil {
+			return nil, fmt.Errorf("--url: %w", err)
+		}
+	}
+	header := http.Header{}
+	for _, h := range r.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return nil, fmt.Errorf("--header %q: want 'Name: value'", h)
+		}
+		header.Add(name, strings.TrimSpace(value))
+	}
+	return load.NewHTTP(load.HTTPConfig{
+		URL: u, Method: r.method, Header: header, Workload: w, Expect: r.statuses, Timings: true,
+	})
+}
+
+// follow shows how many of total have ended, until the function it returns is
+// called.
+func (t *terminal) follow(total int, what string, p *load.Progress) (stop func()) {
+	bar := t.progress(total, what)
+	if bar.bar == nil {
+		return func() {}
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				bar.set(int(p.Ended.Load()))
+			case <-done:
+				bar.done()
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
+}
+
+// withStub runs f with the URL of an HTTP server in this process that answers
+// a few bytes.
+func withStub(ctx context.Context, s load.Stub, f func(url string) error) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, l) }()
+	err = f("http://" + l.Addr().String())
+	stop()
+	return errors.Join(err, <-ended)
+}
