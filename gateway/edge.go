@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,12 +31,12 @@ type edge struct {
 	problems metric.Int64Counter
 	inflight metric.Int64UpDownCounter
 	logger   *slog.Logger
-	trust    bool
+	trusted  []netip.Prefix
 }
 
 var requestBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logger, trust bool) (*edge, error) {
+func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logger, trusted []netip.Prefix) (*edge, error) {
 	meter := mp.Meter(scope)
 	duration, err := meter.Float64Histogram("agiqa.request.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time from the first byte of a request to the end of its answer."),
@@ -52,7 +54,7 @@ func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logg
 	if err != nil {
 		return nil, fmt.Errorf("instrument agiqa.requests.active: %w", err)
 	}
-	return &edge{tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight, logger: logger, trust: trust}, nil
+	return &edge{tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight, logger: logger, trusted: trusted}, nil
 }
 
 // handle is the outermost middleware. Recovery stands inside it, so that a
@@ -60,17 +62,19 @@ func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logg
 func (e *edge) handle(c *gin.Context) {
 	start := time.Now()
 	client := c.Request.Context() // ends when the client goes away; later ones end with their budget
+	if conn, ok := client.Value(connKey{}).(*attendedConn); ok {
+		if began := conn.begin(); !began.IsZero() {
+			start = began
+		}
+	}
 	route := c.FullPath()
 	if route == "" {
-		route = "unmatched"
+		route = routeUnmatched
 	}
 	method := knownMethod(c.Request.Method)
-	ctx, span := e.startSpan(c, method, route)
+	ctx, span := e.startSpan(c, start, method, route)
 	defer span.End()
-	id := &ids{Request: requestID(c.GetHeader("X-Request-ID"))}
-	if sc := span.SpanContext(); sc.HasTraceID() {
-		id.Trace = sc.TraceID().String()
-	}
+	id := newIDs(c.GetHeader("X-Request-ID"), span)
 	c.Header("X-Request-ID", id.Request)
 	c.Header("X-Trace-ID", id.Trace)
 	c.Header("X-Content-Type-Options", "nosniff")
@@ -85,42 +89,88 @@ func (e *edge) handle(c *gin.Context) {
 		if client.Err() != nil && id.err != nil {
 			status = statusClientClosedRequest
 		}
-		e.finish(ctx, c, span, id, method, route, status, time.Since(start))
+		e.finish(ctx, c.Writer.Size(), span, id, method, route, status, time.Since(start))
 	}()
 	c.Next()
 }
 
-// startSpan links an incoming trace, or continues it when callers are trusted.
-// Unless they are, the root is ours: an unsampled or invented traceparent
-// cannot switch tracing off.
-func (e *edge) startSpan(c *gin.Context, method, route string) (context.Context, trace.Span) {
+// startSpan links an incoming trace, or continues that of a trusted peer.
+// Unless it is one, the root is ours, and nothing of a stranger's but two ids
+// is kept. Whether a trace is recorded is never the caller's choice. Baggage
+// is not read from anybody, since nothing here has a use for it.
+func (e *edge) startSpan(c *gin.Context, start time.Time, method, route string) (context.Context, trace.Span) {
 	ctx := c.Request.Context()
 	options := []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithTimestamp(start),
 		trace.WithAttributes(
 			attribute.String("http.request.method", method),
-			attribute.String("http.route", route),
 			attribute.String("url.path", clip(c.Request.URL.Path, 256)),
 			attribute.String("url.scheme", "http"),
 			attribute.String("network.protocol.version", fmt.Sprintf("%d.%d", c.Request.ProtoMajor, c.Request.ProtoMinor))),
 	}
 	remote := propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(c.Request.Header))
 	if sc := trace.SpanContextFromContext(remote); sc.IsValid() {
-		if e.trust {
+		if e.trusts(c.Request.RemoteAddr) {
 			ctx = remote
 		} else {
+			sc = sc.WithTraceState(trace.TraceState{})
 			options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.Link{SpanContext: sc}))
 		}
 	}
-	return e.tracer.Start(ctx, method+" "+route, options...)
+	if route != routeUnmatched {
+		options = append(options, trace.WithAttributes(attribute.String("http.route", route)))
+	}
+	return e.tracer.Start(ctx, spanName(method, route), options...)
 }
 
-func (e *edge) finish(ctx context.Context, c *gin.Context, span trace.Span, id *ids, method, route string, status int, took time.Duration) {
+// trusts judges by the connection's other end: headers can say anything.
+func (e *edge) trusts(remote string) bool {
+	peer, err := netip.ParseAddrPort(remote)
+	return err == nil && slices.ContainsFunc(e.trusted, func(p netip.Prefix) bool {
+		return p.Contains(peer.Addr().Unmap().WithZone(""))
+	})
+}
+
+// Values of the label route where no route was found, and where not even a
+// request could be read.
+const (
+	routeUnmatched = "unmatched"
+	routeUnparsed  = "unparsed"
+)
+
+// spanName follows the conventions: the method, HTTP where it is unknown, and
+// the route where there is one.
+func spanName(method, route string) string {
+	if method == methodOther {
+		method = "HTTP"
+	}
+	if route == routeUnmatched || route == routeUnparsed {
+		return method
+	}
+	return method + " " + route
+}
+
+// unparsed reports a request that net/http ended before any handler: its span,
+// metrics and log line are all there is of it.
+func (e *edge) unparsed(start time.Time, status, size int, err error) *ids {
+	ctx, span := e.tracer.Start(context.Background(), spanName(methodOther, routeUnparsed),
+		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(start),
+		trace.WithAttributes(attribute.String("http.request.method", methodOther), attribute.String("url.scheme", "http")))
+	defer span.End()
+	id := newIDs("", span)
+	id.err = err
+	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
+	e.finish(ctx, size, span, id, methodOther, routeUnparsed, status, time.Since(start))
+	return id
+}
+
+func (e *edge) finish(ctx context.Context, size int, span trace.Span, id *ids, method, route string, status int, took time.Duration) {
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("method", method), slog.String("route", route), slog.Int("status", status),
-		slog.Duration("duration", took), slog.Int("bytes", c.Writer.Size()),
+		slog.Duration("duration", took), slog.Int("bytes", size),
 		slog.String("request_id", id.Request),
 	}
 	if id.err != nil {
@@ -132,7 +182,9 @@ func (e *edge) finish(ctx context.Context, c *gin.Context, span trace.Span, id *
 	// An internal error behind a status that was already sent is one too.
 	if status >= 500 || id.err != nil && quality.KindOf(id.err) == quality.KindInternal {
 		span.SetStatus(codes.Error, http.StatusText(status))
-		level = slog.LevelError
+		if route != routeUnparsed { // a client's doing, whatever net/http calls it
+			level = slog.LevelError
+		}
 	}
 	e.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
 		attribute.String("method", method), attribute.String("route", route), attribute.Int("status", status)))
@@ -174,8 +226,10 @@ func knownMethod(m string) string {
 		http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
 		return m
 	}
-	return "_OTHER"
+	return methodOther
 }
+
+const methodOther = "_OTHER" // as the conventions name a method that they don't know
 
 // clip shortens what a client sent before it becomes an attribute, and keeps
 // it UTF-8: one attribute that is not loses the whole batch of spans it is in,

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,28 +50,38 @@ const (
 	unsampled    = "00-" + callersTrace + "-b7ad6b7169203331-00"
 )
 
+const everybody = "0.0.0.0/0" // requests of tests come from 192.0.2.1
+
 func TestIncomingTraces(t *testing.T) {
 	for _, test := range []struct {
 		name, traceparent   string
-		trust               bool
+		trust               string
 		continued, linked   bool
 		tracestate, baggage string
 	}{
 		{name: "none"},
 		{name: "sampled", traceparent: sampled, linked: true},
 		{name: "unsampled", traceparent: unsampled, linked: true},
-		{name: "trusted, sampled", traceparent: sampled, trust: true, continued: true},
-		{name: "trusted, unsampled", traceparent: unsampled, trust: true, continued: true},
+		{name: "trusted, sampled", traceparent: sampled, trust: everybody, continued: true},
+		{name: "trusted, unsampled", traceparent: unsampled, trust: everybody, continued: true},
+		{name: "of a trusted network", traceparent: unsampled, trust: "192.0.2.0/24", continued: true},
+		{name: "of another network", traceparent: sampled, trust: "10.0.0.0/8", linked: true},
+		{name: "tracestate of a stranger", traceparent: sampled, linked: true, tracestate: "a=b"},
+		{name: "tracestate of a trusted peer", traceparent: sampled, trust: everybody, continued: true, tracestate: "a=b"},
 		{name: "zero trace id", traceparent: "00-00000000000000000000000000000000-b7ad6b7169203331-01"},
-		{name: "zero span id", traceparent: "00-" + callersTrace + "-0000000000000000-01", trust: true},
-		{name: "not one", traceparent: "00-\x1b[31m-x", trust: true},
+		{name: "zero span id", traceparent: "00-" + callersTrace + "-0000000000000000-01", trust: everybody},
+		{name: "not one", traceparent: "00-\x1b[31m-x", trust: everybody},
 		{name: "upper case", traceparent: strings.ToUpper(sampled)},
-		{name: "version ff", traceparent: "ff" + sampled[2:], trust: true},
+		{name: "version ff", traceparent: "ff" + sampled[2:], trust: everybody},
 		{name: "1 MB", traceparent: strings.Repeat("0", 1<<20)},
 		{name: "odd tracestate and baggage", traceparent: sampled, linked: true, tracestate: strings.Repeat("a=b,", 3000), baggage: strings.Repeat("k=v,", 2000)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t, func(p *plan) { p.gateway.TrustTraces = test.trust })
+			r := newRig(t, func(p *plan) {
+				if test.trust != "" {
+					p.gateway.TrustedPeers = []netip.Prefix{netip.MustParsePrefix(test.trust)}
+				}
+			})
 			answer := r.post("/v1/score", testimages.PNG(8, 8), "image/png",
 				header("traceparent", test.traceparent), header("tracestate", test.tracestate), header("baggage", test.baggage))
 			answer.scores(t)
@@ -88,6 +99,11 @@ func TestIncomingTraces(t *testing.T) {
 			}
 			if got := span.Parent().IsValid(); got != test.continued {
 				t.Errorf("has a parent: %v, want %v", got, test.continued)
+			}
+			for _, l := range span.Links() {
+				if l.SpanContext.TraceState().Len() > 0 {
+					t.Errorf("the link carries the stranger's %s", l.SpanContext.TraceState())
+				}
 			}
 			linked := len(span.Links()) == 1 && span.Links()[0].SpanContext.TraceID().String() == callersTrace
 			if linked != test.linked {

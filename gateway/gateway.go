@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -28,7 +29,7 @@ type Config struct {
 	MaxBodyBytes   int64
 	MaxImages      int // in one request
 	MaxImageBytes  int64
-	TrustTraces    bool // continue callers' traces instead of linking them
+	TrustedPeers   []netip.Prefix // callers whose traces are continued instead of linked
 
 	AdminKey       string        // opens administrative routes; "": they are off
 	MaxBundleBytes int64         // body of an import; 0: 72 MiB
@@ -72,6 +73,7 @@ type Gateway struct {
 	changes     CheckpointChanges
 	readiness   *Readiness
 	bodies      *bodyReader
+	edge        *edge
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
@@ -92,7 +94,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.ChangeTimeout == 0 {
 		cfg.ChangeTimeout = defaultChangeTimeout
 	}
-	edge, err := newEdge(deps.Tracer, deps.Meter, deps.Logger, cfg.TrustTraces)
+	edge, err := newEdge(deps.Tracer, deps.Meter, deps.Logger, cfg.TrustedPeers)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.RedirectTrailingSlash = false
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
-	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, readiness: deps.Readiness, engine: engine}
+	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, readiness: deps.Readiness, edge: edge, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.budget)
 	engine.NoRoute(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))

@@ -5,6 +5,7 @@ import (
 	"regexp"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // ids are what one request is known by, and what went wrong with it. A request
@@ -15,6 +16,15 @@ type ids struct {
 	err      error
 	bodyErr  error // why the body could not be read to its end
 	writeErr error // why the answer could not be written to its end
+}
+
+// newIDs takes the id that the caller gave, where it is a safe one.
+func newIDs(given string, span trace.Span) *ids {
+	id := &ids{Request: requestID(given)}
+	if sc := span.SpanContext(); sc.HasTraceID() {
+		id.Trace = sc.TraceID().String()
+	}
+	return id
 }
 
 // fail notes the error that the request is answered with, for its log line.

@@ -27,7 +27,8 @@ type Config struct {
 	QueueSize      int           // spans that may wait for export
 	BatchSize      int           // spans in one export
 	BatchDelay     time.Duration // longest wait of a span for its batch
-	ExportTimeout  time.Duration // of one export
+	ExportTimeout  time.Duration // of a batch, until it is given up
+	SampleRatio    float64       // share of traces that is recorded: above 0, at most 1
 	ShutdownLimit  time.Duration // Close takes no longer
 	Logger         *slog.Logger  // trouble with exporting, once for each spell
 }
@@ -37,7 +38,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		QueueSize: 1 << 16, BatchSize: 2048, BatchDelay: time.Second,
-		ExportTimeout: 5 * time.Second, ShutdownLimit: 5 * time.Second,
+		ExportTimeout: 10 * time.Second, ShutdownLimit: 5 * time.Second, SampleRatio: 1,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -56,6 +57,9 @@ func (c Config) Validate() error {
 	if c.BatchDelay <= 0 || c.ExportTimeout <= 0 || c.ShutdownLimit <= 0 {
 		faults = append(faults, errors.New("telemetry: BatchDelay, ExportTimeout and ShutdownLimit must be positive"))
 	}
+	if !(c.SampleRatio > 0 && c.SampleRatio <= 1) {
+		faults = append(faults, fmt.Errorf("telemetry: SampleRatio must be above 0 and at most 1, is %v", c.SampleRatio))
+	}
 	if c.Logger == nil {
 		faults = append(faults, errors.New("telemetry: Logger is missing"))
 	}
@@ -67,7 +71,7 @@ type Telemetry struct {
 	traces   *sdktrace.TracerProvider
 	metrics  *sdkmetric.MeterProvider
 	registry *prometheus.Registry
-	spans    *countingProcessor // nil: spans go nowhere
+	spans    *queue // nil: spans go nowhere
 	logger   *slog.Logger
 	limit    time.Duration
 }
@@ -95,16 +99,38 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 			return nil, err
 		}
 	}
-	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithSampler(sdktrace.AlwaysSample())}
+	options := []sdktrace.TracerProviderOption{
+		sdktrace.WithResource(res), sdktrace.WithSampler(sampler(cfg.SampleRatio)), sdktrace.WithRawSpanLimits(spanLimits()),
+	}
 	t := &Telemetry{metrics: metrics, registry: registry, logger: cfg.Logger, limit: cfg.ShutdownLimit}
 	if exporter != nil {
-		if t.spans, err = newCountingProcessor(cfg, exporter, metrics); err != nil {
+		if t.spans, err = newQueue(cfg, exporter, metrics); err != nil {
 			return nil, err
 		}
 		options = append(options, sdktrace.WithSpanProcessor(t.spans))
 	}
 	t.traces = sdktrace.NewTracerProvider(options...)
 	return t, nil
+}
+
+// sampler decides by the trace id alone, so that every program that uses the
+// same share keeps the same traces. What a remote parent decided is not asked:
+// no caller can switch tracing off.
+func sampler(ratio float64) sdktrace.Sampler {
+	share := sdktrace.TraceIDRatioBased(ratio)
+	return sdktrace.ParentBased(share, sdktrace.WithRemoteParentSampled(share), sdktrace.WithRemoteParentNotSampled(share))
+}
+
+// MaxAttributeBytes is the longest text that an attribute of a span may have;
+// what is longer is cut.
+const MaxAttributeBytes = 1024
+
+func spanLimits() sdktrace.SpanLimits {
+	limits := sdktrace.NewSpanLimits()
+	limits.AttributeValueLengthLimit = MaxAttributeBytes
+	limits.AttributeCountLimit, limits.EventCountLimit, limits.LinkCountLimit = 64, 64, 16
+	limits.AttributePerEventCountLimit, limits.AttributePerLinkCountLimit = 16, 16
+	return limits
 }
 
 func otlp(ctx context.Context, cfg Config) (sdktrace.SpanExporter, error) {
@@ -114,7 +140,8 @@ func otlp(ctx context.Context, cfg Config) (sdktrace.SpanExporter, error) {
 	}
 	exporter, err := otlptracehttp.New(ctx,
 		otlptracehttp.WithEndpointURL(endpoint),
-		otlptracehttp.WithTimeout(cfg.ExportTimeout),
+		otlptracehttp.WithTimeout(cfg.ExportTimeout/2),       // of one attempt
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}), // the queue does that
 		otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
 	if err != nil {
 		return nil, fmt.Errorf("otlp exporter: %w", err)

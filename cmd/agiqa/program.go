@@ -147,6 +147,8 @@ func (p *program) buildTelemetry(ctx context.Context) (err error) {
 	cfg := telemetry.DefaultConfig()
 	cfg.Endpoint = p.settings.OTLPEndpoint
 	cfg.ServiceVersion = version
+	cfg.QueueSize = p.settings.TraceQueue
+	cfg.SampleRatio = p.settings.TraceRatio
 	cfg.Logger = p.logger
 	if p.telemetry, err = telemetry.New(ctx, cfg, nil); err != nil {
 		return err
@@ -222,7 +224,7 @@ func (p *program) buildGateway(service *scoring.Service) (err error) {
 	p.gateway, err = gateway.New(gateway.Config{
 		Version: version, RequestTimeout: p.settings.RequestTimeout,
 		MaxBodyBytes: int64(p.settings.MaxBodyBytes), MaxImages: p.settings.MaxImages,
-		MaxImageBytes: int64(p.settings.MaxImageBytes), TrustTraces: p.settings.TrustTraces,
+		MaxImageBytes: int64(p.settings.MaxImageBytes), TrustedPeers: p.settings.TrustTraces,
 		AdminKey: string(p.settings.AdminKey), MaxBundleBytes: int64(p.settings.MaxBundleBytes), ChangeTimeout: p.settings.ChangeTimeout,
 	}, gateway.Deps{
 		Scorer: service, Checkpoints: p.library, Changes: changes{p.manager}, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
@@ -265,7 +267,8 @@ func (p *program) run(ctx context.Context, ready func()) error {
 	background.Go(func() { p.readiness.Run(work) })
 	background.Go(func() { p.manager.Run(work) })
 	served := make(chan error, 1)
-	go func() { served <- p.server.Serve(netutil.LimitListener(p.listener, p.settings.MaxConnections)) }()
+	listener := p.gateway.Attend(p.server, netutil.LimitListener(p.listener, p.settings.MaxConnections))
+	go func() { served <- p.server.Serve(listener) }()
 	if ready != nil {
 		background.Go(func() {
 			if p.awaitReady(ctx) {

@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -37,11 +38,11 @@ func TestPrecedence(t *testing.T) {
 	}
 	want := config.Default()
 	want.Listen = "127.0.0.1:1"
-	want.TrustTraces = true
+	want.TrustTraces = config.Peers{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	want.MaxImages = 5
 	want.Queue = 7
 	want.Triton = []string{"a:1", "b:2"}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 }
@@ -51,6 +52,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		Environ: []string{
 			"AGIQA_REQUEST_TIMEOUT=soon", "AGIQA_MAX_IMAGES=-1", "AGIQA_LOG_LEVEL=loud",
 			"AGIQA_REDIS_URL=http://secret@x", "AGIQA_MAX_IMAGE_BYTES=9e9", "AGIQA_TRITON=nonsense",
+			"AGIQA_TRACE_RATIO=0", "AGIQA_TRACE_QUEUE=1", "AGIQA_TRUST_TRACES=10.0.0.0/99",
 		},
 		File:     []byte("listne: x\nqueue: {a: b}\n"),
 		FileName: "agiqa.yaml",
@@ -61,6 +63,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"request-timeout (from AGIQA_REQUEST_TIMEOUT)", "max-images (AGIQA_MAX_IMAGES): must be positive, is -1",
 		`log-level`, `redis-url`, `max-image-bytes (from AGIQA_MAX_IMAGE_BYTES): "9e9"`, `"nonsense" is not host:port`,
+		"trace-ratio", "trace-queue", "trust-traces (from AGIQA_TRUST_TRACES)",
 		`agiqa.yaml:1: unknown setting "listne"`, `agiqa.yaml:2: setting "queue" must be a value or a list`,
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -87,6 +90,23 @@ func TestBytes(t *testing.T) {
 		got, err := config.ParseBytes(tc.text)
 		if got != tc.want || (err == nil) != tc.ok {
 			t.Errorf("ParseBytes(%q) = %d, %v, want %d, ok %v", tc.text, got, err, tc.want, tc.ok)
+		}
+	}
+}
+
+func TestPeers(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "[]", "false": "[]", "0": "[]", "true": "[0.0.0.0/0 ::/0]",
+		"10.0.0.0/8": "[10.0.0.0/8]", " 10.1.2.3/8 , ::1,": "[10.0.0.0/8 ::1/128]", "127.0.0.1": "[127.0.0.1/32]",
+	} {
+		got, err := config.ParsePeers(text)
+		if err != nil || fmt.Sprint(got) != want && !(want == "[]" && got == nil) {
+			t.Errorf("%q is %v, %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"yes", "10.0.0.0/33", "10.0.0/8", "host", "fe80::1%eth0", "true,10.0.0.0/8"} {
+		if got, err := config.ParsePeers(text); err == nil {
+			t.Errorf("%q is taken as %v", text, got)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func AddFlags(flags *pflag.FlagSet, groups ...string) {
 		}
 		help := strings.TrimSuffix(st.Help, ".") + " (" + EnvName(st.Key) + ")"
 		flags.String(st.Key, st.Default, help)
-		if st.Type == "boolean" {
+		if st.Type == "boolean" || st.Type == "networks" {
 			flags.Lookup(st.Key).NoOptDefVal = "true"
 		}
 	}
@@ -185,6 +185,8 @@ func typeName(t reflect.Type) string {
 		return "bytes"
 	case reflect.TypeFor[Secret]():
 		return "secret"
+	case reflect.TypeFor[Peers]():
+		return "networks"
 	case reflect.TypeFor[[]string]():
 		return "list"
 	}
@@ -205,6 +207,12 @@ func parseInto(field reflect.Value, text string) error {
 		*v = text
 	case *Secret:
 		*v = Secret(text)
+	case *Peers:
+		p, err := ParsePeers(text)
+		if err != nil {
+			return err
+		}
+		*v = p
 	case *[]string:
 		*v = nil
 		for item := range strings.SplitSeq(text, ",") {

@@ -21,7 +21,7 @@ type Settings struct {
 	MaxBodyBytes   Bytes         `key:"max-body-bytes" group:"HTTP" default:"64MiB" help:"Largest request body."`
 	MaxImages      int           `key:"max-images" group:"HTTP" default:"32" help:"Most images in one request."`
 	AdminKey       Secret        `key:"admin-key" group:"HTTP" default:"" help:"Bearer key for administrative routes. Empty: they are off, except that up, on a loopback address, makes a key in data-dir (admin.key), where client commands on the same machine find it."`
-	TrustTraces    bool          `key:"trust-traces" group:"HTTP" default:"false" help:"Continue the trace that a caller sends (traceparent). Off: it is linked, so that no caller can switch tracing off or choose our trace ids."`
+	TrustTraces    Peers         `key:"trust-traces" group:"HTTP" default:"false" help:"Whose traces (traceparent) are continued: true for every caller's, or the networks of callers, comma-separated, such as 10.0.0.0/8. Others' are linked, so that no stranger can choose our trace ids; nobody can switch tracing off."`
 
 	MaxImageBytes  Bytes  `key:"max-image-bytes" group:"Images" default:"20MiB" help:"Largest image file."`
 	MaxImagePixels int64  `key:"max-image-pixels" group:"Images" default:"25000000" help:"Most pixels (width times height) of an image, checked before decoding."`
@@ -50,9 +50,11 @@ type Settings struct {
 	ImageCacheBytes Bytes         `key:"image-cache-bytes" group:"Cache" default:"64MiB" help:"Memory for image embeddings. 0: none are kept."`
 	ImageTTL        time.Duration `key:"image-ttl" group:"Cache" default:"1h" help:"How long an image embedding stays in memory."`
 
-	OTLPEndpoint string `key:"otlp-endpoint" group:"Telemetry" default:"" help:"OTLP/HTTP base URL that traces are sent to, such as http://127.0.0.1:4318. Empty: they are not sent."`
-	LogLevel     string `key:"log-level" group:"Telemetry" default:"info" help:"debug, info, warn or error."`
-	LogFormat    string `key:"log-format" group:"Telemetry" default:"auto" help:"json, text, or auto: text on a terminal, json elsewhere."`
+	OTLPEndpoint string  `key:"otlp-endpoint" group:"Telemetry" default:"" help:"OTLP/HTTP base URL that traces are sent to, such as http://127.0.0.1:4318. Empty: they are not sent."`
+	TraceRatio   float64 `key:"trace-ratio" group:"Telemetry" default:"1" help:"Share of requests whose trace is recorded, decided by the trace id. 1: all, which a collector needs to keep every error and every slow request."`
+	TraceQueue   int     `key:"trace-queue" group:"Telemetry" default:"65536" help:"Spans that may wait for the collector (a request makes about twenty); further ones are dropped and counted in agiqa_spans_total."`
+	LogLevel     string  `key:"log-level" group:"Telemetry" default:"info" help:"debug, info, warn or error."`
+	LogFormat    string  `key:"log-format" group:"Telemetry" default:"auto" help:"json, text, or auto: text on a terminal, json elsewhere."`
 
 	DataDir string `key:"data-dir" group:"Program" default:".agiqa" help:"Folder for what the program writes: imported checkpoints and the choice of the default, the admin key that up makes, run files and the log of tritonserver."`
 	URL     string `key:"url" group:"Program" default:"http://127.0.0.1:8080" help:"Server that client commands talk to."`
@@ -118,6 +120,12 @@ func (s Settings) Validate() error {
 			}
 		}
 		fault(key, "is not a URL with scheme %v", schemes)
+	}
+	if !(s.TraceRatio > 0 && s.TraceRatio <= 1) {
+		fault("trace-ratio", "must be above 0 and at most 1, is %g", s.TraceRatio)
+	}
+	if s.TraceQueue < 2048 {
+		fault("trace-queue", "must be at least 2048, the size of a batch, is %d", s.TraceQueue)
 	}
 	if s.OTLPEndpoint != "" {
 		checkURL("otlp-endpoint", s.OTLPEndpoint, "http", "https")

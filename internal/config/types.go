@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -48,3 +49,33 @@ func (s Secret) String() string {
 
 // GoString hides the value from %#v.
 func (s Secret) GoString() string { return s.String() }
+
+// Peers are networks of callers.
+type Peers []netip.Prefix
+
+// ParsePeers reads true (everybody), false (nobody), or addresses and networks
+// separated by commas.
+func ParsePeers(text string) (Peers, error) {
+	if everybody, err := strconv.ParseBool(text); err == nil || text == "" {
+		if !everybody {
+			return nil, nil
+		}
+		return Peers{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, nil
+	}
+	var peers Peers
+	for item := range strings.SplitSeq(text, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		network, err := netip.ParsePrefix(item)
+		if address, addressErr := netip.ParseAddr(item); addressErr == nil && address.Zone() == "" {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither true, false nor networks such as 10.0.0.0/8", item)
+		}
+		peers = append(peers, network.Masked())
+	}
+	return peers, nil
+}
