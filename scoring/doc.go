@@ -3,8 +3,9 @@
 //
 // It admits a request, prepares its images, looks their embeddings up, asks
 // Triton once for what is missing (one call to the ensemble for one
-// checkpoint; the encoder once and then the heads for several), judges, and
-// says where each number came from and how long each stage took.
+// checkpoint; for several the encoder once and then their panel, or without
+// one the heads), judges, and says where each number came from and how long
+// each stage took.
 //
 // It refuses to know HTTP, gRPC or Redis: it works on the ports of package
 // quality and is traced and measured through the OpenTelemetry API only. It

@@ -55,6 +55,7 @@ func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspec
 // first pixel + number of the checkpoint's digest.
 type fakeTriton struct {
 	fail  func(model string) error
+	spoil func(rows [][]quality.Judgement) // of a panel
 	mu    sync.Mutex
 	calls []string
 }
@@ -99,12 +100,54 @@ func (f *fakeTriton) Judge(_ context.Context, c quality.Checkpoint, _ quality.Te
 	return judgeAll(c, images), nil
 }
 
+func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel, images []quality.Embedding) ([][]quality.Judgement, error) {
+	name := "panel "
+	for _, c := range p.Checkpoints {
+		name += c.Name
+	}
+	if err := f.call(name+" ", len(images)); err != nil {
+		return nil, err
+	}
+	rows := make([][]quality.Judgement, len(images))
+	for _, c := range p.Checkpoints {
+		for i, j := range judgeAll(c, images) {
+			rows[i] = append(rows[i], j)
+		}
+	}
+	if f.spoil != nil {
+		f.spoil(rows)
+	}
+	return rows, nil
+}
+
 func (f *fakeTriton) EmbedAndJudge(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
 	if err := f.call("ensemble "+c.Name+" ", len(images)); err != nil {
 		return nil, nil, err
 	}
 	embeddings := embed(images)
 	return judgeAll(c, embeddings), embeddings, nil
+}
+
+// fakePanels has one panel, which covers its subsets.
+type fakePanels struct {
+	panel  quality.Panel
+	mu     sync.Mutex
+	failed []error
+}
+
+func (p *fakePanels) Cover(cs []quality.Checkpoint) (quality.Panel, bool) {
+	for _, c := range cs {
+		if _, ok := p.panel.Column(c.Digest); !ok {
+			return quality.Panel{}, false
+		}
+	}
+	return p.panel, true
+}
+
+func (p *fakePanels) Failed(_ quality.Panel, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = append(p.failed, err)
 }
 
 type fakeCache struct {
@@ -144,6 +187,21 @@ type bench struct {
 	triton   *fakeTriton
 	cache    *fakeCache
 	texts    textsFunc
+	models   scoring.Models
+}
+
+// usePanel makes requests find the panel of checkpoints ready.
+func (b *bench) usePanel(t *testing.T, checkpoints ...quality.Checkpoint) *fakePanels {
+	t.Helper()
+	p, err := quality.NewPanel("test/1", checkpoints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	panels := &fakePanels{panel: p}
+	with := b.models
+	with.Panels = panels
+	b.service.Use(&with)
+	return panels
 }
 
 func newBench(t *testing.T, cfg scoring.Config) *bench {
@@ -163,10 +221,11 @@ func newBench(t *testing.T, cfg scoring.Config) *bench {
 		t.Fatal(err)
 	}
 	b.service = service
-	service.Use(&scoring.Models{Encoder: encoder, Embeddings: b.cache, Texts: textsFunc(
+	b.models = scoring.Models{Encoder: encoder, Embeddings: b.cache, Texts: textsFunc(
 		func(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
 			return b.texts(ctx, c)
-		})})
+		})}
+	service.Use(&b.models)
 	return b
 }
 

@@ -22,15 +22,17 @@ type Request struct {
 	Preprocess  quality.PreprocessMode // empty: the server's own
 }
 
-// Verdict is what one checkpoint says of one image.
+// Verdict is what one checkpoint says of one image, or Err: several
+// checkpoints do not fail because one of them does.
 type Verdict struct {
 	Checkpoint quality.Checkpoint
 	quality.Judgement
 	TextCached bool // no text encoder ran for it
+	Err        error
 }
 
 // ImageResult is the outcome for one image: Verdicts in the order of the
-// request's checkpoints, or Err.
+// request's checkpoints, at least one of them without an Err; or Err.
 type ImageResult struct {
 	ID              string
 	Info            quality.ImageInfo
@@ -51,7 +53,8 @@ type Response struct {
 
 // Score scores every image by every checkpoint.
 //
-// An image that is at fault has its own Err in the results. The call itself
+// An image that is at fault has its own Err in the results, and so has one of
+// several checkpoints that fails, in its verdicts. The call itself
 // fails when nothing could be scored for a reason that is not an image's:
 // overloaded, model_unavailable, model_bad_output, deadline_exceeded,
 // encoder_mismatch.

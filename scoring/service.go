@@ -29,7 +29,18 @@ type Preparer interface {
 type Triton interface {
 	quality.ImageEncoder
 	quality.Judge
+	quality.PanelJudge
 	quality.Ensemble
+}
+
+// Panels knows which panels Triton holds. It must not block: it is asked by
+// every request for several checkpoints.
+type Panels interface {
+	// Cover returns a panel that has every one of the checkpoints, and false
+	// where none is ready.
+	Cover(checkpoints []quality.Checkpoint) (quality.Panel, bool)
+	// Failed says that a panel did not answer, and why: its model may be gone.
+	Failed(p quality.Panel, err error)
 }
 
 // Config bounds the work. Start from [DefaultConfig].
@@ -84,6 +95,7 @@ type Models struct {
 	Encoder    quality.Encoder
 	Texts      quality.TextSource
 	Embeddings quality.EmbeddingCache // nil: image embeddings are not kept
+	Panels     Panels                 // nil: heads are asked one by one
 }
 
 // New returns a Service that answers model_unavailable until [Service.Use]

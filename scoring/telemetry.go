@@ -28,6 +28,7 @@ const (
 	StageEncode    Stage = "encode"    // image encoder alone
 	StageEnsemble  Stage = "ensemble"  // encoder and head in one call
 	StageJudge     Stage = "judge"     // heads alone
+	StagePanel     Stage = "panel"     // several heads in one call
 )
 
 const scope = "github.com/agiqa/agiqa/scoring"

@@ -18,6 +18,7 @@ type work struct {
 	request  Request
 	models   *Models
 	timings  *Timings
+	panel    *quality.Panel // nil: heads one by one
 	subjects []*subject
 	byItem   []*subject // nil where the item came with an error
 	texts    []text     // by checkpoint
@@ -29,13 +30,19 @@ type subject struct {
 	decoder   string
 	embedding quality.Embedding
 	cached    bool
-	judged    []quality.Judgement // by checkpoint
+	judged    []judged // by checkpoint
 	err       error
+}
+
+type judged struct {
+	quality.Judgement
+	err error
 }
 
 type text struct {
 	embeddings quality.TextEmbeddings
 	cached     bool
+	err        error
 }
 
 // run takes the stages in order. Text embeddings and images do not depend on
@@ -45,8 +52,11 @@ func (w *work) run(ctx context.Context) error {
 	if len(w.alive()) == 0 {
 		return nil
 	}
+	w.choosePanel()
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.fetchTexts(gctx) })
+	if w.panel == nil { // a panel's texts are part of it
+		group.Go(func() error { return w.fetchTexts(gctx) })
+	}
 	group.Go(func() error {
 		w.lookup(gctx)
 		return w.prepare(gctx)
@@ -58,6 +68,16 @@ func (w *work) run(ctx context.Context) error {
 		return w.scoreByOne(ctx)
 	}
 	return w.scoreBySeveral(ctx)
+}
+
+// choosePanel takes a panel that has all the checkpoints, if there is one.
+func (w *work) choosePanel() {
+	if w.models.Panels == nil || len(w.request.Checkpoints) < 2 {
+		return
+	}
+	if p, ok := w.models.Panels.Cover(w.request.Checkpoints); ok && p.Encoder == w.models.Encoder.Digest {
+		w.panel = &p
+	}
 }
 
 // inspect reads headers and groups equal images.
@@ -73,7 +93,7 @@ func (w *work) inspect() {
 			w.byItem[i] = seen[in.Info.Digest]
 			continue
 		}
-		sub := &subject{Inspected: in, err: err, judged: make([]quality.Judgement, len(w.request.Checkpoints))}
+		sub := &subject{Inspected: in, err: err, judged: make([]judged, len(w.request.Checkpoints))}
 		if err == nil {
 			seen[in.Info.Digest] = sub
 		}
@@ -93,18 +113,41 @@ func (w *work) alive() []*subject {
 	return out
 }
 
+// fetchTexts fails when no checkpoint's texts are to be had; otherwise those
+// that fail are left out.
 func (w *work) fetchTexts(ctx context.Context) error {
 	w.texts = make([]text, len(w.request.Checkpoints))
 	return w.service.telemetry.run(ctx, w.timings, StageTexts, func(ctx context.Context, span trace.Span) error {
-		group, gctx := errgroup.WithContext(ctx)
+		var group errgroup.Group
 		for i, c := range w.request.Checkpoints {
-			group.Go(func() (err error) {
-				w.texts[i].embeddings, w.texts[i].cached, err = w.models.Texts.TextEmbeddings(gctx, c)
-				return err
+			group.Go(func() error {
+				t := &w.texts[i]
+				t.embeddings, t.cached, t.err = w.models.Texts.TextEmbeddings(ctx, c)
+				return nil
 			})
 		}
-		return group.Wait()
+		_ = group.Wait() // each keeps its own
+		return unlessOne(ctx, w.texts, func(t text) error { return t.err })
 	})
+}
+
+// unlessOne returns nil if any element has no error and ctx still goes on,
+// else the first error.
+func unlessOne[E any](ctx context.Context, elements []E, errOf func(E) error) error {
+	var first error
+	for _, e := range elements {
+		err := errOf(e)
+		if err == nil && ctx.Err() == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = context.Cause(ctx)
+	}
+	return first
 }
 
 func (w *work) lookup(ctx context.Context) {
@@ -182,8 +225,8 @@ func (w *work) scoreByOne(ctx context.Context) error {
 	return group.Wait()
 }
 
-// scoreBySeveral runs the encoder at most once, then every head. It also
-// serves a single checkpoint that has no ensemble.
+// scoreBySeveral runs the encoder at most once, then the panel or, without
+// one, every head. It also serves a single checkpoint that has no ensemble.
 func (w *work) scoreBySeveral(ctx context.Context) error {
 	fresh, _ := w.split()
 	if len(fresh) > 0 {
@@ -195,12 +238,50 @@ func (w *work) scoreBySeveral(ctx context.Context) error {
 	if len(alive) == 0 {
 		return nil
 	}
-	group, gctx := errgroup.WithContext(ctx)
+	if w.panel != nil {
+		err := w.judgePanel(ctx, alive)
+		if !w.withoutPanel(ctx, err) {
+			return err
+		}
+		if err := w.fetchTexts(ctx); err != nil {
+			return err
+		}
+	}
+	return w.judgeEach(ctx, alive)
+}
+
+// withoutPanel reports whether the heads have to do what the panel did not:
+// its model is gone or computes nonsense. Heads are asked once, and a request
+// that has no time left asks nobody.
+func (w *work) withoutPanel(ctx context.Context, err error) bool {
+	kind := quality.KindOf(err)
+	if err == nil || ctx.Err() != nil || kind != quality.KindModelUnavailable && kind != quality.KindModelBadOutput {
+		return false
+	}
+	w.models.Panels.Failed(*w.panel, err)
+	w.panel = nil
+	return true
+}
+
+// judgeEach asks every head. It fails when all of them do; otherwise those
+// that fail keep their error for themselves.
+func (w *work) judgeEach(ctx context.Context, subjects []*subject) error {
+	faults := make([]error, len(w.request.Checkpoints))
+	var group errgroup.Group
 	group.SetLimit(8) // heads of one request asked at once
 	for i := range w.request.Checkpoints {
-		group.Go(func() error { return w.judge(gctx, i, alive) })
+		group.Go(func() error {
+			if faults[i] = w.texts[i].err; faults[i] == nil {
+				faults[i] = w.judge(ctx, i, subjects)
+			}
+			for _, s := range subjects {
+				s.judged[i].err = faults[i]
+			}
+			return nil
+		})
 	}
-	return group.Wait()
+	_ = group.Wait() // each keeps its own
+	return unlessOne(ctx, faults, func(err error) error { return err })
 }
 
 func (w *work) ensemble(ctx context.Context, subjects []*subject) error {
@@ -212,7 +293,7 @@ func (w *work) ensemble(ctx context.Context, subjects []*subject) error {
 			return err
 		}
 		for i, s := range subjects {
-			s.judged[0] = judged[i]
+			s.judged[0].Judgement = judged[i]
 		}
 		w.keep(ctx, subjects, embeddings)
 		return nil
@@ -236,19 +317,57 @@ func (w *work) judge(ctx context.Context, i int, subjects []*subject) error {
 	return w.service.telemetry.run(ctx, w.timings, StageJudge, func(ctx context.Context, span trace.Span) error {
 		c := w.request.Checkpoints[i]
 		span.SetAttributes(attribute.Int("agiqa.batch.size", len(subjects)), attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
-		embeddings := make([]quality.Embedding, len(subjects))
-		for k, s := range subjects {
-			embeddings[k] = s.embedding
-		}
-		judged, err := w.service.triton.Judge(ctx, c, w.texts[i].embeddings, embeddings)
+		judged, err := w.service.triton.Judge(ctx, c, w.texts[i].embeddings, embeddingsOf(subjects))
 		if err != nil {
 			return err
 		}
 		for k, s := range subjects {
-			s.judged[i] = judged[k]
+			s.judged[i].Judgement = judged[k]
 		}
 		return nil
 	})
+}
+
+// judgePanel lets the panel judge subjects whose embeddings are known. Which
+// column is whose is for the panel's own value to say, so that a panel that is
+// replaced meanwhile changes nothing. It fails when no checkpoint gave a
+// usable number for any image.
+func (w *work) judgePanel(ctx context.Context, subjects []*subject) error {
+	return w.service.telemetry.run(ctx, w.timings, StagePanel, func(ctx context.Context, span trace.Span) error {
+		span.SetAttributes(
+			attribute.Int("agiqa.batch.size", len(subjects)), attribute.String("agiqa.panel.digest", w.panel.ID.String()),
+			attribute.Int("agiqa.panel.columns", len(w.panel.Checkpoints)), attribute.Int("agiqa.checkpoints", len(w.request.Checkpoints)))
+		rows, err := w.service.triton.JudgePanel(ctx, *w.panel, embeddingsOf(subjects))
+		if err != nil {
+			return err
+		}
+		var faults []error
+		bad := 0
+		for i, c := range w.request.Checkpoints {
+			column, ok := w.panel.Column(c.Digest)
+			if !ok {
+				return quality.Errorf(quality.KindInternal, "checkpoint %s is not in the panel that was chosen for it", c.Name)
+			}
+			for k, s := range subjects {
+				s.judged[i] = judged{Judgement: rows[k][column]}
+				if err := s.judged[i].Check(); err != nil {
+					s.judged[i].err = quality.Errorf(quality.KindModelBadOutput, "checkpoint %s: %v", c.Name, err)
+					bad++
+				}
+				faults = append(faults, s.judged[i].err)
+			}
+		}
+		span.SetAttributes(attribute.Int("agiqa.panel.faults", bad))
+		return unlessOne(ctx, faults, func(err error) error { return err })
+	})
+}
+
+func embeddingsOf(subjects []*subject) []quality.Embedding {
+	embeddings := make([]quality.Embedding, len(subjects))
+	for k, s := range subjects {
+		embeddings[k] = s.embedding
+	}
+	return embeddings
 }
 
 // keep remembers fresh embeddings for this request and for later ones.
@@ -282,21 +401,41 @@ func (w *work) results() []ImageResult {
 		if s.err != nil {
 			continue
 		}
+		if out[i].Err = everyFault(s.judged); out[i].Err != nil {
+			continue
+		}
 		out[i].Embedding, out[i].EmbeddingCached = s.embedding, s.cached
 		out[i].Verdicts = make([]Verdict, len(w.request.Checkpoints))
 		for k, c := range w.request.Checkpoints {
-			out[i].Verdicts[k] = Verdict{Checkpoint: c, Judgement: s.judged[k], TextCached: w.texts[k].cached}
+			v := Verdict{Checkpoint: c, Err: s.judged[k].err, TextCached: w.panel != nil || w.texts[k].cached}
+			if v.Err == nil { // nobody finds a number that is none
+				v.Judgement = s.judged[k].Judgement
+			}
+			out[i].Verdicts[k] = v
 		}
 	}
 	return out
 }
 
+// everyFault returns the first error where there is nothing but errors.
+func everyFault(all []judged) error {
+	for _, j := range all {
+		if j.err == nil {
+			return nil
+		}
+	}
+	return all[0].err
+}
+
 func (w *work) count(ctx context.Context) {
 	for i, s := range w.byItem {
-		if s == nil {
+		switch {
+		case s == nil:
 			w.service.telemetry.countImage(ctx, "", w.request.Items[i].Err)
-		} else {
+		case s.err != nil:
 			w.service.telemetry.countImage(ctx, s.Info.Format, s.err)
+		default:
+			w.service.telemetry.countImage(ctx, s.Info.Format, everyFault(s.judged))
 		}
 	}
 }

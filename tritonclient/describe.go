@@ -30,6 +30,7 @@ const (
 	paramTextWidth        = "text_width"        // text encoder
 	paramContextLength    = "context_length"    // text encoder
 	paramCheckpointDigest = "checkpoint_digest" // heads and ensembles
+	paramPanelDigest      = "panel_digest"      // panels
 )
 
 // tensor is a declared input or output, batch dimension included as -1.
@@ -131,7 +132,7 @@ func (c *Client) checkCheckpoint(ctx context.Context, r *replica, enc quality.En
 		if cp.HeadOnly && m.name == cp.EnsembleModel() {
 			continue
 		}
-		if err := c.checkDigests(ctx, r, m.name, enc, cp); err != nil {
+		if err := c.checkDigests(ctx, r, m.name, enc, paramCheckpointDigest, cp.Digest); err != nil {
 			return err
 		}
 		if err := c.checkTensors(ctx, r, m.name, m.in, m.out); err != nil {
@@ -145,7 +146,9 @@ func pixelsTensor() tensor {
 	return tensor{tensorPixels, typeUint8, []int64{-1, quality.ImageSize, quality.ImageSize, 3}}
 }
 
-func (c *Client) checkDigests(ctx context.Context, r *replica, model string, enc quality.Encoder, cp quality.Checkpoint) error {
+// checkDigests compares what a model's configuration says of the encoder and,
+// under the parameter name, of its content.
+func (c *Client) checkDigests(ctx context.Context, r *replica, model string, enc quality.Encoder, name string, want quality.Digest) error {
 	cfg, err := c.modelConfig(ctx, r, model)
 	if err != nil {
 		return err
@@ -158,12 +161,12 @@ func (c *Client) checkDigests(ctx context.Context, r *replica, model string, enc
 		return quality.Errorf(quality.KindEncoderMismatch, "model %s is of encoder %s, the server has %s",
 			model, encoder.Short(), enc.Digest.Short())
 	}
-	checkpoint, err := digestParameter(cfg, model, paramCheckpointDigest)
+	got, err := digestParameter(cfg, model, name)
 	if err != nil {
 		return err
 	}
-	if checkpoint != cp.Digest {
-		return badOutput(model, "parameter %s is %s, want %s", paramCheckpointDigest, checkpoint, cp.Digest)
+	if got != want {
+		return badOutput(model, "parameter %s is %s, want %s", name, got, want)
 	}
 	return nil
 }

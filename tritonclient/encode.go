@@ -12,6 +12,7 @@ var (
 	_ quality.TextEncoder  = (*Client)(nil)
 	_ quality.Judge        = (*Client)(nil)
 	_ quality.Ensemble     = (*Client)(nil)
+	_ quality.PanelJudge   = (*Client)(nil)
 )
 
 // EncodeImages implements [quality.ImageEncoder]. More images than the model
@@ -39,7 +40,7 @@ func (c *Client) EncodeImages(ctx context.Context, images []quality.Pixels) ([]q
 // encodeImages sends one request, to r or to any replica.
 func (c *Client) encodeImages(ctx context.Context, r *replica, enc quality.Encoder, images []quality.Pixels) ([]quality.Embedding, error) {
 	model := c.cfg.Models.ImageEncoder
-	want := output{tensorImageEmbedding, []int64{int64(len(images)), int64(enc.Dim)}}
+	want := output{name: tensorImageEmbedding, shape: []int64{int64(len(images)), int64(enc.Dim)}}
 	got, err := c.infer(ctx, r, model, []input{pixelsInput(images)}, []output{want})
 	if err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func (c *Client) EncodePrompts(ctx context.Context, prompts quality.Prompts) ([]
 
 func (c *Client) encodePrompts(ctx context.Context, enc quality.Encoder, prompts quality.Prompts, from, to int) ([]quality.Embedding, error) {
 	model := c.cfg.Models.TextEncoder
-	want := output{tensorTextEmbedding, []int64{int64(to - from), int64(enc.Dim)}}
+	want := output{name: tensorTextEmbedding, shape: []int64{int64(to - from), int64(enc.Dim)}}
 	got, err := c.infer(ctx, nil, model, promptInputs(prompts, from, to), []output{want})
 	if err != nil {
 		return nil, err

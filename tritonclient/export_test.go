@@ -38,7 +38,7 @@ func MayGoElsewhere(err error, sent bool) bool { return meaningOf(err).again(sen
 // ReadEmbeddings is readReply for one output "image_embedding" [n,dim] of
 // model "m", and the check of the rows.
 func ReadEmbeddings(resp *pb.ModelInferResponse, n, dim int) ([]quality.Embedding, error) {
-	got, err := readReply(resp, "m", []output{{tensorImageEmbedding, []int64{int64(n), int64(dim)}}})
+	got, err := readReply(resp, "m", []output{{name: tensorImageEmbedding, shape: []int64{int64(n), int64(dim)}}})
 	if err != nil {
 		return nil, err
 	}

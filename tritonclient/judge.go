@@ -61,7 +61,7 @@ func (c *Client) EmbedAndJudge(ctx context.Context, cp quality.Checkpoint, text 
 	err = c.inBatches(ctx, model, len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
-		want := append(judgementOutputs(n), output{tensorImageEmbedding, []int64{int64(n), int64(enc.Dim)}})
+		want := append(judgementOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})
 		got, err := c.infer(ctx, nil, model, in, want)
 		if err != nil {
 			return err
@@ -79,8 +79,8 @@ func (c *Client) EmbedAndJudge(ctx context.Context, cp quality.Checkpoint, text 
 
 func judgementOutputs(n int) []output {
 	return []output{
-		{tensorScore, []int64{int64(n), 1}},
-		{tensorSimilarity, []int64{int64(n), quality.CategoryCount}},
+		{name: tensorScore, shape: []int64{int64(n), 1}},
+		{name: tensorSimilarity, shape: []int64{int64(n), quality.CategoryCount}},
 	}
 }
 

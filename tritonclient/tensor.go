@@ -26,6 +26,9 @@ type input struct {
 type output struct {
 	name  string
 	shape []int64
+	// loose says that its numbers need not be finite: the reader looks at them
+	// one by one.
+	loose bool
 }
 
 // elements is the number of values in a tensor of this shape, which comes

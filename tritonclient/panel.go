@@ -1,0 +1,93 @@
+package tritonclient
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// JudgePanel implements [quality.PanelJudge]. A panel of another encoder is an
+// encoder_mismatch, one that Triton does not hold a model_unavailable.
+func (c *Client) JudgePanel(ctx context.Context, p quality.Panel, images []quality.Embedding) ([][]quality.Judgement, error) {
+	if len(images) == 0 {
+		return nil, nil
+	}
+	return c.judgePanelOn(ctx, nil, p, images)
+}
+
+// judgePanelOn asks r or, if r is nil, whichever replica is next.
+func (c *Client) judgePanelOn(ctx context.Context, r *replica, p quality.Panel, images []quality.Embedding) ([][]quality.Judgement, error) {
+	enc, err := c.described(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if p.Encoder != enc.Digest {
+		return nil, quality.Errorf(quality.KindEncoderMismatch,
+			"panel %s is of encoder %s, the server has %s", p.ID.Short(), p.Encoder.Short(), enc.Digest.Short())
+	}
+	for i, e := range images {
+		if err := e.CheckUnit(enc.Dim); err != nil {
+			return nil, fmt.Errorf("image embedding %d: %w", i, err)
+		}
+	}
+	rows := make([][]quality.Judgement, 0, len(images))
+	k := len(p.Checkpoints)
+	itemBytes := 4 * max(enc.Dim, k*(1+quality.CategoryCount)) // the larger of both ways
+	err = c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
+		n := int64(to - from)
+		got, err := c.infer(ctx, r, p.Model(), []input{embeddingsInput(images[from:to], enc.Dim)}, []output{
+			{name: tensorScore, shape: []int64{n, int64(k)}, loose: true},
+			{name: tensorSimilarity, shape: []int64{n, int64(k), quality.CategoryCount}, loose: true},
+		})
+		if err != nil {
+			return err
+		}
+		rows = slices.AppendSeq(rows, slices.Chunk(readJudgements(got[0], got[1]), k))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+// JudgePanelEverywhere is [Client.JudgePanel] on every replica: one answer for
+// each, by its address. The error names each replica that failed.
+func (c *Client) JudgePanelEverywhere(ctx context.Context, p quality.Panel, images []quality.Embedding) (map[string][][]quality.Judgement, error) {
+	var mu sync.Mutex
+	answers := map[string][][]quality.Judgement{}
+	err := c.each(ctx, func(ctx context.Context, r *replica) error {
+		judged, err := c.judgePanelOn(ctx, r, p, images)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		answers[r.addr] = judged
+		return nil
+	})
+	return answers, err
+}
+
+// CheckPanelEverywhere reports whether every replica holds the panel and says
+// of it what enc and p say: same tensors, same contents, same encoder. Errors
+// are those of [Client.CheckCheckpoint]; each replica that failed is named.
+func (c *Client) CheckPanelEverywhere(ctx context.Context, enc quality.Encoder, p quality.Panel) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
+	defer cancel()
+	d, k := int64(enc.Dim), int64(len(p.Checkpoints))
+	return c.each(ctx, func(ctx context.Context, r *replica) error {
+		if err := c.checkDigests(ctx, r, p.Model(), enc, paramPanelDigest, p.ID); err != nil {
+			return err
+		}
+		return c.checkTensors(ctx, r, p.Model(),
+			[]tensor{{tensorImageEmbedding, typeFP32, []int64{-1, d}}},
+			[]tensor{
+				{tensorScore, typeFP32, []int64{-1, k}},
+				{tensorSimilarity, typeFP32, []int64{-1, k, quality.CategoryCount}},
+			})
+	})
+}
