@@ -138,7 +138,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 			body.Results = append(body.Results, Result{ID: r.ID, Error: id.problem(r.Err)})
 			continue
 		}
-		body.Results = append(body.Results, show.result(r))
+		body.Results = append(body.Results, show.result(id, r))
 	}
 	body.TimingMS = timingMS(response.Timings, time.Since(start))
 	return &scoreOutput{Body: body}, nil

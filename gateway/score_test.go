@@ -17,6 +17,7 @@ import (
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
@@ -243,12 +244,37 @@ func TestCompareShowsEveryVerdict(t *testing.T) {
 		}
 		for k, name := range []string{second, first} {
 			want, _ := wantScore(t, files[i], name)
-			if v := res.Scores[k]; v.Checkpoint.Name != name || v.Score != want.Score {
-				t.Errorf("image %d, verdict %d: %s %v, want %s %v", i, k, v.Checkpoint.Name, v.Score, name, want.Score)
+			if v := res.Scores[k]; v.Checkpoint.Name != name || v.Error != nil || *v.Score != want.Score {
+				t.Errorf("image %d, verdict %d: %s %v, want %s %v", i, k, v.Checkpoint.Name, *v.Score, name, want.Score)
 			}
 		}
 		if res.Checkpoint.Name != second || res.Embedding != nil {
 			t.Errorf("image %d: checkpoint %s, embedding %v; want the first named and none", i, res.Checkpoint.Name, res.Embedding)
+		}
+	}
+}
+
+// TestOneOfSeveralCheckpointsFails: its problem stands where its score would,
+// and where it is the first one named the result says so too.
+func TestOneOfSeveralCheckpointsFails(t *testing.T) {
+	r := newRig(t, func(p *plan) { p.mayBreak = true })
+	r.triton.Lie(tritontest.Checkpoint(second).HeadModel(), func(resp *pb.ModelInferResponse) { resp.Outputs[0].Shape = nil })
+	file := string(testimages.PNG(90, 70))
+	want, _ := wantScore(t, []byte(file), first)
+	for _, names := range []string{first + "," + second, second + "," + first} {
+		body, contentType := form(t, "image", file, "checkpoints", names)
+		got := r.post("/v1/compare", body, contentType).scores(t).Results[0]
+		for _, v := range got.Scores {
+			if bad := v.Checkpoint.Name == second; bad != (v.Error != nil) || bad != (v.Score == nil) || bad != (v.Categories == nil) {
+				t.Errorf("%s: verdict %+v", names, v)
+			} else if bad && v.Error.Code != quality.KindModelBadOutput {
+				t.Errorf("%s: code %s, want model_bad_output", names, v.Error.Code)
+			} else if !bad && *v.Score != want.Score {
+				t.Errorf("%s: score %v, want %v", names, *v.Score, want.Score)
+			}
+		}
+		if failed := names[:len(second)] == second; failed != (got.Error != nil) || failed != (got.Score == nil) || len(got.Scores) != 2 {
+			t.Errorf("%s: %+v", names, got)
 		}
 	}
 }

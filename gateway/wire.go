@@ -34,7 +34,8 @@ type ScoreResponse struct {
 }
 
 // Result is the outcome for one image. Where error is not null, the members
-// about the score are null.
+// about the score are null. The first of several checkpoints may fail alone:
+// then error is its, and scores has what the others say.
 type Result struct {
 	ID         string         `json:"id"`
 	Score      *float32       `json:"score" doc:"On the checkpoint's scale" nullable:"true"`
@@ -48,12 +49,14 @@ type Result struct {
 	Error      *Problem       `json:"error"`
 }
 
-// Verdict is what one checkpoint says of one image.
+// Verdict is what one checkpoint says of one image. Where error is not null,
+// score and categories are null.
 type Verdict struct {
-	Score          float32       `json:"score"`
+	Score          *float32      `json:"score" nullable:"true"`
 	Checkpoint     CheckpointRef `json:"checkpoint"`
-	Categories     Categories    `json:"categories"`
+	Categories     *Categories   `json:"categories"`
 	TextEmbeddings string        `json:"text_embeddings" enum:"hit,miss"`
+	Error          *Problem      `json:"error" doc:"Why this checkpoint gave no score; the others are not concerned"`
 }
 
 // CheckpointRef names a checkpoint.
@@ -116,25 +119,38 @@ type view struct {
 	embedding bool
 }
 
-func (v view) result(r scoring.ImageResult) Result {
+func (v view) result(id *ids, r scoring.ImageResult) Result {
 	first := r.Verdicts[0]
-	ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
 	out := Result{
-		ID: r.ID, Score: &first.Score, Checkpoint: &ref, Categories: &cats,
+		ID:    r.ID,
 		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
 		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
+	}
+	if first.Err != nil {
+		out.Error = id.problem(first.Err)
+	} else {
+		ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
+		out.Score, out.Checkpoint, out.Categories = &first.Score, &ref, &cats
 	}
 	if v.embedding {
 		out.Embedding = r.Embedding
 	}
 	if v.several {
 		for _, verdict := range r.Verdicts {
-			out.Scores = append(out.Scores, Verdict{
-				Score: verdict.Score, Checkpoint: checkpointRef(verdict.Checkpoint),
-				Categories: categories(verdict.Similarity), TextEmbeddings: hitOrMiss(verdict.TextCached),
-			})
+			out.Scores = append(out.Scores, verdictOf(id, verdict))
 		}
 	}
+	return out
+}
+
+func verdictOf(id *ids, v scoring.Verdict) Verdict {
+	out := Verdict{Checkpoint: checkpointRef(v.Checkpoint), TextEmbeddings: hitOrMiss(v.TextCached)}
+	if v.Err != nil {
+		out.Error = id.problem(v.Err)
+		return out
+	}
+	cats := categories(v.Similarity)
+	out.Score, out.Categories = &v.Score, &cats
 	return out
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -91,7 +92,7 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 			answer, err := c.score(ctx, route, p, checkpoints, include, askedMode(cmd))
 			return scored{answer: answer, err: err}
 		}, func(p picture, r scored) {
-			if r.err != nil {
+			if r.err != nil || slices.ContainsFunc(r.answer.Results, withFault) {
 				failed++
 			}
 			bar.clear()
@@ -109,6 +110,11 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 		}
 		return nil
 	})
+}
+
+// withFault reports whether any checkpoint gave no score.
+func withFault(r gateway.Result) bool {
+	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.Verdict) bool { return v.Error != nil })
 }
 
 // askedMode is what --preprocess says, or "", the server's own mode.
@@ -153,7 +159,11 @@ func printScored(cmd *cobra.Command, t *terminal, p picture, r scored) {
 		return
 	}
 	for _, v := range result.Scores {
-		fmt.Fprintf(t.out, "%8.4f  %-24s  %s\n", v.Score, v.Checkpoint.Name, p.name)
+		if v.Error != nil {
+			t.note("agiqa: %s: checkpoint %s: %v", p.name, v.Checkpoint.Name, v.Error)
+			continue
+		}
+		fmt.Fprintf(t.out, "%8.4f  %-24s  %s\n", *v.Score, v.Checkpoint.Name, p.name)
 	}
 }
 

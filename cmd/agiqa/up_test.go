@@ -173,11 +173,14 @@ func TestUp(t *testing.T) {
 			t.Fatalf("status %d: %+v, want both demo checkpoints", a.status, a.score)
 		}
 		demo, shared := a.score.Results[0].Scores[0], a.score.Results[0].Scores[1]
-		if got := demo.Score; demo.Checkpoint.Name != "demo" || math.Abs(float64(got-score)) > 1e-5 {
+		if demo.Error != nil || shared.Error != nil {
+			t.Fatalf("verdicts %+v and %+v", demo, shared)
+		}
+		if got := *demo.Score; demo.Checkpoint.Name != "demo" || math.Abs(float64(got-score)) > 1e-5 {
 			t.Errorf("score by the head of %s is %v, by the ensemble of demo %v", demo.Checkpoint.Name, got, score)
 		}
-		if shared.Checkpoint.Name != "demo-shared" || shared.Score == demo.Score {
-			t.Errorf("%s scores %v, demo %v", shared.Checkpoint.Name, shared.Score, demo.Score)
+		if shared.Checkpoint.Name != "demo-shared" || *shared.Score == *demo.Score {
+			t.Errorf("%s scores %v, demo %v", shared.Checkpoint.Name, *shared.Score, *demo.Score)
 		}
 	})
 
