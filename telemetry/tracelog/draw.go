@@ -113,7 +113,7 @@ func Draw(w io.Writer, spans []Span, o Options) error {
 	for _, r := range d.rows {
 		names, who = max(names, utf8.RuneCountInString(r.label)), max(who, len(r.span.Service))
 	}
-	const duration = 11 // "  1234.56 ms"
+	const duration = 11                                  // "  1234.56 ms"
 	bar := max(o.Width, 60) - names - who - duration - 7 // and the spaces and edges between them
 	if bar < 12 {
 		bar = 12
