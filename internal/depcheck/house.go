@@ -154,6 +154,21 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/...", "time", "log/..."},
 		},
+		"experiment/analysis": {
+			Why:     "what is concluded from records: a fold over them, and statistics of others",
+			Project: []string{"quality", "evaluation", "experiment", "experiment/stats"},
+			// Histograms of times, whose sums do not depend on the order.
+			External:    []string{"github.com/HdrHistogram/hdrhistogram-go"},
+			TestProject: []string{"experiment/analysis/synthetic", "experiment/storetest"},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/...", "database/...", "log/..."},
+		},
+		"experiment/analysis/synthetic": {
+			Why:         "records of an experiment that never was, for tests and the example report",
+			Project:     []string{"quality", "experiment"},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/..."},
+		},
 		"scoring": {
 			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",
 			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment"},

@@ -1,0 +1,150 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment"
+)
+
+// Guard is where a guardrail stands. The monitors of a running server know; the
+// log does not.
+type Guard struct {
+	Kind   experiment.GuardrailKind `json:"kind"`
+	Arm    experiment.ArmID         `json:"arm,omitempty"` // "": of the experiment
+	Value  Number                   `json:"value"`
+	Limit  Number                   `json:"limit"`
+	Action experiment.Action        `json:"action"`
+	OK     bool                     `json:"ok"`
+	Detail string                   `json:"detail,omitempty"`
+}
+
+// Checks are what a promotion needs to be told.
+type Checks struct {
+	Guards []Guard
+	// Replay is the outcome of computing the decision again from the log; nil if
+	// that was not done.
+	Replay *Replayed
+}
+
+// Promotion says whether a treatment may take the control's place.
+type Promotion struct {
+	Arm     experiment.ArmID `json:"arm"`
+	Ready   bool             `json:"ready"`
+	Missing []string         `json:"missing,omitempty"` // every reason why not, in words
+	Effect  Number           `json:"effect"`
+}
+
+// Promote applies the rule of promotion to every treatment; those that are ready
+// come first, the largest effect before the others. It reads blind labels only,
+// whatever the experiment decides by: a label given with the score in view leans
+// towards that score (anchoring), so it may not choose the score to be shown.
+//
+// A treatment is ready when its running interval lies above 0, or above -margin
+// where the experiment has a margin; when there are enough labelled images, raters
+// and time; when units fell to the arms as ordered; when no guardrail is broken
+// and nothing is held; and when the log gives the same numbers again.
+func Promote(e experiment.Experiment, d Decision, now time.Time, checks Checks) []Promotion {
+	shared := sharedReasons(e, d, now, checks)
+	var all []Promotion
+	for _, c := range d.Blind {
+		p := Promotion{Arm: c.Arm, Effect: c.Effect}
+		if reason := effectReason(e, c); reason != "" {
+			p.Missing = append(p.Missing, reason)
+		}
+		p.Missing = append(p.Missing, shared...)
+		for _, g := range checks.Guards {
+			if !g.OK && g.Action != experiment.ActWarn && (g.Arm == "" || g.Arm == c.Arm) {
+				p.Missing = append(p.Missing, guardReason(g))
+			}
+		}
+		p.Ready = len(p.Missing) == 0
+		all = append(all, p)
+	}
+	slices.SortStableFunc(all, func(a, b Promotion) int {
+		if a.Ready != b.Ready {
+			if a.Ready {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.Effect, a.Effect)
+	})
+	return all
+}
+
+// effectReason is what the primary measure of one arm lacks.
+func effectReason(e experiment.Experiment, c Comparison) string {
+	above, bound := c.Running.Low > 0, "0"
+	if e.Margin > 0 {
+		above, bound = float64(c.Running.Low) > -e.Margin, fmt.Sprintf("-%g (the margin)", e.Margin)
+	}
+	switch {
+	case c.Contradicted:
+		return "The effect moved while it was watched: its intervals have no common point."
+	case above:
+		return ""
+	case !c.Running.Low.Known():
+		return fmt.Sprintf("The effect on %s has no interval yet: %s (%d observations).", e.Primary, cmp.Or(c.Note, "too few blind labels"), c.Observations)
+	}
+	return fmt.Sprintf("The effect on %s may be below %s: its interval is %.4g to %.4g.", e.Primary, bound, c.Running.Low, c.Running.High)
+}
+
+// sharedReasons are what is missing for every arm.
+func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Checks) []string {
+	var missing []string
+	say := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
+	switch e.State {
+	case experiment.Running, experiment.Paused, experiment.Stopped:
+	default:
+		say("The experiment is %s.", e.State)
+	}
+	have, what := d.Counts.LabelledBlind, "images with blind labels"
+	switch e.Primary {
+	case experiment.PrimaryPreference:
+		have, what = d.Counts.PairsBlind, "pairs with blind preferences"
+	case experiment.PrimaryUser:
+		have, what = d.Counts.JudgingUnits, "units with thumbs"
+	}
+	if have < e.MinLabels {
+		say("There are %d %s; %d are needed.", have, what, e.MinLabels)
+	}
+	if e.Primary != experiment.PrimaryUser && d.Counts.RatersBlind < e.MinRaters {
+		say("There are %d raters with blind labels; %d are needed.", d.Counts.RatersBlind, e.MinRaters)
+	}
+	end := now
+	if !e.Ended.IsZero() && e.Ended.Before(now) {
+		end = e.Ended
+	}
+	if ran := end.Sub(e.Started); e.Started.IsZero() || ran < e.MinDuration {
+		say("It has run for %s; %s are needed.", max(0, ran).Round(time.Second), e.MinDuration)
+	}
+	if d.SRM.Mismatch {
+		say("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is concluded.", d.SRM.AnytimeP)
+	}
+	if len(e.Held) > 0 {
+		say("It is held: %s.", strings.Join(e.Held, ", "))
+	}
+	switch {
+	case checks.Replay == nil:
+		say("The numbers were not computed again from the log.")
+	case !checks.Replay.Equal:
+		say("The log gives other numbers than the live ones: %s.", strings.Join(checks.Replay.Differences, "; "))
+	}
+	return missing
+}
+
+func guardReason(g Guard) string {
+	whose := "The guardrail"
+	if g.Arm != "" {
+		whose = "Arm " + string(g.Arm) + ": the guardrail"
+	}
+	reason := fmt.Sprintf("%s %s is broken (%.4g, limit %.4g).", whose, g.Kind, g.Value, g.Limit)
+	if g.Detail != "" {
+		reason = strings.TrimSuffix(reason, ".") + ": " + g.Detail + "."
+	}
+	return reason
+}
