@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
 )
 
 const scope = "github.com/agiqa/agiqa/gateway"
@@ -30,6 +31,7 @@ type edge struct {
 	duration metric.Float64Histogram
 	problems metric.Int64Counter
 	inflight metric.Int64UpDownCounter
+	stages   *scoring.Stages
 	logger   *slog.Logger
 	trusted  []netip.Prefix
 }
@@ -54,7 +56,11 @@ func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logg
 	if err != nil {
 		return nil, fmt.Errorf("instrument agiqa.requests.active: %w", err)
 	}
-	return &edge{tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight, logger: logger, trusted: trusted}, nil
+	stages, err := scoring.NewStages(tp, mp)
+	if err != nil {
+		return nil, err
+	}
+	return &edge{stages: stages, tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight, logger: logger, trusted: trusted}, nil
 }
 
 // handle is the outermost middleware. Recovery stands inside it, so that a
@@ -74,7 +80,7 @@ func (e *edge) handle(c *gin.Context) {
 	method := knownMethod(c.Request.Method)
 	ctx, span := e.startSpan(c, start, method, route)
 	defer span.End()
-	id := newIDs(c.GetHeader("X-Request-ID"), span)
+	id := newIDs(c.GetHeader("X-Request-ID"), start, span)
 	c.Header("X-Request-ID", id.Request)
 	c.Header("X-Trace-ID", id.Trace)
 	c.Header("X-Content-Type-Options", "nosniff")
@@ -158,7 +164,7 @@ func (e *edge) unparsed(start time.Time, status, size int, err error) *ids {
 		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(start),
 		trace.WithAttributes(attribute.String("http.request.method", methodOther), attribute.String("url.scheme", "http")))
 	defer span.End()
-	id := newIDs("", span)
+	id := newIDs("", start, span)
 	id.err = err
 	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
 	e.finish(ctx, size, span, id, methodOther, routeUnparsed, status, time.Since(start))

@@ -173,6 +173,8 @@ func (g *Gateway) budget(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
-	c.Request.Body = &watchedBody{ReadCloser: c.Request.Body, ids: idsOf(ctx)}
+	body := &watchedBody{ReadCloser: c.Request.Body, ctx: ctx, stages: g.edge.stages, ids: idsOf(ctx)}
+	c.Request.Body = body
+	defer body.done(nil) // where it was not read to its end
 	c.Next()
 }

@@ -3,9 +3,12 @@ package gateway
 import (
 	"context"
 	"regexp"
+	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agiqa/agiqa/scoring"
 )
 
 // ids are what one request is known by, and what went wrong with it. A request
@@ -13,14 +16,16 @@ import (
 type ids struct {
 	Request  string
 	Trace    string
+	start    time.Time
+	timings  *scoring.Timings
 	err      error
 	bodyErr  error // why the body could not be read to its end
 	writeErr error // why the answer could not be written to its end
 }
 
 // newIDs takes the id that the caller gave, where it is a safe one.
-func newIDs(given string, span trace.Span) *ids {
-	id := &ids{Request: requestID(given)}
+func newIDs(given string, start time.Time, span trace.Span) *ids {
+	id := &ids{Request: requestID(given), start: start, timings: &scoring.Timings{}}
 	if sc := span.SpanContext(); sc.HasTraceID() {
 		id.Trace = sc.TraceID().String()
 	}
@@ -43,7 +48,7 @@ func idsOf(ctx context.Context) *ids {
 	if i, ok := ctx.Value(idsKey{}).(*ids); ok {
 		return i
 	}
-	return &ids{}
+	return &ids{start: time.Now(), timings: &scoring.Timings{}}
 }
 
 // safeRequestID is what a caller's X-Request-ID may look like; anything else

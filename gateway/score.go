@@ -103,7 +103,6 @@ func (g *Gateway) scoreBody() *huma.RequestBody {
 
 // score reads the body, calls the use case and shapes the answer.
 func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*scoreOutput, error) {
-	start := time.Now()
 	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, in.RawBody)
 	if err != nil {
 		return nil, err
@@ -116,7 +115,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	response, err := g.scorer.Score(ctx, scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode})
+	response, err := g.scorer.Score(ctx, scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode, Timings: idsOf(ctx).timings})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +139,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		}
 		body.Results = append(body.Results, show.result(id, r))
 	}
-	body.TimingMS = timingMS(response.Timings, time.Since(start))
+	body.TimingMS = timingMS(response.Timings, time.Since(id.start))
 	return &scoreOutput{Body: body}, nil
 }
 

@@ -1,30 +1,57 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
 )
 
 // watchedBody remembers why a body could not be read. huma reports every such
-// fault as its own (500), while nearly all of them are the client's.
+// fault as its own (500), while nearly all of them are the client's. It also
+// measures the reading, from the first byte asked for to the last one got.
 type watchedBody struct {
 	io.ReadCloser
-	ids *ids
+	ctx    context.Context
+	stages *scoring.Stages
+	ids    *ids
+	start  time.Time // zero: nothing was read
+	bytes  int64
+	over   bool
 }
 
 // Read implements [io.Reader].
 func (b *watchedBody) Read(p []byte) (int, error) {
+	if b.start.IsZero() {
+		b.start = time.Now()
+	}
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	b.bytes += int64(n)
+	switch {
+	case errors.Is(err, io.EOF):
+		b.done(nil)
+	case err != nil:
 		b.ids.bodyErr = err
+		b.done(bodyFault(err))
 	}
 	return n, err
+}
+
+// done reports the stage, once.
+func (b *watchedBody) done(err error) {
+	if b.over || b.start.IsZero() {
+		return
+	}
+	b.over = true
+	b.stages.Record(b.ctx, b.ids.timings, scoring.StageRead, b.start, time.Now(), err, attribute.Int64("http.request.body.size", b.bytes))
 }
 
 // watchedWriter remembers that an answer could not be written. Nobody above it

@@ -95,10 +95,17 @@ func (p *Preparer) pixels(ctx context.Context, data []byte, h Header, shrink boo
 	if err := ctx.Err(); err != nil {
 		return nil, "", outOfTime(err)
 	}
-	img, decoder, err := p.decode(ctx, data, h, shrink)
+	var img raster
+	err = step(ctx, StepDecode, func() (string, error) {
+		img, decoder, err = p.decode(ctx, data, h, shrink)
+		return decoder, err
+	})
 	if err == nil {
 		defer release(img)
-		rgb, err = p.resizer.resizeAndCrop(ctx, img)
+		err = step(ctx, StepResize, func() (string, error) {
+			rgb, err = p.resizer.resizeAndCrop(ctx, img)
+			return "", err
+		})
 	}
 	if isContext(err) {
 		return nil, "", outOfTime(err)

@@ -18,12 +18,13 @@ func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.Preproc
 	}
 	defer release()
 	var image quality.Image
-	err = s.telemetry.run(ctx, &Timings{}, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
+	timings := &Timings{}
+	err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
 		in, err := s.preparer.Inspect(data)
 		if err != nil {
 			return err
 		}
-		image, err = s.prepareOne(ctx, in, mode)
+		image, err = s.prepareOne(ctx, timings, in, mode)
 		return err
 	})
 	s.telemetry.countImage(ctx, image.Info.Format, err)
@@ -32,24 +33,22 @@ func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.Preproc
 
 // prepareOne decodes under the bound on decoders: one per CPU, because more
 // would only take turns and hold memory.
-func (s *Service) prepareOne(ctx context.Context, in imageprep.Inspected, mode quality.PreprocessMode) (quality.Image, error) {
+func (s *Service) prepareOne(ctx context.Context, timings *Timings, in imageprep.Inspected, mode quality.PreprocessMode) (quality.Image, error) {
 	select {
 	case s.decoders <- struct{}{}:
 		defer func() { <-s.decoders }()
 	case <-ctx.Done():
 		return quality.Image{}, context.Cause(ctx)
 	}
-	ctx, span := s.telemetry.tracer.Start(ctx, "decode")
-	defer span.End()
-	image, err := s.preparer.PrepareInspected(ctx, in, mode)
-	if err != nil {
-		MarkSpan(span, err)
-		return quality.Image{}, err
-	}
-	span.SetAttributes(
-		attribute.String("agiqa.image.format", image.Info.Format),
-		attribute.String("agiqa.image.decoder", image.Decoder),
-		attribute.Int("agiqa.image.width", image.Info.Width),
-		attribute.Int("agiqa.image.height", image.Info.Height))
-	return image, nil
+	return s.preparer.PrepareInspected(imageprep.Observed(ctx, func(done imageprep.Done) {
+		attributes := []attribute.KeyValue{
+			attribute.String("agiqa.image.format", in.Info.Format),
+			attribute.Int("agiqa.image.width", in.Info.Width),
+			attribute.Int("agiqa.image.height", in.Info.Height),
+		}
+		if done.Decoder != "" {
+			attributes = append(attributes, attribute.String("agiqa.image.decoder", done.Decoder))
+		}
+		s.telemetry.Record(ctx, timings, Stage(done.Step), done.Start, done.End, done.Err, attributes...)
+	}), in, mode)
 }

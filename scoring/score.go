@@ -20,6 +20,7 @@ type Request struct {
 	Items       []Item
 	Checkpoints []quality.Checkpoint   // at least one
 	Preprocess  quality.PreprocessMode // empty: the server's own
+	Timings     *Timings               // of what the caller did before, to be continued; nil: nothing
 }
 
 // Verdict is what one checkpoint says of one image, or Err: several
@@ -59,7 +60,10 @@ type Response struct {
 // overloaded, model_unavailable, model_bad_output, deadline_exceeded,
 // encoder_mismatch.
 func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
-	w := &work{service: s, request: req, timings: &Timings{}}
+	w := &work{service: s, request: req, timings: req.Timings}
+	if w.timings == nil {
+		w.timings = &Timings{}
+	}
 	var release func()
 	err := s.telemetry.run(ctx, w.timings, StageAdmission, func(ctx context.Context, _ trace.Span) (err error) {
 		release, err = s.admission.acquire(ctx)

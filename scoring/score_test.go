@@ -238,7 +238,7 @@ func TestSpansAndMetrics(t *testing.T) {
 		names = append(names, s.Name())
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"admission", "decode", "decode", "ensemble", "prepare", "texts"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"admission", "ensemble", "prepare", "sniff", "texts"}, names); diff != "" {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 	stages := response.Timings.Stages()

@@ -48,7 +48,7 @@ type text struct {
 // run takes the stages in order. Text embeddings and images do not depend on
 // each other and are fetched side by side.
 func (w *work) run(ctx context.Context) error {
-	w.inspect()
+	w.sniff(ctx)
 	if len(w.alive()) == 0 {
 		return nil
 	}
@@ -78,6 +78,15 @@ func (w *work) choosePanel() {
 	if p, ok := w.models.Panels.Cover(w.request.Checkpoints); ok && p.Encoder == w.models.Encoder.Digest {
 		w.panel = &p
 	}
+}
+
+// sniff is the stage that looks at files without decoding them.
+func (w *work) sniff(ctx context.Context) {
+	_ = w.service.telemetry.run(ctx, w.timings, StageSniff, func(_ context.Context, span trace.Span) error {
+		w.inspect()
+		span.SetAttributes(attribute.Int("agiqa.images", len(w.byItem)), attribute.Int("agiqa.images.distinct", len(w.subjects)))
+		return nil
+	})
 }
 
 // inspect reads headers and groups equal images.
@@ -187,7 +196,7 @@ func (w *work) prepare(ctx context.Context) error {
 		group.SetLimit(cap(w.service.decoders))
 		for _, s := range missing {
 			group.Go(func() error {
-				image, err := w.service.prepareOne(gctx, s.Inspected, w.request.Preprocess)
+				image, err := w.service.prepareOne(gctx, w.timings, s.Inspected, w.request.Preprocess)
 				s.pixels, s.decoder, s.err = image.Pixels, image.Decoder, err
 				if gctx.Err() != nil {
 					return context.Cause(gctx)
