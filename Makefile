@@ -1,5 +1,5 @@
 # make run    everything on this machine: builds, installs, starts, prints a curl line
-# make test   every check there is; starts its own tritonserver and redis-server
+# make test   every check there is; starts its own tritonserver, redis-server and PostgreSQL
 # make help   the other targets
 
 SHELL := /bin/bash
@@ -46,6 +46,7 @@ lint: ## gofmt, vet, staticcheck
 .PHONY: test-go
 test-go: venv-test build ## Go tests with the race detector, integration tests included
 	@command -v redis-server >/dev/null || { echo "redis-server not found: apt-get install redis-server" >&2; exit 1; }
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { echo "postgres not found: apt-get install postgresql" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
 
 .PHONY: test-python
@@ -53,7 +54,7 @@ test-python: venv-test ## Python tests of the Triton models (no torch)
 	.venv/bin/python -m pytest -q training/tests_triton
 
 .PHONY: test-short
-test-short: ## Go tests that need neither Triton nor Redis
+test-short: ## Go tests that need neither Triton nor Redis nor PostgreSQL
 	$(GO) test -short ./...
 
 .PHONY: bench

@@ -8,10 +8,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/google/uuid"
 )
@@ -26,29 +24,26 @@ const minKeyBytes = 16
 // under which units and raters are written down, and assignment ids. All
 // gateways of one store need the same key. It is keyed because clients choose
 // their units: whoever could compute a bucket could choose an arm.
-type Hasher struct{ macs *sync.Pool } // of hash.Hash, keyed
+type Hasher struct{ key []byte }
 
 // NewHasher takes a key of at least 16 bytes.
 func NewHasher(key []byte) (Hasher, error) {
 	if len(key) < minKeyBytes {
 		return Hasher{}, fmt.Errorf("experiment: the key has %d bytes, must have at least %d", len(key), minKeyBytes)
 	}
-	key = append([]byte(nil), key...)
-	return Hasher{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}, nil
+	return Hasher{key: append([]byte(nil), key...)}, nil
 }
 
 // mac is HMAC-SHA256 over fields, each after its length as a little-endian
 // uint64, so that ("ab","c") and ("a","bc") differ.
 func (h Hasher) mac(fields ...string) [sha256.Size]byte {
-	message := make([]byte, 0, 256)
+	m := hmac.New(sha256.New, h.key)
+	var n [8]byte
 	for _, f := range fields {
-		message = binary.LittleEndian.AppendUint64(message, uint64(len(f)))
-		message = append(message, f...)
+		binary.LittleEndian.PutUint64(n[:], uint64(len(f)))
+		m.Write(n[:])
+		m.Write([]byte(f))
 	}
-	m := h.macs.Get().(hash.Hash)
-	defer h.macs.Put(m)
-	m.Reset()
-	m.Write(message)
 	var sum [sha256.Size]byte
 	m.Sum(sum[:0])
 	return sum
@@ -105,11 +100,7 @@ func (h Hasher) Assign(e Experiment, kind UnitKind, value string) (ArmID, bool) 
 			return "", false
 		}
 	}
-	return e.ArmAt(h.Bucket(e.HashVersion, e.Salt, kind, value))
-}
-
-// ArmAt returns the arm that has a bucket, and false where it is not covered.
-func (e Experiment) ArmAt(bucket PPM) (ArmID, bool) {
+	bucket := h.Bucket(e.HashVersion, e.Salt, kind, value)
 	for _, s := range e.Slots {
 		if s.covers(bucket, e.Coverage) {
 			return s.Arm, true

@@ -69,6 +69,9 @@ func (m *Memory) Create(ctx context.Context, e experiment.Experiment, a experime
 		return err
 	}
 	defer m.mu.Unlock()
+	if err := a.Covers(e); err != nil {
+		return err
+	}
 	if m.find(e.ID) >= 0 {
 		return quality.Errorf(quality.KindConflict, "there is an experiment %q already", e.ID)
 	}
@@ -116,6 +119,9 @@ func (m *Memory) Swap(ctx context.Context, was int64, e experiment.Experiment, a
 		return err
 	}
 	defer m.mu.Unlock()
+	if err := a.Covers(e); err != nil {
+		return err
+	}
 	i := m.find(e.ID)
 	if i < 0 {
 		return noExperiment(e.ID)

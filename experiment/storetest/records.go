@@ -47,7 +47,7 @@ func NewExposure(id experiment.ID, n int) experiment.Exposure {
 	name := fmt.Sprintf("%s-%d", id, n)
 	return experiment.Exposure{
 		ID: "exposure-" + name, Assignment: "assignment-" + name, Time: noon, SinceBoot: time.Hour + time.Duration(n),
-		Experiment: id, Phase: 2, Unit: quality.DigestOf([]byte(name)).Hex(), UnitKind: experiment.UnitHeader, Shown: "a",
+		Experiment: id, Phase: 2, Unit: quality.DigestOf([]byte(name)).Hex(), UnitKind: experiment.UnitHeader, Shown: "a", Rank: 3,
 		Image: quality.DigestOf([]byte("image " + name)), Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
 		Scores: []experiment.ArmScore{{Arm: "a", Score: 0.1 + float32(n)}, {Arm: "b", Score: 1.0 / 3}},
 		Cached: true, TotalMS: 12.5, HeadMS: 0.7, Trace: "4bf92f3577b34da6a3ce929d0e0e4736", Blind: true, Status: "ok",
@@ -60,7 +60,8 @@ func NewExposure(id experiment.ID, n int) experiment.Exposure {
 func NewFeedback(id experiment.ID, n int) experiment.Feedback {
 	name := fmt.Sprintf("%s-%d", id, n)
 	return experiment.Feedback{
-		ID: "feedback-" + name, Key: "key-" + name, Body: quality.DigestOf([]byte("body " + name)), Time: noon,
+		ID: "feedback-" + name, Key: "key-" + name, Body: quality.DigestOf([]byte("body " + name)),
+		Time: noon, Given: noon.Add(-time.Minute),
 		Experiment: id, Phase: 2, Assignment: "assignment-" + name, Image: quality.DigestOf([]byte("image " + name)),
 		Rater: quality.DigestOf([]byte("rater")).Hex(), Kind: experiment.MOS, Value: 3.5, Blind: true, LatencyMS: 900,
 		Standing: experiment.Accepted,

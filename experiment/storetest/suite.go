@@ -138,6 +138,7 @@ func testSwap(t *testing.T, s experiment.Store, _ *Clock) {
 	trail, err := s.Audits(t.Context(), "x")
 	same(t, "Audits", trail, []experiment.Audit{AuditOf(e, "create"), AuditOf(next, "pause")}, err)
 
+	wantKind(t, "Swap with the audit of another revision", s.Swap(t.Context(), 2, next, AuditOf(e, "stop")), quality.KindInternal)
 	unknown := NewExperiment("unknown")
 	unknown.Revision = 2
 	wantKind(t, "Swap of an unknown id", s.Swap(t.Context(), 1, unknown, AuditOf(unknown, "start")), quality.KindNotFound)

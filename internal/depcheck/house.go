@@ -13,6 +13,7 @@ const (
 	yaml     = "go.yaml.in/yaml/v3"
 	cobra    = "github.com/spf13/cobra"
 	pflag    = "github.com/spf13/pflag"
+	pgx      = "github.com/jackc/pgx/v5/..."
 	gonum    = "gonum.org/v1/gonum/..."
 )
 
@@ -208,6 +209,14 @@ func adapters() map[string]Rule {
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, grpc, "./gateway/...", "./scoring/..."},
 		},
+		"experiment/sqlstore": {
+			Why:         "SQL is known here and nowhere else; SQLite and PostgreSQL behind one store of experiments",
+			Project:     []string{"quality", "experiment"},
+			External:    []string{"modernc.org/sqlite/...", pgx},
+			TestProject: []string{"experiment/storetest", "experiment/postgrestest"},
+			NeverReach:  []string{gin, grpc, goRedis, "./gateway/...", "./scoring/..."},
+			NeverImport: []string{"net/http/..."},
+		},
 		"gateway": {
 			Why:     "HTTP is known here and nowhere else; it sees the use case, never what stands behind it",
 			Project: []string{"quality", "scoring", "experiment"},
@@ -229,12 +238,6 @@ func adapters() map[string]Rule {
 			Why:        "sets up tracing and metrics for any program; it knows no word of this one",
 			External:   []string{"go.opentelemetry.io/...", "github.com/prometheus/client_golang/..."},
 			NeverReach: []string{gin, goRedis, "./..."},
-		},
-		"telemetry/tracelog": {
-			Why:          "keeps and draws the spans of one machine; it knows OTLP and no word of this program",
-			External:     []string{"go.opentelemetry.io/proto/otlp/...", protobuf},
-			TestExternal: slices.Concat(otelAPI, otelSDK, []string{"go.opentelemetry.io/otel/exporters/otlp/..."}),
-			NeverReach:   []string{gin, goRedis, "./..."},
 		},
 		"embedded": {
 			Why:        "a child process and its supervision: standard library and system calls",
@@ -306,6 +309,12 @@ func forTests() map[string]Rule {
 			Why:        "starts a real Redis for tests",
 			External:   []string{goRedis},
 			NeverReach: []string{gin, grpc},
+			TestOnly:   true,
+		},
+		"experiment/postgrestest": {
+			Why:        "starts a real PostgreSQL for tests",
+			External:   []string{pgx},
+			NeverReach: []string{gin, grpc, goRedis, "./..."},
 			TestOnly:   true,
 		},
 		"experiment/storetest": {

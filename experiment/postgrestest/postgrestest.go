@@ -1,0 +1,295 @@
+//go:build unix
+
+// Package postgrestest runs a real PostgreSQL for a test: the newest that is
+// installed, with a cluster of its own in a temporary folder, on a free
+// loopback port, in a process group of its own that is killed when the test
+// ends (and, on Linux, when the test process dies before it can clean up).
+//
+// It refuses to pretend: where PostgreSQL is missing the test fails and says
+// which package to install, unless the run is -short, which skips. The server
+// keeps its durability: fsync is on. It serves the tests of experiment/sqlstore
+// and every integration test above it.
+package postgrestest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// Password is what the server wants to see. Tests look for it where it
+	// must not be.
+	Password = "a:very/secret@word"
+
+	superuser    = "agiqa"
+	startTimeout = time.Minute
+	execTimeout  = 20 * time.Second
+	portAttempts = 5
+	readyLine    = "database system is ready to accept connections"
+)
+
+// Server is one PostgreSQL server and the address that it keeps through
+// restarts. Its methods are for the test's goroutine only.
+type Server struct {
+	t       testing.TB
+	bin     string // folder of the programs
+	dir     string // holds the cluster
+	as      *syscall.Credential
+	port    int
+	cmd     *exec.Cmd     // nil: not running
+	done    chan struct{} // closed when cmd was waited for
+	schemas atomic.Int32
+}
+
+// Start makes a cluster, runs a server on it and returns when it accepts
+// connections.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a real PostgreSQL; not run with -short")
+	}
+	bin, err := programs()
+	if err != nil {
+		t.Fatalf("%v: install the Debian package postgresql (apt-get install postgresql), "+
+			"or run the tests with -short to leave these out", err)
+	}
+	s := &Server{t: t, bin: bin, as: somebody(t), port: freePort(t)}
+	s.initialise()
+	t.Cleanup(s.Kill)
+	for attempt := 1; ; attempt++ {
+		err := s.launch()
+		if err == nil {
+			return s
+		}
+		if attempt == portAttempts {
+			t.Fatalf("starting PostgreSQL: %v", err)
+		}
+		s.port = freePort(t)
+	}
+}
+
+// Run starts a server that was killed, on its address and its data, and
+// returns when it accepts connections.
+func (s *Server) Run() {
+	s.t.Helper()
+	if err := s.launch(); err != nil {
+		s.t.Fatalf("starting PostgreSQL: %v", err)
+	}
+}
+
+// Kill ends the server with SIGKILL, as a crash would, and waits until it is
+// gone. It does nothing to a server that does not run.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	<-s.done
+	s.cmd = nil
+}
+
+// URL returns the address of an empty schema of its own in the server's
+// database.
+func (s *Server) URL() string {
+	s.t.Helper()
+	schema := fmt.Sprintf("test_%d", s.schemas.Add(1))
+	s.Exec(s.url(nil), "CREATE SCHEMA "+schema)
+	return s.url(url.Values{"search_path": {schema}})
+}
+
+func (s *Server) url(options url.Values) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.UserPassword(superuser, Password),
+		Host: fmt.Sprintf("127.0.0.1:%d", s.port), Path: "/postgres", RawQuery: options.Encode(),
+	}
+	return u.String()
+}
+
+// Exec runs statements at an address that URL returned.
+func (s *Server) Exec(address string, statements ...string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), execTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		s.t.Fatalf("connecting to PostgreSQL: %v", err)
+	}
+	defer conn.Close(ctx)
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			s.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// programs returns the folder of the newest server that is installed: where
+// Debian keeps it, or on PATH.
+func programs() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil {
+		return "", err
+	}
+	newest, folder := -1, ""
+	for _, path := range found {
+		dir := filepath.Dir(path)
+		version, err := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+		if err == nil && version > newest {
+			newest, folder = version, dir
+		}
+	}
+	if folder != "" {
+		return folder, nil
+	}
+	path, err := exec.LookPath("postgres")
+	if err != nil {
+		return "", errors.New("postgres is neither in /usr/lib/postgresql/*/bin nor on PATH")
+	}
+	return filepath.Dir(path), nil
+}
+
+// somebody returns whom the server runs as, since it refuses to run as root:
+// postgres or nobody, or nil where the test is not run by root.
+func somebody(t testing.TB) *syscall.Credential {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err1 == nil && err2 == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		}
+	}
+	t.Fatal("PostgreSQL does not run as root, and there is neither a user postgres nor nobody")
+	return nil
+}
+
+// initialise makes the cluster. The folder is not t.TempDir, whose parents
+// only the test's own user may enter.
+func (s *Server) initialise() {
+	s.t.Helper()
+	dir, err := os.MkdirTemp("", "agiqa-postgres-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.dir = dir
+	s.t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			s.t.Errorf("removing PostgreSQL's folder: %v", err)
+		}
+	})
+	secret := filepath.Join(dir, "password")
+	if err := os.WriteFile(secret, []byte(Password), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if s.as != nil {
+		for _, path := range []string{dir, secret} {
+			if err := os.Chown(path, int(s.as.Uid), int(s.as.Gid)); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", superuser,
+		"--auth", "scram-sha-256", "--pwfile", secret, "--encoding", "UTF8", "--no-locale", "--no-sync")
+	cmd.Dir, cmd.SysProcAttr = dir, processAttributes(s.as)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("initdb: %v\n%s", err, output)
+	}
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// launch starts the process and waits for the line that says it is ready.
+func (s *Server) launch() error {
+	if s.cmd != nil {
+		return errors.New("already running")
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
+		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "logging_collector=off",
+		"-c", "log_min_messages=log", "-c", "lc_messages=C")
+	cmd.Dir, cmd.SysProcAttr = s.dir, processAttributes(s.as)
+	output, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	started, done := make(chan error, 1), make(chan struct{})
+	go supervise(cmd, output, started, done)
+	timer := time.NewTimer(startTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-started:
+		if err != nil {
+			<-done
+			return err
+		}
+	case <-timer.C:
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-done
+		return fmt.Errorf("not ready within %s", startTimeout)
+	}
+	s.cmd, s.done = cmd, done
+	return nil
+}
+
+// supervise starts cmd, reports on started when it is ready or has failed, and
+// closes done when the process was waited for. It keeps its thread: the
+// parent-death signal is sent when the thread that started the child ends.
+func supervise(cmd *exec.Cmd, output io.Reader, started chan<- error, done chan<- struct{}) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(done)
+	if err := cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	var seen []string
+	ready := false
+	lines := bufio.NewScanner(output)
+	for lines.Scan() {
+		if ready {
+			continue // keep the pipe empty, or the server would block on its log
+		}
+		seen = append(seen, lines.Text())
+		if ready = strings.Contains(lines.Text(), readyLine); ready {
+			started <- nil
+		}
+	}
+	err := cmd.Wait()
+	if !ready {
+		started <- fmt.Errorf("exited before it was ready: %v\n%s", err, strings.Join(seen, "\n"))
+	}
+}
+
+// freePort returns a loopback port that was free a moment ago.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("finding a free port: %v", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}

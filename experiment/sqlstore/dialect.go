@@ -1,0 +1,40 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"strings"
+)
+
+// dialect is how the two databases differ.
+type dialect struct {
+	name       string
+	types      *strings.Replacer
+	numbered   bool   // placeholders are $1, $2
+	lockSchema string // taken before the schema is looked at; "": the transaction is enough
+	lockLog    string // returns the last place, and makes other writers wait
+	orLater    bool   // the server may be started without the database
+
+	write, read *sql.DB
+
+	// fault says what an error of the database means for the next attempt.
+	fault func(error) fault
+	// check finds what a commit would not notice; it may be nil.
+	check func() error
+}
+
+// fault is what an error means for whoever tries again.
+type fault int
+
+const (
+	ofRecord fault = iota // this statement failed: others may succeed
+	ofLink                // the connection or the disk: a new connection may succeed
+	ofLock                // another process holds the database: waiting longer may help
+	ofSetup               // only a person can help: wrong password, no such database
+)
+
+// drop closes the connections that nobody uses, so that the next use opens new
+// ones.
+func drop(db *sql.DB, keep int) {
+	db.SetMaxIdleConns(-1)
+	db.SetMaxIdleConns(keep)
+}

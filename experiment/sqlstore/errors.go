@@ -1,0 +1,36 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// retryAfter is what a client is advised when the store is unavailable.
+const retryAfter = time.Second
+
+// unavailable gives an error its kind: what has one keeps it, a caller that
+// left is told so, and whatever else happened is the database's.
+func unavailable(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*quality.Error](err); ok {
+		return e
+	}
+	if ctx.Err() != nil {
+		return left(ctx)
+	}
+	return quality.Errorf(quality.KindStoreUnavailable, "the records of experiments cannot be reached now").
+		After(retryAfter).Because(err)
+}
+
+func left(ctx context.Context) error {
+	return quality.Errorf(quality.KindOf(ctx.Err()), "the caller did not wait for the records of experiments").Because(ctx.Err())
+}
+
+func closed() error {
+	return quality.Errorf(quality.KindStoreUnavailable, "the records of experiments are closed")
+}

@@ -1,0 +1,91 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+
+	"github.com/agiqa/agiqa/experiment"
+)
+
+// joinOrphans gives the orphans that waited for exposures which were just
+// written their experiment, and a place at the end of the log, where readers
+// that went past the old one find them.
+func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, byPlace map[int64]experiment.Exposure, written map[int64]bool) error {
+	var waiting bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM agiqa_feedback WHERE experiment = '')`).Scan(&waiting); err != nil || !waiting {
+		return err
+	}
+	places := make([]int64, 0, len(written))
+	for place := range written {
+		places = append(places, place)
+	}
+	slices.Sort(places)
+	for _, place := range places {
+		if err := s.joinOrphansOf(ctx, tx, l, byPlace[place]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) joinOrphansOf(ctx context.Context, tx *sql.Tx, l *log, e experiment.Exposure) error {
+	type orphan struct {
+		place int64
+		raw   []byte
+	}
+	var orphans []orphan
+	digest := image(e.Image)
+	rows, err := tx.QueryContext(ctx, s.sql(`SELECT seq, record FROM agiqa_feedback WHERE experiment = '' AND
+		((assignment <> '' AND assignment = ?) OR (assignment = '' AND (image = ? OR image_a = ? OR image_b = ?))) ORDER BY seq`),
+		e.Assignment, digest, digest, digest)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o orphan
+		if err := rows.Scan(&o.place, &o.raw); err != nil {
+			return err
+		}
+		orphans = append(orphans, o)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, o := range orphans {
+		f, err := decode[experiment.Feedback](o.raw)
+		if err != nil {
+			return err
+		}
+		joined, err := newFeedbackRow(f.Joined(e))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, s.sql(`UPDATE agiqa_feedback SET seq = ?, experiment = ?, record = ? WHERE seq = ?`),
+			l.place(), string(joined.Experiment), joined.raw, o.place); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PurgeOrphans removes the orphans whose time has passed and returns their
+// number. Appends do so too, and the store by itself from time to time.
+func (s *Store) PurgeOrphans(ctx context.Context) (int64, error) {
+	var removed int64
+	err := s.writer.do(ctx, &job{alone: func(ctx context.Context, tx *sql.Tx, _ bool) (err error) {
+		removed, err = s.expire(ctx, tx)
+		return err
+	}})
+	return removed, err
+}
+
+func (s *Store) expire(ctx context.Context, tx *sql.Tx) (int64, error) {
+	since := s.config.Clock().Add(-experiment.OrphanFor)
+	result, err := tx.ExecContext(ctx, s.sql(`DELETE FROM agiqa_feedback WHERE experiment = '' AND at < ?`), since.UnixMicro())
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}

@@ -1,0 +1,93 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+	// idleConnection is after how long an unused connection is closed: before
+	// a firewall forgets it.
+	idleConnection = 4 * time.Minute
+)
+
+// openPostgres prepares the pools of a database. Nothing is connected yet.
+func openPostgres(c Config) (dialect, error) {
+	config, err := pgx.ParseConfig(c.URL)
+	if err != nil {
+		// What the parser says may quote a password that it took for a port.
+		return dialect{}, errors.New("the database's URL is not of the form postgres://user:password@host:port/database")
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	// A transaction whose gateway froze must not hold the log for ever.
+	for name, value := range map[string]string{
+		"synchronous_commit":                  "on",
+		"lock_timeout":                        milliseconds(c.LockWait),
+		"statement_timeout":                   milliseconds(c.LockWait + c.Timeout),
+		"idle_in_transaction_session_timeout": milliseconds(c.LockWait + c.Timeout),
+		"application_name":                    "agiqa",
+	} {
+		if _, set := config.RuntimeParams[name]; !set {
+			config.RuntimeParams[name] = value
+		}
+	}
+	pool := func(size int) *sql.DB {
+		db := stdlib.OpenDB(*config)
+		db.SetMaxOpenConns(size)
+		db.SetMaxIdleConns(size)
+		db.SetConnMaxIdleTime(idleConnection)
+		return db
+	}
+	return dialect{
+		name:       "postgresql",
+		types:      strings.NewReplacer("{place}", "BIGINT PRIMARY KEY", "{int}", "BIGINT", "{bytes}", "BYTEA"),
+		numbered:   true,
+		lockSchema: `SELECT pg_advisory_xact_lock(7020941)`, // any number that all gateways share
+		lockLog:    `SELECT last FROM agiqa_log WHERE id = 1 FOR UPDATE`,
+		orLater:    true,
+		write:      pool(1), read: pool(c.Readers),
+		fault: postgresFault,
+	}, nil
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+
+// postgresFault sorts the classes of SQLSTATE. An error without one is of the
+// network.
+func postgresFault(err error) fault {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return ofLink
+	}
+	switch class := e.Code[:min(2, len(e.Code))]; {
+	case e.Code == "55P03", e.Code == "57014": // lock_timeout, statement_timeout
+		return ofLock
+	case class == "28", class == "3D":
+		return ofSetup
+	case class == "08", class == "25", class == "40", class == "53", class == "57", class == "58", class == "XX", class == "42":
+		return ofLink
+	}
+	return ofRecord
+}
+
+// warnOfServer logs what of the server's settings undoes the promise of
+// durability.
+func (s *Store) warnOfServer(ctx context.Context) {
+	for _, name := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
+		var value string
+		if err := s.dialect.read.QueryRowContext(ctx, "SHOW "+name).Scan(&value); err == nil && value == "off" {
+			s.config.Logger.WarnContext(ctx, "acknowledged records of experiments may be lost: the database server's setting is off", "setting", name)
+		}
+	}
+}

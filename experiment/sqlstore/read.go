@@ -1,0 +1,170 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// pageSize is how many records an iterator holds. Between two pages it holds
+// neither a connection nor a lock.
+const pageSize = 256
+
+// query reads rows, each through scan. Where the connection failed it tries
+// once more with new ones, if nothing was scanned yet.
+func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, statement string, args ...any) error {
+	if ctx.Err() != nil {
+		return left(ctx)
+	}
+	scanned := false
+	once := func(rows *sql.Rows) error {
+		scanned = true
+		return scan(rows)
+	}
+	err := s.queryOnce(ctx, once, statement, args)
+	if err != nil && !scanned && ctx.Err() == nil && s.faultOf(err) == ofLink {
+		drop(s.dialect.read, s.config.Readers)
+		err = s.queryOnce(ctx, once, statement, args)
+	}
+	return unavailable(ctx, err)
+}
+
+func (s *Store) queryOnce(ctx context.Context, scan func(*sql.Rows) error, statement string, args []any) error {
+	ctx, cancel := context.WithTimeout(ctx, s.config.LockWait+s.config.Timeout)
+	defer cancel()
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	rows, err := s.dialect.read.QueryContext(ctx, s.sql(statement), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// records reads whole records.
+func records[T any](ctx context.Context, s *Store, statement string, args ...any) ([]T, error) {
+	var all []T
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var raw []byte
+		if err := rows.Scan(&raw); err != nil {
+			return err
+		}
+		record, err := decode[T](raw)
+		all = append(all, record)
+		return err
+	}, statement, args...)
+	return all, err
+}
+
+// one reads the first record.
+func one[T any](ctx context.Context, s *Store, statement string, args ...any) (record T, found bool, err error) {
+	all, err := records[T](ctx, s, statement, args...)
+	if err != nil || len(all) == 0 {
+		return record, false, err
+	}
+	return all[0], true, nil
+}
+
+// ByAssignment implements experiment.Store.
+func (s *Store) ByAssignment(ctx context.Context, assignment string) (experiment.Exposure, error) {
+	e, found, err := one[experiment.Exposure](ctx, s, byAssignment, assignment)
+	if err == nil && !found {
+		err = quality.Errorf(quality.KindNotFound, "no exposure with this assignment is known")
+	}
+	return e, err
+}
+
+// ByImage implements experiment.Store.
+func (s *Store) ByImage(ctx context.Context, digest quality.Digest) (experiment.Exposure, error) {
+	e, found, err := one[experiment.Exposure](ctx, s, byImages, image(digest), nil, nil)
+	if err == nil && !found {
+		err = quality.Errorf(quality.KindNotFound, "no exposure of this image in a running experiment is known")
+	}
+	return e, err
+}
+
+const (
+	byAssignment = `SELECT record FROM agiqa_exposures WHERE assignment = ? AND assignment <> '' ORDER BY seq LIMIT 1`
+	byImages     = `SELECT x.record FROM agiqa_exposures x JOIN agiqa_experiments e ON e.id = x.experiment
+		WHERE x.image IN (?, ?, ?) AND e.state = '` + string(experiment.Running) + `' ORDER BY x.seq DESC LIMIT 1`
+)
+
+// exposureOf returns what feedback is on, within the transaction that writes it.
+func (s *Store) exposureOf(ctx context.Context, tx *sql.Tx, f experiment.Feedback) (e experiment.Exposure, found bool, err error) {
+	statement, args := byImages, []any{image(f.Image), image(f.ImageA), image(f.ImageB)}
+	if f.Assignment != "" {
+		statement, args = byAssignment, []any{f.Assignment}
+	}
+	var raw []byte
+	err = tx.QueryRowContext(ctx, s.sql(statement), args...).Scan(&raw)
+	if errors.Is(err, sql.ErrNoRows) {
+		return e, false, nil
+	}
+	if err != nil {
+		return e, false, err
+	}
+	e, err = decode[experiment.Exposure](raw)
+	return e, err == nil, err
+}
+
+// Exposures implements experiment.Store.
+func (s *Store) Exposures(ctx context.Context, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
+	return replay[experiment.Exposure](ctx, s, `SELECT seq, record FROM agiqa_exposures WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
+}
+
+// Feedback implements experiment.Store.
+func (s *Store) Feedback(ctx context.Context, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
+	return replay[experiment.Feedback](ctx, s, `SELECT seq, record FROM agiqa_feedback WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
+}
+
+// replay goes through a log page by page.
+func replay[T any](ctx context.Context, s *Store, statement string, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[T], error] {
+	return func(yield func(experiment.Sequenced[T], error) bool) {
+		if id == "" {
+			return // orphans are of nobody
+		}
+		for place := after; ; {
+			page, err := readPage[T](ctx, s, statement, id, place)
+			if err != nil {
+				yield(experiment.Sequenced[T]{}, err)
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+				place = r.Seq
+			}
+			if len(page) < pageSize {
+				return
+			}
+		}
+	}
+}
+
+func readPage[T any](ctx context.Context, s *Store, statement string, id experiment.ID, after int64) ([]experiment.Sequenced[T], error) {
+	var page []experiment.Sequenced[T]
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var r experiment.Sequenced[T]
+		var raw []byte
+		if err := rows.Scan(&r.Seq, &raw); err != nil {
+			return err
+		}
+		record, err := decode[T](raw)
+		r.Record = record
+		page = append(page, r)
+		return err
+	}, statement, string(id), after, pageSize)
+	return page, err
+}

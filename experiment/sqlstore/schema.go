@@ -1,0 +1,37 @@
+package sqlstore
+
+// migrations lists, by version from 1, the statements that lead there. {place},
+// {bytes} and {int} are the dialect's types. A migration that was released is
+// never edited: add another.
+//
+// A record is kept whole, as JSON. Columns beside it exist to find it by, and
+// so that a person can ask the database. Times are microseconds since 1970.
+var migrations = [][]string{{
+	// One row: the last place given in the log. Its row is what writers lock,
+	// so that places are committed in their order, and a reader that has seen
+	// one will never find a lower one appear.
+	`CREATE TABLE agiqa_log (id {int} PRIMARY KEY, last {int} NOT NULL)`,
+	`INSERT INTO agiqa_log (id, last) VALUES (1, 0)`,
+
+	`CREATE TABLE agiqa_experiments (
+		id TEXT PRIMARY KEY, created {int} NOT NULL, revision {int} NOT NULL, state TEXT NOT NULL, record {bytes} NOT NULL)`,
+	`CREATE TABLE agiqa_audits (
+		experiment TEXT NOT NULL, revision {int} NOT NULL, record {bytes} NOT NULL, PRIMARY KEY (experiment, revision))`,
+
+	`CREATE TABLE agiqa_exposures (
+		seq {place}, id TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, assignment TEXT NOT NULL, image {bytes}, record {bytes} NOT NULL)`,
+	`CREATE INDEX agiqa_exposures_experiment ON agiqa_exposures (experiment, seq)`,
+	`CREATE INDEX agiqa_exposures_assignment ON agiqa_exposures (assignment, seq)`,
+	`CREATE INDEX agiqa_exposures_image ON agiqa_exposures (image, seq)`,
+
+	`CREATE TABLE agiqa_feedback (
+		seq {place}, idempotency TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, at {int} NOT NULL, assignment TEXT NOT NULL,
+		image {bytes}, image_a {bytes}, image_b {bytes}, record {bytes} NOT NULL)`,
+	`CREATE INDEX agiqa_feedback_experiment ON agiqa_feedback (experiment, seq)`,
+	// Orphans have no experiment.
+	`CREATE INDEX agiqa_orphans_at ON agiqa_feedback (at) WHERE experiment = ''`,
+	`CREATE INDEX agiqa_orphans_assignment ON agiqa_feedback (assignment) WHERE experiment = '' AND assignment <> ''`,
+	`CREATE INDEX agiqa_orphans_image ON agiqa_feedback (image) WHERE experiment = '' AND assignment = ''`,
+	`CREATE INDEX agiqa_orphans_image_a ON agiqa_feedback (image_a) WHERE experiment = '' AND assignment = ''`,
+	`CREATE INDEX agiqa_orphans_image_b ON agiqa_feedback (image_b) WHERE experiment = '' AND assignment = ''`,
+}}

@@ -1,0 +1,141 @@
+package sqlstore
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// maxJournal is what a write-ahead log is cut to after it was copied into the
+// database.
+const maxJournal = 64 << 20
+
+// openSQLite prepares the pools of a file. Nothing is opened yet, except that
+// the file is made.
+func openSQLite(c Config) (dialect, error) {
+	path, err := filepath.Abs(c.Path)
+	if err != nil {
+		return dialect{}, err
+	}
+	if err := makeFile(path); err != nil {
+		return dialect{}, err
+	}
+	pool := func(size int, queryOnly bool) (*sql.DB, error) {
+		connector, err := sqlite.NewConnector(sqliteURI(path, c, queryOnly))
+		if err != nil {
+			return nil, err
+		}
+		db := sql.OpenDB(connector)
+		db.SetMaxOpenConns(size)
+		db.SetMaxIdleConns(size)
+		return db, nil
+	}
+	write, err := pool(1, false)
+	if err != nil {
+		return dialect{}, err
+	}
+	read, err := pool(c.Readers, true)
+	if err != nil {
+		return dialect{}, err
+	}
+	file, err := os.Stat(path)
+	if err != nil {
+		return dialect{}, err
+	}
+	return dialect{
+		name:    "sqlite",
+		types:   strings.NewReplacer("{place}", "INTEGER PRIMARY KEY", "{int}", "INTEGER", "{bytes}", "BLOB"),
+		lockLog: `SELECT last FROM agiqa_log WHERE id = 1`, // the transaction began as a writer
+		write:   write, read: read,
+		fault: sqliteFault,
+		check: sameFile(path, file),
+	}, nil
+}
+
+// makeFile makes an empty file, which is an empty database, readable by its
+// owner alone; its name is on the disk when it returns.
+func makeFile(path string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// sqliteURI says how every connection is made: a write-ahead log, an fsync
+// with every commit, transactions that begin as writers, and no file made in
+// place of one that is gone.
+func sqliteURI(path string, c Config, queryOnly bool) string {
+	q := url.Values{
+		"mode":          {"rw"},
+		"_busy_timeout": {strconv.FormatInt(c.LockWait.Milliseconds(), 10)},
+		"_journal_mode": {"WAL"},
+		"_synchronous":  {"FULL"},
+		"_txlock":       {"immediate"},
+		"_pragma":       {fmt.Sprintf("journal_size_limit(%d)", maxJournal)},
+		"_error_rc":     {"1"},
+		"_dqs":          {"0"},
+		"_defensive":    {"1"},
+	}
+	if queryOnly {
+		q.Set("_query_only", "1")
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+// sameFile returns a check that the path still leads to the file that is open.
+// SQLite goes on writing to a file that was removed, and what it acknowledges
+// would be gone with the process.
+func sameFile(path string, file os.FileInfo) func() error {
+	return func() error {
+		now, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if !os.SameFile(file, now) {
+			return fmt.Errorf("%s was replaced by another file; start the server again", path)
+		}
+		return nil
+	}
+}
+
+// sqliteFault tells errors of the file from those of a statement.
+func sqliteFault(err error) fault {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		// A file system's error, or database/sql's about a broken connection.
+		return ofLink
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return ofLock
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM,
+		sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PROTOCOL:
+		return ofLink
+	}
+	return ofRecord
+}

@@ -1,0 +1,144 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Store is an experiment.Store in a SQL database. It is safe for concurrent
+// use, by several processes on the same database too.
+type Store struct {
+	config  Config
+	dialect dialect
+	writer  *writer
+
+	mu       sync.Mutex
+	migrated bool
+
+	stop context.CancelFunc // ends purging
+	wait sync.WaitGroup
+}
+
+var _ experiment.Store = (*Store)(nil)
+
+// Open opens the database and brings its schema to this program's version. A
+// SQLite file that cannot be written is an error. A PostgreSQL that cannot be
+// reached is not: the server may be started before it, and until it answers
+// every call is store_unavailable.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if err := c.Validate(); err != nil {
+		return nil, quality.Errorf(quality.KindInternal, "the store of experiments: %w", err)
+	}
+	open := openSQLite
+	if c.URL != "" {
+		open = openPostgres
+	}
+	d, err := open(c)
+	if err != nil {
+		return nil, unavailable(ctx, err)
+	}
+	s := &Store{config: c, dialect: d}
+	s.writer = newWriter(s)
+	var background context.Context
+	background, s.stop = context.WithCancel(context.Background())
+	s.wait.Go(func() { s.purge(background) })
+	if err := s.start(ctx); err != nil {
+		_ = s.Close()
+		return nil, unavailable(ctx, err)
+	}
+	return s, nil
+}
+
+// start makes the schema ready, and waits for other processes that do so.
+func (s *Store) start(ctx context.Context) error {
+	deadline := time.Now().Add(s.config.LockWait)
+	for {
+		err := s.ready(ctx)
+		if err == nil {
+			if s.dialect.orLater {
+				s.warnOfServer(ctx)
+			}
+			return nil
+		}
+		fault := s.dialect.fault(err)
+		switch {
+		case fault == ofLock && time.Now().Before(deadline):
+			// SQLite does not wait for a lock while it changes the journal's mode.
+			if pause(ctx, 10*time.Millisecond) != nil {
+				return err
+			}
+		case fault == ofLink && s.dialect.orLater:
+			s.config.Logger.WarnContext(ctx, "the database of experiments cannot be reached; going on without it", "cause", err)
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// ready migrates the schema if this was not done yet.
+func (s *Store) ready(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.migrated {
+		return nil
+	}
+	tx, err := s.dialect.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.migrate(ctx, tx), ctx.Err()); err != nil {
+		_ = tx.Rollback()
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	s.migrated = true
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// purge removes expired orphans from time to time, so that they go where
+// nothing is written too.
+func (s *Store) purge(ctx context.Context) {
+	tick := time.NewTicker(s.config.Purge)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := s.PurgeOrphans(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.WarnContext(ctx, "expired orphans of feedback stay for now", "cause", err)
+		}
+	}
+}
+
+// Close waits for what is being written, and for what waits to be.
+func (s *Store) Close() error {
+	s.stop()
+	s.wait.Wait()
+	s.writer.close()
+	if err := errors.Join(s.dialect.read.Close(), s.dialect.write.Close()); err != nil {
+		return unavailable(context.Background(), fmt.Errorf("closing: %w", err))
+	}
+	return nil
+}

@@ -1,4 +1,0 @@
-package tracelog
-
-// ParseJSON is for the fuzz target.
-var ParseJSON = parseJSON
