@@ -13,13 +13,13 @@ import (
 // has come, for d. Its latency leaves out what callers would have waited for
 // their turn: it tells what a server can do, not what a caller feels.
 func (o Options) Closed(ctx context.Context, target Target, d time.Duration) (Run, error) {
-	if err := o.Validate(); err != nil {
-		return Run{}, err
-	}
 	if d <= 0 {
 		return Run{}, errors.New("the duration must be positive")
 	}
-	g := newGenerator(target, o)
+	g, err := newGenerator(target, o)
+	if err != nil {
+		return Run{}, err
+	}
 	g.run.Loop, g.run.Length = ClosedLoop, d
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)

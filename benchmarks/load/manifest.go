@@ -38,6 +38,7 @@ type RunManifest struct {
 	Took    time.Duration `json:"took_ns"`
 	CPU     time.Duration `json:"generator_cpu_ns"`
 	Stages  []string      `json:"stages,omitempty"`
+	Process *ProcessUse   `json:"process,omitempty"`
 	Broken  string        `json:"broken,omitempty"`
 }
 

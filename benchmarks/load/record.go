@@ -59,8 +59,16 @@ type Run struct {
 	CPU     time.Duration // processor time of the generator's process meanwhile
 	Stages  []string
 	Records []Record
+	Process *ProcessUse // of the target meanwhile; nil: not watched
 	// Broken says why the run was cut short; nil: it was not.
 	Broken error
+}
+
+// ProcessUse is what the processes of a target used during a run.
+type ProcessUse struct {
+	CPU   time.Duration `json:"cpu_ns"`
+	RSSKB int64         `json:"rss_kb"` // at the end
+	FDs   int           `json:"fds"`    // at the end
 }
 
 // Check holds what has to be true of every run: each request has one outcome,

@@ -38,8 +38,18 @@ type Report struct {
 
 	StagesMS map[string]*Percentiles `json:"stages_ms,omitempty"` // the server's own times
 
+	Process *ProcessFigures `json:"process,omitempty"` // of the target
+
 	GeneratorCPUS float64  `json:"generator_cpu_s"`
 	Warnings      []string `json:"warnings"`
+}
+
+// ProcessFigures are what the target's processes used.
+type ProcessFigures struct {
+	CPUS       float64 `json:"cpu_s"`
+	CPUPer1000 float64 `json:"cpu_s_per_1000"` // per thousand completed requests
+	RSSKB      int64   `json:"rss_kb"`
+	FDs        int     `json:"fds"`
 }
 
 // Summarise derives the report of a run.
@@ -87,6 +97,12 @@ func Summarise(r Run) Report {
 	}
 	if span := max(r.Took, r.Length); span > 0 {
 		out.CompletedPer = round(float64(out.Completed) / span.Seconds())
+	}
+	if r.Process != nil {
+		out.Process = &ProcessFigures{CPUS: seconds(r.Process.CPU), RSSKB: r.Process.RSSKB, FDs: r.Process.FDs}
+		if out.Completed > 0 {
+			out.Process.CPUPer1000 = round(r.Process.CPU.Seconds() / float64(out.Completed) * 1000)
+		}
 	}
 	out.warn(r)
 	return out

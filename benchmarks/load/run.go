@@ -15,6 +15,9 @@ type Options struct {
 	MaxOutstanding int           // under way or waiting for a connection; more are dropped
 	Timeout        time.Duration // of a request, from when a connection takes it
 	Drain          time.Duration // after the last one was due; then the rest is cut off
+	// PID is a process whose use, and its descendants', is read before and
+	// after; 0: none.
+	PID int
 	// Wait sleeps until a request is due, or ctx ends; nil: [Precisely].
 	Wait func(ctx context.Context, d time.Duration)
 	// Progress, where there is one, is kept up to date.
@@ -47,10 +50,10 @@ type Progress struct{ Ended atomic.Int64 }
 // Open runs a schedule against a target, in an open loop. It returns an error
 // only where no run took place; [Run.Err] says whether it went well.
 func (o Options) Open(ctx context.Context, target Target, s Schedule) (Run, error) {
-	if err := o.Validate(); err != nil {
+	g, err := newGenerator(target, o)
+	if err != nil {
 		return Run{}, err
 	}
-	g := newGenerator(target, o)
 	g.run.Loop, g.run.Length = OpenLoop, s.Length
 	g.run.Records = make([]Record, len(s.Due))
 	for i, due := range s.Due {
@@ -78,18 +81,29 @@ type generator struct {
 	target      Target
 	run         Run
 	cpu         time.Duration
+	usage       Usage // of the target, before
 	outstanding atomic.Int64
 	stages      stageTable
 }
 
-func newGenerator(target Target, o Options) *generator {
+func newGenerator(target Target, o Options) (*generator, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	var usage Usage
+	if o.PID != 0 {
+		var err error
+		if usage, err = ReadUsage(o.PID); err != nil {
+			return nil, err
+		}
+	}
 	if o.Wait == nil {
 		o.Wait = Precisely
 	}
 	if o.Progress == nil {
 		o.Progress = &Progress{}
 	}
-	return &generator{o: o, target: target, cpu: processCPU(), run: Run{Target: target.Name(), Started: time.Now()}}
+	return &generator{o: o, target: target, usage: usage, cpu: processCPU(), run: Run{Target: target.Name(), Started: time.Now()}}, nil
 }
 
 func (g *generator) now() time.Duration { return time.Since(g.run.Started) }
@@ -167,6 +181,13 @@ func (g *generator) finish(ctx context.Context) Run {
 	g.run.Took = g.now()
 	g.run.CPU = processCPU() - g.cpu
 	g.run.Stages = g.stages.names
+	if g.o.PID != 0 {
+		if u, err := ReadUsage(g.o.PID); err == nil {
+			g.run.Process = &ProcessUse{CPU: u.CPU - g.usage.CPU, RSSKB: u.RSSKB, FDs: u.FDs}
+		} else {
+			g.run.Broken = fmt.Errorf("the target ended: %w", err)
+		}
+	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errDrained) {
 		g.run.Broken = fmt.Errorf("the run was cut short: %w", cause)
 	}

@@ -44,6 +44,9 @@ func (out Report) Text(w io.Writer) error {
 		row("server: "+name, out.StagesMS[name])
 	}
 	t.Flush() // into memory
+	if p := out.Process; p != nil {
+		fmt.Fprintf(&b, "target's processes: %.2f CPU s, %.3f CPU s per 1000 completed, %d kB resident, %d file descriptors\n", p.CPUS, p.CPUPer1000, p.RSSKB, p.FDs)
+	}
 	for _, warning := range out.Warnings {
 		fmt.Fprintf(&b, "note: %s\n", warning)
 	}

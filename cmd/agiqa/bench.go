@@ -22,7 +22,10 @@ import (
 func newBench(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure agiqa, or any server, on this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newBenchPreprocess(t), newBenchHTTP(t))
+	cmd.AddCommand(
+		newBenchHTTP(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t),
+		newBenchPreprocess(t),
+	)
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
-	"github.com/agiqa/agiqa/internal/config"
 )
 
 func newBenchHTTP(t *terminal) *cobra.Command {
@@ -25,33 +25,23 @@ func newBenchHTTP(t *terminal) *cobra.Command {
 			"the generator itself was. A URL without a path means /v1/score.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.settle(cmd); err != nil {
-				return err
-			}
-			s, err := loadSettings(cmd, t)
-			if err != nil {
-				return err
-			}
 			if !stub {
-				return benchHTTP(cmd, t, &f, &r, s.URL)
+				return benchHTTP(cmd, t, &f, &r, nil)
 			}
-			return withStub(cmd.Context(), load.Stub{}, func(url string) error { return benchHTTP(cmd, t, &f, &r, url) })
+			return withStub(cmd.Context(), load.Stub{}, func(url string) error { return benchHTTP(cmd, t, &f, &r, []string{url}) })
 		},
 	}
 	f.add(cmd)
 	f.addShapes(cmd)
 	r.add(cmd)
 	cmd.Flags().BoolVar(&stub, "stub", false, "measure the generator: send to a server in this process that answers a few bytes")
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, whose processor time and memory are read, with its children's")
+	addURL(cmd)
 	return cmd
 }
 
-func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, url string) error {
-	w, err := r.workload(t, f.seed)
-	if err != nil {
-		return err
-	}
-	target, err := r.target(url, f.allowRemote, w)
+func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, address []string) error {
+	target, err := oneTarget(cmd, t, f, r, address)
 	if err != nil {
 		return err
 	}
@@ -60,10 +50,7 @@ func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, u
 	if err != nil {
 		return err
 	}
-	if err := f.tell(cmd, t, m, nil, load.Summarise(run), run); err != nil {
-		return err
-	}
-	return run.Err()
+	return errors.Join(f.tell(cmd, t, m, nil, load.Summarise(run), run), run.Err())
 }
 
 // textual is a report for people.

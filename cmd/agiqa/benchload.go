@@ -19,6 +19,7 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
+	"github.com/agiqa/agiqa/internal/config"
 )
 
 // loadFlags are what the commands that send load have in common.
@@ -30,6 +31,7 @@ type loadFlags struct {
 	trace       string
 	arrivals    string
 	closed      int
+	pid         int
 	seed        uint64
 	out, notes  string
 	allowRemote bool
@@ -112,14 +114,19 @@ func (f *loadFlags) manifest(cmd *cobra.Command) load.Manifest {
 
 // measure runs what the flags say against a target, with a bar on a screen.
 func (f *loadFlags) measure(ctx context.Context, t *terminal, target load.Target) (load.Run, error) {
-	o := f.options
+	f.options.PID = f.pid
 	if f.closed > 0 {
-		return o.Closed(ctx, target, f.duration)
+		return f.options.Closed(ctx, target, f.duration)
 	}
 	s, err := f.schedule()
 	if err != nil {
 		return load.Run{}, err
 	}
+	return f.open(ctx, t, target, s)
+}
+
+func (f *loadFlags) open(ctx context.Context, t *terminal, target load.Target, s load.Schedule) (load.Run, error) {
+	o := f.options
 	o.Progress = &load.Progress{}
 	stop := t.follow(len(s.Due), "requests", o.Progress)
 	defer stop()
@@ -249,6 +256,46 @@ func (r *requestFlags) target(address string, allowRemote bool, w load.Workload)
 	return load.NewHTTP(load.HTTPConfig{
 		URL: u, Method: r.method, Header: header, Workload: w, Expect: r.statuses, Timings: true,
 	})
+}
+
+// targets opens the endpoints at several addresses, which are asked the same.
+func (r *requestFlags) targets(t *terminal, f *loadFlags, addresses []string) ([]load.Target, error) {
+	w, err := r.workload(t, f.seed)
+	if err != nil {
+		return nil, err
+	}
+	var out []load.Target
+	for _, a := range addresses {
+		target, err := r.target(a, f.allowRemote, w)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, target)
+	}
+	return out, nil
+}
+
+// addURL adds the setting url, and its company.
+func addURL(cmd *cobra.Command) { config.AddFlags(cmd.Flags(), clientGroups...) }
+
+// oneTarget checks the flags and opens the endpoint that is named: as an
+// argument, or by the setting url.
+func oneTarget(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, args []string) (load.Target, error) {
+	if err := f.settle(cmd); err != nil {
+		return nil, err
+	}
+	s, err := loadSettings(cmd, t)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 {
+		args = []string{s.URL}
+	}
+	targets, err := r.targets(t, f, args)
+	if err != nil {
+		return nil, err
+	}
+	return targets[0], nil
 }
 
 // follow shows how many of total have ended, until the function it returns is

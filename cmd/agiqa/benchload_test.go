@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,5 +115,74 @@ func TestBenchHTTPWithoutServer(t *testing.T) {
 	doc := jsonLines(t, out)[0]
 	if status != 1 || doc["errors"] != 10.0 || doc["sent"] != 0.0 || doc["failures"].(map[string]any)["refused"] != 10.0 {
 		t.Errorf("status %d, %s", status, out)
+	}
+}
+
+// TestBenchSearches runs every command that sends load against a small server,
+// for moments, and reads its document.
+func TestBenchSearches(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			fmt.Fprintln(w, "go_goroutine_count 7")
+		}
+	}))
+	defer server.Close()
+	pid := strconv.Itoa(os.Getpid())
+	common := []string{"--method", "GET", "--connections", "8", "--seed", "3", "--json"}
+	for name, c := range map[string]struct {
+		args  []string
+		check func(t *testing.T, doc map[string]any)
+	}{
+		"compare": {
+			[]string{server.URL, server.URL, "--rate", "50", "--duration", "100ms", "--pairs", "2", "--pause", "1ms", "--pid-a", pid, "--pid-b", pid},
+			func(t *testing.T, doc map[string]any) {
+				a, b := doc["a"].(map[string]any), doc["b"].(map[string]any)
+				ratio := doc["ratios"].(map[string]any)["latency_p50"].(map[string]any)
+				if a["completed"] != 10.0 || b["completed"] != 10.0 || ratio["pairs"] != 2.0 || a["process"].(map[string]any)["rss_kb"] == 0.0 {
+					t.Errorf("%v", doc)
+				}
+			},
+		},
+		"knee": {
+			[]string{server.URL, "--rate", "20", "--max-rate", "40", "--duration", "200ms", "--pause", "1ms", "--objective", "10s"},
+			func(t *testing.T, doc map[string]any) {
+				if doc["rate"] != 40.0 || len(doc["probes"].([]any)) != 3 {
+					t.Errorf("%v", doc)
+				}
+			},
+		},
+		"overload": {
+			[]string{server.URL, "--rate", "20", "--factor", "2", "--duration", "500ms", "--objective", "10s"},
+			func(t *testing.T, doc map[string]any) {
+				phases := doc["phases"].([]any)
+				if during := phases[1].(map[string]any); len(phases) != 3 || during["completed"] != 20.0 || doc["recovery_s"] != 0.0 {
+					t.Errorf("%v", doc)
+				}
+			},
+		},
+		"soak": {
+			[]string{server.URL, "--rate", "20", "--duration", "500ms", "--every", "50ms", "--pid", pid, "--metrics", server.URL + "/metrics"},
+			func(t *testing.T, doc map[string]any) {
+				trends := doc["trends"].(map[string]any)
+				if g := trends["goroutines"].(map[string]any); g["last"] != 7.0 || trends["fds"] == nil || trends["rss_kb"] == nil {
+					t.Errorf("%v", doc)
+				}
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "out")
+			args := append(append([]string{"bench", name}, c.args...), append(common, "--out", dir)...)
+			out, errs, status := runCommand(t, nil, nil, args...)
+			if status != 0 || errs != "" {
+				t.Fatalf("status %d: %s", status, errs)
+			}
+			c.check(t, jsonLines(t, out)[0])
+			if _, runs, err := load.Load(dir); err != nil || len(runs) == 0 {
+				t.Errorf("%d runs, %v", len(runs), err)
+			}
+		})
 	}
 }

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/benchmarks/load"
+)
+
+func newBenchCompare(t *terminal) *cobra.Command {
+	var f loadFlags
+	var r requestFlags
+	plan := load.ComparePlan{Pairs: 6, Pause: 200 * time.Millisecond}
+	cmd := &cobra.Command{
+		Use:   "compare URL_A URL_B",
+		Short: "Measure two targets in turns and tell how many times one is the other",
+		Long: "Gives two targets the same requests at the same times, in blocks A B B A A B B A, and tells the ratios of throughput and latency with an interval " +
+			"from a bootstrap over the pairs. In an open loop both answer what is asked, so that latency differs; with --closed N throughput does.",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.settle(cmd); err != nil {
+				return err
+			}
+			plan.Profile, plan.Arrivals, plan.Seed, plan.Closed = load.Constant(f.rate, f.duration), load.Arrivals(f.arrivals), f.seed, f.closed
+			targets, err := r.targets(t, &f, args)
+			if err != nil {
+				return err
+			}
+			m := f.manifest(cmd)
+			blocks, err := f.options.Compare(cmd.Context(), [2]load.Target(targets), plan)
+			if len(blocks.Runs) == 0 {
+				return err
+			}
+			told := f.tell(cmd, t, m, blocks.Labels(), blocks.Summarise(), blocks.Runs...)
+			return errors.Join(told, err, blocks.Err())
+		},
+	}
+	f.add(cmd)
+	r.add(cmd)
+	cmd.Flags().Lookup("duration").Usage = "of one block"
+	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop instead: so many connections send as soon as they have an answer")
+	cmd.Flags().IntVar(&plan.Pairs, "pairs", plan.Pairs, "blocks of each target")
+	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "between blocks")
+	cmd.Flags().IntVar(&plan.PIDs[0], "pid-a", 0, "process of A, whose processor time and memory are read, with its children's")
+	cmd.Flags().IntVar(&plan.PIDs[1], "pid-b", 0, "process of B, likewise")
+	return cmd
+}
+
+func newBenchKnee(t *terminal) *cobra.Command {
+	var f loadFlags
+	var r requestFlags
+	plan := load.KneePlan{Max: 100_000, Precision: 0.05, Pause: 500 * time.Millisecond, Objective: load.DefaultObjective()}
+	cmd := &cobra.Command{
+		Use:   "knee [URL] --objective 250ms",
+		Short: "Find the highest rate within a latency objective",
+		Long:  "Doubles an open-loop rate, beginning at --rate, until the objective is missed, bisects, and confirms the result with a probe twice as long.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, err := oneTarget(cmd, t, &f, &r, args)
+			if err != nil {
+				return err
+			}
+			plan.Start, plan.Probe, plan.Arrivals, plan.Seed = f.rate, f.duration, load.Arrivals(f.arrivals), f.seed
+			m := f.manifest(cmd)
+			knee, runs, err := f.options.FindKnee(cmd.Context(), target, plan)
+			if len(runs) == 0 {
+				return err
+			}
+			var labels []string
+			for _, p := range knee.Probes {
+				labels = append(labels, fmt.Sprintf("%.6g/s", p.Rate))
+			}
+			return errors.Join(f.tell(cmd, t, m, labels, knee, runs...), err)
+		},
+	}
+	f.add(cmd)
+	r.add(cmd)
+	addURL(cmd)
+	addObjective(cmd, &plan.Objective)
+	cmd.Flags().Lookup("rate").Usage = "to begin with, requests per second"
+	cmd.Flags().Lookup("duration").Usage = "of one probe"
+	cmd.Flags().Float64Var(&plan.Max, "max-rate", plan.Max, "no rate above it is tried")
+	cmd.Flags().Float64Var(&plan.Precision, "precision", plan.Precision, "share of itself to which the knee is found")
+	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "between probes")
+	return cmd
+}
+
+func newBenchOverload(t *terminal) *cobra.Command {
+	var f loadFlags
+	var r requestFlags
+	plan := load.OverloadPlan{Factor: 2, Objective: load.DefaultObjective()}
+	cmd := &cobra.Command{
+		Use:   "overload [URL] --rate R --factor K",
+		Short: "Ask several times of a server what it bears, and watch it recover",
+		Long:  "Sends at --rate, then at K times that, then at --rate again, for --duration each, and tells goodput, the latency of what was accepted and of what was refused, and the time to recover.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, err := oneTarget(cmd, t, &f, &r, args)
+			if err != nil {
+				return err
+			}
+			plan.Rate, plan.Phase = f.rate, f.duration
+			if err := plan.Validate(); err != nil {
+				return err
+			}
+			s, err := load.NewSchedule(plan.Profile(), load.Arrivals(f.arrivals), f.seed)
+			if err != nil {
+				return err
+			}
+			m := f.manifest(cmd)
+			run, err := f.open(cmd.Context(), t, target, s)
+			if err != nil {
+				return err
+			}
+			return errors.Join(f.tell(cmd, t, m, nil, plan.Summarise(run), run), run.Err())
+		},
+	}
+	f.add(cmd)
+	r.add(cmd)
+	addURL(cmd)
+	addObjective(cmd, &plan.Objective)
+	cmd.Flags().Lookup("duration").Usage = "of each of the three phases"
+	cmd.Flags().Float64Var(&plan.Factor, "factor", plan.Factor, "how many times the rate is asked")
+	return cmd
+}
+
+func newBenchSoak(t *terminal) *cobra.Command {
+	var f loadFlags
+	var r requestFlags
+	w := load.Watcher{Every: time.Second}
+	cmd := &cobra.Command{
+		Use:   "soak [URL] --pid PID --duration 1h",
+		Short: "Send for long, and watch what the server's process uses",
+		Long:  "Sends on a schedule and meanwhile reads memory, file descriptors and threads of a process and its children from /proc, and goroutines from its metrics; tells the slopes.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			target, err := oneTarget(cmd, t, &f, &r, args)
+			if err != nil {
+				return err
+			}
+			s, err := f.schedule()
+			if err != nil {
+				return err
+			}
+			f.options.PID, w.PID = f.pid, f.pid
+			if _, err := w.Look(cmd.Context(), 0); err != nil {
+				return err
+			}
+			m := f.manifest(cmd)
+			ctx, stop := context.WithCancel(cmd.Context())
+			defer stop()
+			var samples []load.Sample
+			var watched error
+			done := make(chan struct{})
+			go func() { defer close(done); samples, watched = w.Watch(ctx) }()
+			run, err := f.open(cmd.Context(), t, target, s)
+			stop()
+			<-done
+			if err != nil {
+				return err
+			}
+			return errors.Join(f.tell(cmd, t, m, nil, load.SummariseSoak(run, samples, watched), run), run.Err())
+		},
+	}
+	f.add(cmd)
+	f.addShapes(cmd)
+	r.add(cmd)
+	addURL(cmd)
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "process to watch, with its children; 0: none")
+	cmd.Flags().StringVar(&w.Metrics, "metrics", "", "URL of its metrics, such as http://127.0.0.1:8080/metrics")
+	cmd.Flags().DurationVar(&w.Every, "every", w.Every, "between looks")
+	return cmd
+}
+
+func addObjective(cmd *cobra.Command, o *load.Objective) {
+	cmd.Flags().DurationVar(&o.Latency, "objective", o.Latency, "latency from when a request was due, at --quantile")
+	cmd.Flags().Float64Var(&o.Quantile, "quantile", o.Quantile, "share of answers within --objective")
+	cmd.Flags().Float64Var(&o.BadShare, "bad-share", o.BadShare, "share of requests that may go unanswered")
+}
