@@ -127,7 +127,7 @@ func TestBenchSearches(t *testing.T) {
 			fmt.Fprintln(w, "go_goroutine_count 7")
 		}
 	}))
-	defer server.Close()
+	t.Cleanup(server.Close)
 	pid := strconv.Itoa(os.Getpid())
 	common := []string{"--method", "GET", "--connections", "8", "--seed", "3", "--json"}
 	for name, c := range map[string]struct {
