@@ -24,6 +24,7 @@ func newBench(t *terminal) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(
 		newBenchHTTP(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t),
+		newBenchStubHTTP(t), newBenchStubTriton(t),
 		newBenchPreprocess(t),
 	)
 	return cmd

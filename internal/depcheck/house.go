@@ -266,6 +266,14 @@ func shell() map[string]Rule {
 			External:   []string{"golang.org/x/sys/unix"},
 			NeverReach: []string{gin, grpc, goRedis},
 		},
+		"benchmarks/stubtriton": {
+			Why:      "stands in for Triton where the gateway is measured: it speaks the protocol and knows no model",
+			Project:  []string{"tritonclient/inferencepb"},
+			External: []string{grpc, protobuf},
+			// Its tests hold it to the suite that a real server passes.
+			TestProject: []string{"quality", "checkpoint", "tritonclient", "tritonclient/tritontest"},
+			NeverReach:  []string{gin, goRedis, "./gateway/...", "./scoring/...", "./tritonclient"},
+		},
 		"benchmarks/load": {
 			Why: "a client among clients: it knows the HTTP interface and no server package",
 			External: []string{

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/benchmarks/stubtriton"
+)
+
+func newBenchStubTriton(t *terminal) *cobra.Command {
+	cfg := stubtriton.DefaultConfig()
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "stub-triton --service-time 10ms --listen 127.0.0.1:8001",
+		Short: "Run a Triton without models, to measure what stands in front of it",
+		Long: "Speaks Triton's gRPC protocol, shows the models of a repository, takes a set time for each request and answers unit vectors made from the input. " +
+			"Prints its address, and runs until it is stopped.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("model-repository") {
+				cfg.Repository = filepath.Join(projectFolder(), cfg.Repository)
+			}
+			s, err := stubtriton.New(cfg)
+			if err != nil {
+				return err
+			}
+			return serveStub(cmd.Context(), t, listen, "stub Triton", s.Serve)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:8001", "address; port 0 picks a free one")
+	f.StringVar(&cfg.Repository, "model-repository", cfg.Repository, "folder of models to show")
+	f.StringVar(&cfg.Variant, "variant", cfg.Variant, "which configuration of each model: embedded, cpu or gpu")
+	f.DurationVar(&cfg.ServiceTime, "service-time", cfg.ServiceTime, "of one request")
+	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "requests that each model works on at once")
+	return cmd
+}
+
+func newBenchStubHTTP(t *terminal) *cobra.Command {
+	var s load.Stub
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "stub-http --listen 127.0.0.1:8090",
+		Short: "Run an HTTP server that answers a few bytes, to measure the generator",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if s.ServiceTime < 0 || s.Concurrency < 0 {
+				return fmt.Errorf("--service-time %s and --concurrency %d must not be negative", s.ServiceTime, s.Concurrency)
+			}
+			return serveStub(cmd.Context(), t, listen, "stub", s.Serve)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&listen, "listen", "127.0.0.1:8090", "address; port 0 picks a free one")
+	f.DurationVar(&s.ServiceTime, "service-time", 0, "of one request")
+	f.IntVar(&s.Concurrency, "concurrency", 0, "requests worked on at once; 0: any number")
+	return cmd
+}
+
+// serveStub runs a stub until a signal, which is how it is meant to end. Its
+// first line says where it is.
+func serveStub(ctx context.Context, t *terminal, listen, what string, serve func(context.Context, net.Listener) error) error {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(t.out, "%s at %s\n", what, l.Addr()); err != nil {
+		l.Close()
+		return err
+	}
+	return serve(ctx, l)
+}
