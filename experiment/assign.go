@@ -8,8 +8,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 )
@@ -24,26 +26,29 @@ const minKeyBytes = 16
 // under which units and raters are written down, and assignment ids. All
 // gateways of one store need the same key. It is keyed because clients choose
 // their units: whoever could compute a bucket could choose an arm.
-type Hasher struct{ key []byte }
+type Hasher struct{ macs *sync.Pool } // of hash.Hash, keyed
 
 // NewHasher takes a key of at least 16 bytes.
 func NewHasher(key []byte) (Hasher, error) {
 	if len(key) < minKeyBytes {
 		return Hasher{}, fmt.Errorf("experiment: the key has %d bytes, must have at least %d", len(key), minKeyBytes)
 	}
-	return Hasher{key: append([]byte(nil), key...)}, nil
+	key = append([]byte(nil), key...)
+	return Hasher{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}, nil
 }
 
 // mac is HMAC-SHA256 over fields, each after its length as a little-endian
 // uint64, so that ("ab","c") and ("a","bc") differ.
 func (h Hasher) mac(fields ...string) [sha256.Size]byte {
-	m := hmac.New(sha256.New, h.key)
-	var n [8]byte
+	message := make([]byte, 0, 256)
 	for _, f := range fields {
-		binary.LittleEndian.PutUint64(n[:], uint64(len(f)))
-		m.Write(n[:])
-		m.Write([]byte(f))
+		message = binary.LittleEndian.AppendUint64(message, uint64(len(f)))
+		message = append(message, f...)
 	}
+	m := h.macs.Get().(hash.Hash)
+	defer h.macs.Put(m)
+	m.Reset()
+	m.Write(message)
 	var sum [sha256.Size]byte
 	m.Sum(sum[:0])
 	return sum
@@ -100,7 +105,11 @@ func (h Hasher) Assign(e Experiment, kind UnitKind, value string) (ArmID, bool) 
 			return "", false
 		}
 	}
-	bucket := h.Bucket(e.HashVersion, e.Salt, kind, value)
+	return e.ArmAt(h.Bucket(e.HashVersion, e.Salt, kind, value))
+}
+
+// ArmAt returns the arm that has a bucket, and false where it is not covered.
+func (e Experiment) ArmAt(bucket PPM) (ArmID, bool) {
 	for _, s := range e.Slots {
 		if s.covers(bucket, e.Coverage) {
 			return s.Arm, true

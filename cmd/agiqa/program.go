@@ -107,6 +107,9 @@ func (p *program) build(ctx context.Context) error {
 	if err := p.buildManager(); err != nil {
 		return err
 	}
+	if err := p.buildProfiling(); err != nil {
+		return err
+	}
 	return p.buildGateway(service)
 }
 

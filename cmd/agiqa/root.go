@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/agiqa/agiqa/internal/config"
 )
@@ -36,7 +37,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.SetVersionTemplate("agiqa {{.Version}}\n")
 	root.PersistentFlags().String("config", "", "YAML file with settings (AGIQA_CONFIG)")
 	root.AddCommand(
-		newUp(t), newServe(t),
+		newUp(t), newServe(t), newTrace(t),
 		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newBench(t),
 		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newVersion(t),
 	)
@@ -65,6 +66,18 @@ func loadSettings(cmd *cobra.Command, t *terminal) (config.Settings, error) {
 	}
 	locate(&settings)
 	return settings, nil
+}
+
+// addServerFlags adds the settings of a server as flags, and --otlp as a short
+// name of --otlp-endpoint.
+func addServerFlags(cmd *cobra.Command) {
+	config.AddFlags(cmd.Flags(), serverGroups...)
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "otlp" {
+			name = "otlp-endpoint"
+		}
+		return pflag.NormalizedName(name)
+	})
 }
 
 // locate makes the default paths absolute: here if the project is here,

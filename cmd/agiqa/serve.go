@@ -30,16 +30,21 @@ func newServe(t *terminal) *cobra.Command {
 			return serve(cmd.Context(), s, t)
 		},
 	}
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	addServerFlags(cmd)
 	return cmd
 }
 
-func serve(ctx context.Context, s config.Settings, t *terminal) error {
+func serve(ctx context.Context, s config.Settings, t *terminal) (err error) {
 	listener, err := listen(s.Listen)
 	if err != nil {
 		return err
 	}
 	logger := newLogger(s, t.err, t.screen)
+	stopTraces, err := keepTraces(&s, logger)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, stopTraces()) }()
 	at, err := besideTriton(s)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -68,13 +73,17 @@ func besideTriton(s config.Settings) (place, error) {
 
 // listen opens the port before anything slow happens, and says what to do when
 // it is taken.
-func listen(address string) (net.Listener, error) {
+func listen(address string) (net.Listener, error) { return listenOn("listen", address) }
+
+// listenOn is listen for the address of any setting.
+func listenOn(key, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("setting listen: another program uses %s; stop it, or choose another address with --listen or AGIQA_LISTEN (port 0 picks a free one)", address)
+		return nil, fmt.Errorf("setting %s: another program uses %s; stop it, or choose another address with --%s or %s (port 0 picks a free one)",
+			key, address, key, config.EnvName(key))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("setting listen: %w", err)
+		return nil, fmt.Errorf("setting %s: %w", key, err)
 	}
 	return l, nil
 }

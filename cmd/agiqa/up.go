@@ -33,17 +33,22 @@ func newUp(t *terminal) *cobra.Command {
 			return up(cmd.Context(), s, t)
 		},
 	}
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	addServerFlags(cmd)
 	return cmd
 }
 
-func up(ctx context.Context, s config.Settings, t *terminal) error {
+func up(ctx context.Context, s config.Settings, t *terminal) (err error) {
 	start := time.Now()
 	logger := newLogger(s, t.err, t.screen)
 	t.note("agiqa %s: starting Triton (its log: %s)", versionText(), filepath.Join(s.DataDir, logName))
 	if err := makeAdminKey(&s); err != nil {
 		return fmt.Errorf("admin key: %w", err)
 	}
+	stopTraces, err := keepTraces(&s, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopTraces()) }()
 	e, err := startEmbedded(ctx, s, false, logger)
 	if err != nil {
 		return err
@@ -179,10 +184,18 @@ agiqa %s is ready after %.1f s
   checkpoint  %s  %s
 
   curl -sS -H 'Content-Type: image/jpeg' --data-binary @%s %s/v1/score
-
+%s
 Ctrl-C ends all of it.
 `, versionText(), took.Seconds(), e.url(), e.triton.Version(), e.triton.GRPCAddr(), e.triton.LogFile(),
-		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, example, e.url())
+		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, example, e.url(), traceHint(e.settings))
+}
+
+// traceHint says how to see where the time of an answer went.
+func traceHint(s config.Settings) string {
+	if !s.Trace {
+		return ""
+	}
+	return "\n  bin/agiqa trace list, and agiqa trace show TRACE_ID for the trace_id of an answer\n"
 }
 
 // examplePath is a picture to try: one of the repository's, seen from where

@@ -55,6 +55,9 @@ type Settings struct {
 	TraceQueue   int     `key:"trace-queue" group:"Telemetry" default:"65536" help:"Spans that may wait for the collector (a request makes about twenty); further ones are dropped and counted in agiqa_spans_total."`
 	LogLevel     string  `key:"log-level" group:"Telemetry" default:"info" help:"debug, info, warn or error."`
 	LogFormat    string  `key:"log-format" group:"Telemetry" default:"auto" help:"json, text, or auto: text on a terminal, json elsewhere."`
+	Trace        bool    `key:"trace" group:"Telemetry" default:"false" help:"Keep the latest traces, Triton's spans included, in data-dir for agiqa trace show. otlp-endpoint still gets them."`
+	TraceBytes   Bytes   `key:"trace-bytes" group:"Telemetry" default:"128MiB" help:"Disk that the kept traces may take; the oldest half goes when it is full."`
+	PprofListen  string  `key:"pprof-listen" group:"Telemetry" default:"" help:"Address for profiles (/debug/pprof/), such as 127.0.0.1:6060. They show code and memory: keep it private. Empty: off."`
 
 	DataDir string `key:"data-dir" group:"Program" default:".agiqa" help:"Folder for what the program writes: imported checkpoints and the choice of the default, the admin key that up makes, run files and the log of tritonserver."`
 	URL     string `key:"url" group:"Program" default:"http://127.0.0.1:8080" help:"Server that client commands talk to."`
@@ -101,6 +104,14 @@ func (s Settings) Validate() error {
 	positive("max-image-pixels", s.MaxImagePixels)
 	positive("max-image-scans", int64(s.MaxImageScans))
 	positive("decode-memory", int64(s.DecodeMemory))
+	if s.TraceBytes < 1<<20 {
+		fault("trace-bytes", "must be at least 1MiB, is %d", s.TraceBytes)
+	}
+	if s.PprofListen != "" {
+		if _, _, err := net.SplitHostPort(s.PprofListen); err != nil {
+			fault("pprof-listen", "%q is not host:port", s.PprofListen)
+		}
+	}
 	if s.Concurrency < 0 {
 		fault("concurrency", "must not be negative, is %d", s.Concurrency)
 	}

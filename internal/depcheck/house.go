@@ -239,6 +239,12 @@ func adapters() map[string]Rule {
 			External:   []string{"go.opentelemetry.io/...", "github.com/prometheus/client_golang/..."},
 			NeverReach: []string{gin, goRedis, "./..."},
 		},
+		"telemetry/tracelog": {
+			Why:          "keeps and draws the spans of one machine; it knows OTLP and no word of this program",
+			External:     []string{"go.opentelemetry.io/proto/otlp/...", protobuf},
+			TestExternal: slices.Concat(otelAPI, otelSDK, []string{"go.opentelemetry.io/otel/exporters/otlp/..."}),
+			NeverReach:   []string{gin, goRedis, "./..."},
+		},
 		"embedded": {
 			Why:        "a child process and its supervision: standard library and system calls",
 			External:   []string{"golang.org/x/sys/..."},

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/telemetry/tracelog"
+)
+
+func newTrace(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "trace", Short: "Look at the traces that agiqa up --trace keeps",
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, Args: cobra.NoArgs}
+	cmd.AddCommand(newTraceShow(t), newTraceList(t))
+	return cmd
+}
+
+var traceID = regexp.MustCompile(`^[0-9a-f]{4,32}$`)
+
+func newTraceShow(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Draw one trace as a tree with a time line",
+		Long:  "ID is the trace_id of an answer or a log line, or its first characters.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			attributes, err := cmd.Flags().GetBool("attributes")
+			if err != nil {
+				return err
+			}
+			if !traceID.MatchString(args[0]) {
+				return fmt.Errorf("%q is no trace id: 4 to 32 lower-case hexadecimal digits", args[0])
+			}
+			spans, err := readTraces(s, args[0])
+			if err != nil {
+				return err
+			}
+			var ids []string
+			for _, span := range spans {
+				if !slices.Contains(ids, span.Trace) {
+					ids = append(ids, span.Trace)
+				}
+			}
+			switch {
+			case len(ids) == 0:
+				return fmt.Errorf("no trace begins with %s; agiqa trace list shows those that are kept, and spans take up to a second (Triton's five) to arrive", args[0])
+			case len(ids) > 1:
+				return fmt.Errorf("%d traces begin with %s, such as %s and %s: give more of it", len(ids), args[0], ids[0], ids[1])
+			case asJSON(cmd):
+				return printJSON(t.out, map[string]any{"trace_id": ids[0], "spans": spans})
+			}
+			return tracelog.Draw(t.out, spans, tracelog.Options{Width: screenWidth(t), Attributes: attributes})
+		},
+	}
+	addJSON(cmd)
+	cmd.Flags().Bool("attributes", false, "print each span's attributes below it")
+	config.AddFlags(cmd.Flags(), "Program")
+	return cmd
+}
+
+func newTraceList(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the latest requests that were traced", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			limit, err := cmd.Flags().GetInt("limit")
+			if err != nil {
+				return err
+			}
+			spans, err := readTraces(s, "")
+			if err != nil {
+				return err
+			}
+			all, err := cmd.Flags().GetBool("all")
+			if err != nil {
+				return err
+			}
+			sums := tracelog.Summaries(spans)
+			if !all {
+				sums = slices.DeleteFunc(sums, func(s tracelog.Summary) bool { return !s.Request })
+			}
+			sums = sums[:min(len(sums), max(limit, 0))]
+			if asJSON(cmd) {
+				for _, sum := range sums {
+					if err := printJSON(t.out, sum); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "TRACE\tSTARTED\tMS\tSPANS\tSTATUS\tREQUEST")
+			for _, sum := range sums {
+				fmt.Fprintf(w, "%s\t%s\t%.2f\t%d\t%s\t%s\n", sum.Trace, sum.Start.UTC().Format("15:04:05.000"),
+					float64(sum.Duration)/float64(time.Millisecond), sum.Spans, sum.Status, sum.Name)
+			}
+			return w.Flush()
+		},
+	}
+	addJSON(cmd)
+	cmd.Flags().Int("limit", 20, "most traces")
+	cmd.Flags().Bool("all", false, "also what the server does of itself, such as its probes of Triton")
+	config.AddFlags(cmd.Flags(), "Program")
+	return cmd
+}
+
+func traceFolder(s config.Settings) string { return filepath.Join(s.DataDir, "traces") }
+
+func readTraces(s config.Settings, prefix string) ([]tracelog.Span, error) {
+	spans, err := tracelog.Read(traceFolder(s), prefix)
+	if errors.Is(err, tracelog.ErrNoTraces) {
+		return nil, fmt.Errorf("%w: start the server with --trace (AGIQA_TRACE=true), or name its --data-dir", err)
+	}
+	return spans, err
+}
+
+// screenWidth is the width of the terminal that out is, or 120.
+func screenWidth(t *terminal) int {
+	if f, ok := t.out.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 120
+}

@@ -1,0 +1,162 @@
+package experiment_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+const minimal = `
+id: sharper
+arms:
+  - checkpoint: demo
+  - {id: new, checkpoint: demo-shared}
+`
+
+func TestParseDefaults(t *testing.T) {
+	e, err := experiment.Parse([]byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Salt) != 32 {
+		t.Errorf("salt %q", e.Salt)
+	}
+	e.Salt = ""
+	want := experiment.Experiment{
+		ID: "sharper", Name: "sharper", State: experiment.Draft, Phase: 1, Revision: 1,
+		Primary: experiment.PrimaryLoss, MDE: 0.05, Alpha: 0.05, Horizon: 1000,
+		Arms: []experiment.Arm{
+			{ID: "demo", Checkpoint: "demo", Role: experiment.Control, Mode: experiment.Live, Weight: 500_000},
+			{ID: "new", Checkpoint: "demo-shared", Role: experiment.Treatment, Mode: experiment.Live, Weight: 500_000},
+		},
+		Unit: experiment.UnitHeader, Header: "X-Agiqa-Unit", Coverage: experiment.Whole, HashVersion: 1,
+		Slots:     []experiment.Slot{{Arm: "demo", To: 500_000}, {Arm: "new", From: 500_000, To: experiment.Whole}},
+		BlindOnly: true, MinLabels: 300, MinRaters: 3, MinDuration: 24 * time.Hour, MaxDuration: 60 * 24 * time.Hour,
+		Auto: experiment.AutoRecommend,
+	}
+	if diff := cmp.Diff(want, e); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	again, err := experiment.Parse([]byte(minimal))
+	if err != nil || again.Salt == "" || again.Salt == e.Salt {
+		t.Errorf("two experiments share their salt")
+	}
+}
+
+func TestParseWhole(t *testing.T) {
+	e, err := experiment.Parse([]byte(`{"id": "x", "arms": [
+		{"id": "c", "checkpoint": "a", "weight": "87.5%"}, {"id": "t", "checkpoint": "b", "weight": 125000},
+		{"id": "s", "checkpoint": "d", "mode": "shadow"}],
+		"unit": "api_key", "fallback_unit": "image_sha256", "namespace": {"name": "n", "from": "0%", "to": "50%"},
+		"ramp": [{"coverage": "1%", "min_time": "30m", "min_units": 100}, {"coverage": "50%"}],
+		"audience": {"style": ["anime"]}, "blind_feedback_required": false, "min_duration": "0s",
+		"guardrails": [{"kind": "error_rate", "limit": 0.02, "action": "hold"}], "auto": "act"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Arms[0].Weight != 875_000 || e.Arms[2].Weight != 0 || e.Coverage != 10_000 || e.Ramp[0].MinTime != 30*time.Minute ||
+		e.Namespace.To != 500_000 || e.BlindOnly || e.MinDuration != 0 || e.Header != "" || e.Auto != experiment.AutoAct {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Every fault is told at once, with its field.
+func TestParseFaults(t *testing.T) {
+	for name, tc := range map[string]struct {
+		text string
+		want []string
+	}{
+		"unknown fields": {minimal + "colour: red\nsize: 3\n", []string{"field colour not found", "field size not found"}},
+		"several": {`
+id: Upper
+primary: happiness
+alpha: 0.9
+horizon: 3
+min_labels: -1
+arms: [{id: a, checkpoint: x, role: treatment, weight: 60%}, {id: a, checkpoint: y, mode: shadow, weight: 50%}]
+unit: header
+header: Cookie
+namespace: {name: n, from: 50%, to: 50%}
+ramp: [{coverage: 5%}, {coverage: 5%}]
+guardrails: [{kind: luck}]
+auto: always
+`, []string{"id: ", "primary: ", "alpha: ", "horizon: ", "min_labels: ", "arms[1].id: a is there twice", "arms[1].weight_ppm: ", "has 0 controls", "sum to 1100000",
+			"header: Cookie", "namespace: must not be empty", "ramp[1].coverage_ppm: ", "guardrails[0].kind: ", "auto: "}},
+		"one arm":         {"id: x\narms: [{checkpoint: a}]\n", []string{"arms: has 1"}},
+		"a share":         {minimal + "coverage: 200%\n", []string{"no share"}},
+		"not a mapping":   {"- 1\n", []string{"definition: "}},
+		"no YAML":         {"{", []string{"definition: "}},
+		"two documents":   {minimal + "---\nid: y\n", []string{"one document"}},
+		"too long":        {strings.Repeat("#", 1<<20), []string{"longer"}},
+		"one interleaved": {"id: x\narms: [{checkpoint: a, mode: interleave}, {checkpoint: b}]\n", []string{"interleaved"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := experiment.Parse([]byte(tc.text))
+			if quality.KindOf(err) != quality.KindExperimentInvalid {
+				t.Fatalf("error %v", err)
+			}
+			for _, w := range tc.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("%q is missing in: %v", w, err)
+				}
+			}
+		})
+	}
+}
+
+func TestEncodersAndNamespaces(t *testing.T) {
+	e, err := experiment.Parse([]byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Encoder = quality.DigestOf([]byte("e"))
+	if err := e.CheckEncoders([]quality.Digest{e.Encoder, e.Encoder}); err != nil {
+		t.Error(err)
+	}
+	if err := e.CheckEncoders([]quality.Digest{e.Encoder, {}}); quality.KindOf(err) != quality.KindEncoderMismatch {
+		t.Errorf("error %v", err)
+	}
+	other := e
+	other.ID, other.State = "other", experiment.Running
+	e.Namespace, other.Namespace = &experiment.Namespace{Name: "n", To: 500_000}, &experiment.Namespace{Name: "n", From: 499_999, To: 600_000}
+	if err := e.CheckOthers([]experiment.Experiment{e, other}); quality.KindOf(err) != quality.KindConflict {
+		t.Errorf("an overlap: %v", err)
+	}
+	other.State = experiment.Stopped
+	if err := e.CheckOthers([]experiment.Experiment{other}); err != nil {
+		t.Errorf("with one that has ended: %v", err)
+	}
+	other.State, other.Namespace.From = experiment.Running, 500_000
+	if err := e.CheckOthers([]experiment.Experiment{other}); err != nil {
+		t.Errorf("side by side: %v", err)
+	}
+}
+
+func TestAttributes(t *testing.T) {
+	got, err := experiment.ParseAttributes(" style=anime , model=sd xl")
+	if err != nil || got["style"] != "anime" || got["model"] != "sd xl" || len(got) != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"x", "=1", "a=", "A=1", "a=" + strings.Repeat("x", 65), "a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1", "a=\x01"} {
+		if _, err := experiment.ParseAttributes(bad); quality.KindOf(err) != quality.KindBadRequest {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	a := experiment.Audience{"style": {"anime", "photo"}, "model": {"sdxl"}}
+	if !a.Admits(map[string]string{"style": "photo", "model": "sdxl"}) || a.Admits(map[string]string{"style": "photo"}) || !(experiment.Audience)(nil).Admits(nil) {
+		t.Error("the audience")
+	}
+}
+
+func TestInvalidIsOneError(t *testing.T) {
+	_, err := experiment.Parse([]byte("id: X\narms: [{checkpoint: a},{checkpoint: b}]\n"))
+	if invalid, ok := errors.AsType[*experiment.Invalid](err); !ok || len(invalid.Faults) != 1 || invalid.Faults[0].Field != "id" {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,4 @@
+package tracelog
+
+// ParseJSON is for the fuzz target.
+var ParseJSON = parseJSON

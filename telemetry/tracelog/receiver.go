@@ -1,0 +1,154 @@
+package tracelog
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// maxBody is far above a batch of an exporter's largest size.
+const maxBody = 64 << 20
+
+// forwardTimeout bounds the way on to a collector.
+const forwardTimeout = 5 * time.Second
+
+// Receiver is an OTLP/HTTP endpoint on a loopback port that writes to a File.
+type Receiver struct {
+	file    *File
+	forward string // URL of the collector's /v1/traces; "": none
+	client  *http.Client
+	logger  *slog.Logger
+	server  *http.Server
+	address string
+	done    chan struct{}
+}
+
+// Listen starts a Receiver that writes to file. With endpoint, the base URL of
+// a collector, what arrives is sent on there and the collector's answer is
+// given. The file is the caller's to close, after the Receiver.
+func Listen(file *File, endpoint string, logger *slog.Logger) (*Receiver, error) {
+	r := &Receiver{file: file, client: &http.Client{Timeout: forwardTimeout}, logger: logger, done: make(chan struct{})}
+	if endpoint != "" {
+		forward, err := url.JoinPath(endpoint, "v1", "traces")
+		if err != nil {
+			return nil, err
+		}
+		r.forward = forward
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r.address = listener.Addr().String()
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/traces", r.take)
+	r.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	go func() {
+		defer close(r.done)
+		if err := r.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Warn("traces are not kept any more", "error", err)
+		}
+	}()
+	return r, nil
+}
+
+// URL is the base URL that exporters are given.
+func (r *Receiver) URL() string { return "http://" + r.address }
+
+// Close takes what is under way and stops.
+func (r *Receiver) Close(ctx context.Context) error {
+	err := r.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, r.server.Close())
+	}
+	<-r.done
+	return err
+}
+
+func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
+	if err != nil {
+		http.Error(w, "the body could not be read", http.StatusBadRequest)
+		return
+	}
+	export, isJSON, err := parse(req.Header, body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := r.file.Append(export); err != nil {
+		r.logger.Warn("spans could not be written", "error", err)
+		http.Error(w, "the file cannot be written", http.StatusServiceUnavailable)
+		return
+	}
+	if r.forward != "" {
+		if err := r.send(req, body); err != nil {
+			http.Error(w, "the collector did not take it", http.StatusServiceUnavailable)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", req.Header.Get("Content-Type"))
+	w.WriteHeader(http.StatusOK)
+	if isJSON { // an empty message is "{}" in one form and no byte in the other
+		_, _ = io.WriteString(w, "{}")
+	}
+}
+
+// parse reads a body in either form, zipped or not.
+func parse(header http.Header, body []byte) (e Export, isJSON bool, err error) {
+	switch header.Get("Content-Encoding") {
+	case "", "identity":
+	case "gzip":
+		zipped, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			return e, false, fmt.Errorf("gzip: %w", err)
+		}
+		if body, err = io.ReadAll(io.LimitReader(zipped, maxBody)); err != nil {
+			return e, false, fmt.Errorf("gzip: %w", err)
+		}
+	default:
+		return e, false, errors.New("content encoding is neither gzip nor identity")
+	}
+	switch kind, _, _ := mime.ParseMediaType(header.Get("Content-Type")); kind {
+	case "application/json":
+		e, err = parseJSON(body)
+		return e, true, err
+	case "application/x-protobuf":
+		e, err = parseProto(body)
+		return e, false, err
+	}
+	return e, false, errors.New("content type is neither application/json nor application/x-protobuf")
+}
+
+// send passes a body on as it came.
+func (r *Receiver) send(req *http.Request, body []byte) error {
+	onward, err := http.NewRequestWithContext(req.Context(), http.MethodPost, r.forward, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"Content-Type", "Content-Encoding"} {
+		if v := req.Header.Get(name); v != "" {
+			onward.Header.Set(name, v)
+		}
+	}
+	res, err := r.client.Do(onward)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection is used again
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("status %d", res.StatusCode)
+	}
+	return nil
+}
