@@ -35,6 +35,11 @@ func tTest(t, df float64) Test {
 	return Test{Statistic: t, DF: df, P: math.Min(1, 2*d.Survival(math.Abs(t)))}
 }
 
+// tQuantile is the t below which lies the given share.
+func tQuantile(share, df float64) float64 {
+	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: df}.Quantile(share)
+}
+
 func chiSquareTest(x, df float64) Test {
 	return Test{Statistic: x, DF: df, P: distuv.ChiSquared{K: df}.Survival(x)}
 }

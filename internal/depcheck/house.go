@@ -170,6 +170,12 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/..."},
 		},
+		"experiment/stats/simulate": {
+			Why:         "draws images, arms and raters whose truth is known; a demonstration may use its raters",
+			Project:     []string{"experiment/stats", "evaluation"},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/...", "time", "log/..."},
+		},
 		"scoring": {
 			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",
 			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment"},

@@ -10,19 +10,18 @@ Everything is seeded; with these versions the file comes out the same.
 import json
 import math
 import warnings
+import zlib
 
 import numpy as np
 import scipy
 import statsmodels
-from scipy import stats
+from scipy import optimize, stats
 from scipy.special import betaln, gammaln
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 warnings.filterwarnings("ignore")
-random = np.random.default_rng(20240501)
 
 
 def plain(value):
@@ -37,18 +36,18 @@ def plain(value):
     return value
 
 
-def panel(n):
+def panel(random, n):
     labels = np.clip(np.round(random.normal(2.5, 1, n), 1), 0, 5)
     first = labels + random.normal(0, 0.8, n)
     second = np.round(labels + random.normal(0, 0.6, n), 1)
     return first, second, labels
 
 
-def overlaps():
+def overlaps(random):
     """Raw data; the correlations by SciPy, the tests by their formulas."""
     out = []
     for n in (12, 60, 300):
-        first, second, labels = panel(n)
+        first, second, labels = panel(random, n)
         for kind, r in (("plcc", stats.pearsonr), ("srcc", stats.spearmanr)):
             r12, r13, r23 = r(first, labels)[0], r(second, labels)[0], r(first, second)[0]
             det = np.linalg.det(np.array([[1, r12, r13], [r12, 1, r23], [r13, r23, 1]]))
@@ -72,9 +71,9 @@ def overlaps():
     return out
 
 
-def bca():
+def bca(random):
     """Intervals of SciPy with many resamples: they agree within chance."""
-    first, second, labels = panel(80)
+    first, second, labels = panel(random, 80)
     figures = {
         "srcc": lambda x, y: stats.spearmanr(x, y)[0],
         "krcc": lambda x, y: stats.kendalltau(x, y)[0],
@@ -101,7 +100,7 @@ def bca():
     return out
 
 
-def multiple():
+def multiple(random):
     out = []
     for ps in ([0.01, 0.04, 0.03, 0.005], [0.2, 0.2, 0.9], [1.0], [0.0, 0.5, 0.03, 0.03]):
         out.append({
@@ -112,7 +111,7 @@ def multiple():
     return out
 
 
-def srm():
+def srm(random):
     out = []
     for counts, weights in (
         ([5200, 4800], [1, 1]), ([5010, 4990], [0.5, 0.5]),
@@ -134,7 +133,7 @@ def srm():
     return out
 
 
-def ks():
+def ks(random):
     out = []
     for m, n, shift in ((30, 40, 0.0), (30, 40, 0.9), (200, 300, 0.2), (8, 8, 2.0), (3000, 2900, 0.03)):
         a, b = random.normal(0, 1, m), random.normal(shift, 1, n)
@@ -152,7 +151,7 @@ def ks():
     return out
 
 
-def psi():
+def psi(random):
     out = []
     for shift, digits in ((0.0, 8), (0.4, 8), (0.1, 1), (0.0, 0)):
         r = np.round(random.normal(0, 1, 400), digits)
@@ -167,7 +166,7 @@ def psi():
     return out
 
 
-def quantiles():
+def quantiles(random):
     out = []
     for share, m, n in ((0.5, 40, 60), (0.9, 120, 80), (0.99, 600, 500)):
         a, b = random.exponential(1, m), random.exponential(1.3, n)
@@ -185,7 +184,7 @@ def quantiles():
     return out
 
 
-def sequences():
+def sequences(random):
     """Half-widths: the formulas of arXiv 2103.06476, written once more."""
     out = []
     for alpha, horizon in ((0.05, 1000), (0.01, 5000), (0.2, 100)):
@@ -202,7 +201,7 @@ def sequences():
     return out
 
 
-def powers():
+def powers(random):
     out = []
     for alpha, power in ((0.05, 0.8), (0.01, 0.9)):
         z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
@@ -213,19 +212,214 @@ def powers():
     return out
 
 
+def mcnemars(random):
+    out = []
+    for b, c in ((3, 12), (0, 7), (5, 5), (250, 301), (1, 0), (121, 59)):
+        table = [[10, b], [c, 10]]
+        exact = mcnemar(table, exact=True).pvalue
+        chi2 = mcnemar(table, exact=False, correction=True)
+        low = min(b, c)
+        mid = 2 * stats.binom.cdf(low, b + c, 0.5) - stats.binom.pmf(low, b + c, 0.5)
+        if b == c:  # statsmodels reports what its correction gives below 0 as well
+            chi2.statistic, chi2.pvalue = 0.0, 1.0
+        out.append({"counts": [b, c], "exact": exact, "mid_p": mid, "chi2": chi2.statistic, "chi2_p": chi2.pvalue})
+    return out
+
+
+def preferences(random):
+    """The beta mixture by direct integration, and intervals by root finding."""
+    out = []
+    for w, l in ((7, 3), (60, 40), (0, 12), (520, 480), (30, 2)):
+        p0 = 0.5
+        null = w * math.log(p0) + l * math.log(1 - p0)
+        upper = stats.beta.sf(p0, w + 1, l + 1)
+        two = betaln(w + 1, l + 1) - null
+        log_e = lambda p: betaln(w + 1, l + 1) - (w * math.log(p) + l * math.log1p(-p))
+        ends = []
+        for lo, hi, edge in ((1e-12, w / (w + l), 0.0), (w / (w + l), 1 - 1e-12, 1.0)):
+            f = lambda p: log_e(p) - math.log(20)
+            ends.append(optimize.brentq(f, max(lo, 1e-12), min(hi, 1 - 1e-12)) if 0 < w / (w + l) < 1 or abs(w / (w + l) - edge) > 0.5 else edge)
+        out.append({
+            "wins": w, "losses": l, "two": two,
+            "lower": two + math.log(upper) - math.log(0.5),
+            "upper": two + math.log(stats.beta.cdf(p0, w + 1, l + 1)) - math.log(0.5),
+            "interval": ends,
+        })
+    return out
+
+
+def betting(random):
+    """Hedged capital, every mean of the grid on its own."""
+    out = []
+    for name, x in (("uniform", random.uniform(0, 1, 150)), ("rare", (random.uniform(0, 1, 400) < 0.03) * 1.0),
+                    ("narrow", np.clip(random.normal(0.8, 0.05, 100), 0, 1))):
+        cells, alpha = 200, 0.05
+        m = np.arange(cells + 1) / cells
+        plus, minus, alive = np.zeros(cells + 1), np.zeros(cells + 1), np.ones(cells + 1, bool)
+        mu, spread, ends = 0.5, 0.25, []
+        for i, v in enumerate(x):
+            t = i + 1
+            variance = spread / t
+            lam = math.sqrt(2 * math.log(2 / alpha) / (variance * t * math.log(t + 1)))
+            with np.errstate(divide="ignore"):
+                plus += np.log1p(np.minimum(lam, 0.5 / m) * (v - m))
+                minus += np.log1p(-np.minimum(lam, 0.5 / (1 - m)) * (v - m))
+            alive &= np.maximum(plus + math.log(0.5), minus + math.log(0.5)) < math.log(1 / alpha)
+            mu = (0.5 + np.sum(x[: t])) / (t + 1)
+            spread += (v - mu) ** 2
+            left = np.flatnonzero(alive)
+            ends.append([max(0, left[0] - 1) / cells, min(cells, left[-1] + 1) / cells])
+        out.append({"name": name, "values": x, "cells": cells, "ends": ends})
+    return out
+
+
+def bradley_terry(random):
+    """Logistic regression without intercept; abilities and errors moved to a sum of 0."""
+    out = []
+    for n, games in ((3, 12), (6, 30)):
+        ability = random.normal(0, 1, n)
+        wins = np.zeros((n, n))
+        for i in range(n):
+            for j in range(i):
+                w = random.binomial(games, 1 / (1 + math.exp(ability[j] - ability[i])))
+                wins[i, j], wins[j, i] = w, games - w
+        wins[0, 1] += 0.5
+        wins[1, 0] += 0.5
+        rows, y, weights = [], [], []
+        for i in range(n):
+            for j in range(n):
+                if i != j and wins[i, j] > 0:
+                    row = np.zeros(n)
+                    row[i], row[j] = 1, -1
+                    rows.append(row[1:])
+                    y.append(1)
+                    weights.append(wins[i, j])
+        design, weights = np.array(rows), np.array(weights)
+        # every row is a win: fit by Newton on the likelihood itself
+        b = np.zeros(n - 1)
+        for _ in range(100):
+            p = 1 / (1 + np.exp(-design @ b))
+            info = design.T @ (design * (weights * p * (1 - p))[:, None])
+            b = b + np.linalg.solve(info, design.T @ (weights * (1 - p)))
+        full = np.concatenate([[0], b])
+        cov = np.zeros((n, n))
+        cov[1:, 1:] = np.linalg.inv(info)
+        centre = np.eye(n) - 1 / n
+        cov = centre @ cov @ centre
+        out.append({"wins": wins, "ability": centre @ full, "se": np.sqrt(np.diag(cov))})
+    return out
+
+
+def krasula(random):
+    out = []
+    for n, raters, digits in ((40, 15, 6), (60, 8, 1)):
+        mean = random.uniform(1, 5, n)
+        sd = random.uniform(0.3, 0.9, n)
+        scores = np.round(mean + random.normal(0, 0.7, n), digits)
+        z = lambda i, j: abs(mean[i] - mean[j]) / math.sqrt((sd[i] ** 2 + sd[j] ** 2) / raters)
+        pairs = [(i, j) for i in range(n) for j in range(i)]
+        different = [(i, j) for i, j in pairs if 2 * stats.norm.sf(z(i, j)) < 0.05]
+        similar = [(i, j) for i, j in pairs if 2 * stats.norm.sf(z(i, j)) >= 0.05]
+        auc = lambda pos, neg: stats.mannwhitneyu(pos, neg).statistic / len(pos) / len(neg)
+        signed = np.array([(scores[i] - scores[j]) * np.sign(mean[i] - mean[j]) for i, j in different])
+        size = lambda ps: np.array([abs(scores[i] - scores[j]) for i, j in ps])
+        out.append({
+            "scores": scores, "mean": mean, "sd": sd, "raters": raters,
+            "ds": auc(size(different), size(similar)), "bw": auc(signed, -signed), "c0": np.mean(signed > 0),
+            "different": len(different), "similar": len(similar),
+        })
+    return out
+
+
+def means(random):
+    x0, x1 = random.normal(0, 1, 40), random.normal(0, 1, 55)
+    y0, y1 = 1 + 0.8 * x0 + random.normal(0, 0.7, 40), 1.3 + 0.8 * x1 + random.normal(0, 1.1, 55)
+
+    def welch(a, b):
+        res = stats.ttest_ind(b, a, equal_var=False)
+        ci = res.confidence_interval(0.9)
+        return {
+            "difference": np.mean(b) - np.mean(a), "t": res.statistic, "df": res.df, "p": res.pvalue,
+            "low": ci.low, "high": ci.high,
+        }
+
+    cov = lambda x, y: np.sum((x - x.mean()) * (y - y.mean()))
+    xy, xx, yy = (cov(x0, y0) + cov(x1, y1)), (cov(x0, x0) + cov(x1, x1)), (cov(y0, y0) + cov(y1, y1))
+    theta = xy / xx
+    d0, d1 = random.poisson(5, 40) + 1.0, random.poisson(5, 55) + 1.0
+    n0, n1 = random.binomial(d0.astype(int), 0.3) * 1.0, random.binomial(d1.astype(int), 0.35) * 1.0
+
+    def delta(n, d):
+        grad = np.array([1 / d.mean(), -n.mean() / d.mean() ** 2])
+        return n.mean() / d.mean(), grad @ np.cov(n, d) @ grad / len(n)
+
+    (r0, v0), (r1, v1) = delta(n0, d0), delta(n1, d1)
+    return {
+        "covariates": [x0, x1], "outcomes": [y0, y1],
+        "welch": welch(y0, y1), "cuped": welch(y0 - theta * x0, y1 - theta * x1),
+        "theta": theta, "reduction": xy**2 / xx / yy,
+        "numerators": [n0, n1], "denominators": [d0, d1],
+        "ratio": {
+            "difference": r1 - r0, "se": math.sqrt(v0 + v1),
+            "p": 2 * stats.norm.sf(abs(r1 - r0) / math.sqrt(v0 + v1)),
+        },
+    }
+
+
+def shrinks(random):
+    """The pooled part is that of statsmodels (DerSimonian and Laird)."""
+    out = []
+    for effects, se in (
+        ([0.3, 0.1, -0.2, 0.5], [0.1, 0.12, 0.2, 0.15]), ([0.1, 0.11, 0.09], [0.2, 0.3, 0.25]),
+    ):
+        effects, se = np.array(effects), np.array(se)
+        res = combine_effects(effects, se**2, method_re="dl")
+        tau2 = max(0.0, res.tau2)
+        w = 1 / (se**2 + tau2)
+        mean, mean_var = np.sum(w * effects) / np.sum(w), 1 / np.sum(w)
+        if res.tau2 > 0:
+            np.testing.assert_allclose([mean, mean_var], [res.mean_effect_re, res.sd_eff_w_re**2])
+        kept = tau2 / (tau2 + se**2)
+        out.append({
+            "effects": effects, "se": se, "tau": math.sqrt(tau2), "mean": mean, "mean_se": math.sqrt(mean_var),
+            "q": res.q, "q_p": stats.chi2.sf(res.q, len(effects) - 1),
+            "shrunk": kept * effects + (1 - kept) * mean,
+            "shrunk_se": np.sqrt(kept * se**2 + (1 - kept) ** 2 * mean_var),
+        })
+    return out
+
+
+def raters(random):
+    """BT.500 by its text, on a table without gaps; rater 3 answers at random."""
+    images, people = 60, 25
+    quality = random.normal(3, 0.8, images)
+    table = quality[:, None] + random.normal(0, 0.4, (images, people))
+    table[:, 3] = random.uniform(0, 6, images)
+    table[:, 7] += 1.5  # mild, not random
+    table = np.round(table, 2)
+    above, below = np.zeros(people, int), np.zeros(people, int)
+    for row in table:
+        kurtosis = stats.kurtosis(row, fisher=False)
+        far = (2 if 2 <= kurtosis <= 4 else math.sqrt(20)) * row.std(ddof=1)
+        above += row >= row.mean() + far
+        below += row <= row.mean() - far
+    odd = above + below
+    rejected = (odd / images > 0.05) & (np.abs(above - below) / np.maximum(odd, 1) < 0.3)
+    return {"table": table, "above": above, "below": below, "rejected": rejected}
+
+
+PARTS = [
+    overlaps, bca, multiple, srm, ks, psi, quantiles, sequences, powers,
+    mcnemars, preferences, betting, bradley_terry, krasula, means, shrinks, raters,
+]
+
+
 def main():
-    print(json.dumps(plain({
-        "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "statsmodels": statsmodels.__version__},
-        "overlaps": overlaps(),
-        "bca": bca(),
-        "multiple": multiple(),
-        "srm": srm(),
-        "ks": ks(),
-        "psi": psi(),
-        "quantiles": quantiles(),
-        "sequences": sequences(),
-        "powers": powers(),
-    })))
+    file = {"versions": {"numpy": np.__version__, "scipy": scipy.__version__, "statsmodels": statsmodels.__version__}}
+    for part in PARTS:  # a stream each, so that a new part changes no other
+        name = part.__name__
+        file[name] = plain(part(np.random.default_rng([20240501, zlib.crc32(name.encode())])))
+    print(json.dumps(file))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+package stats
+
+import (
+	"math"
+	"slices"
+)
+
+// Opinion is what a panel said of one image.
+type Opinion struct {
+	Mean   float64
+	SD     float64 // of single ratings; at least 0
+	Raters int     // at least 2
+}
+
+// KrasulaAUC is how well scores tell pairs of images apart, of which people have
+// said with what certainty they do.
+type KrasulaAUC struct {
+	// DifferentSimilar is the area under the ROC curve for telling pairs that differ
+	// for people from those that do not by the size of the difference of scores.
+	DifferentSimilar float64
+	// BetterWorse is the area for telling, of the pairs that differ, which image is
+	// the better one by the signed difference.
+	BetterWorse float64
+	// Correct (C0) is the share of the pairs that differ whose order the scores have;
+	// equal scores do not.
+	Correct            float64
+	Different, Similar int // pairs
+}
+
+// mostOpinions bounds the pairs, of which all are held: about 32 million.
+const mostOpinions = 8000
+
+// Krasula analyses all pairs of images (Krasula, Fliegel, Le Callet, Klíma, "On the
+// accuracy of objective image and video quality models: New methodology for
+// performance evaluation", QoMEX 2016). A pair differs when a two-sided z-test at
+// level alpha of its means, with the opinions' standard errors, says so. It needs
+// at least one pair of each kind, and reports an error otherwise.
+func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, error) {
+	if len(scores) != len(opinions) {
+		return KrasulaAUC{}, fault("opinions", "there are %d, and %d scores", len(opinions), len(scores))
+	}
+	if err := checkValues("scores", scores, 3); err != nil {
+		return KrasulaAUC{}, err
+	}
+	if err := checkShare("alpha", alpha); err != nil {
+		return KrasulaAUC{}, err
+	}
+	if len(scores) > mostOpinions {
+		return KrasulaAUC{}, fault("scores", "%d are too many, %d are the most", len(scores), mostOpinions)
+	}
+	variances := make([]float64, len(opinions))
+	for i, o := range opinions {
+		if !finite(o.Mean) || !(o.SD >= 0) || !finite(o.SD) || o.Raters < 2 {
+			return KrasulaAUC{}, fault("opinions", "value %d is %+v: want a finite mean, a deviation of at least 0 and 2 raters", i, o)
+		}
+		variances[i] = o.SD * o.SD / float64(o.Raters)
+	}
+	limit := normalQuantile(1 - alpha/2)
+	var different, similar, better, worse []float64
+	correct := 0
+	for i := range scores {
+		for j := range i {
+			gap, by := opinions[i].Mean-opinions[j].Mean, scores[i]-scores[j]
+			if !(math.Abs(gap) > limit*math.Sqrt(variances[i]+variances[j])) {
+				similar = append(similar, math.Abs(by))
+				continue
+			}
+			different = append(different, math.Abs(by))
+			if gap < 0 {
+				by = -by
+			}
+			better, worse = append(better, by), append(worse, -by)
+			if by > 0 {
+				correct++
+			}
+		}
+	}
+	if len(different) == 0 || len(similar) == 0 {
+		return KrasulaAUC{}, tooFew("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(different), len(similar))
+	}
+	return KrasulaAUC{
+		DifferentSimilar: areaUnderROC(different, similar),
+		BetterWorse:      areaUnderROC(better, worse),
+		Correct:          float64(correct) / float64(len(different)),
+		Different:        len(different), Similar: len(similar),
+	}, nil
+}
+
+// areaUnderROC is the chance that a positive is above a negative, half of the ties
+// with it (Mann and Whitney 1947). Both lists are sorted.
+func areaUnderROC(positive, negative []float64) float64 {
+	slices.Sort(positive)
+	slices.Sort(negative)
+	var area float64
+	var below, upTo int
+	for _, v := range positive {
+		for below < len(negative) && negative[below] < v {
+			below++
+		}
+		for upTo < len(negative) && negative[upTo] <= v {
+			upTo++
+		}
+		area += (float64(below) + float64(upTo)) / 2
+	}
+	return area / float64(len(positive)) / float64(len(negative))
+}

@@ -1,0 +1,360 @@
+package stats_test
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/agiqa/agiqa/experiment/stats"
+)
+
+func TestPreferenceAccuracy(t *testing.T) {
+	got := must[stats.Accuracy](t)(stats.PreferenceAccuracy(
+		[]float64{1, -2, 3, 0, 5}, []int{1, -1, -1, 1, 0},
+	))
+	// Right, right, wrong, and two halves.
+	near(t, "accuracy", got.Value, 0.6, 1e-15)
+	near(t, "SE", got.SE, math.Sqrt(0.7/4/5), 1e-12)
+	if got.Pairs != 5 || got.Ties != 2 {
+		t.Errorf("got %+v, want 5 pairs and 2 ties", got)
+	}
+	_, err := stats.PreferenceAccuracy([]float64{1}, []int{1})
+	refused(t, err, "differences", true)
+	_, err = stats.PreferenceAccuracy([]float64{1, 2}, []int{1})
+	refused(t, err, "preferred", false)
+}
+
+// A betting sequence misses the mean in at most alpha of the runs, ever; its ends
+// never move apart.
+func TestBoundedSequenceHoldsTheMean(t *testing.T) {
+	const runs = 400
+	for _, c := range []struct {
+		name string
+		mean float64
+		draw func(random *rand.Rand) float64
+	}{
+		{"uniform", 0.5, func(random *rand.Rand) float64 { return random.Float64() }},
+		{"rare", 0.02, func(random *rand.Rand) float64 {
+			if random.Float64() < 0.02 {
+				return 1
+			}
+			return 0
+		}},
+	} {
+		missed := 0
+		for run := range uint64(runs) {
+			random := rand.New(rand.NewPCG(run, 7))
+			o := stats.DefaultBoundedOptions()
+			o.Cells = 50
+			s := must[*stats.BoundedSequence](t)(stats.NewBoundedSequence(o))
+			before := stats.Interval{Low: 0, High: 1}
+			for range 200 {
+				if err := s.Add(c.draw(random)); err != nil {
+					t.Fatal(err)
+				}
+				b := s.Bounds()
+				if b.Contradicted {
+					break
+				}
+				if b.Running.Low < before.Low || b.Running.High > before.High {
+					t.Fatalf("%s: %v after %v", c.name, b.Running, before)
+				}
+				before = b.Running
+			}
+			if b := s.Bounds(); b.Contradicted || !b.Running.Contains(c.mean) {
+				missed++
+			}
+		}
+		if share, limit := float64(missed)/runs, 0.05+3*math.Sqrt(0.05*0.95/runs); share > limit {
+			t.Errorf("%s: missed in %v of the runs, want at most %v", c.name, share, limit)
+		}
+	}
+}
+
+func TestBoundedSequenceSidesAndRefusals(t *testing.T) {
+	for side, want := range map[stats.Side]stats.Interval{
+		stats.Lower: {Low: 0.5, High: 1}, stats.Upper: {Low: 0, High: 0.9},
+	} {
+		o := stats.DefaultBoundedOptions()
+		o.Side = side
+		s := must[*stats.BoundedSequence](t)(stats.NewBoundedSequence(o))
+		for i := range 300 {
+			if err := s.Add(0.6 + 0.2*float64(i%2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := s.Bounds().Running
+		if side == stats.Lower && (got.High != 1 || got.Low < want.Low || got.Low > 0.7) ||
+			side == stats.Upper && (got.Low != 0 || got.High > want.High || got.High < 0.7) {
+			t.Errorf("%s: got %v", side, got)
+		}
+	}
+	s := must[*stats.BoundedSequence](t)(stats.NewBoundedSequence(stats.DefaultBoundedOptions()))
+	for _, v := range []float64{-0.1, 1.1, math.NaN()} {
+		refused(t, s.Add(v), "value", false)
+	}
+	for range 2000 { // the mean moves from one bound to the other
+		_ = s.Add(0)
+	}
+	for range 4000 {
+		_ = s.Add(1)
+	}
+	if b := s.Bounds(); !b.Contradicted || b.Running != (stats.Interval{Low: 0, High: 1}) {
+		t.Errorf("a mean that moved: got %+v", b)
+	}
+	for argument, change := range map[string]func(o *stats.BoundedOptions){
+		"alpha":  func(o *stats.BoundedOptions) { o.Alpha = 1 },
+		"bounds": func(o *stats.BoundedOptions) { o.High = o.Low },
+		"cells":  func(o *stats.BoundedOptions) { o.Cells = 1 },
+		"side":   func(o *stats.BoundedOptions) { o.Side = "x" },
+	} {
+		o := stats.DefaultBoundedOptions()
+		change(&o)
+		_, err := stats.NewBoundedSequence(o)
+		refused(t, err, argument, false)
+	}
+}
+
+// The difference of two independent streams: the mean is the difference of means,
+// the half-width that of the formula for all units, and the sequence holds 0 when
+// nothing differs in at least 1-alpha of the runs.
+func TestTwoSampleSequence(t *testing.T) {
+	const runs = 400
+	missed := 0
+	for run := range uint64(runs) {
+		random := rand.New(rand.NewPCG(run, 9))
+		o := stats.DefaultSequenceOptions()
+		s := must[*stats.TwoSampleSequence](t)(stats.NewTwoSampleSequence(o))
+		var arms [2]stats.Moments
+		for range 1000 {
+			arm, v := 0, random.ExpFloat64()
+			if random.Float64() < 0.3 {
+				arm = 1
+			}
+			_ = arms[arm].Add(v)
+			if err := s.Add(arm == 1, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := s.Bounds()
+		if b.Contradicted || !b.Running.Contains(0) {
+			missed++
+		}
+		if run > 0 {
+			continue
+		}
+		sd := math.Sqrt(1000 * (arms[0].Variance()/float64(arms[0].N()) + arms[1].Variance()/float64(arms[1].N())))
+		half := must[float64](t)(o.HalfWidth(1000, sd))
+		difference := arms[1].Mean() - arms[0].Mean()
+		want := stats.Interval{Low: difference - half, High: difference + half}
+		if !b.Ready || b.N != 1000 || !closeInterval(b.Current, want) {
+			t.Errorf("got %+v, want %v", b, want)
+		}
+		if control, treatment := s.Arms(); control != arms[0] || treatment != arms[1] {
+			t.Errorf("got arms %v and %v, want %v", control, treatment, arms)
+		}
+	}
+	if share, limit := float64(missed)/runs, 0.05+3*math.Sqrt(0.05*0.95/runs); share > limit {
+		t.Errorf("missed in %v of the runs, want at most %v", share, limit)
+	}
+	s := must[*stats.TwoSampleSequence](t)(stats.NewTwoSampleSequence(stats.DefaultSequenceOptions()))
+	for range 500 {
+		_ = s.Add(true, 1)
+	}
+	if b := s.Bounds(); b.Ready || b.Mean != 0 {
+		t.Errorf("one arm alone: got %+v, want nothing said", b)
+	}
+	refused(t, s.Add(false, math.Inf(1)), "value", false)
+}
+
+func TestNormaliseRaters(t *testing.T) {
+	var ratings []stats.Rating
+	for image := range 10 {
+		quality := float64(image % 4)
+		ratings = append(ratings,
+			stats.Rating{Image: image, Rater: 1, Value: quality},
+			stats.Rating{Image: image, Rater: 2, Value: 3 + quality/2}, // milder, and narrower
+			stats.Rating{Image: image, Rater: 5, Value: 4},             // always the same
+		)
+	}
+	ratings = append(ratings, stats.Rating{Image: 0, Rater: 3, Value: 1}, stats.Rating{Image: 1, Rater: 3, Value: 2})
+	got, left, err := stats.NormaliseRaters(ratings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{3, 5}, left); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
+	}
+	if len(got) != 20 {
+		t.Fatalf("got %d ratings, want 20", len(got))
+	}
+	for i := 0; i < len(got); i += 2 {
+		near(t, "two scales", got[i].Value, got[i+1].Value, 1e-12)
+	}
+}
+
+// Moments merged in any way are those of the whole list.
+func FuzzMomentsMerge(f *testing.F) {
+	f.Add([]byte("some bytes to be read as numbers, of many sizes"), 3)
+	f.Add([]byte{}, 0)
+	f.Fuzz(func(t *testing.T, data []byte, cut int) {
+		var values []float64
+		for len(data) >= 8 {
+			v := math.Float64frombits(binary.LittleEndian.Uint64(data))
+			if math.Abs(v) <= 1e6 {
+				values = append(values, v)
+			}
+			data = data[8:]
+		}
+		cut = min(max(cut, 0), len(values))
+		whole, err := stats.MomentsOf(values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left, _ := stats.MomentsOf(values[:cut])
+		right, _ := stats.MomentsOf(values[cut:])
+		left.Merge(right)
+		if left.N() != whole.N() || math.Abs(left.Mean()-whole.Mean()) > 1e-6 ||
+			math.Abs(left.SD()-whole.SD()) > 1e-6*max(1, whole.SD()) {
+			t.Errorf("%v cut at %d: got %v, want %v", values, cut, left, whole)
+		}
+		var mean float64
+		for _, v := range values {
+			mean += v / float64(len(values))
+		}
+		if math.Abs(whole.Mean()-mean) > 1e-6 {
+			t.Errorf("%v: got mean %v, want %v", values, whole.Mean(), mean)
+		}
+	})
+}
+
+// Whatever order wins and losses come in, the evidence at the end is the same, and
+// the evidence against the sequence's own share stays below every bound.
+func TestEvidenceDoesNotDependOnOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		wins := rapid.SliceOfN(rapid.Bool(), 1, 80).Draw(t, "wins")
+		side := rapid.SampledFrom([]stats.Side{stats.TwoSided, stats.Lower, stats.Upper}).Draw(t, "side")
+		end := func(wins []bool) float64 {
+			p, err := stats.NewPreferences(side)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range wins {
+				p.Add(w)
+			}
+			i, err := p.Interval(0.05)
+			if err != nil {
+				t.Fatal(err)
+			}
+			won, lost := p.Counts()
+			if share := float64(won) / float64(won+lost); !i.Contains(share) {
+				t.Fatalf("%d wins, %d losses: %v does not hold their share", won, lost, i)
+			}
+			if p.P() > 1 || p.P() <= 0 {
+				t.Fatalf("got p %v", p.P())
+			}
+			return p.LogE()
+		}
+		forwards := end(wins)
+		backwards := slices.Clone(wins)
+		slices.Reverse(backwards)
+		if math.Abs(forwards-end(backwards)) > 1e-9 {
+			t.Fatalf("%v: got %v, and backwards %v", wins, forwards, end(backwards))
+		}
+	})
+}
+
+// Adjusted p-values are never below the raw ones, keep their order, and Holm's are
+// never above Bonferroni's.
+func TestAdjustmentsKeepOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ps := rapid.SliceOfN(rapid.Float64Range(0, 1), 0, 12).Draw(t, "p")
+		holm, err := stats.Holm(ps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bonferroni, err := stats.Bonferroni(ps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range ps {
+			if holm[i] < ps[i] || holm[i] > bonferroni[i] {
+				t.Fatalf("%v: Holm %v, Bonferroni %v", ps, holm, bonferroni)
+			}
+			for j := range ps {
+				if ps[i] < ps[j] && holm[i] > holm[j] {
+					t.Fatalf("%v: Holm %v changes the order", ps, holm)
+				}
+			}
+		}
+	})
+}
+
+// No finite input gives a p-value or a figure that is not a number.
+func FuzzNoNaN(f *testing.F) {
+	f.Add([]byte("scores of two arms and labels, some of them with ties, ties, ties"), uint8(3))
+	f.Add(make([]byte, 90), uint8(0))
+	f.Fuzz(func(t *testing.T, data []byte, spread uint8) {
+		n := min(len(data)/3, 40)
+		lists := make([][]float64, 3)
+		for k := range lists {
+			for i := range n {
+				lists[k] = append(lists[k], float64(data[3*i+k])*math.Pow(10, float64(spread%60)-30))
+			}
+		}
+		for name, test := range map[string]func() (stats.Test, error){
+			"KS": func() (stats.Test, error) { return stats.KolmogorovSmirnov(lists[0], lists[1]) },
+			"Williams": func() (stats.Test, error) {
+				o, err := stats.RankOverlapOf(lists[0], lists[1], lists[2])
+				if err != nil {
+					return stats.Test{}, err
+				}
+				return stats.Williams(o)
+			},
+			"Steiger": func() (stats.Test, error) {
+				o, err := stats.OverlapOf(lists[0], lists[1], lists[2])
+				if err != nil {
+					return stats.Test{}, err
+				}
+				return stats.Steiger(o)
+			},
+			"Meng": func() (stats.Test, error) {
+				o, err := stats.OverlapOf(lists[0], lists[1], lists[2])
+				if err != nil {
+					return stats.Test{}, err
+				}
+				return stats.Meng(o)
+			},
+			"Welch": func() (stats.Test, error) {
+				e, err := stats.DifferenceOfMeans(lists[0], lists[1], 0.95)
+				return e.Test, err
+			},
+			"quantile": func() (stats.Test, error) {
+				q, err := stats.QuantileDifference(lists[0], lists[1], 0.5)
+				return q.Test, err
+			},
+		} {
+			got, err := test()
+			if err == nil && (!(got.P >= 0 && got.P <= 1) || math.IsNaN(got.Statistic)) {
+				t.Errorf("%s of %v: got %+v", name, lists, got)
+			}
+		}
+		b := stats.Bootstrap{Resamples: 100, Confidence: 0.95, Workers: 1}
+		got, err := b.Agreement(stats.PanelOf(lists[:2], lists[2]), stats.Metrics())
+		if err != nil {
+			return
+		}
+		for _, arm := range got.Arms {
+			for _, figure := range append(arm.Figures, arm.AgainstControl...) {
+				if !(figure.Low <= figure.High) || !(figure.P >= 0 && figure.P <= 1) || math.IsNaN(figure.Value) || math.IsNaN(figure.SE) {
+					t.Errorf("%v: got %+v", lists, figure)
+				}
+			}
+		}
+	})
+}

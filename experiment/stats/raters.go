@@ -1,0 +1,139 @@
+package stats
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// RaterReport is how one rater stands to the others.
+type RaterReport struct {
+	Rater    int
+	Looked   int // ratings of images with enough ratings to judge by
+	Above    int // of these, far above the image's others
+	Below    int // and far below
+	Rejected bool
+}
+
+const (
+	fewestOfImage = 6   // with fewer, nobody can be two standard deviations away
+	rejectedShare = .05 // a rater with a larger share of far ratings is looked at,
+	rejectedLean  = .3  // and rejected when they lean to neither side more than this
+)
+
+// ScreenRaters finds raters who answer at random: the screening of observers of
+// Recommendation ITU-R BT.500. A rating is far when it lies at least two standard
+// deviations from its image's mean, sqrt(20) where the image's ratings are not
+// normal (kurtosis outside 2 to 4). A rater is rejected when more than 5 % of the
+// ratings are far and |above-below|/(above+below) is below 0.3: those who are
+// merely strict or mild are kept, which [NormaliseRaters] is for. Images with fewer
+// than 6 ratings, or equal ones, are passed over. Reports are ordered by rater.
+//
+// Rejection changes what is measured: use it as a second analysis, decided before.
+func ScreenRaters(ratings []Rating) ([]RaterReport, error) {
+	if err := checkRatings(ratings); err != nil {
+		return nil, err
+	}
+	images := make(map[int][]Rating)
+	reports := make(map[int]*RaterReport)
+	for _, r := range ratings {
+		images[r.Image] = append(images[r.Image], r)
+		if reports[r.Rater] == nil {
+			reports[r.Rater] = &RaterReport{Rater: r.Rater}
+		}
+	}
+	for _, of := range images {
+		mean, far, ok := farness(of)
+		if !ok {
+			continue
+		}
+		for _, r := range of {
+			report := reports[r.Rater]
+			report.Looked++
+			switch {
+			case r.Value >= mean+far:
+				report.Above++
+			case r.Value <= mean-far:
+				report.Below++
+			}
+		}
+	}
+	out := make([]RaterReport, 0, len(reports))
+	for _, r := range reports {
+		odd := float64(r.Above + r.Below)
+		r.Rejected = odd > rejectedShare*float64(r.Looked) && math.Abs(float64(r.Above-r.Below)) < rejectedLean*odd
+		out = append(out, *r)
+	}
+	slices.SortFunc(out, func(a, b RaterReport) int { return cmp.Compare(a.Rater, b.Rater) })
+	return out, nil
+}
+
+// farness is the mean of an image's ratings and the distance that is far.
+func farness(of []Rating) (mean, far float64, ok bool) {
+	if len(of) < fewestOfImage {
+		return 0, 0, false
+	}
+	n := float64(len(of))
+	for _, r := range of {
+		mean += r.Value / n
+	}
+	var second, fourth float64
+	for _, r := range of {
+		d := r.Value - mean
+		second += d * d / n
+		fourth += d * d * d * d / n
+	}
+	if !(second > 0) {
+		return 0, 0, false
+	}
+	far = 2
+	if kurtosis := fourth / second / second; kurtosis < 2 || kurtosis > 4 {
+		far = math.Sqrt(20)
+	}
+	return mean, far * math.Sqrt(second*n/(n-1)), true
+}
+
+// fewestOfRater is how many ratings a rater's own scale is taken from.
+const fewestOfRater = 5
+
+// NormaliseRaters puts every rater's ratings on a common scale: the rater's mean
+// becomes 0 and the standard deviation 1. Raters with fewer than 5 ratings, or
+// equal ones, have no scale; their ratings are left out and they are returned,
+// ascending. Sound where raters see images drawn at random.
+func NormaliseRaters(ratings []Rating) (normalised []Rating, left []int, err error) {
+	if err := checkRatings(ratings); err != nil {
+		return nil, nil, err
+	}
+	scales := make(map[int]*Moments)
+	for _, r := range ratings {
+		if scales[r.Rater] == nil {
+			scales[r.Rater] = new(Moments)
+		}
+		scales[r.Rater].add(r.Value)
+	}
+	for _, r := range ratings {
+		m := scales[r.Rater]
+		if m.n < fewestOfRater || !(m.SD() > 0) {
+			left = append(left, r.Rater)
+			continue
+		}
+		normalised = append(normalised, Rating{Image: r.Image, Rater: r.Rater, Value: (r.Value - m.mean) / m.SD()})
+	}
+	slices.Sort(left)
+	return normalised, slices.Compact(left), nil
+}
+
+func checkRatings(ratings []Rating) error {
+	if len(ratings) == 0 {
+		return tooFew("ratings", "there is none")
+	}
+	for i, r := range ratings {
+		if !(math.Abs(r.Value) <= 1e15) {
+			return fault("ratings", "value %d is %v, not a number within ±1e15", i, r.Value)
+		}
+		if r.Rater < 0 || r.Image < 0 {
+			return fault("ratings", "value %d is of image %d by rater %d", i, r.Image, r.Rater)
+		}
+	}
+	return nil
+}
