@@ -14,6 +14,7 @@ import (
 // SciPy draws other samples, so ends agree within what chance does to the ends of
 // 20,000 and 10,000 resamples: about two hundredths of the interval's width.
 func TestAgreementGivesTheIntervalsOfSciPy(t *testing.T) {
+	t.Parallel()
 	c := goldens[struct {
 		First, Second, Labels []float64
 		Figures               map[stats.Metric]map[string][4]float64
@@ -108,6 +109,7 @@ func naive(p stats.Panel, raters map[int]int) func() stats.Counted {
 }
 
 func TestCountingIsWritingOut(t *testing.T) {
+	t.Parallel()
 	for _, byRater := range []bool{false, true} {
 		for seed := range uint64(4) {
 			p := randomPanel(rand.New(rand.NewPCG(seed, 1)), 6+10*int(seed), 5)

@@ -32,6 +32,7 @@ func TestPreferenceAccuracy(t *testing.T) {
 // A betting sequence misses the mean in at most alpha of the runs, ever; its ends
 // never move apart.
 func TestBoundedSequenceHoldsTheMean(t *testing.T) {
+	t.Parallel()
 	const runs = 400
 	for _, c := range []struct {
 		name string
@@ -77,6 +78,7 @@ func TestBoundedSequenceHoldsTheMean(t *testing.T) {
 }
 
 func TestBoundedSequenceSidesAndRefusals(t *testing.T) {
+	t.Parallel()
 	for side, want := range map[stats.Side]stats.Interval{
 		stats.Lower: {Low: 0.5, High: 1}, stats.Upper: {Low: 0, High: 0.9},
 	} {
@@ -124,6 +126,7 @@ func TestBoundedSequenceSidesAndRefusals(t *testing.T) {
 // the half-width that of the formula for all units, and the sequence holds 0 when
 // nothing differs in at least 1-alpha of the runs.
 func TestTwoSampleSequence(t *testing.T) {
+	t.Parallel()
 	const runs = 400
 	missed := 0
 	for run := range uint64(runs) {
