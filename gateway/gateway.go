@@ -30,6 +30,8 @@ type Config struct {
 	MaxImages      int // in one request
 	MaxImageBytes  int64
 	TrustedPeers   []netip.Prefix // callers whose traces are continued instead of linked
+	MaxBodyMemory  int64          // of all bodies together; 0: 512 MiB
+	RateLimit      RateLimit      // of each client
 
 	AdminKey       string        // opens administrative routes; "": they are off
 	MaxBundleBytes int64         // body of an import; 0: 72 MiB
@@ -47,6 +49,10 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("gateway: %s must be positive, is %d", name, v))
 		}
 	}
+	faults = append(faults, c.RateLimit.validate())
+	if c.MaxBodyMemory < 0 {
+		faults = append(faults, fmt.Errorf("gateway: MaxBodyMemory must not be negative, is %d", c.MaxBodyMemory))
+	}
 	if c.MaxBundleBytes < 0 || c.ChangeTimeout < 0 {
 		faults = append(faults, fmt.Errorf("gateway: MaxBundleBytes and ChangeTimeout must not be negative, are %d and %s", c.MaxBundleBytes, c.ChangeTimeout))
 	}
@@ -59,6 +65,8 @@ type Deps struct {
 	Checkpoints Checkpoints
 	Changes     CheckpointChanges
 	Readiness   *Readiness
+	Door        Door         // asked before bodies are read; nil: all come in
+	Pressure    func() bool  // whether memory is short; nil: nobody looks
 	Metrics     http.Handler // GET /metrics
 	Tracer      trace.TracerProvider
 	Meter       metric.MeterProvider
@@ -98,6 +106,10 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	admission, err := newAdmission(cfg, deps)
+	if err != nil {
+		return nil, err
+	}
 	humaErrors.Do(func() {
 		huma.NewErrorWithContext = humaProblem
 		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
@@ -111,7 +123,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, readiness: deps.Readiness, edge: edge, engine: engine}
-	engine.Use(edge.handle, edge.recoverPanics, g.budget)
+	engine.Use(edge.handle, edge.recoverPanics, g.budget, admission.handle)
 	engine.NoRoute(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))
 	})

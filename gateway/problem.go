@@ -58,6 +58,7 @@ var kinds = map[quality.Kind]kindEntry{
 	quality.KindExperimentInvalid:      {http.StatusUnprocessableEntity, "Experiment is invalid"},
 	quality.KindFeedbackInvalid:        {http.StatusUnprocessableEntity, "Feedback is invalid"},
 
+	quality.KindRateLimited:          {http.StatusTooManyRequests, "Too many requests"},
 	quality.KindHeaderFieldsTooLarge: {http.StatusRequestHeaderFieldsTooLarge, "Header too large"},
 	quality.KindClientClosedRequest:  {statusClientClosedRequest, "Client closed request"},
 	quality.KindInternal:             {http.StatusInternalServerError, "Internal error"},

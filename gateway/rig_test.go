@@ -41,6 +41,8 @@ type plan struct {
 	readiness   *gateway.Readiness
 	changes     gateway.CheckpointChanges
 	natives     []imageprep.Native
+	door        gateway.Door // nil: the use case itself
+	pressure    func() bool
 	mayBreak    bool // an internal error is what the test is about
 }
 
@@ -93,10 +95,14 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	must(t, err)
 	r.service.Use(newModels(t, shelf, client))
 	var scorer gateway.Scorer = r.service
+	if p.door == nil {
+		p.door = r.service
+	}
 	if p.wrap != nil {
 		scorer = p.wrap(scorer)
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
+		Door: p.door, Pressure: p.pressure,
 		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
 	})
@@ -325,6 +331,31 @@ func (r *rig) sums(name string) map[string]int64 {
 		}
 	})
 	return out
+}
+
+// gauge returns the only value of a gauge.
+func (r *rig) gauge(name string) int64 {
+	r.t.Helper()
+	value := int64(-1)
+	r.points(name, func(data metricdata.Aggregation) { value = data.(metricdata.Gauge[int64]).DataPoints[0].Value })
+	return value
+}
+
+// wantGauge waits until a gauge has a value, for as long as a loaded machine may
+// take.
+func (r *rig) wantGauge(name string, want int64) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for r.gauge(name) != want {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			r.t.Fatalf("%s is %d, want %d", name, r.gauge(name), want)
+		}
+	}
 }
 
 // counts returns how many values a histogram took, by attributes.

@@ -88,6 +88,9 @@ func (w *watchedWriter) note(err error) {
 // bodyFault says whose fault it is that a body could not be read: a broken
 // connection is a client that left; everything else is a malformed message.
 func bodyFault(err error) error {
+	if e, ok := errors.AsType[*quality.Error](err); ok { // our own refusal to read on
+		return e
+	}
 	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return quality.Errorf(quality.KindClientClosedRequest, "the client went away while it sent the body").Because(err)
 	}

@@ -43,6 +43,7 @@ const (
 	KindExperimentInvalid      Kind = "experiment_invalid"
 	KindFeedbackInvalid        Kind = "feedback_invalid"
 
+	KindRateLimited          Kind = "rate_limited"
 	KindHeaderFieldsTooLarge Kind = "header_fields_too_large"
 	KindClientClosedRequest  Kind = "client_closed_request"
 	KindInternal             Kind = "internal"
@@ -64,7 +65,7 @@ func Kinds() []Kind {
 		KindUnsupportedImageFormat, KindImageCorrupt, KindImageTruncated, KindImageZeroDimension,
 		KindImageTooManyPixels, KindImageTooManyScans, KindImageTooManyFrames, KindImageTooExpensive,
 		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid, KindExperimentInvalid, KindFeedbackInvalid,
-		KindHeaderFieldsTooLarge, KindClientClosedRequest, KindInternal, KindModelBadOutput,
+		KindRateLimited, KindHeaderFieldsTooLarge, KindClientClosedRequest, KindInternal, KindModelBadOutput,
 		KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded,
 	}
 }
@@ -137,7 +138,7 @@ func KindOf(err error) Kind {
 // Temporary reports whether the same request may succeed later.
 func (k Kind) Temporary() bool {
 	switch k {
-	case KindRequestTimeout, KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded:
+	case KindRequestTimeout, KindRateLimited, KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded:
 		return true
 	}
 	return false

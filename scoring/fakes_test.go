@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
@@ -17,6 +18,8 @@ import (
 // fakePreparer takes "good..." for an image and everything else for a fault.
 type fakePreparer struct {
 	prepare func(ctx context.Context, data []byte) error
+	width   int // of every image; 0: 3
+	height  int // likewise; 0: 2
 	mu      sync.Mutex
 	decoded int
 }
@@ -32,7 +35,11 @@ func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {
 	if !strings.HasPrefix(string(data), "good") {
 		return imageprep.Inspected{}, quality.Errorf(quality.KindUnsupportedImageFormat, "not an image")
 	}
-	return imageprep.Inspected{Data: data, Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: 3, Height: 2}}, nil
+	w, h := 3, 2
+	if p.width > 0 {
+		w, h = p.width, p.height
+	}
+	return imageprep.Inspected{Data: data, Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: w, Height: h}}, nil
 }
 
 func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspected, _ quality.PreprocessMode) (quality.Image, error) {
@@ -56,9 +63,12 @@ func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspec
 type fakeTriton struct {
 	fail  func(model string) error
 	spoil func(rows [][]quality.Judgement) // of a panel
+	gone  error                            // what Available says
 	mu    sync.Mutex
 	calls []string
 }
+
+func (f *fakeTriton) Available() error { return f.gone }
 
 func (f *fakeTriton) call(model string, n int) error {
 	f.mu.Lock()
@@ -206,6 +216,11 @@ func (b *bench) usePanel(t *testing.T, checkpoints ...quality.Checkpoint) *fakeP
 
 func newBench(t *testing.T, cfg scoring.Config) *bench {
 	t.Helper()
+	return newBenchWith(t, cfg, metricnoop.NewMeterProvider())
+}
+
+func newBenchWith(t *testing.T, cfg scoring.Config, meter metric.MeterProvider) *bench {
+	t.Helper()
 	b := &bench{
 		preparer: &fakePreparer{}, triton: &fakeTriton{},
 		cache: &fakeCache{m: map[quality.EmbeddingKey]quality.Embedding{}},
@@ -215,7 +230,7 @@ func newBench(t *testing.T, cfg scoring.Config) *bench {
 	}
 	service, err := scoring.New(cfg, scoring.Deps{
 		Preparer: b.preparer, Triton: b.triton,
-		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
+		Tracer: tracenoop.NewTracerProvider(), Meter: meter,
 	})
 	if err != nil {
 		t.Fatal(err)

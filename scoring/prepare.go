@@ -12,21 +12,20 @@ import (
 
 // Prepare gives the pixels that the encoder would see of one image.
 func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode) (quality.Image, error) {
-	release, err := s.admission.acquire(ctx)
-	if err != nil {
-		return quality.Image{}, err
-	}
-	defer release()
 	var image quality.Image
 	timings := &Timings{}
-	err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
-		in, err := s.preparer.Inspect(data)
-		if err != nil {
-			return err
+	in, err := s.preparer.Inspect(data)
+	if err == nil {
+		var release func()
+		if release, err = s.admission.acquire(ctx, in.DecodeCost()+costOfImage); err != nil {
+			return quality.Image{}, err
 		}
-		image, err = s.prepareOne(ctx, timings, in, mode)
-		return err
-	})
+		defer release()
+		err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
+			image, err = s.prepareOne(ctx, timings, in, mode)
+			return err
+		})
+	}
 	s.telemetry.countImage(ctx, image.Info.Format, err)
 	return image, err
 }

@@ -3,8 +3,6 @@ package scoring
 import (
 	"context"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -64,15 +62,7 @@ func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 	if w.timings == nil {
 		w.timings = &Timings{}
 	}
-	var release func()
-	err := s.telemetry.run(ctx, w.timings, StageAdmission, func(ctx context.Context, _ trace.Span) (err error) {
-		release, err = s.admission.acquire(ctx)
-		return err
-	})
-	if err != nil {
-		return Response{}, err
-	}
-	defer release()
+	var err error
 	if w.models, err = s.current(); err != nil {
 		return Response{}, err
 	}
@@ -82,6 +72,11 @@ func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, w.models.Encoder.Name)
 		}
 	}
+	release, err := w.admit(ctx)
+	if err != nil {
+		return Response{}, err
+	}
+	defer release()
 	err = w.run(ctx)
 	w.count(ctx)
 	if err != nil {

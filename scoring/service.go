@@ -43,6 +43,11 @@ type Panels interface {
 	Failed(p quality.Panel, err error)
 }
 
+// Availability is what a Triton may also offer: whether asking it makes sense
+// now, known without asking. Its error is that of a call that would fail at
+// once.
+type Availability interface{ Available() error }
+
 // Config bounds the work. Start from [DefaultConfig].
 type Config struct {
 	Concurrency int           // requests worked on at once
@@ -108,10 +113,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	admission, err := newAdmission(cfg, deps.Meter.Meter(scope))
+	if err != nil {
+		return nil, err
+	}
 	return &Service{
 		preparer:  deps.Preparer,
 		triton:    deps.Triton,
-		admission: newAdmission(cfg.Concurrency, cfg.Queue, cfg.RetryAfter),
+		admission: admission,
 		decoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		telemetry: tel,
 	}, nil
@@ -120,6 +129,19 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // Use makes m the models of every request that begins from now on; nil means
 // that there are none.
 func (s *Service) Use(m *Models) { s.models.Store(m) }
+
+// Admit reports, without reading anything, whether a request that came now
+// would be worked on: nil, or overloaded. Whoever has not read the request's
+// body yet can spare it.
+func (s *Service) Admit(ctx context.Context) error { return s.admission.look(ctx) }
+
+// available reports at once that Triton is known to be gone.
+func (s *Service) available() error {
+	if a, ok := s.triton.(Availability); ok {
+		return a.Available()
+	}
+	return nil
+}
 
 // Encoder returns the encoder in use, and false while there is none.
 func (s *Service) Encoder() (quality.Encoder, bool) {

@@ -45,10 +45,36 @@ type text struct {
 	err        error
 }
 
+// admit reads headers and looks embeddings up, which is cheap and says what the
+// request will cost, and takes a turn for it. Nothing is decoded for a Triton
+// that is known to be gone.
+func (w *work) admit(ctx context.Context) (release func(), err error) {
+	w.sniff(ctx)
+	if len(w.alive()) == 0 {
+		return func() {}, nil
+	}
+	w.lookup(ctx)
+	cost := 0.0
+	for _, s := range w.alive() {
+		if !s.cached {
+			cost += s.DecodeCost() + costOfImage
+		}
+	}
+	if cost > 0 {
+		if err := w.service.available(); err != nil {
+			return nil, err
+		}
+	}
+	err = w.service.telemetry.run(ctx, w.timings, StageAdmission, func(ctx context.Context, _ trace.Span) (err error) {
+		release, err = w.service.admission.acquire(ctx, cost)
+		return err
+	})
+	return release, err
+}
+
 // run takes the stages in order. Text embeddings and images do not depend on
 // each other and are fetched side by side.
 func (w *work) run(ctx context.Context) error {
-	w.sniff(ctx)
 	if len(w.alive()) == 0 {
 		return nil
 	}
@@ -57,10 +83,7 @@ func (w *work) run(ctx context.Context) error {
 	if w.panel == nil { // a panel's texts are part of it
 		group.Go(func() error { return w.fetchTexts(gctx) })
 	}
-	group.Go(func() error {
-		w.lookup(gctx)
-		return w.prepare(gctx)
-	})
+	group.Go(func() error { return w.prepare(gctx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}

@@ -227,9 +227,13 @@ func (p *program) buildGateway(service *scoring.Service) (err error) {
 	p.gateway, err = gateway.New(gateway.Config{
 		Version: version, RequestTimeout: p.settings.RequestTimeout,
 		MaxBodyBytes: int64(p.settings.MaxBodyBytes), MaxImages: p.settings.MaxImages,
+		MaxBodyMemory: int64(p.settings.MaxBodyMemory), RateLimit: gateway.RateLimit{
+			PerSecond: p.settings.RateLimit, Burst: p.settings.RateLimitBurst, Header: p.settings.RateLimitHeader, Keys: p.settings.RateLimitKeys,
+		},
 		MaxImageBytes: int64(p.settings.MaxImageBytes), TrustedPeers: p.settings.TrustTraces,
 		AdminKey: string(p.settings.AdminKey), MaxBundleBytes: int64(p.settings.MaxBundleBytes), ChangeTimeout: p.settings.ChangeTimeout,
 	}, gateway.Deps{
+		Door: service, Pressure: memoryPressure(p.settings.MemoryWatermark, p.logger),
 		Scorer: service, Checkpoints: p.library, Changes: changes{p.manager}, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
 		Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
 	})

@@ -23,6 +23,13 @@ type Settings struct {
 	AdminKey       Secret        `key:"admin-key" group:"HTTP" default:"" help:"Bearer key for administrative routes. Empty: they are off, except that up, on a loopback address, makes a key in data-dir (admin.key), where client commands on the same machine find it."`
 	TrustTraces    Peers         `key:"trust-traces" group:"HTTP" default:"false" help:"Whose traces (traceparent) are continued: true for every caller's, or the networks of callers, comma-separated, such as 10.0.0.0/8. Others' are linked, so that no stranger can choose our trace ids; nobody can switch tracing off."`
 
+	MaxBodyMemory   Bytes   `key:"max-body-memory" group:"HTTP" default:"512MiB" help:"Memory that the bodies of all requests together may take; what goes beyond answers 503 overloaded. At least one body of the largest size fits."`
+	MemoryWatermark float64 `key:"memory-watermark" group:"HTTP" default:"0.85" help:"Share of the memory limit (GOMEMLIMIT, or the container's) from which on scoring requests are turned away. 0: never. Without a limit it has no effect."`
+	RateLimit       float64 `key:"rate-limit" group:"HTTP" default:"0" help:"Scoring requests a second that each client may send on average; further ones answer 429 rate_limited. 0: no limit. A client is known by its key, or else by its address."`
+	RateLimitBurst  int     `key:"rate-limit-burst" group:"HTTP" default:"20" help:"Requests that a client may send at once."`
+	RateLimitHeader string  `key:"rate-limit-header" group:"HTTP" default:"X-API-Key" help:"Header with the client's key; where it is missing, Authorization. Keys are not verified here: have a proxy in front do that, or clients may invent them."`
+	RateLimitKeys   int     `key:"rate-limit-keys" group:"HTTP" default:"10000" help:"Clients that are remembered; the one not seen for longest is forgotten first."`
+
 	MaxImageBytes  Bytes  `key:"max-image-bytes" group:"Images" default:"20MiB" help:"Largest image file."`
 	MaxImagePixels int64  `key:"max-image-pixels" group:"Images" default:"25000000" help:"Most pixels (width times height) of an image, checked before decoding."`
 	MaxImageScans  int    `key:"max-image-scans" group:"Images" default:"30" help:"Most scans of a progressive JPEG."`
@@ -97,6 +104,15 @@ func (s Settings) Validate() error {
 		fault("golden-tolerance", "must be positive, is %g", s.GoldenTolerance)
 	}
 	positive("max-images", int64(s.MaxImages))
+	positive("max-body-memory", int64(s.MaxBodyMemory))
+	positive("rate-limit-burst", int64(s.RateLimitBurst))
+	positive("rate-limit-keys", int64(s.RateLimitKeys))
+	if !(s.RateLimit >= 0) || math.IsInf(s.RateLimit, 0) {
+		fault("rate-limit", "must not be negative, is %g", s.RateLimit)
+	}
+	if !(s.MemoryWatermark >= 0 && s.MemoryWatermark <= 1) {
+		fault("memory-watermark", "must be 0 to 1, is %g", s.MemoryWatermark)
+	}
 	if s.TritonConnections < 1 || s.TritonConnections > 64 {
 		fault("triton-connections", "must be 1 to 64, is %d", s.TritonConnections)
 	}

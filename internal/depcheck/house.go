@@ -228,7 +228,7 @@ func adapters() map[string]Rule {
 			Project: []string{"quality", "scoring", "experiment"},
 			External: slices.Concat(otelAPI, []string{
 				gin, "github.com/danielgtaylor/huma/v2/...", "github.com/swaggest/swgui/...",
-				"github.com/google/uuid", xSync,
+				"github.com/google/uuid", xSync, "golang.org/x/time/rate",
 				// JSON with a bound on depth, and faults on unknown and repeated names.
 				"github.com/go-json-experiment/json/...",
 			}),

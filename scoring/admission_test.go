@@ -1,0 +1,219 @@
+package scoring_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+)
+
+// requestOf asks for one image by one checkpoint.
+func requestOf(image string) scoring.Request {
+	return scoring.Request{Items: items(image), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}}
+}
+
+// measured is a bench whose metrics can be read.
+func measured(t *testing.T, cfg scoring.Config) (*bench, *sdkmetric.ManualReader) {
+	t.Helper()
+	reader := sdkmetric.NewManualReader()
+	return newBenchWith(t, cfg, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))), reader
+}
+
+// refusals returns agiqa.admission.refusals as "reason at".
+func refusals(t *testing.T, reader *sdkmetric.ManualReader) map[string]int64 {
+	t.Helper()
+	out := map[string]int64{}
+	for _, p := range counter(t, reader, "agiqa.admission.refusals") {
+		reason, _ := p.Attributes.Value("reason")
+		at, _ := p.Attributes.Value("at")
+		out[reason.AsString()+" "+at.AsString()] = p.Value
+	}
+	return out
+}
+
+func gauges(t *testing.T, reader *sdkmetric.ManualReader) map[string]float64 {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &rm); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, sm := range rm.ScopeMetrics {
+		for _, m := range sm.Metrics {
+			switch d := m.Data.(type) {
+			case metricdata.Gauge[int64]:
+				out[m.Name] = float64(d.DataPoints[0].Value)
+			case metricdata.Gauge[float64]:
+				out[m.Name] = d.DataPoints[0].Value
+			}
+		}
+	}
+	return out
+}
+
+// slow makes every decode take d of the bubble's time.
+func (b *bench) slow(d time.Duration) {
+	b.preparer.prepare = func(ctx context.Context, _ []byte) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// What cannot be done in its time at the pace of the last requests is refused
+// at once, and what can be is not.
+func TestTooLateIsRefusedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, reader := measured(t, scoring.Config{Concurrency: 1, Queue: 100, RetryAfter: time.Second})
+		b.slow(100 * time.Millisecond)
+		start := func(i int) {
+			go func() {
+				if _, err := b.service.Score(t.Context(), requestOf(fmt.Sprintf("good%d", i))); err != nil {
+					t.Errorf("admitted request %d: %v", i, err)
+				}
+			}()
+			synctest.Wait()
+		}
+		for i := range 40 { // 4 s of work
+			start(i)
+		}
+		ask := func(budget time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), budget)
+			defer cancel()
+			return b.service.Admit(ctx)
+		}
+		if err := ask(time.Millisecond); err != nil {
+			t.Errorf("before there is a pace: %v", err)
+		}
+		time.Sleep(2 * time.Second) // 20 are done, 2 s of work are left
+		synctest.Wait()
+		if g := gauges(t, reader); g["agiqa.queue.depth"] < 18 || g["agiqa.queue.working"] != 1 || g["agiqa.queue.wait"] < 1.9 || g["agiqa.queue.wait"] > 2.3 {
+			t.Errorf("gauges %v, want some 19 waiting, 1 working, 2.1 s", g)
+		}
+		if err := ask(3 * time.Second); err != nil {
+			t.Errorf("with time enough: %v", err)
+		}
+		err := ask(1800 * time.Millisecond)
+		if e, ok := errors.AsType[*quality.Error](err); !ok || e.Kind != quality.KindOverloaded || e.RetryAfter < time.Second {
+			t.Errorf("with too little time: %v, want overloaded with advice", err)
+		}
+		before := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 1800*time.Millisecond)
+		defer cancel()
+		if _, err := b.service.Score(ctx, requestOf("goodx")); quality.KindOf(err) != quality.KindOverloaded || time.Since(before) != 0 {
+			t.Errorf("at the queue: %v after %s, want overloaded at once", err, time.Since(before))
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if err := ask(time.Millisecond); err != nil {
+			t.Errorf("idle again: %v", err)
+		}
+		if got := refusals(t, reader); got["too_late before_body"] != 1 || got["too_late queue"] != 1 || len(got) != 2 {
+			t.Errorf("refusals %v", got)
+		}
+	})
+}
+
+// A large image waits longer in the estimate than a small one.
+func TestCostCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBenchWith(t, scoring.Config{Concurrency: 1, Queue: 100, RetryAfter: time.Second}, metricnoop.NewMeterProvider())
+		b.slow(100 * time.Millisecond)
+		for i := range 30 {
+			go func() { _, _ = b.service.Score(t.Context(), requestOf(fmt.Sprintf("good%d", i))) }()
+		}
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		synctest.Wait() // 1 s of work is left
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		big := requestOf("good") // as "10 megapixels"
+		b.preparer.width, b.preparer.height = 5000, 2000
+		if _, err := b.service.Score(ctx, big); quality.KindOf(err) != quality.KindOverloaded {
+			t.Errorf("ten megapixels with two seconds left: %v, want overloaded", err)
+		}
+		b.preparer.width, b.preparer.height = 0, 0
+		if _, err := b.service.Score(ctx, big); err != nil {
+			t.Errorf("a small image: %v", err)
+		}
+	})
+}
+
+func TestQueueFullIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, reader := measured(t, scoring.Config{Concurrency: 1, Queue: 1, RetryAfter: time.Second})
+		b.slow(time.Second)
+		for i := range 2 {
+			go func() { _, _ = b.service.Score(t.Context(), requestOf(fmt.Sprintf("good%d", i))) }()
+		}
+		synctest.Wait()
+		if err := b.service.Admit(t.Context()); quality.KindOf(err) != quality.KindOverloaded {
+			t.Errorf("Admit: %v", err)
+		}
+		if _, err := b.service.Prepare(t.Context(), []byte("good3"), ""); quality.KindOf(err) != quality.KindOverloaded {
+			t.Errorf("Prepare: %v", err)
+		}
+		if got := refusals(t, reader); got["queue_full before_body"] != 1 || got["queue_full queue"] != 1 {
+			t.Errorf("refusals %v", got)
+		}
+	})
+}
+
+// F26: whoever leaves while waiting frees its place, and its cost with it.
+func TestF26LeavingFreesThePlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, reader := measured(t, scoring.Config{Concurrency: 1, Queue: 4, RetryAfter: time.Second})
+		b.slow(time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _, _ = b.service.Score(t.Context(), requestOf("good0")) }()
+		synctest.Wait()
+		for i := range 4 {
+			go func() { _, _ = b.service.Score(ctx, requestOf(fmt.Sprintf("good%d", i+1))) }()
+		}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if g := gauges(t, reader); g["agiqa.queue.depth"] != 0 {
+			t.Errorf("%v wait, want none", g["agiqa.queue.depth"])
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if g := gauges(t, reader); g["agiqa.queue.working"] != 0 {
+			t.Errorf("%v work, want none", g["agiqa.queue.working"])
+		}
+	})
+}
+
+// With Triton known to be gone nothing is decoded for it; what is known is
+// still tried.
+func TestNothingIsDecodedForATritonThatIsGone(t *testing.T) {
+	b := newBench(t, scoring.DefaultConfig())
+	if _, err := b.service.Score(t.Context(), requestOf("good1")); err != nil {
+		t.Fatal(err)
+	}
+	b.triton.gone = quality.Errorf(quality.KindModelUnavailable, "gone").After(time.Second)
+	if _, err := b.service.Score(t.Context(), requestOf("good2")); quality.KindOf(err) != quality.KindModelUnavailable {
+		t.Errorf("a fresh image: %v, want model_unavailable", err)
+	}
+	if b.preparer.decoded != 1 {
+		t.Errorf("%d images were decoded, want the first only", b.preparer.decoded)
+	}
+	if got, err := b.service.Score(t.Context(), requestOf("good1")); err != nil || !got.Results[0].EmbeddingCached {
+		t.Errorf("a known image: %+v, %v", got.Results, err)
+	}
+	if got, err := b.service.Score(t.Context(), requestOf("bad")); err != nil || quality.KindOf(got.Results[0].Err) != quality.KindUnsupportedImageFormat {
+		t.Errorf("what is no image: %+v, %v", got.Results, err)
+	}
+}
