@@ -64,6 +64,10 @@ func headGraph(h Head) ([]byte, error) {
 		Input:  []*onnxpb.ValueInfo{batched(tensorImage, d), batched(tensorTexts, c, d)},
 		Output: []*onnxpb.ValueInfo{batched(tensorScore, 1), batched(tensorSimilarity, c)},
 	}
+	return marshalGraph(graph)
+}
+
+func marshalGraph(graph *onnxpb.Graph) ([]byte, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&onnxpb.Model{
 		IrVersion:    graphIR,
 		ProducerName: "agiqa",
@@ -71,7 +75,7 @@ func headGraph(h Head) ([]byte, error) {
 		Graph:        graph,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("head graph: %w", err)
+		return nil, fmt.Errorf("graph %s: %w", graph.Name, err)
 	}
 	return b, nil
 }

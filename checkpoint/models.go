@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"maps"
 	"text/template"
 
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
@@ -28,7 +29,7 @@ const (
 	GPU      Variant = "gpu"      // onnxruntime backend on CUDA
 )
 
-//go:embed model/model.py model/head.pbtxt.tmpl model/ensemble.pbtxt.tmpl
+//go:embed model/model.py model/panel.py model/head.pbtxt.tmpl model/ensemble.pbtxt.tmpl model/panel.pbtxt.tmpl
 var masters embed.FS
 
 // folder holds a model's files by their slash-separated names.
@@ -56,31 +57,37 @@ func headFolder(b *Bundle) (folder, error) {
 		return nil, err
 	}
 	files := folder{"1/model.onnx": graph, "1/head.safetensors": tensors, "1/model.py": program}
-	return files, addConfigs(files, b, b.Checkpoint().HeadModel(), "head.pbtxt.tmpl")
+	return files, addConfigs(files, "head.pbtxt.tmpl", factsOf(b, b.Checkpoint().HeadModel()))
 }
 
-// HeadModel is a head's model for one kind of server: its configuration, as
+// Model is a model for one kind of server: its configuration, as
 // config.pbtxt, and the files that this configuration needs, by their
 // slash-separated names.
-type HeadModel struct {
+type Model struct {
 	Config []byte
 	Files  map[string][]byte
 }
 
 // NewHeadModel returns what [Materialize] would write of b's head for servers
 // of variant v, for those that share no disk with the writer.
-func NewHeadModel(b *Bundle, v Variant) (HeadModel, error) {
+func NewHeadModel(b *Bundle, v Variant) (Model, error) {
 	files, err := headFolder(b)
 	if err != nil {
-		return HeadModel{}, err
+		return Model{}, err
 	}
+	return modelOf(files, v, "1/head.safetensors")
+}
+
+// modelOf picks what servers of variant v need of a model's files. tensors
+// names those that model.py reads.
+func modelOf(files folder, v Variant, tensors string) (Model, error) {
 	names := []string{"1/model.onnx"}
 	if v == Embedded {
-		names = []string{"1/model.py", "1/head.safetensors"}
+		names = []string{"1/model.py", tensors}
 	}
-	model := HeadModel{Config: files["configs/"+string(v)+".pbtxt"], Files: map[string][]byte{}}
+	model := Model{Config: files["configs/"+string(v)+".pbtxt"], Files: map[string][]byte{}}
 	if model.Config == nil {
-		return HeadModel{}, fmt.Errorf("there is no variant %.40q of a head", v)
+		return Model{}, fmt.Errorf("there is no variant %.40q of a model", v)
 	}
 	for _, name := range names {
 		model.Files[name] = files[name]
@@ -92,31 +99,34 @@ func NewHeadModel(b *Bundle, v Variant) (HeadModel, error) {
 // folder even where it is empty, and git does not keep empty folders.
 func ensembleFolder(b *Bundle) (folder, error) {
 	files := folder{"1/.gitkeep": nil}
-	return files, addConfigs(files, b, b.Checkpoint().EnsembleModel(), "ensemble.pbtxt.tmpl")
+	return files, addConfigs(files, "ensemble.pbtxt.tmpl", factsOf(b, b.Checkpoint().EnsembleModel()))
+}
+
+// factsOf are what the configurations of a checkpoint's models say.
+func factsOf(b *Bundle, model string) map[string]any {
+	return map[string]any{"Model": model, "Checkpoint": b.Checkpoint(), "Dim": b.head.Dim}
 }
 
 // addConfigs writes one configuration a variant. Text templates rather than
 // package prototext, whose output is not stable on purpose. What they insert
 // is digests, numbers and a checked name: nothing that needs escaping.
-func addConfigs(files folder, b *Bundle, model, master string) error {
+func addConfigs(files folder, master string, facts map[string]any) error {
 	t, err := template.ParseFS(masters, "model/"+master)
 	if err != nil {
 		return err
 	}
 	for _, v := range []Variant{Embedded, CPU, GPU} {
-		var out bytes.Buffer
-		err := t.Execute(&out, map[string]any{
-			"Model":         model,
+		data := map[string]any{
 			"Variant":       string(v),
-			"Checkpoint":    b.Checkpoint(),
-			"Dim":           b.head.Dim,
 			"Categories":    quality.CategoryCount,
 			"ImageSize":     quality.ImageSize,
 			"HeadBatch":     headBatch,
 			"EnsembleBatch": min(headBatch, imageEncoderBatch),
 			"WarmUp":        []int{1, headBatch},
-		})
-		if err != nil {
+		}
+		maps.Copy(data, facts)
+		var out bytes.Buffer
+		if err := t.Execute(&out, data); err != nil {
 			return fmt.Errorf("%s for %s: %w", master, v, err)
 		}
 		files["configs/"+string(v)+".pbtxt"] = out.Bytes()

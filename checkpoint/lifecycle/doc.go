@@ -13,6 +13,9 @@
 // that can be named is one that every server has, whose text embeddings are
 // known, and whose golden scores came out right.
 //
+// [Panels] keeps, beside the requests, the models that judge by several
+// checkpoints in one call.
+//
 // The package refuses to know how servers are reached: it declares what it
 // needs of them ([Servers], [ModelFolder], [Texts]), and package main brings
 // Triton and the caches. It stands beside the use case, not in the way of a

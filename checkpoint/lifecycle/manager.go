@@ -102,6 +102,7 @@ type Deps struct {
 	Folder  ModelFolder // nil: models travel with the load call
 	Texts   Texts
 	Logger  *slog.Logger
+	Changed func() // called after every change; nil: nobody is told
 }
 
 // Manager changes the library and the servers together. It is safe for
@@ -288,6 +289,9 @@ func (m *Manager) changed(ctx context.Context, action, by string, c quality.Chec
 	change := Change{Checkpoint: c, Default: after.defaultName(), Before: before.defaultName(), Previous: after.previous}
 	m.Logger.InfoContext(ctx, "checkpoints changed", "action", action, "by", by,
 		"checkpoint", c.Name, "digest", c.Digest.String(), "default", change.Default, "default_before", change.Before)
+	if m.Changed != nil {
+		m.Changed()
+	}
 	return change
 }
 

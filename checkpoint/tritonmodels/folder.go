@@ -72,7 +72,8 @@ func (f *Folder) Tidy(bundles []*checkpoint.Bundle) error {
 	}
 	for _, e := range entries {
 		name := strings.TrimPrefix(e.Name(), ".")
-		ours := strings.HasPrefix(name, "prompt_head_") || strings.HasPrefix(name, "clip_agiqa_")
+		ours := strings.HasPrefix(name, "prompt_head_") || strings.HasPrefix(name, "clip_agiqa_") ||
+			strings.HasPrefix(name, "prompt_panel_") // made anew when they are wanted
 		if ours && !wanted[e.Name()] {
 			if err := os.RemoveAll(filepath.Join(f.dir, e.Name())); err != nil {
 				return err

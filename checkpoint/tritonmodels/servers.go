@@ -71,23 +71,29 @@ func (s *Servers) Load(ctx context.Context, e lifecycle.Entry) error {
 
 // uploadOf makes a head of the kind that the servers run.
 func (s *Servers) uploadOf(ctx context.Context, b *checkpoint.Bundle) (*tritonclient.ModelUpload, error) {
-	runtime, err := s.client.Runtime(ctx)
+	variant, err := s.variant(ctx)
 	if err != nil {
 		return nil, err
-	}
-	variant := checkpoint.Embedded
-	switch {
-	case runtime.Backend == "python":
-	case runtime.GPU:
-		variant = checkpoint.GPU
-	default:
-		variant = checkpoint.CPU
 	}
 	head, err := checkpoint.NewHeadModel(b, variant)
 	if err != nil {
 		return nil, err
 	}
 	return tritonclient.NewUpload(head.Config, head.Files)
+}
+
+// variant is the kind of model that the servers run.
+func (s *Servers) variant(ctx context.Context) (checkpoint.Variant, error) {
+	runtime, err := s.client.Runtime(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case runtime.Backend == "python":
+		return checkpoint.Embedded, nil
+	case runtime.GPU:
+		return checkpoint.GPU, nil
+	}
+	return checkpoint.CPU, nil
 }
 
 // Unload implements [lifecycle.Servers].

@@ -30,6 +30,8 @@ type models struct {
 	images   *cache.Memory // nil: none are kept
 	redis    *cache.Redis  // nil: none
 	manager  *lifecycle.Manager
+	panels   *lifecycle.Panels // nil: heads are asked one by one
+	wake     func()            // Triton may have lost models
 
 	mu      sync.Mutex
 	encoder quality.Encoder
@@ -111,6 +113,9 @@ func (m *models) follow(ctx context.Context) error {
 		return err
 	}
 	next := &scoring.Models{Encoder: encoder, Texts: texts}
+	if m.panels != nil {
+		next.Panels = m.panels
+	}
 	if m.images != nil {
 		cfg := cache.DefaultImagesConfig()
 		cfg.Encoder, cfg.Store, cfg.TTL = encoder, m.images, m.settings.ImageTTL
@@ -123,7 +128,7 @@ func (m *models) follow(ctx context.Context) error {
 	m.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String())
 	old := m.current
 	m.encoder, m.current, m.checked = encoder, texts, map[quality.Digest]bool{}
-	m.manager.Wake()
+	m.wake()
 	if old != nil {
 		return old.Close(ctx)
 	}

@@ -37,6 +37,7 @@ type program struct {
 	library   *library
 	models    *models
 	manager   *lifecycle.Manager
+	panels    *lifecycle.Panels // nil: a guest's requests are few
 	preparing gateway.Check
 	readiness *gateway.Readiness
 	gateway   *gateway.Gateway
@@ -104,6 +105,9 @@ func (p *program) build(ctx context.Context) error {
 	if err := p.buildModels(service); err != nil {
 		return err
 	}
+	if err := p.buildPanels(); err != nil {
+		return err
+	}
 	if err := p.buildManager(); err != nil {
 		return err
 	}
@@ -111,6 +115,37 @@ func (p *program) build(ctx context.Context) error {
 		return err
 	}
 	return p.buildGateway(service)
+}
+
+// buildPanels makes what keeps panels, for scoring to use. A guest runs for a
+// request or two: panels would cost it more than they save.
+func (p *program) buildPanels() (err error) {
+	if p.place.guest {
+		return nil
+	}
+	deps := lifecycle.PanelDeps{
+		Library: p.library.Library, Texts: p.models, Logger: p.logger,
+		Servers: tritonmodels.PanelServers{Servers: tritonmodels.NewServers(p.triton, p.models.Encoder, p.place.folder == nil)},
+	}
+	if p.place.folder != nil { // an interface that holds a nil pointer is not nil
+		deps.Folder = p.place.folder
+	}
+	cfg := lifecycle.DefaultPanelConfig()
+	cfg.Recipe, cfg.Tolerance = scoring.PromptRecipe, p.settings.GoldenTolerance
+	cfg.Grace = p.settings.RequestTimeout + time.Second
+	if p.panels, err = lifecycle.NewPanels(cfg, deps); err != nil {
+		return err
+	}
+	p.models.panels = p.panels
+	return nil
+}
+
+// wake asks for models that Triton may have lost.
+func (p *program) wake() {
+	p.manager.Wake()
+	if p.panels != nil {
+		p.panels.Wake()
+	}
 }
 
 // buildManager makes what changes checkpoints, which needs to know the encoder
@@ -128,11 +163,15 @@ func (p *program) buildManager() (err error) {
 	if p.place.folder != nil { // an interface that holds a nil pointer is not nil
 		deps.Folder = p.place.folder
 	}
+	if p.panels != nil {
+		deps.Changed = p.panels.Wake
+	}
 	cfg := lifecycle.DefaultConfig()
 	cfg.Tolerance = p.settings.GoldenTolerance
 	if p.manager, err = lifecycle.NewManager(cfg, deps); err != nil {
 		return err
 	}
+	p.models.wake = p.wake
 	p.models.manager = p.manager
 	return nil
 }
@@ -273,6 +312,9 @@ func (p *program) run(ctx context.Context, ready func()) error {
 	var background sync.WaitGroup
 	background.Go(func() { p.readiness.Run(work) })
 	background.Go(func() { p.manager.Run(work) })
+	if p.panels != nil {
+		background.Go(func() { p.panels.Run(work) })
+	}
 	served := make(chan error, 1)
 	listener := p.gateway.Attend(p.server, netutil.LimitListener(p.listener, p.settings.MaxConnections))
 	go func() { served <- p.server.Serve(listener) }()

@@ -81,7 +81,7 @@ func startEmbedded(ctx context.Context, s config.Settings, guest bool, logger *s
 	var running atomic.Pointer[program]
 	cfg.OnState = func(state embedded.State) {
 		if p := running.Load(); p != nil && state == embedded.Ready {
-			p.manager.Wake() // it has lost what was loaded after its start
+			p.wake() // it has lost what was loaded after its start
 		}
 	}
 	server, err := embedded.Start(ctx, cfg)
