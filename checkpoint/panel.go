@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/agiqa/agiqa/checkpoint/onnxpb"
@@ -95,7 +96,9 @@ func (p *Panel) fold(members []Member) {
 			copy(w0[at*d:], row[:d])
 			bias := float64(head.B0[j]) + dot(row[d:], text)
 			b0[at] = float32(bias)
-			rest[at] = float32(bias - float64(b0[at]))
+			if !math.IsInf(float64(b0[at]), 0) { // what overflows has no rest
+				rest[at] = float32(bias - float64(b0[at]))
+			}
 			w1[at] = head.W1[j]
 		}
 		b1[i] = head.B1[0]

@@ -130,8 +130,9 @@ type Panels struct {
 
 // held is a panel that was loaded.
 type held struct {
-	panel   quality.Panel
-	retired time.Time // when it was wanted no more; zero: it is wanted
+	panel    quality.Panel
+	verified bool      // since it was loaded last
+	retired  time.Time // when it was wanted no more; zero: it is wanted
 }
 
 // NewPanels returns Panels that hold none yet. Its goroutine is the caller's:
@@ -323,7 +324,7 @@ func (p *Panels) forget(wanted []quality.Panel) {
 // tried, and only then shown to requests.
 func (p *Panels) ensure(ctx context.Context, encoder quality.Encoder, panel quality.Panel) error {
 	i := slices.IndexFunc(p.held, func(h held) bool { return h.panel.ID == panel.ID })
-	if i >= 0 && p.Servers.PanelReady(ctx, panel) == nil {
+	if i >= 0 && p.held[i].verified && p.Servers.PanelReady(ctx, panel) == nil {
 		p.held[i].retired = time.Time{}
 		if p.use(panel, false) {
 			return nil
@@ -338,7 +339,7 @@ func (p *Panels) ensure(ctx context.Context, encoder quality.Encoder, panel qual
 		p.held = append(p.held, held{panel: panel}) // before it is: what is half loaded has to go as well
 		i = len(p.held) - 1
 	}
-	p.held[i].retired = time.Time{}
+	p.held[i].retired, p.held[i].verified = time.Time{}, false
 	if p.Servers.PanelReady(ctx, panel) != nil {
 		if p.Folder != nil {
 			if err := p.Folder.WritePanel(built); err != nil {
@@ -352,6 +353,7 @@ func (p *Panels) ensure(ctx context.Context, encoder quality.Encoder, panel qual
 	if err := p.verify(ctx, encoder, panel, members); err != nil {
 		return err
 	}
+	p.held[i].verified = true
 	p.use(panel, true)
 	p.Logger.InfoContext(ctx, "panel in use", "panel", panel.Model(), "checkpoints", len(panel.Checkpoints))
 	return nil

@@ -22,6 +22,7 @@ import (
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/otlptest"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/tritonclient"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
@@ -335,7 +336,36 @@ func conformance(t *testing.T, p *process) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tritontest.Conformance(t, client, encoder, demoCheckpoint(t))
+	panel, texts := demoPanel(t, client)
+	tritontest.Conformance(t, client, encoder, demoCheckpoint(t), panel, texts)
+}
+
+// demoPanel is the panel of the shipped checkpoints, which the server under
+// test makes by itself.
+func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []quality.TextEmbeddings) {
+	t.Helper()
+	lib, err := openLibrary(testSettings(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []quality.Checkpoint
+	for _, e := range lib.Snapshot().List() {
+		all = append(all, e.Checkpoint)
+	}
+	slices.SortFunc(all, func(a, b quality.Checkpoint) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	panel, err := quality.NewPanel(scoring.PromptRecipe, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make([]quality.TextEmbeddings, len(all))
+	prompts := scoring.PromptEncoder{Assembler: lib, Encoder: client}
+	for i, c := range all {
+		if texts[i], err = prompts.EmbedPrompts(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, 30*time.Second, "the panel of all checkpoints", func() bool { return client.ReadyEverywhere(t.Context(), panel.Model()) == nil })
+	return panel, texts
 }
 
 // checkNothingLeft looks for processes and shared memory of p.

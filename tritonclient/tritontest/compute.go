@@ -60,8 +60,21 @@ func checkInputs(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (int, map[strin
 }
 
 // compute answers a checked request.
-func compute(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, n int, raw map[string][]byte) (map[string][]float32, error) {
+func compute(enc quality.Encoder, by Judge, panel panelJudge, cfg *pb.ModelConfig, n int, raw map[string][]byte) (map[string][]float32, error) {
 	switch roleOf(cfg) {
+	case panelRole:
+		out := map[string][]float32{}
+		for _, image := range rows(float32s(raw["image_embedding"]), enc.Dim) {
+			judged, err := panel(image)
+			if err != nil {
+				return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
+			}
+			for _, j := range judged {
+				out["score"] = append(out["score"], j.Score)
+				out["category_similarity"] = append(out["category_similarity"], j.Similarity[:]...)
+			}
+		}
+		return out, nil
 	case imageRole:
 		images, err := encodeImages(enc, raw["pixels"], n)
 		return map[string][]float32{"image_embedding": slices.Concat(images...)}, err

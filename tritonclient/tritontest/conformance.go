@@ -19,14 +19,16 @@ const (
 	embeddingTolerance  = 2e-3 // per number of a unit vector
 	similarityTolerance = 5e-3
 	scoreTolerance      = 5e-3 // of the width of the checkpoint's range
+	panelTolerance      = 1e-5 // between a panel and the heads, both in float32 at least
 )
 
 // Conformance is what a client sees of a server that serves this project's
 // models, whether in-process or real: the same suite holds for both, so that
 // tests against the fake are worth something. The server must have loaded
-// enc's two encoders and c's head and ensemble.
-func Conformance(t *testing.T, client *tritonclient.Client, enc quality.Encoder, c quality.Checkpoint) {
-	s := suite{client: client, enc: enc, checkpoint: c}
+// enc's two encoders, c's head and ensemble, and a panel with the heads of its
+// checkpoints; texts are those that the panel was made with.
+func Conformance(t *testing.T, client *tritonclient.Client, enc quality.Encoder, c quality.Checkpoint, panel quality.Panel, texts []quality.TextEmbeddings) {
+	s := suite{client: client, enc: enc, checkpoint: c, panel: panel, panelTexts: texts}
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T)
@@ -40,6 +42,8 @@ func Conformance(t *testing.T, client *tritonclient.Client, enc quality.Encoder,
 		{"context counts where the mask says so", s.contextMask},
 		{"ensemble is encoder and head", s.ensemble},
 		{"heads in batches are heads alone", s.headsInBatches},
+		{"a panel describes itself", s.panelDescribes},
+		{"a panel is its heads", s.panelIsItsHeads},
 		{"answers belong to their questions", s.concurrent},
 		{"no time left", s.noTime},
 		{"caller gone", s.callerGone},
@@ -54,6 +58,8 @@ type suite struct {
 	client     *tritonclient.Client
 	enc        quality.Encoder
 	checkpoint quality.Checkpoint
+	panel      quality.Panel
+	panelTexts []quality.TextEmbeddings
 }
 
 func (s suite) describes(t *testing.T) {
@@ -214,6 +220,61 @@ func (s suite) headsInBatches(t *testing.T) {
 			t.Fatalf("Judge of embedding %d: %v", i, err)
 		}
 		s.wantJudgement(t, together[i], alone[0])
+	}
+}
+
+func (s suite) panelDescribes(t *testing.T) {
+	if err := s.client.CheckPanelEverywhere(t.Context(), s.enc, s.panel); err != nil {
+		t.Errorf("CheckPanelEverywhere: %v", err)
+	}
+	other := s.enc
+	other.Digest = quality.DigestOf([]byte("another encoder"))
+	wantKind(t, s.client.CheckPanelEverywhere(t.Context(), other, s.panel), quality.KindEncoderMismatch)
+	gone := s.panel
+	gone.ID = quality.DigestOf([]byte("a panel that nobody loaded"))
+	wantKind(t, s.client.CheckPanelEverywhere(t.Context(), s.enc, gone), quality.KindModelUnavailable)
+	_, err := s.client.JudgePanel(t.Context(), gone, []quality.Embedding{s.embed(t, testImages(1)[0])})
+	wantKind(t, err, quality.KindModelUnavailable)
+	wider := s.panel
+	wider.Checkpoints = append(slices.Clone(wider.Checkpoints), s.checkpoint)
+	wantKind(t, s.client.CheckPanelEverywhere(t.Context(), s.enc, wider), quality.KindModelBadOutput)
+}
+
+// panelIsItsHeads judges more images than the model takes at once, and each
+// alone, and by every head.
+func (s suite) panelIsItsHeads(t *testing.T) {
+	embeddings, err := s.client.EncodeImages(t.Context(), testImages(9))
+	if err != nil {
+		t.Fatalf("EncodeImages: %v", err)
+	}
+	together, err := s.client.JudgePanel(t.Context(), s.panel, embeddings)
+	if err != nil || len(together) != len(embeddings) {
+		t.Fatalf("JudgePanel: %d rows (%v), want %d", len(together), err, len(embeddings))
+	}
+	for i, e := range embeddings {
+		alone, err := s.client.JudgePanel(t.Context(), s.panel, []quality.Embedding{e})
+		if err != nil {
+			t.Fatalf("JudgePanel of embedding %d: %v", i, err)
+		}
+		for k := range s.panel.Checkpoints {
+			s.wantJudgement(t, together[i][k], alone[0][k])
+		}
+	}
+	for k, c := range s.panel.Checkpoints {
+		byHead, err := s.client.Judge(t.Context(), c, s.panelTexts[k], embeddings)
+		if err != nil {
+			t.Fatalf("Judge by %s: %v", c.Name, err)
+		}
+		for i := range byHead {
+			if d := math.Abs(float64(together[i][k].Score) - float64(byHead[i].Score)); d > panelTolerance {
+				t.Errorf("image %d: %s scores %g in the panel, %g by its head", i, c.Name, together[i][k].Score, byHead[i].Score)
+			}
+			for j := range byHead[i].Similarity {
+				if d := math.Abs(float64(together[i][k].Similarity[j]) - float64(byHead[i].Similarity[j])); d > panelTolerance {
+					t.Errorf("image %d: similarity[%d] to %s is %g in the panel, %g by its head", i, j, c.Name, together[i][k].Similarity[j], byHead[i].Similarity[j])
+				}
+			}
+		}
 	}
 }
 

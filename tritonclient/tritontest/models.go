@@ -3,6 +3,7 @@ package tritontest
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -21,6 +22,7 @@ type model struct {
 	reason string
 	upload bool // came with a load call, so RepositoryIndex does not list it
 	late   bool // was not there at the start
+	panel  panelJudge
 	stats  pb.InferStatistics
 	items  uint64
 	runs   uint64
@@ -113,6 +115,26 @@ func EnsembleConfig(enc quality.Encoder, c quality.Checkpoint, maxBatch int) *pb
 	}
 }
 
+// PanelConfig returns the configuration of a panel.
+func PanelConfig(enc quality.Encoder, p quality.Panel, maxBatch int) *pb.ModelConfig {
+	var members []string
+	for _, c := range p.Checkpoints {
+		members = append(members, c.Digest.String())
+	}
+	return &pb.ModelConfig{
+		Name: p.Model(), Backend: "python", MaxBatchSize: int32(maxBatch),
+		Input: []*pb.ModelInput{modelInput("image_embedding", pb.DataType_TYPE_FP32, enc.Dim)},
+		Output: []*pb.ModelOutput{
+			fp32Output("score", len(members)), fp32Output("category_similarity", len(members), quality.CategoryCount),
+		},
+		Parameters: parameters(map[string]string{
+			"encoder_digest":     p.Encoder.String(),
+			"panel_digest":       p.ID.String(),
+			"checkpoint_digests": strings.Join(members, ","),
+		}),
+	}
+}
+
 func same(names ...string) map[string]string {
 	m := map[string]string{}
 	for _, n := range names {
@@ -165,6 +187,7 @@ const (
 	textRole
 	headRole
 	ensembleRole
+	panelRole
 )
 
 func roleOf(cfg *pb.ModelConfig) role {
@@ -181,6 +204,8 @@ func roleOf(cfg *pb.ModelConfig) role {
 		return textRole
 	case has["image_embedding"] && has["text_embeddings"]:
 		return headRole
+	case has["image_embedding"]:
+		return panelRole
 	}
 	return unknownRole
 }

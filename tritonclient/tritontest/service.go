@@ -115,7 +115,7 @@ func (s *Server) infer(req *pb.ModelInferRequest) (*pb.ModelInferResponse, error
 		s.mu.Unlock()
 		return nil, err
 	}
-	cfg, enc := proto.CloneOf(m.config), s.encoder
+	cfg, enc, panel := proto.CloneOf(m.config), s.encoder, m.panel
 	s.mu.Unlock()
 
 	start := time.Now()
@@ -123,7 +123,7 @@ func (s *Server) infer(req *pb.ModelInferRequest) (*pb.ModelInferResponse, error
 	if err != nil {
 		return nil, err
 	}
-	values, err := compute(enc, s.judge, cfg, n, raw)
+	values, err := compute(enc, s.judge, panel, cfg, n, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -277,8 +277,17 @@ func (s *Server) find(name string) error {
 			return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", name)
 		}
 	}
-	s.models[name] = newModel(cfg)
-	s.models[name].late = true
+	m := newModel(cfg)
+	if roleOf(cfg) == panelRole {
+		if raw, err = os.ReadFile(filepath.Join(s.folder, name, filepath.FromSlash(panelFile))); err == nil {
+			m.panel, err = readPanel(raw)
+		}
+		if err != nil {
+			return status.Errorf(codes.Internal, "failed to load '%s': %v", name, err)
+		}
+	}
+	m.late = true
+	s.models[name] = m
 	return nil
 }
 
@@ -330,11 +339,18 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 	if roleOf(cfg) == unknownRole {
 		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model", cfg.GetName())
 	}
+	var panel panelJudge
+	if roleOf(cfg) == panelRole {
+		var err error
+		if panel, err = readPanel(req.GetParameters()["file:"+panelFile].GetBytesParam()); err != nil {
+			return status.Errorf(codes.InvalidArgument, "load failed for model '%s': %v", cfg.GetName(), err)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.models[cfg.GetName()]; m == nil || !m.ready() {
 		m = newModel(cfg)
-		m.upload, m.late = true, true
+		m.upload, m.late, m.panel = true, true, panel
 		s.models[cfg.GetName()] = m
 	}
 	return nil
