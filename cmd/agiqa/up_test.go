@@ -336,8 +336,9 @@ func conformance(t *testing.T, p *process) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tritontest.Conformance(t, client, encoder, demoCheckpoint(t))
 	panel, texts := demoPanel(t, client)
-	tritontest.Conformance(t, client, encoder, demoCheckpoint(t), panel, texts)
+	tritontest.PanelConformance(t, client, encoder, panel, texts)
 }
 
 // demoPanel is the panel of the shipped checkpoints, which the server under

@@ -27,5 +27,6 @@ func TestFakeConforms(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	})
-	tritontest.Conformance(t, client, tritontest.Encoder(), cp, panel, texts)
+	tritontest.Conformance(t, client, tritontest.Encoder(), cp)
+	tritontest.PanelConformance(t, client, tritontest.Encoder(), panel, texts)
 }
