@@ -92,5 +92,10 @@ func save(folder string, m load.Manifest, labels []string, report textual, runs 
 			return err
 		}
 	}
-	return nil
+	measurement, err := load.Open(folder) // what is drawn is what is stored
+	if err != nil {
+		return err
+	}
+	measurement.Name = filepath.Base(folder)
+	return pages(folder, measurement)
 }

@@ -69,10 +69,17 @@ func TestBenchHTTP(t *testing.T) {
 	if m.Seed != 9 || m.Kind != "http" || !strings.Contains(m.Command, "--rate=100") {
 		t.Errorf("manifest %+v", m)
 	}
-	for _, name := range []string{"report.txt", "report.json"} {
+	for _, name := range []string{"report.txt", "report.json", "report.html", "latency.svg", "latency-000.hgrm"} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestBenchReportRefusesNonsense(t *testing.T) {
+	t.Parallel()
+	if _, errs, status := runCommand(t, nil, nil, "bench", "report", t.TempDir()); status != 1 || errs == "" {
+		t.Errorf("status %d, %q", status, errs)
 	}
 }
 
@@ -180,8 +187,13 @@ func TestBenchSearches(t *testing.T) {
 				t.Fatalf("status %d: %s", status, errs)
 			}
 			c.check(t, jsonLines(t, out)[0])
-			if _, runs, err := load.Load(dir); err != nil || len(runs) == 0 {
-				t.Errorf("%d runs, %v", len(runs), err)
+			page := filepath.Join(dir, "all.html")
+			out, errs, status = runCommand(t, nil, nil, "bench", "report", dir, dir, "--json", "--html", page)
+			if reports, _ := jsonLines(t, out)[0]["reports"].([]any); status != 0 || len(reports) < 2 {
+				t.Errorf("status %d, %s, %s", status, errs, out)
+			}
+			if info, err := os.Stat(page); err != nil || info.Size() < 1000 {
+				t.Errorf("%v", err)
 			}
 		})
 	}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/benchmarks/load"
+)
+
+func newBenchReport(t *terminal) *cobra.Command {
+	var html string
+	cmd := &cobra.Command{
+		Use:   "report DIR...",
+		Short: "Derive reports from the records of measurements, side by side",
+		Long:  "Reads folders that the other commands wrote with --out, checks that their counts add up, and prints a table; --html writes a page with plots that overlay all of them.",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var s load.Summary
+			for _, dir := range args {
+				m, err := load.Open(dir)
+				if err != nil {
+					return err
+				}
+				s.Measurements = append(s.Measurements, m)
+			}
+			if html != "" {
+				if err := writePage(html, s); err != nil {
+					return fmt.Errorf("--html: %w", err)
+				}
+			}
+			if asJSON(cmd) {
+				return printJSON(t.out, map[string]any{"reports": s.Reports()})
+			}
+			return s.Text(t.out)
+		},
+	}
+	addJSON(cmd)
+	cmd.Flags().StringVar(&html, "html", "", "file for a page with plots")
+	return cmd
+}
+
+func writePage(name string, s load.Summary) (err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closed := f.Close(); err == nil {
+			err = closed
+		}
+	}()
+	return s.HTML(f)
+}
+
+// pages writes the plots of a measurement beside its records.
+func pages(folder string, m load.Measurement) error {
+	s := load.Summary{Measurements: []load.Measurement{m}}
+	if err := writePage(filepath.Join(folder, "report.html"), s); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "latency.svg"), load.PlotPercentiles(m.Series), 0o644); err != nil {
+		return err
+	}
+	for i, one := range m.Series {
+		f, err := os.Create(filepath.Join(folder, fmt.Sprintf("latency-%03d.hgrm", i)))
+		if err != nil {
+			return err
+		}
+		err = load.WriteHGRM(f, one.Run)
+		if closed := f.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
