@@ -3,21 +3,131 @@
 package sqlstore_test
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/postgrestest"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/experiment/storetest"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	server := postgrestest.Start(t)
-	storetest.Run(t, func(t *testing.T, clock *storetest.Clock) experiment.Store {
-		c := postgresConfig(server)
-		c.Clock = clock.Now
-		return open(t, c)
+	t.Run("conformance", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T, clock *storetest.Clock) experiment.Store {
+			c := postgresConfig(server)
+			c.Clock = clock.Now
+			return open(t, c)
+		})
 	})
+	t.Run("a record that the database refuses fails alone", func(t *testing.T) { testRefused(t, server) })
+	t.Run("gateways that start at once", func(t *testing.T) { testTogether(t, postgresConfig(server)) })
+	t.Run("the password is a secret", func(t *testing.T) { testSecret(t, server) })
+	t.Run("a server that comes back", func(t *testing.T) { testRestart(t, server) }) // the last: it stops the server
+}
+
+// testRefused has a trigger refuse one record of many that share transactions.
+func testRefused(t *testing.T, server *postgrestest.Server) {
+	c := postgresConfig(server)
+	s := open(t, c)
+	server.Exec(c.URL,
+		`CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN
+			IF NEW.id = 'exposure-x-3' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NEW; END $$ LANGUAGE plpgsql`,
+		`CREATE TRIGGER refuse BEFORE INSERT ON agiqa_exposures FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	var group sync.WaitGroup
+	for n := range 40 {
+		group.Go(func() {
+			err := s.AppendExposures(t.Context(), []experiment.Exposure{storetest.NewExposure("x", n)})
+			if n == 3 && quality.KindOf(err) != quality.KindStoreUnavailable || n != 3 && err != nil {
+				t.Errorf("append of %d: %v", n, err)
+			}
+		})
+	}
+	group.Wait()
+	if found := everything(t, s, "x"); len(found) != 39 || found["exposure-x-3"] != 0 {
+		t.Errorf("%d records are there, want 39", len(found))
+	}
+}
+
+// testSecret looks for the password in what is said of every way to fail.
+func testSecret(t *testing.T, server *postgrestest.Server) {
+	good, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, down := *good, *good
+	wrong.User = url.UserPassword("nobody", postgrestest.Password)
+	down.Host = "127.0.0.1:1"
+	for name, address := range map[string]string{
+		"not a URL":       "postgres://agiqa:" + postgrestest.Password + "@127.0.0.1/postgres",
+		"a wrong user":    wrong.String(),
+		"nothing answers": down.String(),
+	} {
+		var logged bytes.Buffer
+		c := sqlstore.DefaultConfig()
+		c.URL, c.Logger = address, slog.New(slog.NewTextHandler(&logged, nil))
+		s, err := sqlstore.Open(t.Context(), c)
+		if err == nil {
+			_, err = s.List(t.Context())
+			s.Close()
+		}
+		if quality.KindOf(err) != quality.KindStoreUnavailable {
+			t.Errorf("%s: %v, want store_unavailable", name, err)
+		}
+		if said := fmt.Sprintf("%v %+v %s", err, err, logged.String()); strings.Contains(said, "secret") {
+			t.Errorf("%s: the password is in %q", name, said)
+		}
+	}
+}
+
+// testRestart kills the server under a store, opens another meanwhile, and
+// wants both to go on by themselves with everything that was acknowledged.
+func testRestart(t *testing.T, server *postgrestest.Server) {
+	c := postgresConfig(server)
+	s := open(t, c)
+	one := func(s *sqlstore.Store, n int) error {
+		return s.AppendExposures(t.Context(), []experiment.Exposure{storetest.NewExposure("x", n)})
+	}
+	if err := one(s, 1); err != nil {
+		t.Fatal(err)
+	}
+	everything(t, s, "x") // leaves a reading connection
+	server.Kill()
+	if err := one(s, 2); quality.KindOf(err) != quality.KindStoreUnavailable {
+		t.Errorf("append without the server: %v, want store_unavailable", err)
+	}
+	if _, err := s.List(t.Context()); quality.KindOf(err) != quality.KindStoreUnavailable {
+		t.Errorf("List without the server: %v, want store_unavailable", err)
+	}
+	early := open(t, c)
+	server.Run()
+	for n, s := range map[int]*sqlstore.Store{3: s, 4: early} {
+		if err := one(s, n); err != nil {
+			t.Errorf("append when the server is back: %v", err)
+		}
+	}
+	found := everything(t, s, "x")
+	for n := range 4 {
+		if id := storetest.NewExposure("x", n+1).ID; found[id] != 1 && n != 1 {
+			t.Errorf("%s is there %d times", id, found[id])
+		}
+	}
+	// Connections that have just lost their server are replaced at once.
+	server.Exec(c.URL, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'agiqa'`)
+	if err := one(s, 5); err != nil {
+		t.Errorf("append after a restart that nobody noticed: %v", err)
+	}
+	if _, err := s.List(t.Context()); err != nil {
+		t.Errorf("List after a restart that nobody noticed: %v", err)
+	}
 }
 
 func postgresConfig(server *postgrestest.Server) sqlstore.Config {

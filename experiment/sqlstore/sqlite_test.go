@@ -2,14 +2,20 @@ package sqlstore_test
 
 import (
 	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/experiment/storetest"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func TestSQLite(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T, clock *storetest.Clock) experiment.Store {
 		c := sqliteConfig(t)
 		c.Clock = clock.Now
@@ -38,4 +44,88 @@ func open(t testing.TB, c sqlstore.Config) *sqlstore.Store {
 		}
 	})
 	return s
+}
+
+func TestSQLiteTogether(t *testing.T) {
+	t.Parallel()
+	testTogether(t, sqliteConfig(t))
+}
+
+// testTogether opens several stores on an empty database at once, as several
+// processes would, and writes through all of them: a key and a place are given
+// once among all.
+func testTogether(t *testing.T, c sqlstore.Config) {
+	const stores, each = 3, 10
+	var group sync.WaitGroup
+	var fresh atomic.Int32
+	for i := range stores {
+		group.Go(func() {
+			s, err := sqlstore.Open(t.Context(), c)
+			if err != nil {
+				t.Errorf("Open: %v", err)
+				return
+			}
+			defer s.Close()
+			for n := range each {
+				if err := s.AppendExposures(t.Context(), []experiment.Exposure{storetest.NewExposure("x", i*each+n)}); err != nil {
+					t.Errorf("AppendExposures: %v", err)
+				}
+				switch r, err := s.AppendFeedback(t.Context(), storetest.NewFeedback("x", n)); {
+				case err != nil:
+					t.Errorf("AppendFeedback: %v", err)
+				case !r.Duplicate:
+					fresh.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	found := everything(t, open(t, c), "x")
+	if fresh.Load() != each || len(found) != stores*each+each {
+		t.Errorf("%d new keys of %d, %d records of %d", fresh.Load(), each, len(found), stores*each+each)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	s := open(t, sqliteConfig(t))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AppendExposures(t.Context(), []experiment.Exposure{storetest.NewExposure("x", 1)}); quality.KindOf(err) != quality.KindStoreUnavailable {
+		t.Errorf("append: %v, want store_unavailable", err)
+	}
+	if _, err := s.List(t.Context()); quality.KindOf(err) != quality.KindStoreUnavailable {
+		t.Errorf("List: %v, want store_unavailable", err)
+	}
+}
+
+func TestPurgeOrphans(t *testing.T) {
+	t.Parallel()
+	clock, c := storetest.NewClock(), sqliteConfig(t)
+	c.Clock = clock.Now
+	s := open(t, c)
+	for n := range 3 {
+		if _, err := s.AppendFeedback(t.Context(), storetest.NewOrphan(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int64{0, 3, 0} {
+		if n, err := s.PurgeOrphans(t.Context()); err != nil || n != want {
+			t.Errorf("PurgeOrphans = %d, %v; want %d", n, err, want)
+		}
+		clock.Add(experiment.OrphanFor + 1000)
+	}
+}
+
+func TestConfigFaults(t *testing.T) {
+	t.Parallel()
+	c := sqlstore.DefaultConfig()
+	c.Gather, c.Batch = time.Second, 0
+	err := c.Validate()
+	for _, want := range []string{"Path and URL", "Gather", "Batch"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate() = %v, want it to name %s", err, want)
+		}
+	}
 }
