@@ -27,24 +27,27 @@ func BenchmarkAppend(b *testing.B) {
 
 func benchmarkStore(b *testing.B, s *sqlstore.Store) {
 	var serial atomic.Int64
-	for name, one := range map[string]func(n int) error{
-		"exposures": func(n int) error {
+	for _, kind := range []struct {
+		name string
+		one  func(n int) error
+	}{
+		{"exposures", func(n int) error {
 			return s.AppendExposures(b.Context(), []experiment.Exposure{storetest.NewExposure("x", n)})
-		},
-		"feedback": func(n int) error {
+		}},
+		{"feedback", func(n int) error {
 			_, err := s.AppendFeedback(b.Context(), storetest.NewFeedback("x", n))
 			return err
-		},
+		}},
 	} {
 		for _, writers := range []int{1, 8, 64} {
-			b.Run(fmt.Sprintf("%s/writers=%d", name, writers), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/writers=%d", kind.name, writers), func(b *testing.B) {
 				var left atomic.Int64
 				left.Store(int64(b.N))
 				var group sync.WaitGroup
 				for range writers {
 					group.Go(func() {
 						for left.Add(-1) >= 0 {
-							if err := one(int(serial.Add(1))); err != nil {
+							if err := kind.one(int(serial.Add(1))); err != nil {
 								b.Error(err)
 								return
 							}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -18,8 +19,8 @@ type Store struct {
 	dialect dialect
 	writer  *writer
 
-	mu       sync.Mutex
-	migrated bool
+	migrated  atomic.Bool
+	migrating chan struct{} // holds one: whoever migrates
 
 	stop context.CancelFunc // ends purging
 	wait sync.WaitGroup
@@ -43,7 +44,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, unavailable(ctx, err)
 	}
-	s := &Store{config: c, dialect: d}
+	s := &Store{config: c, dialect: d, migrating: make(chan struct{}, 1)}
 	s.writer = newWriter(s)
 	var background context.Context
 	background, s.stop = context.WithCancel(context.Background())
@@ -84,9 +85,16 @@ func (s *Store) start(ctx context.Context) error {
 
 // ready migrates the schema if this was not done yet.
 func (s *Store) ready(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.migrated {
+	if s.migrated.Load() {
+		return nil
+	}
+	select {
+	case s.migrating <- struct{}{}:
+		defer func() { <-s.migrating }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.migrated.Load() {
 		return nil
 	}
 	tx, err := s.dialect.write.BeginTx(ctx, nil)
@@ -100,7 +108,7 @@ func (s *Store) ready(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	s.migrated = true
+	s.migrated.Store(true)
 	return nil
 }
 
