@@ -198,7 +198,7 @@ func TestSRMGoldens(t *testing.T) {
 		if got.DF != c.DF {
 			t.Errorf("got %v degrees of freedom, want %v", got.DF, c.DF)
 		}
-		s := must[*stats.SequentialSRM](t)(stats.NewSequentialSRM(c.Weights, stats.DefaultConcentration))
+		s := must[*stats.SequentialSRM](t)(stats.NewSequentialSRM(c.Weights, 10_000))
 		left, most := slices.Clone(c.Counts), 0.0
 		for more := true; more; { // the order of units must not matter to the end
 			more = false

@@ -89,9 +89,9 @@ type SequentialSRM struct {
 }
 
 // DefaultConcentration is the weight of the prior about the ordered shares, in
-// units: mixtures of shares that are off by about sqrt(s(1-s)/10000), half a
-// percent for s = 1/2.
-const DefaultConcentration = 10_000
+// units: mixtures of shares that are off by about sqrt(s(1-s)/2500), one percent
+// for s = 1/2.
+const DefaultConcentration = 2500
 
 // NewSequentialSRM takes the weights, at least two above 0, and the prior's
 // concentration, above 0: the larger, the sooner small mismatches are found and

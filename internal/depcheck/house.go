@@ -374,6 +374,11 @@ func internals() map[string]Rule {
 			External:   []string{"golang.org/x/image/..."},
 			NeverReach: []string{"./..."},
 		},
+		"internal/statstable": {
+			Why:        "prints the tables of docs/statistics.md",
+			Project:    []string{"experiment/stats", "experiment/stats/simulate"},
+			NeverReach: []string{gin, grpc, goRedis},
+		},
 		"internal/gocommand": {
 			Why: "runs the go command for the checks that read the module graph",
 		},
