@@ -286,6 +286,14 @@ func shell() map[string]Rule {
 			TestProject: []string{"quality", "checkpoint", "tritonclient", "tritonclient/tritontest"},
 			NeverReach:  []string{gin, goRedis, "./gateway/...", "./scoring/...", "./tritonclient"},
 		},
+		"benchmarks/tritonload": {
+			Why:         "makes Triton itself a target of the load generator, by the gateway's client",
+			Project:     []string{"quality", "benchmarks/load", "tritonclient"},
+			TestProject: []string{"tritonclient/tritontest"},
+			// Faults of the server for tests are gRPC codes.
+			TestExternal: []string{grpc},
+			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
+		},
 		"benchmarks/load": {
 			Why: "a client among clients: it knows the HTTP interface and no server package",
 			External: []string{
