@@ -95,6 +95,7 @@ generate: build ## write what is generated: reference pages, notices, models of 
 	bin/agiqa config reference > docs/configuration.md
 	bin/agiqa openapi > docs/openapi.json
 	$(GO) run ./internal/notices
+	$(GO) run ./internal/drawreport docs/examples
 	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
 	for bundle in checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
 

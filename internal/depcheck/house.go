@@ -170,6 +170,15 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/..."},
 		},
+		"experiment/report": {
+			Why:          "draws what was concluded, as a page and as a picture; it computes nothing",
+			Project:      []string{"experiment/analysis", "experiment/stats"},
+			External:     []string{"gonum.org/v1/plot/..."},
+			TestProject:  []string{"experiment", "experiment/analysis/synthetic"},
+			TestExternal: []string{"golang.org/x/net/html"},
+			NeverReach:   []string{gin, grpc, goRedis},
+			NeverImport:  []string{"net/...", "os/..."},
+		},
 		"experiment/stats/simulate": {
 			Why:         "draws images, arms and raters whose truth is known; a demonstration may use its raters",
 			Project:     []string{"experiment/stats", "evaluation"},
@@ -385,6 +394,11 @@ func internals() map[string]Rule {
 		"internal/statstable": {
 			Why:        "prints the tables of docs/statistics.md",
 			Project:    []string{"experiment/stats", "experiment/stats/simulate"},
+			NeverReach: []string{gin, grpc, goRedis},
+		},
+		"internal/drawreport": {
+			Why:        "writes the example report of docs/examples",
+			Project:    []string{"experiment", "experiment/analysis", "experiment/analysis/synthetic", "experiment/report"},
 			NeverReach: []string{gin, grpc, goRedis},
 		},
 		"internal/gocommand": {
