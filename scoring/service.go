@@ -91,6 +91,7 @@ type Service struct {
 	triton    Triton
 	admission *admission
 	decoders  chan struct{} // held by images being decoded
+	flights   flights
 	telemetry *telemetry
 	models    atomic.Pointer[Models]
 }
