@@ -52,10 +52,12 @@ type Settings struct {
 	ChangeTimeout     time.Duration `key:"change-timeout" group:"Checkpoints" default:"5m" help:"Budget of an import, activation or removal. On a GPU a new head is warmed up in it."`
 	GoldenTolerance   float64       `key:"golden-tolerance" group:"Checkpoints" default:"0.0001" help:"How far a golden score may be off when a checkpoint is imported, in the score's unit. Encoders in FP16 may need more."`
 
-	RedisURL        Secret        `key:"redis-url" group:"Cache" default:"" help:"Redis for text embeddings, such as redis://127.0.0.1:6379/0. Empty: memory only."`
+	RedisURL        Secret        `key:"redis-url" group:"Cache" default:"" help:"Redis for text and image embeddings, such as redis://127.0.0.1:6379/0. Empty: memory only."`
 	TextTTL         time.Duration `key:"text-ttl" group:"Cache" default:"168h" help:"How long text embeddings stay in Redis (spread by a tenth, so that they do not expire together)."`
 	ImageCacheBytes Bytes         `key:"image-cache-bytes" group:"Cache" default:"64MiB" help:"Memory for image embeddings. 0: none are kept."`
 	ImageTTL        time.Duration `key:"image-ttl" group:"Cache" default:"1h" help:"How long an image embedding stays in memory."`
+	ImageRedis      bool          `key:"image-redis" group:"Cache" default:"true" help:"Keep image embeddings in Redis too, where redis-url is set: servers share them, and they outlive a restart. An image that memory does not know costs a round trip."`
+	ImageRedisTTL   time.Duration `key:"image-redis-ttl" group:"Cache" default:"24h" help:"How long an image embedding stays in Redis (spread by a tenth). Each takes some 2.3 kB; give Redis a maxmemory and the policy allkeys-lfu."`
 
 	OTLPEndpoint string  `key:"otlp-endpoint" group:"Telemetry" default:"" help:"OTLP/HTTP base URL that traces are sent to, such as http://127.0.0.1:4318. Empty: they are not sent."`
 	TraceRatio   float64 `key:"trace-ratio" group:"Telemetry" default:"1" help:"Share of requests whose trace is recorded, decided by the trace id. 1: all, which a collector needs to keep every error and every slow request."`
@@ -89,7 +91,7 @@ func (s Settings) Validate() error {
 			fault("triton", "%q is not host:port", a)
 		}
 	}
-	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL, "change-timeout": s.ChangeTimeout} {
+	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL, "image-redis-ttl": s.ImageRedisTTL, "change-timeout": s.ChangeTimeout} {
 		if d <= 0 {
 			fault(key, "must be positive, is %s", d)
 		}
