@@ -182,6 +182,10 @@ func scoringConfig(s config.Settings) scoring.Config {
 		cfg.Concurrency = s.Concurrency
 	}
 	cfg.Queue = s.Queue
+	if s.Batching != "triton" {
+		cfg.Batch = scoring.DefaultBatchConfig()
+		cfg.Batch.Max, cfg.Batch.Wait = s.BatchMax, s.BatchWait
+	}
 	return cfg
 }
 

@@ -37,8 +37,11 @@ type Settings struct {
 	Preprocess     string `key:"preprocess" group:"Images" default:"exact" help:"exact: the pixels that training saw. fast: large JPEGs are shrunk while they are decoded (needs libjpeg-turbo). A request may ask for the other."`
 	DecodeMemory   Bytes  `key:"decode-memory" group:"Images" default:"1GiB" help:"Memory that decoders may use at once; further images wait."`
 
-	Concurrency int `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
-	Queue       int `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
+	Concurrency int           `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
+	Queue       int           `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
+	Batching    string        `key:"batching" group:"Scoring" default:"auto" help:"Who makes one call of the single images of concurrent requests. gateway: this program, of calls that would wait for Triton anyway. triton: its dynamic batcher, which sees each image as a call of its own. auto: what decision 13 measured to be better."`
+	BatchMax    int           `key:"batch-max" group:"Scoring" default:"16" help:"Most images of one call that the gateway makes of several."`
+	BatchWait   time.Duration `key:"batch-wait" group:"Scoring" default:"20ms" help:"Longest time that an image waits for others while two calls are under way. With fewer it does not wait."`
 
 	Triton            []string `key:"triton" group:"Triton" default:"" help:"gRPC addresses of Triton, comma-separated. Needed by serve; up starts its own."`
 	TritonConnections int      `key:"triton-connections" group:"Triton" default:"1" help:"gRPC connections to each Triton. One carries a hundred inferences at a time."`
@@ -170,6 +173,13 @@ func (s Settings) Validate() error {
 			}
 		}
 		fault(key, "%q is not one of %v", value, allowed)
+	}
+	oneOf("batching", s.Batching, "auto", "gateway", "triton")
+	if s.BatchMax < 2 {
+		fault("batch-max", "must be at least 2, is %d", s.BatchMax)
+	}
+	if s.BatchWait <= 0 {
+		fault("batch-wait", "must be positive, is %s", s.BatchWait)
 	}
 	oneOf("decoders", s.Decoders, "auto", "go")
 	oneOf("preprocess", s.Preprocess, "exact", "fast")

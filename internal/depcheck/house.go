@@ -187,7 +187,7 @@ func domain() map[string]Rule {
 		},
 		"scoring": {
 			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",
-			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment"},
+			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment", "internal/retrybudget"},
 			External:     slices.Concat(otelAPI, []string{xSync}),
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, grpc, goRedis, "./tritonclient/...", "./cache/...", "./gateway/..."},
