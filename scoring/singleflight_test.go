@@ -59,7 +59,7 @@ func TestEqualImagesAreEncodedOnce(t *testing.T) {
 // follower leads in its place.
 func TestALeaderThatFailsTakesNobodyWithIt(t *testing.T) {
 	for name, fail := range map[string]func(b *bench, leave context.CancelFunc){
-		"leaves while it decodes": func(b *bench, leave context.CancelFunc) { leave() },
+		"leaves while it decodes": func(_ *bench, leave context.CancelFunc) { time.AfterFunc(50*time.Millisecond, leave) },
 		"Triton fails for it": func(b *bench, leave context.CancelFunc) {
 			first := true
 			b.triton.fail = func(string) error {
@@ -77,10 +77,7 @@ func TestALeaderThatFailsTakesNobodyWithIt(t *testing.T) {
 				b.slow(100 * time.Millisecond)
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
-				go func() {
-					time.Sleep(50 * time.Millisecond)
-					fail(b, leave)
-				}()
+				fail(b, leave)
 				_, errs := coalesced(t, b, 8, func(i int) (scoring.Response, error) {
 					if i == 0 {
 						return b.service.Score(ctx, requestOf("good1"))
