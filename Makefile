@@ -82,6 +82,10 @@ bench-load-selfcheck: build ## how late the load generator itself is at 10,000 r
 	  --notes "answers of a few bytes, from the same process" --out $$out/one-process; \
 	bin/agiqa bench report $$out/two-processes $$out/one-process --html $$out/report.html
 
+.PHONY: bench-arms
+bench-arms: build venv ## the same images by 1, 2, 8 and 32 checkpoints; writes benchmarks/results/arms
+	bin/agiqa bench arms --out benchmarks/results/arms/$$(date -u +%F)-$$(git rev-parse --short HEAD)
+
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target
 	@for pkg in $$($(GO) list ./...); do \

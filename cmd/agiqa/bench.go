@@ -25,7 +25,7 @@ func newBench(t *terminal) *cobra.Command {
 	cmd.AddCommand(
 		newBenchHTTP(t), newBenchTriton(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t), newBenchReport(t),
 		newBenchStubHTTP(t), newBenchStubTriton(t),
-		newBenchPreprocess(t),
+		newBenchArms(t), newBenchPreprocess(t),
 	)
 	return cmd
 }

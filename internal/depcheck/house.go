@@ -281,6 +281,10 @@ func shell() map[string]Rule {
 			}),
 			NeverReach: []string{"./internal/depcheck", "./internal/notices", "testing"},
 		},
+		"benchmarks/arms": {
+			Why:        "times a function that it is given, and writes down what came out",
+			NeverReach: []string{gin, grpc, goRedis},
+		},
 		"benchmarks/preprocess": {
 			Why:        "times the preparation of images against Pillow: it needs that package and no server's",
 			Project:    []string{"quality", "imageprep"},
