@@ -53,7 +53,6 @@ type Config struct {
 	Concurrency int           // requests worked on at once
 	Queue       int           // requests that may wait for their turn
 	RetryAfter  time.Duration // advice to those that are turned away
-	Batch       BatchConfig   // how calls of different requests become one; zero: they do not
 }
 
 // DefaultConfig suits an encoder on the same machine or on a GPU: requests
@@ -75,7 +74,6 @@ func (c Config) Validate() error {
 	if c.RetryAfter <= 0 {
 		faults = append(faults, fmt.Errorf("scoring: RetryAfter is %s, must be positive", c.RetryAfter))
 	}
-	faults = append(faults, c.Batch.validate())
 	return errors.Join(faults...)
 }
 
@@ -93,7 +91,6 @@ type Service struct {
 	triton    Triton
 	admission *admission
 	decoders  chan struct{} // held by images being decoded
-	flights   flights
 	telemetry *telemetry
 	models    atomic.Pointer[Models]
 }
@@ -120,15 +117,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	triton := deps.Triton
-	if cfg.Batch.Max > 1 {
-		if triton, err = newBatchedTriton(cfg.Batch, triton, deps.Tracer.Tracer(scope), deps.Meter.Meter(scope)); err != nil {
-			return nil, err
-		}
-	}
 	return &Service{
 		preparer:  deps.Preparer,
-		triton:    triton,
+		triton:    deps.Triton,
 		admission: admission,
 		decoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		telemetry: tel,

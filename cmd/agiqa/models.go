@@ -36,7 +36,6 @@ type models struct {
 	mu      sync.Mutex
 	encoder quality.Encoder
 	current *cache.Texts
-	vectors *cache.Images           // nil: none are kept
 	checked map[quality.Digest]bool // checkpoints that passed with this encoder
 }
 
@@ -113,7 +112,6 @@ func (m *models) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var vectors *cache.Images
 	next := &scoring.Models{Encoder: encoder, Texts: texts}
 	if m.panels != nil {
 		next.Panels = m.panels
@@ -122,27 +120,19 @@ func (m *models) follow(ctx context.Context) error {
 		cfg := cache.DefaultImagesConfig()
 		cfg.Encoder, cfg.Store, cfg.TTL = encoder, m.images, m.settings.ImageTTL
 		cfg.Logger, cfg.Meter = m.logger, m.meter
-		if m.redis != nil && m.settings.ImageRedis {
-			cfg.Remote, cfg.RemoteTTL = m.redis, m.settings.ImageRedisTTL
-		}
-		if vectors, err = cache.NewImages(cfg); err != nil {
+		if next.Embeddings, err = cache.NewImages(cfg); err != nil {
 			return errors.Join(err, texts.Close(ctx))
 		}
-		next.Embeddings = vectors
 	}
 	m.service.Use(next)
 	m.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String())
-	old, before := m.current, m.vectors
-	m.vectors = vectors
+	old := m.current
 	m.encoder, m.current, m.checked = encoder, texts, map[quality.Digest]bool{}
 	m.wake()
-	if before != nil {
-		err = before.Close(ctx)
-	}
 	if old != nil {
-		err = errors.Join(err, old.Close(ctx))
+		return old.Close(ctx)
 	}
-	return err
+	return nil
 }
 
 func (m *models) newTexts(encoder quality.Encoder) (*cache.Texts, error) {
@@ -203,12 +193,8 @@ func (m *models) close(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.service.Use(nil)
-	var err error
-	if m.vectors != nil {
-		err = m.vectors.Close(ctx)
+	if m.current == nil {
+		return nil
 	}
-	if m.current != nil {
-		err = errors.Join(err, m.current.Close(ctx))
-	}
-	return err
+	return m.current.Close(ctx)
 }

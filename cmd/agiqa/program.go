@@ -182,10 +182,6 @@ func scoringConfig(s config.Settings) scoring.Config {
 		cfg.Concurrency = s.Concurrency
 	}
 	cfg.Queue = s.Queue
-	if s.Batching != "triton" {
-		cfg.Batch = scoring.DefaultBatchConfig()
-		cfg.Batch.Max, cfg.Batch.Wait = s.BatchMax, s.BatchWait
-	}
 	return cfg
 }
 

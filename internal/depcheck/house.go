@@ -170,15 +170,6 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/..."},
 		},
-		"experiment/report": {
-			Why:          "draws what was concluded, as a page and as a picture; it computes nothing",
-			Project:      []string{"experiment/analysis", "experiment/stats"},
-			External:     []string{"gonum.org/v1/plot/..."},
-			TestProject:  []string{"experiment", "experiment/analysis/synthetic"},
-			TestExternal: []string{"golang.org/x/net/html"},
-			NeverReach:   []string{gin, grpc, goRedis},
-			NeverImport:  []string{"net/...", "os/..."},
-		},
 		"experiment/stats/simulate": {
 			Why:         "draws images, arms and raters whose truth is known; a demonstration may use its raters",
 			Project:     []string{"experiment/stats", "evaluation"},
@@ -187,7 +178,7 @@ func domain() map[string]Rule {
 		},
 		"scoring": {
 			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",
-			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment", "internal/retrybudget"},
+			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment"},
 			External:     slices.Concat(otelAPI, []string{xSync}),
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, grpc, goRedis, "./tritonclient/...", "./cache/...", "./gateway/..."},
@@ -281,10 +272,6 @@ func shell() map[string]Rule {
 			}),
 			NeverReach: []string{"./internal/depcheck", "./internal/notices", "testing"},
 		},
-		"benchmarks/arms": {
-			Why:        "times a function that it is given, and writes down what came out",
-			NeverReach: []string{gin, grpc, goRedis},
-		},
 		"benchmarks/preprocess": {
 			Why:        "times the preparation of images against Pillow: it needs that package and no server's",
 			Project:    []string{"quality", "imageprep"},
@@ -298,14 +285,6 @@ func shell() map[string]Rule {
 			// Its tests hold it to the suite that a real server passes.
 			TestProject: []string{"quality", "checkpoint", "tritonclient", "tritonclient/tritontest"},
 			NeverReach:  []string{gin, goRedis, "./gateway/...", "./scoring/...", "./tritonclient"},
-		},
-		"benchmarks/tritonload": {
-			Why:         "makes Triton itself a target of the load generator, by the gateway's client",
-			Project:     []string{"quality", "benchmarks/load", "tritonclient"},
-			TestProject: []string{"tritonclient/tritontest"},
-			// Faults of the server for tests are gRPC codes.
-			TestExternal: []string{grpc},
-			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
 		},
 		"benchmarks/load": {
 			Why: "a client among clients: it knows the HTTP interface and no server package",
@@ -398,11 +377,6 @@ func internals() map[string]Rule {
 		"internal/statstable": {
 			Why:        "prints the tables of docs/statistics.md",
 			Project:    []string{"experiment/stats", "experiment/stats/simulate"},
-			NeverReach: []string{gin, grpc, goRedis},
-		},
-		"internal/drawreport": {
-			Why:        "writes the example report of docs/examples",
-			Project:    []string{"experiment", "experiment/analysis", "experiment/analysis/synthetic", "experiment/report"},
 			NeverReach: []string{gin, grpc, goRedis},
 		},
 		"internal/gocommand": {
