@@ -23,6 +23,15 @@ type ImagesConfig struct {
 	Layer Layer
 	// TTL is the longest that a value is kept.
 	TTL time.Duration
+	// Remote is shared with other servers and asked second; nil for none. Each
+	// image that Store does not know costs a round trip to it.
+	Remote Store
+	// RemoteTTL is the longest that a value is kept there.
+	RemoteTTL time.Duration
+	// WriteTimeout bounds one write to Remote, which no request waits for.
+	WriteTimeout time.Duration
+	// MaxWrites is the most writes to Remote at a time; more are dropped.
+	MaxWrites int
 	// JitterFraction of TTL is what a value's time may be shorter, at random.
 	JitterFraction float64
 	// LogInterval is the least time between two log lines of a kind.
@@ -36,7 +45,10 @@ type ImagesConfig struct {
 // DefaultImagesConfig returns the production bounds; encoder and store are
 // still to be set.
 func DefaultImagesConfig() ImagesConfig {
-	return ImagesConfig{Layer: LayerMemory, TTL: 24 * time.Hour, JitterFraction: 0.1, LogInterval: time.Minute}
+	return ImagesConfig{
+		Layer: LayerMemory, TTL: 24 * time.Hour, JitterFraction: 0.1, LogInterval: time.Minute,
+		RemoteTTL: 24 * time.Hour, WriteTimeout: 250 * time.Millisecond, MaxWrites: 16,
+	}
 }
 
 // Validate reports every fault at once, each naming its field.
@@ -45,21 +57,35 @@ func (c ImagesConfig) Validate() error {
 	if c.Store == nil {
 		faults = append(faults, errors.New("Store is missing"))
 	}
+	if c.Remote != nil {
+		faults = append(faults, checkLifetime(c.RemoteTTL, c.JitterFraction, c.LogInterval))
+		if c.WriteTimeout <= 0 {
+			faults = append(faults, fmt.Errorf("WriteTimeout is %s, must be positive", c.WriteTimeout))
+		}
+		if c.MaxWrites <= 0 {
+			faults = append(faults, fmt.Errorf("MaxWrites is %d, must be positive", c.MaxWrites))
+		}
+	}
 	if c.Layer != LayerMemory && c.Layer != LayerRedis {
 		faults = append(faults, fmt.Errorf("Layer is %q, must be %q or %q", c.Layer, LayerMemory, LayerRedis))
 	}
 	return errors.Join(faults...)
 }
 
-// Images is a quality.EmbeddingCache over one store.
+// Images is a quality.EmbeddingCache over one store, or over two: the second is
+// asked for what the first does not know, and what it finds is kept in the
+// first.
 type Images struct {
 	config ImagesConfig
 	layer  *layer
+	remote *layer // nil: none
+	writes *background
 }
 
 var _ quality.EmbeddingCache = (*Images)(nil)
 
-// NewImages returns an Images. The store is its owner's to close.
+// NewImages returns an Images. It must be closed where it has a Remote; the
+// stores are their owner's to close, after it.
 func NewImages(config ImagesConfig) (*Images, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("image cache: %w", err)
@@ -69,10 +95,24 @@ func NewImages(config ImagesConfig) (*Images, error) {
 		return nil, fmt.Errorf("image cache: %w", err)
 	}
 	faults := newFaultLog(config.Logger, config.LogInterval)
-	return &Images{
+	i := &Images{
 		config: config,
 		layer:  &layer{name: config.Layer, store: config.Store, record: record, faults: faults},
-	}, nil
+	}
+	if config.Remote != nil {
+		i.remote = &layer{name: LayerRedis, store: config.Remote, record: record, faults: faults}
+		i.writes = newBackground(config.MaxWrites, config.WriteTimeout)
+	}
+	return i, nil
+}
+
+// Close lets no new write to the remote store begin and waits for those under
+// way, or for ctx.
+func (i *Images) Close(ctx context.Context) error {
+	if i.writes == nil {
+		return nil
+	}
+	return i.writes.close(ctx)
 }
 
 // Lookup implements quality.EmbeddingCache.
@@ -80,10 +120,18 @@ func (i *Images) Lookup(ctx context.Context, key quality.EmbeddingKey) (quality.
 	if key.Encoder != i.config.Encoder.Digest {
 		return nil, false
 	}
-	rows, _, ok := i.layer.read(ctx, imageSlot(key, i.config.Encoder.Dim))
+	s := imageSlot(key, i.config.Encoder.Dim)
+	if rows, _, ok := i.layer.read(ctx, s); ok {
+		return rows[0], true
+	}
+	if i.remote == nil {
+		return nil, false
+	}
+	rows, value, ok := i.remote.read(ctx, s)
 	if !ok {
 		return nil, false
 	}
+	i.layer.write(ctx, s, value, jittered(i.config.TTL, i.config.JitterFraction))
 	return rows[0], true
 }
 
@@ -100,4 +148,18 @@ func (i *Images) Store(ctx context.Context, key quality.EmbeddingKey, e quality.
 		return
 	}
 	i.layer.write(ctx, s, value, jittered(i.config.TTL, i.config.JitterFraction))
+	i.share(ctx, s, value)
+}
+
+// share writes to the remote store without anybody waiting.
+func (i *Images) share(ctx context.Context, s slot, value []byte) {
+	if i.remote == nil {
+		return
+	}
+	err := i.writes.start(ctx, func(ctx context.Context) {
+		i.remote.write(ctx, s, value, jittered(i.config.RemoteTTL, i.config.JitterFraction))
+	})
+	if err != nil {
+		i.remote.fault(ctx, opWrite, ReasonOf(err), err)
+	}
 }

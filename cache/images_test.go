@@ -201,3 +201,75 @@ func BenchmarkImagesLookup(b *testing.B) {
 		}
 	}
 }
+
+// Two layers: what memory does not know is asked of the remote store, and what
+// that has is kept in memory.
+func TestImagesInTwoLayers(t *testing.T) {
+	m, remote := newMetrics(t), newMemory(t)
+	change := func(c *cache.ImagesConfig) { c.Meter, c.Remote = m.provider, remote }
+	first, key, e := newImages(t, change), imageKey("a"), unit(testDim, 1)
+	if _, ok := first.Lookup(t.Context(), key); ok {
+		t.Fatal("something was there before")
+	}
+	first.Store(t.Context(), key, e)
+	if err := first.Close(t.Context()); err != nil { // waits for the write
+		t.Fatal(err)
+	}
+	second := newImages(t, change) // another server, or this one after a restart
+	for range 2 {
+		if got, ok := second.Lookup(t.Context(), key); !ok || !cmp.Equal(got, e) {
+			t.Errorf("Lookup = %v, %t; want %v", got, ok, e)
+		}
+	}
+	if diff := cmp.Diff(map[string]int64{
+		"cache=image,layer=memory,result=hit":  1,
+		"cache=image,layer=memory,result=miss": 2,
+		"cache=image,layer=redis,result=hit":   1,
+		"cache=image,layer=redis,result=miss":  1,
+	}, m.values(t, "agiqa.cache.requests")); diff != "" {
+		t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
+	}
+}
+
+// brokenStore fails like a server that is away.
+type brokenStore struct{ err error }
+
+func (b brokenStore) Get(context.Context, string) ([]byte, error)              { return nil, b.err }
+func (b brokenStore) Set(context.Context, string, []byte, time.Duration) error { return b.err }
+func (b brokenStore) Delete(context.Context, string) error                     { return b.err }
+
+func TestImagesSurviveTheirRemoteStore(t *testing.T) {
+	images := newImages(t, func(c *cache.ImagesConfig) { c.Remote = brokenStore{cache.ErrUnavailable} })
+	key, e := imageKey("a"), unit(testDim, 1)
+	if _, ok := images.Lookup(t.Context(), key); ok {
+		t.Error("found in a store that is away")
+	}
+	images.Store(t.Context(), key, e)
+	if got, ok := images.Lookup(t.Context(), key); !ok || !cmp.Equal(got, e) {
+		t.Errorf("Lookup = %v, %t; want it from memory", got, ok)
+	}
+	if err := images.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestImagesRefuseAnothersValueInTheRemoteStore(t *testing.T) {
+	remote := newMemory(t)
+	images := newImages(t, func(c *cache.ImagesConfig) { c.Remote = liar{remote} })
+	images.Store(t.Context(), imageKey("a"), unit(testDim, 1))
+	if err := images.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := images.Lookup(t.Context(), imageKey("b")); ok {
+		t.Errorf("Lookup of b = %v, which is a's", got)
+	}
+}
+
+// liar answers every question with the first value that it was given.
+type liar struct{ cache.Store }
+
+func (l liar) Get(ctx context.Context, _ string) ([]byte, error) { return l.Store.Get(ctx, "first") }
+
+func (l liar) Set(ctx context.Context, _ string, value []byte, ttl time.Duration) error {
+	return l.Store.Set(ctx, "first", value, ttl)
+}

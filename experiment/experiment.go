@@ -202,13 +202,25 @@ type Experiment struct {
 	MaxDuration time.Duration `json:"max_duration"`
 	Guardrails  []Guardrail   `json:"guardrails,omitempty"`
 	Auto        Auto          `json:"auto"`
-	Held        []string      `json:"held,omitempty"` // why neither ramp nor promotion may happen now
+	Winner      ArmID         `json:"winner,omitempty"`      // the arm that was promoted
+	Recommended ArmID         `json:"recommended,omitempty"` // the arm that the server would promote
+	Held        []string      `json:"held,omitempty"`        // why neither ramp nor promotion may happen now
 }
 
 // Control returns the control arm, and false where there is none.
 func (e Experiment) Control() (Arm, bool) {
 	for _, a := range e.Arms {
 		if a.Role == Control {
+			return a, true
+		}
+	}
+	return Arm{}, false
+}
+
+// Arm returns the arm with an id, and false where there is none.
+func (e Experiment) Arm(id ArmID) (Arm, bool) {
+	for _, a := range e.Arms {
+		if a.ID == id {
 			return a, true
 		}
 	}

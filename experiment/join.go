@@ -28,6 +28,11 @@ func (f Feedback) Joined(e Exposure) Feedback {
 	if f.Image.IsZero() && f.Kind != Pair {
 		f.Image = e.Image
 	}
+	// Whoever names an assignment was given its score; only the request itself
+	// can have said that the rater would not see it.
+	if f.Assignment != "" {
+		f.Blind = f.Blind && e.Blind
+	}
 	if f.Time.Sub(e.Time) > LateAfter {
 		f.Standing = Late
 	}

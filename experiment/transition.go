@@ -60,6 +60,7 @@ type Change struct {
 	Weights  map[ArmID]PPM // DoWeigh: of every arm that is not a shadow
 	Held     []string      // DoHold
 	Out      []ArmID       // DoGuard
+	Winner   ArmID         // DoPromote, DoRecommend
 }
 
 // Apply returns the experiment after a change, with its audit record. It
@@ -96,10 +97,16 @@ func (e *Experiment) edit(c Change, now time.Time) error {
 	switch c.Do {
 	case DoStart:
 		e.Started = now
-	case DoStop, DoPromote, DoRollback:
+	case DoResume:
+		e.Held = nil // whoever resumes has looked
+	case DoStop, DoRollback:
 		if e.Ended.IsZero() {
 			e.Ended = now
 		}
+	case DoRecommend:
+		e.Recommended = c.Winner
+	case DoPromote:
+		return e.promote(c.Winner, now)
 	case DoRamp:
 		return e.ramp(c)
 	case DoWeigh:
@@ -108,6 +115,21 @@ func (e *Experiment) edit(c Change, now time.Time) error {
 		e.Held = slices.Clone(c.Held)
 	case DoGuard:
 		return e.takeOut(c.Out)
+	}
+	return nil
+}
+
+func (e *Experiment) promote(winner ArmID, now time.Time) error {
+	a, ok := e.Arm(winner)
+	switch {
+	case !ok:
+		return quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", e.ID, string(winner))
+	case a.Out:
+		return quality.Errorf(quality.KindConflict, "a guardrail took arm %s out; it cannot be promoted", a.ID)
+	}
+	e.Winner = winner
+	if e.Ended.IsZero() {
+		e.Ended = now
 	}
 	return nil
 }

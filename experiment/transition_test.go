@@ -40,7 +40,7 @@ func TestMachine(t *testing.T) {
 	for do, to := range leads {
 		for _, from := range []experiment.State{d, r, p, s, w, b} {
 			e := in(t, from)
-			next, audit, err := experiment.Apply(e, experiment.Change{Do: do, By: "me", Coverage: experiment.Whole, Out: []experiment.ArmID{"new"}}, now)
+			next, audit, err := experiment.Apply(e, experiment.Change{Do: do, By: "me", Coverage: experiment.Whole, Out: []experiment.ArmID{"new"}, Winner: "new"}, now)
 			want, ok := to[from]
 			if !ok {
 				if quality.KindOf(err) != quality.KindConflict {

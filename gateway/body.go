@@ -29,8 +29,11 @@ const maxFaults = 20
 // maxFieldBytes bounds a multipart field that is not an image.
 const maxFieldBytes = 4096
 
-// includeEmbedding is the only part of an answer that has to be asked for.
-const includeEmbedding = "embedding"
+// Parts of an answer that have to be asked for.
+const (
+	includeEmbedding = "embedding"
+	includeArms      = "all_arms" // of an experiment; wants the admin key
+)
 
 // batch is what a body of any of the three forms asks for.
 type batch struct {
@@ -156,8 +159,8 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 		b.checkpoints = append(b.checkpoints, splitNames(string(data))...)
 	case "include":
 		for _, name := range splitNames(string(data)) {
-			if name != includeEmbedding {
-				return quality.Errorf(quality.KindBadRequest, "include knows only %s", includeEmbedding)
+			if name != includeEmbedding && name != includeArms {
+				return quality.Errorf(quality.KindBadRequest, "include knows only %s and %s", includeEmbedding, includeArms)
 			}
 			b.include = append(b.include, name)
 		}

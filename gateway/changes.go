@@ -199,7 +199,7 @@ func changed(ctx context.Context, change CheckpointChange, err error) (*changeOu
 // administrative reports whether a request may take the time and the bytes of
 // a change.
 func administrative(c *gin.Context) bool {
-	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead && strings.HasPrefix(c.FullPath(), "/v1/checkpoints")
+	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead && (strings.HasPrefix(c.FullPath(), "/v1/checkpoints") || strings.HasPrefix(c.FullPath(), "/v1/experiments"))
 }
 
 type adminKey struct{}
@@ -217,21 +217,28 @@ func KeyID(key string) string {
 	return "key-" + hex.EncodeToString(sum[:4])
 }
 
-// adminOnly lets through who knows the key, before a byte of the body is read.
-// Digests of both are compared, so that the time says nothing about either.
-func (g *Gateway) adminOnly(hctx huma.Context, next func(huma.Context)) {
-	scheme, given, _ := strings.Cut(hctx.Header("Authorization"), " ")
+// admits judges an Authorization header. Digests of both keys are compared, so
+// that the time says nothing about either.
+func (g *Gateway) admits(authorization string) error {
+	scheme, given, _ := strings.Cut(authorization, " ")
 	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(g.cfg.AdminKey))
 	same := subtle.ConstantTimeCompare(got[:], want[:]) == 1
-	var fault error
 	switch {
 	case g.cfg.AdminKey == "":
-		fault = quality.Errorf(quality.KindUnauthenticated, "administrative routes are off: the server has no admin key")
+		return quality.Errorf(quality.KindUnauthenticated, "administrative routes are off: the server has no admin key")
 	case given == "" || !strings.EqualFold(scheme, "Bearer"):
-		fault = quality.Errorf(quality.KindUnauthenticated, "this route wants the header Authorization: Bearer and the admin key")
+		return quality.Errorf(quality.KindUnauthenticated, "this wants the header Authorization: Bearer and the admin key")
 	case !same:
-		fault = quality.Errorf(quality.KindUnauthenticated, "that is not the admin key")
+		return quality.Errorf(quality.KindUnauthenticated, "that is not the admin key")
 	}
+	return nil
+}
+
+// adminOnly lets through who knows the key, before a byte of the body is read.
+func (g *Gateway) adminOnly(hctx huma.Context, next func(huma.Context)) {
+	authorization := hctx.Header("Authorization")
+	fault := g.admits(authorization)
+	_, given, _ := strings.Cut(authorization, " ")
 	if fault == nil {
 		next(huma.WithValue(hctx, adminKey{}, KeyID(given)))
 		return

@@ -64,6 +64,7 @@ type Deps struct {
 	Scorer      Scorer
 	Checkpoints Checkpoints
 	Changes     CheckpointChanges
+	Experiments Experiments // nil: there are none
 	Readiness   *Readiness
 	Door        Door         // asked before bodies are read; nil: all come in
 	Pressure    func() bool  // whether memory is short; nil: nobody looks
@@ -79,6 +80,7 @@ type Gateway struct {
 	scorer      Scorer
 	checkpoints Checkpoints
 	changes     CheckpointChanges
+	experiments Experiments
 	readiness   *Readiness
 	bodies      *bodyReader
 	edge        *edge
@@ -102,6 +104,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.ChangeTimeout == 0 {
 		cfg.ChangeTimeout = defaultChangeTimeout
 	}
+	if deps.Experiments == nil {
+		deps.Experiments = noExperiments{}
+	}
 	edge, err := newEdge(deps.Tracer, deps.Meter, deps.Logger, cfg.TrustedPeers)
 	if err != nil {
 		return nil, err
@@ -122,7 +127,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.RedirectTrailingSlash = false
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
-	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, readiness: deps.Readiness, edge: edge, engine: engine}
+	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.budget, admission.handle)
 	engine.NoRoute(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))
@@ -145,6 +150,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.registerPreprocess(g.api)
 	g.registerCheckpoints(g.api)
 	g.registerChanges(g.api)
+	g.registerExperiments(g.api)
 	describeRest(g.api.OpenAPI())
 
 	engine.GET("/healthz", g.healthz)

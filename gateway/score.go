@@ -32,9 +32,21 @@ type scoreInput struct {
 	ContentType     string   `header:"Content-Type" hidden:"true"`
 	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
 	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Name of a checkpoint; the server's default when absent"`
-	Include         []string `query:"include" maxItems:"8" enum:"embedding" nullable:"false" doc:"Further parts of the answer"`
+	Include         []string `query:"include" maxItems:"8" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer. all_arms, the scores of every arm of an experiment, wants the admin key"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
+	Unit            string   `header:"X-Agiqa-Unit" maxLength:"256" doc:"Who or what is assigned to an arm as a whole, such as a user's id, where an experiment goes by this header. Kept as a keyed hash"`
+	Blind           bool     `header:"X-Agiqa-Blind" doc:"Whoever rates this image will not see its score"`
+	Slices          string   `header:"X-Agiqa-Slices" maxLength:"1024" doc:"Up to 8 attributes for an experiment's audience and for slices of its report: style=anime, model=sdxl"`
+	Prompt          string   `header:"X-Agiqa-Prompt-Sha256" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"Of the prompt that the image was made from"`
 	RawBody         []byte
+
+	header func(name string) string
+}
+
+// Resolve implements [huma.Resolver]. An experiment may go by any header.
+func (in *scoreInput) Resolve(ctx huma.Context) []error {
+	in.header = ctx.Header
+	return nil
 }
 
 type scoreOutput struct {
@@ -115,7 +127,20 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	response, err := g.scorer.Score(ctx, scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode, Timings: idsOf(ctx).timings})
+	request := scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode, Timings: idsOf(ctx).timings}
+	// Whoever names a checkpoint wants that one.
+	if len(in.Checkpoint)+len(b.checkpoints) == 0 && !compare {
+		if request.Caller, err = in.caller(ctx); err != nil {
+			return nil, err
+		}
+	}
+	include := append(in.Include, b.include...)
+	if slices.Contains(include, includeArms) {
+		if err := g.admits(in.header("Authorization")); err != nil {
+			return nil, err
+		}
+	}
+	response, err := g.scorer.Score(ctx, request)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +149,8 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	show := view{
 		several:   compare || len(chosen) > 1,
-		embedding: slices.Contains(append(in.Include, b.include...), includeEmbedding),
+		embedding: slices.Contains(include, includeEmbedding),
+		arms:      slices.Contains(include, includeArms),
 	}
 	id := idsOf(ctx)
 	body := ScoreResponse{

@@ -12,7 +12,7 @@ type ScoreRequest struct {
 	Images      []ImageInput `json:"images" minItems:"1" nullable:"false" doc:"The images, at most the server's max-images"`
 	Checkpoint  string       `json:"checkpoint,omitempty" doc:"Checkpoint that scores; the server's default when absent"`
 	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" nullable:"false" doc:"Several checkpoints; the image is encoded once for all of them"`
-	Include     []string     `json:"include,omitempty" enum:"embedding" nullable:"false" doc:"Further parts of the answer"`
+	Include     []string     `json:"include,omitempty" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer"`
 	Preprocess  string       `json:"preprocess,omitempty" enum:"exact,fast" doc:"How images become pixels: exact, as training did, or fast, large JPEGs shrunk while they are decoded; the server's way when absent"`
 }
 
@@ -44,7 +44,7 @@ type Result struct {
 	Scores     []Verdict      `json:"scores,omitempty" nullable:"false" doc:"Every checkpoint's verdict, where several were asked for"`
 	Image      *ImageRef      `json:"image"`
 	Cache      *CacheRef      `json:"cache"`
-	Experiment *struct{}      `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
+	Experiment *ExperimentRef `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
 	Embedding  []float32      `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for"`
 	Error      *Problem       `json:"error"`
 }
@@ -117,6 +117,7 @@ func categories(s [quality.CategoryCount]float32) Categories {
 type view struct {
 	several   bool // every checkpoint's verdict
 	embedding bool
+	arms      bool // every arm's
 }
 
 func (v view) result(id *ids, r scoring.ImageResult) Result {
@@ -125,6 +126,8 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		ID:    r.ID,
 		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
 		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
+
+		Experiment: experimentRef(r.Shown),
 	}
 	if first.Err != nil {
 		out.Error = id.problem(first.Err)
@@ -137,6 +140,11 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 	}
 	if v.several {
 		for _, verdict := range r.Verdicts {
+			out.Scores = append(out.Scores, verdictOf(id, verdict))
+		}
+	}
+	if v.arms {
+		for _, verdict := range r.Arms {
 			out.Scores = append(out.Scores, verdictOf(id, verdict))
 		}
 	}

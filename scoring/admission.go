@@ -97,23 +97,23 @@ func (a *admission) look(ctx context.Context) error {
 	return a.refuse(ctx, max(a.pace.cost, costOfRequest), beforeBody)
 }
 
-// acquire returns a function that gives the turn back. It fails with
-// overloaded, or with the context's error.
-func (a *admission) acquire(ctx context.Context, cost float64) (release func(), err error) {
+// acquire returns a function that gives the turn back, and whether it had to
+// wait for it. It fails with overloaded, or with the context's error.
+func (a *admission) acquire(ctx context.Context, cost float64) (release func(), waited bool, err error) {
 	cost += costOfRequest
 	w, err := a.join(ctx, cost)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if w != nil {
 		select {
 		case <-w.turn:
 		case <-ctx.Done():
 			a.leave(w)
-			return nil, context.Cause(ctx)
+			return nil, true, context.Cause(ctx)
 		}
 	}
-	return func() { a.done(cost) }, nil
+	return func() { a.done(cost) }, w != nil, nil
 }
 
 // join takes a turn, or a place in the queue.

@@ -5,9 +5,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/agiqa/agiqa/imageprep"
@@ -61,11 +63,14 @@ func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspec
 // fakeTriton gives an image the embedding (first pixel, 0) and the score
 // first pixel + number of the checkpoint's digest.
 type fakeTriton struct {
-	fail  func(model string) error
-	spoil func(rows [][]quality.Judgement) // of a panel
-	gone  error                            // what Available says
-	mu    sync.Mutex
-	calls []string
+	fail   func(model string) error
+	spoil  func(rows [][]quality.Judgement) // of a panel
+	gone   error                            // what Available says
+	late   error                            // after that time
+	takes  time.Duration                    // every ensemble call
+	poison byte                             // first pixel of the image that breaks the ensemble; 0: none
+	mu     sync.Mutex
+	calls  []string
 }
 
 func (f *fakeTriton) Available() error { return f.gone }
@@ -130,9 +135,24 @@ func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel, images []qua
 	return rows, nil
 }
 
-func (f *fakeTriton) EmbedAndJudge(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
+func (f *fakeTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, _ quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
 	if err := f.call("ensemble "+c.Name+" ", len(images)); err != nil {
 		return nil, nil, err
+	}
+	if f.takes > 0 {
+		select {
+		case <-time.After(f.takes):
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+	if f.late != nil {
+		return nil, nil, f.late
+	}
+	for _, p := range images {
+		if f.poison != 0 && p.Bytes()[0] == f.poison {
+			return nil, nil, quality.Errorf(quality.KindModelUnavailable, "failed").Because(modelBroke{})
+		}
 	}
 	embeddings := embed(images)
 	return judgeAll(c, embeddings), embeddings, nil
@@ -221,6 +241,11 @@ func newBench(t *testing.T, cfg scoring.Config) *bench {
 
 func newBenchWith(t *testing.T, cfg scoring.Config, meter metric.MeterProvider) *bench {
 	t.Helper()
+	return newBenchTraced(t, cfg, meter, tracenoop.NewTracerProvider())
+}
+
+func newBenchTraced(t *testing.T, cfg scoring.Config, meter metric.MeterProvider, tracer trace.TracerProvider) *bench {
+	t.Helper()
 	b := &bench{
 		preparer: &fakePreparer{}, triton: &fakeTriton{},
 		cache: &fakeCache{m: map[quality.EmbeddingKey]quality.Embedding{}},
@@ -230,7 +255,7 @@ func newBenchWith(t *testing.T, cfg scoring.Config, meter metric.MeterProvider) 
 	}
 	service, err := scoring.New(cfg, scoring.Deps{
 		Preparer: b.preparer, Triton: b.triton,
-		Tracer: tracenoop.NewTracerProvider(), Meter: meter,
+		Tracer: tracer, Meter: meter,
 	})
 	if err != nil {
 		t.Fatal(err)

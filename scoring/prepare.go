@@ -17,7 +17,7 @@ func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.Preproc
 	in, err := s.preparer.Inspect(data)
 	if err == nil {
 		var release func()
-		if release, err = s.admission.acquire(ctx, in.DecodeCost()+costOfImage); err != nil {
+		if release, _, err = s.admission.acquire(ctx, in.DecodeCost()+costOfImage); err != nil {
 			return quality.Image{}, err
 		}
 		defer release()

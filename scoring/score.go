@@ -3,6 +3,7 @@ package scoring
 import (
 	"context"
 
+	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -19,6 +20,7 @@ type Request struct {
 	Checkpoints []quality.Checkpoint   // at least one
 	Preprocess  quality.PreprocessMode // empty: the server's own
 	Timings     *Timings               // of what the caller did before, to be continued; nil: nothing
+	Caller      *experiment.Caller     // nil: the request takes no part in experiments
 }
 
 // Verdict is what one checkpoint says of one image, or Err: several
@@ -40,6 +42,9 @@ type ImageResult struct {
 	Embedding       quality.Embedding
 	EmbeddingCached bool
 	Err             error
+
+	Shown *experiment.Shown // the experiment that chose the checkpoint; nil: none did
+	Arms  []Verdict         // of every arm of it, for whoever may know
 }
 
 // Response answers a Request: one result per item, in order.

@@ -53,6 +53,7 @@ type Config struct {
 	Concurrency int           // requests worked on at once
 	Queue       int           // requests that may wait for their turn
 	RetryAfter  time.Duration // advice to those that are turned away
+	Batch       BatchConfig   // how calls of different requests become one; zero: they do not
 }
 
 // DefaultConfig suits an encoder on the same machine or on a GPU: requests
@@ -74,6 +75,7 @@ func (c Config) Validate() error {
 	if c.RetryAfter <= 0 {
 		faults = append(faults, fmt.Errorf("scoring: RetryAfter is %s, must be positive", c.RetryAfter))
 	}
+	faults = append(faults, c.Batch.validate())
 	return errors.Join(faults...)
 }
 
@@ -91,6 +93,7 @@ type Service struct {
 	triton    Triton
 	admission *admission
 	decoders  chan struct{} // held by images being decoded
+	flights   flights
 	telemetry *telemetry
 	models    atomic.Pointer[Models]
 }
@@ -117,9 +120,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	triton := deps.Triton
+	if cfg.Batch.Max > 1 {
+		if triton, err = newBatchedTriton(cfg.Batch, triton, deps.Tracer.Tracer(scope), deps.Meter.Meter(scope)); err != nil {
+			return nil, err
+		}
+	}
 	return &Service{
 		preparer:  deps.Preparer,
-		triton:    deps.Triton,
+		triton:    triton,
 		admission: admission,
 		decoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		telemetry: tel,

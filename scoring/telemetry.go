@@ -28,6 +28,7 @@ const (
 	StageDecode    Stage = "decode"    // of one image, in prepare
 	StageResize    Stage = "resize"    // of one image, in prepare
 	StageLookup    Stage = "lookup"    // image embeddings in the cache
+	StageFollow    Stage = "follow"    // images that other requests work on already
 	StageTexts     Stage = "texts"     // text embeddings, cached or encoded
 	StageEncode    Stage = "encode"    // image encoder alone
 	StageEnsemble  Stage = "ensemble"  // encoder and head in one call
@@ -92,7 +93,7 @@ func (s *Stages) end(ctx context.Context, span trace.Span, timings *Timings, sta
 
 type telemetry struct {
 	*Stages
-	images metric.Int64Counter
+	images, coalesced metric.Int64Counter
 }
 
 func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
@@ -105,7 +106,12 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 	if err != nil {
 		return nil, fmt.Errorf("instrument agiqa.images: %w", err)
 	}
-	return &telemetry{Stages: stages, images: images}, nil
+	coalesced, err := mp.Meter(scope).Int64Counter("agiqa.images.coalesced", metric.WithUnit("{image}"),
+		metric.WithDescription("Images that took the embedding of an equal image in another request under way."))
+	if err != nil {
+		return nil, fmt.Errorf("instrument agiqa.images.coalesced: %w", err)
+	}
+	return &telemetry{Stages: stages, images: images, coalesced: coalesced}, nil
 }
 
 // countImage counts one image. format is one of imageprep's, or empty when it

@@ -32,6 +32,8 @@ type subject struct {
 	cached    bool
 	judged    []judged // by checkpoint
 	err       error
+	flight    *flight // of an image that is not known
+	leads     bool    // the flight
 }
 
 type judged struct {
@@ -65,16 +67,42 @@ func (w *work) admit(ctx context.Context) (release func(), err error) {
 			return nil, err
 		}
 	}
+	waited := false
 	err = w.service.telemetry.run(ctx, w.timings, StageAdmission, func(ctx context.Context, _ trace.Span) (err error) {
-		release, err = w.service.admission.acquire(ctx, cost)
+		release, waited, err = w.service.admission.acquire(ctx, cost)
 		return err
 	})
+	if waited && err == nil {
+		w.lookup(ctx) // others may have brought it meanwhile
+	}
 	return release, err
 }
 
-// run takes the stages in order. Text embeddings and images do not depend on
-// each other and are fetched side by side.
+// run scores what this request works on itself, and then what other requests
+// have worked on meanwhile.
 func (w *work) run(ctx context.Context) error {
+	followed := w.claim()
+	defer w.settle() // whatever happens, nobody waits in vain
+	err := w.score(ctx)
+	w.settle()
+	if len(followed) == 0 {
+		return err
+	}
+	if err != nil {
+		for _, s := range followed {
+			w.service.flights.leave(s.flight)
+		}
+		return err
+	}
+	if err := w.follow(ctx, followed); err != nil {
+		return err
+	}
+	return w.score(ctx)
+}
+
+// score takes the stages in order. Text embeddings and images do not depend on
+// each other and are fetched side by side.
+func (w *work) score(ctx context.Context) error {
 	if len(w.alive()) == 0 {
 		return nil
 	}
@@ -182,14 +210,29 @@ func unlessOne[E any](ctx context.Context, elements []E, errOf func(E) error) er
 	return first
 }
 
+// lookupsAtOnce bounds what one request asks of the cache at a time.
+const lookupsAtOnce = 16
+
 func (w *work) lookup(ctx context.Context) {
 	if w.models.Embeddings == nil {
 		return
 	}
 	_ = w.service.telemetry.run(ctx, w.timings, StageLookup, func(ctx context.Context, span trace.Span) error {
+		var group errgroup.Group
+		group.SetLimit(lookupsAtOnce)
+		for _, s := range w.alive() {
+			if s.cached {
+				continue
+			}
+			group.Go(func() error {
+				s.embedding, s.cached = w.models.Embeddings.Lookup(ctx, w.key(s))
+				return nil
+			})
+		}
+		_ = group.Wait() // a lookup does not fail
 		hits := 0
 		for _, s := range w.alive() {
-			if s.embedding, s.cached = w.models.Embeddings.Lookup(ctx, w.key(s)); s.cached {
+			if s.cached {
 				hits++
 			}
 		}

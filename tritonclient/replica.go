@@ -10,9 +10,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
@@ -200,6 +202,10 @@ type ReplicaError struct {
 	Replica string
 	Err     error
 }
+
+// ModelBroke reports whether the server ran the model and it failed, so that
+// what it was given may be the reason.
+func (e *ReplicaError) ModelBroke() bool { return status.Code(e.Err) == codes.Internal }
 
 // Error returns the replica's address and the error's text.
 func (e *ReplicaError) Error() string { return e.Replica + ": " + e.Err.Error() }

@@ -298,11 +298,7 @@ func (p *Panels) sets(encoder quality.Encoder) []quality.Panel {
 			panels = append(panels, panel)
 		}
 	}
-	panels = slices.DeleteFunc(slices.Clone(panels), func(x quality.Panel) bool {
-		return slices.ContainsFunc(panels, func(y quality.Panel) bool {
-			return y.ID != x.ID && covers(len(y.Checkpoints), len(x.Checkpoints)) && has(y, x.Checkpoints)
-		})
-	})
+	panels = withoutNeedless(panels)
 	return panels[:min(len(panels), p.cfg.MaxPanels)]
 }
 

@@ -283,6 +283,8 @@ func TestWantedPanels(t *testing.T) {
 			[][]string{{"c0", "c1"}, {"c1", "c2"}, {"c2", "c3"}}, []string{"c0+c1", "c1+c2"}},
 		{"one is gone, one is alone", 2, func(c *lifecycle.PanelConfig) { c.MaxColumns = 2 },
 			[][]string{{"c0", "c1", "nobody"}, {"c0", "nobody"}, {"c0"}, nil}, []string{"c0+c1"}},
+		{"what would serve it is needless itself", 8, nil, [][]string{{"c0", "c1"}, {"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"}},
+			[]string{"c0+c1", "c0+c1+c2+c3+c4+c5+c6+c7+shipped"}},
 		{"all is far larger: one of its own", 9, nil, [][]string{{"c0", "c1"}}, []string{"c0+c1", "c0+c1+c2+c3+c4+c5+c6+c7+c8+shipped"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

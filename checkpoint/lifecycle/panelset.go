@@ -48,3 +48,18 @@ func smallest(panels []quality.Panel, checkpoints []quality.Checkpoint) (best qu
 	}
 	return best, ok
 }
+
+// withoutNeedless leaves out the panels that a larger one, which stays, serves
+// as well. The order stays.
+func withoutNeedless(panels []quality.Panel) []quality.Panel {
+	largest := slices.Clone(panels)
+	slices.SortStableFunc(largest, func(a, b quality.Panel) int { return len(b.Checkpoints) - len(a.Checkpoints) })
+	var kept []quality.Panel
+	stays := map[quality.Digest]bool{}
+	for _, p := range largest {
+		if _, served := smallest(kept, p.Checkpoints); !served {
+			kept, stays[p.ID] = append(kept, p), true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(panels), func(p quality.Panel) bool { return !stays[p.ID] })
+}

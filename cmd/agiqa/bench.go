@@ -23,9 +23,9 @@ func newBench(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure agiqa, or any server, on this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(
-		newBenchHTTP(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t), newBenchReport(t),
+		newBenchHTTP(t), newBenchTriton(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t), newBenchReport(t),
 		newBenchStubHTTP(t), newBenchStubTriton(t),
-		newBenchPreprocess(t),
+		newBenchArms(t), newBenchPreprocess(t),
 	)
 	return cmd
 }

@@ -36,6 +36,7 @@ type models struct {
 	mu      sync.Mutex
 	encoder quality.Encoder
 	current *cache.Texts
+	vectors *cache.Images           // nil: none are kept
 	checked map[quality.Digest]bool // checkpoints that passed with this encoder
 }
 
@@ -112,6 +113,7 @@ func (m *models) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var vectors *cache.Images
 	next := &scoring.Models{Encoder: encoder, Texts: texts}
 	if m.panels != nil {
 		next.Panels = m.panels
@@ -120,19 +122,27 @@ func (m *models) follow(ctx context.Context) error {
 		cfg := cache.DefaultImagesConfig()
 		cfg.Encoder, cfg.Store, cfg.TTL = encoder, m.images, m.settings.ImageTTL
 		cfg.Logger, cfg.Meter = m.logger, m.meter
-		if next.Embeddings, err = cache.NewImages(cfg); err != nil {
+		if m.redis != nil && m.settings.ImageRedis {
+			cfg.Remote, cfg.RemoteTTL = m.redis, m.settings.ImageRedisTTL
+		}
+		if vectors, err = cache.NewImages(cfg); err != nil {
 			return errors.Join(err, texts.Close(ctx))
 		}
+		next.Embeddings = vectors
 	}
 	m.service.Use(next)
 	m.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String())
-	old := m.current
+	old, before := m.current, m.vectors
+	m.vectors = vectors
 	m.encoder, m.current, m.checked = encoder, texts, map[quality.Digest]bool{}
 	m.wake()
-	if old != nil {
-		return old.Close(ctx)
+	if before != nil {
+		err = before.Close(ctx)
 	}
-	return nil
+	if old != nil {
+		err = errors.Join(err, old.Close(ctx))
+	}
+	return err
 }
 
 func (m *models) newTexts(encoder quality.Encoder) (*cache.Texts, error) {
@@ -193,8 +203,12 @@ func (m *models) close(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.service.Use(nil)
-	if m.current == nil {
-		return nil
+	var err error
+	if m.vectors != nil {
+		err = m.vectors.Close(ctx)
 	}
-	return m.current.Close(ctx)
+	if m.current != nil {
+		err = errors.Join(err, m.current.Close(ctx))
+	}
+	return err
 }

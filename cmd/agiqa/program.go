@@ -18,6 +18,7 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
+	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/scoring"
@@ -28,21 +29,22 @@ import (
 // program is the gateway process: everything but Triton. It is built by
 // newProgram, works until Run's context ends, and is closed once.
 type program struct {
-	settings  config.Settings
-	place     place
-	logger    *slog.Logger
-	listener  net.Listener
-	telemetry *telemetry.Telemetry
-	triton    *tritonclient.Client
-	library   *library
-	models    *models
-	manager   *lifecycle.Manager
-	panels    *lifecycle.Panels // nil: a guest's requests are few
-	preparing gateway.Check
-	readiness *gateway.Readiness
-	gateway   *gateway.Gateway
-	server    *http.Server
-	closers   []func(ctx context.Context) error // run last first
+	settings    config.Settings
+	place       place
+	logger      *slog.Logger
+	listener    net.Listener
+	telemetry   *telemetry.Telemetry
+	triton      *tritonclient.Client
+	library     *library
+	models      *models
+	manager     *lifecycle.Manager
+	panels      *lifecycle.Panels // nil: a guest's requests are few
+	experiments *engine.Engine    // nil: there are none
+	preparing   gateway.Check
+	readiness   *gateway.Readiness
+	gateway     *gateway.Gateway
+	server      *http.Server
+	closers     []func(ctx context.Context) error // run last first
 }
 
 // place says where a program stands towards its Triton.
@@ -114,7 +116,11 @@ func (p *program) build(ctx context.Context) error {
 	if err := p.buildProfiling(); err != nil {
 		return err
 	}
-	return p.buildGateway(service)
+	scorer, err := p.buildExperiments(ctx, service)
+	if err != nil {
+		return err
+	}
+	return p.buildGateway(service, scorer)
 }
 
 // buildPanels makes what keeps panels, for scoring to use. A guest runs for a
@@ -182,6 +188,10 @@ func scoringConfig(s config.Settings) scoring.Config {
 		cfg.Concurrency = s.Concurrency
 	}
 	cfg.Queue = s.Queue
+	if s.Batching != "triton" {
+		cfg.Batch = scoring.DefaultBatchConfig()
+		cfg.Batch.Max, cfg.Batch.Wait = s.BatchMax, s.BatchWait
+	}
 	return cfg
 }
 
@@ -260,9 +270,17 @@ func newMemory(cfg cache.MemoryConfig, name string, meter metric.MeterProvider) 
 	return memory, err
 }
 
-func (p *program) buildGateway(service *scoring.Service) (err error) {
+func (p *program) buildGateway(service *scoring.Service, scorer gateway.Scorer) (err error) {
 	p.readiness = gateway.NewReadiness(time.Second, 3*time.Second, append(p.models.checks(), p.preparing)...)
 	p.readiness.Also(p.models.checkpointChecks)
+	deps := gateway.Deps{
+		Door: service, Pressure: memoryPressure(p.settings.MemoryWatermark, p.logger),
+		Scorer: scorer, Checkpoints: p.library, Changes: changes{p.manager}, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
+		Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
+	}
+	if p.experiments != nil { // an interface that holds a nil pointer is not nil
+		deps.Experiments = experiments{p.experiments}
+	}
 	p.gateway, err = gateway.New(gateway.Config{
 		Version: version, RequestTimeout: p.settings.RequestTimeout,
 		MaxBodyBytes: int64(p.settings.MaxBodyBytes), MaxImages: p.settings.MaxImages,
@@ -271,11 +289,7 @@ func (p *program) buildGateway(service *scoring.Service) (err error) {
 		},
 		MaxImageBytes: int64(p.settings.MaxImageBytes), TrustedPeers: p.settings.TrustTraces,
 		AdminKey: string(p.settings.AdminKey), MaxBundleBytes: int64(p.settings.MaxBundleBytes), ChangeTimeout: p.settings.ChangeTimeout,
-	}, gateway.Deps{
-		Door: service, Pressure: memoryPressure(p.settings.MemoryWatermark, p.logger),
-		Scorer: service, Checkpoints: p.library, Changes: changes{p.manager}, Readiness: p.readiness, Metrics: p.telemetry.MetricsHandler(),
-		Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
-	})
+	}, deps)
 	if err != nil {
 		return err
 	}
@@ -314,6 +328,9 @@ func (p *program) run(ctx context.Context, ready func()) error {
 	background.Go(func() { p.manager.Run(work) })
 	if p.panels != nil {
 		background.Go(func() { p.panels.Run(work) })
+	}
+	if p.experiments != nil {
+		background.Go(func() { p.experiments.Run(work) })
 	}
 	served := make(chan error, 1)
 	listener := p.gateway.Attend(p.server, netutil.LimitListener(p.listener, p.settings.MaxConnections))

@@ -19,7 +19,7 @@ const version = "0.1.0"
 
 // groups of settings that a kind of command reads; they become its flags.
 var (
-	serverGroups = []string{"HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Cache", "Telemetry", "Program"}
+	serverGroups = []string{"HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Experiments", "Cache", "Telemetry", "Program"}
 	clientGroups = []string{"Program"}
 )
 

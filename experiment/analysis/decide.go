@@ -32,7 +32,8 @@ type Counts struct {
 	Images        int       `json:"images"`
 	LabelledBlind int       `json:"images_labelled_blind"` // with the scores of all arms
 	LabelledAll   int       `json:"images_labelled"`
-	Labels        int       `json:"labels"` // that count, of all raters
+	Labels        int       `json:"labels"` // of images, that count
+	Votes         int       `json:"votes"`  // on pairs, that count
 	Pairs         int       `json:"pairs"`
 	PairsBlind    int       `json:"pairs_blind"`
 	Thumbs        int       `json:"thumbs"` // with a known unit
@@ -94,7 +95,7 @@ func (s *State) decideWith(points int) (Decision, looked) {
 		Experiment: s.e.ID, Phase: s.e.Phase, Primary: s.e.Primary, SRM: s.srm(),
 		Counts: Counts{
 			Units: len(s.units.rows), Images: len(s.images.rows),
-			LabelledBlind: len(l.blind.images), LabelledAll: len(l.all.images), Labels: l.all.labels,
+			LabelledBlind: len(l.blind.images), LabelledAll: len(l.all.images), Labels: l.all.labels, Votes: l.all.votes,
 			Pairs: len(l.all.pairs), PairsBlind: len(l.blind.pairs),
 			JudgingUnits: len(l.outcomes), Choices: len(s.choices.rows),
 			Raters: len(l.all.raters), RatersBlind: len(l.blind.raters),

@@ -3,8 +3,8 @@
 // whether a treatment may take the control's place.
 //
 // [State] reads the log of one phase. [State.Decide] is cheap and serves the live
-// status and the controller; a [Report] adds everything else,
-// bootstrap included; [Promote] is the rule of promotion; [ReplayDecision] computes
+// status and the controller; [Analyse] adds everything that a report tells,
+// bootstrap included; [Promote] is the rule of promotion; [Replay] computes
 // everything again from the log and compares it with what was said before.
 //
 // The same set of records gives the same bits, in whatever order and however often

@@ -59,6 +59,7 @@ type image struct {
 	first  moment // of the earliest exposure
 	last   int64  // nanoseconds
 	said   []said // by arm
+	fold   byte   // by its prompt, or by itself where none was sent
 	trace  string
 	slices map[string]string
 }
@@ -199,9 +200,10 @@ func record(h *hdrhistogram.Histogram, ms float64) {
 // mostHours bounds the counts by hour: more than a year.
 const mostHours = 10_000
 
-// hour is the hour since the start of the experiment, within bounds.
+// hour is the hour since the making of the experiment, which never changes; within
+// bounds.
 func (s *State) hour(t time.Time) int64 {
-	return min(max(0, int64(t.Sub(s.e.Started)/time.Hour)), mostHours-1)
+	return min(max(0, int64(t.Sub(s.e.Created)/time.Hour)), mostHours-1)
 }
 
 // picture remembers the scores of an image.
@@ -219,6 +221,11 @@ func (s *State) picture(x experiment.Exposure, at moment) {
 	}
 	if made || at.compare(row.first) < 0 {
 		row.digest, row.first, row.trace, row.slices = x.Image, at, x.Trace, bounded(x.Slices)
+		// Images of one prompt share a fold, so that a mapping is never tested on what
+		// it was fitted to.
+		if row.fold = x.Image[31]; !x.Prompt.IsZero() {
+			row.fold = x.Prompt[31]
+		}
 	}
 	row.last = max(row.last, at.nanos)
 	for _, a := range x.Scores {

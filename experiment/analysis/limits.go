@@ -6,10 +6,10 @@ import "fmt"
 // sample at random of that size is kept and the rest is counted as left out; see
 // the share in [Sampling].
 type Limits struct {
-	Exposures int // remembered by id, to tell repetitions, and by assignment, to join thumbs: about 350 bytes each
-	Units     int // about 150 bytes each
-	Images    int // about 250 bytes each, and 40 for each arm
-	Labels    int // of each kind of feedback: about 400 bytes each
+	Exposures int `json:"exposures"` // remembered by id, to tell repetitions, and by assignment, to join thumbs: about 350 bytes each
+	Units     int `json:"units"`     // about 150 bytes each
+	Images    int `json:"images"`    // about 250 bytes each, and 40 for each arm
+	Labels    int `json:"labels"`    // of each kind of feedback: about 400 bytes each
 }
 
 // DefaultLimits keep a million of each: at most about 1.2 GB, and 80 MB for

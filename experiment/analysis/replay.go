@@ -124,3 +124,21 @@ func brief(v any) string {
 	}
 	return string(raw)
 }
+
+// Replay computes a report again from the log, up to where the live one had read,
+// with its settings, its time and its guardrails, which the log does not know; and
+// compares the two. How the log was read may differ and is not compared.
+func Replay(ctx context.Context, store experiment.Store, live Report, o Options) (Replayed, error) {
+	s, err := ReadAt(ctx, store, live.Experiment, live.Log, live.Settings.Limits)
+	if err != nil {
+		return Replayed{}, err
+	}
+	o.Bootstrap.Resamples, o.Bootstrap.Seed = live.Settings.Resamples, live.Settings.Seed
+	again, err := Analyse(s, live.Generated, o)
+	if err != nil {
+		return Replayed{}, err
+	}
+	at := again.Log
+	again.Log, again.Guards, again.Promotions, again.Ledger = live.Log, live.Guards, live.Promotions, live.Ledger
+	return compareDocuments(live, again, at)
+}

@@ -122,11 +122,12 @@ func (p preferred) correct(arm int) float64 {
 	return sum / float64(len(p.winners))
 }
 
-// treatments are the places of the arms that are compared with the control.
+// treatments are the places of the arms that are compared with the control: those
+// that no guardrail took out.
 func (s *State) treatments() []int {
 	var arms []int
 	for i := range s.e.Arms {
-		if i != s.control {
+		if i != s.control && !s.e.Arms[i].Out {
 			arms = append(arms, i)
 		}
 	}
@@ -139,7 +140,7 @@ func (s *State) sequenceOptions() stats.SequenceOptions {
 	if s.e.Alpha > 0 && s.e.Alpha < 1 {
 		o.Alpha = s.e.Alpha
 	}
-	o.Alpha /= float64(len(s.treatments()))
+	o.Alpha /= float64(max(1, len(s.treatments())))
 	if s.e.Horizon > 0 {
 		o.Horizon = float64(s.e.Horizon)
 	}

@@ -3,6 +3,7 @@ package analysis
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -132,6 +133,20 @@ func (s *State) Read(ctx context.Context, store experiment.Store) error {
 		s.Feedback(r)
 	}
 	return nil
+}
+
+// Update takes a later revision of the experiment: its state, what it is held for,
+// its coverage. False means that the revision is of another phase or has other
+// arms, for which there has to be a new State.
+func (s *State) Update(e experiment.Experiment) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.ID != s.e.ID || e.Phase != s.e.Phase || !slices.Equal(e.Arms, s.e.Arms) {
+		return false
+	}
+	s.e = e
+	s.version++
+	return true
 }
 
 // Log says what was read.

@@ -37,6 +37,7 @@ type rated struct {
 	ratings []rating  // by rater
 	label   float64   // their mean
 	first   given     // of its labels
+	fold    byte
 	trace   string
 	slices  map[string]string
 }
@@ -58,7 +59,8 @@ type view struct {
 	pairs  []preferred
 	raters []string // of both, sorted
 
-	labels       int // that count
+	labels       int // of images, that count
+	votes        int // on pairs, that count
 	superseded   int
 	contradicted int
 	orphans      int // no exposure is known
@@ -115,7 +117,7 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 		scores, complete := s.scores(row)
 		if !complete {
 			for arm, score := range scores {
-				if math.IsNaN(score) {
+				if math.IsNaN(score) && !s.e.Arms[arm].Out {
 					v.missing[arm]++
 				}
 			}
@@ -129,7 +131,7 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 		v.labels += len(kept)
 		v.images = append(v.images, rated{
 			image: digest, scores: scores, ratings: kept, label: sum / float64(len(kept)),
-			first: first, trace: row.trace, slices: row.slices,
+			first: first, fold: row.fold, trace: row.trace, slices: row.slices,
 		})
 	}
 	slices.SortFunc(v.images, func(a, b rated) int {
@@ -158,14 +160,15 @@ func (s *State) joined(of saying) (image quality.Digest, last int64, there bool)
 	return image, last, true
 }
 
-// scores are those of all arms, NaN where there is none.
+// scores are those of all arms, NaN where there is none. They are complete without
+// the arms that a guardrail took out.
 func (s *State) scores(row *image) (scores []float64, complete bool) {
 	scores, complete = make([]float64, len(s.e.Arms)), true
 	for i := range scores {
 		if scores[i] = math.NaN(); row.said[i].any {
 			scores[i] = float64(row.said[i].score)
 		}
-		complete = complete && row.said[i].any
+		complete = complete && (row.said[i].any || s.e.Arms[i].Out)
 	}
 	return scores, complete
 }
@@ -195,7 +198,7 @@ func (s *State) lookPairs(v *view, raters map[string]bool) {
 		b, completeB := s.scores(s.images.rows[key(of.high[:16])])
 		if !completeA || !completeB {
 			for arm := range a {
-				if math.IsNaN(a[arm]) || math.IsNaN(b[arm]) {
+				if (math.IsNaN(a[arm]) || math.IsNaN(b[arm])) && !s.e.Arms[arm].Out {
 					v.missing[arm]++
 				}
 			}
@@ -213,7 +216,7 @@ func (s *State) lookPairs(v *view, raters map[string]bool) {
 			}
 			p.winners, p.raters = append(p.winners, row.winner), append(p.raters, row.rater)
 			raters[row.rater] = true
-			v.labels++
+			v.votes++
 		}
 		v.pairs = append(v.pairs, p)
 	}

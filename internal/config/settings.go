@@ -37,8 +37,11 @@ type Settings struct {
 	Preprocess     string `key:"preprocess" group:"Images" default:"exact" help:"exact: the pixels that training saw. fast: large JPEGs are shrunk while they are decoded (needs libjpeg-turbo). A request may ask for the other."`
 	DecodeMemory   Bytes  `key:"decode-memory" group:"Images" default:"1GiB" help:"Memory that decoders may use at once; further images wait."`
 
-	Concurrency int `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
-	Queue       int `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
+	Concurrency int           `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
+	Queue       int           `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
+	Batching    string        `key:"batching" group:"Scoring" default:"auto" help:"Who makes one call of the single images of concurrent requests. gateway: this program, of calls that would wait for Triton anyway. triton: its dynamic batcher, which sees each image as a call of its own. auto: what decision 13 measured to be better."`
+	BatchMax    int           `key:"batch-max" group:"Scoring" default:"16" help:"Most images of one call that the gateway makes of several."`
+	BatchWait   time.Duration `key:"batch-wait" group:"Scoring" default:"20ms" help:"Longest time that an image waits for others while two calls are under way. With fewer it does not wait."`
 
 	Triton            []string `key:"triton" group:"Triton" default:"" help:"gRPC addresses of Triton, comma-separated. Needed by serve; up starts its own."`
 	TritonConnections int      `key:"triton-connections" group:"Triton" default:"1" help:"gRPC connections to each Triton. One carries a hundred inferences at a time."`
@@ -52,10 +55,15 @@ type Settings struct {
 	ChangeTimeout     time.Duration `key:"change-timeout" group:"Checkpoints" default:"5m" help:"Budget of an import, activation or removal. On a GPU a new head is warmed up in it."`
 	GoldenTolerance   float64       `key:"golden-tolerance" group:"Checkpoints" default:"0.0001" help:"How far a golden score may be off when a checkpoint is imported, in the score's unit. Encoders in FP16 may need more."`
 
-	RedisURL        Secret        `key:"redis-url" group:"Cache" default:"" help:"Redis for text embeddings, such as redis://127.0.0.1:6379/0. Empty: memory only."`
+	ExperimentStore Secret `key:"experiment-store" group:"Experiments" default:"" help:"Where experiments, exposures and feedback are kept: a file of SQLite, or postgres://user:password@host/database for several gateways. Empty: experiments.db in data-dir. none: no experiments."`
+	ExperimentKey   Secret `key:"experiment-key" group:"Experiments" default:"" help:"Secret of at least 16 bytes that assigns units to arms and hides them in records. Gateways of one store need the same; another key puts units of running experiments elsewhere. Empty: one is made in data-dir (experiment.key)."`
+
+	RedisURL        Secret        `key:"redis-url" group:"Cache" default:"" help:"Redis for text and image embeddings, such as redis://127.0.0.1:6379/0. Empty: memory only."`
 	TextTTL         time.Duration `key:"text-ttl" group:"Cache" default:"168h" help:"How long text embeddings stay in Redis (spread by a tenth, so that they do not expire together)."`
 	ImageCacheBytes Bytes         `key:"image-cache-bytes" group:"Cache" default:"64MiB" help:"Memory for image embeddings. 0: none are kept."`
 	ImageTTL        time.Duration `key:"image-ttl" group:"Cache" default:"1h" help:"How long an image embedding stays in memory."`
+	ImageRedis      bool          `key:"image-redis" group:"Cache" default:"true" help:"Keep image embeddings in Redis too, where redis-url is set: servers share them, and they outlive a restart. An image that memory does not know costs a round trip."`
+	ImageRedisTTL   time.Duration `key:"image-redis-ttl" group:"Cache" default:"24h" help:"How long an image embedding stays in Redis (spread by a tenth). Each takes some 2.3 kB; give Redis a maxmemory and the policy allkeys-lfu."`
 
 	OTLPEndpoint string  `key:"otlp-endpoint" group:"Telemetry" default:"" help:"OTLP/HTTP base URL that traces are sent to, such as http://127.0.0.1:4318. Empty: they are not sent."`
 	TraceRatio   float64 `key:"trace-ratio" group:"Telemetry" default:"1" help:"Share of requests whose trace is recorded, decided by the trace id. 1: all, which a collector needs to keep every error and every slow request."`
@@ -89,7 +97,7 @@ func (s Settings) Validate() error {
 			fault("triton", "%q is not host:port", a)
 		}
 	}
-	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL, "change-timeout": s.ChangeTimeout} {
+	for key, d := range map[string]time.Duration{"request-timeout": s.RequestTimeout, "drain-timeout": s.DrainTimeout, "text-ttl": s.TextTTL, "image-ttl": s.ImageTTL, "image-redis-ttl": s.ImageRedisTTL, "change-timeout": s.ChangeTimeout} {
 		if d <= 0 {
 			fault(key, "must be positive, is %s", d)
 		}
@@ -161,6 +169,9 @@ func (s Settings) Validate() error {
 		checkURL("redis-url", string(s.RedisURL), "redis", "rediss", "unix")
 	}
 	checkURL("url", s.URL, "http", "https")
+	if s.ExperimentKey != "" && len(s.ExperimentKey) < 16 {
+		fault("experiment-key", "must have at least 16 bytes")
+	}
 	oneOf := func(key, value string, allowed ...string) {
 		for _, a := range allowed {
 			if a == value {
@@ -168,6 +179,13 @@ func (s Settings) Validate() error {
 			}
 		}
 		fault(key, "%q is not one of %v", value, allowed)
+	}
+	oneOf("batching", s.Batching, "auto", "gateway", "triton")
+	if s.BatchMax < 2 {
+		fault("batch-max", "must be at least 2, is %d", s.BatchMax)
+	}
+	if s.BatchWait <= 0 {
+		fault("batch-wait", "must be positive, is %s", s.BatchWait)
 	}
 	oneOf("decoders", s.Decoders, "auto", "go")
 	oneOf("preprocess", s.Preprocess, "exact", "fast")

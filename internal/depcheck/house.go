@@ -170,15 +170,34 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/..."},
 		},
+		"experiment/report": {
+			Why:          "draws what was concluded, as a page and as a picture; it computes nothing",
+			Project:      []string{"experiment/analysis", "experiment/stats"},
+			External:     []string{"gonum.org/v1/plot/..."},
+			TestProject:  []string{"experiment", "experiment/analysis/synthetic"},
+			TestExternal: []string{"golang.org/x/net/html"},
+			NeverReach:   []string{gin, grpc, goRedis},
+			NeverImport:  []string{"net/...", "os/..."},
+		},
 		"experiment/stats/simulate": {
 			Why:         "draws images, arms and raters whose truth is known; a demonstration may use its raters",
 			Project:     []string{"experiment/stats", "evaluation"},
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/...", "time", "log/..."},
 		},
+		"experiment/engine": {
+			Why:     "runs experiments over a store and the checkpoints of a server, which are interfaces to it",
+			Project: []string{"quality", "experiment", "experiment/stats", "experiment/analysis"},
+			// rate bounds how fast a rater may send.
+			External:     slices.Concat(otelAPI, []string{"github.com/google/uuid", "golang.org/x/time/rate"}),
+			TestExternal: slices.Concat(otelSDK, []string{"pgregory.net/rapid"}),
+			TestProject:  []string{"experiment/storetest", "experiment/sqlstore"},
+			NeverReach:   []string{gin, grpc, goRedis},
+			NeverImport:  []string{"net/http/..."},
+		},
 		"scoring": {
 			Why:          "the use case: it calls interfaces of quality and is told what stands behind them",
-			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment"},
+			Project:      []string{"quality", "imageprep", "clip", "checkpoint", "experiment", "internal/retrybudget"},
 			External:     slices.Concat(otelAPI, []string{xSync}),
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, grpc, goRedis, "./tritonclient/...", "./cache/...", "./gateway/..."},
@@ -272,6 +291,10 @@ func shell() map[string]Rule {
 			}),
 			NeverReach: []string{"./internal/depcheck", "./internal/notices", "testing"},
 		},
+		"benchmarks/arms": {
+			Why:        "times a function that it is given, and writes down what came out",
+			NeverReach: []string{gin, grpc, goRedis},
+		},
 		"benchmarks/preprocess": {
 			Why:        "times the preparation of images against Pillow: it needs that package and no server's",
 			Project:    []string{"quality", "imageprep"},
@@ -285,6 +308,14 @@ func shell() map[string]Rule {
 			// Its tests hold it to the suite that a real server passes.
 			TestProject: []string{"quality", "checkpoint", "tritonclient", "tritonclient/tritontest"},
 			NeverReach:  []string{gin, goRedis, "./gateway/...", "./scoring/...", "./tritonclient"},
+		},
+		"benchmarks/tritonload": {
+			Why:         "makes Triton itself a target of the load generator, by the gateway's client",
+			Project:     []string{"quality", "benchmarks/load", "tritonclient"},
+			TestProject: []string{"tritonclient/tritontest"},
+			// Faults of the server for tests are gRPC codes.
+			TestExternal: []string{grpc},
+			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
 		},
 		"benchmarks/load": {
 			Why: "a client among clients: it knows the HTTP interface and no server package",
@@ -377,6 +408,11 @@ func internals() map[string]Rule {
 		"internal/statstable": {
 			Why:        "prints the tables of docs/statistics.md",
 			Project:    []string{"experiment/stats", "experiment/stats/simulate"},
+			NeverReach: []string{gin, grpc, goRedis},
+		},
+		"internal/drawreport": {
+			Why:        "writes the example report of docs/examples",
+			Project:    []string{"experiment", "experiment/analysis", "experiment/analysis/synthetic", "experiment/report"},
 			NeverReach: []string{gin, grpc, goRedis},
 		},
 		"internal/gocommand": {

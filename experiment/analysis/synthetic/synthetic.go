@@ -7,8 +7,10 @@
 package synthetic
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -95,6 +97,34 @@ func New(o Options) Log {
 	}
 	g.log.End = g.at.Add(time.Hour)
 	return g.log
+}
+
+// Store gives the log to readers; it has no other method that may be called.
+func (l Log) Store() experiment.Store { return store{log: l} }
+
+type store struct {
+	experiment.Store // nil
+	log              Log
+}
+
+// Exposures implements experiment.Store.
+func (s store) Exposures(_ context.Context, _ experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
+	return from(s.log.Exposures, after)
+}
+
+// Feedback implements experiment.Store.
+func (s store) Feedback(_ context.Context, _ experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
+	return from(s.log.Feedback, after)
+}
+
+func from[T any](records []T, after int64) iter.Seq2[experiment.Sequenced[T], error] {
+	return func(yield func(experiment.Sequenced[T], error) bool) {
+		for i, r := range records {
+			if seq := int64(i + 1); seq > after && !yield(experiment.Sequenced[T]{Seq: seq, Record: r}, nil) {
+				return
+			}
+		}
+	}
 }
 
 type generator struct {

@@ -1,0 +1,43 @@
+package checkpoint_test
+
+import (
+	"testing"
+
+	"github.com/agiqa/agiqa/checkpoint"
+)
+
+// TestPerturbed: another checkpoint, which reads back as itself, and the same
+// one for the same seed.
+func TestPerturbed(t *testing.T) {
+	b := newDraft("demo", 1).bundle(t)
+	other := func(seed uint64) *checkpoint.Bundle {
+		t.Helper()
+		p, err := b.Perturbed("other", seed, .1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	one, two := other(1), other(2)
+	if one.Checkpoint().Digest != other(1).Checkpoint().Digest || one.Checkpoint().Digest == two.Checkpoint().Digest ||
+		one.Checkpoint().Digest == b.Checkpoint().Digest || one.Checkpoint().Name != "other" {
+		t.Errorf("%+v and %+v of %+v", one.Checkpoint(), two.Checkpoint(), b.Checkpoint())
+	}
+	if b.Head().W1[0] != newDraft("demo", 1).bundle(t).Head().W1[0] {
+		t.Error("the original has changed")
+	}
+	golden, err := one.WithGolden(b.Golden())
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, weights, err := checkpoint.Encode(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := checkpoint.Decode(manifest, weights, checkpoint.DefaultLimits()); err != nil || again.Checkpoint() != one.Checkpoint() {
+		t.Errorf("read back: %v", err)
+	}
+	if _, err := b.Perturbed("No Name", 1, .1); err == nil {
+		t.Error("a name that cannot be")
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/benchmarks/arms"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+)
+
+func newBenchArms(t *terminal) *cobra.Command {
+	plan := arms.DefaultPlan()
+	cmd := &cobra.Command{
+		Use:   "arms [--duration 90s]",
+		Short: "Time the same images by 1, 2, 8 and 32 checkpoints",
+		Long: "Starts an embedded Triton and the whole server in a temporary folder, imports perturbed copies of the default checkpoint, and scores new images " +
+			"by growing sets of them, in turns. HTTP is left out. --model-repository and --checkpoints choose another encoder, such as one of ViT-B/16's size.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			var errs [3]error
+			plan.Counts, errs[0] = cmd.Flags().GetIntSlice("counts")
+			plan.Duration, errs[1] = cmd.Flags().GetDuration("duration")
+			out, err := cmd.Flags().GetString("out")
+			errs[2] = err
+			for _, n := range plan.Counts {
+				if n < 1 || n > lifecycle.DefaultPanelConfig().MaxColumns {
+					errs[0] = errors.Join(errs[0], fmt.Errorf("--counts has %d, must be 1 to %d", n, lifecycle.DefaultPanelConfig().MaxColumns))
+				}
+			}
+			if err := errors.Join(errs[:]...); err != nil {
+				return err
+			}
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			return benchArms(cmd, t, s, plan, out)
+		},
+	}
+	addJSON(cmd)
+	cmd.Flags().IntSlice("counts", plan.Counts, "checkpoints of a request; the first is what the others are held against")
+	cmd.Flags().Duration("duration", plan.Duration, "time of all together, after the warm-up")
+	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
+	config.AddFlags(cmd.Flags(), serverGroups...)
+	return cmd
+}
+
+func benchArms(cmd *cobra.Command, t *terminal, s config.Settings, plan arms.Plan, out string) (err error) {
+	if s.DataDir, err = os.MkdirTemp("", "agiqa-arms-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(s.DataDir)) }()
+	s.Listen, s.ImageCacheBytes, s.RedisURL = "127.0.0.1:0", 0, ""
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	e, err := startEmbedded(ctx, s, false, newLogger(s, t.err, t.screen))
+	if err != nil {
+		return err
+	}
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- e.run(ctx, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		return errors.Join(err, errors.New("the server ended before it was ready"))
+	}
+	report := arms.Report{Manifest: arms.NewManifest(time.Now(), commandLine(cmd), benchCommit(), plan)}
+	encoder, _ := e.models.Encoder()
+	report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name, encoder.Dim, e.triton.Version()
+	report.Results, err = measureArms(ctx, e, t, plan)
+	cancel()
+	if err := errors.Join(err, <-ended); err != nil {
+		return err
+	}
+	if out != "" {
+		if err := report.Write(out); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	if asJSON(cmd) {
+		return printJSON(t.out, report)
+	}
+	return report.Text(t.out)
+}
+
+func measureArms(ctx context.Context, e *embeddedProgram, t *terminal, plan arms.Plan) ([]arms.Result, error) {
+	all, err := importArms(ctx, e, t, plan.Counts)
+	if err != nil {
+		return nil, err
+	}
+	t.note("measuring for %s", plan.Duration)
+	random := rand.New(rand.NewPCG(plan.Seed, 1))
+	return arms.Measure(ctx, plan, func(ctx context.Context, _, n int) error {
+		file, err := noise(random) // new to the server, so that the encoder works
+		if err != nil {
+			return err
+		}
+		answer, err := e.models.service.Score(ctx, scoring.Request{Items: []scoring.Item{{Data: file}}, Checkpoints: all[:n]})
+		if err != nil {
+			return err
+		}
+		if _, by := answer.Timings.Stages()[scoring.StagePanel]; by != (n > 1) {
+			return fmt.Errorf("by a panel: %t", by)
+		}
+		return answer.Results[0].Err
+	})
+}
+
+// armSets are what the panels are told is wanted: one set for each count.
+type armSets [][]quality.Digest
+
+// WantedPanels implements [lifecycle.Wanted].
+func (s armSets) WantedPanels() [][]quality.Digest { return s }
+
+// importArms brings the largest count of checkpoints in, the default first,
+// and waits until each set has its panel.
+func importArms(ctx context.Context, e *embeddedProgram, t *terminal, counts []int) ([]quality.Checkpoint, error) {
+	first, err := e.library.Snapshot().Default()
+	if err != nil {
+		return nil, err
+	}
+	all := []quality.Checkpoint{first.Checkpoint}
+	most := 0
+	for _, n := range counts {
+		most = max(most, n)
+	}
+	t.note("importing %d checkpoints", most-1)
+	for i := 1; i < most; i++ {
+		b, err := first.Bundle.Perturbed(fmt.Sprintf("arm-%d", i), uint64(i), .1)
+		if err != nil {
+			return nil, err
+		}
+		report, err := e.manager.Import(ctx, lifecycle.Import{Bundle: b, By: "bench"})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, report.Checkpoint)
+	}
+	var sets armSets
+	for _, n := range counts {
+		var set []quality.Digest
+		for _, c := range all[:n] {
+			set = append(set, c.Digest)
+		}
+		sets = append(sets, set)
+	}
+	e.panels.Want(sets)
+	e.panels.Wake()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for _, n := range counts {
+		for n > 1 {
+			if _, ok := e.panels.Cover(all[:n]); ok {
+				break
+			}
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+	}
+	return all, nil
+}
+
+// noise is a small picture that nobody has seen.
+func noise(random *rand.Rand) ([]byte, error) {
+	picture := image.NewGray(image.Rect(0, 0, quality.ImageSize, quality.ImageSize))
+	for i := range picture.Pix {
+		picture.Pix[i] = byte(random.Uint32())
+	}
+	var b bytes.Buffer
+	err := png.Encode(&b, picture)
+	return b.Bytes(), err
+}

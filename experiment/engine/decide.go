@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"sync"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/analysis"
+)
+
+// reading is what has been read of the records of one phase.
+type reading struct {
+	mu    sync.Mutex
+	phase int
+	state *analysis.State
+}
+
+// Conclusion is what the records say now.
+type Conclusion struct {
+	Experiment experiment.Experiment
+	Decision   analysis.Decision
+	Promotions []analysis.Promotion // those that are ready first
+	Log        analysis.Log
+}
+
+// Conclude reads what has come since the last time and decides. The numbers are
+// computed again from the whole log before an arm is called ready.
+func (e *Engine) Conclude(ctx context.Context, id experiment.ID) (Conclusion, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err != nil {
+		return Conclusion{}, err
+	}
+	r := e.readingOf(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == nil || r.phase != x.Phase {
+		if r.state, err = analysis.New(x, analysis.DefaultLimits()); err != nil {
+			return Conclusion{}, err
+		}
+		r.phase = x.Phase
+	}
+	if err := r.state.Read(ctx, e.Store); err != nil {
+		return Conclusion{}, err
+	}
+	c := Conclusion{Experiment: x, Decision: r.state.Decide(), Log: r.state.Log()}
+	checks := analysis.Checks{Guards: e.Guards(id), Replay: &analysis.Replayed{Equal: true}}
+	c.Promotions = analysis.Promote(x, c.Decision, e.Now(), checks)
+	if len(c.Promotions) == 0 || !c.Promotions[0].Ready {
+		return c, nil
+	}
+	replayed, err := analysis.ReplayDecision(ctx, e.Store, x, c.Decision, c.Log, analysis.DefaultLimits())
+	if err != nil {
+		return c, err
+	}
+	checks.Replay = &replayed
+	c.Promotions = analysis.Promote(x, c.Decision, e.Now(), checks)
+	return c, nil
+}
+
+func (e *Engine) readingOf(id experiment.ID) *reading {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.readings[id]
+	if r == nil {
+		r = &reading{}
+		e.readings[id] = r
+	}
+	return r
+}
+
+// Ready returns the arm that may be promoted, and false where there is none.
+func (c Conclusion) Ready() (experiment.ArmID, bool) {
+	if len(c.Promotions) == 0 || !c.Promotions[0].Ready {
+		return "", false
+	}
+	return c.Promotions[0].Arm, true
+}
+
+// Numbers are what a decision about an arm rests on, for the audit record.
+func (c Conclusion) Numbers(arm experiment.ArmID) map[string]string {
+	d := c.Decision
+	out := map[string]string{
+		"exposures": strconv.Itoa(d.Counts.Exposures), "images labelled blind": strconv.Itoa(d.Counts.LabelledBlind),
+		"pairs blind": strconv.Itoa(d.Counts.PairsBlind), "raters blind": strconv.Itoa(d.Counts.RatersBlind),
+		"srm p": number(float64(d.SRM.AnytimeP)), "phase": strconv.Itoa(d.Phase),
+		"exposures offset": strconv.FormatInt(c.Log.Exposures, 10), "feedback offset": strconv.FormatInt(c.Log.Feedback, 10),
+	}
+	for _, b := range d.Blind {
+		if b.Arm == arm {
+			out["effect"], out["low"], out["high"] = number(float64(b.Effect)), number(float64(b.Running.Low)), number(float64(b.Running.High))
+		}
+	}
+	return out
+}
+
+// numbers are those of a decision that a person takes; without them where the
+// records cannot be read.
+func (e *Engine) numbers(ctx context.Context, x experiment.Experiment, arm experiment.ArmID) map[string]string {
+	c, err := e.Conclude(ctx, x.ID)
+	if err != nil {
+		return map[string]string{"numbers": "none: " + err.Error()}
+	}
+	out := c.Numbers(arm)
+	for _, p := range c.Promotions {
+		if p.Arm == arm {
+			out["rule met"] = strconv.FormatBool(p.Ready)
+		}
+	}
+	return out
+}
+
+// Decide looks at the records of every running experiment: it widens ramps,
+// ends what has run for too long, and recommends or promotes.
+func (e *Engine) Decide(ctx context.Context) {
+	for _, l := range e.current.Load().running {
+		if err := e.decide(ctx, l); err != nil && ctx.Err() == nil {
+			e.Logger.InfoContext(ctx, "experiment not decided", "experiment", string(l.ID), "error", err)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	maps.DeleteFunc(e.readings, func(id experiment.ID, _ *reading) bool { return e.watches[id] == nil })
+}
+
+func (e *Engine) decide(ctx context.Context, l *live) error {
+	if e.Now().Sub(l.Started) > l.MaxDuration {
+		_, err := e.change(ctx, l.Experiment, experiment.Change{Do: experiment.DoStop, By: "server", Detail: "max_duration is over", Numbers: e.numbers(ctx, l.Experiment, "")})
+		return err
+	}
+	if l.Auto != experiment.AutoOff {
+		c, err := e.Conclude(ctx, l.ID)
+		if err != nil {
+			return err
+		}
+		if arm, ok := c.Ready(); ok && c.Experiment.Revision == l.Revision {
+			return e.conclude(ctx, c, arm)
+		}
+	}
+	return e.widen(ctx, l)
+}
+
+// conclude does of itself what the experiment says. Of several servers one is
+// first, and the others meet a conflict.
+func (e *Engine) conclude(ctx context.Context, c Conclusion, arm experiment.ArmID) error {
+	if c.Experiment.Auto == experiment.AutoAct {
+		_, err := e.Promote(ctx, c.Experiment.ID, arm, "server", c.Numbers(arm))
+		return err
+	}
+	if c.Experiment.Recommended == arm {
+		return nil
+	}
+	_, err := e.change(ctx, c.Experiment, experiment.Change{
+		Do: experiment.DoRecommend, Winner: arm, By: "server", Detail: "the rule of promotion is met by " + string(arm), Numbers: c.Numbers(arm),
+	})
+	return err
+}
+
+// widen takes the next step of an experiment's own ramp. What the step has seen
+// is counted on this server; the first to have seen enough widens.
+func (e *Engine) widen(ctx context.Context, l *live) error {
+	for _, g := range e.guards(l) {
+		if !g.OK && g.Action != experiment.ActWarn {
+			return nil
+		}
+	}
+	w := e.watchOf(l)
+	w.mu.Lock()
+	units, since := len(w.units)-w.unitsAt, e.Now().Sub(w.stepped)
+	w.mu.Unlock()
+	coverage, ok := l.NextRamp(since, units)
+	if !ok {
+		return nil
+	}
+	_, err := e.change(ctx, l.Experiment, experiment.Change{
+		Do: experiment.DoRamp, By: "server", Coverage: coverage, Step: true, Detail: "the step's conditions hold",
+		Numbers: map[string]string{"units": strconv.Itoa(units), "since": since.String()},
+	})
+	return err
+}

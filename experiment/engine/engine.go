@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Engine runs experiments. It is safe for concurrent use.
+type Engine struct {
+	Deps
+	cfg       Config
+	telemetry *telemetry
+	raters    *raters
+	boot      time.Time // monotonic
+
+	current    atomic.Pointer[snapshot]
+	refreshing sync.Mutex // held through a refresh
+
+	mu       sync.Mutex
+	watches  map[experiment.ID]*watch
+	readings map[experiment.ID]*reading
+	applied  map[experiment.ID]int64 // revision of the promotion or rollback that this server followed
+	degraded bool                    // the last append failed
+	failures int                     // appends that failed since the last look
+}
+
+// New returns an Engine that knows no experiment until [Engine.Refresh] or
+// [Engine.Run]. Its store is the caller's to close.
+func New(cfg Config, deps Deps) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	e := &Engine{
+		Deps: deps, cfg: cfg, raters: newRaters(cfg, deps.Now), boot: time.Now(),
+		watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
+	}
+	e.current.Store(&snapshot{})
+	var err error
+	e.telemetry, err = newTelemetry(deps.Tracer, deps.Meter)
+	return e, err
+}
+
+// Run follows the store until ctx ends.
+func (e *Engine) Run(ctx context.Context) {
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	every := func(interval time.Duration, f func(context.Context)) {
+		loops.Go(func() {
+			ticker := time.NewTicker(interval)
+			defer ticker.Stop()
+			for {
+				f(ctx)
+				select {
+				case <-ticker.C:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	every(e.cfg.Refresh, func(ctx context.Context) { _ = e.Refresh(ctx) }) // said in status; the old snapshot stays
+	every(e.cfg.Watch, e.Watch)
+	every(e.cfg.Decide, e.Decide)
+}
+
+// snapshot is what this server knows of the experiments. It is never modified.
+type snapshot struct {
+	all     []experiment.Experiment
+	running []*live
+	trouble map[experiment.ID]string // why a running experiment is not served here
+}
+
+// live is an experiment that takes requests.
+type live struct {
+	experiment.Experiment
+	control     experiment.Arm
+	judged      []experiment.Arm
+	checkpoints []quality.Checkpoint
+}
+
+// Refresh reads the store. On an error everything goes on with what was known.
+func (e *Engine) Refresh(ctx context.Context) error {
+	e.refreshing.Lock()
+	defer e.refreshing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 10*e.cfg.Refresh)
+	defer cancel()
+	all, err := e.Store.List(ctx)
+	if err != nil {
+		e.telemetry.storeFailed(ctx, "list")
+		return err
+	}
+	e.follow(ctx, all)
+	next := &snapshot{all: all, trouble: map[experiment.ID]string{}}
+	for _, x := range all {
+		if x.State != experiment.Running {
+			continue
+		}
+		l, err := e.liven(x)
+		if err != nil {
+			next.trouble[x.ID] = err.Error()
+			continue
+		}
+		next.running = append(next.running, l)
+	}
+	slices.SortStableFunc(next.running, func(a, b *live) int { return a.Started.Compare(b.Started) })
+	e.say(ctx, e.current.Swap(next), next)
+	e.keepWatches(next)
+	return nil
+}
+
+// say logs what became of experiments since the last look.
+func (e *Engine) say(ctx context.Context, old, next *snapshot) {
+	for id, why := range next.trouble {
+		if old.trouble[id] != why {
+			e.Logger.WarnContext(ctx, "experiment is not served here", "experiment", string(id), "why", why)
+		}
+	}
+}
+
+// liven resolves the arms of an experiment to what this server has.
+func (e *Engine) liven(x experiment.Experiment) (*live, error) {
+	l := &live{Experiment: x}
+	control, ok := x.Control()
+	if !ok {
+		return nil, quality.Errorf(quality.KindExperimentInvalid, "it has no control")
+	}
+	l.control = control
+	if def, err := e.Checkpoints.Default(); err != nil {
+		return nil, err
+	} else if def.Digest != control.Digest {
+		return nil, notDefault(control, def)
+	}
+	for _, a := range x.Arms {
+		if a.Out {
+			continue
+		}
+		c, err := e.resolve(a)
+		if err != nil {
+			return nil, err
+		}
+		l.judged, l.checkpoints = append(l.judged, a), append(l.checkpoints, c)
+	}
+	return l, nil
+}
+
+// notDefault is an experiment whose control is not what everybody else gets: an
+// experiment asks whether the default should be replaced.
+func notDefault(control experiment.Arm, def quality.Checkpoint) error {
+	return quality.Errorf(quality.KindConflict, "the control, checkpoint %s, is not the server's default, which is %s", control.Checkpoint, def.Name)
+}
+
+// resolve returns the checkpoint that an arm means. Its name may have come to
+// mean another one.
+func (e *Engine) resolve(a experiment.Arm) (quality.Checkpoint, error) {
+	c, err := e.Checkpoints.Resolve(a.Checkpoint)
+	if err != nil {
+		return c, err
+	}
+	if c.Digest != a.Digest {
+		return c, quality.Errorf(quality.KindConflict, "checkpoint %s is another one here than the experiment's", a.Checkpoint)
+	}
+	return c, nil
+}

@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"context"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/time/rate"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Label is feedback as it was sent.
+type Label struct {
+	Key        string
+	Assignment string
+	Image      quality.Digest
+	Rater      string
+	Kind       experiment.FeedbackKind
+	Value      *float64
+	Winner     string
+	ImageA     quality.Digest
+	ImageB     quality.Digest
+	Blind      bool
+	LatencyMS  float64
+	Given      time.Time // zero: now
+}
+
+// maxNameBytes bounds keys and names of raters.
+const maxNameBytes = 256
+
+func invalid(format string, args ...any) error {
+	return quality.Errorf(quality.KindFeedbackInvalid, format, args...)
+}
+
+// Label stores a piece of feedback; it is durable when Label returns. Errors:
+// feedback_invalid; conflict where its key was used for something else;
+// overloaded where the rater sends too fast; store_unavailable.
+func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error) {
+	receipt, err := e.label(ctx, l)
+	standing := string(receipt.Feedback.Standing)
+	switch {
+	case err != nil:
+		standing = string(quality.KindOf(err))
+	case receipt.Duplicate:
+		standing = "duplicate"
+	}
+	kind := l.Kind
+	if !knownKind(kind) {
+		kind = "unknown"
+	}
+	e.telemetry.labelled(ctx, kind, standing)
+	return receipt, err
+}
+
+func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error) {
+	if err := e.check(l); err != nil {
+		return experiment.Receipt{}, err
+	}
+	rater := e.Hasher.Rater(l.Rater)
+	if wait, ok := e.raters.admit(rater); !ok {
+		return experiment.Receipt{}, quality.Errorf(quality.KindOverloaded, "this rater sends faster than anybody looks at images").After(wait)
+	}
+	if err := e.checkAgainst(ctx, l); err != nil {
+		return experiment.Receipt{}, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return experiment.Receipt{}, quality.Errorf(quality.KindInternal, "there is no randomness for an id").Because(err)
+	}
+	now := e.Now().UTC()
+	f := experiment.Feedback{
+		ID: id.String(), Key: l.Key, Body: l.digest(), Time: now, Given: now, Assignment: l.Assignment, Image: l.Image, Rater: rater,
+		Kind: l.Kind, Winner: l.Winner, ImageA: l.ImageA, ImageB: l.ImageB, Blind: l.Blind, LatencyMS: l.LatencyMS,
+		Standing: experiment.Orphan, // until the store knows its exposure
+	}
+	if !l.Given.IsZero() && l.Given.Before(now) {
+		f.Given = l.Given.UTC()
+	}
+	if l.Value != nil {
+		f.Value = *l.Value
+	}
+	receipt, err := e.Store.AppendFeedback(ctx, f)
+	if err != nil && quality.KindOf(err) != quality.KindConflict {
+		e.telemetry.storeFailed(ctx, "feedback")
+	}
+	return receipt, err
+}
+
+func knownKind(k experiment.FeedbackKind) bool {
+	switch k {
+	case experiment.MOS, experiment.Pair, experiment.Thumb, experiment.Choice:
+		return true
+	}
+	return false
+}
+
+// check is what can be said of a label by itself.
+func (e *Engine) check(l Label) error {
+	switch {
+	case !sound(l.Key):
+		return invalid("idempotency_key must be text of 1 to %d bytes", maxNameBytes)
+	case !sound(l.Rater):
+		return invalid("rater_id must be text of 1 to %d bytes", maxNameBytes)
+	case l.Assignment != "" && !e.Hasher.Issued(l.Assignment):
+		return invalid("assignment_id is none that this server gave out")
+	case !(l.LatencyMS >= 0) || math.IsInf(l.LatencyMS, 0):
+		return invalid("latency_ms must be 0 or more")
+	case l.Value != nil && (math.IsNaN(*l.Value) || math.IsInf(*l.Value, 0)):
+		return invalid("value must be a number")
+	}
+	if l.Kind == experiment.Pair {
+		return checkPair(l)
+	}
+	if l.Winner != "" || !l.ImageA.IsZero() || !l.ImageB.IsZero() {
+		return invalid("winner, image_a and image_b belong to a pair")
+	}
+	if l.Assignment == "" && l.Image.IsZero() {
+		return invalid("assignment_id or image_sha256 is needed")
+	}
+	switch l.Kind {
+	case experiment.MOS:
+		if l.Value == nil {
+			return invalid("mos needs a value")
+		}
+	case experiment.Thumb:
+		if l.Value == nil || *l.Value != 0 && *l.Value != 1 {
+			return invalid("thumb has the value 0 or 1")
+		}
+	case experiment.Choice:
+		if l.Assignment == "" || l.Value != nil {
+			return invalid("choice names the assignment_id of the image that was chosen, and has no value")
+		}
+	default:
+		return invalid("kind is mos, pair, thumb or choice")
+	}
+	return nil
+}
+
+func checkPair(l Label) error {
+	switch {
+	case l.ImageA.IsZero() || l.ImageB.IsZero() || l.ImageA == l.ImageB:
+		return invalid("pair needs two different images, image_a and image_b")
+	case l.Winner != "a" && l.Winner != "b" && l.Winner != "tie":
+		return invalid("winner is a, b or tie")
+	case l.Value != nil || !l.Image.IsZero():
+		return invalid("pair has a winner, and neither value nor image_sha256")
+	}
+	return nil
+}
+
+func sound(s string) bool {
+	return s != "" && len(s) <= maxNameBytes && strings.ToValidUTF8(s, "") == s &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// checkAgainst holds a label against what was shown, where that is known.
+func (e *Engine) checkAgainst(ctx context.Context, l Label) error {
+	x, known, err := e.exposureOf(ctx, l)
+	if err != nil {
+		e.telemetry.storeFailed(ctx, "exposure")
+		return err
+	}
+	low, high := 1.0, 5.0
+	if known {
+		if l.Assignment != "" && !l.Image.IsZero() && x.Image != l.Image {
+			return invalid("image_sha256 is not the image of that assignment")
+		}
+		if l.Kind == experiment.Choice && x.Rank == 0 {
+			return invalid("that assignment is not of a ranking")
+		}
+		for _, o := range e.current.Load().all {
+			if o.ID == x.Experiment && o.ScoreMax > o.ScoreMin {
+				low, high = min(low, o.ScoreMin), max(high, o.ScoreMax)
+			}
+		}
+	} else if l.Kind == experiment.MOS {
+		low, high = 0, 100 // whatever scale it will turn out to be on
+	}
+	if l.Kind == experiment.MOS && (*l.Value < low || *l.Value > high) {
+		return invalid("value is %g, must be between %g and %g", *l.Value, low, high)
+	}
+	return nil
+}
+
+func (e *Engine) exposureOf(ctx context.Context, l Label) (experiment.Exposure, bool, error) {
+	var x experiment.Exposure
+	var err error
+	switch {
+	case l.Assignment != "":
+		x, err = e.Store.ByAssignment(ctx, l.Assignment)
+	case !l.Image.IsZero():
+		x, err = e.Store.ByImage(ctx, l.Image)
+	default:
+		return x, false, nil
+	}
+	if quality.KindOf(err) == quality.KindNotFound {
+		return x, false, nil
+	}
+	return x, err == nil, err
+}
+
+// digest is the same for labels that say the same.
+func (l Label) digest() quality.Digest {
+	value := ""
+	if l.Value != nil {
+		value = number(*l.Value)
+	}
+	given := ""
+	if !l.Given.IsZero() {
+		given = l.Given.UTC().Format(time.RFC3339Nano)
+	}
+	return quality.NewFieldHash().String("agiqa-feedback/1").String(l.Assignment).Bytes(l.Image[:]).String(l.Rater).
+		String(string(l.Kind)).String(value).String(l.Winner).Bytes(l.ImageA[:]).Bytes(l.ImageB[:]).
+		String(map[bool]string{true: "blind", false: ""}[l.Blind]).String(number(l.LatencyMS)).String(given).Sum()
+}
+
+// raters bounds how fast each of them may send.
+type raters struct {
+	cfg Config
+	now func() time.Time
+	mu  sync.Mutex
+	by  map[string]*rate.Limiter
+}
+
+func newRaters(cfg Config, now func() time.Time) *raters {
+	return &raters{cfg: cfg, now: now, by: map[string]*rate.Limiter{}}
+}
+
+// admit returns how long to wait where a rater is too fast. Where too many are
+// remembered, some are forgotten, which only ever lets more through.
+func (r *raters) admit(rater string) (time.Duration, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	limiter, ok := r.by[rater]
+	if !ok {
+		for old := range r.by {
+			if len(r.by) < r.cfg.Raters {
+				break
+			}
+			delete(r.by, old)
+		}
+		limiter = rate.NewLimiter(rate.Limit(r.cfg.RaterRate), r.cfg.RaterBurst)
+		r.by[rater] = limiter
+	}
+	reservation := limiter.ReserveN(r.now(), 1)
+	wait := reservation.DelayFrom(r.now())
+	if wait > 0 {
+		reservation.CancelAt(r.now())
+	}
+	return wait, wait <= 0
+}

@@ -1,0 +1,228 @@
+package engine
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// number is a float64 in the shortest form that gives it back.
+func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// Create makes a draft of a definition: what only this server knows (digests,
+// encoder, preprocessing, scale) is filled in. Errors: experiment_invalid,
+// encoder_mismatch, checkpoint_not_found, conflict, store_unavailable.
+func (e *Engine) Create(ctx context.Context, definition []byte, by string) (experiment.Experiment, error) {
+	x, err := experiment.Parse(definition)
+	if err != nil {
+		return x, err
+	}
+	encoders := make([]quality.Digest, len(x.Arms))
+	var scale quality.ScoreRange
+	for i := range x.Arms {
+		c, err := e.Checkpoints.Resolve(x.Arms[i].Checkpoint)
+		if err != nil {
+			return x, err
+		}
+		x.Arms[i].Digest, encoders[i] = c.Digest, c.Encoder
+		if i == 0 {
+			x.Encoder, scale = c.Encoder, c.Score
+		}
+		if c.Score.Min != scale.Min || c.Score.Max != scale.Max {
+			return x, &experiment.Invalid{Faults: []experiment.Fault{{Field: "arms", Message: "checkpoints score on different scales"}}}
+		}
+	}
+	x.Preprocess, x.ScoreMin, x.ScoreMax, x.Created = e.Checkpoints.Preprocess(), scale.Min, scale.Max, e.Now().UTC()
+	if err := x.CheckEncoders(encoders); err != nil {
+		return x, err
+	}
+	if err := x.Validate(); err != nil { // digests make the same checkpoint twice visible
+		return x, err
+	}
+	all, err := e.Store.List(ctx)
+	if err != nil {
+		return x, err
+	}
+	if err := x.CheckOthers(all); err != nil {
+		return x, err
+	}
+	if err := e.Store.Create(ctx, x, experiment.Created(x, by, x.Created)); err != nil {
+		return x, err
+	}
+	return x, e.Refresh(ctx)
+}
+
+// Start lets a draft take requests, once its canaries are sound.
+func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err != nil || x.State != experiment.Draft {
+		if err == nil {
+			_, _, err = experiment.Apply(x, experiment.Change{Do: experiment.DoStart, By: by}, e.Now())
+		}
+		return x, err
+	}
+	all, err := e.Store.List(ctx)
+	if err != nil {
+		return x, err
+	}
+	if err := x.CheckOthers(all); err != nil {
+		return x, err
+	}
+	l, err := e.liven(x)
+	if err != nil {
+		return x, err
+	}
+	change := experiment.Change{Do: experiment.DoStart, By: by, Numbers: map[string]string{}}
+	if e.Canaries != nil {
+		scores, err := e.Canaries.Judge(ctx, l.checkpoints)
+		if err != nil {
+			return x, err
+		}
+		if err := checkCanaries(l, scores, change.Numbers); err != nil {
+			return x, err
+		}
+	}
+	for _, a := range x.Arms {
+		change.Numbers["digest "+string(a.ID)] = a.Digest.String()
+	}
+	return e.change(ctx, x, change)
+}
+
+// Change does what needs no more than the state's consent: pause, resume, ramp,
+// weigh, stop, hold. revision is the one that the caller saw; 0: whichever.
+func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64, c experiment.Change) (experiment.Experiment, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err != nil {
+		return x, err
+	}
+	if revision != 0 && x.Revision != revision {
+		return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d by now", id, x.Revision)
+	}
+	return e.change(ctx, x, c)
+}
+
+// change applies c to what was read. Somebody who was faster makes it a
+// conflict.
+func (e *Engine) change(ctx context.Context, x experiment.Experiment, c experiment.Change) (experiment.Experiment, error) {
+	next, audit, err := experiment.Apply(x, c, e.Now().UTC())
+	if err != nil {
+		return x, err
+	}
+	if err := e.Store.Swap(ctx, x.Revision, next, audit); err != nil {
+		return x, err
+	}
+	e.Logger.InfoContext(ctx, "experiment changed", "experiment", string(x.ID), "action", string(c.Do), "by", c.By,
+		"from", string(x.State), "to", string(next.State), "revision", next.Revision, "phase", next.Phase, "detail", c.Detail)
+	return next, e.Refresh(ctx)
+}
+
+// Promote makes an arm's checkpoint the default of every server of the store
+// and ends the experiment. Doing it again changes nothing.
+func (e *Engine) Promote(ctx context.Context, id experiment.ID, arm experiment.ArmID, by string, numbers map[string]string) (experiment.Experiment, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err != nil {
+		return x, err
+	}
+	a, ok := x.Arm(arm)
+	if !ok {
+		return x, quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", id, string(arm))
+	}
+	if _, err := e.resolve(a); err != nil {
+		return x, err
+	}
+	if x.State != experiment.Promoted || x.Winner != arm {
+		if numbers == nil {
+			numbers = e.numbers(ctx, x, arm)
+		}
+		numbers["digest"] = a.Digest.String()
+		if x, err = e.change(ctx, x, experiment.Change{Do: experiment.DoPromote, Winner: arm, By: by, Detail: "checkpoint " + a.Checkpoint, Numbers: numbers}); err != nil {
+			return x, err
+		}
+	}
+	return x, e.activate(ctx, x, a, by)
+}
+
+// Rollback ends an experiment and gives everybody its control again.
+func (e *Engine) Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err != nil {
+		return x, err
+	}
+	if x.State != experiment.RolledBack {
+		if x, err = e.change(ctx, x, experiment.Change{Do: experiment.DoRollback, By: by}); err != nil {
+			return x, err
+		}
+	}
+	control, _ := x.Control()
+	return x, e.activate(ctx, x, control, by)
+}
+
+// activate makes an arm the default here, and remembers that this server has
+// followed.
+func (e *Engine) activate(ctx context.Context, x experiment.Experiment, a experiment.Arm, by string) error {
+	def, err := e.Checkpoints.Default()
+	if err == nil && def.Digest == a.Digest {
+		e.followed(x)
+		return nil
+	}
+	if _, err := e.resolve(a); err != nil {
+		return err
+	}
+	if err := e.Checkpoints.Activate(ctx, a.Checkpoint, by); err != nil {
+		return err
+	}
+	e.followed(x)
+	return nil
+}
+
+func (e *Engine) followed(x experiment.Experiment) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.applied[x.ID] = x.Revision
+}
+
+// followFor is how long after its end a promotion or a rollback is followed by a
+// server that did not do it. What an operator activates later stands.
+const followFor = time.Minute
+
+// follow does here what another server of the store decided.
+func (e *Engine) follow(ctx context.Context, all []experiment.Experiment) {
+	for _, x := range all {
+		target, ok := x.Arm(x.Winner)
+		if x.State == experiment.RolledBack {
+			target, ok = x.Control()
+		}
+		e.mu.Lock()
+		done := e.applied[x.ID] >= x.Revision
+		e.mu.Unlock()
+		if !ok || done || x.State != experiment.Promoted && x.State != experiment.RolledBack || e.Now().Sub(x.Ended) > followFor {
+			continue
+		}
+		if err := e.activate(ctx, x, target, "experiment "+string(x.ID)); err != nil {
+			e.Logger.WarnContext(ctx, "a decision of another server could not be followed", "experiment", string(x.ID), "error", err)
+		}
+	}
+}
+
+// Get, List and Audits read the store.
+func (e *Engine) Get(ctx context.Context, id experiment.ID) (experiment.Experiment, error) {
+	return e.Store.Get(ctx, id)
+}
+
+// List returns every experiment, the oldest first.
+func (e *Engine) List(ctx context.Context) ([]experiment.Experiment, error) { return e.Store.List(ctx) }
+
+// Audits returns what was done to an experiment, the oldest first.
+func (e *Engine) Audits(ctx context.Context, id experiment.ID) ([]experiment.Audit, error) {
+	if _, err := e.Store.Get(ctx, id); err != nil {
+		return nil, err
+	}
+	return e.Store.Audits(ctx, id)
+}
+
+// Trouble says why a running experiment takes no requests on this server; ""
+// where it does.
+func (e *Engine) Trouble(id experiment.ID) string { return e.current.Load().trouble[id] }

@@ -1,0 +1,85 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment/analysis"
+)
+
+//go:embed page.html
+var pageText string
+
+// page is what the template sees.
+type page struct {
+	R        analysis.Report
+	Pictures []drawn
+	Config   string
+}
+
+type drawn struct {
+	picture
+	SVG template.HTML // made by this package from numbers and escaped names
+}
+
+// HTML is the report as one page that loads nothing: pictures are in it, it follows
+// the reader's light or dark setting, and fits a phone.
+func HTML(r analysis.Report) ([]byte, error) {
+	t, err := template.New("page").Funcs(template.FuncMap{
+		"n": number, "between": between, "verdict": verdict, "metric": metricName,
+		"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+		"counts": countsOf, "percent": percent, "colour": func(id any) string { return fmt.Sprintf("arm%d", place(r, fmt.Sprint(id))%len(armColours)) },
+		"digest": func(s string) string { return s[:min(len(s), 23)] + "…" },
+	}).Parse(pageText)
+	if err != nil {
+		return nil, err
+	}
+	p := page{R: r}
+	for _, one := range pictures(r) {
+		svg, err := one.svg()
+		if err != nil {
+			return nil, err
+		}
+		p.Pictures = append(p.Pictures, drawn{one, template.HTML(svg)})
+	}
+	config, err := json.MarshalIndent(r.Experiment, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	p.Config = string(config)
+	var b bytes.Buffer
+	if err := t.Execute(&b, p); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// countsOf lists named numbers.
+func countsOf(m map[string]int) string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var parts []string
+	for _, name := range names {
+		parts = append(parts, fmt.Sprintf("%s %d", name, m[name]))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func percent(n analysis.Number) string {
+	if !n.Known() {
+		return "–"
+	}
+	return fmt.Sprintf("%.3g %%", 100*float64(n))
+}

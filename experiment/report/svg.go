@@ -1,0 +1,57 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"image/color"
+	"strings"
+
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// svg is a picture as an element of a page. Its colours are variables of the page,
+// and its size follows the page's width.
+func (p picture) svg() (string, error) {
+	canvas := vgsvg.New(pictureWidth, p.Height)
+	p.drawOn(draw.New(canvas))
+	var b bytes.Buffer
+	if _, err := canvas.WriteTo(&b); err != nil {
+		return "", err
+	}
+	text := b.String()
+	begin := strings.Index(text, "<svg")
+	if begin < 0 {
+		return "", fmt.Errorf("picture %s: the drawing is no svg", p.ID)
+	}
+	text = text[begin:]
+	end := strings.Index(text, ">")
+	text = fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" role="img" aria-label="%s">`,
+		float64(pictureWidth), float64(p.Height), attribute(p.Title)) + text[end+1:]
+	return colours().Replace(text), nil
+}
+
+// colours makes variables of the colours of paper.
+func colours() *strings.Replacer {
+	pairs := []string{hex(ink), "var(--ink)", hex(soft), "var(--soft)", hex(grid), "var(--grid)", hex(stop), "var(--stop)"}
+	for i, c := range armColours {
+		name := fmt.Sprintf("var(--arm%d)", i)
+		pairs = append(pairs, hex(c), name)
+		for _, alpha := range []uint8{bandAlpha, barAlpha, dotAlpha} {
+			pairs = append(pairs, hex(pale(c, alpha)), name)
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// hex is a colour as the canvas writes it: a pale one is off by a little, since it
+// was multiplied by its alpha and divided again.
+func hex(c color.Color) string {
+	r, g, b, a := c.RGBA()
+	whole := 255 / float64(a)
+	return fmt.Sprintf("#%02X%02X%02X", int(float64(r)*whole), int(float64(g)*whole), int(float64(b)*whole))
+}
+
+var escapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
+
+func attribute(s string) string { return escapes.Replace(s) }

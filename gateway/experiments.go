@@ -1,0 +1,379 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Experiments runs A/B experiments of checkpoints. by names who asks. Errors
+// are *[quality.Error]: experiment_invalid, encoder_mismatch, not_found,
+// checkpoint_not_found, conflict where a state forbids it or somebody was
+// faster, store_unavailable.
+type Experiments interface {
+	Create(ctx context.Context, definition []byte, by string) (experiment.Experiment, error)
+	Start(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
+	// Change does one of pause, resume, ramp, weigh and stop. revision is the
+	// one that the caller saw; 0: whichever.
+	Change(ctx context.Context, id experiment.ID, revision int64, c experiment.Change) (experiment.Experiment, error)
+	Promote(ctx context.Context, id experiment.ID, arm experiment.ArmID, by string) (experiment.Experiment, error)
+	Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
+	List(ctx context.Context) ([]experiment.Experiment, error)
+	Status(ctx context.Context, id experiment.ID) (ExperimentStatus, error)
+	Audits(ctx context.Context, id experiment.ID) ([]experiment.Audit, error)
+	// Report is the whole analysis: a page where page is asked for, otherwise
+	// JSON.
+	Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error)
+	// Label stores feedback: feedback_invalid, conflict, overloaded,
+	// store_unavailable.
+	Label(ctx context.Context, l FeedbackRequest) (FeedbackReceipt, error)
+}
+
+// ExperimentStatus is an experiment and how it is doing on this server.
+type ExperimentStatus struct {
+	Experiment experiment.Experiment `json:"experiment"`
+	Trouble    string                `json:"trouble,omitempty" doc:"Why a running experiment takes no requests on this server"`
+	Guards     []GuardStatus         `json:"guards" nullable:"false" doc:"Guardrails, as this server sees them"`
+	Counts     map[string]int        `json:"counts" doc:"What was recorded in this phase"`
+	Arms       []ArmStatus           `json:"arms" nullable:"false" doc:"Treatments against the control, by the primary measure"`
+	Recommends string                `json:"recommends" doc:"The arm that may be promoted; empty: none yet"`
+}
+
+// GuardStatus is where a guardrail stands.
+type GuardStatus struct {
+	Kind   string  `json:"kind"`
+	Arm    string  `json:"arm,omitempty"`
+	Value  float64 `json:"value"`
+	Limit  float64 `json:"limit"`
+	Action string  `json:"action" enum:"warn,hold,rollback"`
+	OK     bool    `json:"ok"`
+	Detail string  `json:"detail,omitempty"`
+}
+
+// ArmStatus compares a treatment with the control.
+type ArmStatus struct {
+	Arm     string   `json:"arm"`
+	Effect  *float64 `json:"effect" doc:"Difference of the primary measure; positive: the treatment is better"`
+	Low     *float64 `json:"low" doc:"Lower end of the confidence sequence"`
+	High    *float64 `json:"high"`
+	Ready   bool     `json:"ready" doc:"Whether the rule of promotion is met"`
+	Missing []string `json:"missing,omitempty" nullable:"false" doc:"Every reason why not"`
+}
+
+// ExperimentRef says that an experiment chose the checkpoint.
+type ExperimentRef struct {
+	ID         string `json:"id"`
+	Arm        string `json:"arm" doc:"The arm that the image was assigned to"`
+	Phase      int    `json:"phase"`
+	Assignment string `json:"assignment_id,omitempty" doc:"What feedback names; absent where nothing was recorded"`
+	Rank       int    `json:"rank,omitempty" doc:"Place in an interleaved ranking of the request's images, from 1"`
+	Degraded   bool   `json:"degraded,omitempty" doc:"No record could be written: the control answered"`
+}
+
+func experimentRef(s *experiment.Shown) *ExperimentRef {
+	if s == nil {
+		return nil
+	}
+	return &ExperimentRef{
+		ID: string(s.Experiment), Arm: string(s.Arm), Phase: s.Phase, Assignment: s.Assignment, Rank: s.Rank, Degraded: s.Degraded,
+	}
+}
+
+// FeedbackRequest is the body of /v1/feedback.
+type FeedbackRequest struct {
+	Key        string     `json:"idempotency_key" minLength:"1" maxLength:"256" doc:"The same key with the same body is stored once"`
+	Assignment string     `json:"assignment_id,omitempty" maxLength:"64" doc:"The experiment.assignment_id of an answer"`
+	Image      string     `json:"image_sha256,omitempty" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"The image, where no assignment is named"`
+	Rater      string     `json:"rater_id" minLength:"1" maxLength:"256" doc:"Kept as a keyed hash"`
+	Kind       string     `json:"kind" enum:"mos,pair,thumb,choice"`
+	Value      *float64   `json:"value,omitempty" doc:"mos: 1 to 5, or on the checkpoint's scale; thumb: 0 or 1"`
+	Winner     string     `json:"winner,omitempty" enum:"a,b,tie" doc:"Of a pair"`
+	ImageA     string     `json:"image_a,omitempty" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"Of a pair"`
+	ImageB     string     `json:"image_b,omitempty" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"Of a pair"`
+	Blind      bool       `json:"blind,omitempty" doc:"The rater did not see the score. Only such labels can lead to a promotion"`
+	LatencyMS  float64    `json:"latency_ms,omitempty" minimum:"0" doc:"Time that the rater took"`
+	Given      *time.Time `json:"given_at,omitempty" doc:"When the rater gave it; the time of arrival when absent"`
+}
+
+// FeedbackReceipt answers /v1/feedback.
+type FeedbackReceipt struct {
+	ID        string `json:"id"`
+	Standing  string `json:"standing" enum:"accepted,orphan,late" doc:"orphan: no exposure is known yet; it is kept for 24 hours and joined if one appears. late: more than 30 days after it, kept and not counted"`
+	Duplicate bool   `json:"duplicate" doc:"It was there before"`
+}
+
+type feedbackOutput struct {
+	Status int
+	Body   FeedbackReceipt
+}
+
+type experimentInput struct {
+	ID string `path:"id" maxLength:"64"`
+}
+
+type experimentOutput struct{ Body experiment.Experiment }
+
+type createInput struct {
+	RawBody []byte `contentType:"application/yaml"`
+}
+
+type changeInput struct {
+	ID       string `path:"id" maxLength:"64"`
+	Revision int64  `query:"revision" minimum:"0" doc:"Refuse with conflict unless the experiment is at this revision"`
+}
+
+type rampInput struct {
+	ID       string `path:"id" maxLength:"64"`
+	Revision int64  `query:"revision" minimum:"0" doc:"Refuse with conflict unless the experiment is at this revision"`
+	Body     RampRequest
+}
+
+// RampRequest is the body of a ramp.
+type RampRequest struct {
+	Coverage string            `json:"coverage,omitempty" maxLength:"32" example:"25%" doc:"Share of units that take part: a percentage, or parts per million"`
+	Weights  map[string]string `json:"weights,omitempty" doc:"New weights by arm; they begin a new phase"`
+}
+
+type promoteInput struct {
+	ID   string `path:"id" maxLength:"64"`
+	Body struct {
+		Arm string `json:"arm" maxLength:"64"`
+	}
+}
+
+type listExperimentsOutput struct {
+	Body struct {
+		Experiments []experiment.Experiment `json:"experiments" nullable:"false"`
+	}
+}
+
+type auditsOutput struct {
+	Body struct {
+		Audits []experiment.Audit `json:"audits" nullable:"false"`
+	}
+}
+
+type statusOutput struct{ Body ExperimentStatus }
+
+type reportOutput struct {
+	ContentType string `header:"Content-Type"`
+	Policy      string `header:"Content-Security-Policy"`
+	Body        []byte
+}
+
+// registerExperiments adds the routes. Where a server runs no experiments they
+// answer not_found.
+func (g *Gateway) registerExperiments(api huma.API) {
+	admin := func(method, path, id, summary string, errs ...int) huma.Operation {
+		return huma.Operation{
+			OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{"Experiments"},
+			Security: []map[string][]string{{"admin": {}}}, Middlewares: huma.Middlewares{g.adminOnly},
+			Errors: append(errs, 401, 404, 503),
+		}
+	}
+	create := admin(http.MethodPost, "/v1/experiments", "create-experiment", "Create an experiment", 400, 408, 409, 413, 415, 422)
+	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which takes no requests."
+	create.DefaultStatus = http.StatusCreated
+	create.MaxBodyBytes = experiment.MaxDefinitionBytes + 1
+	create.SkipValidateBody = true
+	huma.Register(api, create, func(ctx context.Context, in *createInput) (*experimentOutput, error) {
+		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+			return g.experiments.Create(ctx, in.RawBody, adminOf(ctx))
+		})
+	})
+	huma.Register(api, admin(http.MethodGet, "/v1/experiments", "list-experiments", "List experiments"),
+		func(ctx context.Context, _ *struct{}) (*listExperimentsOutput, error) {
+			all, err := g.experiments.List(ctx)
+			if err != nil {
+				return nil, problemOf(ctx, err)
+			}
+			out := &listExperimentsOutput{}
+			out.Body.Experiments = append([]experiment.Experiment{}, all...)
+			return out, nil
+		})
+	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}", "show-experiment", "Show an experiment and how it is doing"),
+		func(ctx context.Context, in *experimentInput) (*statusOutput, error) {
+			status, err := g.experiments.Status(ctx, experiment.ID(in.ID))
+			if err != nil {
+				return nil, problemOf(ctx, err)
+			}
+			return &statusOutput{Body: status}, nil
+		})
+	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits", "List what was done to an experiment, and by what numbers"),
+		func(ctx context.Context, in *experimentInput) (*auditsOutput, error) {
+			all, err := g.experiments.Audits(ctx, experiment.ID(in.ID))
+			if err != nil {
+				return nil, problemOf(ctx, err)
+			}
+			out := &auditsOutput{}
+			out.Body.Audits = append([]experiment.Audit{}, all...)
+			return out, nil
+		})
+	g.registerExperimentChanges(api, admin)
+	g.registerReports(api, admin)
+	g.registerFeedback(api)
+}
+
+type adminOperation func(method, path, id, summary string, errs ...int) huma.Operation
+
+func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) {
+	start := admin(http.MethodPost, "/v1/experiments/{id}/start", "start-experiment", "Start an experiment", 409, 502, 504)
+	start.Description = "Every arm first judges a fixed set of canary images: an arm that is constant, at the ends of the scale, or ranks against the control forbids the start."
+	huma.Register(api, start, func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
+		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+			return g.experiments.Start(ctx, experiment.ID(in.ID), adminOf(ctx))
+		})
+	})
+	for _, do := range []struct {
+		do      experiment.Do
+		summary string
+	}{
+		{experiment.DoPause, "Pause: everybody gets the default, nothing is recorded"},
+		{experiment.DoResume, "Resume; what held the experiment is taken for looked at"},
+		{experiment.DoStop, "Stop for good"},
+	} {
+		huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/"+string(do.do), string(do.do)+"-experiment", do.summary, 409),
+			func(ctx context.Context, in *changeInput) (*experimentOutput, error) {
+				return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+					return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision, experiment.Change{Do: do.do, By: adminOf(ctx)})
+				})
+			})
+	}
+	ramp := admin(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights", 400, 408, 409, 413, 415, 422)
+	ramp.Description = "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new phase and move as few units as can be."
+	huma.Register(api, ramp, func(ctx context.Context, in *rampInput) (*experimentOutput, error) {
+		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+			change, err := in.Body.change(adminOf(ctx))
+			if err != nil {
+				return experiment.Experiment{}, err
+			}
+			return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision, change)
+		})
+	})
+	promote := admin(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm", "Make an arm's checkpoint the default and end the experiment", 400, 408, 409, 413, 415, 422)
+	promote.Description = "Doing it again changes nothing. A person may promote what the rule of promotion does not recommend; the audit record has the numbers of the moment."
+	huma.Register(api, promote, func(ctx context.Context, in *promoteInput) (*experimentOutput, error) {
+		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+			return g.experiments.Promote(ctx, experiment.ID(in.ID), experiment.ArmID(in.Body.Arm), adminOf(ctx))
+		})
+	})
+	huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/rollback", "rollback-experiment", "End the experiment and give everybody its control again", 409),
+		func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
+			return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+				return g.experiments.Rollback(ctx, experiment.ID(in.ID), adminOf(ctx))
+			})
+		})
+}
+
+// change reads a ramp: either coverage or weights.
+func (r RampRequest) change(by string) (experiment.Change, error) {
+	invalid := func(field, text string) error {
+		return &experiment.Invalid{Faults: []experiment.Fault{{Field: field, Message: text}}}
+	}
+	if (r.Coverage == "") == (len(r.Weights) == 0) {
+		return experiment.Change{}, invalid("coverage", "either coverage or weights is needed, not both")
+	}
+	if r.Coverage != "" {
+		coverage, err := experiment.ParseShare(r.Coverage)
+		if err != nil {
+			return experiment.Change{}, invalid("coverage", err.Error())
+		}
+		return experiment.Change{Do: experiment.DoRamp, By: by, Coverage: coverage}, nil
+	}
+	change := experiment.Change{Do: experiment.DoWeigh, By: by, Weights: map[experiment.ArmID]experiment.PPM{}}
+	for arm, text := range r.Weights {
+		weight, err := experiment.ParseShare(text)
+		if err != nil {
+			return change, invalid("weights", err.Error())
+		}
+		change.Weights[experiment.ArmID(arm)] = weight
+	}
+	return change, nil
+}
+
+func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
+	for _, kind := range []struct {
+		path, id, summary, contentType string
+		page                           bool
+	}{
+		{"/v1/experiments/{id}/report", "experiment-report", "The whole analysis", "application/json", false},
+		{"/v1/experiments/{id}/report.html", "experiment-report-page", "The whole analysis as a page", "text/html; charset=utf-8", true},
+	} {
+		op := admin(http.MethodGet, kind.path, kind.id, kind.summary, 409)
+		huma.Register(api, op, func(ctx context.Context, in *experimentInput) (*reportOutput, error) {
+			body, err := g.experiments.Report(ctx, experiment.ID(in.ID), kind.page)
+			if err != nil {
+				return nil, problemOf(ctx, err)
+			}
+			return &reportOutput{
+				ContentType: kind.contentType, Body: body,
+				Policy: "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+			}, nil
+		})
+	}
+}
+
+func (g *Gateway) registerFeedback(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score", Tags: []string{"Experiments"},
+		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet.",
+		Errors:      []int{400, 408, 409, 413, 415, 422, 503}, DefaultStatus: http.StatusCreated,
+		MaxBodyBytes: 16 << 10,
+	}, func(ctx context.Context, in *struct{ Body FeedbackRequest }) (*feedbackOutput, error) {
+		receipt, err := g.experiments.Label(ctx, in.Body)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		out := &feedbackOutput{Status: http.StatusCreated, Body: receipt}
+		switch {
+		case receipt.Duplicate:
+			out.Status = http.StatusOK
+		case receipt.Standing == string(experiment.Orphan):
+			out.Status = http.StatusAccepted
+		}
+		return out, nil
+	})
+}
+
+// experimentAnswer shapes the outcome of a change. Every fault of a definition
+// is told.
+func experimentAnswer(ctx context.Context, do func() (experiment.Experiment, error)) (*experimentOutput, error) {
+	x, err := do()
+	if invalid, ok := errors.AsType[*experiment.Invalid](err); ok {
+		body := &InvalidBody{Kind: quality.KindExperimentInvalid}
+		for _, f := range invalid.Faults[:min(len(invalid.Faults), maxFaults)] {
+			body.Fields = append(body.Fields, ProblemField{Location: clip(f.Field, 128), Message: clip(f.Message, 256)})
+		}
+		err = body
+	}
+	if err != nil {
+		return nil, problemOf(ctx, err)
+	}
+	return &experimentOutput{Body: x}, nil
+}
+
+// caller is what an experiment may know of a request.
+func (in *scoreInput) caller(ctx context.Context) (*experiment.Caller, error) {
+	attributes, err := experiment.ParseAttributes(in.Slices)
+	if err != nil {
+		return nil, err
+	}
+	id := idsOf(ctx)
+	c := &experiment.Caller{Header: in.header, Request: id.Request, Trace: id.Trace, Blind: in.Blind, Attributes: attributes}
+	if in.Prompt != "" {
+		if c.Prompt, err = quality.ParseDigest("sha256:" + strings.TrimPrefix(in.Prompt, "sha256:")); err != nil {
+			return nil, quality.Errorf(quality.KindBadRequest, "X-Agiqa-Prompt-Sha256 is not 64 hexadecimal digits")
+		}
+	}
+	if scheme, key, ok := strings.Cut(in.header("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		c.APIKey = key
+	}
+	return c, nil
+}

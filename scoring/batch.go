@@ -1,0 +1,367 @@
+package scoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agiqa/agiqa/internal/retrybudget"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// BatchConfig says how calls of different requests become one.
+type BatchConfig struct {
+	Max      int           // images of one call; below 2: calls stay as they are
+	Wait     time.Duration // longest time that a call waits for others
+	InFlight int           // calls to one model under way before others wait
+}
+
+// DefaultBatchConfig batches only what would wait for Triton anyway: a call
+// goes out at once while fewer than two are under way, and what comes meanwhile
+// goes together when one of them is answered.
+func DefaultBatchConfig() BatchConfig {
+	return BatchConfig{Max: 16, Wait: 20 * time.Millisecond, InFlight: 2}
+}
+
+func (c BatchConfig) validate() error {
+	if c.Max < 2 {
+		return nil
+	}
+	var faults []error
+	if c.Wait <= 0 {
+		faults = append(faults, fmt.Errorf("scoring: Batch.Wait is %s, must be positive", c.Wait))
+	}
+	if c.InFlight <= 0 {
+		faults = append(faults, fmt.Errorf("scoring: Batch.InFlight is %d, must be positive", c.InFlight))
+	}
+	return errors.Join(faults...)
+}
+
+// batchedTriton is a Triton whose calls to the same model go together.
+type batchedTriton struct {
+	Triton
+	encode *batcher[quality.Pixels, quality.Embedding]
+	embed  *batcher[quality.Pixels, embedded]
+	judge  *batcher[quality.Embedding, quality.Judgement]
+}
+
+type embedded struct {
+	judgement quality.Judgement
+	embedding quality.Embedding
+}
+
+func newBatchedTriton(cfg BatchConfig, triton Triton, tracer trace.Tracer, meter metric.Meter) (*batchedTriton, error) {
+	sizes, err1 := meter.Int64Histogram("agiqa.batch.size", metric.WithUnit("{image}"),
+		metric.WithDescription("Images of one call to Triton, by what is called: ensemble, encoder or head."),
+		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64))
+	splits, err2 := meter.Int64Counter("agiqa.batch.splits", metric.WithUnit("{batch}"),
+		metric.WithDescription("Batches that failed and whose requests were sent one by one."))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("instrument batches: %w", err)
+	}
+	common := batching{cfg: cfg, tracer: tracer, sizes: sizes, splits: splits, budget: &retrybudget.Budget{}}
+	return &batchedTriton{
+		Triton: triton,
+		encode: &batcher[quality.Pixels, quality.Embedding]{batching: common, what: "encoder"},
+		embed:  &batcher[quality.Pixels, embedded]{batching: common, what: "ensemble"},
+		judge:  &batcher[quality.Embedding, quality.Judgement]{batching: common, what: "head"},
+	}, nil
+}
+
+// Available implements [Availability].
+func (b *batchedTriton) Available() error {
+	if a, ok := b.Triton.(Availability); ok {
+		return a.Available()
+	}
+	return nil
+}
+
+// EncodeImages implements [quality.ImageEncoder].
+func (b *batchedTriton) EncodeImages(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
+	return b.encode.do(ctx, "", images, b.Triton.EncodeImages)
+}
+
+// Judge implements [quality.Judge]. The texts of a checkpoint are the same in
+// every call.
+func (b *batchedTriton) Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
+	return b.judge.do(ctx, c.Digest.Hex(), images, func(ctx context.Context, images []quality.Embedding) ([]quality.Judgement, error) {
+		return b.Triton.Judge(ctx, c, text, images)
+	})
+}
+
+// EmbedAndJudge implements [quality.Ensemble].
+func (b *batchedTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
+	got, err := b.embed.do(ctx, c.Digest.Hex(), images, func(ctx context.Context, images []quality.Pixels) ([]embedded, error) {
+		judged, embeddings, err := b.Triton.EmbedAndJudge(ctx, c, text, images)
+		if err != nil {
+			return nil, err
+		}
+		out := make([]embedded, len(judged))
+		for i := range out {
+			out[i] = embedded{judged[i], embeddings[i]}
+		}
+		return out, nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	judged, embeddings := make([]quality.Judgement, len(got)), make([]quality.Embedding, len(got))
+	for i, g := range got {
+		judged[i], embeddings[i] = g.judgement, g.embedding
+	}
+	return judged, embeddings, nil
+}
+
+// batching is what all batchers share.
+type batching struct {
+	cfg    BatchConfig
+	tracer trace.Tracer
+	sizes  metric.Int64Histogram
+	splits metric.Int64Counter
+	budget *retrybudget.Budget
+}
+
+// batcher joins calls. Calls with the same key are to the same model.
+type batcher[I, O any] struct {
+	batching
+	what string
+
+	mu    sync.Mutex
+	lanes map[string]*lane[I, O]
+}
+
+// lane is one model: what is under way to it, and what waits.
+type lane[I, O any] struct {
+	flying  int
+	waiting []*passenger[I, O]
+	timer   *time.Timer // of the first that waits
+}
+
+// passenger is one call among others.
+type passenger[I, O any] struct {
+	ctx   context.Context
+	items []I
+	call  func(context.Context, []I) ([]O, error)
+	done  chan struct{} // closed when out or err is set
+	out   []O
+	err   error
+}
+
+// do runs call on items, alone or as a part of a larger call.
+func (b *batcher[I, O]) do(ctx context.Context, key string, items []I, call func(context.Context, []I) ([]O, error)) ([]O, error) {
+	if len(items) == 0 {
+		return call(ctx, items)
+	}
+	p := &passenger[I, O]{ctx: ctx, items: items, call: call, done: make(chan struct{})}
+	if b.board(key, p) {
+		defer b.land(key)
+		b.count(ctx, len(items))
+		return call(ctx, items)
+	}
+	select {
+	case <-p.done:
+		return p.out, p.err
+	case <-ctx.Done(): // the others go on
+		return nil, context.Cause(ctx)
+	}
+}
+
+// board reports that p may go alone at once; otherwise p waits.
+func (b *batcher[I, O]) board(key string, p *passenger[I, O]) (alone bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.lanes[key]
+	if l == nil {
+		if b.lanes == nil {
+			b.lanes = map[string]*lane[I, O]{}
+		}
+		l = &lane[I, O]{}
+		b.lanes[key] = l
+	}
+	if l.flying < b.cfg.InFlight && len(l.waiting) == 0 || len(p.items) >= b.cfg.Max {
+		l.flying++
+		return true
+	}
+	l.waiting = append(l.waiting, p)
+	switch {
+	case l.size() >= b.cfg.Max:
+		b.depart(key, l)
+	case l.timer == nil:
+		l.timer = time.AfterFunc(b.cfg.Wait, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.lanes[key] == l && len(l.waiting) > 0 {
+				b.depart(key, l)
+			}
+		})
+	}
+	return false
+}
+
+func (l *lane[I, O]) size() int {
+	n := 0
+	for _, p := range l.waiting {
+		n += len(p.items)
+	}
+	return n
+}
+
+// land is the end of a call: what waits goes.
+func (b *batcher[I, O]) land(key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.lanes[key]
+	l.flying--
+	switch {
+	case len(l.waiting) > 0:
+		b.depart(key, l)
+	case l.flying == 0:
+		delete(b.lanes, key)
+	}
+}
+
+// depart sends off those that wait, as many as fit, without those that left.
+func (b *batcher[I, O]) depart(key string, l *lane[I, O]) {
+	if l.timer != nil {
+		l.timer.Stop()
+		l.timer = nil
+	}
+	var going []*passenger[I, O]
+	n := 0
+	for len(l.waiting) > 0 {
+		p := l.waiting[0]
+		if p.ctx.Err() == nil {
+			if n > 0 && n+len(p.items) > b.cfg.Max {
+				break
+			}
+			going, n = append(going, p), n+len(p.items)
+		}
+		l.waiting = l.waiting[1:]
+	}
+	if len(l.waiting) > 0 { // for them it begins anew
+		l.timer = time.AfterFunc(b.cfg.Wait, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.lanes[key] == l && len(l.waiting) > 0 {
+				b.depart(key, l)
+			}
+		})
+	}
+	if len(going) == 0 {
+		if l.flying == 0 && len(l.waiting) == 0 {
+			delete(b.lanes, key)
+		}
+		return
+	}
+	l.flying++
+	go func() {
+		defer b.land(key)
+		b.fly(going, n)
+	}()
+}
+
+// fly makes one call for all and gives each its part. Where the call fails
+// because of what it holds, each is sent alone, within the budget of second
+// attempts: one image that breaks the model costs the others nothing.
+func (b *batcher[I, O]) fly(going []*passenger[I, O], n int) {
+	defer func() {
+		if v := recover(); v != nil {
+			b.settle(going, quality.Errorf(quality.KindInternal, "an unexpected error").Because(fmt.Errorf("panic in a batch: %v", v)))
+		}
+	}()
+	b.count(going[0].ctx, n)
+	if len(going) == 1 {
+		p := going[0]
+		p.out, p.err = p.call(p.ctx, p.items)
+		close(p.done)
+		return
+	}
+	ctx, end := b.shared(going, n)
+	items := make([]I, 0, n)
+	for _, p := range going {
+		items = append(items, p.items...)
+	}
+	out, err := going[0].call(ctx, items)
+	if err == nil && len(out) != n {
+		err = quality.Errorf(quality.KindModelBadOutput, "%d answers for %d images", len(out), n)
+	}
+	end(err)
+	switch {
+	case err == nil:
+		b.budget.Success()
+		for _, p := range going {
+			p.out, out = out[:len(p.items):len(p.items)], out[len(p.items):]
+			close(p.done)
+		}
+	case brokenByContent(err) && b.budget.Failure():
+		b.splits.Add(ctx, 1, metric.WithAttributes(attribute.String("call", b.what)))
+		for _, p := range going {
+			p.out, p.err = p.call(p.ctx, p.items)
+			close(p.done)
+		}
+	default:
+		b.settle(going, err)
+	}
+}
+
+// settle gives those that have nothing yet an error.
+func (b *batcher[I, O]) settle(going []*passenger[I, O], err error) {
+	for _, p := range going {
+		select {
+		case <-p.done:
+		default:
+			p.err = err
+			close(p.done)
+		}
+	}
+}
+
+// shared is the context of a call for several requests: it has the latest of
+// their deadlines, the first one's trace, and links to and from the others'.
+func (b *batcher[I, O]) shared(going []*passenger[I, O], n int) (context.Context, func(error)) {
+	var latest time.Time
+	links := make([]trace.Link, 0, len(going)-1)
+	for i, p := range going {
+		deadline, has := p.ctx.Deadline()
+		if !has {
+			deadline = time.Now().Add(time.Hour) // the client has a limit of its own
+		}
+		if deadline.After(latest) {
+			latest = deadline
+		}
+		if i > 0 {
+			links = append(links, trace.LinkFromContext(p.ctx))
+		}
+	}
+	ctx, span := b.tracer.Start(context.WithoutCancel(going[0].ctx), "batch", trace.WithLinks(links...), trace.WithAttributes(
+		attribute.Int("agiqa.batch.size", n), attribute.Int("agiqa.batch.requests", len(going)), attribute.String("agiqa.batch.call", b.what)))
+	for _, p := range going[1:] {
+		trace.SpanFromContext(p.ctx).AddLink(trace.LinkFromContext(ctx))
+	}
+	ctx, cancel := context.WithDeadline(ctx, latest)
+	return ctx, func(err error) {
+		cancel()
+		MarkSpan(span, err)
+		span.End()
+	}
+}
+
+func (b *batcher[I, O]) count(ctx context.Context, n int) {
+	b.sizes.Record(ctx, int64(n), metric.WithAttributes(attribute.String("call", b.what)))
+}
+
+// brokenByContent reports whether a call may have failed because of one of its
+// images: the model broke, or answered nonsense.
+func brokenByContent(err error) bool {
+	if quality.KindOf(err) == quality.KindModelBadOutput {
+		return true
+	}
+	var broke interface{ ModelBroke() bool }
+	return errors.As(err, &broke) && broke.ModelBroke()
+}
