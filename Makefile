@@ -86,6 +86,11 @@ bench-load-selfcheck: build ## how late the load generator itself is at 10,000 r
 bench-arms: build venv ## the same images by 1, 2, 8 and 32 checkpoints; writes benchmarks/results/arms
 	bin/agiqa bench arms --out benchmarks/results/arms/$$(date -u +%F)-$$(git rev-parse --short HEAD)
 
+.PHONY: bench-gateway-cost
+bench-gateway-cost: build ## the gateway against one in FastAPI, before a stub Triton (four minutes); writes benchmarks/results/gateway-cost
+	@embedded/venv.sh "$(PYTHON)" .cache/peer benchmarks/peers/requirements.lock
+	benchmarks/peers/gateway-cost.sh $(call RESULTS,gateway-cost)
+
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target
 	@for pkg in $$($(GO) list ./...); do \

@@ -92,13 +92,21 @@ func (s Summary) Text(w io.Writer) error {
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "run\tloop\toffered/s\tcompleted/s\tscheduled\terrors\tdropped\tunsent\tp50 ms\tp95 ms\tp99 ms\tmax ms\town late p99 ms")
+	fmt.Fprintln(t, "run\tloop\toffered/s\tcompleted/s\tscheduled\terrors\tdropped\tunsent\tp50 ms\tp95 ms\tp99 ms\tmax ms\town late p99 ms\tCPU s/1000\tRSS MB")
 	for _, r := range s.Reports() {
 		l, own := orNone(r.LatencyMS), orNone(r.OwnLateMS)
-		fmt.Fprintf(t, "%s\t%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\n", r.Label, r.Loop, r.OfferedPerS, r.CompletedPer,
-			r.Scheduled, r.Errors, r.Dropped, r.Unsent, l.P50, l.P95, l.P99, l.Max, own.P99)
+		fmt.Fprintf(t, "%s\t%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%s\n", r.Label, r.Loop, r.OfferedPerS, r.CompletedPer,
+			r.Scheduled, r.Errors, r.Dropped, r.Unsent, l.P50, l.P95, l.P99, l.Max, own.P99, used(r.Process))
 	}
 	return t.Flush()
+}
+
+// used is two cells of the table.
+func used(p *ProcessFigures) string {
+	if p == nil {
+		return "-\t-"
+	}
+	return fmt.Sprintf("%.3f\t%.0f", p.CPUPer1000, float64(p.RSSKB)/1024)
 }
 
 func orNone(p *Percentiles) Percentiles {

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"sort"
 	"strconv"
+	"sync/atomic"
 )
 
 // Payload is what differs from request to request.
@@ -28,8 +30,8 @@ func (p *Payload) reset() {
 
 // Workload makes payloads.
 type Workload interface {
-	// Fill makes the n-th payload. It depends on n alone, and is called from
-	// many goroutines.
+	// Fill makes the n-th payload. It depends on n alone, but for bytes that
+	// have to be unique, and is called from many goroutines.
 	Fill(n int, p *Payload)
 }
 
@@ -80,7 +82,9 @@ type PicturesConfig struct {
 	ZipfS    float64 // exponent: the k-th picture is asked for in proportion to k^-s
 	Form     Form
 	// Unique makes every file another one to whoever looks at its bytes, by
-	// what follows the end of the image: the pixels stay the same.
+	// what follows the end of the image: the pixels stay the same. No two
+	// requests share a file, of this run or another, with the same seed or not:
+	// caches outlive runs.
 	Unique bool
 
 	Checkpoints    []string // named in the query; empty: none is
@@ -99,6 +103,8 @@ type Pictures struct {
 	checkpoints [][]byte
 	encoded     [][]byte // JSON: base64 of each picture, up to its tail
 	tails       [][]byte // JSON: the rest, so that more can follow
+	nonce       uint64
+	filled      atomic.Uint64 // unique files so far
 }
 
 // boundary is a multipart boundary: it need not be secret, only unlikely.
@@ -134,7 +140,7 @@ func NewPictures(cfg PicturesConfig) (*Pictures, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	w := &Pictures{cfg: cfg}
+	w := &Pictures{cfg: cfg, nonce: rand.Uint64()}
 	for _, name := range cfg.Checkpoints {
 		w.checkpoints = append(w.checkpoints, []byte("checkpoint="+url.QueryEscape(name)))
 	}
@@ -171,14 +177,14 @@ func (w *Pictures) Fill(n int, p *Payload) {
 		p.ContentType = "application/octet-stream"
 		p.Body = append(p.Body, w.cfg.Pictures[i].Data)
 		if w.cfg.Unique {
-			p.scratch = w.tag(n, p.scratch)
+			p.scratch = w.tag(p.scratch)
 			p.Body = append(p.Body, p.scratch)
 		}
 	case Multipart:
 		p.ContentType = "multipart/form-data; boundary=" + boundary
 		p.Body = append(p.Body, multipartHead, w.cfg.Pictures[i].Data)
 		if w.cfg.Unique {
-			p.scratch = w.tag(n, p.scratch)
+			p.scratch = w.tag(p.scratch)
 			p.Body = append(p.Body, p.scratch)
 		}
 		p.Body = append(p.Body, multipartTail)
@@ -187,7 +193,7 @@ func (w *Pictures) Fill(n int, p *Payload) {
 		var rest [32]byte
 		tail := append(rest[:0], w.tails[i]...)
 		if w.cfg.Unique {
-			tail = w.tag(n, tail)
+			tail = w.tag(tail)
 		}
 		p.scratch = base64.StdEncoding.AppendEncode(p.scratch, tail)
 		p.Body = append(p.Body, jsonHead, w.encoded[i], p.scratch, jsonTail)
@@ -201,9 +207,9 @@ var (
 	jsonTail      = []byte(`"}]}`)
 )
 
-// tag appends sixteen bytes that no other request of this seed has.
-func (w *Pictures) tag(n int, b []byte) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, w.cfg.Seed), uint64(n))
+// tag appends sixteen bytes that no other request has.
+func (w *Pictures) tag(b []byte) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, w.nonce), w.filled.Add(1))
 }
 
 func (w *Pictures) pick(n int) int {

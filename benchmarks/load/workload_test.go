@@ -65,8 +65,12 @@ func TestFormsCarryTheImage(t *testing.T) {
 		for _, unique := range []bool{false, true} {
 			w := workload(t, func(c *load.PicturesConfig) { c.Form, c.Unique = form, unique })
 			seen := map[string]bool{}
+			again := workload(t, func(c *load.PicturesConfig) { c.Form, c.Unique = form, unique })
 			for n := range 30 {
 				var p load.Payload
+				again.Fill(n, &p) // another run of the same seed
+				seen[string(image(t, p))] = true
+				p = load.Payload{}
 				w.Fill(n, &p)
 				got, want := image(t, p), pictures()[n%3].Data
 				if !bytes.HasPrefix(got, want) || unique != (len(got) == len(want)+16) {
@@ -74,7 +78,7 @@ func TestFormsCarryTheImage(t *testing.T) {
 				}
 				seen[string(got)] = true
 			}
-			if want := map[bool]int{false: 3, true: 30}[unique]; len(seen) != want {
+			if want := map[bool]int{false: 3, true: 60}[unique]; len(seen) != want {
 				t.Errorf("%s, unique %v: %d different images, want %d", form, unique, len(seen), want)
 			}
 		}

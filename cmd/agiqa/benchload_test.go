@@ -125,6 +125,19 @@ func TestBenchHTTPWithoutServer(t *testing.T) {
 	}
 }
 
+// TestBenchStub measures the generator itself.
+func TestBenchStub(t *testing.T) {
+	t.Parallel()
+	out, errs, status := runCommand(t, nil, nil, "bench", "http", "--stub", "--method", "GET", "--rate", "100", "--duration", "200ms", "--json")
+	if doc := jsonLines(t, out)[0]; status != 0 || errs != "" || doc["completed"] != 20.0 || doc["own_late_ms"] == nil {
+		t.Errorf("status %d, %s, %s", status, errs, out)
+	}
+	out, errs, status = runCommand(t, nil, nil, "bench", "http", "--stub", "--method", "GET", "--closed", "2", "--duration", "100ms", "--json")
+	if doc := jsonLines(t, out)[0]; status != 0 || doc["loop"] != "closed" || len(doc["warnings"].([]any)) == 0 {
+		t.Errorf("status %d, %s, %s", status, errs, out)
+	}
+}
+
 // TestBenchSearches runs every command that sends load against a small server,
 // for moments, and reads its document.
 func TestBenchSearches(t *testing.T) {
