@@ -96,11 +96,11 @@ func TestReportGivesTheFiguresOfSciPy(t *testing.T) {
 	same("Welch p", r.Users.Treatments[0].ByUnit.P, want.WelchP)
 }
 
-// What the report says of the default log, besides figures.
+// What a report says besides figures.
 func TestReportOfALog(t *testing.T) {
 	t.Parallel()
 	o := synthetic.DefaultOptions()
-	o.Rankings = 40
+	o.Images, o.Labelled, o.Pairs, o.Rankings = 400, 300, 100, 40
 	r := report(t, synthetic.New(o), quick())
 	control := r.Agreement.Arms[0]
 	treatment := r.Agreement.Arms[1]
@@ -112,7 +112,7 @@ func TestReportOfALog(t *testing.T) {
 			t.Errorf("got %+v", d)
 		}
 	}
-	if a := r.Agreement; a.Images != 600 || a.Labels != 1800 || a.Raters != 8 || a.Calibration < 100 || a.Calibration > 260 || len(a.Notes) != 0 {
+	if a := r.Agreement; a.Images != 300 || a.Labels != 900 || a.Raters != 8 || a.Calibration < 50 || a.Calibration > 130 || len(a.Notes) != 0 {
 		t.Errorf("got %+v", a)
 	}
 	if control.Krasula == nil || treatment.Krasula.BetterWorse <= control.Krasula.BetterWorse {
@@ -121,7 +121,7 @@ func TestReportOfALog(t *testing.T) {
 	if i := r.Interleave; i.Choices != 40 || i.Arms[0].Credits+i.Arms[1].Credits != 40 || i.Orphans != 0 {
 		t.Errorf("got %+v", i)
 	}
-	if len(r.Slices) != 6 || !r.Slices[0].Exploratory || r.Slices[0].Images+r.Slices[1].Images != 600 {
+	if len(r.Slices) != 6 || !r.Slices[0].Exploratory || r.Slices[0].Images+r.Slices[1].Images != 300 {
 		t.Errorf("got %+v", r.Slices)
 	}
 	if len(r.Worst) != 10 || len(r.Worst[0].Trace) != 32 || math.Abs(float64(r.Worst[0].Error)) < math.Abs(float64(r.Worst[9].Error)) {
@@ -131,7 +131,7 @@ func TestReportOfALog(t *testing.T) {
 		t.Errorf("got %+v", r.Quality)
 	}
 	stop := r.Pictures.Trajectories[0].Stop
-	if stop < 100 || stop > 600 {
+	if stop < 100 || stop > 300 {
 		t.Errorf("decided at %d", stop)
 	}
 	raw := text(t, r)
@@ -154,7 +154,7 @@ func TestFaultsAreSaid(t *testing.T) {
 		want   string // in a fault
 		check  func(q analysis.Quality) bool
 	}{
-		{"a split of 70 to 30", func(o *synthetic.Options) { o.Images, o.Labelled, o.Weights = 3000, 120, []float64{0.7, 0.3} }, nil, "did not fall", nil},
+		{"a split of 80 to 20", func(o *synthetic.Options) { o.Images, o.Weights, o.ImagesPerUnit = 600, []float64{0.8, 0.2}, 1 }, nil, "did not fall", nil},
 		{"missing scores", func(o *synthetic.Options) { o.Arms[1].Fails = 0.1 }, nil, "has no score", func(q analysis.Quality) bool { return q.MissingScores[1] > 0 && q.MissingScores[0] == 0 }},
 		{"units in both arms", nil, func(log *synthetic.Log) {
 			for i := range log.Exposures {
@@ -170,7 +170,7 @@ func TestFaultsAreSaid(t *testing.T) {
 		}, "another score", func(q analysis.Quality) bool { return q.Unstable[1] == 1 && q.Unstable[0] == 0 }},
 		{"one checkpoint in both arms", nil, func(log *synthetic.Log) { log.Experiment.Arms[1].Digest = log.Experiment.Arms[0].Digest },
 			"same checkpoint", func(q analysis.Quality) bool { return q.AA }},
-		{"no blind label", func(o *synthetic.Options) { o.Blind = false }, nil, "No label is blind", func(q analysis.Quality) bool { return q.NotBlind == 1800 }},
+		{"no blind label", func(o *synthetic.Options) { o.Blind = false }, nil, "No label is blind", func(q analysis.Quality) bool { return q.NotBlind == 300 }},
 		{"late and orphaned", nil, func(log *synthetic.Log) {
 			log.Feedback[0].Standing = experiment.Late
 			for i := range log.Feedback {
@@ -184,6 +184,8 @@ func TestFaultsAreSaid(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := synthetic.DefaultOptions()
+			o.Images, o.Labelled, o.RatersPerImage, o.Pairs = 250, 150, 2, 30
+			o.Arms[0].Noise = 0.9
 			if c.change != nil {
 				c.change(&o)
 			}
