@@ -83,8 +83,12 @@ func (m *Monitor) Read() Reading {
 		ErrorShare: unknown(), PSI: unknown(), KS: unknown(), KSP: unknown(), Saturated: unknown(),
 		Mean: unknown(), SD: unknown(), P99: unknown(),
 	}
-	if f, err := stats.MomentsOf(m.faults.values); err == nil && f.N() > 0 {
-		r.ErrorShare = Number(f.Mean())
+	if n := len(m.faults.values); n > 0 {
+		failed := 0.0
+		for _, f := range m.faults.values {
+			failed += f
+		}
+		r.ErrorShare = Number(failed / float64(n))
 	}
 	latest := m.recent.values
 	if psi, err := stats.PSI(m.reference, latest); err == nil {

@@ -227,3 +227,89 @@ func TestLimitsDoNotDependOnTheOrder(t *testing.T) {
 		}
 	}
 }
+
+// A shadow is compared and has no units; interleaved arms have units, by their
+// weight, and credits.
+func TestModes(t *testing.T) {
+	t.Parallel()
+	o := synthetic.DefaultOptions()
+	o.Images, o.Labelled, o.Pairs, o.Rankings = 300, 250, 0, 30
+	o.Arms = []synthetic.Arm{
+		{ID: "control", Mode: experiment.Interleave, Noise: 0.8}, {ID: "other", Mode: experiment.Interleave, Noise: 0.7},
+		{ID: "shadow", Mode: experiment.Shadow, Noise: 0.1},
+	}
+	log := synthetic.New(o)
+	d := stateOf(t, log).Decide()
+	if len(d.Comparisons) != 2 || d.Comparisons[1].Arm != "shadow" || d.Comparisons[1].Decision != stats.Superior {
+		t.Errorf("got %s", text(t, d.Comparisons))
+	}
+	if len(d.SRM.Units) != 2 || d.SRM.Units[0]+d.SRM.Units[1] != 100 || d.SRM.Mismatch || d.Counts.Choices != 30 {
+		t.Errorf("got %s", text(t, d.SRM))
+	}
+	if c := d.Comparisons[0].Confidence; c != 0.975 {
+		t.Errorf("the confidence of one of two treatments is %v", c)
+	}
+}
+
+// An arm that was taken out has no scores any more, and is compared no more.
+func TestArmThatIsOut(t *testing.T) {
+	t.Parallel()
+	o := synthetic.DefaultOptions()
+	o.Images, o.Labelled, o.Pairs = 200, 150, 20
+	o.Arms = append(o.Arms, synthetic.Arm{ID: "broken", Mode: experiment.Live, Fails: 1})
+	log := synthetic.New(o)
+	log.Experiment.Arms[2].Out = true
+	d := stateOf(t, log).Decide()
+	if len(d.Comparisons) != 1 || d.Comparisons[0].Observations != 150 || d.Comparisons[0].Confidence != 0.95 {
+		t.Errorf("got %s", text(t, d.Comparisons))
+	}
+}
+
+func TestUpdateTakesRevisionsOfThePhase(t *testing.T) {
+	t.Parallel()
+	o := synthetic.DefaultOptions()
+	o.Images, o.Labelled, o.Pairs = 60, 20, 0
+	log := synthetic.New(o)
+	s := stateOf(t, log)
+	held := log.Experiment
+	held.Held = []string{"srm"}
+	if !s.Update(held) {
+		t.Error("a later revision was not taken")
+	}
+	next := held
+	next.Phase++
+	if s.Update(next) {
+		t.Error("another phase was taken")
+	}
+}
+
+func TestMonitor(t *testing.T) {
+	t.Parallel()
+	o := analysis.DefaultMonitorOptions()
+	o.Reference, o.Window = 200, 200
+	m := analysis.NewMonitor(o)
+	random := rand.New(rand.NewPCG(3, 3))
+	observe := func(n int, shift float32) {
+		for range n {
+			score := min(5, max(1, 3+shift+float32(random.NormFloat64())*0.5))
+			m.Observe(experiment.ArmScore{Arm: "a", Score: score}, 1+random.Float64())
+		}
+	}
+	if r := m.Read(); r.PSI.Known() || r.P99.Known() || r.ErrorShare.Known() {
+		t.Errorf("an empty monitor says %+v", r)
+	}
+	observe(400, 0)
+	if r := m.Read(); !(r.PSI < 0.2) || !(r.KSP > 0.001) || r.Saturated != 0 || r.P99 < 1.9 || r.P99 > 2 || r.ErrorShare != 0 {
+		t.Errorf("steady scores: %+v", r)
+	}
+	observe(200, 1.5)
+	if r := m.Read(); !(r.PSI > 0.25) || !(r.KSP < 1e-6) || !(r.Saturated > 0.05) {
+		t.Errorf("shifted scores: %+v", r)
+	}
+	for range 20 {
+		m.Observe(experiment.ArmScore{Arm: "a", Fault: "nan"}, 1)
+	}
+	if r := m.Read(); r.ErrorShare != 0.1 || r.Failed != 20 || r.Seen != 620 || len(m.Latest()) != 200 {
+		t.Errorf("faults: %+v", r)
+	}
+}

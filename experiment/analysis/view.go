@@ -323,11 +323,12 @@ func (s *State) credited(of saying) (arm int, there bool) {
 	return 0, false
 }
 
-// liveShares are the weights of the arms by which units are assigned.
+// liveShares are the weights of the arms by which units are assigned; units are
+// assigned to interleaved arms too, for requests that are no ranking.
 func liveShares(e experiment.Experiment) []float64 {
 	weights := make([]float64, len(e.Arms))
 	for i, a := range e.Arms {
-		if a.Mode == experiment.Live {
+		if a.Mode != experiment.Shadow {
 			weights[i] = float64(a.Weight)
 		}
 	}
