@@ -42,9 +42,20 @@ lint: ## gofmt, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
+# Built once for each go.sum, without the race detector: a minute on two cores.
+.PHONY: collector
+collector: ## the OpenTelemetry Collector for tests of traces, in .cache
+	@out="$$PWD/.cache/otelcol-$$(sha256sum tools/otelcol/go.sum | cut -c1-16)"; \
+	test -x "$$out" || { mkdir -p .cache && echo "building the collector (a minute)" && \
+	  cd tools/otelcol && CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o "$$out.new" . && mv "$$out.new" "$$out"; }
+
+.PHONY: test-traces
+test-traces: venv-test collector ## every request traced: 10,000 of every outcome, a real collector, killed half way
+	$(GO) test ./cmd/agiqa -run TestEveryRequestIsTraced -timeout 10m -v -traces 10000
+
 # The race detector needs cgo; nothing that is shipped does.
 .PHONY: test-go
-test-go: venv-test build ## Go tests with the race detector, integration tests included
+test-go: venv-test build collector ## Go tests with the race detector, integration tests included
 	@command -v redis-server >/dev/null || { echo "redis-server not found: apt-get install redis-server" >&2; exit 1; }
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { echo "postgres not found: apt-get install postgresql" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
@@ -90,6 +101,10 @@ bench-arms: build venv ## the same images by 1, 2, 8 and 32 checkpoints; writes 
 bench-gateway-cost: build ## the gateway against one in FastAPI, before a stub Triton (four minutes); writes benchmarks/results/gateway-cost
 	@embedded/venv.sh "$(PYTHON)" .cache/peer benchmarks/peers/requirements.lock
 	benchmarks/peers/gateway-cost.sh $(call RESULTS,gateway-cost)
+
+.PHONY: bench-tracing
+bench-tracing: build collector ## what tracing every request costs, collector well, dead and slow (three minutes); writes benchmarks/results/tracing
+	@OUT=$(call RESULTS,tracing) COLLECTOR="$$PWD/.cache/otelcol-$$(sha256sum tools/otelcol/go.sum | cut -c1-16)" benchmarks/tracing.sh
 
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target

@@ -116,6 +116,8 @@ func TestArguments(t *testing.T) {
 		"--trace-config", "rate=0", "--trace-config", "count=-1",
 		"--trace-config", "opentelemetry,url=http://127.0.0.1:4318/v1/traces",
 		"--trace-config", "opentelemetry,bsp_schedule_delay=500",
+		"--trace-config", "opentelemetry,bsp_max_queue_size=65536",
+		"--trace-config", "opentelemetry,bsp_max_export_batch_size=2048",
 		"--trace-config", "opentelemetry,resource=a=b",
 		"--trace-config", "opentelemetry,resource=service.name=triton",
 		"--trace-config", "opentelemetry,resource=service.version=7",

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -27,6 +28,8 @@ import (
 type Span struct {
 	Trace, ID, Parent string // hexadecimal; Parent is empty for a root
 	Name              string
+	Kind              int    // as OTLP numbers them: 2 is a server's
+	Failed            bool   // its status is an error
 	Service           string // service.name of its resource
 	Start, End        uint64 // nanoseconds since the epoch
 	Attributes        map[string]string
@@ -81,6 +84,13 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	if strings.Contains(req.Header.Get("Content-Type"), "json") {
 		_, _ = io.WriteString(w, "{}")
 	}
+}
+
+// Spans returns all that have arrived so far, in the order of arrival.
+func (r *Receiver) Spans() []Span {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.spans)
 }
 
 // Trace returns the spans of a trace that have arrived, by start.
@@ -195,7 +205,7 @@ func readProto(data []byte) ([]Span, error) {
 				}
 				out = append(out, Span{
 					Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
-					Name: s.GetName(), Service: service, Start: s.GetStartTimeUnixNano(), End: s.GetEndTimeUnixNano(), Attributes: attributes,
+					Name: s.GetName(), Kind: int(s.GetKind()), Failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR, Service: service, Start: s.GetStartTimeUnixNano(), End: s.GetEndTimeUnixNano(), Attributes: attributes,
 				})
 			}
 		}
@@ -217,13 +227,17 @@ func readJSON(data []byte) ([]Span, error) {
 			} `json:"resource"`
 			ScopeSpans []struct {
 				Spans []struct {
-					TraceID      string      `json:"traceId"`
-					SpanID       string      `json:"spanId"`
-					ParentSpanID string      `json:"parentSpanId"`
-					Name         string      `json:"name"`
-					Start        json.Number `json:"startTimeUnixNano"`
-					End          json.Number `json:"endTimeUnixNano"`
-					Attributes   []attribute `json:"attributes"`
+					TraceID      string `json:"traceId"`
+					SpanID       string `json:"spanId"`
+					ParentSpanID string `json:"parentSpanId"`
+					Name         string `json:"name"`
+					Kind         int    `json:"kind"`
+					Status       struct {
+						Code int `json:"code"`
+					} `json:"status"`
+					Start      json.Number `json:"startTimeUnixNano"`
+					End        json.Number `json:"endTimeUnixNano"`
+					Attributes []attribute `json:"attributes"`
 				} `json:"spans"`
 			} `json:"scopeSpans"`
 		} `json:"resourceSpans"`
@@ -258,7 +272,7 @@ func readJSON(data []byte) ([]Span, error) {
 				}
 				out = append(out, Span{
 					Trace: strings.ToLower(s.TraceID), ID: strings.ToLower(s.SpanID), Parent: parentID(s.ParentSpanID),
-					Name: s.Name, Service: service, Start: nanoseconds(s.Start), End: nanoseconds(s.End), Attributes: attributes,
+					Name: s.Name, Kind: s.Kind, Failed: s.Status.Code == int(tracepb.Status_STATUS_CODE_ERROR), Service: service, Start: nanoseconds(s.Start), End: nanoseconds(s.End), Attributes: attributes,
 				})
 			}
 		}
