@@ -106,6 +106,22 @@ bench-gateway-cost: build ## the gateway against one in FastAPI, before a stub T
 bench-tracing: build collector ## what tracing every request costs, collector well, dead and slow (three minutes); writes benchmarks/results/tracing
 	@OUT=$(call RESULTS,tracing) COLLECTOR="$$PWD/.cache/otelcol-$$(sha256sum tools/otelcol/go.sum | cut -c1-16)" benchmarks/tracing.sh
 
+.PHONY: bench-batching
+bench-batching: build venv ## gateway batching against Triton's own (3 minutes); writes benchmarks/results/batching
+	benchmarks/serving.sh batching $(call RESULTS,batching) $(or $(BENCH_SECONDS),10)
+
+.PHONY: bench-replicas
+bench-replicas: build venv ## two gateways and two Tritons, each ended and killed under load (2 minutes); writes benchmarks/results/replicas
+	benchmarks/serving.sh replicas $(call RESULTS,replicas) $(or $(BENCH_SECONDS),15)
+
+.PHONY: bench-overload
+bench-overload: build venv ## the knee, then 2, 5 and 10 times that (12 minutes; BENCH_SECONDS=10: 4); writes benchmarks/results/overload
+	benchmarks/serving.sh overload $(call RESULTS,overload) $(or $(BENCH_SECONDS),60)
+
+.PHONY: bench-cache
+bench-cache: build venv ## hits, and Redis emptied, stopped and killed under load (2 minutes); writes benchmarks/results/cache
+	benchmarks/serving.sh cache $(call RESULTS,cache) $(or $(BENCH_SECONDS),15)
+
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target
 	@for pkg in $$($(GO) list ./...); do \

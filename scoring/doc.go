@@ -1,7 +1,8 @@
 // Package scoring is the use case: image bytes in, scores of one or several
 // prompt checkpoints out.
 //
-// It admits a request, prepares its images, looks their embeddings up, asks
+// It admits a request by what it costs, prepares its images, each once however
+// many requests hold it, looks their embeddings up, asks
 // Triton once for what is missing (one call to the ensemble for one
 // checkpoint; for several the encoder once and then their panel, or without
 // one the heads), judges, and says where each number came from and how long

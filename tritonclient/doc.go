@@ -14,7 +14,8 @@
 // column is another checkpoint's.) It refuses to start work that cannot finish in time, to
 // send more than it may have in flight, and to retry: a request goes out a
 // second time, to another replica, only when it is certain that the first did
-// no work on it. It gives no work to a server whose encoder is not the one it
+// no work on it, and what a living server refused only within a budget. A
+// replica that fails gets no work for a while. It gives no work to a server whose encoder is not the one it
 // described.
 //
 // It stands between scoring, which knows no gRPC, and inferencepb, which

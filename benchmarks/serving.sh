@@ -1,0 +1,152 @@
+#!/bin/bash
+# Measures the server under load and failure, on this machine, against real
+# Tritons that `agiqa up` starts:
+#
+#   serving.sh batching  OUT [SECONDS]   gateway batching against Triton's own
+#   serving.sh replicas  OUT [SECONDS]   two gateways, two Tritons; each ended and killed under load
+#   serving.sh overload  OUT [SECONDS]   the knee, then 2, 5 and 10 times that
+#   serving.sh cache     OUT [SECONDS]   hits; Redis emptied, stopped and killed under load
+#
+# SECONDS is the length of one measurement. What `agiqa bench` records, and a
+# line for each event, is left in OUT. Everything started here is ended here.
+set -euo pipefail
+what=$1 out=$2 seconds=${3:-10}
+agiqa=${SERVING_AGIQA:-bin/agiqa}
+work=$(mktemp -d)
+mkdir -p "$out"
+started=()
+
+finish() {
+  for pid in "${started[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in "${started[@]}"; do kill -CONT "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap finish EXIT
+
+note() { echo "$(date -u +%T.%3N) $*" | tee -a "$out/events.txt"; }
+
+# await FILE PATTERN: until the file has a line that matches.
+await() {
+  for _ in $(seq 600); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done
+  echo "no '$2' in $1 after a minute:" >&2; cat "$1" >&2; exit 1
+}
+
+# up NAME FLAGS...: a Triton with a gateway of its own; sets pid_NAME, url_NAME, grpc_NAME.
+up() {
+  local name=$1; shift
+  AGIQA_DATA_DIR=$work/$name AGIQA_LOG_LEVEL=error $agiqa up --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  local pid=$!; started+=("$pid")
+  await "$work/$name.out" Ctrl-C
+  printf -v "pid_$name" %s "$pid"
+  printf -v "url_$name" %s "$(grep -o 'http://[0-9.:]*' "$work/$name.out" | head -1)"
+  printf -v "grpc_$name" %s "$(sed -n 's/.*gRPC on \([0-9.:]*\).*/\1/p' "$work/$name.out")"
+}
+
+# gateway NAME TRITONS FLAGS...: a gateway alone.
+gateway() {
+  local name=$1 tritons=$2; shift 2
+  AGIQA_DATA_DIR=$work/$name AGIQA_LOG_FORMAT=json $agiqa serve --triton "$tritons" --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  local pid=$!; started+=("$pid")
+  await "$work/$name.err" '"msg":"ready"'
+  printf -v "pid_$name" %s "$pid"
+  printf -v "url_$name" %s "$(grep -o 'http://[0-9.:]*' "$work/$name.err" | head -1)"
+}
+
+# tritonserver PID: the tritonserver among the descendants of a process.
+tritonserver() {
+  local child
+  for child in $(pgrep -P "$1"); do
+    if [[ $(readlink "/proc/$child/exe" 2>/dev/null) == */tritonserver ]]; then echo "$child"; return; fi
+    tritonserver "$child"
+  done
+}
+
+bench() { $agiqa bench "$@"; }
+
+# under NAME URL RATE: load in the background; ends with its report in OUT.
+under() {
+  bench http --url "$2" --rate "$3" --duration "${seconds}s" --arrivals poisson --seed 1 --unique --sizes 256 \
+    --drain 35s --out "$out/$1" >"$out/$1.txt" 2>&1 &
+  loads+=("$!")
+}
+
+finished() {
+  for pid in "${loads[@]}"; do wait "$pid" || true; done
+  loads=()
+  for name in "$@"; do note "$name: $(grep -m1 '^scheduled' "$out/$name.txt" || tail -1 "$out/$name.txt")"; done
+}
+loads=()
+
+case $what in
+batching)
+  up triton
+  gateway joins "$grpc_triton" --batching gateway
+  gateway leaves "$grpc_triton" --batching triton
+  for connections in 4 16 64; do
+    bench compare "$url_joins" "$url_leaves" --closed $connections --pairs 2 --duration "${seconds}s" \
+      --unique --sizes 256 --seed 1 --out "$out/closed-$connections" | tee "$out/closed-$connections.txt"
+  done
+  for name in joins leaves; do # processor time of gateway and Triton together
+    pid=pid_$name url=url_$name
+    server=$(tritonserver "$pid_triton")
+    ticks() { for p in "$@" $(pgrep -P "$server"); do awk '{print $14+$15}' "/proc/$p/stat"; done | paste -sd+ | bc; }
+    before=$(ticks "${!pid}" "$server")
+    bench http --url "${!url}" --closed 16 --duration "${seconds}s" --unique --sizes 256 --seed 7 --out "$out/cpu-$name" >"$out/cpu-$name.txt"
+    note "$name: $(( $(ticks "${!pid}" "$server") - before )) ticks for: $(grep -m1 '^scheduled' "$out/cpu-$name.txt")"
+  done
+  ;;
+
+replicas)
+  rate=${RATE:-4} # of each gateway
+  up one; up two
+  for end in TERM KILL; do
+    gateway a "$grpc_one,$grpc_two" --drain-delay 1s; gateway b "$grpc_one,$grpc_two" --drain-delay 1s
+    # A Triton of two: `up` starts it again.
+    under "triton-$end-a" "$url_a" "$rate"; under "triton-$end-b" "$url_b" "$rate"
+    sleep $((seconds / 3)); victim=$(tritonserver "$pid_one")
+    note "SIG$end to a tritonserver"; kill "-$end" "$victim"
+    finished "triton-$end-a" "triton-$end-b"
+    # A gateway of two: what it has accepted is answered, the other one goes on.
+    # A load balancer would send no more to the one that is red; this load does,
+    # so that connections refused after its end are expected and counted.
+    under "gateway-$end-a" "$url_a" "$rate"; under "gateway-$end-b" "$url_b" "$rate"
+    sleep $((seconds / 3)); note "SIG$end to gateway a"; kill "-$end" "$pid_a"
+    status=0; wait "$pid_a" || status=$?; note "gateway a ended with status $status"
+    finished "gateway-$end-a" "gateway-$end-b"
+    kill -TERM "$pid_b"; wait "$pid_b" || true
+  done
+  ;;
+
+overload)
+  up server --request-timeout 5s
+  probe=(--unique --sizes 256 --arrivals poisson --seed 1)
+  bench knee "$url_server" --objective 500ms --duration 5s --rate 5 "${probe[@]}" --out "$out/knee" | tee "$out/knee.txt"
+  knee=${RATE:-$(sed -n 's/.*[Kk]nee[^0-9]*\([0-9.]*\).*/\1/p' "$out/knee.txt" | tail -1)}
+  for factor in 2 5 10; do
+    bench overload "$url_server" --rate "$knee" --factor $factor --duration "${seconds}s" --objective 5s --connections 2000 \
+      "${probe[@]}" --out "$out/overload-$factor" | tee "$out/overload-$factor.txt"
+  done
+  ;;
+
+cache)
+  port=$((20000 + RANDOM % 20000))
+  redis-server --port $port --bind 127.0.0.1 --save '' --daemonize no >"$work/redis.out" & redis=$!; started+=("$redis")
+  await "$work/redis.out" 'Ready to accept'
+  sizes=$(seq -s, 64 463) # 400 images, more than memory holds, so that Redis is asked
+  up one --redis-url "redis://127.0.0.1:$port/0" --image-cache-bytes 300KiB
+  bench http --url "$url_one" --closed 8 --duration "${seconds}s" --sizes "$sizes" --seed 1 >/dev/null # fills it
+  bench http --url "$url_one" --closed 8 --duration "${seconds}s" --sizes "$sizes" --seed 1 --out "$out/hits" | tee "$out/hits.txt"
+  for event in FLUSHALL STOP KILL; do
+    bench http --url "$url_one" --rate "${RATE:-20}" --duration "${seconds}s" --arrivals poisson --sizes "$sizes" --seed 1 \
+      --pick zipf --out "$out/redis-$event" >"$out/redis-$event.txt" 2>&1 &
+    loads+=("$!"); sleep $((seconds / 3)); note "Redis: $event"
+    case $event in
+    FLUSHALL) redis-cli -p $port flushall >/dev/null ;;
+    STOP) kill -STOP "$redis"; sleep $((seconds / 3)); kill -CONT "$redis"; note "Redis: CONT" ;;
+    KILL) kill -KILL "$redis" ;;
+    esac
+    finished "redis-$event"
+  done
+  ;;
+*) echo "unknown: $what" >&2; exit 2 ;;
+esac
