@@ -49,9 +49,9 @@ type Comparison struct {
 
 // point is the sequence after one observation.
 type point struct {
-	n                             int
-	mean, low, high               float64
-	runningLow, runningHigh, half float64
+	n                       int
+	mean, low, high         float64
+	runningLow, runningHigh float64
 }
 
 // observations are what the sequence of a treatment takes, in order.
