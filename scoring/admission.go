@@ -48,7 +48,7 @@ func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 	a := &admission{turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter}
 	var err error
 	if a.refusals, err = meter.Int64Counter("agiqa.admission.refusals", metric.WithUnit("{request}"),
-		metric.WithDescription("Scoring requests that were refused at once: queue_full, or too_late to be done in their time; before their body was read, or at the queue.")); err != nil {
+		metric.WithDescription("Scoring requests that were refused at once: queue_full, or too_late to be done in their time; before their body was read, at the queue, or when their turn came.")); err != nil {
 		return nil, fmt.Errorf("instrument agiqa.admission.refusals: %w", err)
 	}
 	depth, err := meter.Int64ObservableGauge("agiqa.queue.depth", metric.WithUnit("{request}"),
@@ -87,6 +87,7 @@ type door string
 const (
 	beforeBody door = "before_body"
 	atQueue    door = "queue"
+	atTurn     door = "turn"
 )
 
 // look says whether a request that came now would be admitted, without
@@ -112,8 +113,12 @@ func (a *admission) acquire(ctx context.Context, cost float64) (release func(), 
 			a.leave(w)
 			return nil, true, context.Cause(ctx)
 		}
+		if err := a.inTime(ctx, cost); err != nil {
+			return nil, true, err
+		}
 	}
-	return func() { a.done(cost) }, w != nil, nil
+	began := time.Now()
+	return func() { a.done(cost, time.Since(began)) }, w != nil, nil
 }
 
 // join takes a turn, or a place in the queue.
@@ -144,7 +149,7 @@ func (a *admission) refuse(ctx context.Context, cost float64, at door) error {
 	switch deadline, has := ctx.Deadline(); {
 	case a.waiting.Len() >= a.queue:
 		reason, detail = "queue_full", "too many requests are waiting already"
-	case has && expected > time.Until(deadline):
+	case has && expected+expected/4 > time.Until(deadline): // a pace is a guess
 		reason, detail = "too_late", "too much work is waiting for this request to be done in its time"
 	default:
 		return nil
@@ -176,10 +181,24 @@ func (a *admission) leave(w *waiter) {
 	a.next(w.cost) // it had got its turn in the same moment
 }
 
-func (a *admission) done(cost float64) {
+// inTime gives a turn back that came too late to be used: work that will not be
+// done by its deadline takes the time of work that would be.
+func (a *admission) inTime(ctx context.Context, cost float64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pace.finished(time.Now(), cost)
+	deadline, has := ctx.Deadline()
+	if !has || time.Until(deadline) >= a.pace.typical() {
+		return nil
+	}
+	a.next(cost)
+	a.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", "too_late"), attribute.String("at", string(atTurn))))
+	return quality.Errorf(quality.KindDeadlineExceeded, "the request's turn came too late for it to be done in its time")
+}
+
+func (a *admission) done(cost float64, took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pace.finished(time.Now(), cost, took)
 	a.next(cost)
 }
 
@@ -204,6 +223,7 @@ type pace struct {
 	last     time.Time // of the last end under load; zero: not under load
 	interval float64   // seconds between ends, weighted to the last
 	cost     float64   // of a request, weighted likewise
+	took     float64   // seconds with a turn, weighted likewise
 	samples  int
 }
 
@@ -216,7 +236,7 @@ const (
 func (p *pace) begin(now time.Time) { p.last = now }
 func (p *pace) pause()              { p.last = time.Time{} }
 
-func (p *pace) finished(now time.Time, cost float64) {
+func (p *pace) finished(now time.Time, cost float64, took time.Duration) {
 	if p.last.IsZero() {
 		return
 	}
@@ -224,6 +244,7 @@ func (p *pace) finished(now time.Time, cost float64) {
 	weight := max(paceWeight, 1/float64(p.samples))
 	p.interval += weight * (now.Sub(p.last).Seconds() - p.interval)
 	p.cost += weight * (cost - p.cost)
+	p.took += weight * (took.Seconds() - p.took)
 	p.last = now
 }
 
@@ -233,4 +254,12 @@ func (p *pace) time(cost float64) time.Duration {
 		return 0
 	}
 	return time.Duration(cost * p.interval / p.cost * float64(time.Second))
+}
+
+// typical is how long a request keeps its turn, 0 while that is not known.
+func (p *pace) typical() time.Duration {
+	if p.samples < paceLeast {
+		return 0
+	}
+	return time.Duration(p.took * float64(time.Second))
 }

@@ -217,3 +217,32 @@ func TestNothingIsDecodedForATritonThatIsGone(t *testing.T) {
 		t.Errorf("what is no image: %+v, %v", got.Results, err)
 	}
 }
+
+// A turn that comes when too little time is left is handed on, not used up.
+func TestATurnThatComesTooLateIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, reader := measured(t, scoring.Config{Concurrency: 1, Queue: 100, RetryAfter: time.Second})
+		b.slow(100 * time.Millisecond)
+		errs := make([]error, 15)
+		for i := range errs { // the last has its turn after 1.4 s
+			go func() {
+				budget := time.Minute
+				if i == 14 {
+					budget = 1450 * time.Millisecond
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), budget)
+				defer cancel()
+				_, errs[i] = b.service.Score(ctx, requestOf(fmt.Sprintf("good%d", i)))
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(1410 * time.Millisecond)
+		synctest.Wait()
+		if quality.KindOf(errs[14]) != quality.KindDeadlineExceeded || b.preparer.decoded != 14 {
+			t.Errorf("%v after %d decodes, want it given up without a 15th", errs[14], b.preparer.decoded)
+		}
+		if got := refusals(t, reader); got["too_late turn"] != 1 {
+			t.Errorf("refusals %v", got)
+		}
+	})
+}

@@ -111,7 +111,7 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	if err := c.checkReplica(ctx, r); err != nil {
 		v := unreachable
 		if ctx.Err() != nil {
-			v = verdictOf(ctx, err, false, time.Since(start))
+			v = verdictOf(ctx, err, time.Since(start), r.standing.patience())
 		}
 		c.judgeReplica(r, v, probe)
 		return nil, free, err
@@ -124,7 +124,11 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		got, err = readReply(resp, req.head.ModelName, want)
 	}
 	sent := to.Addr != nil
-	v := verdictOf(ctx, err, sent, time.Since(start))
+	took := time.Since(start)
+	v := verdictOf(ctx, err, took, r.standing.patience())
+	if err == nil {
+		r.standing.took(took)
+	}
 	c.judgeReplica(r, v, probe)
 	if sent {
 		c.metrics.attempt(ctx, v, err)
@@ -144,9 +148,9 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	return nil, withinBudget, err
 }
 
-// verdictOf says what the end of a call means for the server. sent says that it
-// went out on a connection.
-func verdictOf(ctx context.Context, err error, sent bool, took time.Duration) verdict {
+// verdictOf says what the end of a call means for the server, which gets
+// patience before a missing answer speaks against it.
+func verdictOf(ctx context.Context, err error, took, patience time.Duration) verdict {
 	if err == nil {
 		return wellServed
 	}
@@ -159,7 +163,7 @@ func verdictOf(ctx context.Context, err error, sent bool, took time.Duration) ve
 	m := meaningOf(err)
 	switch {
 	case m.code == codes.DeadlineExceeded || ctx.Err() != nil:
-		if took < latePatience {
+		if took < patience {
 			return noVerdict
 		}
 		return late

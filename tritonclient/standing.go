@@ -34,8 +34,10 @@ const (
 	// Five in a row, with not one answer between them, are a server that hangs.
 	// An overloaded one answers somebody.
 	lateInARow = 5
-	// A call that had less time than this says nothing when it got no answer.
-	latePatience = 250 * time.Millisecond
+	// A call that had less time than this, or than ten usual answers take, says
+	// nothing when it got no answer: under overload calls begin late.
+	latePatience    = 250 * time.Millisecond
+	latePatienceFor = 10
 	// Half of the last twenty answers broken, while another replica's are not.
 	windowLen   = 20
 	windowLeast = 10 // answers before a share means anything
@@ -60,7 +62,25 @@ type standing struct {
 	times   int       // ejections without a long time of health between
 	back    time.Time // when it came back the last time
 	probing bool
-	begun   int64 // connections that had begun when it was ejected
+	begun   int64         // connections that had begun when it was ejected
+	usual   time.Duration // of an answer, weighted to the last
+}
+
+// took notes how long an answer took.
+func (s *standing) took(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.usual == 0 {
+		s.usual = d
+	}
+	s.usual += (d - s.usual) / 10
+}
+
+// patience is the least time without an answer that speaks against the server.
+func (s *standing) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(latePatience, latePatienceFor*s.usual)
 }
 
 func newStanding(now func() time.Time) *standing {
