@@ -17,6 +17,7 @@ import (
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
+	"github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
@@ -214,11 +215,14 @@ func known(n analysis.Number) *float64 {
 
 // Report implements [gateway.Experiments].
 func (x experiments) Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error) {
-	c, err := x.Conclude(ctx, id)
+	r, err := x.Engine.Report(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return json.MarshalIndent(c, "", "  ")
+	if page {
+		return report.HTML(r)
+	}
+	return json.Marshal(r)
 }
 
 // Label implements [gateway.Experiments].

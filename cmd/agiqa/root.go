@@ -38,7 +38,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.PersistentFlags().String("config", "", "YAML file with settings (AGIQA_CONFIG)")
 	root.AddCommand(
 		newUp(t), newServe(t), newTrace(t),
-		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newBench(t),
+		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newExperiment(t), newBench(t),
 		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newVersion(t),
 	)
 	return root

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // reading is what has been read of the records of one phase.
@@ -178,4 +179,28 @@ func (e *Engine) widen(ctx context.Context, l *live) error {
 		Numbers: map[string]string{"units": strconv.Itoa(units), "since": since.String()},
 	})
 	return err
+}
+
+// Report is the whole analysis of the present phase: seconds of work for
+// thousands of labels.
+func (e *Engine) Report(ctx context.Context, id experiment.ID) (analysis.Report, error) {
+	c, err := e.Conclude(ctx, id)
+	if err != nil {
+		return analysis.Report{}, err
+	}
+	o := analysis.DefaultOptions()
+	o.Checks.Guards = e.Guards(id)
+	replayed, err := analysis.ReplayDecision(ctx, e.Store, c.Experiment, c.Decision, c.Log, analysis.DefaultLimits())
+	if err != nil {
+		return analysis.Report{}, err
+	}
+	o.Checks.Replay = &replayed
+	r := e.readingOf(id)
+	r.mu.Lock()
+	state := r.state
+	r.mu.Unlock()
+	if state == nil {
+		return analysis.Report{}, quality.Errorf(quality.KindConflict, "the experiment changed while it was read; ask again")
+	}
+	return analysis.Analyse(state, e.Now(), o)
 }

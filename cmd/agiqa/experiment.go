@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newExperiment(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "experiment", Short: "Run A/B experiments of checkpoints on a server"}
+	cmd.AddCommand(
+		newExperimentValidate(t), newExperimentCreate(t), newExperimentList(t), newExperimentStatus(t),
+		changeExperiment(t, "start", "Let a draft take requests, once its canaries are sound"),
+		changeExperiment(t, "pause", "Give everybody the default; nothing is recorded"),
+		changeExperiment(t, "resume", "Go on after a pause; what held it is taken for looked at"),
+		changeExperiment(t, "stop", "End it for good"),
+		changeExperiment(t, "rollback", "End it and give everybody its control again"),
+		newExperimentRamp(t), newExperimentPromote(t), newExperimentReport(t), newExperimentReplay(t),
+	)
+	return cmd
+}
+
+// experimentCommand is a command that sends one request with the admin key.
+func experimentCommand(t *terminal, cmd *cobra.Command, request func(cmd *cobra.Command, args []string) (method, path string, body []byte, err error),
+	show func(raw []byte) error) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		method, path, body, err := request(cmd, args)
+		if err != nil {
+			return err
+		}
+		return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+			req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+			if err != nil {
+				return err
+			}
+			if len(body) > 0 {
+				req.Header.Set("Content-Type", "application/json")
+			}
+			var raw json.RawMessage
+			if err := c.change(req, &raw); err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				_, err := fmt.Fprintln(t.out, string(raw))
+				return err
+			}
+			return show(raw)
+		})
+	}
+	addJSON(cmd)
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+func experimentPath(id string) string { return "/v1/experiments/" + pathSegment(id) }
+
+// showExperiment shows an experiment after a change.
+func showExperiment(t *terminal) func(raw []byte) error {
+	return func(raw []byte) error {
+		var x experiment.Experiment
+		if err := json.Unmarshal(raw, &x); err != nil {
+			return err
+		}
+		return printExperiment(t.out, x)
+	}
+}
+
+func printExperiment(out io.Writer, x experiment.Experiment) error {
+	fmt.Fprintf(out, "%s is %s (phase %d, revision %d), coverage %s\n", x.ID, x.State, x.Phase, x.Revision, percent(x.Coverage))
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, a := range x.Arms {
+		note := ""
+		switch {
+		case a.Out:
+			note = "taken out by a guardrail"
+		case a.ID == x.Winner:
+			note = "promoted"
+		case a.ID == x.Recommended:
+			note = "recommended"
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.Role, a.Mode, percent(a.Weight), a.Checkpoint, note)
+	}
+	if len(x.Held) > 0 {
+		fmt.Fprintf(w, "  held\t%s\n", strings.Join(x.Held, ", "))
+	}
+	return w.Flush()
+}
+
+func percent(p experiment.PPM) string { return fmt.Sprintf("%g %%", float64(p)/1e4) }
+
+// readDefinition reads a file, "-" being the standard input.
+func readDefinition(t *terminal, path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(io.LimitReader(t.in, experiment.MaxDefinitionBytes+1))
+	}
+	return os.ReadFile(path)
+}
+
+func newExperimentValidate(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "validate FILE", Short: "Check a definition, without a server", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := readDefinition(t, args[0])
+			if err != nil {
+				return err
+			}
+			x, err := experiment.Parse(text)
+			if err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				return printJSON(t.out, x)
+			}
+			return printExperiment(t.out, x)
+		},
+	}
+	addJSON(cmd)
+	return cmd
+}
+
+func newExperimentCreate(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "create FILE", Short: "Create a draft from a definition in YAML or JSON", Args: cobra.ExactArgs(1)}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		text, err := readDefinition(t, args[0])
+		return http.MethodPost, "/v1/experiments", text, err
+	}, showExperiment(t))
+}
+
+func changeExperiment(t *terminal, verb, short string) *cobra.Command {
+	cmd := &cobra.Command{Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1)}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		return http.MethodPost, experimentPath(args[0]) + "/" + verb, nil, nil
+	}, showExperiment(t))
+}
+
+func newExperimentRamp(t *terminal) *cobra.Command {
+	var coverage string
+	var weights map[string]string
+	cmd := &cobra.Command{
+		Use: "ramp ID --coverage 25%|--weights ARM=SHARE,...", Short: "Change coverage or weights", Args: cobra.ExactArgs(1),
+		Long: "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new phase and move as few units as can be.",
+	}
+	cmd.Flags().StringVar(&coverage, "coverage", "", "share of units that take part: a percentage, or parts per million")
+	cmd.Flags().StringToStringVar(&weights, "weights", nil, "new weights by arm")
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		body, err := json.Marshal(gateway.RampRequest{Coverage: coverage, Weights: weights})
+		return http.MethodPost, experimentPath(args[0]) + "/ramp", body, err
+	}, showExperiment(t))
+}
+
+func newExperimentPromote(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "promote ID ARM", Short: "Make an arm's checkpoint the default and end the experiment", Args: cobra.ExactArgs(2)}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		body, err := json.Marshal(map[string]string{"arm": args[1]})
+		return http.MethodPost, experimentPath(args[0]) + "/promote", body, err
+	}, showExperiment(t))
+}
+
+func newExperimentList(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List experiments", Args: cobra.NoArgs}
+	return experimentCommand(t, cmd, func(*cobra.Command, []string) (string, string, []byte, error) {
+		return http.MethodGet, "/v1/experiments", nil, nil
+	}, func(raw []byte) error {
+		var list struct{ Experiments []experiment.Experiment }
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return err
+		}
+		for _, x := range list.Experiments {
+			if err := printExperiment(t.out, x); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func newExperimentStatus(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "status ID", Short: "Show how an experiment is doing", Args: cobra.ExactArgs(1)}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		return http.MethodGet, experimentPath(args[0]), nil, nil
+	}, func(raw []byte) error {
+		var s gateway.ExperimentStatus
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return err
+		}
+		return printStatus(t.out, s)
+	})
+}
+
+func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
+	if err := printExperiment(out, s.Experiment); err != nil {
+		return err
+	}
+	if s.Trouble != "" {
+		fmt.Fprintf(out, "not served here: %s\n", s.Trouble)
+	}
+	fmt.Fprintf(out, "%d exposures of %d units, %d images; %d of them with blind labels by %d raters\n",
+		s.Counts["exposures"], s.Counts["units"], s.Counts["images"], s.Counts["images_labelled_blind"], s.Counts["raters_blind"])
+	for _, g := range s.Guards {
+		if !g.OK {
+			fmt.Fprintf(out, "guardrail %s %s: %.4g, limit %.4g (%s) %s\n", g.Kind, g.Arm, g.Value, g.Limit, g.Action, g.Detail)
+		}
+	}
+	for _, a := range s.Arms {
+		fmt.Fprintf(out, "%s: %s", a.Arm, s.Experiment.Primary)
+		if a.Effect != nil {
+			fmt.Fprintf(out, " better by %.4g", *a.Effect)
+		}
+		if a.Low != nil && a.High != nil {
+			fmt.Fprintf(out, ", between %.4g and %.4g", *a.Low, *a.High)
+		}
+		fmt.Fprintln(out)
+		for _, m := range a.Missing {
+			fmt.Fprintf(out, "  %s\n", m)
+		}
+		if a.Ready {
+			fmt.Fprintf(out, "  may be promoted: agiqa experiment promote %s %s\n", s.Experiment.ID, a.Arm)
+		}
+	}
+	return nil
+}
+
+func newExperimentReport(t *terminal) *cobra.Command {
+	var page string
+	cmd := &cobra.Command{
+		Use: "report ID [--html FILE]", Short: "Print the whole analysis as JSON, or write it as a page", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+				path := experimentPath(args[0]) + "/report"
+				if page != "" {
+					path += ".html"
+				}
+				raw, err := c.fetch(ctx, path)
+				if err != nil {
+					return err
+				}
+				if page != "" {
+					return os.WriteFile(page, raw, 0o644)
+				}
+				_, err = t.out.Write(raw)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&page, "html", "", "write a page to this file")
+	config.AddFlags(cmd.Flags(), clientGroups...)
+	return cmd
+}
+
+// fetch gets what the admin key opens, as it is.
+func (c *client) fetch(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+string(c.key))
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		problem := &gateway.Problem{}
+		if json.Unmarshal(raw, problem) == nil && problem.Code != "" {
+			return nil, problem
+		}
+		return nil, fmt.Errorf("%s answered %s", c.base, res.Status)
+	}
+	return raw, nil
+}
+
+func newExperimentReplay(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "replay ID [REPORT]", Short: "Compute an experiment again from its log, without a server", Args: cobra.RangeArgs(1, 2),
+		Long: "Opens the store that the setting experiment-store names and prints the report that its log gives. With REPORT, the JSON of agiqa experiment report, it computes that report again up to where it had read, compares the two bit by bit, and fails where they differ.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			store, err := openExperimentStore(cmd.Context(), s, newLogger(s, t.err, t.screen))
+			if err != nil {
+				return err
+			}
+			err = replay(cmd.Context(), t, store, args)
+			return errors.Join(err, store.Close())
+		},
+	}
+	config.AddFlags(cmd.Flags(), "Experiments", "Program")
+	return cmd
+}
+
+func replay(ctx context.Context, t *terminal, store experiment.Store, args []string) error {
+	if len(args) == 1 {
+		x, err := store.Get(ctx, experiment.ID(args[0]))
+		if err != nil {
+			return err
+		}
+		state, err := analysis.ReadAt(ctx, store, x, analysis.Log{}, analysis.DefaultLimits())
+		if err != nil {
+			return err
+		}
+		report, err := analysis.Analyse(state, time.Now(), analysis.DefaultOptions())
+		if err != nil {
+			return err
+		}
+		return printJSON(t.out, report)
+	}
+	raw, err := os.ReadFile(args[1])
+	if err != nil {
+		return err
+	}
+	var live analysis.Report
+	if err := json.Unmarshal(raw, &live); err != nil {
+		return fmt.Errorf("%s: %w", args[1], err)
+	}
+	if string(live.Experiment.ID) != args[0] {
+		return fmt.Errorf("%s is the report of %s", args[1], live.Experiment.ID)
+	}
+	o := analysis.DefaultOptions()
+	o.Checks.Guards = live.Guards
+	again, err := analysis.Replay(ctx, store, live, o)
+	if err != nil {
+		return err
+	}
+	if !again.Equal {
+		return fmt.Errorf("the log gives other numbers: %s", strings.Join(again.Differences, "; "))
+	}
+	_, err = fmt.Fprintf(t.out, "the log gives the report's numbers, bit by bit (%d exposures, %d pieces of feedback read)\n", again.Log.Exposures, again.Log.Feedback)
+	return err
+}
