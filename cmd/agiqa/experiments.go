@@ -17,7 +17,7 @@ import (
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
-	"github.com/agiqa/agiqa/experiment/report"
+	experimentreport "github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
@@ -220,7 +220,7 @@ func (x experiments) Report(ctx context.Context, id experiment.ID, page bool) ([
 		return nil, err
 	}
 	if page {
-		return report.HTML(r)
+		return experimentreport.HTML(r)
 	}
 	return json.Marshal(r)
 }

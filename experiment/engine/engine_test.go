@@ -1,0 +1,430 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/engine"
+	"github.com/agiqa/agiqa/experiment/storetest"
+	"github.com/agiqa/agiqa/quality"
+)
+
+var encoder = quality.DigestOf([]byte("encoder"))
+
+// shelf is the checkpoints of one server.
+type shelf struct {
+	mu        sync.Mutex
+	def       string
+	activated int
+}
+
+func (s *shelf) Resolve(name string) (quality.Checkpoint, error) {
+	if name == "missing" {
+		return quality.Checkpoint{}, quality.Errorf(quality.KindCheckpointNotFound, "none")
+	}
+	c := quality.Checkpoint{Name: name, Digest: quality.DigestOf([]byte(name)), Encoder: encoder, Score: quality.ScoreRange{Min: 0, Max: 5}}
+	if name == "foreign" {
+		c.Encoder = quality.Digest{}
+	}
+	return c, nil
+}
+
+func (s *shelf) Default() (quality.Checkpoint, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Resolve(s.def)
+}
+
+func (s *shelf) Activate(_ context.Context, name, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.def = name
+	s.activated++
+	return nil
+}
+
+func (s *shelf) Preprocess() quality.PreprocessID { return "test/1" }
+
+// canaries gives what a test says.
+type canaries func(i, arm int) float32
+
+func (c canaries) Judge(_ context.Context, checkpoints []quality.Checkpoint) ([][]float32, error) {
+	rows := make([][]float32, len(checkpoints))
+	for k := range rows {
+		for i := range 50 {
+			rows[k] = append(rows[k], c(i, k))
+		}
+	}
+	return rows, nil
+}
+
+func sound(i, arm int) float32 { return 1 + float32(i)/20 + float32(arm)/100 }
+
+// clock goes when it is told to.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+type server struct {
+	*engine.Engine
+	shelf *shelf
+}
+
+func newServer(t *testing.T, store experiment.Store, c *clock, judge canaries) *server {
+	t.Helper()
+	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
+	must(t, err)
+	s := &shelf{def: "demo"}
+	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
+		Store: store, Hasher: hasher, Checkpoints: s, Canaries: judge, Tracer: tracenoop.NewTracerProvider(),
+		Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: c.now,
+	})
+	must(t, err)
+	return &server{Engine: e, shelf: s}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const definition = `
+id: sharper
+arms: [{checkpoint: demo}, {id: new, checkpoint: other}]
+min_duration: 0s
+`
+
+// begin runs an experiment on a fresh store.
+func begin(t *testing.T, more string) (*server, *storetest.Memory, *clock) {
+	t.Helper()
+	c := &clock{t: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
+	store := storetest.NewMemory(c.now)
+	s := newServer(t, store, c, sound)
+	_, err := s.Create(t.Context(), []byte(definition+more), "me")
+	must(t, err)
+	_, err = s.Start(t.Context(), "sharper", "me")
+	must(t, err)
+	return s, store, c
+}
+
+// ask is one request with one image; score is that of each arm, fault that of
+// the second.
+func (s *server) ask(ctx context.Context, unit, image string, blind bool, fault string) *experiment.Shown {
+	digest := quality.DigestOf([]byte(image))
+	images := []func() quality.Digest{func() quality.Digest { return digest }}
+	caller := experiment.Caller{Blind: blind, Request: unit, Header: func(string) string { return unit }}
+	trial := s.Enrol(ctx, caller, images)
+	if trial == nil {
+		return nil
+	}
+	arms, _ := trial.Arms()
+	outcome := experiment.Outcome{Image: digest, Status: experiment.Ok}
+	for k, a := range arms {
+		score := experiment.ArmScore{Arm: a.ID, Score: 1 + float32(digest[0])/100 + float32(digest[1+k])/1000}
+		if k == 1 && fault != "" {
+			score = experiment.ArmScore{Arm: a.ID, Fault: fault}
+		}
+		outcome.Scores = append(outcome.Scores, score)
+	}
+	return trial.Expose(ctx, experiment.Scored{Outcomes: []experiment.Outcome{outcome}, Encoder: encoder, Preprocess: "test/1", HeadMS: 1})[0]
+}
+
+// A unit stays in its arm on another server and after a restart, under a wider
+// coverage too.
+func TestSticky(t *testing.T) {
+	first, store, c := begin(t, "coverage: 50%\n")
+	second := newServer(t, store, c, sound)
+	must(t, second.Refresh(t.Context()))
+	seen := map[string]experiment.ArmID{}
+	for round, s := range []*server{first, second, newServer(t, store, c, sound)} {
+		if round == 2 {
+			_, err := first.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoRamp, Coverage: experiment.Whole, By: "me"})
+			must(t, err)
+		}
+		must(t, s.Refresh(t.Context()))
+		for u := range 200 {
+			unit := fmt.Sprint(u)
+			shown := s.ask(t.Context(), unit, unit, false, "")
+			if round == 2 && shown == nil {
+				t.Fatalf("unit %s is left out at full coverage", unit)
+			}
+			if before, ok := seen[unit]; ok && (shown == nil || shown.Arm != before) {
+				t.Errorf("round %d: unit %s went from %s to %+v", round, unit, before, shown)
+			}
+			if shown != nil {
+				seen[unit] = shown.Arm
+			}
+		}
+	}
+	if shown := first.ask(t.Context(), "", "x", false, ""); shown != nil {
+		t.Errorf("a request without a unit is in arm %s", shown.Arm)
+	}
+}
+
+// A disk that fails costs no score: the control answers and says so; feedback is
+// refused, and nothing is acknowledged falsely.
+func TestStoreFails(t *testing.T) {
+	s, store, _ := begin(t, "")
+	var unit string
+	for u := range 100 {
+		if shown := s.ask(t.Context(), fmt.Sprint(u), "a", false, ""); shown.Arm == "new" {
+			unit = fmt.Sprint(u)
+		}
+	}
+	store.Break(errors.New("no space left on device"))
+	shown := s.ask(t.Context(), unit, "b", false, "")
+	if shown == nil || !shown.Degraded || shown.Arm != "demo" || shown.Served != 0 || shown.Assignment != "" {
+		t.Errorf("shown %+v", shown)
+	}
+	value := 3.0
+	label := engine.Label{Key: "k", Image: quality.DigestOf([]byte("a")), Rater: "r", Kind: experiment.MOS, Value: &value}
+	if _, err := s.Label(t.Context(), label); quality.KindOf(err) != quality.KindStoreUnavailable {
+		t.Errorf("feedback: %v", err)
+	}
+	store.Break(nil)
+	if shown := s.ask(t.Context(), unit, "b", false, ""); shown.Degraded || shown.Arm != "new" {
+		t.Errorf("after the repair: %+v", shown)
+	}
+	if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate || r.Feedback.Standing != experiment.Accepted {
+		t.Errorf("after the repair: %+v, %v", r, err)
+	}
+}
+
+// An arm that gives no numbers is never shown, and is out after a few images.
+func TestFaultyArmIsTakenOut(t *testing.T) {
+	s, store, _ := begin(t, "")
+	for u := range 10 {
+		if shown := s.ask(t.Context(), fmt.Sprint(u), fmt.Sprint(u), false, "nan"); shown == nil || shown.Served != 0 {
+			t.Fatalf("image %d: %+v", u, shown)
+		}
+	}
+	s.Watch(t.Context())
+	x, err := store.Get(t.Context(), "sharper")
+	must(t, err)
+	if !x.Arms[1].Out || x.Arms[1].Weight != 0 || x.Arms[0].Weight != experiment.Whole || x.Phase != 2 {
+		t.Errorf("%+v", x.Arms)
+	}
+	audits, err := s.Audits(t.Context(), "sharper")
+	must(t, err)
+	if last := audits[len(audits)-1]; last.Action != "guardrail" || last.By != "server" || last.Numbers["error_rate new"] == "" {
+		t.Errorf("audit %+v", last)
+	}
+	trial := s.Enrol(t.Context(), experiment.Caller{Header: func(string) string { return "u" }}, []func() quality.Digest{func() quality.Digest { return encoder }})
+	if arms, _ := trial.Arms(); len(arms) != 1 {
+		t.Errorf("%d arms still judge", len(arms))
+	}
+}
+
+func TestCanariesForbidAStart(t *testing.T) {
+	for name, judge := range map[string]canaries{
+		"constant": func(i, arm int) float32 {
+			if arm == 1 {
+				return 2
+			}
+			return sound(i, arm)
+		},
+		"at the end": func(i, arm int) float32 {
+			if arm == 1 && i%2 == 0 {
+				return 5
+			}
+			return sound(i, arm)
+		},
+		"against the control": func(i, arm int) float32 {
+			if arm == 1 {
+				return 4 - sound(i, arm)
+			}
+			return sound(i, arm)
+		},
+		"beyond the scale": func(i, arm int) float32 { return sound(i, arm) + 100*float32(arm) },
+	} {
+		c := &clock{t: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
+		store := storetest.NewMemory(c.now)
+		s := newServer(t, store, c, judge)
+		_, err := s.Create(t.Context(), []byte(definition), "me")
+		must(t, err)
+		if _, err := s.Start(t.Context(), "sharper", "me"); quality.KindOf(err) != quality.KindConflict {
+			t.Errorf("%s: %v", name, err)
+		}
+		if x, err := store.Get(t.Context(), "sharper"); err != nil || x.State != experiment.Draft {
+			t.Errorf("%s: it is %s", name, x.State)
+		}
+	}
+}
+
+// Of servers that promote at the same time one does it; all have the winner as
+// their default afterwards, and again changes nothing.
+func TestPromotionRace(t *testing.T) {
+	first, store, c := begin(t, "")
+	servers := []*server{first}
+	for range 7 {
+		s := newServer(t, store, c, sound)
+		must(t, s.Refresh(t.Context()))
+		c.pass(time.Millisecond) // clocks that differ
+		servers = append(servers, s)
+	}
+	var wait sync.WaitGroup
+	errs := make([]error, len(servers))
+	for i, s := range servers {
+		wait.Go(func() { _, errs[i] = s.Promote(t.Context(), "sharper", "new", fmt.Sprint(i), map[string]string{}) })
+	}
+	wait.Wait()
+	for i, err := range errs {
+		if err != nil && quality.KindOf(err) != quality.KindConflict {
+			t.Errorf("server %d: %v", i, err)
+		}
+		must(t, servers[i].Refresh(t.Context()))
+		if def, _ := servers[i].shelf.Default(); def.Name != "other" {
+			t.Errorf("server %d has the default %s", i, def.Name)
+		}
+	}
+	promotions := 0
+	audits, err := first.Audits(t.Context(), "sharper")
+	must(t, err)
+	for _, a := range audits {
+		if a.Action == "promote" {
+			promotions++
+		}
+	}
+	if promotions != 1 {
+		t.Errorf("%d promotions are on record", promotions)
+	}
+	x, err := first.Promote(t.Context(), "sharper", "new", "me", nil)
+	if err != nil || x.Revision != 3 {
+		t.Errorf("again: revision %d, %v", x.Revision, err)
+	}
+	if _, err := first.Rollback(t.Context(), "sharper", "me"); err != nil || first.shelf.def != "demo" {
+		t.Errorf("rolled back to %s: %v", first.shelf.def, err)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	c := &clock{}
+	s := newServer(t, storetest.NewMemory(c.now), c, sound)
+	for text, kind := range map[string]quality.Kind{
+		"id: x\narms: [{checkpoint: demo}, {checkpoint: missing}]":     quality.KindCheckpointNotFound,
+		"id: x\narms: [{checkpoint: demo}, {checkpoint: foreign}]":     quality.KindEncoderMismatch,
+		"id: x\narms: [{checkpoint: demo}]":                            quality.KindExperimentInvalid,
+		"id: x\narms: [{checkpoint: demo}, {id: d, checkpoint: demo}]": quality.KindExperimentInvalid,
+	} {
+		if _, err := s.Create(t.Context(), []byte(text), "me"); quality.KindOf(err) != kind {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	_, err := s.Create(t.Context(), []byte("id: x\narms: [{checkpoint: other}, {checkpoint: demo}]"), "me")
+	must(t, err)
+	if _, err := s.Start(t.Context(), "x", "me"); quality.KindOf(err) != quality.KindConflict {
+		t.Errorf("a control that is not the default: %v", err)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	s, _, c := begin(t, "")
+	shown := s.ask(t.Context(), "u", "a", false, "")
+	blind := s.ask(t.Context(), "v", "b", true, "")
+	value := func(v float64) *float64 { return &v }
+	for name, tc := range map[string]struct {
+		label engine.Label
+		kind  quality.Kind
+		want  experiment.Standing
+		blind bool
+	}{
+		"by assignment":            {engine.Label{Key: "1", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4), Blind: true}, "", experiment.Accepted, false},
+		"blind by assignment":      {engine.Label{Key: "2", Assignment: blind.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4), Blind: true}, "", experiment.Accepted, true},
+		"by image":                 {engine.Label{Key: "3", Image: quality.DigestOf([]byte("a")), Rater: "r", Kind: experiment.MOS, Value: value(1), Blind: true}, "", experiment.Accepted, true},
+		"never shown":              {engine.Label{Key: "4", Image: quality.DigestOf([]byte("z")), Rater: "r", Kind: experiment.MOS, Value: value(1)}, "", experiment.Orphan, false},
+		"forged":                   {engine.Label{Key: "5", Assignment: shown.Assignment[:len(shown.Assignment)-2] + "AA", Rater: "r", Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
+		"another image":            {engine.Label{Key: "6", Assignment: shown.Assignment, Image: quality.DigestOf([]byte("b")), Rater: "r", Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
+		"off the scale":            {engine.Label{Key: "7", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(5.1)}, quality.KindFeedbackInvalid, "", false},
+		"half a thumb":             {engine.Label{Key: "8", Assignment: shown.Assignment, Rater: "r", Kind: experiment.Thumb, Value: value(0.5)}, quality.KindFeedbackInvalid, "", false},
+		"nobody":                   {engine.Label{Key: "9", Assignment: shown.Assignment, Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
+		"a pair of one":            {engine.Label{Key: "10", ImageA: encoder, ImageB: encoder, Rater: "r", Kind: experiment.Pair, Winner: "a"}, quality.KindFeedbackInvalid, "", false},
+		"a choice without ranking": {engine.Label{Key: "11", Assignment: shown.Assignment, Rater: "r", Kind: experiment.Choice}, quality.KindFeedbackInvalid, "", false},
+	} {
+		r, err := s.Label(t.Context(), tc.label)
+		if tc.kind != "" {
+			if quality.KindOf(err) != tc.kind {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err != nil || r.Feedback.Standing != tc.want || r.Feedback.Blind != tc.blind || r.Feedback.Rater == "r" {
+			t.Errorf("%s: %+v, %v", name, r, err)
+		}
+		if again, err := s.Label(t.Context(), tc.label); err != nil || !again.Duplicate || again.Feedback.ID != r.Feedback.ID {
+			t.Errorf("%s, again: %+v, %v", name, again, err)
+		}
+		tc.label.Rater = "somebody else"
+		if _, err := s.Label(t.Context(), tc.label); quality.KindOf(err) != quality.KindConflict {
+			t.Errorf("%s, with its key for another: %v", name, err)
+		}
+	}
+	c.pass(31 * 24 * time.Hour)
+	late := engine.Label{Key: "late", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4)}
+	if r, err := s.Label(t.Context(), late); err != nil || r.Feedback.Standing != experiment.Late {
+		t.Errorf("late: %+v, %v", r, err)
+	}
+	var refused error
+	for i := range 500 {
+		if _, err := s.Label(t.Context(), engine.Label{Key: fmt.Sprint("fast", i), Assignment: shown.Assignment, Rater: "fast", Kind: experiment.MOS, Value: value(4)}); err != nil {
+			refused = err
+		}
+	}
+	if quality.KindOf(refused) != quality.KindOverloaded {
+		t.Errorf("500 labels at once: %v", refused)
+	}
+}
+
+// Labels that lean towards a score in view promote nothing, however many there
+// are; the same labels, blind, do.
+func TestOnlyBlindLabelsPromote(t *testing.T) {
+	for _, blind := range []bool{false, true} {
+		t.Run(fmt.Sprint("blind ", blind), func(t *testing.T) {
+			t.Parallel()
+			s, store, c := begin(t, "auto: act\nmin_labels: 100\n")
+			c.pass(time.Minute)
+			for i := range 300 {
+				image := fmt.Sprint("image", i)
+				shown := s.ask(t.Context(), fmt.Sprint(i), image, blind, "")
+				d := quality.DigestOf([]byte(image))
+				// Raters who say what the second arm says, with a little of their own.
+				value := 1 + float64(d[0])/100 + float64(d[2])/1000
+				value = min(5, value+0.02*float64(i%3-1))
+				_, err := s.Label(t.Context(), engine.Label{
+					Key: fmt.Sprint(i), Assignment: shown.Assignment, Rater: fmt.Sprint("rater", i%5), Kind: experiment.MOS, Value: &value, Blind: blind,
+				})
+				must(t, err)
+			}
+			s.Decide(t.Context())
+			x, err := store.Get(t.Context(), "sharper")
+			must(t, err)
+			if promoted := x.State == experiment.Promoted; promoted != blind {
+				c, _ := s.Conclude(t.Context(), "sharper")
+				t.Errorf("promoted is %t: %+v", promoted, c.Promotions)
+			}
+		})
+	}
+}
