@@ -408,6 +408,20 @@ func checkOutcomes(t *testing.T, requests []sent) {
 	}
 }
 
+// withBatches are the spans of a trace, and those of the traces in which calls
+// were made that it shared with others: its stages are linked to them.
+func withBatches(traces map[string][]otlptest.Span, trace string) []otlptest.Span {
+	all := slices.Clone(traces[trace])
+	for _, s := range traces[trace] {
+		for _, l := range s.Links {
+			if l.Trace != trace && slices.ContainsFunc(traces[l.Trace], func(s otlptest.Span) bool { return s.ID == l.ID && s.Name == "batch" }) {
+				all = append(all, traces[l.Trace]...)
+			}
+		}
+	}
+	return all
+}
+
 // faults says what is wrong with the traces of requests, and how many that
 // were scored have no span of Triton's.
 func faults(requests []sent, spans []otlptest.Span) (bad []string, silent int) {
@@ -452,7 +466,7 @@ func faults(requests []sent, spans []otlptest.Span) (bad []string, silent int) {
 					fault("%s %s has no span %s:\n%s", r.class, r.id, name, otlptest.Tree(traces[root.Trace]))
 				}
 			}
-			switch tree := traces[root.Trace]; {
+			switch tree := withBatches(traces, root.Trace); {
 			case !slices.ContainsFunc(tree, func(s otlptest.Span) bool { return s.Service == "triton" }):
 				silent++
 				if !slices.ContainsFunc(tree, func(s otlptest.Span) bool { return strings.HasSuffix(s.Name, "/ModelInfer") && s.Service == "agiqa" }) {

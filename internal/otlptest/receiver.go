@@ -33,7 +33,11 @@ type Span struct {
 	Service           string // service.name of its resource
 	Start, End        uint64 // nanoseconds since the epoch
 	Attributes        map[string]string
+	Links             []Link // of spans that came as protobuf
 }
+
+// Link names another span.
+type Link struct{ Trace, ID string }
 
 // Receiver collects spans. Its methods may be called from any goroutine.
 type Receiver struct {
@@ -203,8 +207,12 @@ func readProto(data []byte) ([]Span, error) {
 					_, value, _ := strings.Cut(a.GetValue().String(), ":")
 					attributes[a.GetKey()] = strings.Trim(value, `" `)
 				}
+				var links []Link
+				for _, l := range s.GetLinks() {
+					links = append(links, Link{hex.EncodeToString(l.GetTraceId()), hex.EncodeToString(l.GetSpanId())})
+				}
 				out = append(out, Span{
-					Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
+					Links: links, Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
 					Name: s.GetName(), Kind: int(s.GetKind()), Failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR, Service: service, Start: s.GetStartTimeUnixNano(), End: s.GetEndTimeUnixNano(), Attributes: attributes,
 				})
 			}
