@@ -93,6 +93,19 @@ bench-load-selfcheck: build ## how late the load generator itself is at 10,000 r
 	  --notes "answers of a few bytes, from the same process" --out $$out/one-process; \
 	bin/agiqa bench report $$out/two-processes $$out/one-process --html $$out/report.html
 
+.PHONY: vit-b-16
+vit-b-16: build training ## an encoder of ViT-B/16's shape with random weights, for benchmarks, in .cache (installs torch)
+	@test -d .cache/vit-b-16/model_repository || { cd training && PYTHONPATH=tests .venv/bin/python -m fidelity.vit --out ../.cache/vit-b-16; }
+
+.PHONY: bench-end-to-end
+bench-end-to-end: build venv vit-b-16 ## images through the gateway against tensors to Triton alone, both encoders (3 minutes); writes benchmarks/results/end-to-end
+	VIT=.cache/vit-b-16 benchmarks/serving.sh end-to-end $(call RESULTS,end-to-end) $(or $(BENCH_SECONDS),10)
+
+.PHONY: bench-arms-vit
+bench-arms-vit: build venv vit-b-16 ## bench-arms with an encoder of ViT-B/16's size (4 minutes)
+	bin/agiqa bench arms --model-repository .cache/vit-b-16/model_repository --checkpoints .cache/vit-b-16/checkpoints \
+	  --default-checkpoint end-shared --duration 180s --out $(call RESULTS,arms-vit-b-16)
+
 .PHONY: bench-arms
 bench-arms: build venv ## the same images by 1, 2, 8 and 32 checkpoints; writes benchmarks/results/arms
 	bin/agiqa bench arms --out benchmarks/results/arms/$$(date -u +%F)-$$(git rev-parse --short HEAD)

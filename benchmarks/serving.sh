@@ -6,6 +6,8 @@
 #   serving.sh replicas  OUT [SECONDS]   two gateways, two Tritons; each ended and killed under load
 #   serving.sh overload  OUT [SECONDS]   the knee, then 2, 5 and 10 times that
 #   serving.sh cache     OUT [SECONDS]   hits; Redis emptied, stopped and killed under load
+#   serving.sh end-to-end OUT [SECONDS]  images through the gateway against ready tensors to Triton alone, in turns;
+#                                        with VIT=FOLDER also for an encoder of ViT-B/16's size (make vit-b-16)
 #
 # SECONDS is the length of one measurement. What `agiqa bench` records, and a
 # line for each event, is left in OUT. Everything started here is ended here.
@@ -147,6 +149,32 @@ cache)
     esac
     finished "redis-$event"
   done
+  ;;
+end-to-end)
+  # per_second FILE: answers a second, from a JSON document.
+  per_second() { sed -n 's/.*"completed_per_s":\([0-9.]*\).*/\1/p' "$1"; }
+  # through NAME CHECKPOINT CLOSED FLAGS...: the ensemble asked directly, and images sent to the gateway before it, in turns.
+  through() {
+    local model=$1 checkpoint=$2 closed=$3 ratios=() turn; shift 3
+    local images=(--unique --sizes 512 --formats jpeg)
+    up "$model" "$@"
+    local url=url_$model grpc=grpc_$model
+    bench http --url "${!url}" --closed "$closed" --duration 3s "${images[@]}" --seed 1 >/dev/null # warm
+    for turn in 1 2 3; do
+      bench triton --triton "${!grpc}" --model ensemble --checkpoint "$checkpoint" "$@" --closed "$closed" --duration "${seconds}s" --seed "$turn" \
+        --out "$out/$model-tensors-$turn" --json >"$work/tensors.json"
+      bench http --url "${!url}" --closed "$closed" --duration "${seconds}s" "${images[@]}" --seed "$turn" \
+        --out "$out/$model-images-$turn" --json >"$work/images.json"
+      ratios+=("$(echo "scale=3; $(per_second "$work/images.json") / $(per_second "$work/tensors.json")" | bc)")
+      note "$model, turn $turn: $(per_second "$work/tensors.json") tensors/s to Triton, $(per_second "$work/images.json") images/s through the gateway, ratio ${ratios[-1]}"
+    done
+    note "$model: median ratio $(printf '%s\n' "${ratios[@]}" | sort -n | sed -n 2p)"
+    local pid=pid_$model; kill -TERM "${!pid}"; wait "${!pid}" || true
+  }
+  through demo demo 8
+  if [[ -n ${VIT:-} ]]; then
+    through vit end-shared 4 --model-repository "$VIT/model_repository" --checkpoints "$VIT/checkpoints" --default-checkpoint end-shared
+  fi
   ;;
 *) echo "unknown: $what" >&2; exit 2 ;;
 esac
