@@ -60,6 +60,10 @@ test-go: venv-test build collector ## Go tests with the race detector, integrati
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { echo "postgres not found: apt-get install postgresql" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
 
+.PHONY: test-crash
+test-crash: ## kill -9 the gateway 20 times under feedback: nothing acknowledged is lost
+	AGIQA_TEST_CRASH_ROUNDS=20 $(GO) test -count=1 -run TestAcknowledgedFeedbackSurvivesKill -v ./cmd/agiqa
+
 .PHONY: test-python
 test-python: venv-test ## Python tests of the Triton models (no torch)
 	.venv/bin/python -m pytest -q training/tests_triton

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -113,29 +114,32 @@ func uniform(counts []float64, weights []experiment.PPM) float64 {
 func TestUniformity(t *testing.T) {
 	t.Parallel()
 	h := hasher(t, testKey)
-	splits := map[string][]experiment.PPM{
-		"50/50": {500_000, 500_000}, "90/10": {900_000, 100_000}, "three-way": {333_333, 333_333, 333_334},
+	names := []string{"50/50", "90/10", "three-way"}
+	splits := [][]experiment.PPM{{500_000, 500_000}, {900_000, 100_000}, {333_333, 333_333, 333_334}}
+	units := make([]string, 100_000)
+	for u := range units {
+		units[u] = "user-" + strconv.Itoa(u)
 	}
 	for seed := range 20 {
 		salt := fmt.Sprintf("%032x", seed)
-		counts, experiments := map[string][]float64{}, map[string]experiment.Experiment{}
-		for name, weights := range splits {
-			experiments[name] = split(salt, experiment.Whole, weights...)
-			counts[name] = make([]float64, len(weights))
+		var counts [3][3]float64
+		var experiments [3]experiment.Experiment
+		for i, weights := range splits {
+			experiments[i] = split(salt, experiment.Whole, weights...)
 		}
-		for u := range 100_000 {
-			bucket := h.Bucket(1, salt, experiment.UnitHeader, fmt.Sprintf("user-%d", u))
-			for name := range splits {
-				arm, ok := experiments[name].ArmAt(bucket)
+		for _, unit := range units {
+			bucket := h.Bucket(1, salt, experiment.UnitHeader, unit)
+			for i := range experiments {
+				arm, ok := experiments[i].ArmAt(bucket)
 				if !ok {
 					t.Fatal("a unit is in no arm at full coverage")
 				}
-				counts[name][arm[0]-'a']++
+				counts[i][arm[0]-'a']++
 			}
 		}
-		for name, weights := range splits {
-			if p := uniform(counts[name], weights); p <= 0.001 {
-				t.Errorf("%s, seed %d: %v has p = %g", name, seed, counts[name], p)
+		for i, weights := range splits {
+			if p := uniform(counts[i][:len(weights)], weights); p <= 0.001 {
+				t.Errorf("%s, seed %d: %v has p = %g", names[i], seed, counts[i], p)
 			}
 		}
 	}
