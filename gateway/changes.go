@@ -146,6 +146,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		}
 		request.By = adminOf(ctx)
 		report, err := g.changes.Import(ctx, request)
+		g.measures.changed(ctx, "import", err)
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
@@ -160,6 +161,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		Description: "Requests that have begun keep the default that they began with. The old default stays loaded.", Errors: []int{404},
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Activate(ctx, in.Name, adminOf(ctx))
+		g.measures.changed(ctx, "activate", err)
 		return changed(ctx, change, err)
 	})
 	// A name begins with a letter or a digit, so "-" is none.
@@ -168,6 +170,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		Description: "Once more goes forth again.",
 	}), func(ctx context.Context, _ *struct{}) (*changeOutput, error) {
 		change, err := g.changes.Rollback(ctx, adminOf(ctx))
+		g.measures.changed(ctx, "rollback", err)
 		return changed(ctx, change, err)
 	})
 	huma.Register(api, admin(huma.Operation{
@@ -175,6 +178,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404}, DefaultStatus: http.StatusOK,
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Remove(ctx, in.Name, adminOf(ctx))
+		g.measures.changed(ctx, "remove", err)
 		return changed(ctx, change, err)
 	})
 	huma.Register(api, huma.Operation{

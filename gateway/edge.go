@@ -36,6 +36,9 @@ type edge struct {
 	trusted  []netip.Prefix
 }
 
+// requestBuckets run from a refusal (under a millisecond) to the whole budget. At
+// 0.25, 0.5, 1 and 2.5 s there is a bound, since objectives and alerts are about
+// these: a quantile between two bounds is a guess, a share below one is a count.
 var requestBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
 func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logger, trusted []netip.Prefix) (*edge, error) {

@@ -84,6 +84,7 @@ type Gateway struct {
 	readiness   *Readiness
 	bodies      *bodyReader
 	edge        *edge
+	measures    *measures
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
@@ -115,6 +116,10 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	measures, err := newMeasures(deps.Meter.Meter(scope), deps.Readiness)
+	if err != nil {
+		return nil, err
+	}
 	humaErrors.Do(func() {
 		huma.NewErrorWithContext = humaProblem
 		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
@@ -127,7 +132,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.RedirectTrailingSlash = false
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
-	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, engine: engine}
+	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.budget, admission.handle)
 	engine.NoRoute(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))

@@ -144,6 +144,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
+	g.measures.scored(ctx, response)
 	if len(response.Results) == 1 && response.Results[0].Err != nil {
 		return nil, response.Results[0].Err
 	}

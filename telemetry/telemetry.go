@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/instrumentation/runtime"
 	"go.opentelemetry.io/otel/attribute"
@@ -86,7 +87,12 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 		attribute.String("service.name", "agiqa"),
 		attribute.String("service.version", cfg.ServiceVersion))
 	registry := prometheus.NewRegistry()
-	reader, err := otelprom.New(otelprom.WithRegisterer(registry), otelprom.WithoutScopeInfo())
+	// Memory, processor time and open files, as the system sees them.
+	if err := registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})); err != nil {
+		return nil, fmt.Errorf("process metrics: %w", err)
+	}
+	// The runtime's producer adds how long goroutines waited for a processor.
+	reader, err := otelprom.New(otelprom.WithRegisterer(registry), otelprom.WithoutScopeInfo(), otelprom.WithProducer(runtime.NewProducer()))
 	if err != nil {
 		return nil, fmt.Errorf("prometheus exporter: %w", err)
 	}

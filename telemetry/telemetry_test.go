@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/agiqa/agiqa/internal/otlptest"
@@ -347,13 +348,61 @@ func TestMetricsHandler(t *testing.T) {
 	}
 	counter.Add(t.Context(), 3)
 	body, contentType := scrape(t, tel)
-	for _, want := range []string{"agiqa_things_total 3\n", "go_goroutine_count", `service_name="agiqa"`} {
+	for _, want := range []string{"agiqa_things_total 3\n", "go_goroutine_count", "go_schedule_duration_seconds_bucket", "process_open_fds", "process_resident_memory_bytes", `service_name="agiqa"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in the metrics:\n%s", want, body)
 		}
 	}
 	if !strings.HasPrefix(contentType, "text/plain") {
 		t.Errorf("Content-Type %q, want text/plain", contentType)
+	}
+}
+
+// TestExemplarsLeadToTraces: what OpenMetrics is asked for, a bucket names a
+// trace that was recorded; one that was not is never named.
+func TestExemplarsLeadToTraces(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		sampled bool
+		accept  string
+		want    bool
+	}{
+		{"a recorded trace", true, "application/openmetrics-text; version=1.0.0", true},
+		{"no trace", false, "application/openmetrics-text; version=1.0.0", false},
+		{"the old format has none", true, "text/plain", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tel := newTelemetry(t, telemetry.DefaultConfig(), &exporter{})
+			histogram, err := tel.Meter().Meter("test").Float64Histogram("agiqa.took", metric.WithUnit("s"),
+				metric.WithExplicitBucketBoundaries(1, 2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, id := t.Context(), "none"
+			if test.sampled {
+				spanCtx, span := tel.Tracer().Tracer("test").Start(ctx, "work")
+				defer span.End()
+				ctx, id = spanCtx, span.SpanContext().TraceID().String()
+			}
+			histogram.Record(ctx, 1.5)
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+			r.Header.Set("Accept", test.accept)
+			tel.MetricsHandler().ServeHTTP(w, r)
+			found := false
+			for line := range strings.Lines(w.Body.String()) {
+				bucket, exemplar, ok := strings.Cut(line, " # ")
+				if ok && strings.HasPrefix(bucket, "agiqa_took_seconds_bucket") {
+					found = strings.Contains(bucket, `le="2`) && strings.Contains(exemplar, `trace_id="`+id+`"`) && strings.Contains(exemplar, "} 1.5")
+					if !found {
+						t.Errorf("exemplar %q, want 1.5 and trace %s in the bucket up to 2", line, id)
+					}
+				}
+			}
+			if found != test.want {
+				t.Errorf("exemplar found: %v, want %v in\n%s", found, test.want, w.Body)
+			}
+		})
 	}
 }
 

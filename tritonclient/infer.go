@@ -131,7 +131,7 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	}
 	c.judgeReplica(r, v, probe)
 	if sent {
-		c.metrics.attempt(ctx, v, err)
+		c.metrics.attempt(ctx, req.head.ModelName, took, v, err)
 	}
 	if err == nil {
 		c.budget.Success()

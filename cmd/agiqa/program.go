@@ -206,7 +206,7 @@ func (p *program) buildTelemetry(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose(p.telemetry.Close)
-	return nil
+	return watchDisk(p.telemetry.Meter(), p.settings.DataDir)
 }
 
 func (p *program) buildTriton(addresses []string) (err error) {
