@@ -151,7 +151,9 @@ fuzz: ## a minute of each fuzz target
 generate: build ## write what is generated: reference pages, notices, models of the demo checkpoints
 	bin/agiqa config reference > docs/configuration.md
 	bin/agiqa openapi > docs/openapi.json
+	bin/agiqa metrics reference > docs/metrics.md
 	$(GO) run ./internal/notices
+	$(GO) run ./internal/dashboards
 	$(GO) run ./internal/drawreport docs/examples
 	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
 	for bundle in checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done

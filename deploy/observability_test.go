@@ -3,9 +3,6 @@ package deploy_test
 import (
 	"encoding/json"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
 	"maps"
 	"net"
@@ -17,19 +14,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/agiqa/agiqa/internal/catalogue"
 )
 
 // foreignMetrics are those of other programs that alerts and dashboards use, as
 // Triton's and the collector's documentation name them.
 var foreignMetrics = []string{
 	"nv_inference_request_success", "nv_inference_request_failure", "nv_inference_count",
-	"nv_inference_exec_count", "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us",
+	"nv_inference_exec_count", "nv_inference_request_duration_us", "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us",
 	"nv_inference_compute_infer_duration_us", "nv_inference_compute_output_duration_us",
 	"nv_inference_pending_request_count", "nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes",
 	"otelcol_exporter_send_failed_spans_total", "otelcol_exporter_sent_spans_total",
-	"rpc_client_call_duration_seconds_count", // the gRPC instrumentation's
 	"otelcol_receiver_refused_spans_total", "otelcol_receiver_accepted_spans_total",
 	"up",
 }
@@ -199,44 +196,6 @@ func TestPrometheusScrapesServices(t *testing.T) {
 	}
 }
 
-type alertFile struct {
-	Groups []struct {
-		Name  string
-		Rules []struct {
-			Alert, Expr, For    string
-			Labels, Annotations map[string]string
-		}
-	}
-}
-
-func TestAlerts(t *testing.T) {
-	t.Parallel()
-	var c alertFile
-	decodeYAML(t, "deploy/prometheus/alerts.yml", &c)
-	made, jobs := madeMetrics(t), scrapeJobs(t)
-	seen := make(map[string]bool)
-	for _, group := range c.Groups {
-		for _, rule := range group.Rules {
-			if rule.Alert == "" || seen[rule.Alert] {
-				t.Errorf("group %s: alert %q has no name, or one that is taken", group.Name, rule.Alert)
-			}
-			seen[rule.Alert] = true
-			if severity := rule.Labels["severity"]; severity != "critical" && severity != "warning" {
-				t.Errorf("%s: severity %q, want critical or warning", rule.Alert, severity)
-			}
-			if rule.For == "" || rule.Annotations["summary"] == "" || rule.Annotations["description"] == "" {
-				t.Errorf("%s: want for, summary and description, has %+v", rule.Alert, rule)
-			}
-			for _, fault := range expressionFaults(rule.Expr, made, jobs) {
-				t.Errorf("%s: %s", rule.Alert, fault)
-			}
-		}
-	}
-	if len(seen) < 5 {
-		t.Errorf("%d alerts, want the service's, Triton's and the collector's", len(seen))
-	}
-}
-
 type datasourceFile struct {
 	Datasources []struct {
 		Name, UID, URL string
@@ -294,13 +253,20 @@ func TestGrafanaReadsTheDashboards(t *testing.T) {
 
 type dashboard struct {
 	UID, Title string
-	Panels     []struct {
-		ID          int
-		Type, Title string
-		Datasource  struct{ UID string }
-		GridPos     struct{ X, Y, W, H int }
-		Targets     []struct{ Expr, RefID string }
+	Templating struct{ List []struct{ Name, Query any } }
+	Panels     []dashboardPanel
+}
+
+type dashboardPanel struct {
+	ID                       int
+	Type, Title, Description string
+	Datasource               struct{ UID string }
+	GridPos                  struct{ X, Y, W, H int }
+	Targets                  []struct {
+		Expr, RefID string
+		Exemplar    bool
 	}
+	FieldConfig struct{ Defaults struct{ Unit string } }
 }
 
 func TestDashboards(t *testing.T) {
@@ -318,6 +284,9 @@ func TestDashboards(t *testing.T) {
 			}
 			if d.UID == "" || d.Title == "" {
 				t.Errorf("uid %q, title %q: want both", d.UID, d.Title)
+			}
+			if len(d.Templating.List) == 0 || d.Templating.List[0].Name != "instance" {
+				t.Errorf("variables %+v, want one for the instance", d.Templating.List)
 			}
 			checkPanels(t, d)
 			checkLayout(t, d)
@@ -339,10 +308,16 @@ func checkPanels(t *testing.T, d dashboard) {
 		if !slices.Contains(uids, panel.Datasource.UID) {
 			t.Errorf("panel %q: data source %q is none of %q", panel.Title, panel.Datasource.UID, uids)
 		}
+		if panel.FieldConfig.Defaults.Unit == "" || panel.Description == "" {
+			t.Errorf("panel %q: unit %q, description %q; want both", panel.Title, panel.FieldConfig.Defaults.Unit, panel.Description)
+		}
 		if len(panel.Targets) == 0 {
 			t.Errorf("panel %q asks nothing", panel.Title)
 		}
 		for _, target := range panel.Targets {
+			if strings.Contains(target.Expr, "histogram_quantile") && strings.Contains(target.Expr, "agiqa_") && !target.Exemplar {
+				t.Errorf("panel %q: no exemplars, which lead from a latency to a trace", panel.Title)
+			}
 			for _, fault := range expressionFaults(target.Expr, made, jobs) {
 				t.Errorf("panel %q: %s", panel.Title, fault)
 			}
@@ -397,7 +372,7 @@ func TestExpressionFaultsAreFound(t *testing.T) {
 }
 
 var (
-	metricName = regexp.MustCompile(`\b(?:agiqa|nv|otelcol)_[a-z0-9_]+|\bup\b`)
+	metricName = regexp.MustCompile(`\b(?:agiqa[_:]|nv_|otelcol_|go_|process_|rpc_)[a-z0-9_:]+|\bup\b`)
 	jobMatcher = regexp.MustCompile(`job="([^"]*)"`)
 	quoted     = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 )
@@ -445,127 +420,17 @@ func balanced(text string) bool {
 	return len(open) == 0
 }
 
-// madeMetrics reads from the project's source the instruments it makes, under
-// the names that the Prometheus exporter gives them.
+// madeMetrics are the names that a query may use of this project: what the
+// program exports, and what the rules record.
 func madeMetrics(t *testing.T) []string {
 	t.Helper()
-	var names []string
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	names := catalogue.Series()
+	for _, group := range ruleFile(t, "rules.yml").Groups {
+		for _, rule := range group.Rules {
+			names = append(names, rule.Record)
 		}
-		if hidden := strings.HasPrefix(entry.Name(), ".") && path != root; entry.IsDir() && hidden {
-			return fs.SkipDir
-		}
-		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		names = append(names, instruments(file)...)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return names
-}
-
-// instruments finds calls such as meter.Int64Counter("agiqa.x", ...,
-// metric.WithUnit("s"), ...).
-func instruments(file *ast.File) []string {
-	var names []string
-	ast.Inspect(file, func(node ast.Node) bool {
-		call, ok := node.(*ast.CallExpr)
-		if !ok || len(call.Args) == 0 {
-			return true
-		}
-		name, kind := literal(call.Args[0]), instrumentKind(called(call))
-		if kind == "" || !strings.HasPrefix(name, "agiqa.") {
-			return true
-		}
-		unit := ""
-		for _, arg := range call.Args[1:] {
-			if option, ok := arg.(*ast.CallExpr); ok && called(option) == "WithUnit" {
-				unit = literal(option.Args[0])
-			}
-		}
-		names = append(names, exportedNames(kind, name, unit)...)
-		return true
-	})
-	return names
-}
-
-// instrumentKind cuts the kind out of a method's name such as
-// Int64ObservableCounter, or answers "".
-func instrumentKind(method string) string {
-	for _, number := range []string{"Int64", "Float64"} {
-		if kind, ok := strings.CutPrefix(method, number); ok {
-			return strings.TrimPrefix(kind, "Observable")
-		}
-	}
-	return ""
-}
-
-func called(call *ast.CallExpr) string {
-	if selector, ok := call.Fun.(*ast.SelectorExpr); ok {
-		return selector.Sel.Name
-	}
-	return ""
-}
-
-func literal(expr ast.Expr) string {
-	if lit, ok := expr.(*ast.BasicLit); ok && lit.Kind == token.STRING {
-		return strings.Trim(lit.Value, "`\"")
-	}
-	return ""
-}
-
-func TestInstruments(t *testing.T) {
-	t.Parallel()
-	const source = `package p
-func f() {
-	meter.Int64Counter("agiqa.images", metric.WithUnit("{image}"))
-	meter.Float64Histogram("agiqa.stage.duration", metric.WithDescription("d"),
-		metric.WithUnit("s"))
-	meter.Int64ObservableGauge("agiqa.memory.bytes", metric.WithUnit("By"))
-	meter.Int64ObservableCounter("agiqa.copied", metric.WithUnit("By"))
-	meter.Int64UpDownCounter("agiqa.active")
-	span.SetAttribute("agiqa.active")
-	meter.Int64Counter("other")
-}`
-	file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{
-		"agiqa_images_total",
-		"agiqa_stage_duration_seconds_bucket", "agiqa_stage_duration_seconds_count", "agiqa_stage_duration_seconds_sum",
-		"agiqa_memory_bytes", "agiqa_copied_bytes_total", "agiqa_active",
-	}
-	if diff := cmp.Diff(want, instruments(file)); diff != "" {
-		t.Errorf("names (-want +got):\n%s", diff)
-	}
-}
-
-// exportedNames follows OpenTelemetry's rules for Prometheus: dots become
-// underscores, the unit and "total" become suffixes unless they are there;
-// units in braces are notes.
-func exportedNames(kind, name, unit string) []string {
-	name = strings.ReplaceAll(name, ".", "_")
-	if suffix := map[string]string{"s": "_seconds", "By": "_bytes"}[unit]; !strings.HasSuffix(name, suffix) {
-		name += suffix
-	}
-	switch kind {
-	case "Counter":
-		return []string{name + "_total"}
-	case "Histogram":
-		return []string{name + "_bucket", name + "_count", name + "_sum"}
-	default:
-		return []string{name}
-	}
 }
 
 // sameNames wants every declared component used, and every used one declared.

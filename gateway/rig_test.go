@@ -43,7 +43,8 @@ type plan struct {
 	natives     []imageprep.Native
 	door        gateway.Door // nil: the use case itself
 	pressure    func() bool
-	mayBreak    bool // an internal error is what the test is about
+	telemetry   *telemetry.Telemetry // nil: spans and metrics are kept for the test to read
+	mayBreak    bool                 // an internal error is what the test is about
 }
 
 // rig is the whole server but its main program: router, use case, image
@@ -82,9 +83,14 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	r := &rig{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader(), logs: &logBuffer{}}
 	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans), sdktrace.WithSampler(sdktrace.AlwaysSample())) // as telemetry.New
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))
+	if p.telemetry != nil {
+		traces, meters, p.metrics = p.telemetry.Tracer(), p.telemetry.Meter(), p.telemetry.MetricsHandler()
+	}
 	shelf := newShelf(p.checkpoints)
 	r.triton = tritontest.New(t, tritontest.WithCheckpoints(shelf.all()...))
-	client, err := tritonclient.New(r.triton.Config())
+	triton := r.triton.Config()
+	triton.Meter = meters
+	client, err := tritonclient.New(triton)
 	must(t, err)
 	t.Cleanup(func() { must(t, client.Close()) })
 	prep := imageprep.DefaultConfig()

@@ -39,7 +39,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.AddCommand(
 		newUp(t), newServe(t), newTrace(t),
 		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newExperiment(t), newBench(t),
-		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newVersion(t),
+		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newMetrics(t), newVersion(t),
 	)
 	return root
 }

@@ -252,7 +252,7 @@ func adapters() map[string]Rule {
 				"github.com/go-json-experiment/json/...",
 			}),
 			// Its tests run the whole chain, down to an in-process Triton.
-			TestProject:  []string{"cache", "imageprep", "telemetry", "tritonclient", "tritonclient/inferencepb"},
+			TestProject:  []string{"cache", "imageprep", "telemetry", "tritonclient", "tritonclient/inferencepb", "internal/catalogue"},
 			TestExternal: slices.Concat(otelSDK, []string{yaml, grpc}),
 			NeverReach: []string{
 				grpc, goRedis, "./tritonclient/...", "./cache/...", "github.com/prometheus/...",
@@ -400,6 +400,16 @@ func internals() map[string]Rule {
 			External:   []string{cobra, pflag, yaml},
 			NeverReach: []string{gin, grpc, goRedis, "./gateway/...", "./scoring/...", "./cache/...", "./tritonclient/..."},
 		},
+		"internal/catalogue": {
+			Why:        "a list of metrics: it knows the kinds of errors, and reads Prometheus' text with Prometheus' parser",
+			Project:    []string{"quality"},
+			External:   []string{"github.com/prometheus/client_model/...", "github.com/prometheus/common/..."},
+			NeverReach: []string{gin, grpc, goRedis},
+		},
+		"internal/dashboards": {
+			Why:        "writes Grafana's dashboards: strings to JSON",
+			NeverReach: []string{"./..."},
+		},
 		"internal/drawexamples": {
 			Why:        "draws the pictures of examples/",
 			External:   []string{"golang.org/x/image/..."},
@@ -435,7 +445,7 @@ func internals() map[string]Rule {
 			TestExternal: []string{
 				"github.com/compose-spec/compose-go/v2/...", yaml,
 			},
-			TestProject: []string{"internal/config"},
+			TestProject: []string{"internal/config", "internal/catalogue"},
 		},
 	}
 }

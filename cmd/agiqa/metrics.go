@@ -1,0 +1,21 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/internal/catalogue"
+)
+
+func newMetrics(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "metrics", Short: "Explain the metrics"}
+	cmd.AddCommand(&cobra.Command{
+		Use: "reference", Short: "Print the reference page of all metrics", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprint(t.out, catalogue.Reference())
+			return err
+		},
+	})
+	return cmd
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/agiqa/agiqa/internal/catalogue"
+)
+
+// wantCatalogued scrapes a program at the end of a test: whatever the test did
+// to it, /metrics shows nothing that docs/metrics.md does not name. A program
+// that the test has ended is not asked.
+func wantCatalogued(t *testing.T, p *process) {
+	t.Helper()
+	select {
+	case <-p.done:
+		return
+	default:
+	}
+	answer, err := http.Get(p.url + "/metrics") // the test's own context has ended
+	if err != nil {
+		return // it has stopped listening, as tests of the end of the program want it
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return
+	}
+	families, faults, err := catalogue.Scrape(text)
+	if err != nil {
+		t.Errorf("/metrics: %v", err)
+	}
+	if len(families) < 20 {
+		t.Errorf("/metrics has %d families, want the program's and its libraries': %q", len(families), families)
+	}
+	for _, fault := range faults {
+		t.Error(fault)
+	}
+}
+
+func TestMetricsReference(t *testing.T) {
+	t.Parallel()
+	var out, errs bytes.Buffer
+	root := newRoot(&terminal{out: &out, err: &errs})
+	root.SetArgs([]string{"metrics", "reference"})
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatalf("agiqa metrics reference: %v (%s)", err, errs.String())
+	}
+	if out.String() != catalogue.Reference() {
+		t.Error("the command prints something else than the page")
+	}
+}
