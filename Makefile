@@ -58,6 +58,7 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 test-go: venv-test build collector ## Go tests with the race detector, integration tests included
 	@command -v redis-server >/dev/null || { echo "redis-server not found: apt-get install redis-server" >&2; exit 1; }
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { echo "postgres not found: apt-get install postgresql" >&2; exit 1; }
+	@command -v promtool >/dev/null || { echo "promtool not found: apt-get install prometheus" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
 
 .PHONY: test-crash

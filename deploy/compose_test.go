@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +24,7 @@ const root = ".."
 
 // secrets fill the variables that have no default, on purpose.
 var secrets = []string{
-	"AGIQA_ADMIN_KEY=a", "REDIS_PASSWORD=b", "GRAFANA_ADMIN_PASSWORD=c",
+	"AGIQA_ADMIN_KEY=a", "REDIS_PASSWORD=b", "GRAFANA_ADMIN_PASSWORD=c", "POSTGRES_PASSWORD=d", "AGIQA_EXPERIMENT_KEY=e",
 }
 
 // profiles are the ways to run Triton; each is a project of its own.
@@ -136,13 +137,56 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 			t.Errorf("the gateway is given %s, which is no setting of the program", name)
 		}
 	}
-	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY"} {
+	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY", "AGIQA_EXPERIMENT_STORE", "AGIQA_EXPERIMENT_KEY"} {
 		if value := gateway.Environment[need]; value == nil || *value == "" {
 			t.Errorf("the gateway is not given %s", need)
 		}
 	}
-	if got, want := *gateway.Environment["AGIQA_REDIS_URL"], "redis://:b@redis:6379/0"; got != want {
-		t.Errorf("AGIQA_REDIS_URL = %q, want %q", got, want)
+	for name, want := range map[string]string{
+		"AGIQA_REDIS_URL":        "redis://:b@redis:6379/0",
+		"AGIQA_EXPERIMENT_STORE": "postgres://agiqa:d@postgres:5432/agiqa?sslmode=disable",
+	} {
+		if got := *gateway.Environment[name]; got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if ratio := gateway.Environment["AGIQA_TRACE_RATIO"]; ratio != nil && *ratio != "1" {
+		t.Errorf("AGIQA_TRACE_RATIO = %q: the collector can only keep every error if it gets every trace", *ratio)
+	}
+	if profiles := gateway.Environment["AGIQA_PPROF_LISTEN"]; profiles != nil {
+		t.Errorf("AGIQA_PPROF_LISTEN = %q: profiles show memory, and are switched on when they are needed", *profiles)
+	}
+}
+
+// TestExperimentsAreKept: the store's folder is a volume, its account and
+// database are those of the gateway's URL, and it is reached from inside only.
+func TestExperimentsAreKept(t *testing.T) {
+	t.Parallel()
+	project := load(t, "docker-compose.yml", secrets, "gpu")
+	postgres := project.Services["postgres"]
+	store, err := url.Parse(*project.Services["gateway"].Environment["AGIQA_EXPERIMENT_STORE"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := store.User.Password()
+	for name, want := range map[string]string{
+		"POSTGRES_USER": store.User.Username(), "POSTGRES_DB": strings.TrimPrefix(store.Path, "/"), "POSTGRES_PASSWORD": password,
+	} {
+		if got := postgres.Environment[name]; got == nil || *got != want {
+			t.Errorf("%s is not the %q of the gateway's AGIQA_EXPERIMENT_STORE", name, want)
+		}
+	}
+	kept := slices.ContainsFunc(postgres.Volumes, func(v types.ServiceVolumeConfig) bool {
+		return v.Type == types.VolumeTypeVolume && v.Target == "/var/lib/postgresql/data"
+	})
+	if !kept || len(postgres.Ports) != 0 {
+		t.Errorf("volumes %+v, ports %+v; want the data on a volume and no port", postgres.Volumes, postgres.Ports)
+	}
+	if _, ok := project.Networks["back"]; !ok || !project.Networks["back"].Internal || len(postgres.Networks) != 1 {
+		t.Errorf("networks %v, want the inner one alone", postgres.Networks)
+	}
+	if wait := project.Services["gateway"].DependsOn["postgres"]; wait.Condition != types.ServiceConditionHealthy {
+		t.Errorf("the gateway waits for %q, want a healthy store", wait.Condition)
 	}
 }
 
@@ -378,7 +422,7 @@ func checkPrivileges(service types.ServiceConfig, report reporter) {
 }
 
 // secretName is what the name of a variable that holds a secret contains.
-var secretName = regexp.MustCompile(`PASSWORD|SECRET|TOKEN|ADMIN_KEY`)
+var secretName = regexp.MustCompile(`PASSWORD|SECRET|TOKEN|ADMIN_KEY|EXPERIMENT_KEY`)
 
 // checkSecrets finds secrets that did not come from the environment.
 func checkSecrets(service types.ServiceConfig, report reporter) {

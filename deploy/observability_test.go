@@ -36,6 +36,7 @@ var ports = map[string][]string{
 	"gateway":        {"8080"},
 	"triton":         {"8001", "8002"},
 	"redis":          {"6379"},
+	"postgres":       {"5432"},
 	"otel-collector": {"4317", "4318", "8888"},
 	"jaeger":         {"4317", "4318", "8888", "16686"},
 	"prometheus":     {"9090"},
@@ -106,6 +107,78 @@ func TestCollector(t *testing.T) {
 	sameNames(t, "extensions", c.Extensions, c.Service.Extensions)
 	for name, exporter := range c.Exporters {
 		checkEndpoint(t, "exporter "+name, exporter.Endpoint)
+	}
+}
+
+// TestCollectorKeepsWhatMatters: errors, what the latency objective calls slow,
+// and changes are kept whole; of the rest a share.
+func TestCollectorKeepsWhatMatters(t *testing.T) {
+	t.Parallel()
+	type attribute struct {
+		Key    string
+		Values []string
+		Regex  bool `yaml:"enabled_regex_matching"`
+	}
+	type policy struct {
+		Name, Type string
+		StatusCode struct {
+			Codes []string `yaml:"status_codes"`
+		} `yaml:"status_code"`
+		Latency struct {
+			ThresholdMS int `yaml:"threshold_ms"`
+		}
+		Probabilistic struct {
+			Percentage float64 `yaml:"sampling_percentage"`
+		}
+		And struct {
+			Policies []struct {
+				Attribute attribute `yaml:"string_attribute"`
+			} `yaml:"and_sub_policy"`
+		}
+	}
+	var c struct {
+		Processors struct {
+			TailSampling struct {
+				Wait     string `yaml:"decision_wait"`
+				Policies []policy
+			} `yaml:"tail_sampling"`
+		}
+	}
+	decodeYAML(t, "deploy/otel-collector.yaml", &c)
+	by := make(map[string]policy)
+	for _, p := range c.Processors.TailSampling.Policies {
+		by[p.Type] = p
+	}
+	if !slices.Contains(by["status_code"].StatusCode.Codes, "ERROR") {
+		t.Errorf("no policy keeps errors: %+v", by)
+	}
+	if ms := by["latency"].Latency.ThresholdMS; ms != 1000 {
+		t.Errorf("slow begins at %d ms, want the second of the latency objective", ms)
+	}
+	if share := by["probabilistic"].Probabilistic.Percentage; share <= 0 || share > 100 {
+		t.Errorf("%v %% of the rest, want a share", share)
+	}
+	matches := func(method, route string) bool {
+		for _, p := range by["and"].And.Policies {
+			value := map[string]string{"http.request.method": method, "http.route": route}[p.Attribute.Key]
+			if !slices.ContainsFunc(p.Attribute.Values, func(v string) bool {
+				return v == value || p.Attribute.Regex && regexp.MustCompile(v).MatchString(value)
+			}) {
+				return false
+			}
+		}
+		return len(by["and"].And.Policies) > 0
+	}
+	for _, tt := range []struct {
+		method, route string
+		want          bool
+	}{
+		{"POST", "/v1/checkpoints", true}, {"DELETE", "/v1/checkpoints/:name", true}, {"POST", "/v1/experiments/:id/start", true},
+		{"GET", "/v1/checkpoints", false}, {"POST", "/v1/score", false}, {"POST", "/v1/feedback", false},
+	} {
+		if got := matches(tt.method, tt.route); got != tt.want {
+			t.Errorf("%s %s is kept as a change: %v, want %v", tt.method, tt.route, got, tt.want)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func service() dashboard {
 				says:    "What a request that came now would take. Above what callers allow, requests are refused as too_late before their body is read.",
 				queries: one(`max by (instance) (agiqa_queue_wait_seconds{instance=~"$instance"})`, "{{instance}}")},
 			{title: "Refusals by reason", kind: graph, unit: "reqps",
-				says: "queue_full, too_late: capacity. rate_limit: one client above its limit. memory, body_memory: too many large bodies at once; raise memory or lower max-body.",
+				says: "queue_full, too_late: capacity. rate_limit: one client above its limit. memory, body_memory: too many large bodies at once; give the gateway more memory, or lower max-body-bytes.",
 				queries: []query{
 					{`sum by (reason) (rate(agiqa_admission_refusals_total{instance=~"$instance"}[$__rate_interval]))`, "{{reason}}"},
 					{`sum by (reason) (rate(agiqa_gateway_refusals_total{instance=~"$instance"}[$__rate_interval]))`, "{{reason}}"},
