@@ -30,8 +30,8 @@ func admission() []Metric {
 		{Name: "agiqa.gateway.refusals", Type: Counter, Unit: "{request}", Labels: []Label{of("reason", "rate_limit", "memory", "body_memory")},
 			Says: "Scoring requests turned away without work: rate_limit, memory, body_memory."},
 		{Name: "agiqa.admission.refusals", Type: Counter, Unit: "{request}", Labels: []Label{
-			of("reason", "queue_full", "too_late"), of("at", "before_body", "queue"),
-		}, Says: "Scoring requests that were refused at once: queue_full, or too_late to be done in their time; before their body was read, or at the queue."},
+			of("reason", "queue_full", "too_late"), of("at", "before_body", "queue", "turn"),
+		}, Says: "Scoring requests that were refused at once: queue_full, or too_late to be done in their time; before their body was read, at the queue, or when their turn came."},
 		{Name: "agiqa.queue.depth", Type: Gauge, Unit: "{request}", Says: "Scoring requests that wait for their turn."},
 		{Name: "agiqa.queue.working", Type: Gauge, Unit: "{request}", Says: "Scoring requests that have their turn."},
 		{Name: "agiqa.queue.wait", Type: Gauge, Unit: "s",

@@ -13,7 +13,7 @@ func experiments() dashboard {
 				says:    "Requests outside an experiment, by why. no_unit: callers send no unit; the experiment learns nothing from them.",
 				queries: one(`sum by (experiment, why) (rate(agiqa_experiment_left_total{instance=~"$instance"}[$__rate_interval]))`, "{{experiment}} {{why}}")},
 			{title: "Guardrails broken, of the hour", kind: graph, unit: "short", warn: 1, bad: 1,
-				says:    "What was broken, and what was done. GET /v1/experiments lists the experiments with their states.",
+				says:    "What was broken, and what was done. agiqa experiment status ID shows how it is doing.",
 				queries: one(`sum by (experiment, guardrail, action) (increase(agiqa_experiment_guardrail_trips_total{instance=~"$instance"}[1h]))`, "{{experiment}} {{guardrail}}: {{action}}")},
 			{title: "Feedback by kind and standing", kind: graph, unit: "ops",
 				says:    "accepted is what counts. Many orphans: labels come with ids that were never shown, or before the exposure is known. contradictory: raters who say both.",
