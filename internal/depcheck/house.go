@@ -252,7 +252,7 @@ func adapters() map[string]Rule {
 				"github.com/go-json-experiment/json/...",
 			}),
 			// Its tests run the whole chain, down to an in-process Triton.
-			TestProject:  []string{"cache", "imageprep", "telemetry", "tritonclient", "tritonclient/inferencepb", "internal/catalogue"},
+			TestProject:  []string{"cache", "imageprep", "telemetry", "tritonclient", "tritonclient/inferencepb", "experiment/engine", "experiment/storetest", "internal/catalogue"},
 			TestExternal: slices.Concat(otelSDK, []string{yaml, grpc}),
 			NeverReach: []string{
 				grpc, goRedis, "./tritonclient/...", "./cache/...", "github.com/prometheus/...",
