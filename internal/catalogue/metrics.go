@@ -43,7 +43,8 @@ func admission() []Metric {
 func stages() []Metric {
 	return []Metric{
 		{Name: "agiqa.stage.duration", Type: Histogram, Unit: "s", Labels: []Label{of("stage",
-			"read", "sniff", "admission", "prepare", "decode", "resize", "lookup", "follow", "texts", "encode", "ensemble", "judge", "panel")},
+			"read", "sniff", "admission", "prepare", "decode", "resize", "lookup", "follow", "texts", "encode", "ensemble", "judge", "panel",
+			"experiment.assign", "experiment.expose")},
 			Says: "Time that a request spent in one stage of scoring."},
 		{Name: "agiqa.batch.size", Type: Histogram, Unit: "{image}", Labels: []Label{of("call", "ensemble", "encoder", "head")},
 			Says: "Images of one call to Triton, by what is called: ensemble, encoder or head."},
