@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -114,6 +115,48 @@ func TestRunbook(t *testing.T) {
 	}
 }
 
+var (
+	runbookQuery   = regexp.MustCompile(`--data-urlencode 'query=([^']+)'`)
+	runbookSetting = regexp.MustCompile(`AGIQA_[A-Z_]+`)
+	runbookService = regexp.MustCompile(`docker compose (?:ps|logs(?: --tail \d+| --since \w+)?) ([a-z][a-z -]*)`)
+)
+
+// TestRunbookIsOfThisService: its queries parse and name metrics that there are,
+// its settings are the program's, and its services are those of compose.
+func TestRunbookIsOfThisService(t *testing.T) {
+	t.Parallel()
+	text, made, jobs := read(t, "docs/runbook.md"), madeMetrics(t), scrapeJobs(t)
+	var queries []string
+	for _, query := range runbookQuery.FindAllStringSubmatch(text, -1) {
+		queries = append(queries, query[1])
+		for _, fault := range expressionFaults(query[1], made, jobs) {
+			t.Errorf("docs/runbook.md: %s", fault)
+		}
+	}
+	settings := append(knownSettings(), "AGIQA_ADMIN_KEY")
+	for _, name := range runbookSetting.FindAllString(text, -1) {
+		if !slices.Contains(settings, name) {
+			t.Errorf("docs/runbook.md names %s, which is no setting", name)
+		}
+	}
+	var services []string
+	for _, profile := range profiles {
+		services = append(services, load(t, "docker-compose.yml", secrets, profile).ServiceNames()...)
+	}
+	named := runbookService.FindAllStringSubmatch(text, -1)
+	for _, list := range named {
+		for name := range strings.FieldsSeq(list[1]) {
+			if !slices.Contains(services, name) {
+				t.Errorf("docs/runbook.md: %q: %s is none of the services %q", list[0], name, services)
+			}
+		}
+	}
+	if len(queries) < 20 || len(named) < 10 {
+		t.Errorf("%d queries and %d services are named, want more: have the patterns of this test gone stale?", len(queries), len(named))
+	}
+	parse(t, queries)
+}
+
 // TestEveryAlertIsTested: in the files that promtool runs, each alert fires in
 // one case at least, and keeps still in another.
 func TestEveryAlertIsTested(t *testing.T) {
@@ -200,15 +243,13 @@ func TestRulesByExample(t *testing.T) {
 // variable stands for what Grafana fills in before it asks Prometheus.
 var variable = strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*")
 
-// TestPrometheusParsesTheDashboards hands every expression to Prometheus'
-// parser, as the rules that they would be.
 func TestPrometheusParsesTheDashboards(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("grafana/dashboards/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var recorded []rule
+	var recorded []string
 	for _, file := range files {
 		var d dashboard
 		if err := json.Unmarshal([]byte(read(t, "deploy/"+file)), &d); err != nil {
@@ -216,23 +257,29 @@ func TestPrometheusParsesTheDashboards(t *testing.T) {
 		}
 		for _, panel := range d.Panels {
 			for _, target := range panel.Targets {
-				recorded = append(recorded, rule{Record: fmt.Sprintf("panel_%d", len(recorded)), Expr: variable.Replace(target.Expr)})
+				recorded = append(recorded, variable.Replace(target.Expr))
 			}
 		}
 	}
 	if len(recorded) < 40 {
 		t.Fatalf("%d expressions, want those of four dashboards", len(recorded))
 	}
+	parse(t, recorded)
+}
+
+// parse hands expressions to Prometheus' parser, as the rules that they would be.
+func parse(t *testing.T, expressions []string) {
+	t.Helper()
 	type record struct{ Record, Expr string }
 	var all []record
-	for _, r := range recorded {
-		all = append(all, record{r.Record, r.Expr})
+	for i, e := range expressions {
+		all = append(all, record{fmt.Sprintf("expression_%d", i), e})
 	}
-	text, err := yaml.Marshal(map[string]any{"groups": []map[string]any{{"name": "panels", "rules": all}}})
+	text, err := yaml.Marshal(map[string]any{"groups": []map[string]any{{"name": "expressions", "rules": all}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "panels.yml")
+	path := filepath.Join(t.TempDir(), "expressions.yml")
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		t.Fatal(err)
 	}

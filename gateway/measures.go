@@ -4,32 +4,25 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/internal/labels"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
-
-// labelOther stands for every value that would be one too many.
-const labelOther = "_other"
-
-// maxCheckpointLabels bounds the values of the label checkpoint. Names are made
-// by operators, but over months of imports they would be many.
-const maxCheckpointLabels = 64
 
 // measures are the metrics that are no single request's: what the checkpoints
 // did, how their changes went, and whether this server is ready.
 type measures struct {
 	scores  metric.Int64Counter
 	changes metric.Int64Counter
-	names   boundedNames
+	names   labels.Bound // of checkpoints
 }
 
 func newMeasures(meter metric.Meter, readiness *Readiness) (*measures, error) {
-	m := &measures{names: boundedNames{most: maxCheckpointLabels}}
+	m := &measures{}
 	var err error
 	if m.scores, err = meter.Int64Counter("agiqa.checkpoint.scores", metric.WithUnit("{score}"),
 		metric.WithDescription("Verdicts on images by checkpoint and outcome: ok, or error where the image was sound and this checkpoint gave no score.")); err != nil {
@@ -96,7 +89,7 @@ func (m *measures) scored(ctx context.Context, response scoring.Response) {
 			if v.Err != nil {
 				outcome = "error"
 			}
-			counts[key{m.names.label(v.Checkpoint.Name), outcome}]++
+			counts[key{m.names.Of(v.Checkpoint.Name), outcome}]++
 		}
 	}
 	for k, n := range counts {
@@ -111,27 +104,4 @@ func (m *measures) changed(ctx context.Context, change string, err error) {
 		outcome = string(quality.KindOf(err))
 	}
 	m.changes.Add(ctx, 1, metric.WithAttributes(attribute.String("change", change), attribute.String("outcome", outcome)))
-}
-
-// boundedNames lets so many names through as they are, the first ones to come.
-type boundedNames struct {
-	most int
-	mu   sync.Mutex
-	seen map[string]bool
-}
-
-func (b *boundedNames) label(name string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.seen[name] {
-		return name
-	}
-	if len(b.seen) >= b.most {
-		return labelOther
-	}
-	if b.seen == nil {
-		b.seen = make(map[string]bool)
-	}
-	b.seen[name] = true
-	return name
 }

@@ -115,9 +115,10 @@ func (t *Trial) Expose(ctx context.Context, s experiment.Scored) []*experiment.S
 				}
 			}
 		}
-	}
-	for _, r := range records {
-		e.telemetry.exposed(ctx, t.live.ID, r.Shown, r.Status)
+	} else {
+		for _, r := range records { // what is in the log, so that the two agree
+			e.telemetry.exposed(ctx, t.live.ID, r.Shown, r.Status)
+		}
 	}
 	e.observe(t.live, records)
 	return shown

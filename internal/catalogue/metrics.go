@@ -104,11 +104,11 @@ func checkpoints() []Metric {
 }
 
 func experiments() []Metric {
-	experiment := bounded("experiment", "ids of the experiments that run; operators make them")
+	experiment := bounded("experiment", "ids of experiments, the first 64 to run; then `_other`")
 	return []Metric{
 		{Name: "agiqa.experiment.exposures", Type: Counter, Unit: "{image}", Labels: []Label{
 			experiment, bounded("arm", "arms of that experiment"), kinds("status", "ok"),
-		}, Says: "Images shown in an experiment, by the arm that they were assigned to and by outcome."},
+		}, Says: "Images shown in an experiment and recorded, by the arm that they were assigned to and by outcome."},
 		{Name: "agiqa.experiment.left", Type: Counter, Unit: "{request}", Labels: []Label{experiment, of("why", "audience", "no_unit", "coverage")},
 			Says: "Requests that an experiment did not take, by why: audience, no_unit, coverage."},
 		{Name: "agiqa.experiment.degraded", Type: Counter, Unit: "{image}", Labels: []Label{experiment},

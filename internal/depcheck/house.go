@@ -187,7 +187,7 @@ func domain() map[string]Rule {
 		},
 		"experiment/engine": {
 			Why:     "runs experiments over a store and the checkpoints of a server, which are interfaces to it",
-			Project: []string{"quality", "experiment", "experiment/stats", "experiment/analysis"},
+			Project: []string{"quality", "experiment", "experiment/stats", "experiment/analysis", "internal/labels"},
 			// rate bounds how fast a rater may send.
 			External:     slices.Concat(otelAPI, []string{"github.com/google/uuid", "golang.org/x/time/rate"}),
 			TestExternal: slices.Concat(otelSDK, []string{"pgregory.net/rapid"}),
@@ -244,7 +244,7 @@ func adapters() map[string]Rule {
 		},
 		"gateway": {
 			Why:     "HTTP is known here and nowhere else; it sees the use case, never what stands behind it",
-			Project: []string{"quality", "scoring", "experiment"},
+			Project: []string{"quality", "scoring", "experiment", "internal/labels"},
 			External: slices.Concat(otelAPI, []string{
 				gin, "github.com/danielgtaylor/huma/v2/...", "github.com/swaggest/swgui/...",
 				"github.com/google/uuid", xSync, "golang.org/x/time/rate",
@@ -405,6 +405,10 @@ func internals() map[string]Rule {
 			Project:    []string{"quality"},
 			External:   []string{"github.com/prometheus/client_model/...", "github.com/prometheus/common/..."},
 			NeverReach: []string{gin, grpc, goRedis},
+		},
+		"internal/labels": {
+			Why:        "a set with a bound, under a lock",
+			NeverReach: []string{gin, grpc, goRedis, "./..."},
 		},
 		"internal/dashboards": {
 			Why:        "writes Grafana's dashboards: strings to JSON",
