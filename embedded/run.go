@@ -100,9 +100,12 @@ func (s *Server) launchKeeper(m mark) (*run, error) {
 
 // give hands the order to the keeper and reads its first report.
 func (s *Server) give(orders io.Writer, lines *json.Decoder, m mark) (report, error) {
+	env := environment(s.cfg.Env, s.setup.installation)
+	if s.cfg.OTLPTracesURL != "" {
+		env = withZeroing(env, findZeroing(libraryFolders()))
+	}
 	o := order{
-		Path: s.setup.server(), Args: arguments(s.cfg, s.setup.models, s.ports, m),
-		Env:  environment(s.cfg.Env, s.setup.installation),
+		Path: s.setup.server(), Args: arguments(s.cfg, s.setup.models, s.ports, m), Env: env,
 		Mark: m, Shm: s.shm, RunDir: s.cfg.RunDir,
 		LogFile: s.cfg.LogFile, LogMaxBytes: s.cfg.LogMaxBytes, Grace: s.cfg.StopGrace,
 	}

@@ -52,6 +52,9 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 	if s.OTLPEndpoint != "" {
 		findings = append(findings, lookAtCollector(ctx, s))
 	}
+	if s.OTLPEndpoint != "" || s.Trace {
+		findings = append(findings, embedded.TracesWhole())
+	}
 	return findings, nil
 }
 

@@ -51,6 +51,15 @@ func needsTriton(t *testing.T) {
 	}
 }
 
+// needsWholeTraces fails where the embedded Triton would lose some of its own
+// spans.
+func needsWholeTraces(t *testing.T) {
+	t.Helper()
+	if f := embedded.TracesWhole(); f.Fix != "" {
+		t.Fatalf("%s; mend it with: %s", f.Detail, f.Fix)
+	}
+}
+
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()

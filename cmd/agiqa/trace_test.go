@@ -12,6 +12,7 @@ import (
 // reads the trace of an answer back: the gateway's spans and Triton's.
 func TestTracesAreKept(t *testing.T) {
 	needsTriton(t)
+	needsWholeTraces(t)
 	t.Parallel()
 	data := t.TempDir()
 	env := []string{"AGIQA_DATA_DIR=" + data, "AGIQA_PPROF_LISTEN=127.0.0.1:0"}

@@ -281,6 +281,7 @@ func books(t *testing.T, p *process) map[string]int {
 func TestEveryRequestIsTraced(t *testing.T) {
 	receiver := otlptest.Start(t)
 	needsTriton(t)
+	needsWholeTraces(t)
 	c := startCollector(t, receiver)
 	p := startUp(t, []string{"AGIQA_OTLP_ENDPOINT=" + c.url, "AGIQA_LOG_LEVEL=warn", "AGIQA_CONCURRENCY=8", "AGIQA_QUEUE=2"})
 	f := &traffic{url: p.url, host: strings.TrimPrefix(p.url, "http://"), cached: testimages.PNG(64, 48)}
@@ -295,15 +296,15 @@ func TestEveryRequestIsTraced(t *testing.T) {
 		silent := 0
 		settle(t, 30*time.Second, func() bool {
 			bad, silent = faults(requests, receiver.Spans())
-			return len(bad) == 0 && silent <= tolerated(requests)
+			return len(bad) == 0 && silent == 0
 		})
 		byService := map[string]int{}
 		for _, s := range receiver.Spans() {
 			byService[s.Service]++
 		}
 		t.Logf("spans that arrived: %v; of %d calls of Triton %d have no spans of Triton's", byService, calls(requests), silent)
-		if silent > tolerated(requests) {
-			t.Errorf("of %d calls of Triton %d have no spans of Triton's, more than %d", calls(requests), silent, tolerated(requests))
+		if silent > 0 {
+			t.Errorf("of %d calls of Triton %d have no spans of Triton's", calls(requests), silent)
 		}
 		for _, b := range bad[:min(len(bad), 10)] {
 			t.Error(b)
@@ -357,11 +358,6 @@ func calls(requests []sent) (n int) {
 	}
 	return n
 }
-
-// tolerated is how many of them may lack Triton's own spans: the Triton that is
-// embedded now and then makes nothing of the trace context that a call carries
-// (docs/decisions/0014-every-request-traced.md). Ours must all be there.
-func tolerated(requests []sent) int { return 3 + calls(requests)/2 }
 
 // settle waits for a condition, or for patience to end, without failing.
 func settle(t *testing.T, within time.Duration, condition func() bool) {
