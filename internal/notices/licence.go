@@ -15,9 +15,13 @@ type licence string
 
 // The licences that a part of the binary may have. All allow use in a product
 // under Apache-2.0 as long as their texts are passed on; MPL-2.0 besides wants
-// changed files published, and none is changed here.
+// changed files published, and none is changed here. FTL is one of the two that
+// its module lets choose from, and CC-BY-4.0 wants the author named, which the
+// page does.
 const (
 	apache2 licence = "Apache-2.0"
+	ccBy4   licence = "CC-BY-4.0"
+	ftl     licence = "FTL"
 	bsd2    licence = "BSD-2-Clause"
 	bsd3    licence = "BSD-3-Clause"
 	isc     licence = "ISC"
@@ -32,6 +36,8 @@ var phrases = []struct {
 	all     []string
 }{
 	{apache2, []string{"apache license", "version 2.0"}},
+	{ccBy4, []string{"creative commons attribution 4.0 international public license"}},
+	{ftl, []string{"your choice of exactly one of the following two licenses", "the freetype license"}},
 	{isc, []string{"permission to use, copy, modify, and", "distribute this software for any purpose with or without fee is hereby granted"}},
 	{mit, []string{"permission is hereby granted, free of charge, to any person obtaining a copy of this software", "the above copyright notice"}},
 	{mpl2, []string{"mozilla public license", "version 2.0"}},
@@ -99,7 +105,15 @@ func documents(dir string) (licences, notices []document, err error) {
 		if len(found) == 0 {
 			faults = append(faults, fmt.Errorf("%s is none of the allowed licences", entry.Name()))
 		}
-		licences = append(licences, document{licences: found, text: string(text)})
+		full := string(text)
+		if slices.Contains(found, ftl) { // the file at the root only says where the text is
+			text, err := os.ReadFile(filepath.Join(dir, "licenses", "ftl.txt"))
+			if err != nil {
+				return nil, nil, err
+			}
+			full += "\n" + string(text)
+		}
+		licences = append(licences, document{licences: found, text: full})
 	}
 	if len(licences) == 0 {
 		faults = append(faults, errors.New("no licence"))

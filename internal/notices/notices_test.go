@@ -68,6 +68,9 @@ func TestClassify(t *testing.T) {
 		{"bsd with it", bsdText + names, []licence{bsd3}},
 		{"isc", "Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted", []licence{isc}},
 		{"mpl", "Mozilla Public License Version 2.0", []licence{mpl2}},
+		{"creative commons", "Creative Commons Attribution 4.0 International Public License", []licence{ccBy4}},
+		{"creative commons that forbids trade", "Creative Commons Attribution-NonCommercial 4.0 International Public License", nil},
+		{"freetype or gpl", "Use is subject to your choice of exactly one of the\nfollowing two licenses: * The FreeType License, or * The GNU General Public License", []licence{ftl}},
 		{"two in one file", mitText + "\nApache License, Version 2.0", []licence{apache2, mit}},
 		{"gpl", "GNU GENERAL PUBLIC LICENSE Version 3, 29 June 2007", nil},
 		{"all rights reserved", "Copyright 2026 X. All rights reserved.", nil},
@@ -97,6 +100,7 @@ func TestDocuments(t *testing.T) {
 		{"other spellings", map[string]string{"licence.MD": isApache}, []licence{apache2}, 0, ""},
 		{"none", map[string]string{"README.md": isApache}, nil, 0, "no licence"},
 		{"not allowed", map[string]string{"COPYING": "GNU General Public License"}, nil, 0, "COPYING is none of the allowed licences"},
+		{"a text elsewhere", map[string]string{"LICENSE": "your choice of exactly one of the following two licenses: the freetype license", "licenses/ftl.txt": "FTL"}, []licence{ftl}, 0, ""},
 		{"one of two not allowed", map[string]string{"LICENSE": isApache, "COPYING": "?"}, []licence{apache2}, 0, "COPYING is none"},
 	}
 	for _, tt := range tests {
@@ -104,6 +108,9 @@ func TestDocuments(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			for name, text := range tt.files {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+					t.Fatal(err)
+				}
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
