@@ -26,7 +26,7 @@ func TestTracesAreKept(t *testing.T) {
 	eventually(t, 30*time.Second, "both programs' spans in the drawing", func() bool {
 		out, _, status := runCommand(t, env, nil, "trace", "show", id[:12])
 		shown = out
-		return status == 0 && strings.Contains(out, "compute") && strings.Contains(out, "POST /v1/score")
+		return status == 0 && strings.Contains(out, "─ compute") && strings.Contains(out, "InferRequest") && strings.Contains(out, "POST /v1/score")
 	})
 	for _, want := range []string{"trace " + id, "POST /v1/score", "InferRequest", "clip_image_encoder", "▕"} {
 		if !strings.Contains(shown, want) {
