@@ -324,7 +324,7 @@ func (g *Gateway) registerFeedback(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score", Tags: []string{"Experiments"},
 		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet.",
-		Errors:      []int{400, 408, 409, 413, 415, 422, 503}, DefaultStatus: http.StatusCreated,
+		Errors:      []int{400, 408, 409, 413, 415, 422, 429, 503}, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: 16 << 10,
 	}, func(ctx context.Context, in *struct{ Body FeedbackRequest }) (*feedbackOutput, error) {
 		receipt, err := g.experiments.Label(ctx, in.Body)

@@ -393,7 +393,7 @@ func TestLabels(t *testing.T) {
 			refused = err
 		}
 	}
-	if quality.KindOf(refused) != quality.KindOverloaded {
+	if quality.KindOf(refused) != quality.KindRateLimited {
 		t.Errorf("500 labels at once: %v", refused)
 	}
 }

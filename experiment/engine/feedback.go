@@ -63,7 +63,7 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	}
 	rater := e.Hasher.Rater(l.Rater)
 	if wait, ok := e.raters.admit(rater); !ok {
-		return experiment.Receipt{}, quality.Errorf(quality.KindOverloaded, "this rater sends faster than anybody looks at images").After(wait)
+		return experiment.Receipt{}, quality.Errorf(quality.KindRateLimited, "this rater sends faster than anybody looks at images").After(wait)
 	}
 	if err := e.checkAgainst(ctx, l); err != nil {
 		return experiment.Receipt{}, err
