@@ -200,7 +200,7 @@ func TestPanelIsAStage(t *testing.T) {
 	for _, s := range spans.Ended() {
 		if s.Name() == "panel" {
 			for _, kv := range s.Attributes() {
-				attributes[string(kv.Key)] = kv.Value.Emit()
+				attributes[string(kv.Key)] = kv.Value.String()
 			}
 		}
 	}
