@@ -128,6 +128,10 @@ bench-tracing: build collector ## what tracing every request costs, collector we
 bench-batching: build venv ## gateway batching against Triton's own (3 minutes); writes benchmarks/results/batching
 	benchmarks/serving.sh batching $(call RESULTS,batching) $(or $(BENCH_SECONDS),10)
 
+.PHONY: bench-shm
+bench-shm: build venv ## pixels to Triton through shared memory against the connection (5 minutes); writes benchmarks/results/shm
+	benchmarks/serving.sh shm $(call RESULTS,shm) $(or $(BENCH_SECONDS),10)
+
 .PHONY: bench-replicas
 bench-replicas: build venv ## two gateways and two Tritons, each ended and killed under load (2 minutes); writes benchmarks/results/replicas
 	benchmarks/serving.sh replicas $(call RESULTS,replicas) $(or $(BENCH_SECONDS),15)

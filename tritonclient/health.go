@@ -64,7 +64,10 @@ func (c *Client) Check(ctx context.Context, models ...string) error {
 			}
 		}
 		r.forgetCheck() // ask again: a model may be exchanged without a restart
-		return c.probe(ctx, r)
+		if err := c.probe(ctx, r); err != nil {
+			return err
+		}
+		return c.sharedReady(ctx, r)
 	})
 }
 

@@ -118,7 +118,7 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	}
 	var to peer.Peer // set once a connection was found for the call
 	resp := &pb.ModelInferResponse{}
-	err := r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, req, resp, grpc.Peer(&to), grpc.ForceCodecV2(c.codec))
+	err := c.invoke(ctx, r, req, resp, &to)
 	var got [][]float32
 	if err == nil {
 		got, err = readReply(resp, req.head.ModelName, want)
@@ -146,6 +146,24 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	}
 	r.lacks.note(req.head.ModelName)
 	return nil, withinBudget, err
+}
+
+// invoke makes the call, with its pixels in shared memory where r has some.
+func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *pb.ModelInferResponse, to *peer.Peer) error {
+	send := func(call *inferCall) error {
+		return r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, call, resp, grpc.Peer(to), grpc.ForceCodecV2(c.codec))
+	}
+	p := c.place(r, req)
+	if p == nil {
+		return send(req)
+	}
+	err := send(p.call)
+	p.end(to.Addr != nil, err)
+	if unknownRegion(err) {
+		r.shared.forget()
+		return send(req)
+	}
+	return err
 }
 
 // verdictOf says what the end of a call means for the server, which gets

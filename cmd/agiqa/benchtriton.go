@@ -34,7 +34,7 @@ func newBenchTriton(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := f.tritonClient(s.Triton)
+			client, err := f.tritonClient(s.Triton, s.TritonShm)
 			if err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func newBenchTriton(t *terminal) *cobra.Command {
 }
 
 // tritonClient connects to servers that are this machine's, or may be asked.
-func (f *loadFlags) tritonClient(addresses []string) (*tritonclient.Client, error) {
+func (f *loadFlags) tritonClient(addresses []string, shm string) (*tritonclient.Client, error) {
 	if len(addresses) == 0 {
 		return nil, errors.New("--triton is needed: Triton's gRPC address")
 	}
@@ -92,6 +92,7 @@ func (f *loadFlags) tritonClient(addresses []string) (*tritonclient.Client, erro
 	cfg.Addresses = addresses
 	cfg.MaxInFlight = max(cfg.MaxInFlight, 2*f.options.Connections)
 	cfg.Connections = max(cfg.Connections, (f.options.Connections+99)/100)
+	cfg.SharedMemory = tritonclient.SharedMemory(shm)
 	return tritonclient.New(cfg)
 }
 

@@ -45,6 +45,7 @@ type Settings struct {
 
 	Triton            []string `key:"triton" group:"Triton" default:"" help:"gRPC addresses of Triton, comma-separated. Needed by serve; up starts its own."`
 	TritonConnections int      `key:"triton-connections" group:"Triton" default:"1" help:"gRPC connections to each Triton. One carries a hundred inferences at a time."`
+	TritonShm         string   `key:"triton-shm" group:"Triton" default:"off" help:"Pixels reach a Triton on a loopback address through shared memory (/dev/shm, 19 MB for each). auto: where it takes that, else over the connection. on: a Triton that does not take it is not ready. Servers from 2.68 on need --allow-client-shm=true."`
 	ModelRepository   string   `key:"model-repository" group:"Triton" default:"model_repository" help:"Folder of Triton models that up serves. A relative path is looked for here, then beside the binary's folder."`
 	Venv              string   `key:"venv" group:"Triton" default:".venv" help:"Python environment that holds the embedded tritonserver."`
 
@@ -180,6 +181,7 @@ func (s Settings) Validate() error {
 		}
 		fault(key, "%q is not one of %v", value, allowed)
 	}
+	oneOf("triton-shm", s.TritonShm, "auto", "off", "on")
 	oneOf("batching", s.Batching, "auto", "gateway", "triton")
 	if s.BatchMax < 2 {
 		fault("batch-max", "must be at least 2, is %d", s.BatchMax)

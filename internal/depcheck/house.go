@@ -212,7 +212,7 @@ func adapters() map[string]Rule {
 		"tritonclient": {
 			Why:          "gRPC is known here and nowhere else; codes become kinds",
 			Project:      []string{"quality", "tritonclient/inferencepb", "internal/retrybudget"},
-			External:     slices.Concat(otelAPI, []string{grpc, protobuf}),
+			External:     slices.Concat(otelAPI, []string{grpc, protobuf, "golang.org/x/sys/unix"}), // memory shared with Triton
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
 		},
