@@ -23,6 +23,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient"
 )
 
 // world is everything that an import may change.
@@ -34,7 +35,7 @@ type world struct {
 
 func look(t *testing.T, p *process, redis *redistest.Server, data string) world {
 	t.Helper()
-	w := world{Keys: redis.Keys(), Files: leftovers(t, data)}
+	w := world{Keys: redis.Keys(), Files: slices.Concat(leftovers(t, data), panels(t, data))}
 	states, err := tritonOf(t, p).Index(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +92,12 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 		}
 	}
 	awaitTexts(t, p, redis)
+	eventually(t, 60*time.Second, "the panel of the shipped checkpoints", func() bool {
+		states, err := triton.Index(t.Context())
+		return err == nil && slices.ContainsFunc(states, func(s tritonclient.ModelState) bool {
+			return strings.HasPrefix(s.Name, "prompt_panel_") && s.State == "READY"
+		})
+	})
 	before := look(t, p, redis, data)
 	seen := map[string]string{}
 	for _, test := range []struct {
