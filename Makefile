@@ -18,6 +18,12 @@ help: ## list the targets
 run: build venv ## install what is missing and run the server on 127.0.0.1:8080
 	@exec bin/agiqa up
 
+DEMO_IMAGES ?= $(wildcard ../shared/images)
+
+.PHONY: demo-experiment
+demo-experiment: build venv ## a whole A/B test with simulated raters, ending with a promotion, and one that rightly ends without (a minute; DEMO_IMAGES=DIR)
+	@bin/agiqa experiment demo $(if $(DEMO_IMAGES),--images $(DEMO_IMAGES))
+
 .PHONY: build
 build: ## build bin/agiqa
 	@command -v $(GO) >/dev/null || { echo "go not found: install Go 1.26 or newer (https://go.dev/doc/install)" >&2; exit 1; }

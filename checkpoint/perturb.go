@@ -24,8 +24,28 @@ func (b *Bundle) Perturbed(name string, seed uint64, scale float64) (*Bundle, er
 		return next
 	}
 	out.head.W0, out.head.W1 = shaken(b.head.W0), shaken(b.head.W1)
-	out.manifest.Golden = []GoldenCase{}
-	out.manifest.Digest = quality.Digest{}
-	out.manifest.Digest = contentDigest(out.manifest, out.Tensors())
-	return out, nil
+	return out.renewed(), nil
+}
+
+// Rescaled returns another sound checkpoint that says factor*score + offset where
+// b says score. Like [Bundle.Perturbed] it has no golden cases.
+func (b *Bundle) Rescaled(name string, factor, offset float32) (*Bundle, error) {
+	out, err := b.WithName(name)
+	if err != nil {
+		return nil, err
+	}
+	out.head.W1 = make([]float32, len(b.head.W1))
+	for i, w := range b.head.W1 {
+		out.head.W1[i] = factor * w
+	}
+	out.head.B1 = []float32{factor*b.head.B1[0] + offset}
+	return out.renewed(), nil
+}
+
+// renewed gives changed numbers their digest; golden cases were of others.
+func (b *Bundle) renewed() *Bundle {
+	b.manifest.Golden = []GoldenCase{}
+	b.manifest.Digest = quality.Digest{}
+	b.manifest.Digest = contentDigest(b.manifest, b.Tensors())
+	return b
 }

@@ -41,3 +41,25 @@ func TestPerturbed(t *testing.T) {
 		t.Error("a name that cannot be")
 	}
 }
+
+func TestRescaled(t *testing.T) {
+	b := newDraft("demo", 1).bundle(t)
+	r, err := b.Rescaled("calmer", .5, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.Head().B1[0], b.Head().B1[0]/2+2; got != want {
+		t.Errorf("bias: got %v, want %v", got, want)
+	}
+	for i, w := range r.Head().W1 {
+		if w != b.Head().W1[i]/2 {
+			t.Errorf("weight %d: got %v, want half of %v", i, w, b.Head().W1[i])
+		}
+	}
+	if b.Checkpoint() != newDraft("demo", 1).bundle(t).Checkpoint() || r.Checkpoint().Digest == b.Checkpoint().Digest || r.Checkpoint().Name != "calmer" {
+		t.Errorf("%+v of %+v", r.Checkpoint(), b.Checkpoint())
+	}
+	if _, err := b.Rescaled("No Name", 1, 0); err == nil {
+		t.Error("a name that cannot be")
+	}
+}

@@ -56,11 +56,13 @@ func (c *client) score(ctx context.Context, route string, p picture, checkpoints
 	var out gateway.ScoreResponse
 	body, contentType := p.data, "application/octet-stream"
 	query := url.Values{}
-	for _, name := range checkpoints {
-		query.Add("checkpoint", name)
+	// The server reads lists that are divided by commas, and only the first of
+	// parameters of one name.
+	if len(checkpoints) > 0 {
+		query.Set("checkpoint", strings.Join(checkpoints, ","))
 	}
-	for _, part := range include {
-		query.Add("include", part)
+	if len(include) > 0 {
+		query.Set("include", strings.Join(include, ","))
 	}
 	if mode != "" {
 		query.Set("preprocess", mode)

@@ -2,13 +2,17 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +21,7 @@ import (
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
+	experimentreport "github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 )
@@ -30,7 +35,8 @@ func newExperiment(t *terminal) *cobra.Command {
 		changeExperiment(t, "resume", "Go on after a pause; what held it is taken for looked at"),
 		changeExperiment(t, "stop", "End it for good"),
 		changeExperiment(t, "rollback", "End it and give everybody its control again"),
-		newExperimentRamp(t), newExperimentPromote(t), newExperimentReport(t), newExperimentReplay(t),
+		newExperimentRamp(t), newExperimentPromote(t), newExperimentAudit(t), newExperimentReport(t), newExperimentReplay(t),
+		newExperimentDemo(t),
 	)
 	return cmd
 }
@@ -88,12 +94,18 @@ func printExperiment(out io.Writer, x experiment.Experiment) error {
 		switch {
 		case a.Out:
 			note = "taken out by a guardrail"
+		case a.ID == x.Winner && x.State == experiment.RolledBack:
+			note = "was promoted"
 		case a.ID == x.Winner:
 			note = "promoted"
 		case a.ID == x.Recommended:
 			note = "recommended"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\n", a.ID, a.Role, a.Mode, percent(a.Weight), a.Checkpoint, note)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s", a.ID, a.Role, a.Mode, percent(a.Weight), a.Checkpoint)
+		if note != "" {
+			fmt.Fprintf(w, "\t%s", note)
+		}
+		fmt.Fprintln(w)
 	}
 	if len(x.Held) > 0 {
 		fmt.Fprintf(w, "  held\t%s\n", strings.Join(x.Held, ", "))
@@ -225,6 +237,9 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 			fmt.Fprintf(out, ", between %.4g and %.4g", *a.Low, *a.High)
 		}
 		fmt.Fprintln(out)
+		if a.Arm == string(s.Experiment.Winner) {
+			continue // nothing is missing any more
+		}
 		for _, m := range a.Missing {
 			fmt.Fprintf(out, "  %s\n", m)
 		}
@@ -235,31 +250,94 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 	return nil
 }
 
+func newExperimentAudit(t *terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "audit ID", Short: "List what was done to an experiment, by whom, and by what numbers", Args: cobra.ExactArgs(1)}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		return http.MethodGet, experimentPath(args[0]) + "/audits", nil, nil
+	}, func(raw []byte) error {
+		var list struct{ Audits []experiment.Audit }
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return err
+		}
+		for _, a := range list.Audits {
+			printAudit(t.out, a)
+		}
+		return nil
+	})
+}
+
+func printAudit(out io.Writer, a experiment.Audit) {
+	fmt.Fprintf(out, "%s  %d  %s by %s", a.Time.UTC().Format(time.DateTime), a.Revision, a.Action, a.By)
+	if a.From != a.To && a.From != "" {
+		fmt.Fprintf(out, ": %s to %s", a.From, a.To)
+	}
+	if a.Detail != "" {
+		fmt.Fprintf(out, " (%s)", a.Detail)
+	}
+	fmt.Fprintln(out)
+	for _, name := range slices.Sorted(maps.Keys(a.Numbers)) {
+		fmt.Fprintf(out, "    %s  %s\n", name, a.Numbers[name])
+	}
+}
+
 func newExperimentReport(t *terminal) *cobra.Command {
-	var page string
+	var page, sheet, folder string
 	cmd := &cobra.Command{
-		Use: "report ID [--html FILE]", Short: "Print the whole analysis as JSON, or write it as a page", Args: cobra.ExactArgs(1),
+		Use: "report ID [--html FILE] [--png FILE] [--out DIR]", Short: "Print the whole analysis as JSON, or write it as a page and as a picture", Args: cobra.ExactArgs(1),
+		Long: "The server analyses once; the page and the picture are drawn here. --out writes report.json, report.html and report.png.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
-				path := experimentPath(args[0]) + "/report"
-				if page != "" {
-					path += ".html"
-				}
-				raw, err := c.fetch(ctx, path)
+				raw, err := c.fetch(ctx, experimentPath(args[0])+"/report")
 				if err != nil {
 					return err
 				}
-				if page != "" {
-					return os.WriteFile(page, raw, 0o644)
+				if page == "" && sheet == "" && folder == "" {
+					_, err = t.out.Write(append(raw, '\n'))
+					return err
 				}
-				_, err = t.out.Write(raw)
-				return err
+				if folder == "" {
+					return writeReport(raw, "", page, sheet)
+				}
+				if err := os.MkdirAll(folder, 0o755); err != nil {
+					return err
+				}
+				return writeReport(raw, filepath.Join(folder, "report.json"),
+					cmp.Or(page, filepath.Join(folder, "report.html")), cmp.Or(sheet, filepath.Join(folder, "report.png")))
 			})
 		},
 	}
 	cmd.Flags().StringVar(&page, "html", "", "write a page to this file")
+	cmd.Flags().StringVar(&sheet, "png", "", "write a picture to this file")
+	cmd.Flags().StringVar(&folder, "out", "", "write all three forms to this folder")
 	config.AddFlags(cmd.Flags(), clientGroups...)
 	return cmd
+}
+
+// writeReport writes the forms of a report that have a name.
+func writeReport(raw []byte, document, page, sheet string) error {
+	var r analysis.Report
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return fmt.Errorf("the server's report: %w", err)
+	}
+	for _, form := range []struct {
+		path string
+		make func(r analysis.Report) ([]byte, error)
+	}{
+		{document, func(analysis.Report) ([]byte, error) { return raw, nil }},
+		{page, experimentreport.HTML}, {sheet, experimentreport.PNG},
+	} {
+		if form.path == "" {
+			continue
+		}
+		content, err := form.make(r)
+		if err == nil {
+			err = os.WriteFile(form.path, content, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fetch gets what the admin key opens, as it is.
@@ -345,6 +423,6 @@ func replay(ctx context.Context, t *terminal, store experiment.Store, args []str
 	if !again.Equal {
 		return fmt.Errorf("the log gives other numbers: %s", strings.Join(again.Differences, "; "))
 	}
-	_, err = fmt.Fprintf(t.out, "the log gives the report's numbers, bit by bit (%d exposures, %d pieces of feedback read)\n", again.Log.Exposures, again.Log.Feedback)
+	_, err = fmt.Fprintf(t.out, "the log gives the report's numbers, bit by bit (exposures read up to offset %d, feedback to %d)\n", again.Log.Exposures, again.Log.Feedback)
 	return err
 }

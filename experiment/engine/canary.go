@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
@@ -45,7 +46,7 @@ func checkCanaries(l *live, scores [][]float32, numbers map[string]string) error
 		}
 	}
 	if len(faults) > 0 {
-		return quality.Errorf(quality.KindConflict, "the canaries forbid a start: %v", faults)
+		return quality.Errorf(quality.KindConflict, "the canaries forbid a start: %s", strings.Join(faults, "; "))
 	}
 	return nil
 }

@@ -59,7 +59,11 @@ func PNG(r analysis.Report) ([]byte, error) {
 
 // headlines say what the sheet is about and what came out.
 func headlines(r analysis.Report) []string {
-	lines := []string{cut(r.Experiment.Name, 90) + " (" + string(r.Experiment.ID) + ", phase " + strconv.Itoa(r.Experiment.Phase) + ")"}
+	which := "phase " + strconv.Itoa(r.Experiment.Phase)
+	if r.Experiment.Name != string(r.Experiment.ID) {
+		which = string(r.Experiment.ID) + ", " + which
+	}
+	lines := []string{cut(r.Experiment.Name, 90) + " (" + which + ")"}
 	for _, c := range r.Decision.Comparisons {
 		if len(lines) < 3 {
 			lines = append(lines, short(string(c.Arm))+": "+verdict(c)+"; effect "+number(c.Effect)+", interval "+between(c.Running.Low, c.Running.High))

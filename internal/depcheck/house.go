@@ -185,6 +185,12 @@ func domain() map[string]Rule {
 			NeverReach:  []string{gin, grpc, goRedis},
 			NeverImport: []string{"net/...", "os/...", "time", "log/..."},
 		},
+		"experiment/demo": {
+			Why:         "makes images and raters for a demonstration; it knows no server",
+			Project:     []string{"experiment/stats", "experiment/stats/simulate"},
+			NeverReach:  []string{gin, grpc, goRedis},
+			NeverImport: []string{"net/...", "os/...", "time", "log/..."},
+		},
 		"experiment/engine": {
 			Why:     "runs experiments over a store and the checkpoints of a server, which are interfaces to it",
 			Project: []string{"quality", "experiment", "experiment/stats", "experiment/analysis", "internal/labels"},

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/experiment/demo"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+func newExperimentDemo(t *terminal) *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use: "demo [--images DIR] [--out DIR] [--equal]", Short: "Show a whole experiment that ends with a promotion, and one that rightly does not", Args: cobra.NoArgs,
+		Long: "Starts an embedded Triton and the whole server with a store of its own, and works it over HTTP as anybody would: imports checkpoints, starts an experiment, scores images, " +
+			"and lets simulated people rate them until the server promotes the better arm. Then the same with two arms of which none is better. " +
+			"The people and what they like are simulated, and the output says how; images, scores, records, statistics and decisions are not. Fails unless both end as they must; a server that is right 95 % of the time may promote one of equal arms for one folder of images in forty.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.count < leastDemoImages {
+				return fmt.Errorf("--count is %d, must be at least %d: no sequence says anything of fewer", o.count, leastDemoImages)
+			}
+			s, err := loadSettings(cmd, t)
+			if err != nil {
+				return err
+			}
+			return experimentDemo(cmd.Context(), t, s, o)
+		},
+	}
+	cmd.Flags().StringVar(&o.images, "images", "", "folder of JPEG, PNG or GIF images that the demonstration's are cut from (default: the project's drawn examples)")
+	cmd.Flags().StringVar(&o.out, "out", "", "folder for reports and the store (default: a new one in data-dir)")
+	cmd.Flags().BoolVar(&o.equal, "equal", false, "only the one with equal arms")
+	cmd.Flags().IntVar(&o.count, "count", 400, "images of each experiment")
+	config.AddFlags(cmd.Flags(), serverGroups...)
+	return cmd
+}
+
+type demoOptions struct {
+	images, out string
+	equal       bool
+	count       int
+}
+
+const (
+	leastDemoImages = 120
+	demoSeed        = 7
+	// Scores of the demo checkpoint lie near the upper end of the scale, where
+	// people's ratings are cut off. All arms are copies of it that say
+	// demoFactor*score + demoOffset.
+	demoFactor, demoOffset = 0.6, 0.9
+	demoShake              = 3 // weights of the worse arm are off by up to so many times themselves
+)
+
+// demoPhase is one experiment of the demonstration.
+type demoPhase struct {
+	id, title, treatment string
+	truth                demo.Truth
+	careless             int    // people who do not look; they favour scores that spread less, so equal arms have none
+	told                 string // what the simulated people like, in words
+	promotes             bool
+}
+
+func demoPhases() []demoPhase {
+	return []demoPhase{
+		{
+			id: "better", title: "a better candidate", treatment: "candidate", promotes: true, careless: 1,
+			truth: demo.Truth{OfTreatment: 1, ImageSD: 0.3, Seed: demoSeed},
+			told:  "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows (deviation 0.3)",
+		},
+		{
+			id: "equal", title: "two arms of which none is better", treatment: "twin",
+			truth: demo.Truth{OfTreatment: 0.5, ImageSD: 0.3, Seed: demoSeed + 1},
+			told:  "people's true opinion lies half way between both arms' scores, and a part that no checkpoint knows (deviation 0.3)",
+		},
+	}
+}
+
+func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoOptions) (err error) {
+	began := time.Now()
+	if o.out, err = demoFolder(s, o.out); err != nil {
+		return err
+	}
+	sources, err := demoSources(t, s, o.images)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.out, "%d images are made of %d by cutting, mirroring and blurring.\n", o.count, len(sources))
+	bar := t.progress(o.count, "making images")
+	images, err := demo.Images(sources, o.count, demoSeed, bar.step)
+	bar.done()
+	if err != nil {
+		return fmt.Errorf("--images: %w", err)
+	}
+	original, err := checkpoint.Open(filepath.Join(s.Checkpoints, "demo"), checkpoint.DefaultLimits())
+	if err != nil {
+		return err
+	}
+	s.DataDir = filepath.Join(o.out, "data")
+	s.Listen, s.RedisURL, s.ExperimentStore, s.ExperimentKey, s.AdminKey, s.DefaultCheckpoint = "127.0.0.1:0", "", "", "", "", "demo"
+	if s.LogLevel == config.Default().LogLevel {
+		s.LogLevel = "error"
+	}
+	if err := makeAdminKey(&s); err != nil {
+		return err
+	}
+	logger := newLogger(s, t.err, t.screen)
+	e, err := startEmbedded(ctx, s, false, logger)
+	if err != nil {
+		return err
+	}
+	err = beside(ctx, e, func(ctx context.Context) error {
+		c := newClient(e.url())
+		c.key = s.AdminKey
+		story := &demoStory{terminal: t, client: c, images: images, out: o.out, data: s.DataDir}
+		if err := story.importArms(ctx, original); err != nil {
+			return err
+		}
+		for _, phase := range demoPhases() {
+			if o.equal && phase.promotes {
+				continue
+			}
+			if err := story.tell(ctx, phase); err != nil {
+				return fmt.Errorf("experiment %s: %w", phase.id, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	what := "Both"
+	if o.equal {
+		what = "It"
+	}
+	_, err = fmt.Fprintf(t.out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n", what, time.Since(began).Seconds(), o.out)
+	return err
+}
+
+// beside runs f while the server serves.
+func beside(ctx context.Context, e *embeddedProgram, f func(ctx context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- e.run(ctx, func() { close(ready) })
+		stop() // what f asks for will not come
+	}()
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return errors.Join(errors.New("the server ended before it was ready"), <-ended)
+	}
+	err := f(ctx)
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// demoFolder makes the folder, which must have no store yet: what is decided
+// must rest on this run alone.
+func demoFolder(s config.Settings, out string) (string, error) {
+	if out == "" {
+		parent := filepath.Join(s.DataDir, "demo-experiment")
+		if err := os.MkdirAll(parent, 0o755); err != nil {
+			return "", err
+		}
+		return os.MkdirTemp(parent, time.Now().UTC().Format("20060102-150405-"))
+	}
+	out, err := filepath.Abs(out)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(out, "data")); err == nil {
+		return "", fmt.Errorf("--out: %s holds an earlier demonstration; name another folder or remove it", out)
+	}
+	return out, os.MkdirAll(out, 0o755)
+}
+
+// demoSources reads the images that others are cut from.
+func demoSources(t *terminal, s config.Settings, dir string) ([]demo.Image, error) {
+	if dir == "" {
+		dir = filepath.Join(filepath.Dir(s.Checkpoints), "examples")
+	}
+	list, _, err := pictures([]string{dir}, t.in)
+	if err != nil {
+		return nil, fmt.Errorf("--images: %w", err)
+	}
+	readable := []string{".jpg", ".jpeg", ".png", ".gif"}
+	var sources []demo.Image
+	for _, p := range list {
+		if !slices.Contains(readable, strings.ToLower(filepath.Ext(p.path))) {
+			continue
+		}
+		if err := p.load(); err != nil {
+			return nil, err
+		}
+		sources = append(sources, demo.Image{Name: p.name, Data: p.data})
+	}
+	if len(sources) == 0 {
+		return nil, fmt.Errorf("--images: %s: no JPEG, PNG or GIF", dir)
+	}
+	return sources, nil
+}

@@ -1,0 +1,408 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/demo"
+	"github.com/agiqa/agiqa/experiment/stats"
+	"github.com/agiqa/agiqa/gateway"
+)
+
+// demoStory is a demonstration in progress. It knows the server as any client
+// does, by its address and the admin key.
+type demoStory struct {
+	*terminal
+	client *client
+	images []demo.Image
+	out    string
+	data   string // the server's data folder, for commands that read the key or the store
+}
+
+// says shows a command and runs it, as a person would.
+func (d *demoStory) says(ctx context.Context, args ...string) error {
+	fmt.Fprintf(d.terminal.out, "\n$ agiqa %s\n", strings.Join(args, " "))
+	t := *d.terminal
+	t.env = append(slices.Clone(t.env), "AGIQA_URL="+d.client.base, "AGIQA_DATA_DIR="+d.data)
+	root := newRoot(&t)
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+func (d *demoStory) print(format string, args ...any) {
+	fmt.Fprintf(d.terminal.out, format+"\n", args...)
+}
+
+// importArms brings three checkpoints in and makes the worse one the default.
+func (d *demoStory) importArms(ctx context.Context, original *checkpoint.Bundle) error {
+	candidate, err := original.Rescaled("candidate", demoFactor, demoOffset)
+	if err != nil {
+		return err
+	}
+	d.print("\nImported over HTTP: candidate says %g times the demo checkpoint's score plus %g; current and twin are two copies of it\n"+
+		"whose weights are off at random, by up to %d times themselves. current is the default.", demoFactor, demoOffset, demoShake)
+	bundles := []*checkpoint.Bundle{candidate}
+	for i, name := range []string{"current", "twin"} {
+		b, err := candidate.Perturbed(name, uint64(i+1), demoShake)
+		if err != nil {
+			return err
+		}
+		bundles = append(bundles, b)
+	}
+	for _, b := range bundles {
+		name := b.Checkpoint().Name
+		body, contentType, err := importBody(b, name, name == "current")
+		if err != nil {
+			return err
+		}
+		var report gateway.CheckpointReport
+		if err := d.send(ctx, "/v1/checkpoints", contentType, body, &report); err != nil {
+			return fmt.Errorf("importing %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (d *demoStory) send(ctx context.Context, path, contentType string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.base+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", contentType)
+	return d.client.change(req, out)
+}
+
+// tell runs one experiment from its definition to its end.
+func (d *demoStory) tell(ctx context.Context, p demoPhase) error {
+	d.print("\n== %s: %s\n", p.id, p.title)
+	people, err := d.simulated(ctx, p)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(d.out, p.id)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	definition := filepath.Join(dir, "definition.yaml")
+	if err := os.WriteFile(definition, []byte(p.definition(len(d.images))), 0o644); err != nil {
+		return err
+	}
+	d.print("\n%s", p.definition(len(d.images)))
+	if err := d.says(ctx, "experiment", "create", definition); err != nil {
+		return err
+	}
+	if err := d.says(ctx, "experiment", "start", p.id); err != nil {
+		return err
+	}
+	last, err := d.collect(ctx, p, people)
+	if err != nil {
+		return err
+	}
+	if last.Experiment.State != experiment.Promoted {
+		if err := d.says(ctx, "experiment", "stop", p.id); err != nil {
+			return err
+		}
+	}
+	if err := d.says(ctx, "experiment", "status", p.id); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := d.says(ctx, "experiment", "report", p.id, "--out", dir); err != nil {
+		return err
+	}
+	d.print("report.json, report.html and report.png, after %.1f s", time.Since(began).Seconds())
+	if err := d.says(ctx, "experiment", "replay", p.id, filepath.Join(dir, "report.json")); err != nil {
+		return err
+	}
+	if err := d.says(ctx, "experiment", "audit", p.id); err != nil {
+		return err
+	}
+	return d.end(ctx, p, last)
+}
+
+// definition is the experiment in text. It may end within a day,
+// and is made for as many labels as there are images; all else is as it would be.
+func (p demoPhase) definition(images int) string {
+	return fmt.Sprintf(`id: %s
+hypothesis: %s agrees better with raters than current
+arms:
+  - checkpoint: current
+  - checkpoint: %s
+primary: loss_mse
+horizon: %d
+min_labels: %d
+min_duration: 1s
+auto: act
+guardrails:
+  - {kind: head_latency_p99, limit: 10000}   # milliseconds: a busy machine is no reason to hold a demonstration
+`, p.id, p.treatment, p.treatment, images, 3*images/4)
+}
+
+// simulated makes the people and says what they like. For that both arms score
+// every image before the experiment begins; the scores go to the people only.
+func (d *demoStory) simulated(ctx context.Context, p demoPhase) ([][]stats.Rating, error) {
+	control, treatment, err := d.scores(ctx, "current", p.treatment)
+	if err != nil {
+		return nil, err
+	}
+	people, err := p.truth.Opinions(control, treatment)
+	if err != nil {
+		return nil, err
+	}
+	ratings, err := demo.Rate(people, demo.Raters(p.careless, p.truth.Seed))
+	if err != nil {
+		return nil, err
+	}
+	var apart, rater stats.Moments
+	for i := range people {
+		_, _ = apart.Add(treatment[i]-control[i]), rater.Add(people[i].SD)
+	}
+	d.print("Simulated: %s.\n"+
+		"The arms' scores are %.2f apart on average (deviation %.2f). By the true opinions %s's squared error is smaller by %+.3f;\n"+
+		"the server is not told, and has to find it out from ratings: 20 people, 5 for each image, on half points, who scatter about\n"+
+		"the true opinion as in AGIQA-3K (mean deviation %.2f); %d of the 20 do not look and rate some other image.",
+		p.told, apart.Mean(), apart.SD(), p.treatment, demo.Advantage(people, control, treatment), rater.Mean(), p.careless)
+	return ratings, nil
+}
+
+func (d *demoStory) scores(ctx context.Context, names ...string) (control, treatment []float64, err error) {
+	bar := d.progress(len(d.images), "scoring by both")
+	defer bar.done()
+	list := make([]picture, len(d.images))
+	for i, m := range d.images {
+		list[i] = picture{name: m.Name, data: m.Data}
+	}
+	inOrder(list, demoParallel, func(m picture) scored {
+		if ctx.Err() != nil {
+			return scored{err: context.Cause(ctx)}
+		}
+		answer, err := d.client.score(ctx, "/v1/compare", m, names, nil, "")
+		return scored{answer: answer, err: err}
+	}, func(m picture, r scored) {
+		bar.step()
+		if r.err == nil && (slices.ContainsFunc(r.answer.Results, withFault) || len(r.answer.Results[0].Scores) != len(names)) {
+			r.err = errors.New("it was not scored by both arms")
+		}
+		if r.err != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, r.err))
+			return
+		}
+		verdicts := r.answer.Results[0].Scores
+		control, treatment = append(control, float64(*verdicts[0].Score)), append(treatment, float64(*verdicts[1].Score))
+	})
+	return control, treatment, err
+}
+
+const (
+	demoParallel = 4
+	demoBatch    = 20 // images between two looks at the status
+	demoLine     = 40 // images between two lines of the table
+	// After the last rating the server looks at the records every five seconds; it
+	// has this long to promote, and an experiment that must not be promoted runs on
+	// for one of its looks.
+	demoPatience = 30 * time.Second
+	demoLook     = 6 * time.Second
+)
+
+// collect scores images as users would ask for them and lets people rate them,
+// until the server promotes or there are no more images.
+func (d *demoStory) collect(ctx context.Context, p demoPhase, people [][]stats.Rating) (gateway.ExperimentStatus, error) {
+	d.print("\nimages  ratings  effect   interval            decision")
+	bar := d.progress(len(d.images), "rating")
+	defer bar.done()
+	var status gateway.ExperimentStatus
+	for first := 0; first < len(d.images); first += demoBatch {
+		over, err := d.rateBatch(ctx, p, people, first, min(first+demoBatch, len(d.images)), bar)
+		if err != nil {
+			return status, err
+		}
+		if status, err = d.status(ctx, p.id); err != nil {
+			return status, err
+		}
+		over = over || status.Experiment.State != experiment.Running
+		if over || (first+demoBatch)%demoLine == 0 {
+			bar.clear()
+			d.print("%s", tableLine(status))
+		}
+		if over {
+			break
+		}
+	}
+	return d.await(ctx, p, status)
+}
+
+func tableLine(s gateway.ExperimentStatus) string {
+	line := fmt.Sprintf("%6d  %7d", s.Counts["images_labelled_blind"], s.Counts["labels"])
+	for _, a := range s.Arms {
+		if a.Effect != nil {
+			line += fmt.Sprintf("  %+.4f", *a.Effect)
+		}
+		if a.Low != nil && a.High != nil {
+			line += fmt.Sprintf("  %-18s", fmt.Sprintf("%+.4f to %+.4f", *a.Low, *a.High))
+		} else {
+			line += "  none before 100   "
+		}
+	}
+	switch {
+	case s.Experiment.State == experiment.Promoted:
+		line += "  promoted: " + string(s.Experiment.Winner)
+	case s.Recommends != "":
+		line += "  ready: " + s.Recommends
+	default:
+		line += "  continue"
+	}
+	return line
+}
+
+// await gives the server time for its own decision.
+func (d *demoStory) await(ctx context.Context, p demoPhase, status gateway.ExperimentStatus) (gateway.ExperimentStatus, error) {
+	if status.Experiment.State != experiment.Running {
+		return status, nil
+	}
+	patience := demoPatience
+	if !p.promotes {
+		patience = demoLook
+		d.print("\nThose were all the images. The server looks at the records once more, and must not promote.")
+	}
+	deadline, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	for status.Experiment.State == experiment.Running {
+		select {
+		case <-ticker.C:
+		case <-deadline.Done():
+			return status, ctx.Err()
+		}
+		var err error
+		if status, err = d.status(ctx, p.id); err != nil {
+			return status, err
+		}
+	}
+	d.print("%s", tableLine(status))
+	return status, nil
+}
+
+func (d *demoStory) status(ctx context.Context, id string) (status gateway.ExperimentStatus, err error) {
+	raw, err := d.client.fetch(ctx, experimentPath(id))
+	if err != nil {
+		return status, err
+	}
+	return status, json.Unmarshal(raw, &status)
+}
+
+// rateBatch reports whether the experiment was over before the batch was.
+func (d *demoStory) rateBatch(ctx context.Context, p demoPhase, people [][]stats.Rating, first, end int, bar progress) (over bool, err error) {
+	for i := first; i < end && !over; i++ {
+		ref, err := d.ask(ctx, d.images[i], fmt.Sprintf("visitor-%d", i))
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", d.images[i].Name, err)
+		}
+		if ref == nil {
+			return true, nil
+		}
+		if ref.ID != p.id || ref.Assignment == "" {
+			return false, fmt.Errorf("%s: judged by experiment %q, assignment %q", d.images[i].Name, ref.ID, ref.Assignment)
+		}
+		if err := d.rate(ctx, p, ref.Assignment, i, people[i]); err != nil {
+			return false, err
+		}
+		bar.step()
+	}
+	return over, nil
+}
+
+// ask has an image scored for a unit of the experiment.
+func (d *demoStory) ask(ctx context.Context, m demo.Image, unit string) (*gateway.ExperimentRef, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.base+"/v1/score", bytes.NewReader(m.Data))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	req.Header.Set(experiment.UnitHeaderName, unit)
+	req.Header.Set("X-Agiqa-Blind", "true")
+	var answer gateway.ScoreResponse
+	if err := d.client.do(req, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != 1 || answer.Results[0].Error != nil {
+		return nil, errors.New("the image could not be scored")
+	}
+	return answer.Results[0].Experiment, nil
+}
+
+// rate sends what people say of an image. They send the first image's ratings
+// twice, as a client does that lost an answer: the second time counts nothing.
+func (d *demoStory) rate(ctx context.Context, p demoPhase, assignment string, image int, ratings []stats.Rating) error {
+	for _, r := range ratings {
+		body, err := json.Marshal(gateway.FeedbackRequest{
+			Key: fmt.Sprintf("%s/%d/%d", p.id, image, r.Rater), Assignment: assignment, Rater: fmt.Sprintf("rater-%d", r.Rater),
+			Kind: string(experiment.MOS), Value: &r.Value, Blind: true,
+		})
+		if err != nil {
+			return err
+		}
+		times := 1
+		if image == 0 {
+			times = 2
+		}
+		for sent := range times {
+			var receipt gateway.FeedbackReceipt
+			if err := d.send(ctx, "/v1/feedback", "application/json", body, &receipt); err != nil {
+				return fmt.Errorf("feedback: %w", err)
+			}
+			if receipt.Standing != string(experiment.Accepted) || receipt.Duplicate != (sent > 0) {
+				return fmt.Errorf("feedback is %s, a repetition: %t", receipt.Standing, receipt.Duplicate)
+			}
+		}
+	}
+	return nil
+}
+
+// end holds the experiment to how it must end.
+func (d *demoStory) end(ctx context.Context, p demoPhase, last gateway.ExperimentStatus) error {
+	var list checkpointList
+	if err := d.client.get(ctx, "/v1/checkpoints", &list); err != nil {
+		return err
+	}
+	promoted := last.Experiment.State == experiment.Promoted
+	if promoted != p.promotes {
+		return fmt.Errorf("it is %s after %d images with labels", last.Experiment.State, last.Counts["images_labelled_blind"])
+	}
+	if !promoted {
+		if list.Default != "current" {
+			return fmt.Errorf("nothing was promoted and the default is %s", list.Default)
+		}
+		d.print("\nNo decision after %d images with %d ratings, as it must be: the default is still %s.",
+			last.Counts["images_labelled_blind"], last.Counts["labels"], list.Default)
+		return nil
+	}
+	if string(last.Experiment.Winner) != p.treatment || list.Default != p.treatment {
+		return fmt.Errorf("the winner is %s and the default %s, want %s", last.Experiment.Winner, list.Default, p.treatment)
+	}
+	d.print("\nThe server promoted %s by itself: it is the default now. And back:", list.Default)
+	began := time.Now()
+	if err := d.says(ctx, "experiment", "rollback", p.id); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	if err := d.client.get(ctx, "/v1/checkpoints", &list); err != nil {
+		return err
+	}
+	if list.Default != "current" {
+		return fmt.Errorf("after the rollback the default is %s", list.Default)
+	}
+	d.print("After %s everybody is answered by %s again: every checkpoint stays loaded.", took.Round(time.Millisecond), list.Default)
+	return nil
+}
