@@ -5,35 +5,78 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
 )
 
-// The demonstration's experiment with equal arms, at its smallest, from import to
-// replay: no decision.
-func TestExperimentDemo(t *testing.T) {
-	needsTriton(t)
+// The run itself, a minute of statistics, is make demo-experiment. What it sends
+// is a definition that the server of the demonstration must accept.
+func TestDemoDefinitions(t *testing.T) {
 	t.Parallel()
-	out := filepath.Join(t.TempDir(), "demo")
-	stdout, stderr, status := runCommand(t, nil, nil, "experiment", "demo", "--equal", "--count", "120", "--out", out)
-	if status != 0 {
-		t.Fatalf("status %d\n%s\n%s", status, stdout, stderr)
-	}
-	for _, line := range []string{
-		"the log gives the report's numbers, bit by bit", "120 of them with blind labels by 20 raters",
-		"No decision after 120 images with 600 ratings", "It ended as must be",
-	} {
-		if !strings.Contains(stdout, line) {
-			t.Errorf("the output lacks %q", line)
+	for _, p := range demoPhases() {
+		x, err := experiment.Parse([]byte(p.definition(400)))
+		if err != nil {
+			t.Fatalf("%s: %v", p.id, err)
+		}
+		if string(x.ID) != p.id || x.Auto != experiment.AutoAct || !x.BlindOnly || x.MinLabels != 300 || x.MinDuration != time.Second ||
+			len(x.Arms) != 2 || x.Arms[0].Checkpoint != "current" || x.Arms[1].Checkpoint != p.treatment {
+			t.Errorf("%s: %+v", p.id, x)
 		}
 	}
-	if strings.Contains(stdout, "promoted: ") || t.Failed() {
-		t.Errorf("output:\n%s\n%s", stdout, stderr)
+}
+
+func TestDemoFolder(t *testing.T) {
+	t.Parallel()
+	s := config.Default()
+	s.DataDir = t.TempDir()
+	one, err := demoFolder(s, "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range []string{"report.json", "report.html", "report.png", "definition.yaml"} {
-		if info, err := os.Stat(filepath.Join(out, "equal", name)); err != nil || info.Size() == 0 {
-			t.Errorf("%s: %v", name, err)
-		}
+	if two, err := demoFolder(s, ""); err != nil || two == one || filepath.Dir(one) != filepath.Join(s.DataDir, "demo-experiment") {
+		t.Errorf("%s and %s: %v", one, two, err)
 	}
-	if _, stderr, status := runCommand(t, nil, nil, "experiment", "demo", "--out", out); status == 0 || !strings.Contains(stderr, "earlier demonstration") {
-		t.Errorf("the same folder again: status %d, %s", status, stderr)
+	if _, err := demoFolder(s, one); err != nil {
+		t.Errorf("an empty folder: %v", err)
+	}
+	mustDo(t, os.Mkdir(filepath.Join(one, "data"), 0o755))
+	if _, err := demoFolder(s, one); err == nil {
+		t.Error("a folder with a store: no error")
+	}
+}
+
+func TestDemoTable(t *testing.T) {
+	t.Parallel()
+	effect, low, high := 0.0314, -0.01, 0.07
+	s := gateway.ExperimentStatus{
+		Experiment: experiment.Experiment{State: experiment.Running},
+		Counts:     map[string]int{"images_labelled_blind": 80, "labels": 400}, Arms: []gateway.ArmStatus{{Arm: "b", Effect: &effect}},
+	}
+	if got, want := tableLine(s), "    80      400  +0.0314  none before 100     continue"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.Arms[0].Low, s.Arms[0].High, s.Recommends = &low, &high, "b"
+	if got, want := tableLine(s), "    80      400  +0.0314  -0.0100 to +0.0700  ready: b"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.Experiment.State, s.Experiment.Winner = experiment.Promoted, "b"
+	if got := tableLine(s); !strings.HasSuffix(got, "  promoted: b") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPrintAudit(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	printAudit(&b, experiment.Audit{
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Revision: 3, Action: "promote", By: "server",
+		From: experiment.Running, To: experiment.Promoted, Detail: "checkpoint b", Numbers: map[string]string{"low": "0.1", "effect": "0.2"},
+	})
+	want := "2026-01-02 03:04:05  3  promote by server: running to promoted (checkpoint b)\n    effect  0.2\n    low  0.1\n"
+	if b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
 	}
 }
