@@ -1,0 +1,28 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+)
+
+// Lists go in one parameter each: of several of one name the server reads the
+// first alone.
+func TestClientAsksForEveryCheckpoint(t *testing.T) {
+	t.Parallel()
+	var asked url.Values
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Query()
+		_, _ = w.Write([]byte(`{"results":[{}]}`))
+	}))
+	defer server.Close()
+	if _, err := newClient(server.URL).score(t.Context(), "/v1/compare", picture{}, []string{"a", "b"}, []string{"embedding", "all_arms"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"checkpoint": "a,b", "include": "embedding,all_arms"} {
+		if got := asked[name]; len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
