@@ -21,7 +21,7 @@ run: build venv ## install what is missing and run the server on 127.0.0.1:8080
 DEMO_IMAGES ?= $(wildcard ../shared/images)
 
 .PHONY: demo-experiment
-demo-experiment: build venv ## a whole A/B test with simulated raters, ending with a promotion, and one that rightly ends without (a minute; DEMO_IMAGES=DIR)
+demo-experiment: build venv ## a whole A/B test with simulated raters, ending with a promotion, and one that rightly ends without (under two minutes; DEMO_IMAGES=DIR)
 	@bin/agiqa experiment demo $(if $(DEMO_IMAGES),--images $(DEMO_IMAGES))
 
 .PHONY: build
