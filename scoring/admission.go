@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 type admission struct {
 	turns, queue int
 	retryAfter   time.Duration
+	queueWait    time.Duration // 0: half of the time that a request has
 	refusals     metric.Int64Counter
 	release      func() error // takes the gauges off the meter
 
@@ -45,7 +47,7 @@ const (
 )
 
 func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
-	a := &admission{turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter}
+	a := &admission{turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter, queueWait: cfg.QueueWait}
 	var err error
 	if a.refusals, err = meter.Int64Counter("agiqa.admission.refusals", metric.WithUnit("{request}"),
 		metric.WithDescription("Scoring requests that were refused at once: queue_full, or too_late to be done in their time; before their body was read, at the queue, or when their turn came.")); err != nil {
@@ -71,7 +73,7 @@ func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 		defer a.mu.Unlock()
 		o.ObserveInt64(depth, int64(a.waiting.Len()))
 		o.ObserveInt64(working, int64(a.working))
-		o.ObserveFloat64(wait, a.expected(a.pace.cost).Seconds())
+		o.ObserveFloat64(wait, a.expected(a.pace.cost.value).Seconds())
 		return nil
 	}, depth, working, wait)
 	if err != nil {
@@ -95,7 +97,7 @@ const (
 func (a *admission) look(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.refuse(ctx, max(a.pace.cost, costOfRequest), beforeBody)
+	return a.refuse(ctx, max(a.pace.cost.value, costOfRequest), beforeBody)
 }
 
 // acquire returns a function that gives the turn back, and whether it had to
@@ -129,6 +131,9 @@ func (a *admission) join(ctx context.Context, cost float64) (*waiter, error) {
 		return nil, err
 	}
 	a.admitted += cost
+	if a.working == 0 {
+		a.pace.busy(time.Now())
+	}
 	if a.working < a.turns && a.waiting.Len() == 0 {
 		if a.working++; a.working == a.turns {
 			a.pace.begin(time.Now())
@@ -140,22 +145,50 @@ func (a *admission) join(ctx context.Context, cost float64) (*waiter, error) {
 	return w, nil
 }
 
+// refuse also refuses while turns are free, if those that are taken hold more
+// work than can be done in time: turns that are many enough for a quick encoder
+// are too many for a slow one. A request that comes alone is never refused.
 func (a *admission) refuse(ctx context.Context, cost float64, at door) error {
-	if a.working < a.turns && a.waiting.Len() == 0 {
+	if a.working == 0 {
 		return nil
 	}
-	expected := a.expected(cost)
+	free := a.working < a.turns && a.waiting.Len() == 0
+	expected := a.pace.time(a.admitted + cost)
 	reason, detail := "", ""
-	switch deadline, has := ctx.Deadline(); {
-	case a.waiting.Len() >= a.queue:
+	switch {
+	case !free && a.waiting.Len() >= a.places():
 		reason, detail = "queue_full", "too many requests are waiting already"
-	case has && expected+expected/4 > time.Until(deadline): // a pace is a guess
+	case expected > a.bound(ctx):
 		reason, detail = "too_late", "too much work is waiting for this request to be done in its time"
 	default:
 		return nil
 	}
+	a.pace.loaded() // it is kept as busy as it may be
 	a.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason), attribute.String("at", string(at))))
 	return quality.Errorf(quality.KindOverloaded, "%s", detail).After(max(a.retryAfter, expected/2))
+}
+
+// places is how many may wait. Before there is a pace a long queue would be a
+// promise that nobody can judge.
+func (a *admission) places() int {
+	if a.pace.known() {
+		return a.queue
+	}
+	return min(a.queue, max(a.turns, queueBlind))
+}
+
+// bound is how long a request may be expected to take. A pace is a guess, and
+// what is slower than it was must still be answered in time.
+func (a *admission) bound(ctx context.Context) time.Duration {
+	bound := a.queueWait
+	if deadline, has := ctx.Deadline(); has {
+		if half := time.Until(deadline) / 2; bound == 0 || half < bound {
+			return half
+		}
+	} else if bound == 0 {
+		return math.MaxInt64
+	}
+	return bound
 }
 
 // expected is how long work of this cost would take if it came now: all that
@@ -217,49 +250,83 @@ func (a *admission) next(cost float64) {
 	}
 }
 
-// pace learns how fast work is done while there is more of it than turns: then,
-// and only then, the time between two ends says what a unit of cost takes.
+// pace learns how fast work is done from the times between two ends. While there
+// is more work than turns, or than may be admitted, they say what a unit of cost
+// takes. While there is less they still bound it from above: a server that has
+// more to do is no slower. The better of the two counts, so that a slow moment is
+// forgotten in whatever traffic comes after it.
 type pace struct {
-	last     time.Time // of the last end under load; zero: not under load
-	interval float64   // seconds between ends, weighted to the last
-	cost     float64   // of a request, weighted likewise
-	took     float64   // seconds with a turn, weighted likewise
-	samples  int
+	last    time.Time // the last end, or the beginning of work
+	load    bool      // what comes next is a sample under load
+	under   average   // seconds between ends under load
+	working average   // seconds between ends while there was work
+	cost    average   // of a request
+	took    average   // seconds with a turn
+}
+
+// average weighs the last values most: the last forty or so.
+type average struct {
+	value   float64
+	samples int
+}
+
+func (a *average) add(x float64) {
+	a.samples++
+	a.value += max(paceWeight, 1/float64(a.samples)) * (x - a.value)
 }
 
 // The last forty or so requests count, and a few make no pace.
 const (
 	paceWeight = 1.0 / 40
 	paceLeast  = 10
+	queueBlind = 40 // may wait without a pace, or as many as have turns
 )
 
-func (p *pace) begin(now time.Time) { p.last = now }
-func (p *pace) pause()              { p.last = time.Time{} }
+// busy says that work begins after there was none.
+func (p *pace) busy(now time.Time) { p.last = now }
+
+// begin says that from now on there is more work than turns.
+func (p *pace) begin(now time.Time) {
+	if !p.load {
+		p.load, p.last = true, now
+	}
+}
+
+// loaded says that there has been as much work as may be admitted, since the
+// last end too: something was refused.
+func (p *pace) loaded() { p.load = true }
+
+func (p *pace) pause() { p.load = false }
 
 func (p *pace) finished(now time.Time, cost float64, took time.Duration) {
-	if p.last.IsZero() {
-		return
-	}
-	p.samples++
-	weight := max(paceWeight, 1/float64(p.samples))
-	p.interval += weight * (now.Sub(p.last).Seconds() - p.interval)
-	p.cost += weight * (cost - p.cost)
-	p.took += weight * (took.Seconds() - p.took)
+	between := now.Sub(p.last).Seconds()
 	p.last = now
+	p.working.add(between)
+	p.cost.add(cost)
+	p.took.add(took.Seconds())
+	if p.load {
+		p.under.add(between)
+	}
 }
+
+func (p *pace) known() bool { return p.working.samples >= paceLeast && p.cost.value > 0 }
 
 // time is what work of this cost takes, 0 while that is not known.
 func (p *pace) time(cost float64) time.Duration {
-	if p.samples < paceLeast || p.cost <= 0 {
+	if !p.known() {
 		return 0
 	}
-	return time.Duration(cost * p.interval / p.cost * float64(time.Second))
+	interval := p.working.value
+	if p.under.samples >= paceLeast {
+		interval = min(interval, p.under.value)
+	}
+	return time.Duration(cost * interval / p.cost.value * float64(time.Second))
 }
 
 // typical is how long a request keeps its turn, 0 while that is not known.
 func (p *pace) typical() time.Duration {
-	if p.samples < paceLeast {
+	if p.took.samples < paceLeast {
 		return 0
 	}
-	return time.Duration(p.took * float64(time.Second))
+	return time.Duration(p.took.value * float64(time.Second))
 }

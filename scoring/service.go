@@ -53,7 +53,11 @@ type Config struct {
 	Concurrency int           // requests worked on at once
 	Queue       int           // requests that may wait for their turn
 	RetryAfter  time.Duration // advice to those that are turned away
-	Batch       BatchConfig   // how calls of different requests become one; zero: they do not
+	// QueueWait is the longest time that a request may be expected to take, at
+	// the pace of the last ones; others are turned away at once. 0: half of the
+	// time that it has.
+	QueueWait time.Duration
+	Batch     BatchConfig // how calls of different requests become one; zero: they do not
 }
 
 // DefaultConfig suits an encoder on the same machine or on a GPU: requests
@@ -71,6 +75,9 @@ func (c Config) Validate() error {
 	}
 	if c.Queue < 0 {
 		faults = append(faults, fmt.Errorf("scoring: Queue is %d, must not be negative", c.Queue))
+	}
+	if c.QueueWait < 0 {
+		faults = append(faults, fmt.Errorf("scoring: QueueWait is %s, must not be negative", c.QueueWait))
 	}
 	if c.RetryAfter <= 0 {
 		faults = append(faults, fmt.Errorf("scoring: RetryAfter is %s, must be positive", c.RetryAfter))

@@ -187,7 +187,7 @@ func scoringConfig(s config.Settings) scoring.Config {
 	if s.Concurrency > 0 {
 		cfg.Concurrency = s.Concurrency
 	}
-	cfg.Queue = s.Queue
+	cfg.Queue, cfg.QueueWait = s.Queue, s.QueueWait
 	if s.Batching != "triton" {
 		cfg.Batch = scoring.DefaultBatchConfig()
 		cfg.Batch.Max, cfg.Batch.Wait = s.BatchMax, s.BatchWait

@@ -39,6 +39,7 @@ type Settings struct {
 
 	Concurrency int           `key:"concurrency" group:"Scoring" default:"0" help:"Scoring requests worked on at once. 0: 16 for each CPU."`
 	Queue       int           `key:"queue" group:"Scoring" default:"256" help:"Scoring requests that may wait for their turn; further ones answer 503 overloaded at once."`
+	QueueWait   time.Duration `key:"queue-wait" group:"Scoring" default:"0s" help:"Longest time that a request may be expected to take when it comes, at the pace of the last ones; others answer 503 overloaded at once. Never more than half of the time that it has. 0s: half."`
 	Batching    string        `key:"batching" group:"Scoring" default:"auto" help:"Who makes one call of the single images of concurrent requests. gateway: this program, of calls that would wait for Triton anyway. triton: its dynamic batcher, which sees each image as a call of its own. auto: what decision 13 measured to be better."`
 	BatchMax    int           `key:"batch-max" group:"Scoring" default:"16" help:"Most images of one call that the gateway makes of several."`
 	BatchWait   time.Duration `key:"batch-wait" group:"Scoring" default:"20ms" help:"Longest time that an image waits for others while two calls are under way. With fewer it does not wait."`
@@ -183,6 +184,9 @@ func (s Settings) Validate() error {
 	}
 	oneOf("triton-shm", s.TritonShm, "auto", "off", "on")
 	oneOf("batching", s.Batching, "auto", "gateway", "triton")
+	if s.QueueWait < 0 {
+		fault("queue-wait", "must not be negative, is %s", s.QueueWait)
+	}
 	if s.BatchMax < 2 {
 		fault("batch-max", "must be at least 2, is %d", s.BatchMax)
 	}
