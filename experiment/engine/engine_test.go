@@ -121,10 +121,16 @@ min_duration: 0s
 // begin runs an experiment on a fresh store.
 func begin(t *testing.T, more string) (*server, *storetest.Memory, *clock) {
 	t.Helper()
+	return start(t, definition+more)
+}
+
+// start runs the experiment sharper of a definition on a fresh store.
+func start(t *testing.T, definition string) (*server, *storetest.Memory, *clock) {
+	t.Helper()
 	c := &clock{t: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
 	store := storetest.NewMemory(c.now)
 	s := newServer(t, store, c, sound)
-	_, err := s.Create(t.Context(), []byte(definition+more), "me")
+	_, err := s.Create(t.Context(), []byte(definition), "me")
 	must(t, err)
 	_, err = s.Start(t.Context(), "sharper", "me")
 	must(t, err)
