@@ -13,6 +13,10 @@ import (
 // winners of a pair none counts if two of them are opposite, and otherwise the
 // last one does. Only accepted feedback takes part.
 //
+// What was said blind and what was said in view of a score are two things:
+// nothing that a rater says of a score takes away the judgement that can lead
+// to a promotion. A thumb is a verdict on what was shown, and is in view anyway.
+//
 // The result does not depend on the order of all: last is by Given, then by
 // Key, both of which are the client's, and the result is in that order.
 func Settle(all []Feedback) []Feedback {
@@ -26,13 +30,14 @@ func Settle(all []Feedback) []Feedback {
 		phase      int
 		kind       FeedbackKind
 		a, b       quality.Digest
+		blind      bool
 	}
 	groups := map[saying][]int{}
 	for i, f := range out {
 		if f.Standing != Accepted {
 			continue
 		}
-		s := saying{rater: f.Rater, experiment: f.Experiment, phase: f.Phase, kind: f.Kind, a: f.Image}
+		s := saying{rater: f.Rater, experiment: f.Experiment, phase: f.Phase, kind: f.Kind, a: f.Image, blind: f.Blind && f.Kind != Thumb}
 		switch f.Kind {
 		case Pair:
 			s.a, s.b = inOrder(f.ImageA, f.ImageB)

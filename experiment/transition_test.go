@@ -126,7 +126,7 @@ func TestRampConditions(t *testing.T) {
 		{"second", 1, 0, 5, nil, experiment.Running, experiment.Whole},
 		{"the last", 2, time.Hour, 1e6, nil, experiment.Running, 0},
 	} {
-		e.RampStep, e.Held, e.State = tc.step, tc.held, tc.state
+		e.RampStep, e.Held, e.State, e.Coverage = tc.step, tc.held, tc.state, e.Ramp[tc.step].Coverage
 		if got, ok := e.NextRamp(tc.since, tc.units); got != tc.want || ok != (tc.want > 0) {
 			t.Errorf("%s: %d, %t", tc.name, got, ok)
 		}
@@ -177,5 +177,41 @@ func TestSettle(t *testing.T) {
 	}
 	if got := experiment.Settle(same); got[0].Standing != experiment.Superseded || got[1].Standing != experiment.Accepted {
 		t.Errorf("the same pair the other way round: %v", got)
+	}
+}
+
+// What is said in view of a score supersedes and contradicts nothing that was
+// said blind, and the other way round.
+func TestSettleKeepsBlindApart(t *testing.T) {
+	a, b := quality.DigestOf([]byte("a")), quality.DigestOf([]byte("b"))
+	said := func(key string, blind bool, f experiment.Feedback) experiment.Feedback {
+		f.Key, f.ID, f.Given, f.Experiment, f.Phase, f.Rater = key, key, now, "x", 1, "r"
+		f.Blind, f.Standing = blind, experiment.Accepted
+		return f
+	}
+	for _, test := range []struct {
+		name string
+		all  []experiment.Feedback
+		want []experiment.Standing
+	}{
+		{"an image", []experiment.Feedback{
+			said("1", true, experiment.Feedback{Kind: experiment.MOS, Image: a, Value: 1}),
+			said("2", true, experiment.Feedback{Kind: experiment.MOS, Image: a, Value: 2}),
+			said("3", false, experiment.Feedback{Kind: experiment.MOS, Image: a, Value: 5}),
+		}, []experiment.Standing{experiment.Superseded, experiment.Accepted, experiment.Accepted}},
+		{"a pair", []experiment.Feedback{
+			said("1", true, experiment.Feedback{Kind: experiment.Pair, ImageA: a, ImageB: b, Winner: "a"}),
+			said("2", false, experiment.Feedback{Kind: experiment.Pair, ImageA: a, ImageB: b, Winner: "b"}),
+		}, []experiment.Standing{experiment.Accepted, experiment.Accepted}},
+		{"a thumb", []experiment.Feedback{
+			said("1", true, experiment.Feedback{Kind: experiment.Thumb, Image: a, Value: 1}),
+			said("2", false, experiment.Feedback{Kind: experiment.Thumb, Image: a}),
+		}, []experiment.Standing{experiment.Superseded, experiment.Accepted}},
+	} {
+		for i, f := range experiment.Settle(test.all) {
+			if f.Standing != test.want[i] {
+				t.Errorf("%s: %s is %s, want %s", test.name, f.Key, f.Standing, test.want[i])
+			}
+		}
 	}
 }
