@@ -205,7 +205,8 @@ func (e *Experiment) takeOut(out []ArmID) error {
 
 // NextRamp returns the coverage of the next step of the experiment's own ramp
 // if its conditions hold: since is how long the present step has lasted, units
-// how many were seen in it.
+// how many were seen in it. Where somebody widened further, it stays: a ramp
+// never lets units go.
 func (e Experiment) NextRamp(since time.Duration, units int) (PPM, bool) {
 	if e.State != Running || len(e.Held) > 0 || e.RampStep+1 >= len(e.Ramp) {
 		return 0, false
@@ -213,5 +214,5 @@ func (e Experiment) NextRamp(since time.Duration, units int) (PPM, bool) {
 	if present := e.Ramp[e.RampStep]; since < present.MinTime || units < present.MinUnits {
 		return 0, false
 	}
-	return e.Ramp[e.RampStep+1].Coverage, true
+	return max(e.Coverage, e.Ramp[e.RampStep+1].Coverage), true
 }

@@ -168,7 +168,7 @@ func (e *Engine) widen(ctx context.Context, l *live) error {
 	}
 	w := e.watchOf(l)
 	w.mu.Lock()
-	units, since := len(w.units)-w.unitsAt, e.Now().Sub(w.stepped)
+	units, since := w.seen()-w.unitsAt, e.Now().Sub(w.stepped)
 	w.mu.Unlock()
 	coverage, ok := l.NextRamp(since, units)
 	if !ok {

@@ -40,6 +40,9 @@ func (s *server) rank(ctx context.Context, unit string, images []judged) []*expe
 		})
 	}
 	trial := s.Enrol(ctx, experiment.Caller{Request: unit, Header: func(string) string { return unit }}, digests)
+	if trial == nil {
+		return nil
+	}
 	return trial.Expose(ctx, scored)
 }
 

@@ -68,6 +68,7 @@ type watch struct {
 	order    []experiment.ArmID // that have weight, for SRM
 	srm      *stats.SequentialSRM
 	units    map[string]experiment.ArmID
+	ranked   map[string]bool // units that saw rankings only
 	multiple int
 	last     time.Time
 	step     int       // of the ramp
@@ -109,8 +110,8 @@ func (r *ring) sum() (s float64) {
 
 func newWatch(l *live, now time.Time) *watch {
 	w := &watch{
-		phase: l.Phase, arms: map[experiment.ArmID]*armWatch{}, units: map[string]experiment.ArmID{}, last: now, step: l.RampStep, stepped: now,
-		times: ring{size: timesKept}, told: map[string]bool{},
+		phase: l.Phase, arms: map[experiment.ArmID]*armWatch{}, units: map[string]experiment.ArmID{}, ranked: map[string]bool{},
+		last: now, step: l.RampStep, stepped: now, times: ring{size: timesKept}, told: map[string]bool{},
 	}
 	var weights []float64
 	for _, a := range l.judged {
@@ -140,7 +141,7 @@ func (e *Engine) watchOf(l *live) *watch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.step < l.RampStep {
-		w.step, w.stepped, w.unitsAt = l.RampStep, e.Now(), len(w.units)
+		w.step, w.stepped, w.unitsAt = l.RampStep, e.Now(), w.seen()
 	}
 	return w
 }
@@ -179,20 +180,28 @@ func (e *Engine) observe(l *live, records []experiment.Exposure) {
 	}
 }
 
-// unit notes where a unit was seen. Rankings have no arm of their own, and a
-// request is no unit that could come again.
+// seen is how many units there were.
+func (w *watch) seen() int { return len(w.units) + len(w.ranked) }
+
+// unit notes where a unit was seen. Rankings have no arm of their own: they are
+// no evidence of where units fall, but a step of a ramp has seen theirs.
 func (w *watch) unit(r experiment.Exposure) {
+	before, seen := w.units[r.Unit]
 	if r.Rank > 0 {
+		if !seen && w.seen() < mostUnits {
+			w.ranked[r.Unit] = true
+		}
 		return
 	}
-	if before, seen := w.units[r.Unit]; seen {
+	if seen {
 		if before != r.Shown && before != "" {
 			w.multiple++
 			w.units[r.Unit] = "" // counted once
 		}
 		return
 	}
-	if len(w.units) >= mostUnits {
+	delete(w.ranked, r.Unit)
+	if w.seen() >= mostUnits {
 		return
 	}
 	w.units[r.Unit] = r.Shown
