@@ -222,7 +222,10 @@ func TestStatistics(t *testing.T) {
 	if got[0].Compute <= 0 || got[0].Compute > time.Minute {
 		t.Errorf("compute time %v", got[0].Compute)
 	}
-	got[0].Compute = 0
+	if sum := got[0].Input + got[0].Infer + got[0].Output; sum != got[0].Compute {
+		t.Errorf("the parts of %v come to %v", got[0].Compute, sum)
+	}
+	got[0].Compute, got[0].Input, got[0].Infer, got[0].Output = 0, 0, 0, 0
 	want := tritonclient.ModelStatistics{
 		Replica: s.Addr(), Model: tritontest.ImageEncoder, Version: "1", Items: 4, Executions: 2, Requests: 2,
 	}

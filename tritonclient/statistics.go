@@ -18,6 +18,8 @@ type ModelStatistics struct {
 	Requests       uint64 // that succeeded
 	Failures       uint64
 	Queue, Compute time.Duration // of the requests that succeeded, summed
+	// What Compute consists of: inputs to the model, the model, outputs from it.
+	Input, Infer, Output time.Duration
 }
 
 // Statistics returns the statistics of a model, or of every model if the
@@ -45,11 +47,12 @@ func (c *Client) Statistics(ctx context.Context, model string) ([]ModelStatistic
 
 func readStatistics(replica string, s *pb.ModelStatistics) ModelStatistics {
 	i := s.GetInferenceStats()
-	compute := i.GetComputeInput().GetNs() + i.GetComputeInfer().GetNs() + i.GetComputeOutput().GetNs()
+	input, infer, output := i.GetComputeInput().GetNs(), i.GetComputeInfer().GetNs(), i.GetComputeOutput().GetNs()
 	return ModelStatistics{
 		Replica: replica, Model: s.GetName(), Version: s.GetVersion(),
 		Items: s.GetInferenceCount(), Executions: s.GetExecutionCount(),
 		Requests: i.GetSuccess().GetCount(), Failures: i.GetFail().GetCount(),
-		Queue: time.Duration(i.GetQueue().GetNs()), Compute: time.Duration(compute),
+		Queue: time.Duration(i.GetQueue().GetNs()), Compute: time.Duration(input + infer + output),
+		Input: time.Duration(input), Infer: time.Duration(infer), Output: time.Duration(output),
 	}
 }

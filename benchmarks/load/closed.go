@@ -16,7 +16,7 @@ func (o Options) Closed(ctx context.Context, target Target, d time.Duration) (Ru
 	if d <= 0 {
 		return Run{}, errors.New("the duration must be positive")
 	}
-	g, err := newGenerator(target, o)
+	g, err := newGenerator(ctx, target, o)
 	if err != nil {
 		return Run{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -381,4 +382,45 @@ func TestNobodyListens(t *testing.T) {
 func hang(_ int, conn net.Conn) bool {
 	_, _ = io.Copy(io.Discard, conn)
 	return false
+}
+
+// TestAnImageWithoutAScoreIsAnError looks into answers of status 200.
+func TestAnImageWithoutAScoreIsAnError(t *testing.T) {
+	t.Parallel()
+	answers := []struct {
+		body string
+		bad  bool
+	}{
+		{`{"results":[{"score":1,"error":null},{"score":2,"error":null}]}`, false},
+		{`{"results":[{"score":1,"error":null},{"score":null,"error":{"title":"not an image"}}]}`, true},
+		{`{"results":[{"score":1,"error":null}, {"error": {"title":"spaces"}}]}`, true},
+		{`{"results":[{"score":1,"error":null,"name":"\"error\":{"}]}`, false}, // quotes in a string are escaped
+		{`{"errors":{"none":true}}`, false},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipes{serve: func(n int, conn net.Conn) bool {
+			body := answers[n%len(answers)].body
+			return say(conn, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		}}
+		defer p.close()
+		h, err := load.NewHTTP(load.HTTPConfig{
+			URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Workload: load.Fixed{}, Dial: p.dial, ImageErrors: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := options(1).Open(t.Context(), h, schedule(t, 50, 2*time.Second, load.Even))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := wantCounts(t, run, counts{Scheduled: 100, Sent: 100, Completed: 60, Errors: 40, Failures: map[load.Failure]int{load.BadImage: 40}})
+		for i, rec := range run.Records {
+			if bad := answers[i%len(answers)].bad; bad != (rec.Failure == load.BadImage) {
+				t.Fatalf("%s is %q", answers[i%len(answers)].body, rec.Failure)
+			}
+		}
+		if r.Statuses[200] != 100 {
+			t.Errorf("statuses %v", r.Statuses)
+		}
+	})
 }

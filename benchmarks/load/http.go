@@ -26,6 +26,9 @@ type HTTPConfig struct {
 	Expect []int
 	// Timings reads timing_ms from answers that are JSON.
 	Timings bool
+	// ImageErrors makes an expected answer in which a result has an error a
+	// failure. Such an answer of several images has status 200.
+	ImageErrors bool
 	// MaxAnswer is how much of an answer is read; more is a failure.
 	MaxAnswer int64
 	// Dial opens connections; nil: TCP.

@@ -80,6 +80,8 @@ func (l *httpLane) exchange(n int, deadline time.Time) (a Answer, keep bool) {
 	}
 	if !l.target.expects(a.Status) {
 		a.Failure = Failure("status_" + strconv.Itoa(a.Status))
+	} else if l.target.cfg.ImageErrors && a.Status < 300 && imageError(l.body) {
+		a.Failure = BadImage
 	}
 	if l.target.cfg.Timings {
 		a.Stages = timings(l.body)
@@ -223,6 +225,26 @@ func (l *httpLane) why(err error, other Failure) Failure {
 		return Hangup
 	}
 	return other
+}
+
+// searched is how much of an answer is searched for errors. It bounds the work
+// on what a strange server sends; an image takes some hundred bytes.
+const searched = 1 << 20
+
+// imageError says whether a result, or one of its checkpoints, has an error
+// that is an object. In a JSON string the quotes would be escaped.
+func imageError(body []byte) bool {
+	const key = `"error":`
+	for rest := body[:min(len(body), searched)]; ; {
+		at := bytes.Index(rest, []byte(key))
+		if at < 0 {
+			return false
+		}
+		rest = bytes.TrimLeft(rest[at+len(key):], " \t\r\n")
+		if bytes.HasPrefix(rest, []byte("{")) {
+			return true
+		}
+	}
 }
 
 // timings finds the flat object timing_ms in an answer, without reading the

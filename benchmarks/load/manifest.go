@@ -39,6 +39,7 @@ type RunManifest struct {
 	CPU     time.Duration `json:"generator_cpu_ns"`
 	Stages  []string      `json:"stages,omitempty"`
 	Process *ProcessUse   `json:"process,omitempty"`
+	Behind  *Behind       `json:"behind,omitempty"`
 	Broken  string        `json:"broken,omitempty"`
 }
 

@@ -3,7 +3,7 @@ package load
 import "slices"
 
 // Merge joins runs against one target, as if each had begun when the one
-// before ended.
+// before ended. What stood behind the targets is left to the single runs.
 func Merge(runs ...Run) Run {
 	if len(runs) == 0 {
 		return Run{}

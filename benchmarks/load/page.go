@@ -153,6 +153,10 @@ svg{max-width:100%}code,pre{font-size:12px;white-space:pre-wrap}.note{background
 <table><tr><th>ms<th>p50<th>p90<th>p95<th>p99<th>p99.9<th>max<th>mean<th>count</tr>
 {{range rows .}}<tr><td>{{.Name}}{{with .P}}<td>{{.P50}}<td>{{.P90}}<td>{{.P95}}<td>{{.P99}}<td>{{.P999}}<td>{{.Max}}<td>{{.Mean}}<td>{{.Count}}{{end}}</tr>
 {{end}}</table>
+{{with .Triton}}<table><tr><th>Triton, means in ms<th>requests<th>failures<th>executions<th>mean batch<th>queue<th>compute<th>input<th>infer<th>output</tr>
+{{range .}}<tr><td>{{.Model}}<td>{{.Requests}}<td>{{.Failures}}<td>{{.Executions}}<td>{{printf "%.2f" .MeanBatch}}<td>{{printf "%.3f" .QueueMS}}<td>{{printf "%.3f" .ComputeMS}}<td>{{printf "%.3f" .InputMS}}<td>{{printf "%.3f" .InferMS}}<td>{{printf "%.3f" .OutputMS}}</tr>
+{{end}}</table>{{end}}
+{{with .Split}}<p>{{.}}</p>{{end}}
 {{with .Process}}<p>target's processes: {{.CPUS}} CPU s, {{.CPUPer1000}} CPU s per 1000 completed, {{.RSSKB}} kB resident</p>{{end}}
 {{end}}</html>
 `))

@@ -60,6 +60,7 @@ type Run struct {
 	Stages  []string
 	Records []Record
 	Process *ProcessUse // of the target meanwhile; nil: not watched
+	Behind  *Behind     // what stood behind the target did meanwhile; nil: not watched
 	// Broken says why the run was cut short; nil: it was not.
 	Broken error
 }

@@ -40,6 +40,9 @@ type Report struct {
 
 	Process *ProcessFigures `json:"process,omitempty"` // of the target
 
+	Triton []Use  `json:"triton,omitempty"` // what models behind the target did
+	Split  *Split `json:"split,omitempty"`  // of the time in stages that asked them
+
 	GeneratorCPUS float64  `json:"generator_cpu_s"`
 	Warnings      []string `json:"warnings"`
 }
@@ -104,7 +107,12 @@ func Summarise(r Run) Report {
 			out.Process.CPUPer1000 = round(r.Process.CPU.Seconds() / float64(out.Completed) * 1000)
 		}
 	}
-	out.warn(r)
+	why := ""
+	if r.Behind != nil {
+		out.Triton = r.Behind.Models
+		out.Split, why = splitOf(r)
+	}
+	out.warn(r, why)
 	return out
 }
 
@@ -129,7 +137,7 @@ func (out *Report) count(rec Record) {
 }
 
 // warn says what a reader of the figures has to know first.
-func (out *Report) warn(r Run) {
+func (out *Report) warn(r Run, unsplit string) {
 	say := func(format string, args ...any) { out.Warnings = append(out.Warnings, fmt.Sprintf(format, args...)) }
 	if r.Loop == ClosedLoop {
 		say("closed loop: a slow server was asked less often, and no caller's wait for a turn is in these figures")
@@ -142,6 +150,9 @@ func (out *Report) warn(r Run) {
 	}
 	if p := out.LateMS; r.Loop == OpenLoop && p != nil && p.P99 > max(10, out.OwnLateMS.P99*2) {
 		say("requests waited for a free connection (p99 %.3f ms): more connections would ask more of the target", p.P99)
+	}
+	if unsplit != "" {
+		say("%s", unsplit)
 	}
 	if out.Dropped > 0 {
 		say("%d requests were dropped: too many were outstanding when they were due", out.Dropped)

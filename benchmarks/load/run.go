@@ -18,6 +18,8 @@ type Options struct {
 	// PID is a process whose use, and its descendants', is read before and
 	// after; 0: none.
 	PID int
+	// Backend, where there is one, is watched meanwhile.
+	Backend Backend
 	// Wait sleeps until a request is due, or ctx ends; nil: [Precisely].
 	Wait func(ctx context.Context, d time.Duration)
 	// Progress, where there is one, is kept up to date.
@@ -50,7 +52,7 @@ type Progress struct{ Ended atomic.Int64 }
 // Open runs a schedule against a target, in an open loop. It returns an error
 // only where no run took place; [Run.Err] says whether it went well.
 func (o Options) Open(ctx context.Context, target Target, s Schedule) (Run, error) {
-	g, err := newGenerator(target, o)
+	g, err := newGenerator(ctx, target, o)
 	if err != nil {
 		return Run{}, err
 	}
@@ -82,11 +84,12 @@ type generator struct {
 	run         Run
 	cpu         time.Duration
 	usage       Usage // of the target, before
+	behind      func(context.Context) (Behind, error)
 	outstanding atomic.Int64
 	stages      stageTable
 }
 
-func newGenerator(target Target, o Options) (*generator, error) {
+func newGenerator(ctx context.Context, target Target, o Options) (*generator, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -97,13 +100,20 @@ func newGenerator(target Target, o Options) (*generator, error) {
 			return nil, err
 		}
 	}
+	var behind func(context.Context) (Behind, error)
+	if o.Backend != nil {
+		var err error
+		if behind, err = o.Backend.Watch(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if o.Wait == nil {
 		o.Wait = Precisely
 	}
 	if o.Progress == nil {
 		o.Progress = &Progress{}
 	}
-	return &generator{o: o, target: target, usage: usage, cpu: processCPU(), run: Run{Target: target.Name(), Started: time.Now()}}, nil
+	return &generator{o: o, target: target, usage: usage, behind: behind, cpu: processCPU(), run: Run{Target: target.Name(), Started: time.Now()}}, nil
 }
 
 func (g *generator) now() time.Duration { return time.Since(g.run.Started) }
@@ -186,6 +196,14 @@ func (g *generator) finish(ctx context.Context) Run {
 			g.run.Process = &ProcessUse{CPU: u.CPU - g.usage.CPU, RSSKB: u.RSSKB, FDs: u.FDs}
 		} else {
 			g.run.Broken = fmt.Errorf("the target ended: %w", err)
+		}
+	}
+	if g.behind != nil {
+		// A run that was cut off is worth its statistics, too.
+		if b, err := g.behind(context.WithoutCancel(ctx)); err == nil {
+			g.run.Behind = &b
+		} else {
+			g.run.Broken = fmt.Errorf("the statistics behind the target cannot be read: %w", err)
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errDrained) {

@@ -43,7 +43,7 @@ func Save(folder string, m Manifest, labels []string, runs ...Run) (err error) {
 	for i, r := range runs {
 		rm := RunManifest{
 			File: fmt.Sprintf("records-%03d.jsonl.gz", i), Target: r.Target, Loop: r.Loop, Started: r.Started.UTC(),
-			Length: r.Length, Took: r.Took, CPU: r.CPU, Stages: r.Stages, Process: r.Process,
+			Length: r.Length, Took: r.Took, CPU: r.CPU, Stages: r.Stages, Process: r.Process, Behind: r.Behind,
 		}
 		if i < len(labels) {
 			rm.Label = labels[i]
@@ -136,7 +136,7 @@ func Load(folder string) (Manifest, []Run, error) {
 		if filepath.Base(rm.File) != rm.File {
 			return m, nil, fmt.Errorf("%s: file %q is not in the folder", folder, rm.File)
 		}
-		r := Run{Target: rm.Target, Loop: rm.Loop, Started: rm.Started, Length: rm.Length, Took: rm.Took, CPU: rm.CPU, Stages: rm.Stages, Process: rm.Process}
+		r := Run{Target: rm.Target, Loop: rm.Loop, Started: rm.Started, Length: rm.Length, Took: rm.Took, CPU: rm.CPU, Stages: rm.Stages, Process: rm.Process, Behind: rm.Behind}
 		if rm.Broken != "" {
 			r.Broken = errors.New(rm.Broken)
 		}

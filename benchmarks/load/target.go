@@ -42,12 +42,13 @@ type Failure string
 
 // The failures of any target; status_NNN and those of Triton come on top.
 const (
-	Refused  Failure = "refused"   // nobody listens there
-	NoDial   Failure = "dial"      // other faults before a connection stood
-	Reset    Failure = "reset"     // the connection was reset
-	Hangup   Failure = "closed"    // it was closed before the answer was whole
-	TimedOut Failure = "timeout"   // no whole answer in time
-	Garbled  Failure = "protocol"  // the answer cannot be read
-	TooLarge Failure = "too_large" // the answer is larger than we read
-	CutOff   Failure = "cut_off"   // the run ended first
+	Refused  Failure = "refused"     // nobody listens there
+	NoDial   Failure = "dial"        // other faults before a connection stood
+	Reset    Failure = "reset"       // the connection was reset
+	Hangup   Failure = "closed"      // it was closed before the answer was whole
+	TimedOut Failure = "timeout"     // no whole answer in time
+	Garbled  Failure = "protocol"    // the answer cannot be read
+	TooLarge Failure = "too_large"   // the answer is larger than we read
+	BadImage Failure = "image_error" // the answer came whole and has no score for an image
+	CutOff   Failure = "cut_off"     // the run ended first
 )

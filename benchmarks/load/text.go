@@ -47,6 +47,7 @@ func (out Report) Text(w io.Writer) error {
 	if p := out.Process; p != nil {
 		fmt.Fprintf(&b, "target's processes: %.2f CPU s, %.3f CPU s per 1000 completed, %d kB resident, %d file descriptors\n", p.CPUS, p.CPUPer1000, p.RSSKB, p.FDs)
 	}
+	out.backend(&b)
 	for _, warning := range out.Warnings {
 		fmt.Fprintf(&b, "note: %s\n", warning)
 	}

@@ -4,6 +4,6 @@
 // depend on what a picture shows, so the pixels and the text embeddings are
 // drawn from a seed.
 //
-// It also reads what Triton counted meanwhile ([Uses]): batch sizes, time in
-// the queue and time in the model.
+// It also reads what Triton counted meanwhile ([Backend]), whoever asked:
+// batch sizes, time in the queue and time in the model.
 package tritonload

@@ -41,11 +41,12 @@ func TestEachModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		measure := func() (load.Run, error) { return o.Open(t.Context(), target, schedule) }
-		report, run, err := tritonload.Measure(t.Context(), client, measure)
+		o.Backend = tritonload.Backend{Client: client}
+		run, err := o.Open(t.Context(), target, schedule)
 		if err != nil || run.Err() != nil {
 			t.Fatalf("%s: %v, %v", what, err, run.Err())
 		}
+		report := load.Summarise(run)
 		if report.Completed != 20 || len(report.Triton) != 1 || report.Triton[0].Model != model || report.Triton[0].Items != 40 || report.Triton[0].Requests != 20 {
 			t.Errorf("%s: %d completed, Triton says %+v", what, report.Completed, report.Triton)
 		}

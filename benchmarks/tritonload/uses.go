@@ -2,90 +2,125 @@ package tritonload
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
+	"time"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/tritonclient"
 )
 
-// Use is what one model did during a run, by Triton's own statistics.
-type Use struct {
-	Model      string  `json:"model"`
-	Requests   uint64  `json:"requests"`
-	Failures   uint64  `json:"failures"`
-	Items      uint64  `json:"items"`
-	Executions uint64  `json:"executions"`
-	MeanBatch  float64 `json:"mean_batch"`
-	QueueMS    float64 `json:"queue_ms"`   // of a request, on average
-	ComputeMS  float64 `json:"compute_ms"` // likewise
-}
-
 // Uses subtracts two statistics of the same servers, and leaves out models
 // that did nothing.
-func Uses(before, after []tritonclient.ModelStatistics) []Use {
-	type key struct{ replica, model, version string }
-	was := map[key]tritonclient.ModelStatistics{}
-	for _, s := range before {
-		was[key{s.Replica, s.Model, s.Version}] = s
-	}
-	uses := []Use{}
-	for _, s := range after {
-		b := was[key{s.Replica, s.Model, s.Version}]
-		u := Use{
-			Model: s.Model, Requests: s.Requests - b.Requests, Failures: s.Failures - b.Failures,
-			Items: s.Items - b.Items, Executions: s.Executions - b.Executions,
-		}
-		if u.Requests+u.Failures == 0 {
-			continue
-		}
+func Uses(before, after []tritonclient.ModelStatistics) []load.Use {
+	uses := []load.Use{}
+	for _, d := range differences(before, after) {
+		u := load.Use{Model: d.Model, Requests: d.Requests, Failures: d.Failures, Items: d.Items, Executions: d.Executions}
 		if u.Executions > 0 {
 			u.MeanBatch = float64(u.Items) / float64(u.Executions)
 		}
 		if n := float64(u.Requests); n > 0 {
-			u.QueueMS = float64((s.Queue - b.Queue).Microseconds()) / 1000 / n
-			u.ComputeMS = float64((s.Compute - b.Compute).Microseconds()) / 1000 / n
+			mean := func(sum time.Duration) float64 { return milliseconds(sum) / n }
+			u.QueueMS, u.ComputeMS = mean(d.Queue), mean(d.Compute)
+			u.InputMS, u.InferMS, u.OutputMS = mean(d.Input), mean(d.Infer), mean(d.Output)
 		}
 		uses = append(uses, u)
 	}
 	return uses
 }
 
-// Report is a run, and what Triton says of it.
-type Report struct {
-	load.Report
-	Triton []Use `json:"triton"`
+func differences(before, after []tritonclient.ModelStatistics) []tritonclient.ModelStatistics {
+	type key struct{ replica, model, version string }
+	was := map[key]tritonclient.ModelStatistics{}
+	for _, s := range before {
+		was[key{s.Replica, s.Model, s.Version}] = s
+	}
+	var out []tritonclient.ModelStatistics
+	for _, s := range after {
+		b := was[key{s.Replica, s.Model, s.Version}]
+		if s.Requests < b.Requests || s.Failures < b.Failures { // loaded again, and counted from nothing
+			b = tritonclient.ModelStatistics{}
+		}
+		s.Requests -= b.Requests
+		s.Failures -= b.Failures
+		s.Items -= b.Items
+		s.Executions -= b.Executions
+		s.Queue -= b.Queue
+		s.Compute -= b.Compute
+		s.Input -= b.Input
+		s.Infer -= b.Infer
+		s.Output -= b.Output
+		if s.Requests+s.Failures > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
-// Measure runs f and adds what Triton counted meanwhile.
-func Measure(ctx context.Context, client *tritonclient.Client, f func() (load.Run, error)) (Report, load.Run, error) {
-	before, err := client.Statistics(ctx, "")
-	if err != nil {
-		return Report{}, load.Run{}, err
-	}
-	run, err := f()
-	if err != nil {
-		return Report{}, run, err
-	}
-	after, err := client.Statistics(ctx, "")
-	return Report{load.Summarise(run), Uses(before, after)}, run, err
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// Backend makes Triton's statistics a [load.Backend]: those of servers that
+// the target asks itself, or by way of the gateway.
+type Backend struct {
+	Client *tritonclient.Client
+	// Stages of the target that consist of calls to Triton; those of the
+	// gateway are [GatewayStages].
+	Stages []string
 }
 
-// Text writes a report for people.
-func (r Report) Text(w io.Writer) error {
-	var b strings.Builder
-	if err := r.Report.Text(&b); err != nil {
-		return err
+// GatewayStages are the stages in which a request waits for an answer about
+// images.
+func GatewayStages() []string { return []string{"encode", "ensemble", "judge", "panel"} }
+
+// Watch implements [load.Backend].
+func (b Backend) Watch(ctx context.Context) (func(context.Context) (load.Behind, error), error) {
+	before, err := b.Client.Statistics(ctx, "")
+	if err != nil {
+		return nil, err
 	}
-	b.WriteString("\nTriton's own statistics, ms of a request on average\n")
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "model\trequests\tfailures\texecutions\tmean batch\tqueue\tcompute\t")
-	for _, u := range r.Triton {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.2f\t%.3f\t%.3f\t\n", u.Model, u.Requests, u.Failures, u.Executions, u.MeanBatch, u.QueueMS, u.ComputeMS)
+	return func(ctx context.Context) (load.Behind, error) {
+		after, err := b.Client.Statistics(ctx, "")
+		if err != nil {
+			return load.Behind{}, err
+		}
+		return behind(before, after, b.Stages), nil
+	}, nil
+}
+
+// behind sums up what was asked about images. Triton counts a call of an
+// ensemble also for the encoder and the head that it consists of, and the
+// waits are in their figures alone. Where these did nothing, the ensemble is
+// one model, as in a stub.
+func behind(before, after []tritonclient.ModelStatistics, stages []string) load.Behind {
+	out := load.Behind{Models: Uses(before, after), Stages: stages}
+	var ensembles, models load.Behind
+	add := func(to *load.Behind, s tritonclient.ModelStatistics) {
+		to.Calls += s.Requests
+		to.QueueMS += milliseconds(s.Queue)
+		to.ComputeMS += milliseconds(s.Compute)
 	}
-	t.Flush() // into memory
-	_, err := io.WriteString(w, b.String())
-	return err
+	encoded, judged := uint64(0), uint64(0)
+	for _, s := range differences(before, after) {
+		switch {
+		case strings.HasPrefix(s.Model, "clip_agiqa_"):
+			add(&ensembles, s)
+			continue
+		case strings.HasPrefix(s.Model, "prompt_head_"):
+			judged += s.Requests
+		case strings.HasPrefix(s.Model, "prompt_panel_"):
+		case s.Model == tritonclient.DefaultConfig().Models.ImageEncoder:
+			encoded += s.Requests
+		default: // texts, whose stage is mostly a look into a cache
+			continue
+		}
+		add(&models, s)
+	}
+	out.Calls, out.QueueMS, out.ComputeMS = models.Calls, models.QueueMS, models.ComputeMS
+	if encoded >= ensembles.Calls && judged >= ensembles.Calls {
+		out.Calls -= ensembles.Calls // two models, one call
+		return out
+	}
+	out.Calls += ensembles.Calls
+	out.QueueMS += ensembles.QueueMS
+	out.ComputeMS += ensembles.ComputeMS
+	return out
 }

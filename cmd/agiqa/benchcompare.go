@@ -64,6 +64,11 @@ func newBenchKnee(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			stop, err := f.watchTriton()
+			if err != nil {
+				return err
+			}
+			defer stop()
 			plan.Start, plan.Probe, plan.Arrivals, plan.Seed = f.rate, f.duration, load.Arrivals(f.arrivals), f.seed
 			m := f.manifest(cmd)
 			knee, runs, err := f.options.FindKnee(cmd.Context(), target, plan)
@@ -78,6 +83,7 @@ func newBenchKnee(t *terminal) *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	f.addBehind(cmd)
 	r.add(cmd)
 	addURL(cmd)
 	addObjective(cmd, &plan.Objective)

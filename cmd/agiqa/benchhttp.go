@@ -22,7 +22,8 @@ func newBenchHTTP(t *terminal) *cobra.Command {
 		Short: "Send requests on a schedule and time the answers from when each was due",
 		Long: "Sends images, or any request, to an HTTP server in an open loop: the schedule is fixed before the start, and a request that has to wait " +
 			"for a free connection has waited for the server. Prints counts (scheduled = completed + errors + dropped + unsent), percentiles, and how late " +
-			"the generator itself was. A URL without a path means /v1/score.",
+			"the generator itself was. An answer of status 200 in which an image or a checkpoint has an error is an error (image_error). A URL without a path means /v1/score. " +
+			"--triton adds what Triton counted meanwhile and splits the mean time of the gateway's Triton stages into Triton's queue, its compute, and what is left: transfer.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !stub {
@@ -33,6 +34,7 @@ func newBenchHTTP(t *terminal) *cobra.Command {
 	}
 	f.add(cmd)
 	f.addShapes(cmd)
+	f.addBehind(cmd)
 	r.add(cmd)
 	cmd.Flags().BoolVar(&stub, "stub", false, "measure the generator: send to a server in this process that answers a few bytes")
 	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, whose processor time and memory are read, with its children's")
@@ -45,6 +47,11 @@ func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, a
 	if err != nil {
 		return err
 	}
+	stop, err := f.watchTriton()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	m := f.manifest(cmd)
 	run, err := f.measure(cmd.Context(), t, target)
 	if err != nil {

@@ -34,6 +34,7 @@ type loadFlags struct {
 	pid         int
 	seed        uint64
 	out, notes  string
+	triton      string // behind the gateway
 	allowRemote bool
 }
 
@@ -254,7 +255,7 @@ func (r *requestFlags) target(address string, allowRemote bool, w load.Workload)
 		header.Add(name, strings.TrimSpace(value))
 	}
 	return load.NewHTTP(load.HTTPConfig{
-		URL: u, Method: r.method, Header: header, Workload: w, Expect: r.statuses, Timings: true,
+		URL: u, Method: r.method, Header: header, Workload: w, Expect: r.statuses, Timings: true, ImageErrors: true,
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,11 +58,12 @@ func newBenchTriton(t *terminal) *cobra.Command {
 				m.Versions[info.Name] = info.Version
 			}
 			m.Versions["encoder"] = cfg.Encoder.Name + " " + cfg.Encoder.Digest.String()
-			report, run, err := tritonload.Measure(cmd.Context(), client, func() (load.Run, error) { return f.measure(cmd.Context(), t, target) })
+			f.options.Backend = tritonload.Backend{Client: client}
+			run, err := f.measure(cmd.Context(), t, target)
 			if err != nil {
 				return err
 			}
-			return errors.Join(f.tell(cmd, t, m, nil, report, run), run.Err())
+			return errors.Join(f.tell(cmd, t, m, nil, load.Summarise(run), run), run.Err())
 		},
 	}
 	f.add(cmd)
@@ -72,6 +74,25 @@ func newBenchTriton(t *terminal) *cobra.Command {
 	cmd.Flags().IntVar(&f.pid, "pid", 0, "Triton's process, whose processor time and memory are read, with its children's")
 	config.AddFlags(cmd.Flags(), "Triton", "Checkpoints", "Program")
 	return cmd
+}
+
+// addBehind adds the flag of commands that ask a gateway and may look at what
+// its Triton did meanwhile.
+func (f *loadFlags) addBehind(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.triton, "triton", "", "gRPC address of the Triton behind the gateway, several with commas: its statistics are read before and after")
+}
+
+// watchTriton connects to what the flag names; stop has to be called.
+func (f *loadFlags) watchTriton() (stop func(), err error) {
+	if f.triton == "" {
+		return func() {}, nil
+	}
+	client, err := f.tritonClient(strings.Split(f.triton, ","), string(tritonclient.SharedMemoryOff))
+	if err != nil {
+		return nil, err
+	}
+	f.options.Backend = tritonload.Backend{Client: client, Stages: tritonload.GatewayStages()}
+	return func() { client.Close() }, nil
 }
 
 // tritonClient connects to servers that are this machine's, or may be asked.
