@@ -183,6 +183,9 @@ func (k Knee) Text(w io.Writer) error {
 	default:
 		fmt.Fprintf(&b, "\nknee: %.6g/s (%.6g/s failed)\n", k.Rate, k.Above)
 	}
+	if n := len(k.Probes); n > 0 && k.Probes[n-1].Report.Split != nil {
+		fmt.Fprintf(&b, "in the last probe, %s\n", k.Probes[n-1].Report.Split)
+	}
 	for _, warning := range k.Warnings {
 		fmt.Fprintf(&b, "note: %s\n", warning)
 	}

@@ -41,7 +41,7 @@ func TestEachModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Backend = tritonload.Backend{Client: client}
+		o.Backend = tritonload.Backend{Source: client}
 		run, err := o.Open(t.Context(), target, schedule)
 		if err != nil || run.Err() != nil {
 			t.Fatalf("%s: %v, %v", what, err, run.Err())

@@ -58,10 +58,15 @@ func differences(before, after []tritonclient.ModelStatistics) []tritonclient.Mo
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// Source is what tells Triton's statistics: a [tritonclient.Client].
+type Source interface {
+	Statistics(ctx context.Context, model string) ([]tritonclient.ModelStatistics, error)
+}
+
 // Backend makes Triton's statistics a [load.Backend]: those of servers that
 // the target asks itself, or by way of the gateway.
 type Backend struct {
-	Client *tritonclient.Client
+	Source Source
 	// Stages of the target that consist of calls to Triton; those of the
 	// gateway are [GatewayStages].
 	Stages []string
@@ -73,12 +78,12 @@ func GatewayStages() []string { return []string{"encode", "ensemble", "judge", "
 
 // Watch implements [load.Backend].
 func (b Backend) Watch(ctx context.Context) (func(context.Context) (load.Behind, error), error) {
-	before, err := b.Client.Statistics(ctx, "")
+	before, err := b.Source.Statistics(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (load.Behind, error) {
-		after, err := b.Client.Statistics(ctx, "")
+		after, err := b.Source.Statistics(ctx, "")
 		if err != nil {
 			return load.Behind{}, err
 		}

@@ -58,7 +58,7 @@ func newBenchTriton(t *terminal) *cobra.Command {
 				m.Versions[info.Name] = info.Version
 			}
 			m.Versions["encoder"] = cfg.Encoder.Name + " " + cfg.Encoder.Digest.String()
-			f.options.Backend = tritonload.Backend{Client: client}
+			f.options.Backend = tritonload.Backend{Source: client}
 			run, err := f.measure(cmd.Context(), t, target)
 			if err != nil {
 				return err
@@ -91,7 +91,7 @@ func (f *loadFlags) watchTriton() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	f.options.Backend = tritonload.Backend{Client: client, Stages: tritonload.GatewayStages()}
+	f.options.Backend = tritonload.Backend{Source: client, Stages: tritonload.GatewayStages()}
 	return func() { client.Close() }, nil
 }
 
