@@ -197,7 +197,7 @@ func domain() map[string]Rule {
 			// rate bounds how fast a rater may send.
 			External:     slices.Concat(otelAPI, []string{"github.com/google/uuid", "golang.org/x/time/rate"}),
 			TestExternal: slices.Concat(otelSDK, []string{"pgregory.net/rapid"}),
-			TestProject:  []string{"experiment/storetest", "experiment/sqlstore"},
+			TestProject:  []string{"experiment/storetest", "experiment/sqlstore", "experiment/postgrestest"},
 			NeverReach:   []string{gin, grpc, goRedis},
 			NeverImport:  []string{"net/http/..."},
 		},
@@ -257,8 +257,12 @@ func adapters() map[string]Rule {
 				// JSON with a bound on depth, and faults on unknown and repeated names.
 				"github.com/go-json-experiment/json/...",
 			}),
-			// Its tests run the whole chain, down to an in-process Triton.
-			TestProject:  []string{"cache", "imageprep", "telemetry", "tritonclient", "tritonclient/inferencepb", "experiment/engine", "experiment/storetest", "internal/catalogue"},
+			// Its tests run the whole chain, down to an in-process Triton and a file
+			// of records.
+			TestProject: []string{
+				"cache", "imageprep", "telemetry", "tritonclient", "tritonclient/inferencepb", "internal/catalogue",
+				"experiment/analysis", "experiment/engine", "experiment/sqlstore", "experiment/storetest",
+			},
 			TestExternal: slices.Concat(otelSDK, []string{yaml, grpc}),
 			NeverReach: []string{
 				grpc, goRedis, "./tritonclient/...", "./cache/...", "github.com/prometheus/...",
