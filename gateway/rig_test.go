@@ -41,6 +41,7 @@ type plan struct {
 	readiness   *gateway.Readiness
 	changes     gateway.CheckpointChanges
 	natives     []imageprep.Native
+	experiments gateway.Experiments
 	door        gateway.Door // nil: the use case itself
 	pressure    func() bool
 	telemetry   *telemetry.Telemetry // nil: spans and metrics are kept for the test to read
@@ -108,7 +109,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		scorer = p.wrap(scorer)
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
-		Door: p.door, Pressure: p.pressure,
+		Door: p.door, Pressure: p.pressure, Experiments: p.experiments,
 		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
 	})

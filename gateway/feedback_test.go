@@ -1,0 +1,434 @@
+//go:build unix
+
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/experiment/engine"
+	"github.com/agiqa/agiqa/experiment/sqlstore"
+	"github.com/agiqa/agiqa/experiment/storetest"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/testimages"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+)
+
+// trials is the engine in the words of the gateway, as far as feedback goes.
+type trials struct {
+	gateway.Experiments
+	engine *engine.Engine
+}
+
+func (x trials) Label(ctx context.Context, in gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
+	l := engine.Label{
+		Key: in.Key, Assignment: in.Assignment, Rater: in.Rater, Kind: experiment.FeedbackKind(in.Kind), Value: in.Value,
+		Winner: in.Winner, Blind: in.Blind, LatencyMS: in.LatencyMS,
+	}
+	if in.Given != nil {
+		l.Given = *in.Given
+	}
+	for text, to := range map[string]*quality.Digest{in.Image: &l.Image, in.ImageA: &l.ImageA, in.ImageB: &l.ImageB} {
+		if text != "" {
+			d, err := quality.ParseDigest("sha256:" + text)
+			if err != nil {
+				return gateway.FeedbackReceipt{}, err
+			}
+			*to = d
+		}
+	}
+	r, err := x.engine.Label(ctx, l)
+	return gateway.FeedbackReceipt{ID: r.Feedback.ID, Standing: string(r.Feedback.Standing), Duplicate: r.Duplicate}, err
+}
+
+// ownShelf names the preparation of the service whose scores are recorded.
+type ownShelf struct {
+	trialShelf
+	service *scoring.Service
+}
+
+func (s ownShelf) Preprocess() quality.PreprocessID { return s.service.PreprocessID("") }
+
+// trialRig is a rig that runs experiments over a file of SQLite. Its clock goes
+// when it is told to.
+type trialRig struct {
+	*rig
+	engine *engine.Engine
+	store  *sqlstore.Store
+	nanos  atomic.Int64
+}
+
+func (r *trialRig) now() time.Time { return time.Unix(0, r.nanos.Load()).UTC() }
+
+func newTrialRig(t *testing.T) *trialRig {
+	t.Helper()
+	r := &trialRig{}
+	r.nanos.Store(time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC).UnixNano())
+	records := sqlstore.DefaultConfig()
+	records.Path, records.Clock = filepath.Join(t.TempDir(), "experiments.db"), r.now
+	var err error
+	r.store, err = sqlstore.Open(t.Context(), records)
+	must(t, err)
+	t.Cleanup(func() { must(t, r.store.Close()) })
+	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
+	must(t, err)
+	cfg := engine.DefaultConfig()
+	cfg.ExposeTimeout = 20 * time.Second // however slow this machine is
+	r.rig = newRig(t, func(p *plan) {
+		p.wrap = func(s gateway.Scorer) gateway.Scorer {
+			service := s.(*scoring.Service)
+			r.engine, err = engine.New(cfg, engine.Deps{
+				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service}, Tracer: tracenoop.NewTracerProvider(),
+				Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
+			})
+			must(t, err)
+			p.experiments = trials{engine: r.engine}
+			return scoring.NewDirected(service, trialDirector{r.engine})
+		}
+	})
+	return r
+}
+
+// begin runs the experiment x of two arms, the control and "new".
+func (r *trialRig) begin(mode experiment.Mode) {
+	r.t.Helper()
+	_, err := r.engine.Create(r.t.Context(), fmt.Appendf(nil,
+		"id: x\narms: [{checkpoint: %s, mode: %s}, {id: new, checkpoint: %s, mode: %s}]\n", first, mode, second, mode), "test")
+	must(r.t, err)
+	_, err = r.engine.Start(r.t.Context(), "x", "test")
+	must(r.t, err)
+}
+
+func picture(n int) []byte { return testimages.PNGOf(testimages.Picture(48, 48, uint32(n))) }
+
+// show scores an image for a unit, whose rater will not see the score.
+func (r *trialRig) show(unit string, image []byte) gateway.Result {
+	r.t.Helper()
+	a := r.post("/v1/score", image, "image/png", header("X-Agiqa-Unit", unit), header("X-Agiqa-Blind", "true"))
+	result := a.scores(r.t).Results[0]
+	if result.Experiment == nil || result.Score == nil || result.Checkpoint == nil {
+		r.t.Fatalf("unit %s: %s", unit, a.body)
+	}
+	return result
+}
+
+// The whole way of a choice: a request with several images is answered by both
+// arms in one ranking, and the arm that placed the chosen image has the credit.
+func TestChoiceFromARanking(t *testing.T) {
+	t.Parallel()
+	r := newTrialRig(t)
+	r.begin(experiment.Interleave)
+	want := map[experiment.ArmID]int{}
+	for request := range 4 {
+		var parts []string
+		for n := range 5 {
+			parts = append(parts, "image", string(picture(10*request+n)))
+		}
+		body, contentType := form(t, parts...)
+		results := r.post("/v1/score", body, contentType, header("X-Agiqa-Unit", strconv.Itoa(request))).scores(t).Results
+		ranked := make([]*gateway.ExperimentRef, len(results)+1)
+		byArm := map[string]int{}
+		for n, result := range results {
+			x := result.Experiment
+			if x == nil || x.Rank < 1 || x.Rank > len(results) || ranked[x.Rank] != nil || x.Assignment == "" {
+				t.Fatalf("request %d, image %d: %+v", request, n, x)
+			}
+			ranked[x.Rank] = x
+			byArm[x.Arm]++
+			if of := map[string]string{first: first, "new": second}[x.Arm]; result.Checkpoint.Name != of {
+				t.Errorf("request %d, image %d: placed by arm %s, answered by %s", request, n, x.Arm, result.Checkpoint.Name)
+			}
+		}
+		if byArm[first] < 2 || byArm["new"] < 2 {
+			t.Errorf("request %d: places %v", request, byArm)
+		}
+		chosen := ranked[1+request]
+		want[experiment.ArmID(chosen.Arm)]++
+		choice := gateway.FeedbackRequest{Key: strconv.Itoa(request), Assignment: chosen.Assignment, Rater: "r", Kind: "choice"}
+		for _, status := range []int{http.StatusCreated, http.StatusOK} {
+			if a := r.postJSON("/v1/feedback", choice); a.status != status {
+				t.Errorf("choice %d: status %d, want %d: %s", request, a.status, status, a.body)
+			}
+		}
+	}
+	report, err := r.engine.Report(t.Context(), "x")
+	must(t, err)
+	for _, a := range report.Interleave.Arms {
+		if a.Credits != want[a.Arm] {
+			t.Errorf("arm %s has %d credits, want %d", a.Arm, a.Credits, want[a.Arm])
+		}
+	}
+	if report.Interleave.Choices != 4 {
+		t.Errorf("%d choices, want 4", report.Interleave.Choices)
+	}
+}
+
+// said are pieces of feedback that repeat, correct and contradict each other.
+// shown are the assignments by image, "" for one that is named by its digest.
+func said(now time.Time, shown []string) []gateway.FeedbackRequest {
+	var all []gateway.FeedbackRequest
+	add := func(f gateway.FeedbackRequest, minutes int) {
+		given := now.Add(time.Duration(minutes-600) * time.Minute)
+		f.Key, f.Given = fmt.Sprintf("key %d", len(all)), &given
+		all = append(all, f)
+	}
+	on := func(n int) gateway.FeedbackRequest {
+		if shown[n] == "" {
+			return gateway.FeedbackRequest{Image: quality.DigestOf(picture(n)).Hex()}
+		}
+		return gateway.FeedbackRequest{Assignment: shown[n]}
+	}
+	mos := func(n int, rater string, value float64, blind bool, minutes int) {
+		f := on(n)
+		f.Rater, f.Kind, f.Value, f.Blind = rater, "mos", &value, blind
+		add(f, minutes)
+	}
+	pair := func(a, b int, rater, winner string, blind bool, minutes int) {
+		add(gateway.FeedbackRequest{
+			Rater: rater, Kind: "pair", ImageA: quality.DigestOf(picture(a)).Hex(), ImageB: quality.DigestOf(picture(b)).Hex(), Winner: winner, Blind: blind,
+		}, minutes)
+	}
+	for n := range shown {
+		for k, rater := range []string{"r0", "r1"} {
+			mos(n, rater, 1+float64((3*n+k)%9)/2, true, 2*n+k)
+		}
+		if n%3 == 0 {
+			mos(n, "r0", 2+float64(n%3), true, 100+n) // thought better of it
+			mos(n, "r1", 5, false, 200+n)             // and after a look at the score
+		}
+		if n > 0 {
+			pair(n-1, n, "r0", []string{"a", "b", "tie"}[n%3], true, 300+n)
+		}
+		if shown[n] != "" {
+			up := float64(n % 2)
+			f := on(n)
+			f.Rater, f.Kind, f.Value = "user", "thumb", &up
+			add(f, 400+n)
+		}
+	}
+	pair(0, 1, "r1", "a", true, 500)
+	pair(1, 0, "r1", "a", true, 501) // the opposite
+	pair(2, 3, "r1", "a", true, 502)
+	pair(3, 2, "r1", "a", false, 503) // the opposite in view of the scores is another thing
+	return all
+}
+
+// send posts feedback in an order of its own, every third piece twice, and
+// returns how often each status was the answer.
+func (r *trialRig) send(all []gateway.FeedbackRequest, seed uint64) map[int]int {
+	r.t.Helper()
+	all = slices.Clone(all)
+	for i := range len(all) / 3 {
+		all = append(all, all[3*i])
+	}
+	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	got := map[int]int{}
+	for _, f := range all {
+		a := r.postJSON("/v1/feedback", f)
+		if a.status/100 != 2 {
+			r.t.Fatalf("%+v: status %d: %s", f, a.status, a.body)
+		}
+		got[a.status]++
+	}
+	return got
+}
+
+// settled is what became of the feedback on record, by its key, and how many
+// blind labels and votes count.
+type settled struct {
+	standing      map[string]experiment.Standing
+	labels, votes int
+}
+
+func (r *trialRig) settled() settled {
+	r.t.Helper()
+	var all []experiment.Feedback
+	for f, err := range r.store.Feedback(r.t.Context(), "x", 0) {
+		must(r.t, err)
+		all = append(all, f.Record)
+	}
+	out := settled{standing: map[string]experiment.Standing{}}
+	for _, f := range experiment.Settle(all) {
+		out.standing[f.Key] = f.Standing
+		switch {
+		case f.Standing != experiment.Accepted || !f.Blind:
+		case f.Kind == experiment.MOS:
+			out.labels++
+		case f.Kind == experiment.Pair:
+			out.votes++
+		}
+	}
+	return out
+}
+
+// However feedback comes, twice, late, before its exposure, in any order, the
+// report is the same to the last bit. The two servers have the same exposures.
+func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
+	t.Parallel()
+	const images, unseen = 12, 2
+	one, two := newTrialRig(t), newTrialRig(t)
+	one.begin(experiment.Live)
+	x, err := one.engine.Get(t.Context(), "x")
+	must(t, err)
+	must(t, two.store.Create(t.Context(), x, storetest.AuditOf(x, "create")))
+	must(t, two.engine.Refresh(t.Context()))
+
+	shown := make([]string, images)
+	for n := range images - unseen {
+		shown[n] = one.show(strconv.Itoa(n), picture(n)).Experiment.Assignment
+	}
+	all := said(one.now(), shown)
+	half := len(all) / 2
+	early := one.send(all[half:], 1) // the last images are among them, which nobody has seen
+	for n := images - unseen; n < images; n++ {
+		one.show(strconv.Itoa(n), picture(n))
+	}
+	one.send(all[:half], 2)
+
+	var exposures []experiment.Exposure
+	for r, err := range one.store.Exposures(t.Context(), "x", 0) {
+		must(t, err)
+		exposures = append(exposures, r.Record)
+	}
+	slices.Reverse(exposures)
+	orphans := two.send(all[:len(all)/3], 3) // no exposure is there
+	must(t, two.store.AppendExposures(t.Context(), exposures[:images/2]))
+	two.send(all[len(all)/4:], 4) // some of it again
+	must(t, two.store.AppendExposures(t.Context(), exposures))
+	if early[http.StatusAccepted] == 0 || early[http.StatusOK] == 0 || orphans[http.StatusCreated] != 0 || orphans[http.StatusAccepted] == 0 {
+		t.Errorf("answers %v and %v", early, orphans)
+	}
+
+	late := said(one.now(), shown)[:10]
+	for i := range late {
+		late[i].Key, late[i].Given = "late "+late[i].Key, nil
+	}
+	for n, r := range []*trialRig{one, two} {
+		r.nanos.Add(int64(experiment.LateAfter + time.Hour))
+		r.send(late, uint64(5+n))
+	}
+	report, err := one.engine.Report(t.Context(), "x")
+	must(t, err)
+	c, q := report.Decision.Counts, report.Quality
+	if c.LabelledBlind != images || c.Exposures != images || q.Superseded == 0 || q.Contradictory != 1 || q.Late != len(late) || q.Orphans != 0 {
+		t.Errorf("counts %+v, quality %+v", c, q)
+	}
+	compare := func(store experiment.Store) analysis.Replayed {
+		t.Helper()
+		live := report
+		live.Log = analysis.Log{} // the places in the other log are others
+		r, err := analysis.Replay(t.Context(), store, live, analysis.DefaultOptions())
+		must(t, err)
+		return r
+	}
+	if r := compare(two.store); !r.Equal {
+		t.Errorf("in another order: %v", r.Differences)
+	}
+	// What experiment.Settle says of each piece is what the report counts.
+	settled := one.settled()
+	if again := two.settled(); !maps.Equal(settled.standing, again.standing) {
+		t.Errorf("standings %v, in another order %v", settled.standing, again.standing)
+	}
+	if settled.labels != c.Labels || settled.votes != c.Votes || c.Votes == 0 {
+		t.Errorf("%d labels and %d votes are accepted, %d and %d are counted", settled.labels, settled.votes, c.Labels, c.Votes)
+	}
+	// One more label is found.
+	value := 1.5
+	_, err = two.engine.Label(t.Context(), engine.Label{
+		Key: "more", Image: exposures[0].Image, Rater: "r9", Kind: experiment.MOS, Value: &value,
+	})
+	must(t, err)
+	if r := compare(two.store); r.Equal {
+		t.Error("another label makes no difference")
+	}
+}
+
+// fullDisk tells the test binary that it is the process whose disk is full.
+const fullDisk = "AGIQA_GATEWAY_FULL_DISK"
+
+// A full disk costs no score: the control answers and the answer says so.
+// Feedback is refused and not lost by a false acknowledgement. When there is
+// room again everything goes on by itself.
+func TestFullDisk(t *testing.T) {
+	if os.Getenv(fullDisk) != "" {
+		testFullDisk(t)
+		return
+	}
+	if testing.Short() {
+		t.Skip("starts a process; not run with -short")
+	}
+	t.Parallel()
+	program, err := os.Executable()
+	must(t, err)
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestFullDisk$", "-test.count=1")
+	cmd.Env = append(os.Environ(), fullDisk+"=yes")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// testFullDisk bounds the size of every file that this process writes.
+func testFullDisk(t *testing.T) {
+	signal.Ignore(syscall.SIGXFSZ)
+	r := newTrialRig(t)
+	r.begin(experiment.Live)
+	unit, image := "", picture(1)
+	var before gateway.Result
+	for u := 0; unit == ""; u++ {
+		if before = r.show(strconv.Itoa(u), image); before.Experiment.Arm == "new" {
+			unit = strconv.Itoa(u)
+		}
+	}
+	value := 3.0
+	label := gateway.FeedbackRequest{Key: "k", Assignment: before.Experiment.Assignment, Rater: "r", Kind: "mos", Value: &value, Blind: true}
+
+	var was syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))
+	full := was
+	full.Cur = 1
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+	for range 3 {
+		got := r.show(unit, image)
+		if x := got.Experiment; !x.Degraded || x.Arm != first || x.Assignment != "" || got.Checkpoint.Name != first || *got.Score == *before.Score {
+			t.Errorf("full: %+v by %s", *x, got.Checkpoint.Name)
+		}
+		r.postJSON("/v1/feedback", label).wantProblem(t, quality.KindStoreUnavailable)
+	}
+	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was))
+
+	after := r.show(unit, image)
+	if x := after.Experiment; x.Degraded || x.Arm != "new" || x.Assignment == "" || after.Checkpoint.Name != second || *after.Score != *before.Score {
+		t.Errorf("room again: %+v by %s", *x, after.Checkpoint.Name)
+	}
+	var receipt gateway.FeedbackReceipt
+	a := r.postJSON("/v1/feedback", label)
+	if err := json.Unmarshal(a.body, &receipt); err != nil || a.status != http.StatusCreated || receipt.Duplicate || receipt.Standing != "accepted" {
+		t.Errorf("feedback again: status %d: %s", a.status, a.body)
+	}
+	c, err := r.engine.Conclude(t.Context(), "x")
+	must(t, err)
+	if c.Decision.Counts.Labels != 1 || c.Decision.Counts.Images != 1 {
+		t.Errorf("on record: %+v", c.Decision.Counts)
+	}
+}
