@@ -64,6 +64,7 @@ func TestMaxDurationEndsAnExperiment(t *testing.T) {
 const ramped = `ramp:
 - {coverage: 10%, min_time: 1h, min_units: 5}
 - {coverage: 40%, min_time: 2h, min_units: 3}
+- {coverage: 70%, min_time: 1h, min_units: 4}
 - {coverage: 100%}
 `
 
@@ -94,14 +95,14 @@ func TestRampWidens(t *testing.T) {
 		}
 	}
 	at("at first", 100_000, 0)
-	c.pass(2 * time.Hour)
+	c.pass(3 * time.Hour)
 	s.see(t, "a", 4)
 	at("too few units", 100_000, 0)
 	s.see(t, "a", 4) // the same ones
 	at("the same units again", 100_000, 0)
 	s.see(t, "a", 5)
 	at("both hold", 400_000, 1)
-	if a := s.last(t); a.Action != "ramp" || a.By != "server" || a.Numbers["units"] != "5" || a.Numbers["since"] != "2h0m0s" {
+	if a := s.last(t); a.Action != "ramp" || a.By != "server" || a.Numbers["units"] != "5" || a.Numbers["since"] != "3h0m0s" {
 		t.Errorf("audit %+v", a)
 	}
 	s.see(t, "b", 3)
@@ -109,10 +110,14 @@ func TestRampWidens(t *testing.T) {
 	c.pass(2*time.Hour - time.Second)
 	at("a second too early", 400_000, 1)
 	c.pass(time.Second)
-	at("both hold again", experiment.Whole, 2)
-	c.pass(100 * time.Hour)
-	s.see(t, "c", 20)
-	at("nothing is left to widen", experiment.Whole, 2)
+	at("both hold again", 700_000, 2)
+	c.pass(time.Hour)
+	at("nobody new", 700_000, 2)
+	s.see(t, "c", 4)
+	at("the last step", experiment.Whole, 3)
+	c.pass(10 * time.Hour)
+	s.see(t, "d", 20)
+	at("nothing is left to widen", experiment.Whole, 3)
 }
 
 // A ramp that is held stays where it is until a person resumes it.
@@ -162,7 +167,7 @@ func TestRampNeverNarrows(t *testing.T) {
 	s, store, c := begin(t, ramped)
 	_, err := s.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoRamp, Coverage: 600_000, By: "me"})
 	must(t, err)
-	for step, want := range []experiment.PPM{600_000, experiment.Whole} {
+	for step, want := range []experiment.PPM{600_000, 700_000, experiment.Whole} {
 		c.pass(3 * time.Hour)
 		s.see(t, fmt.Sprint(step), 10)
 		s.Decide(t.Context())
