@@ -286,7 +286,7 @@ func (r *trialRig) settled() settled {
 // report is the same to the last bit. The two servers have the same exposures.
 func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	t.Parallel()
-	const images, unseen = 12, 2
+	const images, unseen = 8, 2
 	one, two := newTrialRig(t), newTrialRig(t)
 	one.begin(experiment.Live)
 	x, err := one.engine.Get(t.Context(), "x")
