@@ -229,7 +229,10 @@ func (s *Server) launch() error {
 	}
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "logging_collector=off",
-		"-c", "log_min_messages=log", "-c", "lc_messages=C")
+		"-c", "log_min_messages=log", "-c", "lc_messages=C",
+		// In the cluster's own folder: a server that a test kills would leave
+		// its segments in /dev/shm.
+		"-c", "dynamic_shared_memory_type=mmap")
 	cmd.Dir, cmd.SysProcAttr = s.dir, processAttributes(s.as)
 	output, err := cmd.StderrPipe()
 	if err != nil {
