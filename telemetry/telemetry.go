@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -139,6 +140,17 @@ func spanLimits() sdktrace.SpanLimits {
 	return limits
 }
 
+// compression is for the network. To a collector on this machine it would only
+// cost the processor time that requests want.
+func compression(endpoint string) otlptracehttp.Compression {
+	if u, err := url.Parse(endpoint); err == nil {
+		if ip := net.ParseIP(u.Hostname()); ip.IsLoopback() || u.Hostname() == "localhost" {
+			return otlptracehttp.NoCompression
+		}
+	}
+	return otlptracehttp.GzipCompression
+}
+
 func otlp(ctx context.Context, cfg Config) (sdktrace.SpanExporter, error) {
 	endpoint, err := url.JoinPath(cfg.Endpoint, "v1", "traces")
 	if err != nil {
@@ -148,7 +160,7 @@ func otlp(ctx context.Context, cfg Config) (sdktrace.SpanExporter, error) {
 		otlptracehttp.WithEndpointURL(endpoint),
 		otlptracehttp.WithTimeout(cfg.ExportTimeout/2),       // of one attempt
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}), // the queue does that
-		otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
+		otlptracehttp.WithCompression(compression(endpoint)))
 	if err != nil {
 		return nil, fmt.Errorf("otlp exporter: %w", err)
 	}
