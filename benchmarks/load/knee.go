@@ -48,8 +48,14 @@ type Knee struct {
 	Rate float64 `json:"rate"`
 	// Above is the lowest rate that did not; 0: none failed, and the knee lies
 	// above Rate.
-	Above  float64 `json:"above"`
-	Probes []Probe `json:"probes"`
+	Above float64 `json:"above"`
+	// CPUPer1000 and CompletedPerCPUS are of the target's processes in the probe
+	// that confirmed Rate: processor seconds for a thousand completed requests,
+	// and completed requests for a processor second, which is per core and
+	// second. 0: no process was watched ([Options.PID]), or no rate confirmed.
+	CPUPer1000       float64 `json:"cpu_s_per_1000,omitempty"`
+	CompletedPerCPUS float64 `json:"completed_per_cpu_s,omitempty"`
+	Probes           []Probe `json:"probes"`
 	// GeneratorLate says that the generator, not the target, may be what failed.
 	GeneratorLate bool     `json:"generator_late"`
 	Warnings      []string `json:"warnings"`
@@ -123,6 +129,9 @@ func (k *kneeSearch) confirm(ctx context.Context, low, high float64) error {
 		}
 		if met {
 			k.knee.Rate, k.knee.Above = low, high
+			if r := k.knee.Probes[len(k.knee.Probes)-1].Report; r.Process != nil && r.Process.CPUS > 0 {
+				k.knee.CPUPer1000, k.knee.CompletedPerCPUS = r.Process.CPUPer1000, round(float64(r.Completed)/r.Process.CPUS)
+			}
 			return nil
 		}
 		high, low = low, math.Floor(low/(1+k.plan.Precision)*100)/100
@@ -182,6 +191,9 @@ func (k Knee) Text(w io.Writer) error {
 		fmt.Fprintf(&b, "\nknee: above %.6g/s\n", k.Rate)
 	default:
 		fmt.Fprintf(&b, "\nknee: %.6g/s (%.6g/s failed)\n", k.Rate, k.Above)
+	}
+	if k.CPUPer1000 > 0 {
+		fmt.Fprintf(&b, "at the knee: %.3f CPU s of the target's processes per 1000 completed, %.6g completed/s per core\n", k.CPUPer1000, k.CompletedPerCPUS)
 	}
 	if n := len(k.Probes); n > 0 && k.Probes[n-1].Report.Split != nil {
 		fmt.Fprintf(&b, "in the last probe, %s\n", k.Probes[n-1].Report.Split)

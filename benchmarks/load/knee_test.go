@@ -2,8 +2,13 @@ package load_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"math"
 	"net"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,6 +91,48 @@ func TestKneeIsTheCapacity(t *testing.T) {
 			}
 		})
 	}
+}
+
+// worker is a desk that works for each answer, on a processor.
+type worker struct{ *desk }
+
+func (w worker) Open(ctx context.Context) load.Lane { return workerLane{w.desk.Open(ctx)} }
+
+type workerLane struct{ load.Lane }
+
+func (l workerLane) Send(n int, deadline time.Time) load.Answer {
+	sha256.Sum256(make([]byte, 4<<20))
+	return l.Lane.Send(n, deadline)
+}
+
+// TestKneeTellsProcessorTime watches this process.
+func TestKneeTellsProcessorTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		plan := load.KneePlan{Start: 10, Max: 20, Precision: 0.1, Probe: time.Second, Arrivals: load.Even, Objective: load.DefaultObjective()}
+		o := options(64)
+		k, _, err := o.FindKnee(t.Context(), newDesk(time.Millisecond, 0), plan)
+		if err != nil || k.CPUPer1000 != 0 || k.CompletedPerCPUS != 0 {
+			t.Errorf("of no process: %g, %g, %v", k.CPUPer1000, k.CompletedPerCPUS, err)
+		}
+		o.PID = os.Getpid()
+		k, _, err = o.FindKnee(t.Context(), worker{newDesk(time.Millisecond, 0)}, plan)
+		if err != nil || len(k.Probes) != 3 {
+			t.Fatalf("%d probes, %v", len(k.Probes), err)
+		}
+		confirmed := k.Probes[2].Report
+		// Forty answers in the confirming probe.
+		if k.CPUPer1000 != confirmed.Process.CPUPer1000 || math.Abs(k.CPUPer1000-confirmed.Process.CPUS*25) > 0.03 {
+			t.Errorf("%g CPU s per 1000 at the knee, its probe: %+v", k.CPUPer1000, confirmed.Process)
+		}
+		if k.CPUPer1000 <= 0 || math.Abs(k.CPUPer1000*k.CompletedPerCPUS-1000) > 1 {
+			t.Errorf("%g CPU s per 1000 and %g per CPU s", k.CPUPer1000, k.CompletedPerCPUS)
+		}
+		var text strings.Builder
+		if err := k.Text(&text); err != nil || !strings.Contains(text.String(), fmt.Sprintf("at the knee: %.3f CPU s", k.CPUPer1000)) {
+			t.Errorf("%v: %s", err, text.String())
+		}
+	})
 }
 
 func TestKneeOutOfReach(t *testing.T) {

@@ -57,8 +57,9 @@ func newBenchKnee(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "knee [URL] --objective 250ms",
 		Short: "Find the highest rate within a latency objective",
-		Long:  "Doubles an open-loop rate, beginning at --rate, until the objective is missed, bisects, and confirms the result with a probe twice as long.",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Doubles an open-loop rate, beginning at --rate, until the objective is missed, bisects, and confirms the result with a probe twice as long. " +
+			"--pid adds the processor time of a request at the knee, and how many a core does in a second.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			target, err := oneTarget(cmd, t, &f, &r, args)
 			if err != nil {
@@ -69,6 +70,7 @@ func newBenchKnee(t *terminal) *cobra.Command {
 				return err
 			}
 			defer stop()
+			f.options.PID = f.pid
 			plan.Start, plan.Probe, plan.Arrivals, plan.Seed = f.rate, f.duration, load.Arrivals(f.arrivals), f.seed
 			m := f.manifest(cmd)
 			knee, runs, err := f.options.FindKnee(cmd.Context(), target, plan)
@@ -89,6 +91,7 @@ func newBenchKnee(t *terminal) *cobra.Command {
 	addObjective(cmd, &plan.Objective)
 	cmd.Flags().Lookup("rate").Usage = "to begin with, requests per second"
 	cmd.Flags().Lookup("duration").Usage = "of one probe"
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, whose processor time and memory are read in each probe, with its children's")
 	cmd.Flags().Float64Var(&plan.Max, "max-rate", plan.Max, "no rate above it is tried")
 	cmd.Flags().Float64Var(&plan.Precision, "precision", plan.Precision, "share of itself to which the knee is found")
 	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "between probes")

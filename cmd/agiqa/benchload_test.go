@@ -165,10 +165,15 @@ func TestBenchSearches(t *testing.T) {
 			},
 		},
 		"knee": {
-			[]string{server.URL, "--rate", "20", "--max-rate", "40", "--duration", "200ms", "--pause", "1ms", "--objective", "10s"},
+			[]string{server.URL, "--rate", "20", "--max-rate", "40", "--duration", "200ms", "--pause", "1ms", "--objective", "10s", "--pid", pid},
 			func(t *testing.T, doc map[string]any) {
-				if doc["rate"] != 40.0 || len(doc["probes"].([]any)) != 3 {
+				probes := doc["probes"].([]any)
+				if doc["rate"] != 40.0 || len(probes) != 3 {
 					t.Errorf("%v", doc)
+				}
+				process, _ := probes[2].(map[string]any)["report"].(map[string]any)["process"].(map[string]any)
+				if process == nil || process["rss_kb"] == 0.0 || process["cpu_s"].(float64) > 0 && doc["cpu_s_per_1000"] != process["cpu_s_per_1000"] {
+					t.Errorf("process %v, at the knee %v", process, doc["cpu_s_per_1000"])
 				}
 			},
 		},
