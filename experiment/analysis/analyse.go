@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -21,8 +22,12 @@ type Options struct {
 	Others []experiment.ID
 }
 
-// DefaultOptions are 10,000 samples, 95 %, seed 1, one worker.
-func DefaultOptions() Options { return Options{Bootstrap: stats.DefaultBootstrap()} }
+// DefaultOptions are 10,000 samples, 95 %, seed 1, as many workers as processors.
+func DefaultOptions() Options {
+	o := Options{Bootstrap: stats.DefaultBootstrap()}
+	o.Bootstrap.Workers = runtime.GOMAXPROCS(0)
+	return o
+}
 
 // mostPoints bounds each curve of a picture.
 const mostPoints = 200

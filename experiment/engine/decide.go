@@ -182,13 +182,14 @@ func (e *Engine) widen(ctx context.Context, l *live) error {
 }
 
 // Report is the whole analysis of the present phase: seconds of work for
-// thousands of labels.
+// thousands of labels, on half of the processors, since images are scored meanwhile.
 func (e *Engine) Report(ctx context.Context, id experiment.ID) (analysis.Report, error) {
 	c, err := e.Conclude(ctx, id)
 	if err != nil {
 		return analysis.Report{}, err
 	}
 	o := analysis.DefaultOptions()
+	o.Bootstrap.Workers = max(1, o.Bootstrap.Workers/2)
 	o.Checks.Guards = e.Guards(id)
 	replayed, err := analysis.ReplayDecision(ctx, e.Store, c.Experiment, c.Decision, c.Log, analysis.DefaultLimits())
 	if err != nil {

@@ -1,7 +1,7 @@
 package stats
 
 import (
-	"math"
+	"cmp"
 	"slices"
 )
 
@@ -83,7 +83,8 @@ func (f Figure) Effect() Interval {
 // its ratings as drawn, and an image without any is left out of the resample.
 //
 // A correlation of n images in one resample takes O(n) steps, KRCC O(n log n): arms
-// and labels are sorted once, and a resample is a count for every image.
+// and labels are sorted once, and a resample is a count for every image. With ByRater
+// labels differ between resamples and are sorted anew, by their bits.
 func (b Bootstrap) Agreement(panel Panel, metrics []Metric) (Agreement, error) {
 	s, err := newSample(panel)
 	if err != nil {
@@ -127,7 +128,8 @@ type sample struct {
 	images, raters int
 	arms           []variable
 	labels         variable
-	ratings        []Rating // raters counted from 0 without gaps
+	ratings        []Rating // by image, then as given; raters counted from 0 without gaps
+	rated          []int32  // by image: where its ratings begin; one more at the end
 }
 
 func newSample(p Panel) (*sample, error) {
@@ -143,7 +145,7 @@ func newSample(p Panel) (*sample, error) {
 			return nil, err
 		}
 		v := newVariable(scores)
-		if len(v.ends) == 1 {
+		if v.runs == 1 {
 			return nil, fault("scores", "those of arm %d are all the same", arm)
 		}
 		s.arms = append(s.arms, v)
@@ -167,210 +169,35 @@ func newSample(p Panel) (*sample, error) {
 		s.ratings[i].Rater = int(number)
 	}
 	s.raters = len(numbers)
-	labels, rated := make([]float64, s.images), make([]int32, s.images)
-	everyone := slices.Repeat([]int32{1}, s.raters)
-	s.average(everyone, labels, rated)
-	for i, n := range rated {
-		if n == 0 {
+	slices.SortStableFunc(s.ratings, func(a, b Rating) int { return cmp.Compare(a.Image, b.Image) })
+	s.rated = make([]int32, s.images+1)
+	for _, r := range s.ratings {
+		s.rated[r.Image+1]++
+	}
+	for i := range s.images {
+		if s.rated[i+1] == 0 {
 			return nil, fault("ratings", "image %d has none", i)
 		}
+		s.rated[i+1] += s.rated[i]
+	}
+	labels, everyone := make([]float64, s.images), slices.Repeat([]int32{1}, s.raters)
+	for i := range labels {
+		labels[i], _ = s.labelOf(i, everyone)
 	}
 	s.labels = newVariable(labels)
-	if len(s.labels.ends) == 1 {
+	if s.labels.runs == 1 {
 		return nil, fault("ratings", "they are the same for every image")
 	}
 	return s, nil
 }
 
-// average fills labels with the means of the ratings, each counted as often as
-// its rater, and rated with how many those are.
-func (s *sample) average(raters []int32, labels []float64, rated []int32) {
-	clear(labels)
-	clear(rated)
-	for _, r := range s.ratings {
-		n := raters[r.Rater]
-		labels[r.Image] += float64(n) * r.Value
-		rated[r.Image] += n
+// labelOf is the mean of an image's ratings, each counted as often as its rater, and
+// whether there is any.
+func (s *sample) labelOf(image int, raters []int32) (mean float64, rated bool) {
+	var n int32
+	for _, r := range s.ratings[s.rated[image]:s.rated[image+1]] {
+		mean += float64(raters[r.Rater]) * r.Value
+		n += raters[r.Rater]
 	}
-	for i, n := range rated {
-		if n > 0 {
-			labels[i] /= float64(n)
-		}
-	}
-}
-
-// counted computes all metrics of all arms, then those of the later arms less
-// those of the first.
-func (s *sample) counted(metrics []Metric) Counted {
-	labels, work := s.labels, newScratch(s.images)
-	drawn := make([]int32, s.images)
-	rated := make([]int32, s.images)
-	want := func(m Metric) bool { return slices.Contains(metrics, m) }
-	return func(counts [][]int32, figures []float64) {
-		images := counts[0]
-		if len(counts) == 2 {
-			if !work.own {
-				labels, work.own = labels.clone(), true
-			}
-			s.average(counts[1], labels.values, rated)
-			copy(drawn, images)
-			for i, n := range rated {
-				if n == 0 {
-					drawn[i] = 0
-				}
-			}
-			images = drawn
-			labels.sort()
-		}
-		work.begin(&labels, images, want(SRCC), want(KRCC))
-		for a := range s.arms {
-			for i, m := range metrics {
-				figures[a*len(metrics)+i] = work.metric(m, &s.arms[a], &labels, images)
-			}
-		}
-		for i := len(metrics); i < len(s.arms)*len(metrics); i++ {
-			figures[(len(s.arms)-1)*len(metrics)+i] = figures[i] - figures[i%len(metrics)]
-		}
-	}
-}
-
-// scratch is the memory of one worker.
-type scratch struct {
-	own                  bool // the labels are this worker's to change
-	total                int64
-	labelRanks, armRanks []int64
-	labelTies            int64
-	tree                 []int64
-}
-
-func newScratch(images int) *scratch {
-	return &scratch{
-		labelRanks: make([]int64, images), armRanks: make([]int64, images), tree: make([]int64, images+1),
-	}
-}
-
-// begin computes what all arms share.
-func (w *scratch) begin(labels *variable, counts []int32, ranks, ties bool) {
-	w.total = 0
-	for _, n := range counts {
-		w.total += int64(n)
-	}
-	if ranks {
-		labels.ranks(counts, w.total, w.labelRanks)
-	}
-	if ties {
-		w.labelTies = labels.tiedPairs(counts)
-	}
-}
-
-func (w *scratch) metric(m Metric, arm, labels *variable, counts []int32) float64 {
-	switch m {
-	case SRCC:
-		return w.srcc(arm, counts)
-	case KRCC:
-		return w.krcc(arm, labels, counts)
-	case PLCC:
-		return w.plcc(arm, labels, counts)
-	case RMSE:
-		return math.Sqrt(w.mse(arm, labels, counts))
-	}
-	return w.mse(arm, labels, counts)
-}
-
-// srcc is in whole numbers, twice the ranks, up to its last line.
-func (w *scratch) srcc(arm *variable, counts []int32) float64 {
-	arm.ranks(counts, w.total, w.armRanks)
-	var xy, xx, yy int64
-	for i, n := range counts {
-		x, y, n := w.armRanks[i], w.labelRanks[i], int64(n)
-		xy += n * x * y
-		xx += n * x * x
-		yy += n * y * y
-	}
-	if xx == 0 || yy == 0 {
-		return math.NaN()
-	}
-	return float64(xy) / math.Sqrt(float64(xx)) / math.Sqrt(float64(yy))
-}
-
-func (w *scratch) plcc(arm, labels *variable, counts []int32) float64 {
-	var xMean, yMean float64
-	for i, n := range counts {
-		xMean += float64(n) * arm.values[i]
-		yMean += float64(n) * labels.values[i]
-	}
-	xMean /= float64(w.total)
-	yMean /= float64(w.total)
-	var xy, xx, yy float64
-	for i, n := range counts {
-		dx, dy, n := arm.values[i]-xMean, labels.values[i]-yMean, float64(n)
-		xy += n * dx * dy
-		xx += n * dx * dx
-		yy += n * dy * dy
-	}
-	// Rounding leaves a little where all values are the same.
-	if xx <= 1e-24*float64(w.total)*xMean*xMean || yy <= 1e-24*float64(w.total)*yMean*yMean || xx == 0 || yy == 0 {
-		return math.NaN()
-	}
-	return xy / math.Sqrt(xx) / math.Sqrt(yy)
-}
-
-func (w *scratch) mse(arm, labels *variable, counts []int32) float64 {
-	var sum float64
-	for i, n := range counts {
-		d := arm.values[i] - labels.values[i]
-		sum += float64(n) * d * d
-	}
-	return sum / float64(w.total) // NaN when nothing was drawn
-}
-
-// krcc walks the arm's values upwards and keeps in a Fenwick tree how many images
-// were passed at every label: those of a lower label are concordant, those of a
-// higher one discordant. The copies of an image are tied with each other.
-func (w *scratch) krcc(arm, labels *variable, counts []int32) float64 {
-	tree := w.tree[:len(labels.ends)+1]
-	clear(tree)
-	var difference, armTies, passed int64
-	first := int32(0)
-	for _, end := range arm.ends {
-		var run int64
-		for _, i := range arm.order[first:end] {
-			n := int64(counts[i])
-			if n == 0 {
-				continue
-			}
-			run += n
-			place := labels.run[i]
-			upTo := prefix(tree, place+1)
-			difference += n * (prefix(tree, place) - (passed - upTo))
-		}
-		for _, i := range arm.order[first:end] {
-			if n := int64(counts[i]); n > 0 {
-				add(tree, labels.run[i], n)
-			}
-		}
-		passed += run
-		armTies += run * (run - 1) / 2
-		first = end
-	}
-	pairs := w.total * (w.total - 1) / 2
-	if armTies == pairs || w.labelTies == pairs {
-		return math.NaN()
-	}
-	return float64(difference) / math.Sqrt(float64(pairs-armTies)) / math.Sqrt(float64(pairs-w.labelTies))
-}
-
-// prefix is the sum of places 0 to n-1.
-func prefix(tree []int64, n int32) int64 {
-	var sum int64
-	for ; n > 0; n &= n - 1 {
-		sum += tree[n]
-	}
-	return sum
-}
-
-func add(tree []int64, place int32, n int64) {
-	for k := int(place) + 1; k < len(tree); k += k & -k {
-		tree[k] += n
-	}
+	return mean / float64(n), n > 0
 }

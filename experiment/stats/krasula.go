@@ -56,7 +56,7 @@ func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, e
 		variances[i] = o.SD * o.SD / float64(o.Raters)
 	}
 	limit := normalQuantile(1 - alpha/2)
-	var different, similar, better, worse []float64
+	var similar, better []float64
 	correct := 0
 	for i := range scores {
 		for j := range i {
@@ -65,32 +65,48 @@ func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, e
 				similar = append(similar, math.Abs(by))
 				continue
 			}
-			different = append(different, math.Abs(by))
 			if gap < 0 {
 				by = -by
 			}
-			better, worse = append(better, by), append(worse, -by)
+			better = append(better, by)
 			if by > 0 {
 				correct++
 			}
 		}
 	}
-	if len(different) == 0 || len(similar) == 0 {
-		return KrasulaAUC{}, tooFew("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(different), len(similar))
+	if len(better) == 0 || len(similar) == 0 {
+		return KrasulaAUC{}, tooFew("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(better), len(similar))
 	}
-	return KrasulaAUC{
-		DifferentSimilar: areaUnderROC(different, similar),
-		BetterWorse:      areaUnderROC(better, worse),
-		Correct:          float64(correct) / float64(len(different)),
-		Different:        len(different), Similar: len(similar),
-	}, nil
+	slices.Sort(similar)
+	slices.Sort(better)
+	k := KrasulaAUC{Correct: float64(correct) / float64(len(better)), Different: len(better), Similar: len(similar)}
+	other := make([]float64, len(better))
+	for i, v := range better {
+		other[len(other)-1-i] = -v
+	}
+	k.BetterWorse = areaUnderROC(better, other)
+	k.DifferentSimilar = areaUnderROC(absolute(better, other), similar)
+	return k, nil
+}
+
+// absolute fills out with the absolute values of an ascending list, ascending.
+func absolute(list, out []float64) []float64 {
+	first, last := 0, len(list)-1
+	for k := last; k >= 0; k-- {
+		if -list[first] > list[last] {
+			out[k] = -list[first]
+			first++
+		} else {
+			out[k] = list[last]
+			last--
+		}
+	}
+	return out
 }
 
 // areaUnderROC is the chance that a positive is above a negative, half of the ties
-// with it (Mann and Whitney 1947). Both lists are sorted.
+// with it (Mann and Whitney 1947). Both lists ascend.
 func areaUnderROC(positive, negative []float64) float64 {
-	slices.Sort(positive)
-	slices.Sort(negative)
 	var area float64
 	var below, upTo int
 	for _, v := range positive {

@@ -61,7 +61,6 @@ func draw(ctx context.Context, folder string) error {
 		return err
 	}
 	options := analysis.DefaultOptions()
-	options.Bootstrap.Workers = 2
 	options.Checks = analysis.Checks{Replay: &replayed, Guards: []analysis.Guard{
 		{Kind: experiment.GuardErrors, Arm: "treatment", Value: 0, Limit: 0.01, Action: experiment.ActRollback, OK: true},
 		{Kind: experiment.GuardDrift, Arm: "treatment", Value: 0.04, Limit: 0.25, Action: experiment.ActHold, OK: true},
