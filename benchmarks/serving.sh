@@ -6,7 +6,7 @@
 #   serving.sh shm       OUT [SECONDS]   pixels to Triton through shared memory against the connection
 #   serving.sh replicas  OUT [SECONDS]   two gateways, two Tritons; each ended and killed under load
 #   serving.sh overload  OUT [SECONDS]   the knee, then 2, 5 and 10 times that
-#   serving.sh cache     OUT [SECONDS]   hits; Redis emptied, stopped and killed under load
+#   serving.sh cache     OUT [SECONDS]   hits; Redis emptied, stopped and killed under load five times each (SECONDS at least 5)
 #   serving.sh end-to-end OUT [SECONDS]  images through the gateway against ready tensors to Triton alone, in turns;
 #                                        with VIT=FOLDER also for an encoder of ViT-B/16's size (make vit-b-16)
 #
@@ -31,7 +31,7 @@ note() { echo "$(date -u +%T.%3N) $*" | tee -a "$out/events.txt"; }
 # await FILE PATTERN: until the file has a line that matches.
 await() {
   for _ in $(seq 600); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done
-  echo "no '$2' in $1 after a minute:" >&2; cat "$1" >&2; exit 1
+  echo "no '$2' in $1 after a minute:" >&2; cat "${1%.*}".* >&2; exit 1
 }
 
 # up NAME FLAGS...: a Triton with a gateway of its own; sets pid_NAME, url_NAME, grpc_NAME.
@@ -151,22 +151,52 @@ overload)
 
 cache)
   port=$((20000 + RANDOM % 20000))
-  redis-server --port $port --bind 127.0.0.1 --save '' --daemonize no >"$work/redis.out" & redis=$!; started+=("$redis")
-  await "$work/redis.out" 'Ready to accept'
-  sizes=$(seq -s, 64 463) # 400 images, more than memory holds, so that Redis is asked
-  up one --redis-url "redis://127.0.0.1:$port/0" --image-cache-bytes 300KiB
-  bench http --url "$url_one" --closed 8 --duration "${seconds}s" --sizes "$sizes" --seed 1 >/dev/null # fills it
-  bench http --url "$url_one" --closed 8 --duration "${seconds}s" --sizes "$sizes" --seed 1 --out "$out/hits" | tee "$out/hits.txt"
+  redis() { # starts one, empty
+    redis-server --port $port --bind 127.0.0.1 --save '' --daemonize no >"$work/redis.out" & redis=$!; started+=("$redis")
+    await "$work/redis.out" 'Ready to accept'
+  }
+  # looked RESULT: look-ups of images in Redis that the gateway has counted.
+  looked() { curl -fs "$url_one/metrics" | awk -v result="result=\"$1\"" '/^agiqa_cache_requests_total{/ && /cache="image"/ && /layer="redis"/ && index($0, result) {n = $NF} END {print n + 0}'; }
+  redis
+  bench draw --sizes "$(seq -s, 64 113)" --copies 20 --out "$work/images"
+  images=(--images "$work/images" --seed 1)
+  up one --redis-url "redis://127.0.0.1:$port/0" --image-cache-bytes 256KiB # a third of them, so that Redis is asked
+  gateway remembers "$grpc_one" --redis-url "redis://127.0.0.1:$port/0"
+  bench http --url "$url_one" --rate "${FILL:-25}" --duration "$((1000 / ${FILL:-25}))s" "${images[@]}" >/dev/null # each image once
+  bench http --url "$url_remembers" --rate 100 --duration 10s "${images[@]}" >/dev/null
+  for where in redis memory; do
+    url=$url_one; [[ $where == redis ]] || url=$url_remembers
+    before=$(looked hit)
+    bench http --url "$url" --closed 8 --duration "${seconds}s" "${images[@]}" --out "$out/hits-$where" >"$out/hits-$where.txt"
+    note "hits, from $where: $(grep -m1 '^scheduled' "$out/hits-$where.txt")"
+    note "hits, from $where: $(grep -m1 '^ *latency' "$out/hits-$where.txt") (ms: p50 p90 p95 p99 p99.9 max mean count); Redis had $(( $(looked hit) - before ))"
+  done
+  # Callers of known images, and one in twenty new: what a server with a cache
+  # is asked. Five events each, one in the middle of each stretch of SECONDS.
+  rate=${RATE:-60} stretches=5
   for event in FLUSHALL STOP KILL; do
-    bench http --url "$url_one" --rate "${RATE:-20}" --duration "${seconds}s" --arrivals poisson --sizes "$sizes" --seed 1 \
-      --pick zipf --out "$out/redis-$event" >"$out/redis-$event.txt" 2>&1 &
-    loads+=("$!"); sleep $((seconds / 3)); note "Redis: $event"
-    case $event in
-    FLUSHALL) redis-cli -p $port flushall >/dev/null ;;
-    STOP) kill -STOP "$redis"; sleep $((seconds / 3)); kill -CONT "$redis"; note "Redis: CONT" ;;
-    KILL) kill -KILL "$redis" ;;
-    esac
-    finished "redis-$event"
+    times=() before=$(looked hit) errors=$(looked error)
+    bench http --url "$url_one" --rate "$rate" --duration "$((stretches * seconds))s" --arrivals poisson "${images[@]}" --pick zipf \
+      --out "$out/redis-$event-known" >"$out/redis-$event-known.txt" 2>&1 & loads+=("$!")
+    bench http --url "$url_one" --rate "$((rate / 20))" --duration "$((stretches * seconds))s" --arrivals poisson "${images[@]}" --unique \
+      --out "$out/redis-$event-new" >"$out/redis-$event-new.txt" 2>&1 & loads+=("$!")
+    begun=$(date +%s%3N)
+    for ((turn = 0; turn < stretches; turn++)); do
+      sleep "$(echo "scale=3; ($begun - $(date +%s%3N)) / 1000 + $turn * $seconds + $seconds / 2" | bc)"
+      times+=("$(date -u +%FT%T.%3NZ)"); note "Redis: $event"
+      case $event in
+      FLUSHALL) redis-cli -p $port flushall >/dev/null ;;
+      STOP) kill -STOP "$redis"; sleep 1.5; kill -CONT "$redis"; note "Redis: CONT" ;;
+      KILL) kill -KILL "$redis"; wait "$redis" 2>/dev/null || true; sleep 1.5; redis; note "Redis: started again" ;;
+      esac
+      after=$(looked hit)
+    done
+    finished "redis-$event-known" "redis-$event-new"
+    for _ in 1 2; do bench http --url "$url_one" --rate 20 --duration 5s "${images[@]}" >/dev/null; done # what the first leaves in Redis, the second finds
+    note "redis-$event: $(( $(looked hit) - before )) look-ups found in Redis, $(( $(looked hit) - after )) of them after the last event, $(( $(looked error) - errors )) failed;" \
+      "in the end the gateway says available $(curl -fs "$url_one/metrics" | awk '/^agiqa_cache_redis_available/ {print $NF}'), and Redis holds $(redis-cli -p $port dbsize) keys"
+    bench report "$out/redis-$event-known" "$out/redis-$event-new" --event "$(IFS=,; echo "${times[*]}")" >"$out/redis-$event.txt"
+    { echo "redis-$event, aims: all answered, and added p99 of latency at most 60 ms"; grep -E '^requests|before:| latency |: lookup |answered|^  after' "$out/redis-$event.txt"; } | tee -a "$out/events.txt"
   done
   ;;
 end-to-end)

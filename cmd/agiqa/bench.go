@@ -24,7 +24,7 @@ func newBench(t *terminal) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(
 		newBenchHTTP(t), newBenchTriton(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t), newBenchReport(t),
-		newBenchStubHTTP(t), newBenchStubTriton(t),
+		newBenchStubHTTP(t), newBenchStubTriton(t), newBenchDraw(t),
 		newBenchArms(t), newBenchPreprocess(t),
 	)
 	return cmd

@@ -147,11 +147,16 @@ type requestFlags struct {
 	statuses                          []int
 }
 
+// addDrawn are the flags of images that are drawn.
+func (r *requestFlags) addDrawn(cmd *cobra.Command) {
+	cmd.Flags().IntSliceVar(&r.sizes, "sizes", []int{512}, "sides of the drawn images, in pixels")
+	cmd.Flags().StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the drawn images: jpeg, png, gif")
+}
+
 func (r *requestFlags) add(cmd *cobra.Command) {
+	r.addDrawn(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.images, "images", "", "folder of images to send (default: drawn ones)")
-	f.IntSliceVar(&r.sizes, "sizes", []int{512}, "sides of the drawn images, in pixels")
-	f.StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the drawn images: jpeg, png, gif")
 	f.StringVar(&r.form, "form", string(load.Raw), "how an image is sent: raw, multipart or json")
 	f.StringVar(&r.pick, "pick", string(load.InTurn), "which image comes next: round-robin, uniform or zipf")
 	f.Float64Var(&r.zipf, "zipf", 1.1, "exponent of --pick zipf")

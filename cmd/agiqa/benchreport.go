@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,11 +13,14 @@ import (
 
 func newBenchReport(t *terminal) *cobra.Command {
 	var html string
+	var events []string
+	var window time.Duration
 	cmd := &cobra.Command{
 		Use:   "report DIR...",
 		Short: "Derive reports from the records of measurements, side by side",
-		Long:  "Reads folders that the other commands wrote with --out, checks that their counts add up, and prints a table; --html writes a page with plots that overlay all of them.",
-		Args:  cobra.MinimumNArgs(1),
+		Long: "Reads folders that the other commands wrote with --out, checks that their counts add up, and prints a table; --html writes a page with plots that overlay all of them. " +
+			"--event prints instead what came of the requests that were due just before and just after something happened, over all folders.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s load.Summary
 			for _, dir := range args {
@@ -25,6 +29,9 @@ func newBenchReport(t *terminal) *cobra.Command {
 					return err
 				}
 				s.Measurements = append(s.Measurements, m)
+			}
+			if len(events) > 0 {
+				return reportAround(cmd, t, s, events, window)
 			}
 			if html != "" {
 				if err := writePage(html, s); err != nil {
@@ -39,7 +46,34 @@ func newBenchReport(t *terminal) *cobra.Command {
 	}
 	addJSON(cmd)
 	cmd.Flags().StringVar(&html, "html", "", "file for a page with plots")
+	cmd.Flags().StringSliceVar(&events, "event", nil, "when something happened, by the clock: 2026-01-02T03:04:05.678Z (date -u +%FT%T.%3NZ)")
+	cmd.Flags().DurationVar(&window, "window", time.Second, "before and after each --event")
 	return cmd
+}
+
+func reportAround(cmd *cobra.Command, t *terminal, s load.Summary, events []string, window time.Duration) error {
+	var runs []load.Run
+	for _, m := range s.Measurements {
+		for _, one := range m.Series {
+			runs = append(runs, one.Run)
+		}
+	}
+	var times []time.Time
+	for _, text := range events {
+		at, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return fmt.Errorf("--event: %w", err)
+		}
+		times = append(times, at)
+	}
+	a, err := load.LookAround(runs, times, window)
+	if err != nil {
+		return fmt.Errorf("--event: %w", err)
+	}
+	if asJSON(cmd) {
+		return printJSON(t.out, a)
+	}
+	return a.Text(t.out)
 }
 
 func writePage(name string, s load.Summary) (err error) {
