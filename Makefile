@@ -122,7 +122,7 @@ bench-arms: build venv ## the same images by 1, 2, 8 and 32 checkpoints; writes 
 	bin/agiqa bench arms --out benchmarks/results/arms/$$(date -u +%F)-$$(git rev-parse --short HEAD)
 
 .PHONY: bench-gateway-cost
-bench-gateway-cost: build ## the gateway against one in FastAPI, before a stub Triton (four minutes); writes benchmarks/results/gateway-cost
+bench-gateway-cost: build ## the gateway against one in FastAPI, each on one core, before a stub Triton (20 minutes); writes benchmarks/results/gateway-cost
 	@embedded/venv.sh "$(PYTHON)" .cache/peer benchmarks/peers/requirements.lock
 	benchmarks/peers/gateway-cost.sh $(call RESULTS,gateway-cost)
 
@@ -147,8 +147,8 @@ bench-overload: build venv ## the knee, then 2, 5 and 10 times that (12 minutes;
 	benchmarks/serving.sh overload $(call RESULTS,overload) $(or $(BENCH_SECONDS),60)
 
 .PHONY: bench-cache
-bench-cache: build venv ## hits, and Redis emptied, stopped and killed under load (2 minutes); writes benchmarks/results/cache
-	benchmarks/serving.sh cache $(call RESULTS,cache) $(or $(BENCH_SECONDS),15)
+bench-cache: build venv ## hits, and Redis emptied, stopped and killed under load (5 minutes); writes benchmarks/results/cache
+	benchmarks/serving.sh cache $(call RESULTS,cache) $(or $(BENCH_SECONDS),8)
 
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target

@@ -1,23 +1,38 @@
 #!/usr/bin/env bash
 # What a gateway costs: agiqa's and the peer's, in turns, in front of the same
-# stub Triton, with different 1024x1024 JPEGs, so that no cache helps.
+# stub Triton, with different 1024x1024 JPEGs, so that no cache helps. Each
+# gateway has the first processor to itself, stub and load generator have the
+# others, so that images a second are those of one core.
 #
 #   benchmarks/peers/gateway-cost.sh OUT_DIR
 #
-# For a service time of 0 and of 10 ms: a closed loop, for what each can do, and
-# an open one at RATE, for what a caller waits. Takes about four minutes.
+# First the peer's settings are tried and the best taken. Then, for a service
+# time of 0 and of 10 ms: a closed loop, for what an image costs; an open one at
+# RATE, for what a caller waits; and the highest rate within each of OBJECTIVES,
+# in turns. What preparing the image costs alone is measured before and after.
+# summary.txt holds it all in a table. Takes about 20 minutes.
 #
-#   AGIQA    the binary (bin/agiqa)      PEER_VENV  the peer's environment (.cache/peer)
-#   RATE     of the open loop, per s (15) BLOCK     length of a block (5s)
-#   PAIRS    of blocks (4)                CLOSED    connections of the closed loop (8)
+#   AGIQA    the binary (bin/agiqa)      PEER_VENV   the peer's environment (.cache/peer)
+#   RATE     of the open loop, per s (15) BLOCK      length of a block, in seconds (5)
+#   PAIRS    of blocks (4)                CLOSED     connections of the closed loop (8)
+#   TURNS    of each search (2)           OBJECTIVES of p99 (100ms 250ms)
+#   SERVICES times of the stub (0ms 10ms) PEERS      workers:threads to try (1:1 1:2 2:1)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 out=${1:?give the folder for the results}
 agiqa=${AGIQA:-$root/bin/agiqa}
 python=${PEER_VENV:-$root/.cache/peer}/bin/python
-cores=$(nproc)
+block=${BLOCK:-5}
+closed=${CLOSED:-8}
+if (($(nproc) < 2)); then
+	echo "gateway-cost: needs two processors, one for the gateways and one for stub and generator" >&2
+	exit 1
+fi
+others=1-$(($(nproc) - 1))
+taskset -pc "$others" $$ >/dev/null # this script and what it starts
 work=$(mktemp -d)
+mkdir -p "$out"
 pids=()
 
 stop() {
@@ -52,25 +67,63 @@ await() {
 }
 
 model=$(basename "$(ls -d "$root"/model_repository/clip_agiqa_* | head -n 1)")
-for service in 0ms 10ms; do
+
+# stub SERVICE: a stub Triton; sets triton.
+stub() {
 	triton=127.0.0.1:$(free)
-	ours=127.0.0.1:$(free)
+	start stub.log "$agiqa" bench stub-triton --listen "$triton" --service-time "$1" --instances 64
+}
+
+# peer WORKERS:THREADS: sets peer and peer_pid.
+peer() {
 	peer=127.0.0.1:$(free)
-	start stub.log "$agiqa" bench stub-triton --listen "$triton" --service-time "$service" --instances 64
-	start agiqa.log "$agiqa" serve --triton "$triton" --listen "$ours" --data-dir "$work/data" --log-level error
-	ours_pid=${pids[-1]}
-	start peer.log env PEER_TRITON="$triton" PEER_MODEL="$model" "$python" -m uvicorn --app-dir "$here" gateway:app \
-		--host 127.0.0.1 --port "${peer##*:}" --workers "$cores" --log-level warning
+	start peer.log taskset -c 0 env PEER_TRITON="$triton" PEER_MODEL="$model" PEER_THREADS="${1#*:}" "$python" -m uvicorn --app-dir "$here" gateway:app \
+		--host 127.0.0.1 --port "${peer##*:}" --workers "${1%:*}" --log-level warning
 	peer_pid=${pids[-1]}
-	await "http://$ours/readyz"
 	await "http://$peer/readyz"
-	common=("http://$ours" "http://$peer" --pid-a "$ours_pid" --pid-b "$peer_pid" --sizes 1024 --unique --seed 1
-		--pairs "${PAIRS:-4}" --duration "${BLOCK:-5s}")
-	"$agiqa" bench compare "${common[@]}" --closed "${CLOSED:-8}" \
-		--notes "A agiqa, B FastAPI with $cores workers; stub Triton, $service a request; closed loop" --out "$out/$service-closed"
-	"$agiqa" bench compare "${common[@]}" --rate "${RATE:-15}" --arrivals poisson --connections 32 \
-		--notes "A agiqa, B FastAPI with $cores workers; stub Triton, $service a request; open loop" --out "$out/$service-open"
+}
+
+"$agiqa" bench draw --sizes 1024 --out "$work/images" >/dev/null
+images=(--images "$work/images" --unique --seed 1)
+alone() { taskset -c 0 "$agiqa" bench preprocess --images "$work/images" --cpu 0 --out "$out/preprocess-$1" >/dev/null; }
+
+alone before
+best=- best_rate=0
+for setting in ${PEERS:-1:1 1:2 2:1}; do
+	stub 10ms
+	peer "$setting"
+	for closed_by in 1 "$block"; do # the first warms
+		"$agiqa" bench http --url "http://$peer" --closed "$closed" --duration "${closed_by}s" "${images[@]}" --json >"$work/peer.json"
+	done
+	stop
+	rate=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["completed_per_s"])' "$work/peer.json")
+	echo "peer with ${setting%:*} workers of ${setting#*:} threads: $rate images/s, closed loop of $closed" | tee -a "$out/peer-settings.txt"
+	if awk "BEGIN {exit !($rate > $best_rate)}"; then best=$setting best_rate=$rate; fi
+done
+echo "taken: $best" | tee -a "$out/peer-settings.txt"
+
+for service in ${SERVICES:-0ms 10ms}; do
+	stub "$service"
+	ours=127.0.0.1:$(free)
+	start agiqa.log taskset -c 0 "$agiqa" serve --triton "$triton" --listen "$ours" --data-dir "$work/data" --log-level error
+	ours_pid=${pids[-1]}
+	await "http://$ours/readyz"
+	peer "$best"
+	about="A agiqa, B FastAPI with ${best%:*} workers of ${best#*:} threads, each on one processor; stub Triton, $service a request"
+	common=("http://$ours" "http://$peer" --pid-a "$ours_pid" --pid-b "$peer_pid" "${images[@]}" --pairs "${PAIRS:-4}" --duration "${block}s")
+	"$agiqa" bench compare "${common[@]}" --closed "$closed" --notes "$about; closed loop" --out "$out/$service-closed" >/dev/null
+	"$agiqa" bench compare "${common[@]}" --rate "${RATE:-15}" --arrivals poisson --connections 32 --notes "$about; open loop" \
+		--out "$out/$service-open" >/dev/null
+	for objective in ${OBJECTIVES:-100ms 250ms}; do
+		for ((turn = 1; turn <= ${TURNS:-2}; turn++)); do
+			knee=(--objective "$objective" --rate 20 --precision 0.08 --duration "${block}s" --arrivals poisson "${images[@]}" --notes "$about")
+			"$agiqa" bench knee "http://$ours" --pid "$ours_pid" "${knee[@]}" --out "$out/$service-$objective-$turn-agiqa" | grep '^knee' || true
+			"$agiqa" bench knee "http://$peer" --pid "$peer_pid" "${knee[@]}" --out "$out/$service-$objective-$turn-peer" | grep '^knee' || true
+		done
+	done
 	stop
 done
+alone after
 "$python" -m pip list --format=freeze >"$out/peer-versions.txt"
-"$agiqa" bench report "$out"/*-closed "$out"/*-open --html "$out/report.html" | tee "$out/report.txt"
+"$agiqa" bench report "$out"/*-closed "$out"/*-open --html "$out/report.html" >"$out/report.txt"
+"$python" "$here/summary.py" "$out" | tee "$out/summary.txt"

@@ -34,7 +34,7 @@ MAX_BODY = 20 << 20
 async def lifespan(app):
     app.state.triton = triton.InferenceServerClient(os.environ["PEER_TRITON"])
     # Threads beyond the process's share of the cores only fight over them.
-    app.state.pool = ThreadPoolExecutor(max_workers=2)
+    app.state.pool = ThreadPoolExecutor(max_workers=int(os.environ.get("PEER_THREADS", "1")))
     app.state.texts = await text_embeddings(app.state.triton)
     yield
     app.state.pool.shutdown()
