@@ -21,8 +21,7 @@ type axisKey struct {
 type axis struct {
 	start  [side]int // first input sample of each position
 	weight [side][]int32
-	taps   int         // most weights of a position
-	packed *packedAxis // for vectorised passes
+	taps   int // most weights of a position
 }
 
 // newAxis computes the weights. When the size does not change Pillow skips the
@@ -63,7 +62,6 @@ func (a *axis) finish() *axis {
 	for _, w := range a.weight {
 		a.taps = max(a.taps, len(w))
 	}
-	a.packed = packAxis(a)
 	return a
 }
 

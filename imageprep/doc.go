@@ -19,8 +19,9 @@
 // Planes, lines and tables of weights stay for the next image, in pools that
 // are bounded by the memory budget: an image like the last one allocates
 // nothing that grows with it, but for GIF, unusual PNG, and WebP without a
-// [Native]. On amd64 with AVX2 the passes run vectorised; the portable ones are
-// the reference, and tests hold the two equal in every bit.
+// [Native]. Rows that lie in memory as RGB are read there. On amd64 the passes
+// run vectorised for AVX2, or AVX-512 with VNNI ([Resampler] says which); the
+// portable ones are the reference, and tests hold all equal in every bit.
 //
 // # How exact
 //

@@ -36,36 +36,91 @@ type rgbBytes struct {
 func (r rgbBytes) size() (int, int)      { return r.w, r.h }
 func (r rgbBytes) row(y int, dst []byte) { copy(dst, r.pix[3*r.w*y:][:3*r.w]) }
 
-// ResizeRGB resizes and crops plain RGB.
-func ResizeRGB(pix []byte, w, h int) ([]byte, error) {
-	return newResizer(fastestPasses(), nil).resizeAndCrop(context.Background(), rgbBytes{pix, w, h})
+// Resizer is one implementation of the resampler. It keeps its memory between
+// images.
+type Resizer struct {
+	Name string
+	r    *resizer
 }
 
-// Resizer is one implementation of the resampler, with its pool.
-type Resizer struct{ r *resizer }
-
-// NewPortable and NewVectorised keep their memory between images.
-func NewPortable() *Resizer   { return &Resizer{newResizer(portable{}, pool.New[byte](1, 1<<30))} }
-func NewVectorised() *Resizer { return &Resizer{newResizer(fastestPasses(), pool.New[byte](1, 1<<30))} }
+// Resizers returns what this processor can run, the fastest first.
+func Resizers() []*Resizer {
+	var list []*Resizer
+	for _, i := range implementations() {
+		list = append(list, &Resizer{i.name, newResizer(i, pool.New[byte](1, 1<<30))})
+	}
+	return list
+}
 
 // Resize resizes and crops plain RGB.
-func (r *Resizer) Resize(pix []byte, w, h int) []byte {
-	out, err := r.r.resizeAndCrop(context.Background(), rgbBytes{pix, w, h})
+func (r *Resizer) Resize(pix []byte, w, h int) []byte { return r.resize(RGB{w, h, pix}) }
+
+func (r *Resizer) resize(img raster) []byte {
+	out, err := r.r.resizeAndCrop(context.Background(), img)
 	if err != nil {
 		panic(err) // the context never ends
 	}
 	return out
 }
 
-// ResizePortable and ResizeVectorised resize and crop plain RGB with memory
-// that other images were in before.
-func ResizePortable(pix []byte, w, h int) []byte   { return portableResizer.Resize(pix, w, h) }
-func ResizeVectorised(pix []byte, w, h int) []byte { return vectorisedResizer.Resize(pix, w, h) }
+// RowsCopied resizes and crops plain RGB and returns how many rows were not
+// read where they lie.
+func (r *Resizer) RowsCopied(pix []byte, w, h int) int {
+	img := &copies{RGB: RGB{w, h, pix}}
+	r.resize(img)
+	return img.n
+}
 
-var portableResizer, vectorisedResizer = NewPortable(), NewVectorised()
+type copies struct {
+	RGB
+	n int
+}
 
-// HasVectorised says whether the two differ.
-var HasVectorised = fastestPasses() != passes(portable{})
+func (c *copies) row(y int, dst []byte) {
+	c.n++
+	c.RGB.row(y, dst)
+}
+
+// LineSlack and PrecisionBits are what rows and weights have to have.
+const (
+	LineSlack     = lineSlack
+	PrecisionBits = precisionBits
+)
+
+// Weights is an axis with weights of any size.
+type Weights struct {
+	Start  [side]int
+	Weight [side][]int32
+}
+
+// PillowWeights are those of 224 positions from first on, of in samples
+// resized to out.
+func PillowWeights(in int, out, first int64) Weights {
+	a := newAxis(axisKey{in, out, first})
+	return Weights{a.start, a.weight}
+}
+
+func (w Weights) axis() *axis { return (&axis{start: w.Start, weight: w.Weight}).finish() }
+
+// Weigh does what resizeAndCrop does with any weights, in memory of alloc: not
+// a byte more than passes may touch. Each of rows, four at a time, has the
+// samples that across needs, and LineSlack bytes.
+func (r *Resizer) Weigh(across, down Weights, rows [][]byte, alloc func(int) []byte) []byte {
+	a, d := r.r.implementation.prepare(across.axis()), r.r.implementation.prepare(down.axis())
+	taps, blockOf := down.axis().taps, func(i int) int { return (down.Start[i] - down.Start[0]) / blockRows }
+	blocks := alloc((blockOf(side-1) + blocksOf(taps)) * blockBytes)
+	scratch := alloc(a.scratch())
+	for i := 0; i < len(rows); i += blockRows {
+		a.horizontal(blocks[i*rowStride:][:blockBytes], (*[blockRows][]byte)(rows[i:]), scratch)
+	}
+	var result []byte
+	out := alloc(rowBytes)
+	for i := range side {
+		d.vertical(i, out, blocks[blockOf(i)*blockBytes:])
+		result = append(result, out...)
+	}
+	return result
+}
 
 // WithDecoder makes p decode format by decode, which says the size of the
 // image it pretends to have decoded.

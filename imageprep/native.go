@@ -90,6 +90,13 @@ type packedRaster struct {
 func (r packedRaster) size() (int, int) { return r.width, r.height }
 func (r packedRaster) release()         { r.planes.Put(r.pix) }
 
+func (r packedRaster) at(y int) []byte {
+	if r.samples != 3 {
+		return nil
+	}
+	return r.pix[3*r.width*y:]
+}
+
 func (r packedRaster) row(y int, dst []byte) {
 	src := r.pix[y*r.width*r.samples:][:r.width*r.samples]
 	if r.samples == 3 {

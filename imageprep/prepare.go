@@ -31,7 +31,7 @@ func New(cfg Config, natives ...Native) (*Preparer, error) {
 	b := newBuffers(cfg)
 	p := &Preparer{
 		cfg: cfg, memory: semaphore.NewWeighted(cfg.MemoryBudget), buffers: b,
-		decoders: decoders(b), natives: map[Format]Native{}, resizer: newResizer(fastestPasses(), b.samples),
+		decoders: decoders(b), natives: map[Format]Native{}, resizer: newResizer(implementations()[0], b.samples),
 	}
 	for _, n := range natives {
 		p.natives[n.Format()] = n

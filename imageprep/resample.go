@@ -2,37 +2,66 @@ package imageprep
 
 //go:generate go run -modfile=../tools/go.mod resample_gen.go -out resample_amd64.s -stubs resample_amd64.go -pkg imageprep
 
-// rowStride is the distance between rows that wait for the vertical pass: a
-// vectorised pass may write a few bytes beyond a row.
-const rowStride = rowBytes + 32
+// Rows wait for the vertical pass in blocks of blockRows. What lies where in a
+// block is the implementation's affair; it may write a few bytes beyond its
+// rows.
+const (
+	blockRows  = 4
+	rowStride  = rowBytes + 32
+	blockBytes = blockRows * rowStride
+)
 
-// lineSlack is how far beyond the last sample of a line a vectorised pass may
-// read, when a position takes taps samples. What lies there has weight zero.
-func lineSlack(taps int) int { return 3*(taps+4) + 16 }
+// lineSlack is how far beyond its last sample a row may be read. What lies
+// there has weight zero.
+const lineSlack = 16
 
-// passes is one implementation of the two passes. All give the same bytes.
-type passes interface {
-	// horizontal computes the 224 positions of two rows. The lines hold
-	// lineSlack bytes more than their samples, the outputs rowStride bytes.
-	horizontal(a *axis, out0, out1, line0, line1 []byte)
-	// vertical computes position i from rows, rowStride apart, of which the
-	// first is the position's first; there are at least taps+1, those beyond
-	// the position's own with any content. out holds rowBytes.
-	vertical(a *axis, i int, out, rows []byte)
+// implementation is one way to compute the two passes over an axis. All give
+// the same bytes.
+type implementation struct {
+	name    string
+	prepare func(*axis) passes
 }
+
+// passes computes the passes over one axis. Samples and rows count from the
+// first that the axis needs.
+type passes interface {
+	// scratch is how much memory horizontal needs.
+	scratch() int
+	// horizontal computes the 224 positions of four rows, of which each holds
+	// the samples that the axis needs and lineSlack bytes more, into a block of
+	// blockBytes.
+	horizontal(block []byte, rows *[blockRows][]byte, scratch []byte)
+	// vertical computes position i, of rowBytes, from the block that has its
+	// first row and those that follow: blocksOf(taps), of which those behind
+	// the position's last row have any content.
+	vertical(i int, out, blocks []byte)
+}
+
+// blocksOf is how many blocks a position may touch that takes taps rows from
+// anywhere in the first.
+func blocksOf(taps int) int { return (taps + 2*blockRows - 1) / blockRows }
+
+// Resampler names the implementation that resizes on this processor. It decides
+// about speed and nothing else.
+func Resampler() string { return implementations()[0].name }
 
 // portable is the reference: what Pillow's Resample.c computes, in Go.
-type portable struct{}
+var portable = implementation{"portable", func(a *axis) passes { return portablePasses{a} }}
 
-func (portable) horizontal(a *axis, out0, out1, line0, line1 []byte) {
-	a.horizontal(out0, line0)
-	a.horizontal(out1, line1)
+type portablePasses struct{ *axis }
+
+func (portablePasses) scratch() int { return 0 }
+
+func (p portablePasses) horizontal(block []byte, rows *[blockRows][]byte, _ []byte) {
+	for i, row := range rows {
+		p.row(block[i*rowStride:][:rowBytes], row)
+	}
 }
 
-func (a *axis) horizontal(out, line []byte) {
+func (p portablePasses) row(out, line []byte) {
 	for i := range side {
-		k := a.weight[i]
-		px := line[3*a.start[i]:][:3*len(k)]
+		k := p.weight[i]
+		px := line[3*(p.start[i]-p.start[0]):][:3*len(k)]
 		r, g, b := int32(1<<(precisionBits-1)), int32(1<<(precisionBits-1)), int32(1<<(precisionBits-1))
 		for _, w := range k {
 			r += int32(px[0]) * w
@@ -45,12 +74,13 @@ func (a *axis) horizontal(out, line []byte) {
 	}
 }
 
-func (portable) vertical(a *axis, i int, out, rows []byte) {
+func (p portablePasses) vertical(i int, out, blocks []byte) {
+	rows := blocks[p.rowInBlock(i)*rowStride:]
 	var sum [rowBytes]int32
 	for j := range sum {
 		sum[j] = 1 << (precisionBits - 1)
 	}
-	for t, w := range a.weight[i] {
+	for t, w := range p.weight[i] {
 		row := rows[t*rowStride:][:rowBytes]
 		for j, v := range row {
 			sum[j] += int32(v) * w
@@ -61,6 +91,9 @@ func (portable) vertical(a *axis, i int, out, rows []byte) {
 		out[j] = clip(s)
 	}
 }
+
+// rowInBlock is where in its first block position i begins.
+func (a *axis) rowInBlock(i int) int { return (a.start[i] - a.start[0]) % blockRows }
 
 // clip rounds a sum of weighted samples to 8 bits.
 func clip(v int32) byte {

@@ -19,3 +19,27 @@ func horizontalAVX2(out0 *byte, out1 *byte, in0 *byte, in1 *byte, start *int32, 
 //
 //go:noescape
 func verticalAVX2(out *byte, rows *byte, stride int, weights *int16, pairs int)
+
+// arrangeVNNI writes, for every group of four pixels, 16 bytes of each row: four
+// of red, four of green, four of blue and four zeros. It reads 16 bytes at each
+// group of 12.
+//
+//go:noescape
+func arrangeVNNI(out *byte, row0 *byte, row1 *byte, row2 *byte, row3 *byte, groups int)
+
+// horizontalVNNI computes the 224 positions of four rows that arrangeVNNI
+// arranged. start holds the byte offset of the first group of each position;
+// weights, for every four positions, groups times four times the three digits
+// of four weights. It writes the four rows' bytes of each sample side by side,
+// and 16 bytes beyond. Meanwhile memory from ahead on comes nearer: it is not
+// read, so it may be any.
+//
+//go:noescape
+func horizontalVNNI(out *byte, in *byte, start *int32, weights *int8, groups int, ahead *byte)
+
+// verticalVNNI computes one row of 672 bytes from count blocks of four rows, as
+// horizontalVNNI writes them. weights holds for each block the three digits of
+// four weights.
+//
+//go:noescape
+func verticalVNNI(out *byte, blocks *byte, stride int, weights *int8, count int)

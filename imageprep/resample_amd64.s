@@ -238,3 +238,315 @@ rows:
 	JNZ          columns
 	VZEROUPPER
 	RET
+
+DATA planar<>+0(SB)/4, $0x09060300
+DATA planar<>+4(SB)/4, $0x0a070401
+DATA planar<>+8(SB)/4, $0x0b080502
+DATA planar<>+12(SB)/4, $0xffffffff
+DATA planar<>+16(SB)/4, $0x09060300
+DATA planar<>+20(SB)/4, $0x0a070401
+DATA planar<>+24(SB)/4, $0x0b080502
+DATA planar<>+28(SB)/4, $0xffffffff
+GLOBL planar<>(SB), RODATA|NOPTR, $32
+
+// func arrangeVNNI(out *byte, row0 *byte, row1 *byte, row2 *byte, row3 *byte, groups int)
+// Requires: AVX, AVX2
+TEXT ·arrangeVNNI(SB), NOSPLIT, $0-48
+	MOVQ    out+0(FP), AX
+	MOVQ    groups+40(FP), CX
+	MOVQ    row0+8(FP), DX
+	MOVQ    row1+16(FP), BX
+	MOVQ    row2+24(FP), SI
+	MOVQ    row3+32(FP), DI
+	VMOVDQU planar<>+0(SB), Y0
+
+arrange:
+	VMOVDQU     (DX), X1
+	VINSERTI128 $0x01, (BX), Y1, Y1
+	VPSHUFB     Y0, Y1, Y1
+	VMOVDQU     Y1, (AX)
+	VMOVDQU     (SI), X2
+	VINSERTI128 $0x01, (DI), Y2, Y2
+	VPSHUFB     Y0, Y2, Y2
+	VMOVDQU     Y2, 32(AX)
+	ADDQ        $0x0c, DX
+	ADDQ        $0x0c, BX
+	ADDQ        $0x0c, SI
+	ADDQ        $0x0c, DI
+	ADDQ        $0x40, AX
+	DECQ        CX
+	JNZ         arrange
+	VZEROUPPER
+	RET
+
+DATA transpose<>+0(SB)/4, $0x00000000
+DATA transpose<>+4(SB)/4, $0x00000004
+DATA transpose<>+8(SB)/4, $0x00000008
+DATA transpose<>+12(SB)/4, $0x0000000c
+DATA transpose<>+16(SB)/4, $0x00000001
+DATA transpose<>+20(SB)/4, $0x00000005
+DATA transpose<>+24(SB)/4, $0x00000009
+DATA transpose<>+28(SB)/4, $0x0000000d
+DATA transpose<>+32(SB)/4, $0x00000002
+DATA transpose<>+36(SB)/4, $0x00000006
+DATA transpose<>+40(SB)/4, $0x0000000a
+DATA transpose<>+44(SB)/4, $0x0000000e
+DATA transpose<>+48(SB)/4, $0x00000003
+DATA transpose<>+52(SB)/4, $0x00000007
+DATA transpose<>+56(SB)/4, $0x0000000b
+DATA transpose<>+60(SB)/4, $0x0000000f
+GLOBL transpose<>(SB), RODATA|NOPTR, $64
+
+DATA channels<>+0(SB)/4, $0x0c080400
+DATA channels<>+4(SB)/4, $0x0d090501
+DATA channels<>+8(SB)/4, $0x0e0a0602
+DATA channels<>+12(SB)/4, $0xffffffff
+DATA channels<>+16(SB)/4, $0x0c080400
+DATA channels<>+20(SB)/4, $0x0d090501
+DATA channels<>+24(SB)/4, $0x0e0a0602
+DATA channels<>+28(SB)/4, $0xffffffff
+DATA channels<>+32(SB)/4, $0x0c080400
+DATA channels<>+36(SB)/4, $0x0d090501
+DATA channels<>+40(SB)/4, $0x0e0a0602
+DATA channels<>+44(SB)/4, $0xffffffff
+DATA channels<>+48(SB)/4, $0x0c080400
+DATA channels<>+52(SB)/4, $0x0d090501
+DATA channels<>+56(SB)/4, $0x0e0a0602
+DATA channels<>+60(SB)/4, $0xffffffff
+GLOBL channels<>(SB), RODATA|NOPTR, $64
+
+DATA compact<>+0(SB)/4, $0x00000000
+DATA compact<>+4(SB)/4, $0x00000001
+DATA compact<>+8(SB)/4, $0x00000002
+DATA compact<>+12(SB)/4, $0x00000004
+DATA compact<>+16(SB)/4, $0x00000005
+DATA compact<>+20(SB)/4, $0x00000006
+DATA compact<>+24(SB)/4, $0x00000008
+DATA compact<>+28(SB)/4, $0x00000009
+DATA compact<>+32(SB)/4, $0x0000000a
+DATA compact<>+36(SB)/4, $0x0000000c
+DATA compact<>+40(SB)/4, $0x0000000d
+DATA compact<>+44(SB)/4, $0x0000000e
+DATA compact<>+48(SB)/4, $0x00000003
+DATA compact<>+52(SB)/4, $0x00000007
+DATA compact<>+56(SB)/4, $0x0000000b
+DATA compact<>+60(SB)/4, $0x0000000f
+GLOBL compact<>(SB), RODATA|NOPTR, $64
+
+// func horizontalVNNI(out *byte, in *byte, start *int32, weights *int8, groups int, ahead *byte)
+// Requires: AVX, AVX512BW, AVX512F, AVX512_VNNI, MMX+
+TEXT ·horizontalVNNI(SB), NOSPLIT, $0-48
+	MOVQ         out+0(FP), AX
+	MOVQ         start+16(FP), CX
+	MOVQ         weights+24(FP), DX
+	VPBROADCASTD half<>+0(SB), Z0
+	VMOVDQU32    transpose<>+0(SB), Z1
+	VMOVDQU32    channels<>+0(SB), Z2
+	VMOVDQU32    compact<>+0(SB), Z3
+	MOVQ         $0x00000038, BX
+	MOVQ         ahead+40(FP), SI
+
+quads:
+	MOVQ      in+8(FP), DI
+	MOVQ      groups+32(FP), R8
+	MOVLQSX   (CX), R9
+	VMOVDQA32 Z0, Z4
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	MOVLQSX   4(CX), R10
+	VMOVDQA32 Z0, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	MOVLQSX   8(CX), R11
+	VMOVDQA32 Z0, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	MOVLQSX   12(CX), R12
+	VMOVDQA32 Z0, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+
+weigh:
+	PREFETCHT1    (SI)
+	ADDQ          $0x40, SI
+	VMOVDQU32     (DI)(R9*1), Z16
+	VPDPBUSD.BCST (DX), Z16, Z4
+	VPDPBUSD.BCST 4(DX), Z16, Z5
+	VPDPBUSD.BCST 8(DX), Z16, Z6
+	VMOVDQU32     (DI)(R10*1), Z16
+	VPDPBUSD.BCST 12(DX), Z16, Z7
+	VPDPBUSD.BCST 16(DX), Z16, Z8
+	VPDPBUSD.BCST 20(DX), Z16, Z9
+	VMOVDQU32     (DI)(R11*1), Z16
+	VPDPBUSD.BCST 24(DX), Z16, Z10
+	VPDPBUSD.BCST 28(DX), Z16, Z11
+	VPDPBUSD.BCST 32(DX), Z16, Z12
+	VMOVDQU32     (DI)(R12*1), Z16
+	VPDPBUSD.BCST 36(DX), Z16, Z13
+	VPDPBUSD.BCST 40(DX), Z16, Z14
+	VPDPBUSD.BCST 44(DX), Z16, Z15
+	ADDQ          $0x40, DI
+	ADDQ          $0x30, DX
+	DECQ          R8
+	JNZ           weigh
+	VPSLLD        $0x08, Z5, Z5
+	VPSLLD        $0x10, Z6, Z6
+	VPADDD        Z5, Z4, Z4
+	VPADDD        Z6, Z4, Z4
+	VPSRAD        $0x16, Z4, Z4
+	VPSLLD        $0x08, Z8, Z8
+	VPSLLD        $0x10, Z9, Z9
+	VPADDD        Z8, Z7, Z7
+	VPADDD        Z9, Z7, Z7
+	VPSRAD        $0x16, Z7, Z7
+	VPSLLD        $0x08, Z11, Z11
+	VPSLLD        $0x10, Z12, Z12
+	VPADDD        Z11, Z10, Z10
+	VPADDD        Z12, Z10, Z10
+	VPSRAD        $0x16, Z10, Z10
+	VPSLLD        $0x08, Z14, Z14
+	VPSLLD        $0x10, Z15, Z15
+	VPADDD        Z14, Z13, Z13
+	VPADDD        Z15, Z13, Z13
+	VPSRAD        $0x16, Z13, Z13
+	VPACKSSDW     Z7, Z4, Z4
+	VPACKSSDW     Z13, Z10, Z10
+	VPACKUSWB     Z10, Z4, Z4
+	VPERMD        Z4, Z1, Z4
+	VPSHUFB       Z2, Z4, Z4
+	VPERMD        Z4, Z3, Z4
+	VMOVDQU32     Z4, (AX)
+	ADDQ          $0x30, AX
+	ADDQ          $0x10, CX
+	DECQ          BX
+	JNZ           quads
+	VZEROUPPER
+	RET
+
+// func verticalVNNI(out *byte, blocks *byte, stride int, weights *int8, count int)
+// Requires: AVX, AVX512F, AVX512_VNNI
+TEXT ·verticalVNNI(SB), NOSPLIT, $0-40
+	MOVQ         out+0(FP), AX
+	MOVQ         blocks+8(FP), CX
+	MOVQ         stride+16(FP), DX
+	VPBROADCASTD half<>+0(SB), Z0
+	VPXORD       Z1, Z1, Z1
+	MOVQ         $0x00000006, BX
+
+samples:
+	MOVQ      weights+24(FP), SI
+	MOVQ      count+32(FP), DI
+	MOVQ      CX, R8
+	VMOVDQA32 Z0, Z2
+	VPXORD    Z3, Z3, Z3
+	VPXORD    Z4, Z4, Z4
+	VMOVDQA32 Z0, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VMOVDQA32 Z0, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VMOVDQA32 Z0, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VMOVDQA32 Z0, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VMOVDQA32 Z0, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VMOVDQA32 Z0, Z20
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+
+blocks:
+	VPBROADCASTD (SI), Z23
+	VPBROADCASTD 4(SI), Z24
+	VPBROADCASTD 8(SI), Z25
+	VMOVDQU32    (R8), Z26
+	VPDPBUSD     Z23, Z26, Z2
+	VPDPBUSD     Z24, Z26, Z3
+	VPDPBUSD     Z25, Z26, Z4
+	VMOVDQU32    64(R8), Z26
+	VPDPBUSD     Z23, Z26, Z5
+	VPDPBUSD     Z24, Z26, Z6
+	VPDPBUSD     Z25, Z26, Z7
+	VMOVDQU32    128(R8), Z26
+	VPDPBUSD     Z23, Z26, Z8
+	VPDPBUSD     Z24, Z26, Z9
+	VPDPBUSD     Z25, Z26, Z10
+	VMOVDQU32    192(R8), Z26
+	VPDPBUSD     Z23, Z26, Z11
+	VPDPBUSD     Z24, Z26, Z12
+	VPDPBUSD     Z25, Z26, Z13
+	VMOVDQU32    256(R8), Z26
+	VPDPBUSD     Z23, Z26, Z14
+	VPDPBUSD     Z24, Z26, Z15
+	VPDPBUSD     Z25, Z26, Z16
+	VMOVDQU32    320(R8), Z26
+	VPDPBUSD     Z23, Z26, Z17
+	VPDPBUSD     Z24, Z26, Z18
+	VPDPBUSD     Z25, Z26, Z19
+	VMOVDQU32    384(R8), Z26
+	VPDPBUSD     Z23, Z26, Z20
+	VPDPBUSD     Z24, Z26, Z21
+	VPDPBUSD     Z25, Z26, Z22
+	ADDQ         DX, R8
+	ADDQ         $0x0c, SI
+	DECQ         DI
+	JNZ          blocks
+	VPSLLD       $0x08, Z3, Z3
+	VPSLLD       $0x10, Z4, Z4
+	VPADDD       Z3, Z2, Z2
+	VPADDD       Z4, Z2, Z2
+	VPSRAD       $0x16, Z2, Z2
+	VPMAXSD      Z1, Z2, Z2
+	VPMOVUSDB    Z2, (AX)
+	VPSLLD       $0x08, Z6, Z6
+	VPSLLD       $0x10, Z7, Z7
+	VPADDD       Z6, Z5, Z5
+	VPADDD       Z7, Z5, Z5
+	VPSRAD       $0x16, Z5, Z5
+	VPMAXSD      Z1, Z5, Z5
+	VPMOVUSDB    Z5, 16(AX)
+	VPSLLD       $0x08, Z9, Z9
+	VPSLLD       $0x10, Z10, Z10
+	VPADDD       Z9, Z8, Z8
+	VPADDD       Z10, Z8, Z8
+	VPSRAD       $0x16, Z8, Z8
+	VPMAXSD      Z1, Z8, Z8
+	VPMOVUSDB    Z8, 32(AX)
+	VPSLLD       $0x08, Z12, Z12
+	VPSLLD       $0x10, Z13, Z13
+	VPADDD       Z12, Z11, Z11
+	VPADDD       Z13, Z11, Z11
+	VPSRAD       $0x16, Z11, Z11
+	VPMAXSD      Z1, Z11, Z11
+	VPMOVUSDB    Z11, 48(AX)
+	VPSLLD       $0x08, Z15, Z15
+	VPSLLD       $0x10, Z16, Z16
+	VPADDD       Z15, Z14, Z14
+	VPADDD       Z16, Z14, Z14
+	VPSRAD       $0x16, Z14, Z14
+	VPMAXSD      Z1, Z14, Z14
+	VPMOVUSDB    Z14, 64(AX)
+	VPSLLD       $0x08, Z18, Z18
+	VPSLLD       $0x10, Z19, Z19
+	VPADDD       Z18, Z17, Z17
+	VPADDD       Z19, Z17, Z17
+	VPSRAD       $0x16, Z17, Z17
+	VPMAXSD      Z1, Z17, Z17
+	VPMOVUSDB    Z17, 80(AX)
+	VPSLLD       $0x08, Z21, Z21
+	VPSLLD       $0x10, Z22, Z22
+	VPADDD       Z21, Z20, Z20
+	VPADDD       Z22, Z20, Z20
+	VPSRAD       $0x16, Z20, Z20
+	VPMAXSD      Z1, Z20, Z20
+	VPMOVUSDB    Z20, 96(AX)
+	ADDQ         $0x70, AX
+	ADDQ         $0x000001c0, CX
+	DECQ         BX
+	JNZ          samples
+	VZEROUPPER
+	RET

@@ -1,11 +1,11 @@
 //go:build ignore
 
 // This program writes resample_amd64.s and resample_amd64.go: the passes of
-// resize.go for AVX2. Run it with
+// resample.go for AVX2 and for AVX-512 with VNNI. Run it with
 //
 //	go generate ./imageprep
 //
-// # Why it is exact
+// # Why AVX2 is exact
 //
 // A weight k has 22 bits of fraction and does not fit the 16-bit multiplier
 // VPMADDWD, so it comes in two halves, k = high*2^15 + low with low in
@@ -14,11 +14,24 @@
 // modulo 2^32, as every operation of the portable code is, so the two agree in
 // every bit whatever the weights. A product of two pairs, at most
 // 2*255*(2^15-1), does not saturate.
+//
+// # Why VNNI is exact
+//
+// VPDPBUSD multiplies four unsigned bytes by four signed ones and adds the
+// products to 32 bits, modulo 2^32. So a weight comes in three digits,
+// k = d0 + d1*2^8 + d2*2^16 with each in [-128, 127], the sums for each digit
+// are kept apart and joined at the end, again exactly modulo 2^32. Four samples
+// that are weighted together have to lie side by side: arrangeVNNI sees to
+// that for the horizontal pass, which leaves its result so for the vertical
+// one.
 package main
 
 import (
+	"slices"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -35,6 +48,9 @@ func main() {
 	half := dwords("half", 1<<(precisionBits-1))
 	horizontal(half)
 	vertical(half)
+	arrangeVNNI()
+	horizontalVNNI(half)
+	verticalVNNI(half)
 	Generate()
 }
 
@@ -197,6 +213,205 @@ func vertical(half Mem) {
 	ADDQ(Imm(32), rows)
 	DECQ(left)
 	JNZ(LabelRef("columns"))
+	VZEROUPPER()
+	RET()
+}
+
+// arrangeVNNI takes four pixels of four rows at a time: a lane of 16 bytes
+// belongs to a row.
+func arrangeVNNI() {
+	// Four pixels of RGB as r0 r1 r2 r3, g0 g1 g2 g3, b0 b1 b2 b3.
+	planar := dwords("planar", 0x09060300, 0x0A070401, 0x0B080502, 0xFFFFFFFF, 0x09060300, 0x0A070401, 0x0B080502, 0xFFFFFFFF)
+
+	TEXT("arrangeVNNI", attr.NOSPLIT, "func(out, row0, row1, row2, row3 *byte, groups int)")
+	Doc("arrangeVNNI writes, for every group of four pixels, 16 bytes of each row: four",
+		"of red, four of green, four of blue and four zeros. It reads 16 bytes at each",
+		"group of 12.")
+	Pragma("noescape")
+	out, groups := Load(Param("out"), GP64()), Load(Param("groups"), GP64())
+	var rows [4]reg.Register
+	for i, name := range []string{"row0", "row1", "row2", "row3"} {
+		rows[i] = Load(Param(name), GP64())
+	}
+	mask := YMM()
+	VMOVDQU(planar, mask)
+	Label("arrange")
+	for i := range 2 {
+		px := YMM()
+		VMOVDQU(Mem{Base: rows[2*i]}, px.AsX())
+		VINSERTI128(U8(1), Mem{Base: rows[2*i+1]}, px, px)
+		VPSHUFB(mask, px, px)
+		VMOVDQU(px, Mem{Base: out, Disp: 32 * i})
+	}
+	for _, row := range rows {
+		ADDQ(Imm(12), row)
+	}
+	ADDQ(Imm(64), out)
+	DECQ(groups)
+	JNZ(LabelRef("arrange"))
+	VZEROUPPER()
+	RET()
+}
+
+// horizontalVNNI computes four positions of four rows at a time: a lane of a
+// register belongs to a row.
+func horizontalVNNI(half Mem) {
+	// The dwords of four lanes, transposed; then r g b x of four rows as four
+	// r, four g and four b; then the three used dwords of each lane together.
+	transpose := dwords("transpose", 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
+	channel := []uint32{0x0C080400, 0x0D090501, 0x0E0A0602, 0xFFFFFFFF}
+	channels := dwords("channels", slices.Repeat(channel, 4)...)
+	compact := dwords("compact", 0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15)
+
+	TEXT("horizontalVNNI", attr.NOSPLIT, "func(out, in *byte, start *int32, weights *int8, groups int, ahead *byte)")
+	Doc("horizontalVNNI computes the 224 positions of four rows that arrangeVNNI",
+		"arranged. start holds the byte offset of the first group of each position;",
+		"weights, for every four positions, groups times four times the three digits",
+		"of four weights. It writes the four rows' bytes of each sample side by side,",
+		"and 16 bytes beyond. Meanwhile memory from ahead on comes nearer: it is not",
+		"read, so it may be any.")
+	Pragma("noescape")
+	out, start := Load(Param("out"), GP64()), Load(Param("start"), GP64())
+	k := Load(Param("weights"), GP64())
+	round, byRow, byChannel, together := ZMM(), ZMM(), ZMM(), ZMM()
+	VPBROADCASTD(half, round)
+	VMOVDQU32(transpose, byRow)
+	VMOVDQU32(channels, byChannel)
+	VMOVDQU32(compact, together)
+	left := GP64()
+	MOVQ(U32(side/4), left)
+	ahead := Load(Param("ahead"), GP64())
+
+	Label("quads")
+	in, groups := Load(Param("in"), GP64()), Load(Param("groups"), GP64())
+	var at [4]reg.GPVirtual
+	var sums [4][3]reg.VecVirtual
+	for i := range 4 {
+		at[i] = GP64()
+		MOVLQSX(Mem{Base: start, Disp: 4 * i}, at[i])
+		sums[i] = zeroSums(round)
+	}
+	Label("weigh")
+	PREFETCHT1(Mem{Base: ahead})
+	ADDQ(Imm(64), ahead)
+	for i := range 4 {
+		px := ZMM()
+		VMOVDQU32(Mem{Base: in, Index: at[i], Scale: 1}, px)
+		for d, sum := range sums[i] {
+			VPDPBUSD(Mem{Base: k, Disp: 12*i + 4*d}, px, sum)
+		}
+	}
+	ADDQ(Imm(64), in)
+	ADDQ(Imm(48), k)
+	DECQ(groups)
+	JNZ(LabelRef("weigh"))
+
+	for _, s := range sums {
+		joinDigits(s)
+	}
+	a, b := sums[0][0], sums[2][0]
+	VPACKSSDW(sums[1][0], a, a)
+	VPACKSSDW(sums[3][0], b, b)
+	VPACKUSWB(b, a, a)
+	VPERMD(a, byRow, a)
+	VPSHUFB(byChannel, a, a)
+	VPERMD(a, together, a)
+	VMOVDQU32(a, Mem{Base: out})
+	ADDQ(Imm(48), out)
+	ADDQ(Imm(16), start)
+	DECQ(left)
+	JNZ(LabelRef("quads"))
+	VZEROUPPER()
+	RET()
+}
+
+// VPDPBUSD adds to sum the products of px's unsigned and weights' signed bytes.
+// Weights in memory are four, for every lane. avo has no such instruction yet.
+func VPDPBUSD(weights Op, px, sum reg.VecVirtual) {
+	i := &ir.Instruction{
+		Opcode: "VPDPBUSD", Operands: []Op{weights, px, sum},
+		Inputs: []Op{weights, px, sum}, Outputs: []Op{sum}, ISA: []string{"AVX512_VNNI"},
+	}
+	if IsM(weights) {
+		i.Suffixes = []string{"BCST"}
+	}
+	Instruction(i)
+}
+
+// zeroSums returns what joinDigits joins: for each digit a sum of nothing.
+func zeroSums(round reg.VecVirtual) (sums [3]reg.VecVirtual) {
+	for d := range sums {
+		sums[d] = ZMM()
+		if d == 0 {
+			VMOVDQA32(round, sums[d])
+		} else {
+			VPXORD(sums[d], sums[d], sums[d])
+		}
+	}
+	return sums
+}
+
+// joinDigits does what join does, for digits of 8 bits.
+func joinDigits(sums [3]reg.VecVirtual) {
+	VPSLLD(U8(8), sums[1], sums[1])
+	VPSLLD(U8(16), sums[2], sums[2])
+	VPADDD(sums[1], sums[0], sums[0])
+	VPADDD(sums[2], sums[0], sums[0])
+	VPSRAD(U8(precisionBits), sums[0], sums[0])
+}
+
+// verticalVNNI computes 112 samples of one row at a time.
+func verticalVNNI(half Mem) {
+	const vectors = 7 // of 16 samples
+
+	TEXT("verticalVNNI", attr.NOSPLIT, "func(out, blocks *byte, stride int, weights *int8, count int)")
+	Doc("verticalVNNI computes one row of 672 bytes from count blocks of four rows, as",
+		"horizontalVNNI writes them. weights holds for each block the three digits of",
+		"four weights.")
+	Pragma("noescape")
+	out, blocks := Load(Param("out"), GP64()), Load(Param("blocks"), GP64())
+	stride := Load(Param("stride"), GP64())
+	round, zero := ZMM(), ZMM()
+	VPBROADCASTD(half, round)
+	VPXORD(zero, zero, zero)
+	left := GP64()
+	MOVQ(U32(rowBytes/16/vectors), left)
+
+	Label("samples")
+	k, count := Load(Param("weights"), GP64()), Load(Param("count"), GP64())
+	at := GP64()
+	MOVQ(blocks, at)
+	var sums [vectors][3]reg.VecVirtual
+	for i := range sums {
+		sums[i] = zeroSums(round)
+	}
+	Label("blocks")
+	var digits [3]reg.VecVirtual
+	for d := range digits {
+		digits[d] = ZMM()
+		VPBROADCASTD(Mem{Base: k, Disp: 4 * d}, digits[d])
+	}
+	for i := range sums {
+		px := ZMM()
+		VMOVDQU32(Mem{Base: at, Disp: 64 * i}, px)
+		for d, sum := range sums[i] {
+			VPDPBUSD(digits[d], px, sum)
+		}
+	}
+	ADDQ(stride, at)
+	ADDQ(Imm(12), k)
+	DECQ(count)
+	JNZ(LabelRef("blocks"))
+
+	for i, s := range sums {
+		joinDigits(s)
+		VPMAXSD(zero, s[0], s[0])
+		VPMOVUSDB(s[0], Mem{Base: out, Disp: 16 * i})
+	}
+	ADDQ(Imm(16*vectors), out)
+	ADDQ(U32(64*vectors), blocks)
+	DECQ(left)
+	JNZ(LabelRef("samples"))
 	VZEROUPPER()
 	RET()
 }

@@ -2,8 +2,5 @@
 
 package imageprep
 
-func fastestPasses() passes { return portable{} }
-
-type packedAxis struct{}
-
-func packAxis(*axis) *packedAxis { return nil }
+// implementations returns those that this processor can run, the fastest first.
+func implementations() []implementation { return []implementation{portable} }

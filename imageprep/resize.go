@@ -9,30 +9,37 @@ import (
 
 // resizer scales and crops. It is safe for use by several goroutines.
 type resizer struct {
-	passes  passes
-	scratch *pool.Pool[byte]
+	implementation implementation
+	scratch        *pool.Pool[byte]
 
 	mu   sync.Mutex
-	axes map[axisKey]*axis
+	axes map[axisKey]*preparedAxis
+}
+
+// preparedAxis is an axis with the passes over it.
+type preparedAxis struct {
+	*axis
+	passes
 }
 
 // maxAxes bounds the tables that are kept. The largest one, of a side of 5000
 // samples, takes a quarter of a megabyte.
 const maxAxes = 32
 
-func newResizer(p passes, scratch *pool.Pool[byte]) *resizer {
-	return &resizer{passes: p, scratch: scratch, axes: make(map[axisKey]*axis)}
+func newResizer(i implementation, scratch *pool.Pool[byte]) *resizer {
+	return &resizer{implementation: i, scratch: scratch, axes: make(map[axisKey]*preparedAxis)}
 }
 
 // axis returns a table, from those kept when it is among them.
-func (r *resizer) axis(key axisKey) *axis {
+func (r *resizer) axis(key axisKey) *preparedAxis {
 	r.mu.Lock()
 	a := r.axes[key]
 	r.mu.Unlock()
 	if a != nil {
 		return a
 	}
-	a = newAxis(key)
+	weights := newAxis(key)
+	a = &preparedAxis{weights, r.implementation.prepare(weights)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.axes) >= maxAxes {
@@ -56,61 +63,98 @@ func (r *resizer) resizeAndCrop(ctx context.Context, src raster) ([]byte, error)
 	across := r.axis(axisKey{w, outW, cropOffset(outW)})
 	down := r.axis(axisKey{h, outH, cropOffset(outH)})
 
-	line := 3*w + lineSlack(across.taps)
-	buf := r.scratch.Get(2*line + (windowRows(down.taps)+down.taps+1)*rowStride)
+	left, right := across.span()
+	in := lines{src: src, from: 3 * left, n: 3*(right-left) + lineSlack}
+	room := windowBlocks(down.taps)
+	inWindow, inScratch := (room+blocksOf(down.taps))*blockBytes, across.scratch()
+	buf := r.scratch.Get(inWindow + inScratch + in.size())
 	defer r.scratch.Put(buf)
-	line0, line1 := buf[:line], buf[line:2*line]
-	win := window{buf: buf[2*line:], rows: windowRows(down.taps)}
+	win := window{buf: buf[:inWindow], blocks: room}
+	scratch := buf[inWindow:][:inScratch]
+	in.buf = buf[inWindow+inScratch:]
 
 	out := make([]byte, side*rowBytes)
 	lo, hi := down.span()
-	win.first = lo
+	blockOf := func(i int) int { return (down.start[i] - lo) / blockRows }
 	done := 0
-	for y := lo; y < hi; y += 2 {
-		second := line0 // an odd last row is computed twice
-		if y+1 < hi {
-			second = line1
+	for y := lo; y < hi; y += blockRows {
+		rows, err := in.four(ctx, y, hi)
+		if err != nil {
+			return nil, err
 		}
-		for i, l := range [][]byte{line0, line1}[:min(2, hi-y)] {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			src.row(y+i, l[:3*w])
-		}
-		out0, out1 := win.add(down.start[done])
-		r.passes.horizontal(across, out0, out1, line0, second)
-		for done < side && down.end(done) <= min(y+2, hi) {
-			r.passes.vertical(down, done, out[done*rowBytes:][:rowBytes], win.from(down.start[done]))
+		across.horizontal(win.add(blockOf(done)), rows, scratch)
+		for done < side && down.end(done) <= min(y+blockRows, hi) {
+			down.vertical(done, out[done*rowBytes:][:rowBytes], win.from(blockOf(done)))
 			done++
 		}
 	}
 	return out, nil
 }
 
-// windowRows is room for the rows of a position that takes taps of them, and
-// enough more that rows are seldom moved.
-func windowRows(taps int) int { return 2*taps + 18 }
-
-// window holds the rows between the two passes.
-type window struct {
-	buf   []byte
-	rows  int // how many there is room for
-	first int // the image's row that lies first in buf
-	n     int // rows held
+// lines gives the rows of a raster from where an axis begins.
+type lines struct {
+	src     raster
+	from, n int // bytes of a row: the first that is wanted, and how many with lineSlack
+	buf     []byte
+	rows    [blockRows][]byte
 }
 
-// add makes room for two rows and returns their places. Rows above keep are
-// no longer needed.
-func (w *window) add(keep int) (a, b []byte) {
-	if w.n+2 > w.rows {
+// size is how much memory lines wants: for four rows, and for a whole one that
+// they are cut from.
+func (l *lines) size() int {
+	w, _ := l.src.size()
+	return blockRows*l.n + 3*w
+}
+
+// four returns row y and the next three, until it is asked again. Behind row
+// hi-1 it is repeated.
+func (l *lines) four(ctx context.Context, y, hi int) (*[blockRows][]byte, error) {
+	rows := &l.rows
+	for i := range rows {
+		if y+i >= hi {
+			rows[i] = rows[i-1]
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if s, ok := l.src.(inMemory); ok {
+			if row := s.at(y + i); len(row) >= l.from+l.n {
+				rows[i] = row[l.from:][:l.n]
+				continue
+			}
+		}
+		whole := l.buf[blockRows*l.n:]
+		l.src.row(y+i, whole)
+		rows[i] = l.buf[i*l.n:][:l.n]
+		copy(rows[i], whole[l.from:][:l.n-lineSlack])
+	}
+	return rows, nil
+}
+
+// windowBlocks is room for the blocks of a position that takes taps rows, and
+// enough more that blocks are seldom moved.
+func windowBlocks(taps int) int { return 2*blocksOf(taps) + 4 }
+
+// window holds the blocks between the two passes.
+type window struct {
+	buf    []byte
+	blocks int // how many there is room for
+	first  int // the block that lies first in buf
+	n      int // blocks held
+}
+
+// add makes room for a block and returns its place. Blocks before keep are no
+// longer needed.
+func (w *window) add(keep int) []byte {
+	if w.n == w.blocks {
 		drop := keep - w.first
-		copy(w.buf, w.buf[drop*rowStride:w.n*rowStride])
+		copy(w.buf, w.buf[drop*blockBytes:w.n*blockBytes])
 		w.first, w.n = keep, w.n-drop
 	}
-	at := w.buf[w.n*rowStride:]
-	w.n += 2
-	return at[:rowStride:rowStride], at[rowStride : 2*rowStride]
+	w.n++
+	return w.buf[(w.n-1)*blockBytes:][:blockBytes]
 }
 
-// from returns what begins with row y.
-func (w *window) from(y int) []byte { return w.buf[(y-w.first)*rowStride:] }
+// from returns what begins with a block.
+func (w *window) from(block int) []byte { return w.buf[(block-w.first)*blockBytes:] }

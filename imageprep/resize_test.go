@@ -32,13 +32,27 @@ func TestResizedFollowsTorchvision(t *testing.T) {
 
 // TestFlatStaysFlat: normalised weights add up to one whatever the size.
 func TestFlatStaysFlat(t *testing.T) {
-	for _, size := range [][2]int{{1, 1}, {3, 5}, {223, 224}, {225, 1000}, {1000, 1}, {640, 480}} {
-		for _, v := range []byte{0, 1, 128, 255} {
-			want := bytes.Repeat([]byte{v}, 224*224*3)
-			got, err := imageprep.ResizeRGB(bytes.Repeat([]byte{v}, 3*size[0]*size[1]), size[0], size[1])
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%v of %d: error %v, %s", size, v, err, difference(got, want))
+	eachResizer(t, func(t *testing.T, r *imageprep.Resizer) {
+		for _, size := range [][2]int{{1, 1}, {3, 5}, {223, 224}, {225, 1000}, {1000, 1}, {640, 480}} {
+			for _, v := range []byte{0, 1, 128, 255} {
+				want := bytes.Repeat([]byte{v}, 224*224*3)
+				got := r.Resize(bytes.Repeat([]byte{v}, 3*size[0]*size[1]), size[0], size[1])
+				if !bytes.Equal(got, want) {
+					t.Errorf("%v of %d: %s", size, v, difference(got, want))
+				}
 			}
 		}
-	}
+	})
+}
+
+// TestRowsAreReadWhereTheyLie: all but those at the end, behind which there is
+// too little.
+func TestRowsAreReadWhereTheyLie(t *testing.T) {
+	eachResizer(t, func(t *testing.T, r *imageprep.Resizer) {
+		for _, tc := range []struct{ w, h, copied int }{{200, 200, 1}, {300, 200, 0}, {5, 5, 2}, {6, 6, 1}, {1, 1, 1}} {
+			if got := r.RowsCopied(noise(1, tc.w, tc.h), tc.w, tc.h); got != tc.copied {
+				t.Errorf("%d x %d: %d rows were copied, want %d", tc.w, tc.h, got, tc.copied)
+			}
+		}
+	})
 }

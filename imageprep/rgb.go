@@ -14,6 +14,12 @@ type raster interface {
 	row(y int, dst []byte)
 }
 
+// inMemory is a raster of which rows may lie in memory as row writes them.
+type inMemory interface {
+	// at returns row y and what lies behind it, to be read only, or nil.
+	at(y int) []byte
+}
+
 // release gives the memory of an image back. Nothing may use the image then.
 func release(r raster) {
 	if r, ok := r.(interface{ release() }); ok {

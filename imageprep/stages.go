@@ -13,7 +13,8 @@ type RGB struct {
 }
 
 func (r RGB) size() (int, int)      { return r.Width, r.Height }
-func (r RGB) row(y int, dst []byte) { copy(dst, r.Pix[3*r.Width*y:][:3*r.Width]) }
+func (r RGB) at(y int) []byte       { return r.Pix[3*r.Width*y:] }
+func (r RGB) row(y int, dst []byte) { copy(dst, r.at(y)[:3*r.Width]) }
 
 // DecodeRGB is the first half of [Preparer.Prepare] by itself, for
 // measurements and pictures: convert("RGB") at full size. Prepare never makes

@@ -160,7 +160,7 @@ func checkFolder(t *testing.T, report preprocess.Report) {
 	if err := json.Unmarshal(read("results.json"), &again); err != nil || again.Manifest.Commit != "abc" || len(again.Results) != len(report.Results) {
 		t.Errorf("results.json: %+v, error %v", again.Manifest, err)
 	}
-	if text := string(read("results.txt")); !strings.Contains(text, "png-300") || !strings.Contains(text, "whole") {
+	if text := string(read("results.txt")); !strings.Contains(text, "png-300") || !strings.Contains(text, "whole") || !strings.Contains(text, "resampler "+imageprep.Resampler()) {
 		t.Errorf("results.txt: %s", text)
 	}
 	for d := xml.NewDecoder(bytes.NewReader(read("results.svg"))); ; {

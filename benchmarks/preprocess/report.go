@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/agiqa/agiqa/imageprep"
 )
 
 // Manifest says what ran, where and how.
@@ -23,6 +25,7 @@ type Manifest struct {
 	Processor  string            `json:"processor"`
 	Processors int               `json:"processors"`
 	PinnedTo   int               `json:"pinned_to"` // -1: not pinned
+	Resampler  string            `json:"resampler"` // ours: what this processor can run
 	Ours       map[string]string `json:"ours"`      // contestants and their preprocess ids
 	Rival      map[string]string `json:"rival,omitempty"`
 	Plan       Plan              `json:"plan"`
@@ -33,7 +36,7 @@ func NewManifest(now time.Time, command, commit string, plan Plan) Manifest {
 	return Manifest{
 		Time: now.UTC().Truncate(time.Second), Command: command, Commit: commit,
 		Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
-		Processor: processorModel(), Processors: runtime.NumCPU(), Plan: plan, Ours: map[string]string{},
+		Processor: processorModel(), Processors: runtime.NumCPU(), Resampler: imageprep.Resampler(), Plan: plan, Ours: map[string]string{},
 	}
 }
 
@@ -71,7 +74,7 @@ func (r Report) Unequal() []string {
 // Text writes a table for people.
 func (r Report) Text(w io.Writer) error {
 	m := r.Manifest
-	fmt.Fprintf(w, "%s, commit %s, %s %s, %s\n%s\n", m.Time.Format(time.RFC3339), m.Commit, m.Go, m.OS, m.Processor, m.Command)
+	fmt.Fprintf(w, "%s, commit %s, %s %s, %s, resampler %s\n%s\n", m.Time.Format(time.RFC3339), m.Commit, m.Go, m.OS, m.Processor, m.Resampler, m.Command)
 	for name, id := range m.Ours {
 		fmt.Fprintf(w, "%s: %s\n", name, id)
 	}
