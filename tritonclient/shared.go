@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agiqa/agiqa/internal/loopback"
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
@@ -54,11 +55,7 @@ type sharedMemory struct {
 // local reports whether an address is of this machine whatever a resolver says.
 func local(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && loopback.Is(host)
 }
 
 // share gives r a region where the configuration wants that.

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/agiqa/agiqa/internal/loopback"
 )
 
 // HTTPConfig describes an HTTP endpoint and how to ask it.
@@ -132,7 +134,7 @@ func (h *HTTP) expects(status int) bool {
 // CheckLoopback refuses a host that is not this machine. A name other than
 // localhost is not looked up: what it means may change.
 func CheckLoopback(host string) error {
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+	if loopback.Is(host) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", host, errNotLoopback)

@@ -1,9 +1,8 @@
 //go:build unix
 
 // Package redistest runs a real redis-server for a test: the binary from
-// PATH, on a free loopback port, without persistence, in a process group of
-// its own that is killed when the test ends (and, on Linux, when the test
-// process dies before it can clean up).
+// PATH, on a free loopback port, without persistence, killed when the test ends
+// (package internal/proctest).
 //
 // It refuses to pretend: where redis-server is missing the test fails and
 // says which package to install, unless the run is -short, which skips. It
@@ -11,20 +10,17 @@
 package redistest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os/exec"
-	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 const (
@@ -33,20 +29,16 @@ const (
 	startTimeout = 20 * time.Second
 	// doTimeout bounds one command of Do.
 	doTimeout = 10 * time.Second
-	// portAttempts is how often Start tries another port when somebody took
-	// the one it had picked.
-	portAttempts = 5
-	readyLine    = "Ready to accept connections"
+	readyLine = "Ready to accept connections"
 )
 
 // Server is one redis-server process and the address that it keeps through
 // restarts. Its methods are for the test's goroutine only, Do excepted.
 type Server struct {
-	t    testing.TB
-	args []string
-	port int
-	cmd  *exec.Cmd     // nil: not running
-	done chan struct{} // closed when cmd was waited for
+	t       testing.TB
+	args    []string
+	port    int
+	process *proctest.Process // nil: not running
 }
 
 // New reserves an address and starts nothing: a Redis that is down. args are
@@ -60,7 +52,7 @@ func New(t testing.TB, args ...string) *Server {
 		t.Fatalf("%s is not on PATH: install the Debian package redis-server "+
 			"(apt-get install redis-server), or run the tests with -short to leave these out", binary)
 	}
-	s := &Server{t: t, args: args, port: freePort(t)}
+	s := &Server{t: t, args: args, port: proctest.FreePort(t)}
 	t.Cleanup(s.Kill)
 	return s
 }
@@ -69,16 +61,11 @@ func New(t testing.TB, args ...string) *Server {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := New(t, args...)
-	for attempt := 1; ; attempt++ {
-		err := s.launch()
-		if err == nil {
-			return s
-		}
-		if attempt == portAttempts {
-			t.Fatalf("starting %s: %v", binary, err)
-		}
-		s.port = freePort(t)
-	}
+	proctest.OnFreePort(t, func(port int) error {
+		s.port = port
+		return s.launch()
+	})
+	return s
 }
 
 // Run starts a server that was made by New or was killed, on its address, and
@@ -99,13 +86,10 @@ func (s *Server) Addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 // Kill ends the server with SIGKILL and waits until it is gone. It does
 // nothing to a server that does not run.
 func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
+	if s.process != nil {
+		s.process.Kill() // its children too: redis forks to save and to replicate
+		s.process = nil
 	}
-	// The whole group: redis forks children to save and to replicate.
-	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-	<-s.done
-	s.cmd = nil
 }
 
 // Stop freezes the server with SIGSTOP: connections stay open and the kernel
@@ -153,88 +137,24 @@ func (s *Server) password() string {
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()
-	if s.cmd == nil {
+	if s.process == nil {
 		s.t.Fatalf("signal %v to a %s that does not run", sig, binary)
 	}
-	if err := syscall.Kill(-s.cmd.Process.Pid, sig); err != nil {
+	if err := s.process.Signal(sig); err != nil {
 		s.t.Fatalf("signal %v to %s: %v", sig, binary, err)
 	}
 }
 
 // launch starts the process and waits for the line that says it is ready.
 func (s *Server) launch() error {
-	if s.cmd != nil {
+	if s.process != nil {
 		return errors.New("already running")
 	}
 	args := append([]string{
 		"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--dir", s.t.TempDir(), "--daemonize", "no",
 	}, s.args...)
-	cmd := exec.Command(binary, args...)
-	cmd.SysProcAttr = processAttributes()
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	cmd.Stderr = cmd.Stdout
-	started, done := make(chan error, 1), make(chan struct{})
-	go supervise(cmd, output, started, done)
-
-	timer := time.NewTimer(startTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-started:
-		if err != nil {
-			<-done
-			return err
-		}
-	case <-timer.C:
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done
-		return fmt.Errorf("not ready within %s", startTimeout)
-	}
-	s.cmd, s.done = cmd, done
-	return nil
-}
-
-// supervise starts cmd, reports on started when it is ready or has failed, and
-// closes done when the process was waited for.
-//
-// It keeps its thread: the parent-death signal is sent when the thread that
-// started the child ends, not when the process does.
-func supervise(cmd *exec.Cmd, output io.Reader, started chan<- error, done chan<- struct{}) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(done)
-	if err := cmd.Start(); err != nil {
-		started <- err
-		return
-	}
-	var seen []string
-	ready := false
-	lines := bufio.NewScanner(output)
-	for lines.Scan() {
-		if ready {
-			continue // keep the pipe empty, or the server would block on its log
-		}
-		seen = append(seen, lines.Text())
-		if ready = strings.Contains(lines.Text(), readyLine); ready {
-			started <- nil
-		}
-	}
-	err := cmd.Wait()
-	if !ready {
-		started <- fmt.Errorf("exited before it was ready: %v\n%s", err, strings.Join(seen, "\n"))
-	}
-}
-
-// freePort returns a loopback port that was free a moment ago.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	var err error
+	s.process, err = proctest.Start(exec.Command(binary, args...), readyLine, startTimeout)
+	return err
 }

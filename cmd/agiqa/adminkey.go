@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/loopback"
 )
 
 // adminKeyFile is the key that up makes when none is set. Whoever may read it
@@ -24,7 +25,7 @@ func adminKeyFile(s config.Settings) string { return filepath.Join(s.DataDir, "a
 // none.
 func makeAdminKey(s *config.Settings) error {
 	host, _, err := net.SplitHostPort(s.Listen)
-	if s.AdminKey != "" || err != nil || !loopback(host) {
+	if s.AdminKey != "" || err != nil || !loopback.Is(host) {
 		return nil
 	}
 	key, err := readAdminKey(*s)
@@ -74,16 +75,11 @@ func clientKey(s config.Settings) (config.Secret, error) {
 	if err != nil {
 		return "", err
 	}
-	if loopback(u.Hostname()) {
+	if loopback.Is(u.Hostname()) {
 		key, err := readAdminKey(s)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return key, err
 		}
 	}
 	return "", errors.New("setting admin-key (AGIQA_ADMIN_KEY) is empty: it opens the administrative routes of the server")
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -2,8 +2,7 @@
 
 // Package postgrestest runs a real PostgreSQL for a test: the newest that is
 // installed, with a cluster of its own in a temporary folder, on a free
-// loopback port, in a process group of its own that is killed when the test
-// ends (and, on Linux, when the test process dies before it can clean up).
+// loopback port, killed when the test ends (package internal/proctest).
 //
 // It refuses to pretend: where PostgreSQL is missing the test fails and says
 // which package to install, unless the run is -short, which skips. The server
@@ -12,26 +11,23 @@
 package postgrestest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 const (
@@ -42,7 +38,6 @@ const (
 	superuser    = "agiqa"
 	startTimeout = time.Minute
 	execTimeout  = 20 * time.Second
-	portAttempts = 5
 	readyLine    = "database system is ready to accept connections"
 )
 
@@ -54,8 +49,7 @@ type Server struct {
 	dir     string // holds the cluster
 	as      *syscall.Credential
 	port    int
-	cmd     *exec.Cmd     // nil: not running
-	done    chan struct{} // closed when cmd was waited for
+	process *proctest.Process // nil: not running
 	schemas atomic.Int32
 }
 
@@ -71,19 +65,14 @@ func Start(t testing.TB) *Server {
 		t.Fatalf("%v: install the Debian package postgresql (apt-get install postgresql), "+
 			"or run the tests with -short to leave these out", err)
 	}
-	s := &Server{t: t, bin: bin, as: somebody(t), port: freePort(t)}
+	s := &Server{t: t, bin: bin, as: somebody(t)}
 	s.initialise()
 	t.Cleanup(s.Kill)
-	for attempt := 1; ; attempt++ {
-		err := s.launch()
-		if err == nil {
-			return s
-		}
-		if attempt == portAttempts {
-			t.Fatalf("starting PostgreSQL: %v", err)
-		}
-		s.port = freePort(t)
-	}
+	proctest.OnFreePort(t, func(port int) error {
+		s.port = port
+		return s.launch()
+	})
+	return s
 }
 
 // Run starts a server that was killed, on its address and its data, and
@@ -98,12 +87,10 @@ func (s *Server) Run() {
 // Kill ends the server with SIGKILL, as a crash would, and waits until it is
 // gone. It does nothing to a server that does not run.
 func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
+	if s.process != nil {
+		s.process.Kill()
+		s.process = nil
 	}
-	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-	<-s.done
-	s.cmd = nil
 }
 
 // URL returns the address of an empty schema of its own in the server's
@@ -214,7 +201,8 @@ func (s *Server) initialise() {
 	}
 	cmd := exec.Command(filepath.Join(s.bin, "initdb"), "--pgdata", s.data(), "--username", superuser,
 		"--auth", "scram-sha-256", "--pwfile", secret, "--encoding", "UTF8", "--no-locale", "--no-sync")
-	cmd.Dir, cmd.SysProcAttr = dir, processAttributes(s.as)
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: s.as}
+	proctest.Bind(cmd)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		s.t.Fatalf("initdb: %v\n%s", err, output)
 	}
@@ -224,7 +212,7 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // launch starts the process and waits for the line that says it is ready.
 func (s *Server) launch() error {
-	if s.cmd != nil {
+	if s.process != nil {
 		return errors.New("already running")
 	}
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
@@ -233,66 +221,8 @@ func (s *Server) launch() error {
 		// In the cluster's own folder: a server that a test kills would leave
 		// its segments in /dev/shm.
 		"-c", "dynamic_shared_memory_type=mmap")
-	cmd.Dir, cmd.SysProcAttr = s.dir, processAttributes(s.as)
-	output, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	started, done := make(chan error, 1), make(chan struct{})
-	go supervise(cmd, output, started, done)
-	timer := time.NewTimer(startTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-started:
-		if err != nil {
-			<-done
-			return err
-		}
-	case <-timer.C:
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-done
-		return fmt.Errorf("not ready within %s", startTimeout)
-	}
-	s.cmd, s.done = cmd, done
-	return nil
-}
-
-// supervise starts cmd, reports on started when it is ready or has failed, and
-// closes done when the process was waited for. It keeps its thread: the
-// parent-death signal is sent when the thread that started the child ends.
-func supervise(cmd *exec.Cmd, output io.Reader, started chan<- error, done chan<- struct{}) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(done)
-	if err := cmd.Start(); err != nil {
-		started <- err
-		return
-	}
-	var seen []string
-	ready := false
-	lines := bufio.NewScanner(output)
-	for lines.Scan() {
-		if ready {
-			continue // keep the pipe empty, or the server would block on its log
-		}
-		seen = append(seen, lines.Text())
-		if ready = strings.Contains(lines.Text(), readyLine); ready {
-			started <- nil
-		}
-	}
-	err := cmd.Wait()
-	if !ready {
-		started <- fmt.Errorf("exited before it was ready: %v\n%s", err, strings.Join(seen, "\n"))
-	}
-}
-
-// freePort returns a loopback port that was free a moment ago.
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	cmd.Dir, cmd.SysProcAttr = s.dir, &syscall.SysProcAttr{Credential: s.as}
+	var err error
+	s.process, err = proctest.Start(cmd, readyLine, startTimeout)
+	return err
 }

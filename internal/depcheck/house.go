@@ -217,7 +217,7 @@ func adapters() map[string]Rule {
 	return map[string]Rule{
 		"tritonclient": {
 			Why:          "gRPC is known here and nowhere else; codes become kinds",
-			Project:      []string{"quality", "tritonclient/inferencepb", "internal/retrybudget"},
+			Project:      []string{"quality", "tritonclient/inferencepb", "internal/loopback", "internal/retrybudget"},
 			External:     slices.Concat(otelAPI, []string{grpc, protobuf, "golang.org/x/sys/unix"}), // memory shared with Triton
 			TestExternal: otelSDK,
 			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
@@ -328,7 +328,8 @@ func shell() map[string]Rule {
 			NeverReach:   []string{gin, goRedis, "./gateway/...", "./scoring/..."},
 		},
 		"benchmarks/load": {
-			Why: "a client among clients: it knows the HTTP interface and no server package",
+			Why:     "a client among clients: it knows the HTTP interface and no server package",
+			Project: []string{"internal/loopback"},
 			External: []string{
 				"github.com/HdrHistogram/hdrhistogram-go",
 				// What may stand in a header; precise sleep and processor time.
@@ -369,14 +370,16 @@ func forTests() map[string]Rule {
 		},
 		"cache/redistest": {
 			Why:        "starts a real Redis for tests",
+			Project:    []string{"internal/proctest"},
 			External:   []string{goRedis},
 			NeverReach: []string{gin, grpc},
 			TestOnly:   true,
 		},
 		"experiment/postgrestest": {
 			Why:        "starts a real PostgreSQL for tests",
+			Project:    []string{"internal/proctest"},
 			External:   []string{pgx},
-			NeverReach: []string{gin, grpc, goRedis, "./..."},
+			NeverReach: []string{gin, grpc, goRedis},
 			TestOnly:   true,
 		},
 		"experiment/storetest": {
@@ -386,9 +389,14 @@ func forTests() map[string]Rule {
 			NeverReach: []string{gin, grpc, goRedis},
 			TestOnly:   true,
 		},
+		"internal/proctest": {
+			Why:        "runs a program for a test, and leaves nothing behind",
+			NeverReach: []string{gin, grpc, goRedis, "./..."},
+			TestOnly:   true,
+		},
 		"internal/otlptest": {
 			Why:        "a collector in process that keeps the spans it is sent, for tests",
-			External:   []string{"go.opentelemetry.io/proto/otlp/...", protobuf},
+			Project:    []string{"telemetry/tracelog"},
 			NeverReach: []string{gin, goRedis},
 			TestOnly:   true,
 		},
@@ -415,6 +423,10 @@ func internals() map[string]Rule {
 			Project:    []string{"quality"},
 			External:   []string{"github.com/prometheus/client_model/...", "github.com/prometheus/common/..."},
 			NeverReach: []string{gin, grpc, goRedis},
+		},
+		"internal/loopback": {
+			Why:        "tells this machine's addresses from others",
+			NeverReach: []string{gin, grpc, goRedis, "./..."},
 		},
 		"internal/labels": {
 			Why:        "a set with a bound, under a lock",

@@ -6,10 +6,7 @@ package otlptest
 
 import (
 	"cmp"
-	"compress/gzip"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,9 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
+	"github.com/agiqa/agiqa/telemetry/tracelog"
 )
 
 // Span is one span that arrived.
@@ -33,11 +28,8 @@ type Span struct {
 	Service           string // service.name of its resource
 	Start, End        uint64 // nanoseconds since the epoch
 	Attributes        map[string]string
-	Links             []Link // of spans that came as protobuf
+	Links             []tracelog.Link
 }
-
-// Link names another span.
-type Link struct{ Trace, ID string }
 
 // Receiver collects spans. Its methods may be called from any goroutine.
 type Receiver struct {
@@ -49,8 +41,10 @@ type Receiver struct {
 	arrived chan struct{} // closed and replaced at every arrival
 }
 
-// maxBody is far above a batch of the SDK's largest size.
-const maxBody = 64 << 20
+const (
+	maxBody = 64 << 20 // far above a batch of the SDK's largest size
+	failed  = 2        // OTLP's code of a status that is an error
+)
 
 // Start returns a Receiver that is closed at the end of the test.
 func Start(t testing.TB) *Receiver {
@@ -72,7 +66,7 @@ func Start(t testing.TB) *Receiver {
 func (r *Receiver) URL() string { return r.server.URL }
 
 func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
-	spans, err := read(req)
+	spans, isJSON, err := read(req)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -85,7 +79,7 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	r.arrived = make(chan struct{})
 	w.Header().Set("Content-Type", req.Header.Get("Content-Type"))
 	w.WriteHeader(http.StatusOK)
-	if strings.Contains(req.Header.Get("Content-Type"), "json") {
+	if isJSON {
 		_, _ = io.WriteString(w, "{}")
 	}
 }
@@ -168,130 +162,21 @@ func Path(spans []Span, span Span) []string {
 	return path
 }
 
-func read(req *http.Request) ([]Span, error) {
-	var body io.Reader = io.LimitReader(req.Body, maxBody)
-	if req.Header.Get("Content-Encoding") == "gzip" {
-		unzipped, err := gzip.NewReader(body)
-		if err != nil {
-			return nil, err
-		}
-		body = io.LimitReader(unzipped, maxBody)
-	}
-	data, err := io.ReadAll(body)
+func read(req *http.Request) (spans []Span, isJSON bool, err error) {
+	body, err := io.ReadAll(io.LimitReader(req.Body, maxBody))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if strings.Contains(req.Header.Get("Content-Type"), "json") {
-		return readJSON(data)
-	}
-	return readProto(data)
-}
-
-func readProto(data []byte) ([]Span, error) {
-	var export collector.ExportTraceServiceRequest
-	if err := proto.Unmarshal(data, &export); err != nil {
-		return nil, err
-	}
-	var out []Span
-	for _, rs := range export.GetResourceSpans() {
-		service := ""
-		for _, a := range rs.GetResource().GetAttributes() {
-			if a.GetKey() == "service.name" {
-				service = a.GetValue().GetStringValue()
-			}
+	export, isJSON, err := tracelog.Parse(req.Header, body)
+	for _, s := range export.Spans() {
+		attributes := map[string]string{}
+		for _, a := range s.Attributes {
+			attributes[a.Key] = a.Text()
 		}
-		for _, ss := range rs.GetScopeSpans() {
-			for _, s := range ss.GetSpans() {
-				attributes := map[string]string{}
-				for _, a := range s.GetAttributes() {
-					_, value, _ := strings.Cut(a.GetValue().String(), ":")
-					attributes[a.GetKey()] = strings.Trim(value, `" `)
-				}
-				var links []Link
-				for _, l := range s.GetLinks() {
-					links = append(links, Link{hex.EncodeToString(l.GetTraceId()), hex.EncodeToString(l.GetSpanId())})
-				}
-				out = append(out, Span{
-					Links: links, Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
-					Name: s.GetName(), Kind: int(s.GetKind()), Failed: s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR, Service: service, Start: s.GetStartTimeUnixNano(), End: s.GetEndTimeUnixNano(), Attributes: attributes,
-				})
-			}
-		}
+		spans = append(spans, Span{
+			Trace: s.Trace, ID: s.ID, Parent: s.Parent, Name: s.Name, Kind: s.Kind, Failed: s.Status.Code == failed,
+			Service: s.Service, Start: uint64(s.Start), End: uint64(s.End), Attributes: attributes, Links: s.Links,
+		})
 	}
-	return out, nil
-}
-
-// readJSON reads OTLP's JSON form, whose ids are hexadecimal, unlike what
-// protojson expects of bytes.
-func readJSON(data []byte) ([]Span, error) {
-	type attribute struct {
-		Key   string         `json:"key"`
-		Value map[string]any `json:"value"`
-	}
-	var export struct {
-		ResourceSpans []struct {
-			Resource struct {
-				Attributes []attribute `json:"attributes"`
-			} `json:"resource"`
-			ScopeSpans []struct {
-				Spans []struct {
-					TraceID      string `json:"traceId"`
-					SpanID       string `json:"spanId"`
-					ParentSpanID string `json:"parentSpanId"`
-					Name         string `json:"name"`
-					Kind         int    `json:"kind"`
-					Status       struct {
-						Code int `json:"code"`
-					} `json:"status"`
-					Start      json.Number `json:"startTimeUnixNano"`
-					End        json.Number `json:"endTimeUnixNano"`
-					Attributes []attribute `json:"attributes"`
-				} `json:"spans"`
-			} `json:"scopeSpans"`
-		} `json:"resourceSpans"`
-	}
-	if err := json.Unmarshal(data, &export); err != nil {
-		return nil, err
-	}
-	text := func(a attribute) string {
-		for _, v := range a.Value {
-			return fmt.Sprint(v)
-		}
-		return ""
-	}
-	nanoseconds := func(n json.Number) uint64 {
-		var v uint64
-		_, _ = fmt.Sscan(n.String(), &v)
-		return v
-	}
-	var out []Span
-	for _, rs := range export.ResourceSpans {
-		service := ""
-		for _, a := range rs.Resource.Attributes {
-			if a.Key == "service.name" {
-				service = text(a)
-			}
-		}
-		for _, ss := range rs.ScopeSpans {
-			for _, s := range ss.Spans {
-				attributes := map[string]string{}
-				for _, a := range s.Attributes {
-					attributes[a.Key] = text(a)
-				}
-				out = append(out, Span{
-					Trace: strings.ToLower(s.TraceID), ID: strings.ToLower(s.SpanID), Parent: parentID(s.ParentSpanID),
-					Name: s.Name, Kind: s.Kind, Failed: s.Status.Code == int(tracepb.Status_STATUS_CODE_ERROR), Service: service, Start: nanoseconds(s.Start), End: nanoseconds(s.End), Attributes: attributes,
-				})
-			}
-		}
-	}
-	return out, nil
-}
-
-// parentID makes an id of zeros, which some exporters write for a root, empty.
-func parentID(id string) string {
-	if strings.Trim(id, "0") == "" {
-		return ""
-	}
-	return strings.ToLower(id)
+	return spans, isJSON, err
 }

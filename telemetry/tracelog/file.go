@@ -150,20 +150,9 @@ func eachSpan(file *os.File, prefix string, use func(Span)) error {
 		if err != nil {
 			continue
 		}
-		for _, rs := range e.ResourceSpans {
-			service := ""
-			for _, a := range rs.Resource.Attributes {
-				if a.Key == "service.name" {
-					service = a.Text()
-				}
-			}
-			for _, ss := range rs.ScopeSpans {
-				for _, s := range ss.Spans {
-					if strings.HasPrefix(s.Trace, prefix) {
-						s.Service = service
-						use(s)
-					}
-				}
+		for _, s := range e.Spans() {
+			if strings.HasPrefix(s.Trace, prefix) {
+				use(s)
 			}
 		}
 	}

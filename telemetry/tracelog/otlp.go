@@ -20,6 +20,26 @@ type Export struct {
 	ResourceSpans []ResourceSpans `json:"resourceSpans"`
 }
 
+// Spans lists them all, with their services.
+func (e Export) Spans() []Span {
+	var spans []Span
+	for _, rs := range e.ResourceSpans {
+		service := ""
+		for _, a := range rs.Resource.Attributes {
+			if a.Key == "service.name" {
+				service = a.Text()
+			}
+		}
+		for _, ss := range rs.ScopeSpans {
+			for _, s := range ss.Spans {
+				s.Service = service
+				spans = append(spans, s)
+			}
+		}
+	}
+	return spans
+}
+
 // ResourceSpans are the spans of one service.
 type ResourceSpans struct {
 	Resource struct {
@@ -47,9 +67,10 @@ type Span struct {
 	End        Nanos       `json:"endTimeUnixNano"`
 	Attributes []Attribute `json:"attributes,omitempty"`
 	Events     []Event     `json:"events,omitempty"`
+	Links      []Link      `json:"links,omitempty"`
 	Status     Status      `json:"status,omitzero"`
 
-	// Service is service.name of the resource; it is filled in by [Read].
+	// Service is service.name of the resource; [Export.Spans] fills it in.
 	Service string `json:"-"`
 }
 
@@ -57,6 +78,12 @@ type Span struct {
 type Event struct {
 	Time Nanos  `json:"timeUnixNano"`
 	Name string `json:"name"`
+}
+
+// Link names a span of another trace, or of this one.
+type Link struct {
+	Trace string `json:"traceId"`
+	ID    string `json:"spanId"`
 }
 
 // Status of a span; Code 2 is an error.
@@ -110,6 +137,10 @@ func parseJSON(data []byte) (Export, error) {
 			for i := range ss.Spans {
 				s := &ss.Spans[i]
 				s.Trace, s.ID, s.Parent = strings.ToLower(s.Trace), strings.ToLower(s.ID), parentID(s.Parent)
+				for k := range s.Links {
+					l := &s.Links[k]
+					l.Trace, l.ID = strings.ToLower(l.Trace), strings.ToLower(l.ID)
+				}
 			}
 		}
 	}
@@ -156,6 +187,9 @@ func span(s *trace.Span) Span {
 	}
 	for _, e := range s.GetEvents() {
 		out.Events = append(out.Events, Event{Time: Nanos(e.GetTimeUnixNano()), Name: e.GetName()})
+	}
+	for _, l := range s.GetLinks() {
+		out.Links = append(out.Links, Link{Trace: hex.EncodeToString(l.GetTraceId()), ID: hex.EncodeToString(l.GetSpanId())})
 	}
 	return out
 }

@@ -81,7 +81,7 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "the body could not be read", http.StatusBadRequest)
 		return
 	}
-	export, isJSON, err := parse(req.Header, body)
+	export, isJSON, err := Parse(req.Header, body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -104,8 +104,9 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// parse reads a body in either form, zipped or not.
-func parse(header http.Header, body []byte) (e Export, isJSON bool, err error) {
+// Parse reads the body of an export by its headers: in the JSON form, which is said,
+// or as protobuf, zipped or not.
+func Parse(header http.Header, body []byte) (e Export, isJSON bool, err error) {
 	switch header.Get("Content-Encoding") {
 	case "", "identity":
 	case "gzip":

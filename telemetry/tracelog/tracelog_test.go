@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ import (
 const triton = `{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"triton"}}]},
 "scopeSpans":[{"scope":{"name":"triton-server"},"spans":[
 {"traceId":"0AF7651916CD43DD8448EB211C80319C","spanId":"00F067AA0BA902B7","parentSpanId":"0000000000000000","name":"InferRequest","kind":2,"startTimeUnixNano":"1000000","endTimeUnixNano":3000000},
-{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"00f067aa0ba902b8","parentSpanId":"00f067aa0ba902b7","name":"compute","startTimeUnixNano":1500000,"endTimeUnixNano":"2500000"}]}]}]}`
+{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"00f067aa0ba902b8","parentSpanId":"00f067aa0ba902b7","name":"compute","startTimeUnixNano":1500000,"endTimeUnixNano":"2500000",
+"links":[{"traceId":"0AF7651916CD43DD8448EB211C80319D","spanId":"00F067AA0BA902B9"}]}]}]}]}`
 
 const tritonTrace = "0af7651916cd43dd8448eb211c80319c"
 
@@ -89,7 +91,7 @@ func TestWhatIsSentIsRead(t *testing.T) {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "here"))))
 	ctx, root := provider.Tracer("test").Start(t.Context(), "POST /v1/score", trace.WithAttributes(
 		attribute.String("text", "a"), attribute.Int("http.response.status_code", 503), attribute.Float64("f", 1.5), attribute.Bool("b", true), attribute.StringSlice("l", []string{"x"})))
-	_, child := provider.Tracer("test").Start(ctx, "decode")
+	_, child := provider.Tracer("test").Start(ctx, "decode", trace.WithLinks(trace.Link{SpanContext: root.SpanContext()}))
 	child.AddEvent("header read")
 	child.End()
 	root.SetStatus(codes.Error, "overloaded")
@@ -122,12 +124,14 @@ func TestWhatIsSentIsRead(t *testing.T) {
 	if !strings.Contains(values["l"], "x") {
 		t.Errorf("attribute l is %q", values["l"])
 	}
-	if c := spans[1]; c.Parent != got.ID || len(c.Events) != 1 || c.Events[0].Name != "header read" {
+	if c := spans[1]; c.Parent != got.ID || len(c.Events) != 1 || c.Events[0].Name != "header read" ||
+		!slices.Equal(c.Links, []tracelog.Link{{Trace: got.Trace, ID: got.ID}}) {
 		t.Errorf("child %+v", c)
 	}
 
 	spans, err = tracelog.Read(dir, tritonTrace[:8]) // a beginning is enough, ids are lower case
-	if err != nil || len(spans) != 2 || spans[0].Parent != "" || spans[1].Parent != spans[0].ID || spans[1].Start != 1500000 {
+	if err != nil || len(spans) != 2 || spans[0].Parent != "" || spans[1].Parent != spans[0].ID || spans[1].Start != 1500000 ||
+		!slices.Equal(spans[1].Links, []tracelog.Link{{Trace: "0af7651916cd43dd8448eb211c80319d", ID: "00f067aa0ba902b9"}}) {
 		t.Errorf("triton's spans %+v, %v", spans, err)
 	}
 	if all, err := tracelog.Read(dir, ""); err != nil || len(all) != 4 {
