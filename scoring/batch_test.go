@@ -43,6 +43,9 @@ func (r batchRig) rush(t *testing.T, n int, ctxOf func(i int) context.Context) [
 		go func() {
 			name := fmt.Sprintf("good%c", 'A'+i)
 			got, err := r.service.Score(ctxOf(i), requestOf(name))
+			if err == nil {
+				err = got.Results[0].Err
+			}
 			if errs[i] = err; err == nil {
 				if want := float32('A'+i) + 1000; got.Results[0].Verdicts[0].Score != want {
 					t.Errorf("request %d: score %g, want %g", i, got.Results[0].Verdicts[0].Score, want)

@@ -64,11 +64,12 @@ func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspec
 // first pixel + number of the checkpoint's digest.
 type fakeTriton struct {
 	fail   func(model string) error
-	spoil  func(rows [][]quality.Judgement) // of a panel
-	gone   error                            // what Available says
-	late   error                            // after that time
-	takes  time.Duration                    // every ensemble call
-	poison byte                             // first pixel of the image that breaks the ensemble; 0: none
+	spoil  func(rows [][]quality.Judgement)              // of a panel
+	gone   error                                         // what Available says
+	late   error                                         // after that time
+	takes  time.Duration                                 // every ensemble call
+	poison byte                                          // first pixel of the image that breaks the ensemble; 0: none
+	meet   func(context.Context, []quality.Pixels) error // what images do to the server
 	mu     sync.Mutex
 	calls  []string
 }
@@ -85,9 +86,14 @@ func (f *fakeTriton) call(model string, n int) error {
 	return nil
 }
 
-func (f *fakeTriton) EncodeImages(_ context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
+func (f *fakeTriton) EncodeImages(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
 	if err := f.call("encoder", len(images)); err != nil {
 		return nil, err
+	}
+	if f.meet != nil {
+		if err := f.meet(ctx, images); err != nil {
+			return nil, err
+		}
 	}
 	return embed(images), nil
 }
@@ -148,6 +154,11 @@ func (f *fakeTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, _ 
 	}
 	if f.late != nil {
 		return nil, nil, f.late
+	}
+	if f.meet != nil {
+		if err := f.meet(ctx, images); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, p := range images {
 		if f.poison != 0 && p.Bytes()[0] == f.poison {

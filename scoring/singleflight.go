@@ -12,7 +12,8 @@ import (
 
 // flights lets equal images of different requests be decoded and encoded once.
 // The request that comes first leads; the others follow and take what it
-// brings: the embedding, or the image's own fault. Nothing else of a leader is
+// brings: the embedding, or the image's own fault, which a server that was lost
+// with the image alone counts as. Nothing else of a leader is
 // shared: when it fails for another reason, or leaves, one follower leads in
 // its place, with its own time and its own checkpoints.
 type flights struct {
@@ -126,12 +127,19 @@ func (w *work) settle() {
 		switch {
 		case s.err == nil && s.embedding != nil:
 			w.service.flights.land(s.flight, s.embedding, nil)
-		case s.err != nil && !quality.KindOf(s.err).Temporary() && quality.KindOf(s.err) != quality.KindClientClosedRequest:
+		case s.err != nil && s.everybodys():
 			w.service.flights.land(s.flight, nil, s.err)
 		default:
 			w.service.flights.handOver(s.flight)
 		}
 	}
+}
+
+// everybodys reports whether the subject's error is its image's: whoever
+// follows would meet it as well, or lose another server.
+func (s *subject) everybodys() bool {
+	kind := quality.KindOf(s.err)
+	return s.convicted || kind == quality.KindImageQuarantined || !kind.Temporary() && kind != quality.KindClientClosedRequest
 }
 
 // follow waits for the images that other requests lead. It comes after this

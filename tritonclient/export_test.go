@@ -2,6 +2,8 @@ package tritonclient
 
 import (
 	"context"
+	"testing"
+	"time"
 
 	"google.golang.org/grpc/connectivity"
 
@@ -47,4 +49,13 @@ func ReadEmbeddings(resp *pb.ModelInferResponse, n, dim int) ([]quality.Embeddin
 		return nil, err
 	}
 	return unitRows("m", tensorImageEmbedding, got[0], dim)
+}
+
+// OccupyRoom is a call that must be alone at the i-th server, and is, until leave.
+func (c *Client) OccupyRoom(t *testing.T, i int) (leave func()) {
+	g, err := c.replicas[i].room.enter(t.Context(), true, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { g.leave() }
 }

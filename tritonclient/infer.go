@@ -8,7 +8,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -107,6 +106,13 @@ const (
 func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *inferCall, want []output) ([][]float32, elsewhere, error) {
 	r.outstanding.Add(1)
 	defer r.outstanding.Add(-1)
+	leave, err := r.admit(ctx)
+	if err != nil {
+		c.judgeReplica(r, noVerdict, probe)
+		return nil, stay, ended(ctx, req.head.ModelName)
+	}
+	lost := false
+	defer func() { leave(lost) }()
 	start := time.Now()
 	if err := c.checkReplica(ctx, r); err != nil {
 		v := unreachable
@@ -116,14 +122,14 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		c.judgeReplica(r, v, probe)
 		return nil, free, err
 	}
-	var to peer.Peer // set once a connection was found for the call
-	resp := &pb.ModelInferResponse{}
-	err := c.invoke(ctx, r, req, resp, &to)
+	resp, to := &pb.ModelInferResponse{}, &way{}
+	err = c.invoke(ctx, r, req, resp, to)
 	var got [][]float32
 	if err == nil {
 		got, err = readReply(resp, req.head.ModelName, want)
 	}
-	sent := to.Addr != nil
+	sent := to.sent()
+	lost = to.lost(err)
 	took := time.Since(start)
 	v := verdictOf(ctx, err, took, r.standing.patience())
 	if err == nil {
@@ -149,18 +155,20 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 }
 
 // invoke makes the call, with its pixels in shared memory where r has some.
-func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *pb.ModelInferResponse, to *peer.Peer) error {
+func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *pb.ModelInferResponse, to *way) error {
 	send := func(call *inferCall) error {
-		return r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, call, resp, grpc.Peer(to), grpc.ForceCodecV2(c.codec))
+		return r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, call, resp,
+			grpc.Peer(&to.peer), grpc.Header(&to.header), grpc.Trailer(&to.trailer), grpc.ForceCodecV2(c.codec))
 	}
 	p := c.place(r, req)
 	if p == nil {
 		return send(req)
 	}
 	err := send(p.call)
-	p.end(to.Addr != nil, err)
+	p.end(to.sent(), err)
 	if unknownRegion(err) {
 		r.shared.forget()
+		*to = way{}
 		return send(req)
 	}
 	return err

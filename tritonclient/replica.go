@@ -28,6 +28,7 @@ type replica struct {
 	standing    *standing
 	lacks       *lacking
 	outstanding atomic.Int64  // inferences under way
+	room        *room         // of those with images
 	shared      *sharedMemory // nil: not used
 
 	// checkedAt is the value of conns.begun for which the encoder behind this
@@ -60,7 +61,7 @@ func (c *Client) dial(addr string) (*replica, error) {
 	if now == nil {
 		now = time.Now
 	}
-	r := &replica{addr: addr, conns: &connections{}, standing: newStanding(now), lacks: &lacking{now: now}}
+	r := &replica{addr: addr, conns: &connections{}, standing: newStanding(now), lacks: &lacking{now: now}, room: &room{}}
 	r.forgetCheck()
 	opts := []grpc.DialOption{
 		grpc.WithStatsHandler(r.conns),
