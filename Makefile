@@ -94,15 +94,7 @@ RESULTS = benchmarks/results/$(1)/$$(date -u +%F)-$$(git rev-parse --short HEAD)
 
 .PHONY: bench-load-selfcheck
 bench-load-selfcheck: build ## how late the load generator itself is at 10,000 requests/s (a minute); writes benchmarks/results/load-selfcheck
-	@out=$(call RESULTS,load-selfcheck); log=$$(mktemp); \
-	bin/agiqa bench stub-http --listen 127.0.0.1:0 >$$log & stub=$$!; trap 'kill $$stub; rm -f $$log' EXIT; \
-	for i in $$(seq 50); do grep -q ' at ' $$log && break; sleep 0.1; done; \
-	url=http://$$(sed 's/.* at //' $$log); \
-	bin/agiqa bench http --url $$url --method GET --rate 10000 --duration 20s --arrivals poisson --seed 1 --pid $$stub \
-	  --notes "answers of a few bytes, from a process of its own" --out $$out/two-processes; \
-	bin/agiqa bench http --stub --method GET --rate 10000 --duration 20s --arrivals poisson --seed 1 \
-	  --notes "answers of a few bytes, from the same process" --out $$out/one-process; \
-	bin/agiqa bench report $$out/two-processes $$out/one-process --html $$out/report.html
+	benchmarks/load/selfcheck.sh $(call RESULTS,load-selfcheck)
 
 .PHONY: vit-b-16
 vit-b-16: build training ## an encoder of ViT-B/16's shape with random weights, for benchmarks, in .cache (installs torch)

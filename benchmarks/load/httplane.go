@@ -36,7 +36,11 @@ type httpLane struct {
 	payload Payload
 	head    []byte
 	pieces  net.Buffers
+	rest    net.Buffers // of pieces
+	limited io.LimitedReader
 	body    []byte
+	times   map[string]float64
+	stages  []Stage
 }
 
 // Send implements [Lane].
@@ -84,7 +88,7 @@ func (l *httpLane) exchange(n int, deadline time.Time) (a Answer, keep bool) {
 		a.Failure = BadImage
 	}
 	if l.target.cfg.Timings {
-		a.Stages = timings(l.body)
+		a.Stages = l.timings()
 	}
 	return a, writeErr == nil && !res.Close && l.in.Buffered() == 0
 }
@@ -94,8 +98,8 @@ func (l *httpLane) write(n int) (int64, error) {
 	l.target.cfg.Workload.Fill(n, &l.payload)
 	l.head = l.target.compose(l.head[:0], &l.payload)
 	l.pieces = append(append(l.pieces[:0], l.head), l.payload.Body...)
-	pieces := l.pieces // WriteTo consumes its receiver
-	return pieces.WriteTo(l.conn)
+	l.rest = l.pieces // WriteTo consumes its receiver
+	return l.rest.WriteTo(l.conn)
 }
 
 // compose appends everything before the body.
@@ -141,7 +145,8 @@ func (l *httpLane) read(a *Answer) (*http.Response, error) {
 
 func (l *httpLane) readBody(r io.Reader, a *Answer) error {
 	buffer := bytes.NewBuffer(l.body[:0])
-	n, err := buffer.ReadFrom(io.LimitReader(r, l.target.cfg.MaxAnswer+1))
+	l.limited = io.LimitedReader{R: r, N: l.target.cfg.MaxAnswer + 1}
+	n, err := buffer.ReadFrom(&l.limited)
 	l.body, a.Bytes = buffer.Bytes(), int(n)
 	if err == nil && n > l.target.cfg.MaxAnswer {
 		return errTooLarge
@@ -249,24 +254,27 @@ func imageError(body []byte) bool {
 
 // timings finds the flat object timing_ms in an answer, without reading the
 // rest of it.
-func timings(body []byte) []Stage {
+func (l *httpLane) timings() []Stage {
 	const key = `"timing_ms":`
-	at := bytes.LastIndex(body, []byte(key))
+	at := bytes.LastIndex(l.body, []byte(key))
 	if at < 0 {
 		return nil
 	}
-	object := body[at+len(key):]
+	object := l.body[at+len(key):]
 	end := bytes.IndexByte(object, '}')
 	if end < 0 {
 		return nil
 	}
-	var values map[string]float64
-	if json.Unmarshal(object[:end+1], &values) != nil {
+	if l.times == nil {
+		l.times = map[string]float64{}
+	}
+	clear(l.times)
+	if json.Unmarshal(object[:end+1], &l.times) != nil {
 		return nil
 	}
-	stages := make([]Stage, 0, len(values))
-	for name, ms := range values {
-		stages = append(stages, Stage{name, ms})
+	l.stages = l.stages[:0]
+	for name, ms := range l.times {
+		l.stages = append(l.stages, Stage{name, ms})
 	}
-	return stages
+	return l.stages
 }

@@ -10,21 +10,25 @@ import (
 
 // Manifest says what ran, where and how.
 type Manifest struct {
-	Time       time.Time         `json:"time"`
-	Kind       string            `json:"kind"` // http, triton, compare, ...
-	Command    string            `json:"command"`
-	Commit     string            `json:"commit"`
-	Go         string            `json:"go"`
-	OS         string            `json:"os"`
-	Kernel     string            `json:"kernel,omitempty"`
-	Processor  string            `json:"processor"`
-	Processors int               `json:"processors"`
-	MemoryKB   int64             `json:"memory_kb,omitempty"`
-	LoadBefore string            `json:"load_before,omitempty"` // load averages when the run began
-	Seed       uint64            `json:"seed"`
-	Versions   map[string]string `json:"versions,omitempty"` // of what was measured
-	Notes      string            `json:"notes,omitempty"`
-	Runs       []RunManifest     `json:"runs"`
+	Time       time.Time `json:"time"`
+	Kind       string    `json:"kind"` // http, triton, compare, ...
+	Command    string    `json:"command"`
+	Commit     string    `json:"commit"`
+	Go         string    `json:"go"`
+	OS         string    `json:"os"`
+	Kernel     string    `json:"kernel,omitempty"`
+	Processor  string    `json:"processor"`
+	Processors int       `json:"processors"` // of the machine
+	// Of those the generator may run on so many, and runs Go code on so many at
+	// once.
+	AllowedProcessors int               `json:"allowed_processors,omitempty"`
+	GOMAXPROCS        int               `json:"gomaxprocs,omitempty"`
+	MemoryKB          int64             `json:"memory_kb,omitempty"`
+	LoadBefore        string            `json:"load_before,omitempty"` // load averages when the run began
+	Seed              uint64            `json:"seed"`
+	Versions          map[string]string `json:"versions,omitempty"` // of what was measured
+	Notes             string            `json:"notes,omitempty"`
+	Runs              []RunManifest     `json:"runs"`
 }
 
 // RunManifest is what is known of one run beside its records.
@@ -49,9 +53,19 @@ func NewManifest(now time.Time, kind, command, commit string, seed uint64) Manif
 		Time: now.UTC().Truncate(time.Second), Kind: kind, Command: command, Commit: commit, Seed: seed,
 		Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
 		Kernel:    firstLine("/proc/sys/kernel/osrelease"),
-		Processor: field("/proc/cpuinfo", "model name"), Processors: runtime.NumCPU(),
+		Processor: field("/proc/cpuinfo", "model name"), Processors: onlineProcessors(),
+		AllowedProcessors: runtime.NumCPU(), GOMAXPROCS: runtime.GOMAXPROCS(0),
 		MemoryKB: kilobytes(field("/proc/meminfo", "MemTotal")), LoadBefore: firstLine("/proc/loadavg"),
 	}
+}
+
+// onlineProcessors counts those of the machine, where the kernel tells them.
+func onlineProcessors() int {
+	list, err := os.ReadFile("/proc/cpuinfo")
+	if n := strings.Count("\n"+string(list), "\nprocessor\t"); err == nil && n > 0 {
+		return n
+	}
+	return runtime.NumCPU()
 }
 
 func firstLine(name string) string {

@@ -144,7 +144,7 @@ td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #e2e8f0}td:firs
 svg{max-width:100%}code,pre{font-size:12px;white-space:pre-wrap}.note{background:#fffaf0;padding:.3em .6em}</style>
 <h1>agiqa bench</h1>
 {{range .Measurements}}<p><b>{{.Name}}</b>: {{.Manifest.Kind}}, {{.Manifest.Time}}, commit {{.Manifest.Commit}}, {{.Manifest.Go}} {{.Manifest.OS}},
-{{.Manifest.Processors}} x {{.Manifest.Processor}}, load before {{.Manifest.LoadBefore}}, seed {{.Manifest.Seed}}{{with .Manifest.Notes}}; {{.}}{{end}}<br><code>{{.Manifest.Command}}</code></p>
+{{.Manifest.Processors}} x {{.Manifest.Processor}}{{.Manifest.Allotment}}, load before {{.Manifest.LoadBefore}}, seed {{.Manifest.Seed}}{{with .Manifest.Notes}}; {{.}}{{end}}<br><code>{{.Manifest.Command}}</code></p>
 {{end}}{{.Percentiles}}{{.Time}}
 {{range .Reports}}<h2>{{.Label}}</h2>
 <p>{{.Loop}} loop; scheduled {{.Scheduled}} ({{.OfferedPerS}}/s) = completed {{.Completed}} ({{.CompletedPer}}/s) + errors {{.Errors}} + dropped {{.Dropped}} + unsent {{.Unsent}}</p>

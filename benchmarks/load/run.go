@@ -20,7 +20,8 @@ type Options struct {
 	PID int
 	// Backend, where there is one, is watched meanwhile.
 	Backend Backend
-	// Wait sleeps until a request is due, or ctx ends; nil: [Precisely].
+	// Wait sleeps until a request is due, or ctx ends; nil: by a timer of the
+	// kernel, which is some ten microseconds late.
 	Wait func(ctx context.Context, d time.Duration)
 	// Progress, where there is one, is kept up to date.
 	Progress *Progress
@@ -51,6 +52,10 @@ type Progress struct{ Ended atomic.Int64 }
 
 // Open runs a schedule against a target, in an open loop. It returns an error
 // only where no run took place; [Run.Err] says whether it went well.
+//
+// Memory is collected before the run, and meanwhile no more often than after
+// every 256 MiB: a collection takes processor time from what is due. The
+// process's GC percent is changed for that and is afterwards what it was.
 func (o Options) Open(ctx context.Context, target Target, s Schedule) (Run, error) {
 	g, err := newGenerator(ctx, target, o)
 	if err != nil {
@@ -63,7 +68,17 @@ func (o Options) Open(ctx context.Context, target Target, s Schedule) (Run, erro
 	}
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
+	if g.o.Wait == nil {
+		alarm, err := newAlarm(ctx)
+		if err != nil {
+			return Run{}, err
+		}
+		defer alarm.close()
+		g.o.Wait = alarm.wait
+	}
 	waiting := make(chan int, o.MaxOutstanding)
+	defer collectRarely()()
+	g.run.Started, g.cpu = time.Now(), processCPU()
 	done := g.lanes(ctx, func(ctx context.Context, lane Lane) { g.serve(ctx, lane, waiting) })
 	g.dispatch(ctx, waiting)
 	close(waiting)
@@ -106,9 +121,6 @@ func newGenerator(ctx context.Context, target Target, o Options) (*generator, er
 		if behind, err = o.Backend.Watch(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if o.Wait == nil {
-		o.Wait = Precisely
 	}
 	if o.Progress == nil {
 		o.Progress = &Progress{}

@@ -4,8 +4,10 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,12 @@ func TestRecordsComeBack(t *testing.T) {
 	}
 	if got.Seed != 12 || got.Runs[0].Label != "first" || got.Processor == "" {
 		t.Errorf("manifest %+v", got)
+	}
+	if got.AllowedProcessors != runtime.NumCPU() || got.GOMAXPROCS != runtime.GOMAXPROCS(0) || got.Processors < got.AllowedProcessors {
+		t.Errorf("of %d processors the generator may use %d, with GOMAXPROCS %d", got.Processors, got.AllowedProcessors, got.GOMAXPROCS)
+	}
+	if text := got.Allotment(); !strings.Contains(text, fmt.Sprintf("GOMAXPROCS %d", got.GOMAXPROCS)) {
+		t.Errorf("the text of the manifest has %q", text)
 	}
 	r := load.Summarise(runs[0])
 	if r.Completed != 1 || r.Errors != 1 || r.Dropped != 1 || r.Unsent != 1 || r.StagesMS["prepare"] != nil || r.StagesMS["total"].P50 != 1.25 {

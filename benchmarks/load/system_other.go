@@ -3,11 +3,19 @@
 package load
 
 import (
+	"context"
 	"net"
 	"time"
 )
 
-func nanosleep(d time.Duration) { time.Sleep(d) }
+// alarm is a runtime timer.
+type alarm struct{}
+
+func newAlarm(context.Context) (*alarm, error) { return &alarm{}, nil }
+
+func (*alarm) wait(ctx context.Context, d time.Duration) { Roughly(ctx, d) }
+
+func (*alarm) close() {}
 
 func processCPU() time.Duration { return 0 }
 

@@ -27,7 +27,7 @@ type Answer struct {
 	Failure Failure   // "": the answer came whole and is one that was expected
 	First   time.Time // first byte of the answer; zero: none
 	Bytes   int       // of the answer's body
-	Stages  []Stage   // the server's own times, where it tells them
+	Stages  []Stage   // the server's own times, where it tells them; good until the lane's next Send
 }
 
 // Stage is a part of the server's work on a request.

@@ -55,9 +55,18 @@ func (out Report) Text(w io.Writer) error {
 	return err
 }
 
+// Allotment says what of the machine the generator had; "" of a manifest that
+// does not know.
+func (m Manifest) Allotment() string {
+	if m.AllowedProcessors == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (generator: %d, GOMAXPROCS %d)", m.AllowedProcessors, m.GOMAXPROCS)
+}
+
 // Text writes what ran, for the head of a report.
 func (m Manifest) Text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s, commit %s, %s %s, %d x %s, load before %s\n%s\nseed %d\n\n",
-		m.Time.Format(time.RFC3339), m.Commit, m.Go, m.OS, m.Processors, m.Processor, m.LoadBefore, m.Command, m.Seed)
+	_, err := fmt.Fprintf(w, "%s, commit %s, %s %s, %d x %s%s, load before %s\n%s\nseed %d\n\n",
+		m.Time.Format(time.RFC3339), m.Commit, m.Go, m.OS, m.Processors, m.Processor, m.Allotment(), m.LoadBefore, m.Command, m.Seed)
 	return err
 }
