@@ -146,6 +146,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "/openapi", "", ""
 	hcfg.CreateHooks = nil // no $schema members in answers
 	g.api = humagin.New(engine, hcfg)
+	g.api.UseMiddleware(g.parameters)
 	registry := g.api.OpenAPI().Components.Schemas
 	g.bodies = &bodyReader{
 		maxImages: cfg.MaxImages, maxImageBytes: cfg.MaxImageBytes, registry: registry,

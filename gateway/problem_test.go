@@ -97,6 +97,12 @@ func TestEveryProvokedCode(t *testing.T) {
 		ask  func(r *rig) reply
 	}{
 		{"bad query", quality.KindBadRequest, func(r *rig) reply { return r.post("/v1/score?include=weights", file, "image/png") }},
+		{"many parameters", quality.KindBadRequest, func(r *rig) reply {
+			return r.post("/v1/score?"+strings.Repeat("checkpoint=demo&", 65), file, "image/png")
+		}},
+		{"bad value in a second parameter", quality.KindBadRequest, func(r *rig) reply {
+			return r.post("/v1/score?include=embedding&include=weights", file, "image/png")
+		}},
 		{"many checkpoints", quality.KindBadRequest, func(r *rig) reply {
 			return r.post("/v1/score?checkpoint="+strings.Repeat("demo,", 64)+"demo", file, "image/png")
 		}},

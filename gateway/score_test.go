@@ -204,6 +204,7 @@ func TestEmbedOnceJudgeMany(t *testing.T) {
 		{"one checkpoint, first time", "/v1/score", 1, map[string]int{ensemble: 1, "text": 1}, "miss", "miss"},
 		{"one checkpoint, second time", "/v1/score", 2, map[string]int{ensemble: 1, "text": 1, "head " + first: 1}, "hit", "hit"},
 		{"two checkpoints, first time", "/v1/compare?checkpoint=demo,other", 1, both, "miss", "miss"},
+		{"a parameter for each", "/v1/compare?checkpoint=demo&checkpoint=&checkpoint=other", 1, both, "miss", "miss"},
 		{"compare takes all", "/v1/compare", 1, both, "miss", "miss"},
 		{"score with two checkpoints", "/v1/score?checkpoint=demo,other", 1, both, "miss", "miss"},
 		{"two checkpoints, second time", "/v1/compare", 2,
