@@ -112,3 +112,37 @@ func TestSplit(t *testing.T) {
 		}
 	})
 }
+
+// TestMergeAddsWhatStoodBehind joins two runs, of which the second asked one
+// model more, and one that was not watched.
+func TestMergeAddsWhatStoodBehind(t *testing.T) {
+	t.Parallel()
+	first := &load.Behind{
+		Models: []load.Use{{Model: "encoder", Requests: 10, Failures: 1, Items: 20, Executions: 10, MeanBatch: 2, QueueMS: 1, ComputeMS: 6, InputMS: 1, InferMS: 4, OutputMS: 1}},
+		Calls:  10, QueueMS: 10, ComputeMS: 60, Stages: []string{"encode"},
+	}
+	second := &load.Behind{
+		Models: []load.Use{
+			{Model: "head", Requests: 5, Items: 5, Executions: 5, MeanBatch: 1},
+			{Model: "encoder", Requests: 30, Items: 100, Executions: 20, MeanBatch: 5, QueueMS: 3, ComputeMS: 2, InputMS: 1, InferMS: 0.5, OutputMS: 0.5},
+		},
+		Calls: 35, QueueMS: 90, ComputeMS: 60, Stages: []string{"encode"},
+	}
+	want := &load.Behind{
+		Models: []load.Use{
+			{Model: "encoder", Requests: 40, Failures: 1, Items: 120, Executions: 30, MeanBatch: 4, QueueMS: 2.5, ComputeMS: 3, InputMS: 1, InferMS: 1.375, OutputMS: 0.625},
+			{Model: "head", Requests: 5, Items: 5, Executions: 5, MeanBatch: 1},
+		},
+		Calls: 45, QueueMS: 100, ComputeMS: 120, Stages: []string{"encode"},
+	}
+	got := load.Merge(load.Run{Behind: first}, load.Run{}, load.Run{Behind: second}).Behind
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if first.Models[0].Requests != 10 || len(first.Models) != 1 {
+		t.Errorf("the first run's own figures became %+v", first.Models)
+	}
+	if got := load.Merge(load.Run{}, load.Run{}).Behind; got != nil {
+		t.Errorf("of nothing: %+v", got)
+	}
+}

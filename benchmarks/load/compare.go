@@ -22,6 +22,8 @@ type ComparePlan struct {
 	Closed int
 	// PIDs are the processes of A and B, whose use is read; 0: not read.
 	PIDs [2]int
+	// Backends are what stands behind A and B; nil: not watched.
+	Backends [2]Backend
 }
 
 // Blocks are the runs of a comparison, in the order in which they ran.
@@ -48,7 +50,7 @@ func (o Options) Compare(ctx context.Context, targets [2]Target, plan ComparePla
 		for turn := range 2 {
 			who := (pair + turn) % 2
 			own := o
-			own.PID = plan.PIDs[who]
+			own.PID, own.Backend = plan.PIDs[who], plan.Backends[who]
 			var run Run
 			if plan.Closed > 0 {
 				own.Connections, own.MaxOutstanding = plan.Closed, max(own.MaxOutstanding, plan.Closed)

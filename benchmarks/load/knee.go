@@ -195,8 +195,14 @@ func (k Knee) Text(w io.Writer) error {
 	if k.CPUPer1000 > 0 {
 		fmt.Fprintf(&b, "at the knee: %.3f CPU s of the target's processes per 1000 completed, %.6g completed/s per core\n", k.CPUPer1000, k.CompletedPerCPUS)
 	}
-	if n := len(k.Probes); n > 0 && k.Probes[n-1].Report.Split != nil {
-		fmt.Fprintf(&b, "in the last probe, %s\n", k.Probes[n-1].Report.Split)
+	if n := len(k.Probes); n > 0 {
+		switch last := k.Probes[n-1].Report; {
+		case last.Split != nil:
+			fmt.Fprintf(&b, "in the last probe, %s\n", last.Split)
+		case len(last.Triton) > 0:
+			b.WriteString("in the last probe:\n")
+			last.backend(&b)
+		}
 	}
 	for _, warning := range k.Warnings {
 		fmt.Fprintf(&b, "note: %s\n", warning)

@@ -198,6 +198,24 @@ func TestOverload(t *testing.T) {
 	})
 }
 
+// TestRefusals are those of HTTP servers, by status, and of others, by name.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	plan := load.OverloadPlan{Rate: 1, Factor: 2, Phase: time.Second, Objective: load.DefaultObjective()}
+	for _, c := range []struct {
+		status  uint16
+		failure load.Failure
+		refused int
+	}{
+		{429, "status_429", 1}, {503, "status_503", 1}, {0, load.Busy, 1}, {500, "status_500", 0}, {0, load.TimedOut, 0},
+	} {
+		run := load.Run{Records: []load.Record{{Outcome: load.Failed, Wrote: true, Status: c.status, Failure: c.failure}}}
+		if p := plan.Summarise(run).Phases[0]; p.Refused != c.refused || p.Lost != 1-c.refused {
+			t.Errorf("%d %s: %d refused, %d lost", c.status, c.failure, p.Refused, p.Lost)
+		}
+	}
+}
+
 // TestCompare takes turns between a desk and one that is twice as slow.
 func TestCompare(t *testing.T) {
 	t.Parallel()

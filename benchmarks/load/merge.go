@@ -1,9 +1,12 @@
 package load
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Merge joins runs against one target, as if each had begun when the one
-// before ended. What stood behind the targets is left to the single runs.
+// before ended. What stood behind the targets is added up.
 func Merge(runs ...Run) Run {
 	if len(runs) == 0 {
 		return Run{}
@@ -41,6 +44,7 @@ func Merge(runs ...Run) Run {
 		out.Took += max(r.Took, r.Length)
 		out.CPU += r.CPU
 		out.Broken = firstOf(out.Broken, r.Broken)
+		out.Behind = out.Behind.and(r.Behind)
 		if r.Process != nil {
 			if out.Process == nil {
 				out.Process = &ProcessUse{}
@@ -51,6 +55,45 @@ func Merge(runs ...Run) Run {
 		}
 	}
 	return out
+}
+
+// and adds what was done in another run; nil is nothing that is known.
+func (b *Behind) and(more *Behind) *Behind {
+	if b == nil || more == nil {
+		return cmp.Or(b, more)
+	}
+	sum := Behind{
+		Models: slices.Clone(b.Models), Stages: b.Stages,
+		Calls: b.Calls + more.Calls, QueueMS: b.QueueMS + more.QueueMS, ComputeMS: b.ComputeMS + more.ComputeMS,
+	}
+	for _, u := range more.Models {
+		at := slices.IndexFunc(sum.Models, func(have Use) bool { return have.Model == u.Model })
+		if at < 0 {
+			sum.Models = append(sum.Models, u)
+		} else {
+			sum.Models[at] = sum.Models[at].and(u)
+		}
+	}
+	return &sum
+}
+
+// and adds what the same model did in another run.
+func (u Use) and(more Use) Use {
+	share := 0.0 // of the requests, more's
+	if n := u.Requests + more.Requests; n > 0 {
+		share = float64(more.Requests) / float64(n)
+	}
+	mean := func(a, b float64) float64 { return a + (b-a)*share }
+	sum := Use{
+		Model: u.Model, Requests: u.Requests + more.Requests, Failures: u.Failures + more.Failures,
+		Items: u.Items + more.Items, Executions: u.Executions + more.Executions,
+		QueueMS: mean(u.QueueMS, more.QueueMS), ComputeMS: mean(u.ComputeMS, more.ComputeMS),
+		InputMS: mean(u.InputMS, more.InputMS), InferMS: mean(u.InferMS, more.InferMS), OutputMS: mean(u.OutputMS, more.OutputMS),
+	}
+	if sum.Executions > 0 {
+		sum.MeanBatch = float64(sum.Items) / float64(sum.Executions)
+	}
+	return sum
 }
 
 func firstOf(a, b error) error {

@@ -40,7 +40,7 @@ type Phase struct {
 	OfferedPS float64 `json:"offered_per_s"`
 	Scheduled int     `json:"scheduled"`
 	Completed int     `json:"completed"`
-	Refused   int     `json:"refused"` // 429 and 503: the target knew that it could not
+	Refused   int     `json:"refused"` // 429, 503 and [Busy]: the target knew that it could not
 	Lost      int     `json:"lost"`    // everything else: errors, dropped, unsent
 	// GoodputPS is completed within the objective's latency, per second.
 	GoodputPS float64      `json:"goodput_per_s"`
@@ -90,7 +90,7 @@ func (p OverloadPlan) phase(name string, records []Record) Phase {
 			if r.Latency() <= p.Objective.Latency {
 				good++
 			}
-		case r.Outcome == Failed && (r.Status == 429 || r.Status == 503):
+		case r.Outcome == Failed && (r.Status == 429 || r.Status == 503 || r.Failure == Busy):
 			ph.Refused++
 			refusal = append(refusal, r.Done-r.Start)
 		default:

@@ -50,5 +50,6 @@ const (
 	Garbled  Failure = "protocol"    // the answer cannot be read
 	TooLarge Failure = "too_large"   // the answer is larger than we read
 	BadImage Failure = "image_error" // the answer came whole and has no score for an image
+	Busy     Failure = "overloaded"  // the target said that it has no room; over HTTP that is a status
 	CutOff   Failure = "cut_off"     // the run ended first
 )

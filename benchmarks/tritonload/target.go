@@ -25,6 +25,7 @@ const (
 
 // Config says what is asked.
 type Config struct {
+	Name       string // in reports; "": what is asked
 	What       What
 	Batch      int                // images in one request
 	Encoder    quality.Encoder    // as described by the server
@@ -52,6 +53,9 @@ func New(client *tritonclient.Client, cfg Config) (*Target, error) {
 	}
 	if cfg.Batch < 1 || cfg.Batch > variety {
 		return nil, fmt.Errorf("batch: %d, must be 1 to %d", cfg.Batch, variety)
+	}
+	if cfg.Name == "" {
+		cfg.Name = "triton " + string(cfg.What)
 	}
 	t := &Target{client: client, cfg: cfg}
 	random := rand.New(rand.NewPCG(cfg.Seed, 0x7217))
@@ -87,7 +91,7 @@ func direction(random *rand.Rand, dim int) quality.Embedding {
 }
 
 // Name implements [load.Target].
-func (t *Target) Name() string { return fmt.Sprintf("triton %s, batch %d", t.cfg.What, t.cfg.Batch) }
+func (t *Target) Name() string { return fmt.Sprintf("%s, batch %d", t.cfg.Name, t.cfg.Batch) }
 
 // Open implements [load.Target]. Lanes share the client's connections.
 func (t *Target) Open(ctx context.Context) load.Lane { return &lane{t, ctx} }
@@ -111,6 +115,8 @@ func (l *lane) Send(n int, deadline time.Time) load.Answer {
 		a.First = time.Now()
 	case l.ctx.Err() != nil:
 		a.Failure = load.CutOff
+	case quality.KindOf(err) == quality.KindOverloaded:
+		a.Failure = load.Busy
 	default:
 		a.Failure = load.Failure(quality.KindOf(err))
 	}

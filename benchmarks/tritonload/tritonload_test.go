@@ -59,7 +59,7 @@ func TestEachModel(t *testing.T) {
 	}
 	lane := target.Open(t.Context())
 	defer lane.Close()
-	if a := lane.Send(0, time.Now().Add(10*time.Second)); a.Failure != load.Failure(quality.KindOverloaded) {
-		t.Errorf("a full queue is %q, want %q", a.Failure, quality.KindOverloaded)
+	if a := lane.Send(0, time.Now().Add(10*time.Second)); a.Failure != load.Busy {
+		t.Errorf("a full queue is %q, want %q", a.Failure, load.Busy)
 	}
 }

@@ -22,16 +22,18 @@ func newBenchCompare(t *terminal) *cobra.Command {
 			"from a bootstrap over the pairs. In an open loop both answer what is asked, so that latency differs; with --closed N throughput does.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.settle(cmd); err != nil {
-				return err
-			}
-			plan.Profile, plan.Arrivals, plan.Seed, plan.Closed = load.Constant(f.rate, f.duration), load.Arrivals(f.arrivals), f.seed, f.closed
-			targets, err := r.targets(t, &f, args)
+			asked, err := r.aims(cmd, t, &f, args)
 			if err != nil {
 				return err
 			}
+			defer closeAll(asked)
+			var targets [2]load.Target
+			for i, a := range asked {
+				targets[i], plan.Backends[i] = a.target, a.backend
+			}
+			plan.Profile, plan.Arrivals, plan.Seed, plan.Closed = load.Constant(f.rate, f.duration), load.Arrivals(f.arrivals), f.seed, f.closed
 			m := f.manifest(cmd)
-			blocks, err := f.options.Compare(cmd.Context(), [2]load.Target(targets), plan)
+			blocks, err := f.options.Compare(cmd.Context(), targets, plan)
 			if len(blocks.Runs) == 0 {
 				return err
 			}
@@ -41,6 +43,7 @@ func newBenchCompare(t *terminal) *cobra.Command {
 	}
 	f.add(cmd)
 	r.add(cmd)
+	r.addDirect(cmd)
 	cmd.Flags().Lookup("duration").Usage = "of one block"
 	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop instead: so many connections send as soon as they have an answer")
 	cmd.Flags().IntVar(&plan.Pairs, "pairs", plan.Pairs, "blocks of each target")
@@ -61,19 +64,15 @@ func newBenchKnee(t *terminal) *cobra.Command {
 			"--pid adds the processor time of a request at the knee, and how many a core does in a second.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target, err := oneTarget(cmd, t, &f, &r, args)
+			asked, err := r.aim(cmd, t, &f, args)
 			if err != nil {
 				return err
 			}
-			stop, err := f.watchTriton()
-			if err != nil {
-				return err
-			}
-			defer stop()
+			defer asked.close()
 			f.options.PID = f.pid
 			plan.Start, plan.Probe, plan.Arrivals, plan.Seed = f.rate, f.duration, load.Arrivals(f.arrivals), f.seed
 			m := f.manifest(cmd)
-			knee, runs, err := f.options.FindKnee(cmd.Context(), target, plan)
+			knee, runs, err := f.options.FindKnee(cmd.Context(), asked.target, plan)
 			if len(runs) == 0 {
 				return err
 			}
@@ -87,6 +86,7 @@ func newBenchKnee(t *terminal) *cobra.Command {
 	f.add(cmd)
 	f.addBehind(cmd)
 	r.add(cmd)
+	r.addDirect(cmd)
 	addURL(cmd)
 	addObjective(cmd, &plan.Objective)
 	cmd.Flags().Lookup("rate").Usage = "to begin with, requests per second"
@@ -108,10 +108,11 @@ func newBenchOverload(t *terminal) *cobra.Command {
 		Long:  "Sends at --rate, then at K times that, then at --rate again, for --duration each, and tells goodput, the latency of what was accepted and of what was refused, and the time to recover.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target, err := oneTarget(cmd, t, &f, &r, args)
+			asked, err := r.aim(cmd, t, &f, args)
 			if err != nil {
 				return err
 			}
+			defer asked.close()
 			plan.Rate, plan.Phase = f.rate, f.duration
 			if err := plan.Validate(); err != nil {
 				return err
@@ -121,7 +122,7 @@ func newBenchOverload(t *terminal) *cobra.Command {
 				return err
 			}
 			m := f.manifest(cmd)
-			run, err := f.open(cmd.Context(), t, target, s)
+			run, err := f.open(cmd.Context(), t, asked.target, s)
 			if err != nil {
 				return err
 			}
@@ -130,6 +131,7 @@ func newBenchOverload(t *terminal) *cobra.Command {
 	}
 	f.add(cmd)
 	r.add(cmd)
+	r.addDirect(cmd)
 	addURL(cmd)
 	addObjective(cmd, &plan.Objective)
 	cmd.Flags().Lookup("duration").Usage = "of each of the three phases"
@@ -147,10 +149,11 @@ func newBenchSoak(t *terminal) *cobra.Command {
 		Long:  "Sends on a schedule and meanwhile reads memory, file descriptors and threads of a process and its children from /proc, and goroutines from its metrics; tells the slopes.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			target, err := oneTarget(cmd, t, &f, &r, args)
+			asked, err := r.aim(cmd, t, &f, args)
 			if err != nil {
 				return err
 			}
+			defer asked.close()
 			s, err := f.schedule()
 			if err != nil {
 				return err
@@ -166,7 +169,7 @@ func newBenchSoak(t *terminal) *cobra.Command {
 			var watched error
 			done := make(chan struct{})
 			go func() { defer close(done); samples, watched = w.Watch(ctx) }()
-			run, err := f.open(cmd.Context(), t, target, s)
+			run, err := f.open(cmd.Context(), t, asked.target, s)
 			stop()
 			<-done
 			if err != nil {
@@ -178,6 +181,7 @@ func newBenchSoak(t *terminal) *cobra.Command {
 	f.add(cmd)
 	f.addShapes(cmd)
 	r.add(cmd)
+	r.addDirect(cmd)
 	addURL(cmd)
 	cmd.Flags().IntVar(&f.pid, "pid", 0, "process to watch, with its children; 0: none")
 	cmd.Flags().StringVar(&w.Metrics, "metrics", "", "URL of its metrics, such as http://127.0.0.1:8080/metrics")

@@ -47,7 +47,7 @@ func newBenchDraw(t *terminal) *cobra.Command {
 			return err
 		},
 	}
-	r.addDrawn(cmd)
+	r.addDrawn(cmd.Flags())
 	cmd.Flags().IntVar(&copies, "copies", 1, "files of each image")
 	cmd.Flags().StringVar(&out, "out", "images", "folder to write to")
 	return cmd

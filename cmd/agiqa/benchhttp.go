@@ -43,17 +43,13 @@ func newBenchHTTP(t *terminal) *cobra.Command {
 }
 
 func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, address []string) error {
-	target, err := oneTarget(cmd, t, f, r, address)
+	asked, err := r.aim(cmd, t, f, address)
 	if err != nil {
 		return err
 	}
-	stop, err := f.watchTriton()
-	if err != nil {
-		return err
-	}
-	defer stop()
+	defer asked.close()
 	m := f.manifest(cmd)
-	run, err := f.measure(cmd.Context(), t, target)
+	run, err := f.measure(cmd.Context(), t, asked.target)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"mime"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
@@ -34,7 +36,8 @@ type loadFlags struct {
 	pid         int
 	seed        uint64
 	out, notes  string
-	triton      string // behind the gateway
+	triton      string            // behind the gateway
+	versions    map[string]string // of what is asked
 	allowRemote bool
 }
 
@@ -110,6 +113,7 @@ func (f *loadFlags) manifest(cmd *cobra.Command) load.Manifest {
 	}
 	m := load.NewManifest(time.Now(), cmd.Name(), line, benchCommit(), f.seed)
 	m.Notes, m.Versions = f.notes, map[string]string{"generator": versionText()}
+	maps.Copy(m.Versions, f.versions)
 	return m
 }
 
@@ -145,17 +149,22 @@ type requestFlags struct {
 	unique                            bool
 	units                             int
 	statuses                          []int
+
+	flags  *pflag.FlagSet // all of these
+	direct *directFlags   // nil: the command asks over HTTP only
 }
 
 // addDrawn are the flags of images that are drawn.
-func (r *requestFlags) addDrawn(cmd *cobra.Command) {
-	cmd.Flags().IntSliceVar(&r.sizes, "sizes", []int{512}, "sides of the drawn images, in pixels")
-	cmd.Flags().StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the drawn images: jpeg, png, gif")
+func (r *requestFlags) addDrawn(f *pflag.FlagSet) {
+	f.IntSliceVar(&r.sizes, "sizes", []int{512}, "sides of the drawn images, in pixels")
+	f.StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the drawn images: jpeg, png, gif")
 }
 
 func (r *requestFlags) add(cmd *cobra.Command) {
-	r.addDrawn(cmd)
-	f := cmd.Flags()
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	defer cmd.Flags().AddFlagSet(f)
+	r.flags = f
+	r.addDrawn(f)
 	f.StringVar(&r.images, "images", "", "folder of images to send (default: drawn ones)")
 	f.StringVar(&r.form, "form", string(load.Raw), "how an image is sent: raw, multipart or json")
 	f.StringVar(&r.pick, "pick", string(load.InTurn), "which image comes next: round-robin, uniform or zipf")
@@ -264,29 +273,46 @@ func (r *requestFlags) target(address string, allowRemote bool, w load.Workload)
 	})
 }
 
-// targets opens the endpoints at several addresses, which are asked the same.
-func (r *requestFlags) targets(t *terminal, f *loadFlags, addresses []string) ([]load.Target, error) {
-	w, err := r.workload(t, f.seed)
-	if err != nil {
-		return nil, err
-	}
-	var out []load.Target
-	for _, a := range addresses {
-		target, err := r.target(a, f.allowRemote, w)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, target)
-	}
-	return out, nil
+// addDirect adds the flags of commands that ask Triton as well as HTTP servers.
+func (r *requestFlags) addDirect(cmd *cobra.Command) {
+	r.direct = &directFlags{}
+	r.direct.add(cmd)
+	cmd.Flags().String("checkpoints", config.Default().Checkpoints, "folder of the bundle that is asked for by a triton:// target")
+	cmd.Long += " A target is a URL, or Triton itself without a gateway: triton://HOST:PORT/image-encoder, /head or /ensemble, " +
+		"the latter two of the bundle --checkpoint (demo), with --batch images in one request; its statistics are part of the report."
 }
 
-// addURL adds the setting url, and its company.
-func addURL(cmd *cobra.Command) { config.AddFlags(cmd.Flags(), clientGroups...) }
+// check refuses flags that nothing of what is asked would heed.
+func (r *requestFlags) check(cmd *cobra.Command, f *loadFlags, addresses []string) error {
+	direct := 0
+	for _, a := range addresses {
+		if isDirect(a) {
+			direct++
+		}
+	}
+	if direct == 0 {
+		if cmd.Flags().Changed("batch") {
+			return errors.New("--batch has no meaning without a triton:// target")
+		}
+		return nil
+	}
+	if f.triton != "" {
+		return errors.New("--triton has no meaning beside a triton:// target, whose statistics are read anyway")
+	}
+	var faults []error
+	if direct == len(addresses) {
+		r.flags.VisitAll(func(flag *pflag.Flag) {
+			if flag.Changed && flag.Name != "checkpoint" {
+				faults = append(faults, fmt.Errorf("--%s has no meaning for a triton:// target", flag.Name))
+			}
+		})
+	}
+	return errors.Join(faults...)
+}
 
-// oneTarget checks the flags and opens the endpoint that is named: as an
-// argument, or by the setting url.
-func oneTarget(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, args []string) (load.Target, error) {
+// aims checks the flags and opens the targets at several addresses. HTTP
+// servers are asked the same. Each has to be closed.
+func (r *requestFlags) aims(cmd *cobra.Command, t *terminal, f *loadFlags, addresses []string) (out []aim, err error) {
 	if err := f.settle(cmd); err != nil {
 		return nil, err
 	}
@@ -294,14 +320,65 @@ func oneTarget(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, a
 	if err != nil {
 		return nil, err
 	}
-	if len(args) == 0 {
-		args = []string{s.URL}
+	if len(addresses) == 0 {
+		addresses = []string{s.URL}
 	}
-	targets, err := r.targets(t, f, args)
+	if r.direct != nil {
+		if err := r.check(cmd, f, addresses); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeAll(out)
+		}
+	}()
+	var w load.Workload
+	for _, address := range addresses {
+		if r.direct != nil && isDirect(address) {
+			a, err := r.direct.openURL(cmd.Context(), f, s, address, r.checkpoints)
+			if err != nil {
+				return out, err
+			}
+			out = append(out, a)
+			continue
+		}
+		if w == nil {
+			if w, err = r.workload(t, f.seed); err != nil {
+				return out, err
+			}
+		}
+		target, err := r.target(address, f.allowRemote, w)
+		if err != nil {
+			return out, err
+		}
+		a := aim{target: target}
+		if a.backend, a.close, err = f.watchTriton(); err != nil {
+			return out, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func closeAll(aims []aim) {
+	for _, a := range aims {
+		a.close()
+	}
+}
+
+// addURL adds the setting url, and its company.
+func addURL(cmd *cobra.Command) { config.AddFlags(cmd.Flags(), clientGroups...) }
+
+// aim checks the flags and opens the one target that is named: as an argument,
+// or by the setting url. What stands behind it will be watched.
+func (r *requestFlags) aim(cmd *cobra.Command, t *terminal, f *loadFlags, args []string) (aim, error) {
+	aims, err := r.aims(cmd, t, f, args)
 	if err != nil {
-		return nil, err
+		return aim{}, err
 	}
-	return targets[0], nil
+	f.options.Backend = aims[0].backend
+	return aims[0], nil
 }
 
 // follow shows how many of total have ended, until the function it returns is

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -19,8 +21,8 @@ import (
 
 func newBenchTriton(t *terminal) *cobra.Command {
 	var f loadFlags
+	var direct directFlags
 	var model, name string
-	var batch int
 	cmd := &cobra.Command{
 		Use:   "triton --triton 127.0.0.1:8001 --model ensemble",
 		Short: "Ask Triton's models directly, without the gateway",
@@ -35,31 +37,17 @@ func newBenchTriton(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := f.tritonClient(s.Triton, s.TritonShm)
+			if len(s.Triton) == 0 {
+				return errors.New("--triton is needed: Triton's gRPC address")
+			}
+			asked, err := direct.open(cmd.Context(), &f, s, "--triton", s.Triton, tritonload.Config{What: tritonload.What(model)}, name)
 			if err != nil {
 				return err
 			}
-			defer client.Close()
-			cfg := tritonload.Config{What: tritonload.What(model), Batch: batch, Seed: f.seed}
-			if cfg.Encoder, err = client.Describe(cmd.Context()); err != nil {
-				return err
-			}
-			if cfg.What != tritonload.ImageEncoder {
-				if cfg.Checkpoint, err = benchCheckpoint(s, name); err != nil {
-					return err
-				}
-			}
-			target, err := tritonload.New(client, cfg)
-			if err != nil {
-				return err
-			}
+			defer asked.close()
+			f.options.Backend = asked.backend
 			m := f.manifest(cmd)
-			if info, err := client.Server(cmd.Context()); err == nil {
-				m.Versions[info.Name] = info.Version
-			}
-			m.Versions["encoder"] = cfg.Encoder.Name + " " + cfg.Encoder.Digest.String()
-			f.options.Backend = tritonload.Backend{Source: client}
-			run, err := f.measure(cmd.Context(), t, target)
+			run, err := f.measure(cmd.Context(), t, asked.target)
 			if err != nil {
 				return err
 			}
@@ -69,11 +57,99 @@ func newBenchTriton(t *terminal) *cobra.Command {
 	f.add(cmd)
 	f.addShapes(cmd)
 	cmd.Flags().StringVar(&model, "model", string(tritonload.Ensemble), "image-encoder, head or ensemble")
-	cmd.Flags().IntVar(&batch, "batch", 1, "images in one request")
-	cmd.Flags().StringVar(&name, "checkpoint", "demo", "bundle in the checkpoints folder whose head or ensemble is asked")
+	direct.add(cmd)
+	cmd.Flags().StringVar(&name, "checkpoint", demoBundle, "bundle in the checkpoints folder whose head or ensemble is asked")
 	cmd.Flags().IntVar(&f.pid, "pid", 0, "Triton's process, whose processor time and memory are read, with its children's")
 	config.AddFlags(cmd.Flags(), "Triton", "Checkpoints", "Program")
 	return cmd
+}
+
+// demoBundle is the bundle whose models are asked unless another is named.
+const demoBundle = "demo"
+
+// directFlags say how Triton is asked without a gateway.
+type directFlags struct{ batch int }
+
+func (d *directFlags) add(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&d.batch, "batch", 1, "images in one request to Triton")
+}
+
+// aim is a target, and what a measurement of it needs beside.
+type aim struct {
+	target  load.Target
+	backend load.Backend // nil: none is watched
+	close   func()
+}
+
+// open connects to the Triton at some addresses, which a flag or an argument
+// named, and makes what cfg says of it a target whose statistics are watched.
+// The versions found there go into the manifest.
+func (d *directFlags) open(ctx context.Context, f *loadFlags, s config.Settings, from string, addresses []string, cfg tritonload.Config, checkpoint string) (aim, error) {
+	client, err := f.tritonClient(from, addresses, s.TritonShm)
+	if err != nil {
+		return aim{}, err
+	}
+	target, err := d.ask(ctx, f, s, client, cfg, checkpoint)
+	if err != nil {
+		client.Close()
+		return aim{}, fmt.Errorf("%s: %w", from, err)
+	}
+	return aim{target, tritonload.Backend{Source: client}, func() { client.Close() }}, nil
+}
+
+func (d *directFlags) ask(ctx context.Context, f *loadFlags, s config.Settings, client *tritonclient.Client, cfg tritonload.Config, checkpoint string) (*tritonload.Target, error) {
+	cfg.Batch, cfg.Seed = d.batch, f.seed
+	var err error
+	if cfg.Encoder, err = client.Describe(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.What != tritonload.ImageEncoder {
+		if cfg.Checkpoint, err = benchCheckpoint(s, checkpoint); err != nil {
+			return nil, err
+		}
+	}
+	target, err := tritonload.New(client, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if f.versions == nil {
+		f.versions = map[string]string{}
+	}
+	of := "" // there may be another
+	if cfg.Name != "" {
+		of = cfg.Name + " "
+	}
+	if info, err := client.Server(ctx); err == nil {
+		f.versions[of+info.Name] = info.Version
+	}
+	f.versions[of+"encoder"] = cfg.Encoder.Name + " " + cfg.Encoder.Digest.String()
+	return target, nil
+}
+
+// tritonScheme begins the address of a target that is Triton itself:
+// triton://HOST:PORT/MODEL.
+const tritonScheme = "triton"
+
+func isDirect(address string) bool { return strings.HasPrefix(address, tritonScheme+"://") }
+
+// openURL opens the target at a triton:// address.
+func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settings, address string, checkpoints []string) (aim, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return aim{}, err
+	}
+	if u.Port() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return aim{}, fmt.Errorf("%s: want triton://HOST:PORT/MODEL", u.Redacted())
+	}
+	if len(checkpoints) > 1 {
+		return aim{}, fmt.Errorf("--checkpoint %s: %s is asked for one", strings.Join(checkpoints, ","), address)
+	}
+	name := demoBundle
+	if len(checkpoints) == 1 {
+		name = checkpoints[0]
+	}
+	cfg := tritonload.Config{Name: address, What: tritonload.What(strings.TrimPrefix(u.Path, "/"))}
+	return d.open(ctx, f, s, address, []string{u.Host}, cfg, name)
 }
 
 // addBehind adds the flag of commands that ask a gateway and may look at what
@@ -82,31 +158,28 @@ func (f *loadFlags) addBehind(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.triton, "triton", "", "gRPC address of the Triton behind the gateway, several with commas: its statistics are read before and after")
 }
 
-// watchTriton connects to what the flag names; stop has to be called.
-func (f *loadFlags) watchTriton() (stop func(), err error) {
+// watchTriton connects to what the flag names; close has to be called.
+func (f *loadFlags) watchTriton() (b load.Backend, close func(), err error) {
 	if f.triton == "" {
-		return func() {}, nil
+		return nil, func() {}, nil
 	}
-	client, err := f.tritonClient(strings.Split(f.triton, ","), string(tritonclient.SharedMemoryOff))
+	client, err := f.tritonClient("--triton", strings.Split(f.triton, ","), string(tritonclient.SharedMemoryOff))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	f.options.Backend = tritonload.Backend{Source: client, Stages: tritonload.GatewayStages()}
-	return func() { client.Close() }, nil
+	return tritonload.Backend{Source: client, Stages: tritonload.GatewayStages()}, func() { client.Close() }, nil
 }
 
 // tritonClient connects to servers that are this machine's, or may be asked.
-func (f *loadFlags) tritonClient(addresses []string, shm string) (*tritonclient.Client, error) {
-	if len(addresses) == 0 {
-		return nil, errors.New("--triton is needed: Triton's gRPC address")
-	}
+// A flag or an argument named them.
+func (f *loadFlags) tritonClient(from string, addresses []string, shm string) (*tritonclient.Client, error) {
 	for _, a := range addresses {
 		host, _, err := net.SplitHostPort(a)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", from, err)
 		}
 		if err := load.CheckLoopback(host); err != nil && !f.allowRemote {
-			return nil, fmt.Errorf("--triton: %w", err)
+			return nil, fmt.Errorf("%s: %w", from, err)
 		}
 	}
 	cfg := tritonclient.DefaultConfig()
