@@ -4,7 +4,8 @@
 #
 #   serving.sh batching  OUT [SECONDS]   gateway batching against Triton's own
 #   serving.sh shm       OUT [SECONDS]   pixels to Triton through shared memory against the connection
-#   serving.sh replicas  OUT [SECONDS]   two gateways, two Tritons; each ended and killed under load
+#   serving.sh replicas  OUT [SECONDS]   two gateways, then four, and two Tritons; one of either ended and killed under
+#                                        load, asked directly and through a balancer (haproxy)
 #   serving.sh overload  OUT [SECONDS]   the knee, then 2, 5 and 10 times that
 #   serving.sh cache     OUT [SECONDS]   hits; Redis emptied, stopped and killed under load five times each (SECONDS at least 5)
 #   serving.sh end-to-end OUT [SECONDS]  images through the gateway against ready tensors to Triton alone, in turns;
@@ -118,24 +119,51 @@ shm)
   ;;
 
 replicas)
-  rate=${RATE:-4} # of each gateway
+  command -v haproxy >/dev/null || { echo "serving.sh: replicas needs haproxy (Debian and Ubuntu: apt-get install haproxy)" >&2; exit 1; }
+  rate=${RATE:-8} # of all gateways directly, and again through the balancer
+  base=$((20000 + RANDOM % 10000))
+  # serves NAME: a gateway whose port is its own, so that it can come back.
+  serves() { gateway "$1" "$grpc_one,$grpc_two" --drain-delay 1s --listen "127.0.0.1:$((base + $(printf %d "'$1")))"; }
   up one; up two
-  for end in TERM KILL; do
-    gateway a "$grpc_one,$grpc_two" --drain-delay 1s; gateway b "$grpc_one,$grpc_two" --drain-delay 1s
-    # A Triton of two: `up` starts it again.
-    under "triton-$end-a" "$url_a" "$rate"; under "triton-$end-b" "$url_b" "$rate"
-    sleep $((seconds / 3)); victim=$(tritonserver "$pid_one")
-    note "SIG$end to a tritonserver"; kill "-$end" "$victim"
-    finished "triton-$end-a" "triton-$end-b"
-    # A gateway of two: what it has accepted is answered, the other one goes on.
-    # A load balancer would send no more to the one that is red; this load does,
-    # so that connections refused after its end are expected and counted.
-    under "gateway-$end-a" "$url_a" "$rate"; under "gateway-$end-b" "$url_b" "$rate"
-    sleep $((seconds / 3)); note "SIG$end to gateway a"; kill "-$end" "$pid_a"
-    status=0; wait "$pid_a" || status=$?; note "gateway a ended with status $status"
-    finished "gateway-$end-a" "gateway-$end-b"
-    kill -TERM "$pid_b"; wait "$pid_b" || true
+  for names in "a b" "a b c d"; do
+    read -ra gateways <<<"$names"; count=${#gateways[@]}
+    cp "$(dirname "$0")/haproxy.cfg" "$work/haproxy.cfg"
+    for name in "${gateways[@]}"; do
+      serves "$name"; url=url_$name; echo "  server $name ${!url#http://}" >>"$work/haproxy.cfg"
+    done
+    BALANCER=127.0.0.1:$base haproxy -db -f "$work/haproxy.cfg" >"$work/haproxy.out" 2>&1 & balancer=$!; started+=("$balancer")
+    for _ in $(seq 50); do curl -fs "http://127.0.0.1:$base/readyz" >/dev/null && break; sleep 0.1; done
+    for end in TERM KILL; do for victim in tritonserver gateway; do
+      round=$count-$victim-$end; told=()
+      for name in "${gateways[@]}"; do
+        url=url_$name; told+=("$round-$name"); under "$round-$name" "${!url}" "$(echo "scale=2; $rate / $count" | bc)"
+      done
+      told+=("$round-balancer"); under "$round-balancer" "http://127.0.0.1:$base" "$rate"
+      sleep $((seconds / 3)); note "$count gateways: SIG$end to a $victim"
+      if [[ $victim == tritonserver ]]; then
+        kill "-$end" "$(tritonserver "$pid_one")" # `up` starts it again
+      else
+        # What the gateway has accepted is answered. The load that goes on asking
+        # it until it is back counts refused connections; the balancer turns away.
+        kill "-$end" "$pid_a"; status=0; wait "$pid_a" 2>/dev/null || status=$?
+        note "gateway a ended with status $status"; serves a; note "gateway a is back"
+      fi
+      finished "${told[@]}"
+    done; done
+    kill -TERM "$balancer"; wait "$balancer" || true
+    for name in "${gateways[@]}"; do pid=pid_$name; kill -TERM "${!pid}"; wait "${!pid}" || true; done
   done
+  {
+    echo "gateways-victim-signal-asked  requests  errors  dropped  unsent  p99 ms  errors by cause"
+    for file in "$out"/[24]-*.txt; do
+      awk -v name="$(basename "$file" .txt)" '
+        /^scheduled/ {asked = $2; gsub(/\+|=/, ""); for (i = 1; i < NF; i++) {if ($i == "errors") e = $(i+1); if ($i == "dropped") d = $(i+1); if ($i == "unsent") u = $(i+1)}; causes = 1; next}
+        causes && /^  / {why = why " " $1 $2; next} {causes = 0}
+        $1 == "latency" {p99 = $5}
+        END {printf "%-29s %8d %7d %8d %7d %8.1f %s\n", name, asked, e, d, u, p99, why}' "$file"
+    done
+    echo "The load on a that goes on while a is away counts the connections refused; what is asked through the balancer shows what clients see."
+  } | tee "$out/summary.txt"
   ;;
 
 overload)
@@ -147,6 +175,18 @@ overload)
     bench overload "$url_server" --rate "$knee" --factor $factor --duration "${seconds}s" --objective 5s --connections 2000 \
       "${probe[@]}" --out "$out/overload-$factor" | tee "$out/overload-$factor.txt"
   done
+  {
+    echo "knee $knee/s (p99 <= 500 ms); $seconds s of each phase; latencies in ms, of the phase of overload"
+    echo "factor  offered/s  goodput/s  % of the knee  accepted p50  p99  refused  p99  neither  504  recovered after"
+    for factor in 2 5 10; do
+      awk -v factor=$factor -v knee="$knee" '
+        $1 == "overload" && NF == 10 {offered = $2; good = $3; refused = $6; lost = $7; p50 = $8; p99 = $9; no = $10}
+        $1 == "status_504:" {late = $2}
+        /^recovered/ {back = $2} /^did not recover/ {back = "not"}
+        END {printf "%6d %10.1f %10.1f %14.0f %13.0f %4.0f %8d %4.0f %8d %4d  %s\n", factor, offered, good, 100 * good / knee, p50, p99, refused, no, lost, late, back}' "$out/overload-$factor.txt"
+    done
+    echo "neither: no answer, or another than 429 and 503; the 504s are those of all three phases"
+  } | tee "$out/summary.txt"
   ;;
 
 cache)
