@@ -131,7 +131,7 @@ bench-shm: build venv ## pixels to Triton through shared memory against the conn
 	benchmarks/serving.sh shm $(call RESULTS,shm) $(or $(BENCH_SECONDS),10)
 
 .PHONY: bench-replicas
-bench-replicas: build venv ## two gateways and two Tritons, each ended and killed under load (2 minutes); writes benchmarks/results/replicas
+bench-replicas: build venv ## two gateways, then four, and two Tritons, one of either ended and killed under load, with haproxy (4 minutes); writes benchmarks/results/replicas
 	benchmarks/serving.sh replicas $(call RESULTS,replicas) $(or $(BENCH_SECONDS),15)
 
 .PHONY: bench-overload

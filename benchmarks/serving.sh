@@ -49,6 +49,7 @@ up() {
 # gateway NAME TRITONS FLAGS...: a gateway alone.
 gateway() {
   local name=$1 tritons=$2; shift 2
+  rm -f "$work/$name.err" # of the one that had the name before
   AGIQA_DATA_DIR=$work/$name AGIQA_LOG_FORMAT=json $agiqa serve --triton "$tritons" --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
   local pid=$!; started+=("$pid")
   await "$work/$name.err" '"msg":"ready"'
@@ -143,8 +144,8 @@ replicas)
       if [[ $victim == tritonserver ]]; then
         kill "-$end" "$(tritonserver "$pid_one")" # `up` starts it again
       else
-        # What the gateway has accepted is answered. The load that goes on asking
-        # it until it is back counts refused connections; the balancer turns away.
+        # After SIGTERM what it is sent is answered until the balancer has turned
+        # away. The load that goes on asking it until it is back counts refusals.
         kill "-$end" "$pid_a"; status=0; wait "$pid_a" 2>/dev/null || status=$?
         note "gateway a ended with status $status"; serves a; note "gateway a is back"
       fi
@@ -162,7 +163,7 @@ replicas)
         $1 == "latency" {p99 = $5}
         END {printf "%-29s %8d %7d %8d %7d %8.1f %s\n", name, asked, e, d, u, p99, why}' "$file"
     done
-    echo "The load on a that goes on while a is away counts the connections refused; what is asked through the balancer shows what clients see."
+    echo "What is asked through the balancer shows what clients see: no errors after SIGTERM; after SIGKILL those under way in what was killed. The load on a goes on while a is away and counts its refusals."
   } | tee "$out/summary.txt"
   ;;
 

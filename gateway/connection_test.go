@@ -333,6 +333,21 @@ func (ready) Score(context.Context, scoring.Request) (scoring.Response, error) {
 	}}}, nil
 }
 
+// TestLeaving: who has not noticed yet that /readyz is red is answered.
+func TestLeaving(t *testing.T) {
+	r := newRig(t)
+	if before := r.post("/v1/score", testimages.PNG(8, 8), "image/png"); before.status != 200 || before.header.Get("Connection") != "" {
+		t.Errorf("before: %d, Connection %q", before.status, before.header.Get("Connection"))
+	}
+	r.gateway.Leave()
+	if ready := r.ask(http.MethodGet, "/readyz", nil); ready.status != 503 || !bytes.Contains(ready.body, []byte(`"draining"`)) {
+		t.Errorf("/readyz %d %s, want 503 and draining", ready.status, ready.body)
+	}
+	if answer := r.post("/v1/score", testimages.PNG(9, 9), "image/png"); answer.status != 200 || answer.header.Get("Connection") != "close" {
+		t.Errorf("leaving: %d %s, Connection %q", answer.status, answer.body, answer.header.Get("Connection"))
+	}
+}
+
 func TestDraining(t *testing.T) {
 	r := newRig(t)
 	c := tritontest.Checkpoint(first)

@@ -85,6 +85,7 @@ type Gateway struct {
 	bodies      *bodyReader
 	edge        *edge
 	measures    *measures
+	leaving     atomic.Bool // draining is soon to follow
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
@@ -172,14 +173,20 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 // Handler serves the API.
 func (g *Gateway) Handler() http.Handler { return g.engine }
 
-// Drain makes /readyz red and turns new scoring work away; what was accepted
+// Leave makes /readyz red and lets every connection end with its next answer.
+// Work is still taken: whoever sends it has not seen yet that /readyz is red.
+func (g *Gateway) Leave() { g.leaving.Store(true) }
+
+// Drain does what Leave does and turns new scoring work away; what was accepted
 // goes on.
-func (g *Gateway) Drain() { g.draining.Store(true) }
+func (g *Gateway) Drain() { g.leaving.Store(true); g.draining.Store(true) }
 
 // budget gives a request its deadline, and refuses work while draining.
 func (g *Gateway) budget(c *gin.Context) {
-	if g.draining.Load() && c.Request.Method == http.MethodPost {
+	if g.leaving.Load() {
 		c.Header("Connection", "close")
+	}
+	if g.draining.Load() && c.Request.Method == http.MethodPost {
 		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; another one will answer").After(time.Second))
 		return
 	}

@@ -157,7 +157,7 @@ func (g *Gateway) healthz(c *gin.Context) {
 
 func (g *Gateway) readyz(c *gin.Context) {
 	report := g.readiness.Report()
-	if g.draining.Load() {
+	if g.leaving.Load() {
 		report.Status = "draining"
 	}
 	status := http.StatusOK

@@ -357,10 +357,9 @@ func (p *program) run(ctx context.Context, ready func()) error {
 }
 
 func (p *program) drain(ctx context.Context) error {
+	p.gateway.Leave()
+	time.Sleep(p.settings.DrainDelay) // what load balancers send until they notice is answered
 	p.gateway.Drain()
-	if p.settings.DrainDelay > 0 {
-		time.Sleep(p.settings.DrainDelay)
-	}
 	ctx, cancel := context.WithTimeout(ctx, p.settings.DrainTimeout)
 	defer cancel()
 	if err := p.server.Shutdown(ctx); err != nil {

@@ -15,7 +15,7 @@ import (
 type Settings struct {
 	Listen         string        `key:"listen" group:"HTTP" default:"127.0.0.1:8080" help:"Address the HTTP server listens on. Port 0 picks a free one."`
 	RequestTimeout time.Duration `key:"request-timeout" group:"HTTP" default:"30s" help:"Budget of one scoring request, from its first byte to its answer. What cannot finish in time answers 504."`
-	DrainDelay     time.Duration `key:"drain-delay" group:"HTTP" default:"0s" help:"How long to stay reachable with a red /readyz after SIGTERM, so that load balancers notice; behind one, 5s is usual."`
+	DrainDelay     time.Duration `key:"drain-delay" group:"HTTP" default:"0s" help:"How long to answer on with a red /readyz after SIGTERM, until load balancers notice; behind one, 5s is usual."`
 	DrainTimeout   time.Duration `key:"drain-timeout" group:"HTTP" default:"20s" help:"How long accepted requests may take to finish after that."`
 	MaxConnections int           `key:"max-connections" group:"HTTP" default:"2048" help:"Connections accepted at once; further ones wait in the kernel."`
 	MaxBodyBytes   Bytes         `key:"max-body-bytes" group:"HTTP" default:"64MiB" help:"Largest request body."`
