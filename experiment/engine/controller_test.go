@@ -61,6 +61,45 @@ func TestMaxDurationEndsAnExperiment(t *testing.T) {
 	}
 }
 
+// A pause counts, and so does the time in which a server cannot serve it: nothing
+// stays open because somebody forgot it.
+func TestMaxDurationEndsWhatTakesNoRequests(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		still func(t *testing.T, s *server)
+		state experiment.State
+	}{
+		{"paused", func(t *testing.T, s *server) {
+			_, err := s.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoPause, By: "me"})
+			must(t, err)
+		}, experiment.Paused},
+		{"another default", func(t *testing.T, s *server) {
+			must(t, s.shelf.Activate(t.Context(), "other", "me"))
+			must(t, s.Refresh(t.Context()))
+		}, experiment.Running},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s, store, c := begin(t, "max_duration: 36h\n")
+			tc.still(t, s)
+			c.pass(36 * time.Hour)
+			s.Decide(t.Context())
+			if x := get(t, store); x.State != tc.state {
+				t.Fatalf("after 36h it is %s", x.State)
+			}
+			c.pass(time.Second)
+			s.Decide(t.Context())
+			if x := get(t, store); x.State != experiment.Stopped || !x.Ended.Equal(c.now()) {
+				t.Errorf("after its time it is %s, ended %s", x.State, x.Ended)
+			}
+			if a := s.last(t); a.From != tc.state || a.Detail != "max_duration is over" {
+				t.Errorf("audit %+v", a)
+			}
+		})
+	}
+}
+
 const ramped = `ramp:
 - {coverage: 10%, min_time: 1h, min_units: 5}
 - {coverage: 40%, min_time: 2h, min_units: 3}

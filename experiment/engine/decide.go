@@ -112,24 +112,36 @@ func (e *Engine) numbers(ctx context.Context, x experiment.Experiment, arm exper
 	return out
 }
 
-// Decide looks at the records of every running experiment: it widens ramps,
-// ends what has run for too long, and recommends or promotes.
+// Decide ends what is older than its max_duration, running or not, and looks at the
+// records of every running experiment: it widens ramps, and recommends or promotes.
 func (e *Engine) Decide(ctx context.Context) {
-	for _, l := range e.current.Load().running {
-		if err := e.decide(ctx, l); err != nil && ctx.Err() == nil {
-			e.Logger.InfoContext(ctx, "experiment not decided", "experiment", string(l.ID), "error", err)
+	for _, x := range e.current.Load().all {
+		if (x.State == experiment.Running || x.State == experiment.Paused) && e.Now().Sub(x.Started) > x.MaxDuration {
+			e.tell(ctx, x, e.expire(ctx, x))
 		}
+	}
+	for _, l := range e.current.Load().running {
+		e.tell(ctx, l.Experiment, e.decide(ctx, l))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.readings, func(id experiment.ID, _ *reading) bool { return e.watches[id] == nil })
 }
 
-func (e *Engine) decide(ctx context.Context, l *live) error {
-	if e.Now().Sub(l.Started) > l.MaxDuration {
-		_, err := e.change(ctx, l.Experiment, experiment.Change{Do: experiment.DoStop, By: "server", Detail: "max_duration is over", Numbers: e.numbers(ctx, l.Experiment, "")})
-		return err
+func (e *Engine) tell(ctx context.Context, x experiment.Experiment, err error) {
+	if err != nil && ctx.Err() == nil {
+		e.Logger.InfoContext(ctx, "experiment not decided", "experiment", string(x.ID), "error", err)
 	}
+}
+
+// expire stops an experiment whose time is over. A pause counts: it would end nothing
+// that is forgotten otherwise.
+func (e *Engine) expire(ctx context.Context, x experiment.Experiment) error {
+	_, err := e.change(ctx, x, experiment.Change{Do: experiment.DoStop, By: "server", Detail: "max_duration is over", Numbers: e.numbers(ctx, x, "")})
+	return err
+}
+
+func (e *Engine) decide(ctx context.Context, l *live) error {
 	if l.Auto != experiment.AutoOff {
 		c, err := e.Conclude(ctx, l.ID)
 		if err != nil {
