@@ -18,8 +18,6 @@ type Options struct {
 	// Bootstrap makes the intervals of agreement. Workers change the time only.
 	Bootstrap stats.Bootstrap
 	Checks    Checks
-	// Others are experiments that decide by the same labels.
-	Others []experiment.ID
 }
 
 // DefaultOptions are 10,000 samples, 95 %, seed 1, as many workers as processors.
@@ -77,7 +75,6 @@ func (s *State) collect(now time.Time, o Options) (Report, looked) {
 		Guards:     o.Checks.Guards,
 		Users:      s.userOutcomes(l.outcomes, confidence),
 		Interleave: s.interleaving(),
-		Ledger:     ledger(s.e, s.alpha(), o.Others),
 	}
 	for _, c := range d.Comparisons {
 		r.Power = append(r.Power, powerOf(c, s.e, s.alpha()))
@@ -117,15 +114,6 @@ func powerOf(c Comparison, e experiment.Experiment, alpha float64) Power {
 		p.ToGoOneLook = Number(left)
 	}
 	return p
-}
-
-func ledger(e experiment.Experiment, alpha float64, others []experiment.ID) Ledger {
-	l := Ledger{Others: others, Alpha: Number(alpha / float64(len(others)+1))}
-	if len(others) > 0 {
-		l.Note = "Several experiments decide by the same labels. What is found by looking often at one set of labels is partly " +
-			"chance: hold this experiment to the alpha that is left when all share it equally."
-	}
-	return l
 }
 
 // armReports counts for every arm.

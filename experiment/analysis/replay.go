@@ -139,6 +139,6 @@ func Replay(ctx context.Context, store experiment.Store, live Report, o Options)
 		return Replayed{}, err
 	}
 	at := again.Log
-	again.Log, again.Guards, again.Promotions, again.Ledger = live.Log, live.Guards, live.Promotions, live.Ledger
+	again.Log, again.Guards, again.Promotions = live.Log, live.Guards, live.Promotions
 	return compareDocuments(live, again, at)
 }

@@ -29,7 +29,6 @@ type Report struct {
 	Slices     []Slice               `json:"slices"` // exploratory
 	Worst      []Disagreement        `json:"worst_disagreements"`
 	Guards     []Guard               `json:"guardrails"`
-	Ledger     Ledger                `json:"label_ledger"`
 	Pictures   Pictures              `json:"pictures"`
 }
 
@@ -257,11 +256,4 @@ type Disagreement struct {
 	Scores []Number         `json:"scores"` // by arm
 	Error  Number           `json:"error"`  // the largest, score less label
 	Arm    experiment.ArmID `json:"arm"`    // whose it is
-}
-
-// Ledger says what is left of alpha when several experiments use the same labels.
-type Ledger struct {
-	Others []experiment.ID `json:"others,omitempty"`
-	Alpha  Number          `json:"alpha"` // of this experiment when all share alpha equally
-	Note   string          `json:"note,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -432,5 +433,40 @@ func TestOnlyBlindLabelsPromote(t *testing.T) {
 				t.Errorf("promoted is %t: %+v", promoted, c.Promotions)
 			}
 		})
+	}
+}
+
+// An image that two experiments judged has labels of its own in each: what was said
+// of one exposure is no evidence in the other experiment, which would spend its alpha
+// on data that were looked at before.
+func TestALabelCountsInOneExperiment(t *testing.T) {
+	t.Parallel()
+	s, _, c := begin(t, "")
+	first := s.ask(t.Context(), "u", "a", true, "")
+	_, err := s.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoStop, By: "me"})
+	must(t, err)
+	_, err = s.Create(t.Context(), []byte(strings.Replace(definition, "sharper", "again", 1)), "me")
+	must(t, err)
+	_, err = s.Start(t.Context(), "again", "me")
+	must(t, err)
+	c.pass(time.Second)
+	second := s.ask(t.Context(), "u", "a", true, "")
+	if second == nil || second.Experiment != "again" {
+		t.Fatalf("shown %+v", second)
+	}
+	value := 3.0
+	for i, l := range []engine.Label{
+		{Assignment: first.Assignment}, {Assignment: second.Assignment}, {Image: quality.DigestOf([]byte("a"))},
+	} {
+		l.Key, l.Rater, l.Kind, l.Value, l.Blind = fmt.Sprint(i), fmt.Sprint("rater ", i), experiment.MOS, &value, true
+		_, err := s.Label(t.Context(), l)
+		must(t, err)
+	}
+	for id, want := range map[experiment.ID]int{"sharper": 1, "again": 2} {
+		conclusion, err := s.Conclude(t.Context(), id)
+		must(t, err)
+		if got := conclusion.Decision.Counts.Labels; got != want {
+			t.Errorf("%s counts %d labels, want %d", id, got, want)
+		}
 	}
 }
