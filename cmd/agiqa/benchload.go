@@ -67,6 +67,7 @@ func (f *loadFlags) addShapes(cmd *cobra.Command) {
 
 // settle checks the flags and draws the seed.
 func (f *loadFlags) settle(cmd *cobra.Command) error {
+	memoryLimit() // a run collects rarely, but a container's limit counts
 	for f.seed == 0 {
 		f.seed = rand.Uint64() >> 11 // a number that JSON readers keep whole
 	}
