@@ -425,7 +425,7 @@ func TestStartFails(t *testing.T) {
 		{name: "the server ends", control: "fail", want: []string{"ended with status 3", "the model exploded"}},
 		{
 			name: "the server is never ready", control: "mute",
-			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) { c.StartTimeout = 300 * time.Millisecond },
+			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) { c.StartTimeout = 2 * time.Second }, // time enough to speak
 			want:   []string{"not ready", "deadline exceeded", "fake server speaks"},
 		},
 		{name: "the caller gives up", ctx: cancelled, want: []string{"canceled"}},

@@ -127,6 +127,7 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	first := make(chan struct{}, 1) // holds one when a label was acknowledged
 	var clients sync.WaitGroup
 	for c := range 4 {
 		clients.Go(func() {
@@ -154,10 +155,19 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 					t.Errorf("label %s: status %d", key, res.StatusCode)
 				}
 				acknowledged.add(key)
+				select {
+				case first <- struct{}{}:
+				default:
+				}
 			}
 		})
 	}
-	timer := time.NewTimer(time.Duration(50+rand.IntN(200)) * time.Millisecond)
+	select {
+	case <-first:
+	case <-time.After(time.Minute):
+		t.Error("no label is acknowledged")
+	}
+	timer := time.NewTimer(time.Duration(rand.IntN(200)) * time.Millisecond)
 	<-timer.C
 	mustDo(t, cmd.Process.Kill())
 	clients.Wait()
