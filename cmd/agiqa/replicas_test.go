@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"image"
+	"image/color"
+	"image/draw"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/agiqa/agiqa/internal/testimages"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// plain is a picture all of one colour, another one for each n.
+func plain(n int) []byte {
+	img := image.NewRGBA(image.Rect(0, 0, 32, 32))
+	draw.Draw(img, img.Bounds(), image.NewUniform(color.RGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 255}), image.Point{}, draw.Src)
+	return testimages.PNGOf(img)
+}
+
+const deadly = 1<<16 | 2<<8 | 3 // the colour that testdata/deadly.py dies of
+
+// deadlyRepository is the model repository with an image encoder that dies of
+// one image.
+func deadlyRepository(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(repository, "model_repository"))); err != nil {
+		t.Fatal(err)
+	}
+	more, err := os.ReadFile("testdata/deadly.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, "clip_image_encoder", "1", "model.py"), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = file.Write(more)
+	}
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// metric returns the sum of a metric's values that have these labels: a
+// histogram's are its counts.
+func (p *process) metric(t *testing.T, name string, labels map[string]string) float64 {
+	t.Helper()
+	answer, err := http.Get(p.url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, m := range families[name].GetMetric() {
+		fitting := 0
+		for _, l := range m.GetLabel() {
+			if v, asked := labels[l.GetName()]; asked && v == l.GetValue() {
+				fitting++
+			}
+		}
+		if fitting == len(labels) {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+// callers post images without a pause, each image once, and count what they are
+// told.
+type callers struct {
+	mu     sync.Mutex
+	ok     int
+	failed []string
+	stop   context.CancelFunc
+	group  sync.WaitGroup
+}
+
+func startCallers(t *testing.T, p *process, n int) *callers {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &callers{stop: cancel}
+	for i := range n {
+		c.group.Go(func() {
+			for k := 0; ctx.Err() == nil; k++ {
+				a := post(t, p.url+"/v1/score", "image/png", plain(1<<20|i<<12|k))
+				c.mu.Lock()
+				if a.status == http.StatusOK {
+					c.ok++
+				} else {
+					c.failed = append(c.failed, a.problem.Error())
+				}
+				c.mu.Unlock()
+			}
+		})
+	}
+	return c
+}
+
+// more waits until n further requests were answered with a score.
+func (c *callers) more(t *testing.T, n int) {
+	t.Helper()
+	answered := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.ok
+	}
+	from := answered()
+	eventually(t, 30*time.Second, "more answers", func() bool { return answered() >= from+n })
+}
+
+func (c *callers) end() {
+	c.stop()
+	c.group.Wait()
+}
+
+// TestTwoTritons: one gateway before two real Tritons. One is killed under
+// requests, and what was not lost with it is answered by the other, which does
+// all until the first is back. Then an image kills both.
+func TestTwoTritons(t *testing.T) {
+	needsTriton(t)
+	// Every call is one image: what is lost can be counted.
+	env := []string{"AGIQA_IMAGE_CACHE_BYTES=0", "AGIQA_BATCHING=triton", "AGIQA_MODEL_REPOSITORY=" + deadlyRepository(t)}
+	a, b := startUp(t, env), startUp(t, env)
+	p := startServe(t, append(env, "AGIQA_DATA_DIR="+t.TempDir()), a.grpc, b.grpc)
+	lost := func() int { // without the probes of /readyz
+		return int(p.metric(t, "agiqa_triton_duration_seconds", map[string]string{"model": "ensemble", "outcome": "unreachable"}))
+	}
+
+	t.Run("F01 one is killed under requests", func(t *testing.T) {
+		callers := startCallers(t, p, 10)
+		callers.more(t, 20)
+		pid := b.tritonPID(t)
+		for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // so that it dies with requests
+			if err := syscall.Kill(pid, signal); err != nil {
+				t.Fatal(err)
+			}
+			callers.more(t, 15)
+		}
+		callers.end()
+		if n := lost(); n < 3 || len(callers.failed) != n {
+			t.Errorf("%d calls were lost with the server, %d requests failed: %q", n, len(callers.failed), callers.failed)
+		}
+		all, unreachable := p.metric(t, "agiqa_triton_ejections_total", nil), p.metric(t, "agiqa_triton_ejections_total", map[string]string{"reason": "unreachable"})
+		if all != 1 || unreachable != 1 {
+			t.Errorf("%v ejections, %v of a server that was unreachable, want one", all, unreachable)
+		}
+		if n := p.metric(t, "agiqa_images_quarantined_total", nil); n != 0 {
+			t.Errorf("%v images are in quarantine for a kill from outside", n)
+		}
+
+		// It comes back, and its share of the work with it.
+		triton := tritonOf(t, b)
+		work := func() uint64 {
+			stats, err := triton.Statistics(t.Context(), "clip_image_encoder")
+			if err != nil || len(stats) != 1 {
+				return 0
+			}
+			return stats[0].Requests
+		}
+		eventually(t, 30*time.Second, "it is not ejected any more, and works", func() bool {
+			scoreOf(t, p, plain(1<<21|int(work())))
+			return p.metric(t, "agiqa_triton_ejected", nil) == 0 && b.tritonPID(t) != pid && work() > 10
+		})
+	})
+
+	t.Run("F39 an image kills each that it meets", func(t *testing.T) {
+		before := lost()
+		for range 2 {
+			if got := post(t, p.url+"/v1/score", "image/png", plain(deadly)); got.problem.Code != quality.KindModelUnavailable {
+				t.Errorf("status %d, %+v, want model_unavailable", got.status, got.problem)
+			}
+		}
+		got := post(t, p.url+"/v1/score", "image/png", plain(deadly))
+		if got.problem.Code != quality.KindImageQuarantined || got.header.Get("Retry-After") == "" {
+			t.Errorf("status %d, %+v, want image_quarantined", got.status, got.problem)
+		}
+		if n := lost() - before; n != 2 {
+			t.Errorf("%d calls were lost, want two", n)
+		}
+		eventually(t, 30*time.Second, "other images are scored", func() bool {
+			return post(t, p.url+"/v1/score", "image/png", plain(1<<22)).status == http.StatusOK
+		})
+		if got := post(t, p.url+"/v1/score", "image/png", plain(deadly)); got.problem.Code != quality.KindImageQuarantined {
+			t.Errorf("with the servers back: status %d, %+v, want image_quarantined", got.status, got.problem)
+		}
+		if n := p.metric(t, "agiqa_images_quarantined_total", nil); n != 1 || len(p.records("image quarantined: inference servers were lost with it alone under way")) != 1 {
+			t.Errorf("%v images in quarantine by the metric, the log says %v", n, p.records("image quarantined: inference servers were lost with it alone under way"))
+		}
+	})
+}
