@@ -111,10 +111,10 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		c.judgeReplica(r, noVerdict, probe)
 		return nil, stay, ended(ctx, req.head.ModelName)
 	}
-	lost := false
-	defer func() { leave(lost) }()
+	to := &way{}
+	defer func() { leave(to, err) }()
 	start := time.Now()
-	if err := c.checkReplica(ctx, r); err != nil {
+	if err = c.checkReplica(ctx, r); err != nil {
 		v := unreachable
 		if ctx.Err() != nil {
 			v = verdictOf(ctx, err, time.Since(start), r.standing.patience())
@@ -122,14 +122,13 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		c.judgeReplica(r, v, probe)
 		return nil, free, err
 	}
-	resp, to := &pb.ModelInferResponse{}, &way{}
+	resp := &pb.ModelInferResponse{}
 	err = c.invoke(ctx, r, req, resp, to)
 	var got [][]float32
 	if err == nil {
 		got, err = readReply(resp, req.head.ModelName, want)
 	}
 	sent := to.sent()
-	lost = to.lost(err)
 	took := time.Since(start)
 	v := verdictOf(ctx, err, took, r.standing.patience())
 	if err == nil {

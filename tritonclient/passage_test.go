@@ -36,7 +36,8 @@ func (p *passengers) send(ctx context.Context) {
 	p.calls.Go(func() { _, _ = p.client.EncodeImages(p.context(ctx, false), images(1)) })
 }
 
-// Lost is said only of calls whose connection broke between sending and answer.
+// Lost is said only of calls whose connection, or whose model's process, broke
+// down between sending and answer.
 func TestWhichCallsAreLostWithTheirServer(t *testing.T) {
 	const model = tritontest.ImageEncoder
 	answer := func(code codes.Code, message string) func(*passengers, *tritontest.Server) {
@@ -102,7 +103,53 @@ func TestWhichCallsAreLostWithTheirServer(t *testing.T) {
 		{"queue full", answer(codes.Unavailable, tritontest.QueueFull), nil},
 		{"leaves", answer(codes.Unavailable, tritontest.Exiting), nil},
 		{"looks unreachable, but answered", answer(codes.Unavailable, "?"), nil},
-		{"the model broke", answer(codes.Internal, tritontest.DeadStub), nil},
+		{"the model raised", answer(codes.Internal, "it raised"), nil},
+		{"the model's process died", answer(codes.Internal, tritontest.DeadStub), []bool{true}},
+		{"what comes to a dead process is no evidence", func(p *passengers, s *tritontest.Server) {
+			s.Fail(model, codes.Internal, tritontest.DeadStub)
+			for range 3 {
+				p.send(p.t.Context())
+				p.calls.Wait()
+			}
+			s.Hold(model)
+			p.send(p.t.Context())
+			s.WaitCalls(model, 4)
+			s.Stop()
+		}, []bool{true}},
+		{"nor what comes to a server that leaves", func(p *passengers, s *tritontest.Server) {
+			s.Fail(model, codes.Unavailable, tritontest.Exiting)
+			p.send(p.t.Context())
+			p.calls.Wait()
+			s.Hold(model)
+			p.send(p.t.Context())
+			s.WaitCalls(model, 2)
+			s.Stop()
+		}, nil},
+		{"after an answer it is", func(p *passengers, s *tritontest.Server) {
+			s.Fail(model, codes.Internal, tritontest.DeadStub)
+			p.send(p.t.Context())
+			p.calls.Wait()
+			s.Heal()
+			p.send(p.t.Context())
+			p.calls.Wait()
+			s.Hold(model)
+			p.send(p.t.Context())
+			s.WaitCalls(model, 3)
+			s.Stop()
+		}, []bool{true, true}},
+		{"and so it is on a new connection", func(p *passengers, s *tritontest.Server) {
+			s.Fail(model, codes.Internal, tritontest.DeadStub)
+			p.send(p.t.Context())
+			p.calls.Wait()
+			s.Stop()
+			wantConnected(p.t, p.client, 0, false)
+			s.Start()
+			wantConnected(p.t, p.client, 0, true)
+			s.Hold(model)
+			p.send(p.t.Context())
+			s.WaitCalls(model, 2)
+			s.Stop()
+		}, []bool{true, true}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := tritontest.New(t)

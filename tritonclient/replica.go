@@ -29,6 +29,7 @@ type replica struct {
 	lacks       *lacking
 	outstanding atomic.Int64  // inferences under way
 	room        *room         // of those with images
+	ailing      atomic.Int64  // the value of conns.begun on which it was seen to die; 0: none
 	shared      *sharedMemory // nil: not used
 
 	// checkedAt is the value of conns.begun for which the encoder behind this

@@ -1,12 +1,11 @@
 
 
 class TritonPythonModel(TritonPythonModel):  # noqa: F811 - appended to a copy of the image encoder's model.py
-    """The image encoder, which takes its server with it when the first pixel is (1, 2, 3)."""
+    """The image encoder, whose process ends when the first pixel of an image is (1, 2, 3)."""
 
     def execute(self, requests):
         for request in requests:
             pixels = pb_utils.get_input_tensor_by_name(request, "pixels").as_numpy()
             if (pixels[:, 0, 0] == (1, 2, 3)).all(axis=1).any():
-                os.kill(os.getppid(), 9)
                 os._exit(9)
         return super().execute(requests)
