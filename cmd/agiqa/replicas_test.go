@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"image"
 	"image/color"
@@ -8,13 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
@@ -54,31 +55,32 @@ func deadlyRepository(t *testing.T) string {
 	return dir
 }
 
-// metric returns the sum of a metric's values that have these labels: a
-// histogram's are its counts.
-func (p *process) metric(t *testing.T, name string, labels map[string]string) float64 {
+// metric returns the sum of a metric's values that have these labels, each
+// k="v".
+func (p *process) metric(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	answer, err := http.Get(p.url + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	sum := 0.0
-	for _, m := range families[name].GetMetric() {
-		fitting := 0
-		for _, l := range m.GetLabel() {
-			if v, asked := labels[l.GetName()]; asked && v == l.GetValue() {
-				fitting++
-			}
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		has := func(label string) bool { return strings.Contains(lines.Text(), label) }
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if family, _, _ := strings.Cut(series, "{"); family != name || slices.ContainsFunc(labels, func(l string) bool { return !has(l) }) {
+			continue
 		}
-		if fitting == len(labels) {
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatal(err)
 		}
+		sum += v
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return sum
 }
@@ -141,7 +143,7 @@ func TestTwoTritons(t *testing.T) {
 	a, b := startUp(t, env), startUp(t, env)
 	p := startServe(t, append(env, "AGIQA_DATA_DIR="+t.TempDir()), a.grpc, b.grpc)
 	lost := func() int { // without the probes of /readyz
-		return int(p.metric(t, "agiqa_triton_duration_seconds", map[string]string{"model": "ensemble", "outcome": "unreachable"}))
+		return int(p.metric(t, "agiqa_triton_duration_seconds_count", `model="ensemble"`, `outcome="unreachable"`))
 	}
 
 	t.Run("F01 one is killed under requests", func(t *testing.T) {
@@ -158,11 +160,11 @@ func TestTwoTritons(t *testing.T) {
 		if n := lost(); n < 3 || len(callers.failed) != n {
 			t.Errorf("%d calls were lost with the server, %d requests failed: %q", n, len(callers.failed), callers.failed)
 		}
-		all, unreachable := p.metric(t, "agiqa_triton_ejections_total", nil), p.metric(t, "agiqa_triton_ejections_total", map[string]string{"reason": "unreachable"})
+		all, unreachable := p.metric(t, "agiqa_triton_ejections_total"), p.metric(t, "agiqa_triton_ejections_total", `reason="unreachable"`)
 		if all != 1 || unreachable != 1 {
 			t.Errorf("%v ejections, %v of a server that was unreachable, want one", all, unreachable)
 		}
-		if n := p.metric(t, "agiqa_images_quarantined_total", nil); n != 0 {
+		if n := p.metric(t, "agiqa_images_quarantined_total"); n != 0 {
 			t.Errorf("%v images are in quarantine for a kill from outside", n)
 		}
 
@@ -177,7 +179,7 @@ func TestTwoTritons(t *testing.T) {
 		}
 		eventually(t, 30*time.Second, "it is not ejected any more, and works", func() bool {
 			scoreOf(t, p, plain(1<<21|int(work())))
-			return p.metric(t, "agiqa_triton_ejected", nil) == 0 && b.tritonPID(t) != pid && work() > 10
+			return p.metric(t, "agiqa_triton_ejected") == 0 && b.tritonPID(t) != pid && work() > 10
 		})
 	})
 
@@ -199,7 +201,7 @@ func TestTwoTritons(t *testing.T) {
 			t.Errorf("status %d, %+v, want image_quarantined", got.status, got.problem)
 		}
 		records := a.records("image quarantined: inference servers were lost with it alone under way")
-		if n := a.metric(t, "agiqa_images_quarantined_total", nil); n != 1 || len(records) != 1 {
+		if n := a.metric(t, "agiqa_images_quarantined_total"); n != 1 || len(records) != 1 {
 			t.Errorf("%v images in quarantine by the metric, the log says %v", n, records)
 		}
 	})
