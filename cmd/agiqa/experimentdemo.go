@@ -18,15 +18,22 @@ import (
 )
 
 func newExperimentDemo(t *terminal) *cobra.Command {
-	var o demoOptions
+	o := demoOptions{phases: demoPhases(), shake: demoShake}
+	var equal, quick bool
 	cmd := &cobra.Command{
-		Use: "demo [--images DIR] [--out DIR] [--equal]", Short: "Show a whole experiment that ends with a promotion, and one that rightly does not", Args: cobra.NoArgs,
+		Use: "demo [--images DIR] [--out DIR] [--equal | --quick]", Short: "Show a whole experiment that ends with a promotion, and one that rightly does not", Args: cobra.NoArgs,
 		Long: "Starts an embedded Triton and the whole server with a store of its own, and works it over HTTP as anybody would: imports checkpoints, starts an experiment, scores images, " +
 			"and lets simulated people rate them until the server promotes the better arm. Then the same with two arms of which none is better. " +
 			"The people and what they like are simulated, and the output says how; images, scores, records, statistics and decisions are not. Fails unless both end as they must; a server that is right 95 % of the time may promote one of equal arms for one folder of images in forty.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.count < leastDemoImages {
 				return fmt.Errorf("--count is %d, must be at least %d: no sequence says anything of fewer", o.count, leastDemoImages)
+			}
+			if quick {
+				o.count, o.phases, o.shake = leastDemoImages, quickPhases(), quickShake
+			}
+			if equal {
+				o.phases = slices.DeleteFunc(o.phases, func(p demoPhase) bool { return p.promotes })
 			}
 			s, err := loadSettings(cmd, t)
 			if err != nil {
@@ -37,7 +44,9 @@ func newExperimentDemo(t *terminal) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.images, "images", "", "folder of JPEG, PNG or GIF images that the demonstration's are cut from (default: the project's drawn examples)")
 	cmd.Flags().StringVar(&o.out, "out", "", "folder for reports and the store (default: a new one in data-dir)")
-	cmd.Flags().BoolVar(&o.equal, "equal", false, "only the one with equal arms")
+	cmd.Flags().BoolVar(&equal, "equal", false, "only the one with equal arms")
+	cmd.Flags().BoolVar(&quick, "quick", false, fmt.Sprintf("only the one with a better candidate, with %d images and a control that is worse by more", leastDemoImages))
+	cmd.MarkFlagsMutuallyExclusive("equal", "quick")
 	cmd.Flags().IntVar(&o.count, "count", 400, "images of each experiment")
 	config.AddFlags(cmd.Flags(), serverGroups...)
 	return cmd
@@ -45,8 +54,9 @@ func newExperimentDemo(t *terminal) *cobra.Command {
 
 type demoOptions struct {
 	images, out string
-	equal       bool
 	count       int
+	phases      []demoPhase
+	shake       float64 // weights of the worse arms are off by up to so many times themselves
 }
 
 const (
@@ -56,7 +66,8 @@ const (
 	// people's ratings are cut off. All arms are copies of it that say
 	// demoFactor*score + demoOffset.
 	demoFactor, demoOffset = 0.6, 0.9
-	demoShake              = 3 // weights of the worse arm are off by up to so many times themselves
+	demoShake              = 3
+	quickShake             = 3.9 // with 4.5, canaries forbid the start
 )
 
 // demoPhase is one experiment of the demonstration.
@@ -81,6 +92,15 @@ func demoPhases() []demoPhase {
 			told:  "people's true opinion lies half way between both arms' scores, and a part that no checkpoint knows (deviation 0.3)",
 		},
 	}
+}
+
+// quickPhases is an experiment that fewer images decide: nearly all of an opinion is
+// the candidate's score, and everybody looks.
+func quickPhases() []demoPhase {
+	p := demoPhases()[0]
+	p.truth.ImageSD, p.careless = 0.1, 0
+	p.told = "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows (deviation 0.1)"
+	return []demoPhase{p}
 }
 
 func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoOptions) (err error) {
@@ -119,14 +139,11 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 	err = beside(ctx, e, func(ctx context.Context) error {
 		c := newClient(e.url())
 		c.key = s.AdminKey
-		story := &demoStory{terminal: t, client: c, images: images, out: o.out, data: s.DataDir}
+		story := &demoStory{terminal: t, client: c, images: images, out: o.out, data: s.DataDir, shake: o.shake}
 		if err := story.importArms(ctx, original); err != nil {
 			return err
 		}
-		for _, phase := range demoPhases() {
-			if o.equal && phase.promotes {
-				continue
-			}
+		for _, phase := range o.phases {
 			if err := story.tell(ctx, phase); err != nil {
 				return fmt.Errorf("experiment %s: %w", phase.id, err)
 			}
@@ -137,7 +154,7 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 		return err
 	}
 	what := "Both"
-	if o.equal {
+	if len(o.phases) == 1 {
 		what = "It"
 	}
 	_, err = fmt.Fprintf(t.out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n", what, time.Since(began).Seconds(), o.out)

@@ -28,6 +28,7 @@ type demoStory struct {
 	images []demo.Image
 	out    string
 	data   string // the server's data folder, for commands that read the key or the store
+	shake  float64
 }
 
 // says shows a command and runs it, as a person would.
@@ -51,10 +52,10 @@ func (d *demoStory) importArms(ctx context.Context, original *checkpoint.Bundle)
 		return err
 	}
 	d.print("\nImported over HTTP: candidate says %g times the demo checkpoint's score plus %g; current and twin are two copies of it\n"+
-		"whose weights are off at random, by up to %d times themselves. current is the default.", demoFactor, demoOffset, demoShake)
+		"whose weights are off at random, by up to %g times themselves. current is the default.", demoFactor, demoOffset, d.shake)
 	bundles := []*checkpoint.Bundle{candidate}
 	for i, name := range []string{"current", "twin"} {
-		b, err := candidate.Perturbed(name, uint64(i+1), demoShake)
+		b, err := candidate.Perturbed(name, uint64(i+1), d.shake)
 		if err != nil {
 			return err
 		}
