@@ -233,7 +233,8 @@ cache)
       after=$(looked hit)
     done
     finished "redis-$event-known" "redis-$event-new"
-    for _ in 1 2; do bench http --url "$url_one" --rate 20 --duration 5s "${images[@]}" --pick uniform >/dev/null; done # what the first leaves in Redis, the second finds
+    seed=$RANDOM # others than the round before, which memory knows by now
+    for _ in 1 2; do bench http --url "$url_one" --rate 20 --duration 5s "${images[@]}" --pick uniform --seed "$((seed + 1))" >/dev/null; done # what the first leaves in Redis, the second finds
     note "redis-$event: $(( $(looked hit) - before )) look-ups found in Redis, $(( $(looked hit) - after )) of them after the last event, $(( $(looked error) - errors )) failed;" \
       "in the end the gateway says available $(curl -fs "$url_one/metrics" | awk '/^agiqa_cache_redis_available/ {print $NF}'), and Redis holds $(redis-cli -p $port dbsize) keys"
     bench report "$out/redis-$event-known" "$out/redis-$event-new" --event "$(IFS=,; echo "${times[*]}")" >"$out/redis-$event.txt"
