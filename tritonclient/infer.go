@@ -173,6 +173,11 @@ func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *p
 	return err
 }
 
+// ranOut reports that a call ended because its time was over.
+func ranOut(ctx context.Context, err error) bool {
+	return meaningOf(err).code == codes.DeadlineExceeded || ctx.Err() != nil
+}
+
 // verdictOf says what the end of a call means for the server, which gets
 // patience before a missing answer speaks against it.
 func verdictOf(ctx context.Context, err error, took, patience time.Duration) verdict {
@@ -187,7 +192,7 @@ func verdictOf(ctx context.Context, err error, took, patience time.Duration) ver
 	}
 	m := meaningOf(err)
 	switch {
-	case m.code == codes.DeadlineExceeded || ctx.Err() != nil:
+	case ranOut(ctx, err):
 		if took < patience {
 			return noVerdict
 		}

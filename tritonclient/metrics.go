@@ -40,7 +40,7 @@ func newMetrics(provider metric.MeterProvider, c *Client) (*metrics, error) {
 	}
 	meter := provider.Meter(scope)
 	attempts, err1 := meter.Int64Counter("agiqa.triton.attempts", metric.WithUnit("{attempt}"),
-		metric.WithDescription("Inferences sent to a Triton, by outcome."))
+		metric.WithDescription("Inferences sent to a Triton, by outcome; late: the deadline came first."))
 	duration, err7 := meter.Float64Histogram("agiqa.triton.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time from sending an inference to a Triton to its answer, by sort of model and outcome."),
 		metric.WithExplicitBucketBoundaries(durationBuckets...))
@@ -88,16 +88,16 @@ func (m *metrics) retry(ctx context.Context, outcome string) {
 }
 
 func (m *metrics) attempt(ctx context.Context, model string, took time.Duration, v verdict, err error) {
-	outcome := "ok"
+	outcome := "refused"
 	switch {
+	case err == nil:
+		outcome = "ok"
+	case ranOut(ctx, err):
+		outcome = "late"
 	case v == modelFailed:
 		outcome = "failed"
 	case v == unreachable:
 		outcome = "unreachable"
-	case v == late:
-		outcome = "late"
-	case err != nil:
-		outcome = "refused"
 	}
 	m.attempts.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
 	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(

@@ -47,7 +47,7 @@ type sharedMemory struct {
 	lost      [sharedImages]bool // taken, by calls without an answer
 	begun     int64              // of connections, for which it is registered; 0: for none
 	tried     int64              // of connections, for which that was tried
-	preparing bool
+	preparing chan struct{}      // closed when the try under way has ended; nil: none is
 	closed    bool
 	refused   error // why it was not registered at the last try
 }
@@ -123,11 +123,27 @@ func (s *sharedMemory) again(begun int64) bool {
 
 // begin makes the caller the one that registers. s.mu is held.
 func (s *sharedMemory) begin() bool {
-	if s.preparing {
+	if s.preparing != nil {
 		return false
 	}
-	s.preparing = true
+	s.preparing = make(chan struct{})
 	return true
+}
+
+// settled waits until no try is under way.
+func (s *sharedMemory) settled(ctx context.Context) error {
+	s.mu.Lock()
+	preparing := s.preparing
+	s.mu.Unlock()
+	if preparing == nil {
+		return nil
+	}
+	select {
+	case <-preparing:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // room takes n free places. s.mu is held.
@@ -226,7 +242,8 @@ func (c *Client) prepareShared(ctx context.Context, r *replica, begun int64) {
 	s := r.shared
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.preparing, s.tried = false, begun
+	close(s.preparing)
+	s.preparing, s.tried = nil, begun
 	changed := err == nil || s.refused == nil
 	if s.refused = err; err == nil {
 		s.begun = begun
@@ -323,6 +340,9 @@ func (c *Client) sharedReady(ctx context.Context, r *replica) error {
 	if s.again(begun) {
 		c.prepareShared(ctx, r, begun)
 	}
+	if err := s.settled(ctx); err != nil {
+		return ended(ctx, "")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refused == nil {
@@ -362,5 +382,5 @@ func (s *sharedMemory) release() error {
 	if s.region == nil {
 		return nil
 	}
-	return s.region.close(!s.preparing)
+	return s.region.close(s.preparing == nil)
 }

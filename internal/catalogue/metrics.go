@@ -61,7 +61,7 @@ func triton() []Metric {
 		{Name: "agiqa.triton.duration", Type: Histogram, Unit: "s", Labels: []Label{
 			of("model", "image_encoder", "text_encoder", "ensemble", "head", "panel", "_other"), outcomes,
 		}, Says: "Time from sending an inference to a Triton to its answer, by sort of model and outcome."},
-		{Name: "agiqa.triton.attempts", Type: Counter, Unit: "{attempt}", Labels: []Label{outcomes}, Says: "Inferences sent to a Triton, by outcome."},
+		{Name: "agiqa.triton.attempts", Type: Counter, Unit: "{attempt}", Labels: []Label{outcomes}, Says: "Inferences sent to a Triton, by outcome; late: the deadline came first."},
 		{Name: "agiqa.triton.retries", Type: Counter, Unit: "{attempt}", Labels: []Label{of("outcome", "sent", "no_budget")},
 			Says: "Inferences that were, or for want of budget were not, sent to a second Triton."},
 		{Name: "agiqa.triton.ejections", Type: Counter, Unit: "{ejection}", Labels: []Label{of("reason", "unreachable", "late", "errors")},
