@@ -39,7 +39,7 @@ func TestAcknowledgedFeedbackSurvivesKill(t *testing.T) {
 	path := filepath.Join(dir, "experiments.db")
 	image := quality.DigestOf([]byte("an image"))
 	withStore(t, path, func(s *sqlstore.Store) {
-		x := experiment.Experiment{ID: "x", State: experiment.Running, Phase: 1, Revision: 1, Created: time.Now().UTC(), Started: time.Now().UTC()}
+		x := experiment.Experiment{ID: "x", State: experiment.Running, Phase: 1, Revision: 1, Created: time.Now().UTC(), Started: time.Now().UTC(), MaxDuration: time.Hour}
 		mustDo(t, s.Create(t.Context(), x, experiment.Created(x, "test", x.Created)))
 		mustDo(t, s.AppendExposures(t.Context(), []experiment.Exposure{{
 			ID: "0", Assignment: "a", Time: time.Now().UTC(), Experiment: "x", Phase: 1, Image: image, Status: experiment.Ok,
