@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,10 +33,11 @@ type order struct {
 // report is what the keeper writes to its standard output: one when the server
 // runs or could not be started, one when it has ended and nothing is left.
 type report struct {
-	PID    int    `json:",omitempty"`
-	Error  string `json:",omitempty"`
-	Ended  string `json:",omitempty"`
-	Traces string `json:",omitempty"` // what could not be removed
+	PID     int    `json:",omitempty"`
+	Error   string `json:",omitempty"`
+	Ended   string `json:",omitempty"`
+	Crashed bool   `json:",omitempty"` // by a fault of its own
+	Traces  string `json:",omitempty"` // what could not be removed
 }
 
 // KeeperMain runs the keeper if args, the whole of os.Args, call for it, and
@@ -88,7 +90,7 @@ func keep(in io.Reader, out io.Writer) error {
 	}()
 	ended := k.watch(parentGone, stop)
 	status, err := k.finish()
-	last := report{Ended: describe(status)}
+	last := report{Ended: describe(status), Crashed: crashed(status)}
 	if ended != "" {
 		last.Ended = ended
 	}
@@ -254,6 +256,11 @@ func collectAll(wanted int) unix.WaitStatus {
 			found = status
 		}
 	}
+}
+
+// crashed reports whether a process ended by a fault of its own.
+func crashed(s unix.WaitStatus) bool {
+	return s.Signaled() && slices.Contains([]unix.Signal{unix.SIGABRT, unix.SIGSEGV, unix.SIGBUS}, s.Signal())
 }
 
 func describe(s unix.WaitStatus) string {

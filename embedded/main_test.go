@@ -59,6 +59,11 @@ func fakeServer(args []string) int {
 		fmt.Println("E fake.cc:1] the model exploded")
 		return 3
 	}
+	if control["crash"] || control["crash-once"] && starts == 1 {
+		fmt.Println("terminate called after throwing an instance of 'boost::interprocess::lock_exception'")
+		// Go would make an exit status of the signal.
+		_ = syscall.Exec("/bin/sh", []string{"sh", "-c", "ulimit -c 0; kill -ABRT $$"}, nil)
+	}
 	stop := make(chan os.Signal, 1)
 	if control["deaf"] {
 		signal.Ignore(syscall.SIGTERM)

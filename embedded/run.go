@@ -143,8 +143,16 @@ func (s *Server) attend(cmd *exec.Cmd, lines *json.Decoder, r *run) error {
 	if last.Traces != "" {
 		s.cfg.Logger.Warn("triton left traces", "detail", last.Traces)
 	}
+	if last.Crashed {
+		return crashError(last.Ended)
+	}
 	return errors.New(last.Ended)
 }
+
+// crashError says how a server ended by a fault of its own.
+type crashError string
+
+func (e crashError) Error() string { return string(e) }
 
 // replaceKeeper ends a server whose keeper was killed. The kernel has sent it
 // SIGTERM already; its descriptor says when it is gone.

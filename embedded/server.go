@@ -55,9 +55,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return start(ctx, cfg, thisMachine(), holdPorts)
 }
 
-// portTries is how often a start goes on with other ports after somebody took
-// one between our letting it go and the server's binding it.
-const portTries = 3
+// startTries is how often a start is tried when somebody took a port between
+// its choice and its use, or the server crashed, as it does now and then when
+// the memory that it shares with several stubs is not ready for one of them
+// (boost::interprocess::lock_exception).
+const startTries = 3
 
 func start(ctx context.Context, cfg Config, m machine, hold func(Ports) (heldPorts, error)) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
@@ -89,16 +91,27 @@ func start(ctx context.Context, cfg Config, m machine, hold func(Ports) (heldPor
 		if r, err = s.begin(ctx); err == nil {
 			break
 		}
-		if try == portTries || ctx.Err() != nil || !s.ports.taken() {
+		switch {
+		case try == startTries || ctx.Err() != nil:
+			return nil, fmt.Errorf("embedded triton: %w", err)
+		case isCrash(err):
+			cfg.Logger.Warn("triton starts again: it crashed before it was ready", "error", err)
+		case s.ports.taken():
+			cfg.Logger.Info("triton starts again: a port was taken", "ports", s.ports)
+		default:
 			return nil, fmt.Errorf("embedded triton: %w", err)
 		}
-		cfg.Logger.Info("triton starts again: a port was taken", "ports", s.ports)
 	}
 	life, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.change(Ready, "after", time.Since(began).Round(time.Millisecond), "version", s.Version(), "pid", r.pid, "grpc", s.GRPCAddr())
 	go s.supervise(life, r)
 	return s, nil
+}
+
+func isCrash(err error) bool {
+	_, ok := errors.AsType[crashError](err)
+	return ok
 }
 
 // clearAway removes what earlier runs left and puts the old log aside.

@@ -412,6 +412,21 @@ func TestStopDuringARestart(t *testing.T) {
 	noTraces(t, cfg, os.Getpid())
 }
 
+// Triton crashes now and then while it starts.
+func TestStartGoesOnAfterACrash(t *testing.T) {
+	m := newFakeMachine(t)
+	m.control(t, "crash-once")
+	cfg := m.config(t)
+	startServer(t, cfg)
+	starts, err := os.ReadFile(filepath.Join(m.repository, "starts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(starts), "\n"); n != 2 {
+		t.Errorf("%d starts, want 2", n)
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -423,6 +438,7 @@ func TestStartFails(t *testing.T) {
 		want    []string
 	}{
 		{name: "the server ends", control: "fail", want: []string{"ended with status 3", "the model exploded"}},
+		{name: "the server crashes", control: "crash", want: []string{"killed by aborted", "lock_exception"}},
 		{
 			name: "the server is never ready", control: "mute",
 			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) { c.StartTimeout = 2 * time.Second }, // time enough to speak
