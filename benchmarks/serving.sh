@@ -14,6 +14,7 @@
 # SECONDS is the length of one measurement. What `agiqa bench` records, and a
 # line for each event, is left in OUT. Everything started here is ended here.
 set -euo pipefail
+source "$(dirname "$0")/lib.sh"
 what=$1 out=$2 seconds=${3:-10}
 agiqa=${SERVING_AGIQA:-bin/agiqa}
 work=$(mktemp -d)
@@ -28,12 +29,6 @@ finish() {
 trap finish EXIT
 
 note() { echo "$(date -u +%T.%3N) $*" | tee -a "$out/events.txt"; }
-
-# await FILE PATTERN: until the file has a line that matches.
-await() {
-  for _ in $(seq 600); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done
-  echo "no '$2' in $1 after a minute:" >&2; cat "${1%.*}".* >&2; exit 1
-}
 
 # up NAME FLAGS...: a Triton with a gateway of its own; sets pid_NAME, url_NAME, grpc_NAME.
 up() {
@@ -133,7 +128,7 @@ replicas)
       serves "$name"; url=url_$name; echo "  server $name ${!url#http://}" >>"$work/haproxy.cfg"
     done
     BALANCER=127.0.0.1:$base haproxy -db -f "$work/haproxy.cfg" >"$work/haproxy.out" 2>&1 & balancer=$!; started+=("$balancer")
-    for _ in $(seq 50); do curl -fs "http://127.0.0.1:$base/readyz" >/dev/null && break; sleep 0.1; done
+    reach "http://127.0.0.1:$base/readyz"
     for end in TERM KILL; do for victim in tritonserver gateway; do
       round=$count-$victim-$end; told=()
       for name in "${gateways[@]}"; do

@@ -9,17 +9,15 @@
 #   OUT folder, COLLECTOR binary, DURATION of a block, PAIRS, RATE, CLOSED
 set -euo pipefail
 : "${OUT:?}" "${COLLECTOR:?}" "${DURATION:=4s}" "${PAIRS:=4}" "${RATE:=60}" "${CLOSED:=16}"
+source "$(dirname "$0")/lib.sh"
 work=$(mktemp -d)
 pids=()
 finish() { for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; wait 2>/dev/null || true; rm -rf "$work"; }
 trap finish EXIT
 
-say() { # prints what a line of a log matches, waiting for it up to 30 s
-  for _ in $(seq 300); do
-    if found=$(grep -om1 "$2" "$1" 2>/dev/null); then echo "${found##* }"; return; fi
-    sleep 0.1
-  done
-  echo "nothing like '$2' in $1:" >&2; cat "$1" >&2; return 1
+say() { # prints the last word of what a line of a log matches
+  await "$1" "$2"
+  local found; found=$(grep -om1 "$2" "$1"); echo "${found##* }"
 }
 
 bin/agiqa bench stub-triton --listen 127.0.0.1:0 --service-time 5ms --instances 64 >"$work/triton" & pids+=($!)
@@ -44,11 +42,7 @@ gateway() { # name, endpoint: starts one and sets url_NAME and pid_NAME
   AGIQA_DATA_DIR="$work/data-$1" AGIQA_OTLP_ENDPOINT="$2" AGIQA_IMAGE_CACHE_BYTES=0 AGIQA_LOG_FORMAT=json AGIQA_LOG_LEVEL=warn \
     bin/agiqa serve --listen "127.0.0.1:$3" --triton "$triton" >"$work/$1" 2>&1 &
   pids+=($!); printf -v "pid_$1" %s $!; printf -v "url_$1" %s "http://127.0.0.1:$3"
-  for _ in $(seq 300); do
-    if curl -fs "http://127.0.0.1:$3/readyz" >/dev/null 2>&1; then return; fi
-    sleep 0.1
-  done
-  echo "gateway $1 is not ready:" >&2; cat "$work/$1" >&2; return 1
+  reach "http://127.0.0.1:$3/readyz"
 }
 gateway off "" $((port + 1))
 gateway on "http://127.0.0.1:$port" $((port + 2))

@@ -31,6 +31,7 @@ func (o Options) Closed(ctx context.Context, target Target, d time.Duration) (Ru
 		number++
 		return number - 1, g.now() < d && number <= maxRequests
 	}
+	g.begin()
 	done := g.lanes(ctx, func(ctx context.Context, lane Lane) {
 		var mine []Record
 		for ctx.Err() == nil {

@@ -78,7 +78,7 @@ func (o Options) Open(ctx context.Context, target Target, s Schedule) (Run, erro
 	}
 	waiting := make(chan int, o.MaxOutstanding)
 	defer collectRarely()()
-	g.run.Started, g.cpu = time.Now(), processCPU()
+	g.begin()
 	done := g.lanes(ctx, func(ctx context.Context, lane Lane) { g.serve(ctx, lane, waiting) })
 	g.dispatch(ctx, waiting)
 	close(waiting)
@@ -125,8 +125,11 @@ func newGenerator(ctx context.Context, target Target, o Options) (*generator, er
 	if o.Progress == nil {
 		o.Progress = &Progress{}
 	}
-	return &generator{o: o, target: target, usage: usage, behind: behind, cpu: processCPU(), run: Run{Target: target.Name(), Started: time.Now()}}, nil
+	return &generator{o: o, target: target, usage: usage, behind: behind, run: Run{Target: target.Name()}}, nil
 }
+
+// begin is when a run starts: all of its times count from then.
+func (g *generator) begin() { g.run.Started, g.cpu = time.Now(), processCPU() }
 
 func (g *generator) now() time.Duration { return time.Since(g.run.Started) }
 

@@ -6,6 +6,7 @@
 # both wherever the kernel puts them. "late by generator" is the figure; on a
 # quiet machine its p99 is to stay below half a millisecond on one core.
 set -euo pipefail
+source "$(dirname "$0")/../lib.sh"
 out=$1 seconds=${2:-20}
 agiqa=${SELFCHECK_AGIQA:-bin/agiqa}
 log=$(mktemp)
@@ -25,7 +26,7 @@ cores() {
 measure() {
   : >"$log"
   $3 "$agiqa" bench stub-http --listen 127.0.0.1:0 >"$log" & stub=$!
-  for _ in $(seq 50); do grep -q ' at ' "$log" && break; sleep 0.1; done
+  await "$log" ' at '
   $4 "$agiqa" bench http --url "http://$(sed 's/.* at //' "$log")" --method GET --rate 10000 --duration "${seconds}s" \
     --arrivals poisson --seed 1 --pid $stub --notes "answers of a few bytes, from a process of its own; $2" --out "$out/$1"
   kill $stub; wait $stub || true

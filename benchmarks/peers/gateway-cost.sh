@@ -20,6 +20,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
+source "$root/benchmarks/lib.sh"
 out=${1:?give the folder for the results}
 agiqa=${AGIQA:-$root/bin/agiqa}
 python=${PEER_VENV:-$root/.cache/peer}/bin/python
@@ -33,6 +34,7 @@ others=1-$(($(nproc) - 1))
 taskset -pc "$others" $$ >/dev/null # this script and what it starts
 work=$(mktemp -d)
 mkdir -p "$out"
+out=$(realpath "$out")
 pids=()
 
 stop() {
@@ -54,18 +56,6 @@ start() {
 	pids+=($!)
 }
 
-# await waits until a URL answers 200, for a minute.
-await() {
-	local tries
-	for ((tries = 0; tries < 300; tries++)); do
-		"$python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)' "$1" 2>/dev/null && return
-		sleep 0.2
-	done
-	echo "gateway-cost: no answer from $1" >&2
-	tail -n 5 "$work"/*.log >&2
-	exit 1
-}
-
 model=$(basename "$(ls -d "$root"/model_repository/clip_agiqa_* | head -n 1)")
 
 # stub SERVICE: a stub Triton; sets triton.
@@ -80,7 +70,7 @@ peer() {
 	start peer.log taskset -c 0 env PEER_TRITON="$triton" PEER_MODEL="$model" PEER_THREADS="${1#*:}" "$python" -m uvicorn --app-dir "$here" gateway:app \
 		--host 127.0.0.1 --port "${peer##*:}" --workers "${1%:*}" --log-level warning
 	peer_pid=${pids[-1]}
-	await "http://$peer/readyz"
+	reach "http://$peer/readyz"
 }
 
 "$agiqa" bench draw --sizes 1024 --out "$work/images" >/dev/null
@@ -107,7 +97,7 @@ for service in ${SERVICES:-0ms 10ms}; do
 	ours=127.0.0.1:$(free)
 	start agiqa.log taskset -c 0 "$agiqa" serve --triton "$triton" --listen "$ours" --data-dir "$work/data" --log-level error
 	ours_pid=${pids[-1]}
-	await "http://$ours/readyz"
+	reach "http://$ours/readyz"
 	peer "$best"
 	about="A agiqa, B FastAPI with ${best%:*} workers of ${best#*:} threads, each on one processor; stub Triton, $service a request"
 	common=("http://$ours" "http://$peer" --pid-a "$ours_pid" --pid-b "$peer_pid" "${images[@]}" --pairs "${PAIRS:-4}" --duration "${block}s")
@@ -126,4 +116,4 @@ done
 alone after
 "$python" -m pip list --format=freeze >"$out/peer-versions.txt"
 "$agiqa" bench report "$out"/*-closed "$out"/*-open --html "$out/report.html" >"$out/report.txt"
-"$python" "$here/summary.py" "$out" | tee "$out/summary.txt"
+(cd "$root" && go run ./benchmarks/peers/summary "$out") | tee "$out/summary.txt"

@@ -311,6 +311,11 @@ func shell() map[string]Rule {
 			External:   []string{"golang.org/x/sys/unix"},
 			NeverReach: []string{gin, grpc, goRedis},
 		},
+		"benchmarks/peers/summary": {
+			Why:        "prints the table of the comparison with the peer, from the reports of others",
+			Project:    []string{"benchmarks/load", "benchmarks/preprocess"},
+			NeverReach: []string{gin, grpc, goRedis},
+		},
 		"benchmarks/stubtriton": {
 			Why:      "stands in for Triton where the gateway is measured: it speaks the protocol and knows no model",
 			Project:  []string{"tritonclient/inferencepb"},

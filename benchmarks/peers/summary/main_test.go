@@ -1,0 +1,37 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Every table that is kept is what its reports give.
+func TestKeptTables(t *testing.T) {
+	kept, err := filepath.Glob("../../results/gateway-cost/*/summary.txt")
+	if err != nil || len(kept) == 0 {
+		t.Fatalf("no kept table: %v", err)
+	}
+	for _, name := range kept {
+		want, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if err := summarise(&got, filepath.Dir(name)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(string(want), got.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	if err := summarise(new(bytes.Buffer), dir); err == nil || !bytes.Contains([]byte(err.Error()), []byte("preprocess-before")) {
+		t.Errorf("error %v", err)
+	}
+}
