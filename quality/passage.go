@@ -11,9 +11,10 @@ type Passage struct {
 	// meanwhile. That is tried for a time, not promised: see Lost.
 	Alone bool
 	// Lost is called when a server was lost with the call under way: the
-	// connection broke between sending and answer, or the model's process died. It is called before the call
-	// returns, if that did not return before. alone says that no other call with
-	// a passage was at that server from this one's beginning to its end.
+	// connection broke between sending and answer, or the model's process died.
+	// It is called before the call returns, if that did not return before. alone
+	// says that no other call with a passage was at that server from this one's
+	// beginning to its end.
 	Lost func(alone bool)
 }
 

@@ -92,12 +92,12 @@ func (m *metrics) attempt(ctx context.Context, model string, took time.Duration,
 	switch {
 	case err == nil:
 		outcome = "ok"
-	case ranOut(ctx, err):
-		outcome = "late"
 	case v == modelFailed:
 		outcome = "failed"
 	case v == unreachable:
 		outcome = "unreachable"
+	case ranOut(ctx, err):
+		outcome = "late"
 	}
 	m.attempts.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
 	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
