@@ -34,7 +34,6 @@ others=1-$(($(nproc) - 1))
 taskset -pc "$others" $$ >/dev/null # this script and what it starts
 work=$(mktemp -d)
 mkdir -p "$out"
-out=$(realpath "$out")
 pids=()
 
 stop() {
@@ -116,4 +115,4 @@ done
 alone after
 "$python" -m pip list --format=freeze >"$out/peer-versions.txt"
 "$agiqa" bench report "$out"/*-closed "$out"/*-open --html "$out/report.html" >"$out/report.txt"
-(cd "$root" && go run ./benchmarks/peers/summary "$out") | tee "$out/summary.txt"
+go -C "$root" run ./benchmarks/peers/summary "$(realpath "$out")" | tee "$out/summary.txt"

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -233,11 +234,12 @@ func benchCommit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// commandLine says how to run the command again.
+// commandLine says how to run the command again. It is kept with results, which
+// name no folder for temporary files of one machine.
 func commandLine(cmd *cobra.Command) string {
 	line := []string{cmd.CommandPath()}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		line = append(line, fmt.Sprintf("--%s=%s", f.Name, strings.Trim(f.Value.String(), "[]")))
 	})
-	return strings.Join(line, " ")
+	return strings.ReplaceAll(strings.Join(line, " "), filepath.Clean(os.TempDir())+"/", "$TMPDIR/")
 }

@@ -20,7 +20,8 @@ func TestBenchPreprocess(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if len(r.Results) != 3 || r.Manifest.Commit == "" || r.Manifest.Ours["go"] == "" || !strings.Contains(r.Manifest.Command, "--rounds=2") {
+	if len(r.Results) != 3 || r.Manifest.Commit == "" || r.Manifest.Ours["go"] == "" || !strings.Contains(r.Manifest.Command, "--rounds=2") ||
+		!strings.Contains(r.Manifest.Command, "--out=$TMPDIR/") {
 		t.Errorf("report %+v", r)
 	}
 	for _, name := range []string{"results.json", "results.txt", "results.svg"} {
