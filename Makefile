@@ -21,8 +21,6 @@ help: ## list the targets
 run: build venv ## install what is missing and run the server on 127.0.0.1:8080
 	@exec bin/agiqa up
 
-DEMO_IMAGES ?= $(wildcard ../shared/images)
-
 .PHONY: demo-experiment
 demo-experiment: build venv ## a whole A/B test with simulated raters, ending with a promotion, and one that rightly ends without (under two minutes; DEMO_IMAGES=DIR)
 	@bin/agiqa experiment demo $(if $(DEMO_IMAGES),--images $(DEMO_IMAGES))
@@ -88,67 +86,12 @@ test-short: ## Go tests that need neither Triton nor Redis nor PostgreSQL
 	$(GO) test -short ./...
 
 .PHONY: bench
-bench: ## Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
-
-.PHONY: bench-preprocess
-bench-preprocess: build ## preparation of images against Pillow, on one core; writes benchmarks/results/preprocess
-	@embedded/venv.sh "$(PYTHON)" .cache/pillow benchmarks/requirements-pillow.lock
-	bin/agiqa bench preprocess --against pillow --python .cache/pillow/bin/python \
-	  --out benchmarks/results/preprocess/$$(date -u +%F)-$$(git rev-parse --short HEAD)
-
-# Measurements leave their records in benchmarks/results/NAME/DATE-COMMIT.
-RESULTS = benchmarks/results/$(1)/$$(date -u +%F)-$$(git rev-parse --short HEAD)
-
-.PHONY: bench-load-selfcheck
-bench-load-selfcheck: build ## how late the load generator itself is at 10,000 requests/s (a minute); writes benchmarks/results/load-selfcheck
-	benchmarks/load/selfcheck.sh $(call RESULTS,load-selfcheck)
+bench: build venv ## run one benchmark: make bench NAME=overload (without NAME: the list)
+	@benchmarks/run.sh "$(NAME)"
 
 .PHONY: vit-b-16
 vit-b-16: build training ## an encoder of ViT-B/16's shape with random weights, for benchmarks, in .cache (installs torch)
 	@test -d .cache/vit-b-16/model_repository || { cd training && PYTHONPATH=tests .venv/bin/python -m fidelity.vit --out ../.cache/vit-b-16; }
-
-.PHONY: bench-end-to-end
-bench-end-to-end: build venv vit-b-16 ## images through the gateway against tensors to Triton alone, both encoders (3 minutes); writes benchmarks/results/end-to-end
-	VIT=.cache/vit-b-16 benchmarks/serving.sh end-to-end $(call RESULTS,end-to-end) $(or $(BENCH_SECONDS),10)
-
-.PHONY: bench-arms-vit
-bench-arms-vit: build venv vit-b-16 ## bench-arms with an encoder of ViT-B/16's size (4 minutes)
-	bin/agiqa bench arms --model-repository .cache/vit-b-16/model_repository --checkpoints .cache/vit-b-16/checkpoints \
-	  --default-checkpoint end-shared --duration 180s --out $(call RESULTS,arms-vit-b-16)
-
-.PHONY: bench-arms
-bench-arms: build venv ## the same images by 1, 2, 8 and 32 checkpoints; writes benchmarks/results/arms
-	bin/agiqa bench arms --out benchmarks/results/arms/$$(date -u +%F)-$$(git rev-parse --short HEAD)
-
-.PHONY: bench-gateway-cost
-bench-gateway-cost: build ## the gateway against one in FastAPI, each on one core, before a stub Triton (20 minutes); writes benchmarks/results/gateway-cost
-	@embedded/venv.sh "$(PYTHON)" .cache/peer benchmarks/peers/requirements.lock
-	benchmarks/peers/gateway-cost.sh $(call RESULTS,gateway-cost)
-
-.PHONY: bench-tracing
-bench-tracing: build collector ## what tracing every request costs, collector well, dead and slow (three minutes); writes benchmarks/results/tracing
-	@OUT=$(call RESULTS,tracing) COLLECTOR="$$PWD/.cache/otelcol-$$(sha256sum tools/otelcol/go.sum | cut -c1-16)" benchmarks/tracing.sh
-
-.PHONY: bench-batching
-bench-batching: build venv ## gateway batching against Triton's own (3 minutes); writes benchmarks/results/batching
-	benchmarks/serving.sh batching $(call RESULTS,batching) $(or $(BENCH_SECONDS),10)
-
-.PHONY: bench-shm
-bench-shm: build venv ## pixels to Triton through shared memory against the connection (5 minutes); writes benchmarks/results/shm
-	benchmarks/serving.sh shm $(call RESULTS,shm) $(or $(BENCH_SECONDS),10)
-
-.PHONY: bench-replicas
-bench-replicas: build venv ## two gateways, then four, and two Tritons, one of either ended and killed under load, with haproxy (4 minutes); writes benchmarks/results/replicas
-	benchmarks/serving.sh replicas $(call RESULTS,replicas) $(or $(BENCH_SECONDS),15)
-
-.PHONY: bench-overload
-bench-overload: build venv ## the knee, then 2, 5 and 10 times that (12 minutes; BENCH_SECONDS=10: 4); writes benchmarks/results/overload
-	benchmarks/serving.sh overload $(call RESULTS,overload) $(or $(BENCH_SECONDS),60)
-
-.PHONY: bench-cache
-bench-cache: build venv ## hits, and Redis emptied, stopped and killed under load (5 minutes); writes benchmarks/results/cache
-	benchmarks/serving.sh cache $(call RESULTS,cache) $(or $(BENCH_SECONDS),8)
 
 .PHONY: fuzz
 fuzz: ## a minute of each fuzz target

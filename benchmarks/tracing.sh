@@ -5,7 +5,7 @@
 #   latency     open loop at a rate below the knee, the same pair
 #   dead        open loop, a collector that refuses against not traced
 #   slow        open loop, a collector that takes connections and never answers
-# Needs bin/agiqa and the collector (make bench-tracing builds both).
+# Needs bin/agiqa and the collector (make bench NAME=tracing builds both).
 #   OUT folder, COLLECTOR binary, DURATION of a block, PAIRS, RATE, CLOSED
 set -euo pipefail
 : "${OUT:?}" "${COLLECTOR:?}" "${DURATION:=4s}" "${PAIRS:=4}" "${RATE:=60}" "${CLOSED:=16}"
