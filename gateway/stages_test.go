@@ -65,7 +65,7 @@ func TestStagesAgree(t *testing.T) {
 func TestStagesOfFailures(t *testing.T) {
 	r := newRig(t)
 	file := testimages.PNG(64, 64)
-	r.post("/v1/score", file[:len(file)-20], "image/png")
+	r.post("/v1/score", file[:len(file)-100], "image/png")
 	found := map[string]string{}
 	for _, s := range r.spans.Ended() {
 		found[s.Name()] = attributes(s)["error.type"]

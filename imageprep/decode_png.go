@@ -10,7 +10,7 @@ import (
 )
 
 // pngDecoder tries the quick decoder first. Whatever that does not take,
-// image/png judges.
+// image/png judges, with the faults after the last pixel left out.
 func pngDecoder(b *buffers) decodeFunc {
 	quick := png.NewDecoder(b.samples)
 	return func(ctx context.Context, data []byte, h Header) (raster, error) {
@@ -25,7 +25,7 @@ func pngDecoder(b *buffers) decodeFunc {
 }
 
 func decodeAnyPNG(ctx context.Context, data []byte, h Header) (raster, error) {
-	img, err := stdpng.Decode(&contextReader{ctx: ctx, data: data})
+	img, err := stdpng.Decode(newPNGStream(ctx, data, h))
 	if err != nil {
 		switch {
 		case isContext(err):

@@ -21,7 +21,7 @@ func TestObserved(t *testing.T) {
 		kind  quality.Kind
 	}{
 		{"whole", whole, []imageprep.Step{imageprep.StepDecode, imageprep.StepResize}, ""},
-		{"cut", whole[:len(whole)-20], []imageprep.Step{imageprep.StepDecode}, quality.KindImageTruncated},
+		{"cut", whole[:len(whole)-100], []imageprep.Step{imageprep.StepDecode}, quality.KindImageTruncated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			in, err := p.Inspect(test.data)
