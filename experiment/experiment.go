@@ -177,7 +177,7 @@ type Experiment struct {
 	Margin  float64 `json:"margin"`  // of non-inferiority and equivalence
 	Horizon int     `json:"horizon"` // labelled images at which the confidence sequence is tightest (N*)
 
-	Arms       []Arm                `json:"arms"`
+	Arms       []Arm                `json:"arms" nullable:"false"`
 	Encoder    quality.Digest       `json:"encoder_digest"`
 	Preprocess quality.PreprocessID `json:"preprocess"`
 	ScoreMin   float64              `json:"score_min"` // of the scale that all arms share
@@ -188,8 +188,8 @@ type Experiment struct {
 	Fallback    UnitKind   `json:"fallback_unit,omitempty"` // where a request has no unit; "": it is left out
 	Namespace   *Namespace `json:"namespace,omitempty"`
 	Coverage    PPM        `json:"coverage_ppm"`
-	Slots       []Slot     `json:"slots"` // who has which buckets; see [Allot]
-	Salt        string     `json:"salt"`  // 32 hexadecimal digits
+	Slots       []Slot     `json:"slots" nullable:"false"` // who has which buckets; see [Allot]
+	Salt        string     `json:"salt"`                   // 32 hexadecimal digits
 	HashVersion int        `json:"hash_version"`
 	Audience    Audience   `json:"audience,omitempty"`
 	Ramp        []RampStep `json:"ramp,omitempty"`

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -41,7 +43,7 @@ type ExperimentStatus struct {
 	Experiment experiment.Experiment `json:"experiment"`
 	Trouble    string                `json:"trouble,omitempty" doc:"Why a running experiment takes no requests on this server"`
 	Guards     []GuardStatus         `json:"guards" nullable:"false" doc:"Guardrails, as this server sees them"`
-	Counts     map[string]int        `json:"counts" doc:"What was recorded in this phase"`
+	Counts     map[string]int        `json:"counts" nullable:"false" doc:"What was recorded in this phase"`
 	Arms       []ArmStatus           `json:"arms" nullable:"false" doc:"Treatments against the control, by the primary measure"`
 	Recommends string                `json:"recommends" doc:"The arm that may be promoted; empty: none yet"`
 }
@@ -299,14 +301,23 @@ func (r RampRequest) change(by string) (experiment.Change, error) {
 }
 
 func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
+	report := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[analysis.Report](), true, "")
 	for _, kind := range []struct {
 		path, id, summary, contentType string
 		page                           bool
+		schema                         *huma.Schema
 	}{
-		{"/v1/experiments/{id}/report", "experiment-report", "The whole analysis", "application/json", false},
-		{"/v1/experiments/{id}/report.html", "experiment-report-page", "The whole analysis as a page", "text/html; charset=utf-8", true},
+		{"/v1/experiments/{id}/report", "experiment-report", "The whole analysis", "application/json", false, report},
+		{
+			"/v1/experiments/{id}/report.html", "experiment-report-page", "The whole analysis as a page",
+			"text/html; charset=utf-8", true, &huma.Schema{Type: huma.TypeString},
+		},
 	} {
 		op := admin(http.MethodGet, kind.path, kind.id, kind.summary, 409)
+		mediaType, _, _ := strings.Cut(kind.contentType, ";")
+		op.Responses = map[string]*huma.Response{"200": {
+			Description: "The analysis", Content: map[string]*huma.MediaType{mediaType: {Schema: kind.schema}},
+		}}
 		huma.Register(api, op, func(ctx context.Context, in *experimentInput) (*reportOutput, error) {
 			body, err := g.experiments.Report(ctx, experiment.ID(in.ID), kind.page)
 			if err != nil {

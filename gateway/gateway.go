@@ -146,6 +146,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	hcfg.Info.Description = "Scores AI-generated images with CLIP-AGIQA."
 	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "/openapi", "", ""
 	hcfg.CreateHooks = nil // no $schema members in answers
+	hcfg.Components.Schemas = newSchemas()
 	g.api = humagin.New(engine, hcfg)
 	g.api.UseMiddleware(g.parameters)
 	registry := g.api.OpenAPI().Components.Schemas

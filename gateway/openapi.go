@@ -7,8 +7,6 @@ import (
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/agiqa/agiqa/quality"
 )
 
 // OpenAPI returns the OpenAPI 3.1 document as JSON, indented and ending with a
@@ -26,16 +24,10 @@ func (g *Gateway) OpenAPI() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// describeRest adds to the document what huma cannot know: which codes a
-// problem may have, and the routes that are not operations of it.
+// describeRest adds to the document what huma cannot know: the routes that are
+// not operations of it, and what the schemas leave open.
 func describeRest(document *huma.OpenAPI) {
 	schemas := document.Components.Schemas
-	code := schemas.Map()["Problem"].Properties["code"]
-	for _, kind := range quality.Kinds() {
-		if StatusOf(kind) != statusClientClosedRequest { // nobody receives that one
-			code.Enum = append(code.Enum, string(kind))
-		}
-	}
 	for _, item := range document.Paths {
 		if item.Post != nil && item.Post.RequestBody != nil { // said in the document only: see scoreBody
 			post, body := *item.Post, *item.Post.RequestBody
@@ -72,4 +64,5 @@ func describeRest(document *huma.OpenAPI) {
 			"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}},
 		}}},
 	})
+	correctSchemas(schemas)
 }
