@@ -49,7 +49,7 @@ lint: ## gofmt, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	$(COMPILE) CGO_ENABLED=1 $(GO) vet -race ./...
-	$(COMPILE) $(GO) build -trimpath -modfile=tools/go.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(COMPILE) $(GO) build -trimpath -modfile=tools/gotools.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(COMPILE) CGO_ENABLED=1 GOFLAGS="$$($(GO) env GOFLAGS) -race" .cache/staticcheck ./...
 
 # Built once for each go.sum, without the race detector: a minute on two cores.
@@ -106,9 +106,9 @@ generate: build ## write what is generated: reference pages, notices, models of 
 	bin/agiqa config reference > docs/configuration.md
 	bin/agiqa openapi > docs/openapi.json
 	bin/agiqa metrics reference > docs/metrics.md
-	$(GO) run ./internal/notices
-	$(GO) run ./internal/dashboards
-	$(GO) run ./internal/drawreport docs/examples
+	$(GO) run ./tools/notices
+	$(GO) run ./tools/dashboards
+	$(GO) run ./tools/drawreport docs/examples
 	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
 	for bundle in checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
 

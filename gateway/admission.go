@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -26,17 +27,21 @@ type Door interface {
 // a client that sends too many, those that find the queue full, and all while
 // memory is short. What a body takes is counted as it arrives.
 type admission struct {
-	door     Door
-	pressure func() bool // whether memory is short; nil: nobody looks
-	limiter  *limiter    // nil: no limits
-	bodies   *bodyMemory
-	refusals metric.Int64Counter
+	door      Door
+	pressure  func() bool        // whether memory is short; nil: nobody looks
+	limiter   *ratelimit.Limiter // nil: no limits
+	keyHeader string             // holds the client's key for the limiter
+	bodies    *bodyMemory
+	refusals  metric.Int64Counter
 }
 
 func newAdmission(cfg Config, deps Deps) (*admission, error) {
 	a := &admission{door: deps.Door, pressure: deps.Pressure}
 	if cfg.RateLimit.PerSecond > 0 {
-		a.limiter = newLimiter(cfg.RateLimit, time.Now)
+		a.limiter = ratelimit.New(ratelimit.Config{
+			PerSecond: cfg.RateLimit.PerSecond, Burst: cfg.RateLimit.Burst, Keys: cfg.RateLimit.Keys,
+		}, time.Now)
+		a.keyHeader = cfg.RateLimit.Header
 	}
 	budget := cfg.MaxBodyMemory
 	if budget == 0 {
@@ -106,7 +111,7 @@ func (a *admission) handle(c *gin.Context) {
 // where this package is the one that counts it.
 func (a *admission) refuse(ctx context.Context, r *http.Request) (reason string, err error) {
 	if a.limiter != nil {
-		if wait := a.limiter.wait(r); wait > 0 {
+		if wait := a.limiter.Take(clientKey(r, a.keyHeader)); wait > 0 {
 			return "rate_limit", quality.Errorf(quality.KindRateLimited, "too many requests from this client").After(wait)
 		}
 	}

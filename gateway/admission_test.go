@@ -3,12 +3,10 @@ package gateway_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/agiqa/agiqa/gateway"
@@ -131,52 +129,32 @@ func TestBodyMemory(t *testing.T) {
 	r.wantGauge("agiqa.bodies.memory", 0)
 }
 
-func TestRateLimit(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := gateway.NewLimiter(gateway.RateLimit{PerSecond: 2, Burst: 3, Header: "X-API-Key", Keys: 2}, time.Now)
-		ask := func(edits ...edit) time.Duration {
+// TestRateLimitKey: whom a limit holds for. How the limits count is tested in
+// internal/ratelimit.
+func TestRateLimitKey(t *testing.T) {
+	from := func(address string) edit { return func(r *http.Request) { r.RemoteAddr = address } }
+	for _, tt := range []struct {
+		name string
+		with []edit
+		want string
+	}{
+		{"the client's key", []edit{header("X-API-Key", "mine"), header("Authorization", "Bearer other")}, "key mine"},
+		{"without it, the authorization", []edit{header("Authorization", "Bearer other")}, "key Bearer other"},
+		{"without both, the address", []edit{from("192.0.2.1:1000")}, "from 192.0.2.1"},
+		{"another port of that address", []edit{from("192.0.2.1:1001")}, "from 192.0.2.1"},
+		{"IPv6", []edit{from("[2001:db8::1]:1000")}, "from 2001:db8::1"},
+		{"an address without a port", []edit{from("pipe")}, "from pipe"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			req := httptest.NewRequest(http.MethodPost, "/v1/score", nil)
-			for _, e := range edits {
+			for _, e := range tt.with {
 				e(req)
 			}
-			return l.Wait(req)
-		}
-		mine, other := header("X-API-Key", "mine"), header("Authorization", "Bearer other")
-		for i := range 3 {
-			if wait := ask(mine); wait != 0 {
-				t.Errorf("request %d of the burst waits %s", i, wait)
+			if got := gateway.RateLimitKey(req, "X-API-Key"); got != tt.want {
+				t.Errorf("key %q, want %q", got, tt.want)
 			}
-		}
-		for range 3 { // refusals cost nothing more
-			if wait := ask(mine); wait != 500*time.Millisecond {
-				t.Errorf("beyond the burst: wait %s, want 500ms", wait)
-			}
-		}
-		if wait := ask(other); wait != 0 {
-			t.Errorf("another client waits %s", wait)
-		}
-		time.Sleep(500 * time.Millisecond)
-		if wait := ask(mine); wait != 0 {
-			t.Errorf("half a second later: wait %s", wait)
-		}
-		if wait := ask(mine); wait == 0 {
-			t.Error("half a second gives one request, not two")
-		}
-		for i := range 5 { // by address, two are remembered
-			if wait := ask(func(r *http.Request) { r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1000", i) }); wait != 0 {
-				t.Errorf("address %d waits %s", i, wait)
-			}
-		}
-		if n := l.Len(); n != 2 {
-			t.Errorf("%d clients are remembered, want 2", n)
-		}
-		same := func(port string) edit { return func(r *http.Request) { r.RemoteAddr = "192.0.2.9:" + port } }
-		for i := range 4 {
-			if wait := ask(same(fmt.Sprint(1000 + i))); (wait > 0) != (i == 3) {
-				t.Errorf("request %d of one address on several ports waits %s", i, wait)
-			}
-		}
-	})
+		})
+	}
 }
 
 func TestRateLimitAnswer(t *testing.T) {

@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"net/http"
 	"reflect"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -36,14 +34,5 @@ func ReadBody(maxImages int, maxImageBytes int64) func(contentType, contentEncod
 // MaxFaults is how many faults of a body are told at most.
 const MaxFaults = maxFaults
 
-// NewLimiter returns a limiter of clients.
-func NewLimiter(cfg RateLimit, now func() time.Time) *Limiter { return &Limiter{newLimiter(cfg, now)} }
-
-// Limiter is a limiter seen from tests.
-type Limiter struct{ l *limiter }
-
-// Wait takes a token, or says when there will be one.
-func (l *Limiter) Wait(r *http.Request) time.Duration { return l.l.wait(r) }
-
-// Len is how many clients are remembered.
-func (l *Limiter) Len() int { return len(l.l.of) }
+// RateLimitKey is whom the rate limit of a request holds for.
+var RateLimitKey = clientKey

@@ -1,6 +1,6 @@
 package imageprep
 
-//go:generate go run -modfile=../tools/go.mod resample_gen.go -out resample_amd64.s -stubs resample_amd64.go -pkg imageprep
+//go:generate go run -modfile=../tools/gotools.mod resample_gen.go -out resample_amd64.s -stubs resample_amd64.go -pkg imageprep
 
 // Rows wait for the vertical pass in blocks of blockRows. What lies where in a
 // block is the implementation's affair; it may write a few bytes beyond its

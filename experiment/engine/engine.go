@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -16,8 +17,8 @@ type Engine struct {
 	Deps
 	cfg       Config
 	telemetry *telemetry
-	raters    *raters
-	boot      time.Time // monotonic
+	raters    *ratelimit.Limiter // how fast each rater may send
+	boot      time.Time          // monotonic
 
 	current    atomic.Pointer[snapshot]
 	refreshing sync.Mutex // held through a refresh
@@ -40,7 +41,7 @@ func New(cfg Config, deps Deps) (*Engine, error) {
 		deps.Now = time.Now
 	}
 	e := &Engine{
-		Deps: deps, cfg: cfg, raters: newRaters(cfg, deps.Now), boot: time.Now(),
+		Deps: deps, cfg: cfg, raters: ratelimit.New(ratelimit.Config{PerSecond: cfg.RaterRate, Burst: cfg.RaterBurst, Keys: cfg.Raters}, deps.Now), boot: time.Now(),
 		watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
 	}
 	e.current.Store(&snapshot{})

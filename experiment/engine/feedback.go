@@ -4,11 +4,9 @@ import (
 	"context"
 	"math"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/time/rate"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
@@ -62,7 +60,7 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 		return experiment.Receipt{}, err
 	}
 	rater := e.Hasher.Rater(l.Rater)
-	if wait, ok := e.raters.admit(rater); !ok {
+	if wait := e.raters.Take(rater); wait > 0 {
 		return experiment.Receipt{}, quality.Errorf(quality.KindRateLimited, "this rater sends faster than anybody looks at images").After(wait)
 	}
 	if err := e.checkAgainst(ctx, l); err != nil {
@@ -217,40 +215,4 @@ func (l Label) digest() quality.Digest {
 	return quality.NewFieldHash().String("agiqa-feedback/1").String(l.Assignment).Bytes(l.Image[:]).String(l.Rater).
 		String(string(l.Kind)).String(value).String(l.Winner).Bytes(l.ImageA[:]).Bytes(l.ImageB[:]).
 		String(map[bool]string{true: "blind", false: ""}[l.Blind]).String(number(l.LatencyMS)).String(given).Sum()
-}
-
-// raters bounds how fast each of them may send.
-type raters struct {
-	cfg Config
-	now func() time.Time
-	mu  sync.Mutex
-	by  map[string]*rate.Limiter
-}
-
-func newRaters(cfg Config, now func() time.Time) *raters {
-	return &raters{cfg: cfg, now: now, by: map[string]*rate.Limiter{}}
-}
-
-// admit returns how long to wait where a rater is too fast. Where too many are
-// remembered, some are forgotten, which only ever lets more through.
-func (r *raters) admit(rater string) (time.Duration, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	limiter, ok := r.by[rater]
-	if !ok {
-		for old := range r.by {
-			if len(r.by) < r.cfg.Raters {
-				break
-			}
-			delete(r.by, old)
-		}
-		limiter = rate.NewLimiter(rate.Limit(r.cfg.RaterRate), r.cfg.RaterBurst)
-		r.by[rater] = limiter
-	}
-	reservation := limiter.ReserveN(r.now(), 1)
-	wait := reservation.DelayFrom(r.now())
-	if wait > 0 {
-		reservation.CancelAt(r.now())
-	}
-	return wait, wait <= 0
 }

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Regenerates the Go code from the .proto files in this folder. Needs protoc
 # (Debian: protobuf-compiler) and nothing else: the two plugins are built from
-# the versions pinned in tools/go.mod.
+# the versions pinned in tools/gotools.mod.
 set -eu
 cd "$(dirname "$0")/../.."
 
 plugins=$(mktemp -d)
 trap 'rm -rf "$plugins"' EXIT
-go build -modfile=tools/go.mod -o "$plugins" \
+go build -modfile=tools/gotools.mod -o "$plugins" \
 	google.golang.org/protobuf/cmd/protoc-gen-go \
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc
 

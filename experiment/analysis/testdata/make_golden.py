@@ -1,6 +1,6 @@
 """Writes golden.json: figures of the log of synthetic.DefaultOptions, by SciPy.
 
-    go run ./internal/drawreport -log /tmp/log.json
+    go run ./tools/drawreport -log /tmp/log.json
     python make_golden.py /tmp/log.json golden.json      (numpy, scipy)
 """
 

@@ -1,3 +1,3 @@
 package png
 
-//go:generate go run -modfile=../../../tools/go.mod kernels_gen.go -out kernels_amd64.s -stubs kernels_amd64.go -pkg png
+//go:generate go run -modfile=../../../tools/gotools.mod kernels_gen.go -out kernels_amd64.s -stubs kernels_amd64.go -pkg png

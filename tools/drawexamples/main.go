@@ -2,7 +2,7 @@
 // nowhere, the same picture badly blurred, and a tiled floor. They are the
 // project's own, so that they can be shipped and scored by anybody.
 //
-//	go run ./internal/drawexamples
+//	go run ./tools/drawexamples
 package main
 
 import (

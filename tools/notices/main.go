@@ -2,7 +2,7 @@
 // of others' work, under which licence, with the texts that these licences want
 // passed on.
 //
-//	go run ./internal/notices
+//	go run ./tools/notices
 //
 // The Go modules are those that the go command links into cmd/agiqa, their
 // licences are read from the module cache. The rest (files in the repository,

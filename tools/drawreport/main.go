@@ -1,7 +1,7 @@
 // Command drawreport writes the example report of an experiment that never was: a
 // page and a sheet of pictures.
 //
-//	go run ./internal/drawreport docs/examples
+//	go run ./tools/drawreport docs/examples
 //
 // With -log it writes the records of the default log instead, for the script that
 // computes the goldens of experiment/analysis with SciPy.

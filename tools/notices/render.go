@@ -8,7 +8,7 @@ import (
 
 const head = `# Third-party notices
 
-<!-- Made by "go run ./internal/notices"; its test compares this page with what is linked. -->
+<!-- Made by "go run ./tools/notices"; its test compares this page with what is linked. -->
 
 agiqa is under the Apache License 2.0 (LICENSE). This page names the work of others that it contains, and passes on the texts that their licences want passed on.
 `

@@ -1,7 +1,7 @@
 // Command statstable prints the tables of docs/statistics.md: what the methods of
 // experiment/stats do on simulated experiments whose truth is known.
 //
-//	go run ./internal/statstable
+//	go run ./tools/statstable
 //
 // It takes about a minute on two cores. Images are drawn from the file that
 // AGIQA_AGIQA3K names, AGIQA-3K's data.csv, or from a synthetic population with

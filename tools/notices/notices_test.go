@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/agiqa/agiqa/internal/gocommand"
 )
 
 // TestPageIsCurrent compares THIRD_PARTY_NOTICES.md with what is linked today.
@@ -23,7 +21,7 @@ func TestPageIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("THIRD_PARTY_NOTICES.md is not what is linked: run \"go run ./internal/notices\" (-page +linked)\n%s",
+		t.Errorf("THIRD_PARTY_NOTICES.md is not what is linked: run \"go run ./tools/notices\" (-page +linked)\n%s",
 			cmp.Diff(strings.Split(string(got), "\n"), strings.Split(want, "\n")))
 	}
 }
@@ -192,7 +190,7 @@ func TestRender(t *testing.T) {
 // components.go names.
 func TestSwaggerUIVersion(t *testing.T) {
 	t.Parallel()
-	dir, err := gocommand.Output(t.Context(), "../..", "list", "-m", "-f", "{{.Dir}}", "github.com/swaggest/swgui")
+	dir, err := goOutput(t.Context(), "../..", "list", "-m", "-f", "{{.Dir}}", "github.com/swaggest/swgui")
 	if err != nil {
 		t.Fatal(err)
 	}

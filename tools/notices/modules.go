@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/agiqa/agiqa/internal/gocommand"
 )
 
 // program is the package whose modules are meant.
@@ -65,7 +64,7 @@ type module struct {
 }
 
 func linkedModules(ctx context.Context, root string) ([]module, error) {
-	out, err := gocommand.Output(ctx, root, "list", "-deps", "-json=Module", program)
+	out, err := goOutput(ctx, root, "list", "-deps", "-json=Module", program)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +102,11 @@ func decodeModules(r io.Reader) ([]module, error) {
 // standardLibrary is under Go's own licence, in the toolchain's folder. Its
 // version is go.mod's, so that the page does not change with the toolchain.
 func standardLibrary(ctx context.Context, root string) (work, error) {
-	goroot, err := gocommand.Output(ctx, root, "env", "GOROOT")
+	goroot, err := goOutput(ctx, root, "env", "GOROOT")
 	if err != nil {
 		return work{}, err
 	}
-	version, err := gocommand.Output(ctx, root, "list", "-m", "-f", "{{.GoVersion}}")
+	version, err := goOutput(ctx, root, "list", "-m", "-f", "{{.GoVersion}}")
 	if err != nil {
 		return work{}, err
 	}
@@ -116,4 +115,18 @@ func standardLibrary(ctx context.Context, root string) (work, error) {
 		return work{}, fmt.Errorf("standard library: %w", err)
 	}
 	return work{name: "Go standard library", version: string(bytes.TrimSpace(version)), licences: licences}, nil
+}
+
+// goOutput runs go with args in dir and returns what it printed. The error holds
+// the arguments and what the command said on its standard error.
+func goOutput(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
 }
