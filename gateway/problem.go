@@ -52,7 +52,6 @@ var kinds = map[quality.Kind]kindEntry{
 	quality.KindImageTooManyScans:      {http.StatusUnprocessableEntity, "JPEG has too many scans"},
 	quality.KindImageTooManyFrames:     {http.StatusUnprocessableEntity, "Image has too many frames"},
 	quality.KindImageTooExpensive:      {http.StatusUnprocessableEntity, "Image is too expensive to decode"},
-	quality.KindImageQuarantined:       {http.StatusServiceUnavailable, "Image is quarantined"},
 	quality.KindPromptTooLong:          {http.StatusUnprocessableEntity, "Prompt too long"},
 	quality.KindImageURLForbidden:      {http.StatusUnprocessableEntity, "Image URL forbidden"},
 	quality.KindCheckpointInvalid:      {http.StatusUnprocessableEntity, "Checkpoint is invalid"},

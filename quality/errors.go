@@ -37,7 +37,6 @@ const (
 	KindImageTooManyScans      Kind = "image_too_many_scans"
 	KindImageTooManyFrames     Kind = "image_too_many_frames"
 	KindImageTooExpensive      Kind = "image_decode_too_expensive"
-	KindImageQuarantined       Kind = "image_quarantined"
 	KindPromptTooLong          Kind = "prompt_too_long"
 	KindImageURLForbidden      Kind = "image_url_forbidden"
 	KindCheckpointInvalid      Kind = "checkpoint_invalid"
@@ -65,7 +64,7 @@ func Kinds() []Kind {
 		KindPayloadTooLarge, KindUnsupportedMediaType,
 		KindUnsupportedImageFormat, KindImageCorrupt, KindImageTruncated, KindImageZeroDimension,
 		KindImageTooManyPixels, KindImageTooManyScans, KindImageTooManyFrames, KindImageTooExpensive,
-		KindImageQuarantined, KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid, KindExperimentInvalid, KindFeedbackInvalid,
+		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid, KindExperimentInvalid, KindFeedbackInvalid,
 		KindRateLimited, KindHeaderFieldsTooLarge, KindClientClosedRequest, KindInternal, KindModelBadOutput,
 		KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded,
 	}
@@ -139,7 +138,7 @@ func KindOf(err error) Kind {
 // Temporary reports whether the same request may succeed later.
 func (k Kind) Temporary() bool {
 	switch k {
-	case KindImageQuarantined, KindRequestTimeout, KindRateLimited, KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded:
+	case KindRequestTimeout, KindRateLimited, KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded:
 		return true
 	}
 	return false

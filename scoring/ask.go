@@ -28,7 +28,7 @@ func (w *work) scoreByOne(ctx context.Context) error {
 	fresh, cached := w.split()
 	group, gctx := errgroup.WithContext(ctx)
 	if len(fresh) > 0 {
-		group.Go(func() error { return w.apart(gctx, fresh, w.ensemble) })
+		group.Go(func() error { return w.ensemble(gctx, fresh) })
 	}
 	if len(cached) > 0 {
 		group.Go(func() error { return w.judge(gctx, 0, cached) })
@@ -41,7 +41,7 @@ func (w *work) scoreByOne(ctx context.Context) error {
 func (w *work) scoreBySeveral(ctx context.Context) error {
 	fresh, _ := w.split()
 	if len(fresh) > 0 {
-		if err := w.apart(ctx, fresh, w.encode); err != nil {
+		if err := w.encode(ctx, fresh); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,6 @@ func (w *work) judgeEach(ctx context.Context, subjects []*subject) error {
 func (w *work) ensemble(ctx context.Context, subjects []*subject) error {
 	return w.service.telemetry.run(ctx, w.timings, StageEnsemble, func(ctx context.Context, span trace.Span) error {
 		c := w.request.Checkpoints[0]
-		markSuspect(ctx, span)
 		span.SetAttributes(attribute.Int("agiqa.batch.size", len(subjects)), attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
 		judged, embeddings, err := w.service.triton.EmbedAndJudge(ctx, c, w.texts[0].embeddings, pixelsOf(subjects))
 		if err != nil {
@@ -114,7 +113,6 @@ func (w *work) ensemble(ctx context.Context, subjects []*subject) error {
 
 func (w *work) encode(ctx context.Context, subjects []*subject) error {
 	return w.service.telemetry.run(ctx, w.timings, StageEncode, func(ctx context.Context, span trace.Span) error {
-		markSuspect(ctx, span)
 		span.SetAttributes(attribute.Int("agiqa.batch.size", len(subjects)))
 		embeddings, err := w.service.triton.EncodeImages(ctx, pixelsOf(subjects))
 		if err != nil {
@@ -183,12 +181,10 @@ func embeddingsOf(subjects []*subject) []quality.Embedding {
 	return embeddings
 }
 
-// keep remembers fresh embeddings for this request and for later ones, and
-// that a server survived their images.
+// keep remembers fresh embeddings for this request and for later ones.
 func (w *work) keep(ctx context.Context, subjects []*subject, embeddings []quality.Embedding) {
 	for i, s := range subjects {
 		s.embedding = embeddings[i]
-		w.service.suspects.answered(w.key(s))
 		if w.models.Embeddings != nil {
 			w.models.Embeddings.Store(ctx, w.key(s), s.embedding)
 		}

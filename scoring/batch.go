@@ -74,12 +74,6 @@ func newBatchedTriton(cfg BatchConfig, triton Triton, tracer trace.Tracer, meter
 	}, nil
 }
 
-// alone reports that a call must not be joined with others.
-func alone(ctx context.Context) bool {
-	p, _ := quality.PassageOf(ctx)
-	return p.Alone
-}
-
 // Available implements [Availability].
 func (b *batchedTriton) Available() error {
 	if a, ok := b.Triton.(Availability); ok {
@@ -90,9 +84,6 @@ func (b *batchedTriton) Available() error {
 
 // EncodeImages implements [quality.ImageEncoder].
 func (b *batchedTriton) EncodeImages(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
-	if alone(ctx) {
-		return b.Triton.EncodeImages(ctx, images)
-	}
 	return b.encode.do(ctx, "", images, b.Triton.EncodeImages)
 }
 
@@ -106,9 +97,6 @@ func (b *batchedTriton) Judge(ctx context.Context, c quality.Checkpoint, text qu
 
 // EmbedAndJudge implements [quality.Ensemble].
 func (b *batchedTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
-	if alone(ctx) {
-		return b.Triton.EmbedAndJudge(ctx, c, text, images)
-	}
 	got, err := b.embed.do(ctx, c.Digest.Hex(), images, func(ctx context.Context, images []quality.Pixels) ([]embedded, error) {
 		judged, embeddings, err := b.Triton.EmbedAndJudge(ctx, c, text, images)
 		if err != nil {
@@ -335,8 +323,7 @@ func (b *batcher[I, O]) settle(going []*passenger[I, O], err error) {
 }
 
 // shared is the context of a call for several requests: it has the latest of
-// their deadlines, the first one's trace, links to and from the others', and
-// everybody's passage.
+// their deadlines, the first one's trace, and links to and from the others'.
 func (b *batcher[I, O]) shared(going []*passenger[I, O], n int) (context.Context, func(error)) {
 	var latest time.Time
 	links := make([]trace.Link, 0, len(going)-1)
@@ -356,15 +343,6 @@ func (b *batcher[I, O]) shared(going []*passenger[I, O], n int) (context.Context
 		attribute.Int("agiqa.batch.size", n), attribute.Int("agiqa.batch.requests", len(going)), attribute.String("agiqa.batch.call", b.what)))
 	for _, p := range going[1:] {
 		trace.SpanFromContext(p.ctx).AddLink(trace.LinkFromContext(ctx))
-	}
-	if _, has := quality.PassageOf(ctx); has { // whoever left by now is told as well
-		ctx = quality.WithPassage(ctx, quality.Passage{Lost: func(bool) {
-			for _, p := range going {
-				if of, has := quality.PassageOf(p.ctx); has {
-					of.Lost(false)
-				}
-			}
-		}})
 	}
 	ctx, cancel := context.WithDeadline(ctx, latest)
 	return ctx, func(err error) {

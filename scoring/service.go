@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -93,7 +92,6 @@ type Deps struct {
 	Triton   Triton
 	Tracer   trace.TracerProvider
 	Meter    metric.MeterProvider
-	Logger   *slog.Logger // nil: silence
 }
 
 // Service scores images. It is safe for concurrent use.
@@ -103,9 +101,7 @@ type Service struct {
 	admission *admission
 	decoders  chan struct{} // held by images being decoded
 	flights   flights
-	suspects  suspects
 	telemetry *telemetry
-	logger    *slog.Logger
 	models    atomic.Pointer[Models]
 }
 
@@ -137,13 +133,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, err
 		}
 	}
-	logger := deps.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
 	return &Service{
 		preparer:  deps.Preparer,
-		logger:    logger,
 		triton:    triton,
 		admission: admission,
 		decoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),

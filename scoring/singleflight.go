@@ -12,8 +12,7 @@ import (
 
 // flights lets equal images of different requests be decoded and encoded once.
 // The request that comes first leads; the others follow and take what it
-// brings: the embedding, or the image's own fault, which a server that was lost
-// with the image alone counts as. Nothing else of a leader is
+// brings: the embedding, or the image's own fault. Nothing else of a leader is
 // shared: when it fails for another reason, or leaves, one follower leads in
 // its place, with its own time and its own checkpoints.
 type flights struct {
@@ -136,10 +135,10 @@ func (w *work) settle() {
 }
 
 // everybodys reports whether the subject's error is its image's: whoever
-// follows would meet it as well, or lose another server.
+// follows would meet it as well.
 func (s *subject) everybodys() bool {
 	kind := quality.KindOf(s.err)
-	return s.convicted || kind == quality.KindImageQuarantined || !kind.Temporary() && kind != quality.KindClientClosedRequest
+	return !kind.Temporary() && kind != quality.KindClientClosedRequest
 }
 
 // follow waits for the images that other requests lead. It comes after this

@@ -93,7 +93,7 @@ func (s *Stages) end(ctx context.Context, span trace.Span, timings *Timings, sta
 
 type telemetry struct {
 	*Stages
-	images, coalesced, quarantined metric.Int64Counter
+	images, coalesced metric.Int64Counter
 }
 
 func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
@@ -111,12 +111,7 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 	if err != nil {
 		return nil, fmt.Errorf("instrument agiqa.images.coalesced: %w", err)
 	}
-	quarantined, err := mp.Meter(scope).Int64Counter("agiqa.images.quarantined", metric.WithUnit("{image}"),
-		metric.WithDescription("Images put into quarantine because Tritons were lost with them alone under way."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.images.quarantined: %w", err)
-	}
-	return &telemetry{Stages: stages, images: images, coalesced: coalesced, quarantined: quarantined}, nil
+	return &telemetry{Stages: stages, images: images, coalesced: coalesced}, nil
 }
 
 // countImage counts one image. format is one of imageprep's, or empty when it

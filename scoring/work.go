@@ -34,7 +34,6 @@ type subject struct {
 	err       error
 	flight    *flight // of an image that is not known
 	leads     bool    // the flight
-	convicted bool    // a server was lost with it alone
 }
 
 type judged struct {
@@ -50,17 +49,13 @@ type text struct {
 
 // admit reads headers and looks embeddings up, which is cheap and says what the
 // request will cost, and takes a turn for it. Nothing is decoded for a Triton
-// that is known to be gone, and nothing that is in quarantine.
+// that is known to be gone.
 func (w *work) admit(ctx context.Context) (release func(), err error) {
 	w.sniff(ctx)
 	if len(w.alive()) == 0 {
 		return func() {}, nil
 	}
 	w.lookup(ctx)
-	w.dismiss(ctx, w.alive())
-	if len(w.alive()) == 0 {
-		return func() {}, nil
-	}
 	cost := 0.0
 	for _, s := range w.alive() {
 		if !s.cached {

@@ -31,15 +31,15 @@ type meaning struct {
 type resend int
 
 const (
-	never    resend = iota
-	ifUnsent        // if it found no connection, so that not a byte left
-	refused         // the server said that it did not begin
+	never        resend = iota
+	ifUnanswered        // if it found no connection, or its connection broke
+	refused             // the server said that it did not begin
 )
 
-// again reports whether the request may be sent to another replica. sent says
-// that it went out on a connection.
-func (m meaning) again(sent bool) bool {
-	return m.resend == refused || m.resend == ifUnsent && !sent
+// again reports whether the request may be sent to another replica. answered
+// says that the error is the server's own, and not that of a lost connection.
+func (m meaning) again(answered bool) bool {
+	return m.resend == refused || m.resend == ifUnanswered && !answered
 }
 
 // meanings is the only place where gRPC codes and Triton's messages become
@@ -53,7 +53,7 @@ var meanings = []meaning{
 	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused, true},
 	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "%s is shutting down", retryAfter, refused, true},
 	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "%s is not ready", retryAfter, refused, false},
-	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", retryAfter, ifUnsent, false},
+	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", retryAfter, ifUnanswered, false},
 
 	{codes.NotFound, "", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused, false},
 	{codes.InvalidArgument, "unknown model", quality.KindModelUnavailable, "%s is not loaded", retryAfter, refused, false},

@@ -18,9 +18,9 @@ import (
 
 // When a request may go to another replica.
 const (
-	never    = "never"
-	ifUnsent = "if unsent"
-	refused  = "refused"
+	never        = "never"
+	ifUnanswered = "if unanswered"
+	refused      = "refused"
 )
 
 func TestClassify(t *testing.T) {
@@ -39,9 +39,9 @@ func TestClassify(t *testing.T) {
 		{"exiting", codes.Unavailable, tritontest.Exiting, quality.KindModelUnavailable, "shutting down", time.Second, refused},
 		{"stopping", codes.Unavailable, "Server is stopping, scheduler for model has stopped accepting new inference requests", quality.KindModelUnavailable, "shutting down", time.Second, refused},
 		{"server not ready", codes.Unavailable, tritontest.NotReady, quality.KindModelUnavailable, "model m is not ready", time.Second, refused},
-		{"connection refused", codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 10.0.0.1:8001: connect: connection refused"`, quality.KindModelUnavailable, "model m cannot be reached", time.Second, ifUnsent},
-		{"connection reset", codes.Unavailable, "error reading from server: read tcp 10.0.0.1:8001: connection reset by peer", quality.KindModelUnavailable, "model m cannot be reached", time.Second, ifUnsent},
-		{"restricted protocol", codes.Unavailable, "This protocol is restricted, expecting header 'triton-grpc-protocol-x'", quality.KindModelUnavailable, "model m", time.Second, ifUnsent},
+		{"connection refused", codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 10.0.0.1:8001: connect: connection refused"`, quality.KindModelUnavailable, "model m cannot be reached", time.Second, ifUnanswered},
+		{"connection reset", codes.Unavailable, "error reading from server: read tcp 10.0.0.1:8001: connection reset by peer", quality.KindModelUnavailable, "model m cannot be reached", time.Second, ifUnanswered},
+		{"restricted protocol", codes.Unavailable, "This protocol is restricted, expecting header 'triton-grpc-protocol-x'", quality.KindModelUnavailable, "model m", time.Second, ifUnanswered},
 		{"unknown model of 24.10", codes.NotFound, "Request for unknown model: 'm' is not found", quality.KindModelUnavailable, "model m is not loaded", time.Second, refused},
 		{"unknown model", codes.InvalidArgument, "Request for unknown model: 'm' is not found", quality.KindModelUnavailable, "model m is not loaded", time.Second, refused},
 		{"no version", codes.NotFound, "Request for unknown model: 'm' has no available versions", quality.KindModelUnavailable, "model m is not loaded", time.Second, refused},
@@ -72,8 +72,8 @@ func TestClassify(t *testing.T) {
 			if !errors.Is(err, cause) || !strings.Contains(err.Error(), "192.0.2.1:8001") {
 				t.Errorf("%v hides its cause or replica from the log", err)
 			}
-			sent, unsent := tritonclient.MayGoElsewhere(cause, true), tritonclient.MayGoElsewhere(cause, false)
-			if got := map[[2]bool]string{{false, false}: never, {false, true}: ifUnsent, {true, true}: refused}[[2]bool{sent, unsent}]; got != test.again {
+			answered, unanswered := tritonclient.MayGoElsewhere(cause, true), tritonclient.MayGoElsewhere(cause, false)
+			if got := map[[2]bool]string{{false, false}: never, {false, true}: ifUnanswered, {true, true}: refused}[[2]bool{answered, unanswered}]; got != test.again {
 				t.Errorf("may go elsewhere: %q, want %q", got, test.again)
 			}
 		})

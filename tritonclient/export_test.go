@@ -2,8 +2,6 @@ package tritonclient
 
 import (
 	"context"
-	"testing"
-	"time"
 
 	"google.golang.org/grpc/connectivity"
 
@@ -38,8 +36,8 @@ func Classify(model string, err error) error {
 }
 
 // MayGoElsewhere reports whether a request that failed with err may be sent
-// to another replica.
-func MayGoElsewhere(err error, sent bool) bool { return meaningOf(err).again(sent) }
+// to another replica. answered says that the server sent the error.
+func MayGoElsewhere(err error, answered bool) bool { return meaningOf(err).again(answered) }
 
 // ReadEmbeddings is readReply for one output "image_embedding" [n,dim] of
 // model "m", and the check of the rows.
@@ -49,13 +47,4 @@ func ReadEmbeddings(resp *pb.ModelInferResponse, n, dim int) ([]quality.Embeddin
 		return nil, err
 	}
 	return unitRows("m", tensorImageEmbedding, got[0], dim)
-}
-
-// OccupyRoom is a call that must be alone at the i-th server, and is, until leave.
-func (c *Client) OccupyRoom(t *testing.T, i int) (leave func()) {
-	g, err := c.replicas[i].room.enter(t.Context(), true, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() { g.leave() }
 }

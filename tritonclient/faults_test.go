@@ -181,6 +181,54 @@ func TestF06OneOfTwoServersLeaves(t *testing.T) {
 	}
 }
 
+// What is under way in a server that dies is asked of the other one, once, and
+// fails where that dies as well.
+func TestServersDieWithRequestsUnderWay(t *testing.T) {
+	const model, callers = tritontest.ImageEncoder, 20
+	for _, test := range []struct {
+		name    string
+		die     int // so many of the two servers
+		want    quality.Kind
+		retried int64
+	}{
+		{"one of two", 1, "", callers / 2},
+		{"both", 2, quality.KindModelUnavailable, callers / 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			first, second := tritontest.New(t), tritontest.New(t)
+			c := newWatched(t, first, second)
+			first.Hold(model)
+			release := second.Hold(model)
+			defer release()
+			answers := make(chan []error, 1)
+			go func() {
+				answers <- together(callers, func(int) error {
+					_, err := c.EncodeImages(t.Context(), images(1))
+					return err
+				})
+			}()
+			first.WaitCalls(model, callers/2) // least busy: half of them each
+			second.WaitCalls(model, callers/2)
+			first.Stop()
+			second.WaitCalls(model, callers)
+			if test.die == 2 {
+				second.Stop()
+			}
+			release()
+			for i, err := range <-answers {
+				if got := quality.KindOf(err); err != nil && got != test.want || err == nil && test.want != "" {
+					t.Errorf("caller %d: %v, want kind %q", i, err, test.want)
+				}
+			}
+			if got := second.Calls(model); got != callers {
+				t.Errorf("the second server got %d requests, want each of %d once", got, callers)
+			}
+			c.want(t, "agiqa.triton.retries", "sent", test.retried)
+			c.want(t, "agiqa.triton.retries", "no_budget", 0)
+		})
+	}
+}
+
 func TestF07ModelUnloaded(t *testing.T) {
 	cp := tritontest.Checkpoint("demo")
 	s := tritontest.New(t, tritontest.WithCheckpoints(cp))

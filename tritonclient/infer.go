@@ -60,10 +60,11 @@ func (c *Client) infer(ctx context.Context, r *replica, model string, in []input
 	}
 }
 
-// send makes the call, and makes it once more on another replica if it is
-// certain that the first did no work on it. What never left, or met a server
-// that leaves, costs nobody anything; any other refusal is sent again within
-// the budget of second attempts only.
+// send makes the call, and makes it once more on another replica where the
+// first refused it, was not reached or died with it: an inference changes
+// nothing on a server. What an absent server left undone costs no living one
+// anything; what a living one refused is sent again within the budget of second
+// attempts only.
 func (c *Client) send(ctx context.Context, r *replica, req *inferCall, want []output) ([][]float32, error) {
 	model := req.head.ModelName
 	fixed, probe := r != nil, false
@@ -98,7 +99,7 @@ type elsewhere int
 const (
 	stay         elsewhere = iota
 	withinBudget           // the server refused, and lives on
-	free                   // no server got it, or it is leaving
+	free                   // the server is not there, is leaving, or died
 )
 
 // attempt sends req to r once, reads the reply, and lets what happened count
@@ -106,15 +107,9 @@ const (
 func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *inferCall, want []output) ([][]float32, elsewhere, error) {
 	r.outstanding.Add(1)
 	defer r.outstanding.Add(-1)
-	leave, err := r.admit(ctx)
-	if err != nil {
-		c.judgeReplica(r, noVerdict, probe)
-		return nil, stay, ended(ctx, req.head.ModelName)
-	}
-	to := &way{}
-	defer func() { leave(to, err) }()
+	info := &rpcInfo{}
 	start := time.Now()
-	if err = c.checkReplica(ctx, r); err != nil {
+	if err := c.checkReplica(ctx, r); err != nil {
 		v := unreachable
 		if ctx.Err() != nil {
 			v = verdictOf(ctx, err, time.Since(start), r.standing.patience())
@@ -123,19 +118,18 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		return nil, free, err
 	}
 	resp := &pb.ModelInferResponse{}
-	err = c.invoke(ctx, r, req, resp, to)
+	err := c.invoke(ctx, r, req, resp, info)
 	var got [][]float32
 	if err == nil {
 		got, err = readReply(resp, req.head.ModelName, want)
 	}
-	sent := to.sent()
 	took := time.Since(start)
 	v := verdictOf(ctx, err, took, r.standing.patience())
 	if err == nil {
 		r.standing.took(took)
 	}
 	c.judgeReplica(r, v, probe)
-	if sent {
+	if info.sent() {
 		c.metrics.attempt(ctx, req.head.ModelName, took, v, err)
 	}
 	if err == nil {
@@ -144,9 +138,9 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	}
 	m := meaningOf(err)
 	switch {
-	case !m.again(sent):
+	case !m.again(info.answered()):
 		return nil, stay, err
-	case !sent || v == unreachable:
+	case !info.sent() || v == unreachable:
 		return nil, free, err
 	}
 	r.lacks.note(req.head.ModelName)
@@ -154,20 +148,20 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 }
 
 // invoke makes the call, with its pixels in shared memory where r has some.
-func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *pb.ModelInferResponse, to *way) error {
+func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *pb.ModelInferResponse, info *rpcInfo) error {
 	send := func(call *inferCall) error {
 		return r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, call, resp,
-			grpc.Peer(&to.peer), grpc.Header(&to.header), grpc.Trailer(&to.trailer), grpc.ForceCodecV2(c.codec))
+			grpc.Peer(&info.peer), grpc.Header(&info.header), grpc.Trailer(&info.trailer), grpc.ForceCodecV2(c.codec))
 	}
 	p := c.place(r, req)
 	if p == nil {
 		return send(req)
 	}
 	err := send(p.call)
-	p.end(to.sent(), err)
+	p.end(info.sent(), err)
 	if unknownRegion(err) {
 		r.shared.forget()
-		*to = way{}
+		*info = rpcInfo{}
 		return send(req)
 	}
 	return err

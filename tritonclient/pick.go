@@ -24,9 +24,8 @@ func (c *Client) pick(not *replica) *replica {
 }
 
 // choose returns the replica for a request to model, other than not: of those
-// that are not ejected and not known to lack the model the best connected,
-// where no call must be alone, and among these the one with the fewest requests
-// under way, in turn where equal.
+// that are not ejected and not known to lack the model the best connected, and
+// among these the one with the fewest requests under way, in turn where equal.
 // One whose ejection is over is chosen first, once, and probe is true. It
 // returns nil when there is none.
 //
@@ -51,11 +50,8 @@ func (c *Client) choose(model string, not *replica, mayProbe bool) (best *replic
 			}
 			continue
 		}
-		rank := 4 * connectionRank(r.state())
+		rank := 2 * connectionRank(r.state())
 		if !r.lacks.has(model) {
-			rank += 2
-		}
-		if !r.room.taken() {
 			rank++
 		}
 		load := r.outstanding.Load()

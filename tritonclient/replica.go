@@ -28,8 +28,6 @@ type replica struct {
 	standing    *standing
 	lacks       *lacking
 	outstanding atomic.Int64  // inferences under way
-	room        *room         // of those with images
-	ailing      atomic.Int64  // the value of conns.begun on which it was seen to die; 0: none
 	shared      *sharedMemory // nil: not used
 
 	// checkedAt is the value of conns.begun for which the encoder behind this
@@ -62,7 +60,7 @@ func (c *Client) dial(addr string) (*replica, error) {
 	if now == nil {
 		now = time.Now
 	}
-	r := &replica{addr: addr, conns: &connections{}, standing: newStanding(now), lacks: &lacking{now: now}, room: &room{}}
+	r := &replica{addr: addr, conns: &connections{}, standing: newStanding(now), lacks: &lacking{now: now}}
 	r.forgetCheck()
 	opts := []grpc.DialOption{
 		grpc.WithStatsHandler(r.conns),

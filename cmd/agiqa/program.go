@@ -99,7 +99,7 @@ func (p *program) build(ctx context.Context) error {
 	p.onClose(func(context.Context) error { libraries.Close(); return nil })
 	p.preparing = selfTested(preparer)
 	service, err := scoring.New(scoringConfig(p.settings), scoring.Deps{
-		Preparer: preparer, Triton: p.triton, Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
+		Preparer: preparer, Triton: p.triton, Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(),
 	})
 	if err != nil {
 		return err

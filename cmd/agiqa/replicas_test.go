@@ -7,8 +7,6 @@ import (
 	"image/color"
 	"image/draw"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +16,6 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/internal/testimages"
-	"github.com/agiqa/agiqa/quality"
 )
 
 // plain is a picture all of one colour, another one for each n.
@@ -26,33 +23,6 @@ func plain(n int) []byte {
 	img := image.NewRGBA(image.Rect(0, 0, 32, 32))
 	draw.Draw(img, img.Bounds(), image.NewUniform(color.RGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 255}), image.Point{}, draw.Src)
 	return testimages.PNGOf(img)
-}
-
-const deadly = 1<<16 | 2<<8 | 3 // the colour that testdata/deadly.py dies of
-
-// deadlyRepository is the model repository with an image encoder that dies of
-// one image.
-func deadlyRepository(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join(repository, "model_repository"))); err != nil {
-		t.Fatal(err)
-	}
-	more, err := os.ReadFile("testdata/deadly.py")
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.OpenFile(filepath.Join(dir, "clip_image_encoder", "1", "model.py"), os.O_APPEND|os.O_WRONLY, 0)
-	if err == nil {
-		_, err = file.Write(more)
-	}
-	if err == nil {
-		err = file.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // metric returns the sum of a metric's values that have these labels, each
@@ -134,12 +104,12 @@ func (c *callers) end() {
 }
 
 // TestTwoTritons: one gateway before two real Tritons. One is killed under
-// requests, and what was not lost with it is answered by the other, which does
-// all until the first is back. Then an image kills the one that it meets.
+// requests. The other answers everything, what was under way in the killed one
+// included, until that is back.
 func TestTwoTritons(t *testing.T) {
 	needsTriton(t)
 	// Every call is one image: what is lost can be counted.
-	env := []string{"AGIQA_IMAGE_CACHE_BYTES=0", "AGIQA_BATCHING=triton", "AGIQA_MODEL_REPOSITORY=" + deadlyRepository(t)}
+	env := []string{"AGIQA_IMAGE_CACHE_BYTES=0", "AGIQA_BATCHING=triton"}
 	a, b := startUp(t, env), startUp(t, env)
 	p := startServe(t, append(env, "AGIQA_DATA_DIR="+t.TempDir()), a.grpc, b.grpc)
 	lost := func() int { // without the probes of /readyz
@@ -157,15 +127,12 @@ func TestTwoTritons(t *testing.T) {
 			callers.more(t, 15)
 		}
 		callers.end()
-		if n := lost(); n < 3 || len(callers.failed) != n {
-			t.Errorf("%d calls were lost with the server, %d requests failed: %q", n, len(callers.failed), callers.failed)
+		if n := lost(); n < 3 || len(callers.failed) > 0 {
+			t.Errorf("%d calls were lost with the server, want at least 3; %d requests failed: %q", n, len(callers.failed), callers.failed)
 		}
 		all, unreachable := p.metric(t, "agiqa_triton_ejections_total"), p.metric(t, "agiqa_triton_ejections_total", `reason="unreachable"`)
 		if all != 1 || unreachable != 1 {
 			t.Errorf("%v ejections, %v of a server that was unreachable, want one", all, unreachable)
-		}
-		if n := p.metric(t, "agiqa_images_quarantined_total"); n != 0 {
-			t.Errorf("%v images are in quarantine for a kill from outside", n)
 		}
 
 		// It comes back, and its share of the work with it.
@@ -181,28 +148,5 @@ func TestTwoTritons(t *testing.T) {
 			scoreOf(t, p, plain(1<<21|int(work())))
 			return p.metric(t, "agiqa_triton_ejected") == 0 && b.tritonPID(t) != pid && work() > 10
 		})
-	})
-
-	// The gateway of one of them, so that both deaths are at the same server: the
-	// process of the model dies, and the keeper ends the rest.
-	t.Run("F39 an image kills the server that it meets", func(t *testing.T) {
-		innocent := plain(1 << 22)
-		for range 2 {
-			if got := post(t, a.url+"/v1/score", "image/png", plain(deadly)); got.problem.Code != quality.KindModelUnavailable {
-				t.Errorf("status %d, %+v, want model_unavailable", got.status, got.problem)
-			}
-			// The next image comes to a dying server, both times.
-			eventually(t, 30*time.Second, "another image is scored", func() bool {
-				return post(t, a.url+"/v1/score", "image/png", innocent).status == http.StatusOK
-			})
-		}
-		got := post(t, a.url+"/v1/score", "image/png", plain(deadly))
-		if got.problem.Code != quality.KindImageQuarantined || got.header.Get("Retry-After") == "" {
-			t.Errorf("status %d, %+v, want image_quarantined", got.status, got.problem)
-		}
-		records := a.records("image quarantined: inference servers were lost with it alone under way")
-		if n := a.metric(t, "agiqa_images_quarantined_total"); n != 1 || len(records) != 1 {
-			t.Errorf("%v images in quarantine by the metric, the log says %v", n, records)
-		}
 	})
 }

@@ -22,8 +22,6 @@ func requests() []Metric {
 		}, Says: "Images by format and outcome: ok, or the code of the error."},
 		{Name: "agiqa.images.coalesced", Type: Counter, Unit: "{image}",
 			Says: "Images that took the embedding of an equal image in another request under way."},
-		{Name: "agiqa.images.quarantined", Type: Counter, Unit: "{image}",
-			Says: "Images put into quarantine because Tritons were lost with them alone under way."},
 	}
 }
 

@@ -198,13 +198,6 @@ func (s *Server) Models() []string {
 // Stop drops every connection and call at once, as a killed server does.
 func (s *Server) Stop() { s.end((*grpc.Server).Stop) }
 
-// Crash is Stop and Start: a server that dies and is started again at once. A
-// hook may call it; the call that it is in gets no answer.
-func (s *Server) Crash() {
-	s.Stop()
-	s.Start()
-}
-
 // Shutdown tells clients to go elsewhere, answers what is under way and
 // stops, as a server does on SIGTERM.
 func (s *Server) Shutdown() { s.end((*grpc.Server).GracefulStop) }
