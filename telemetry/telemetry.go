@@ -84,9 +84,7 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	res := resource.NewSchemaless(
-		attribute.String("service.name", "agiqa"),
-		attribute.String("service.version", cfg.ServiceVersion))
+	res := describe(ctx, cfg)
 	registry := prometheus.NewRegistry()
 	// Memory, processor time and open files, as the system sees them.
 	if err := registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})); err != nil {
@@ -118,6 +116,19 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 	}
 	t.traces = sdktrace.NewTracerProvider(options...)
 	return t, nil
+}
+
+// describe returns the resource of spans and metrics. OTEL_SERVICE_NAME and
+// OTEL_RESOURCE_ATTRIBUTES take precedence over our own attributes.
+func describe(ctx context.Context, cfg Config) *resource.Resource {
+	res, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", "agiqa"),
+		attribute.String("service.version", cfg.ServiceVersion),
+	), resource.WithFromEnv())
+	if err != nil { // the attributes that could be read are in the resource
+		cfg.Logger.WarnContext(ctx, "OTEL_RESOURCE_ATTRIBUTES can't be read completely", "error", err)
+	}
+	return res
 }
 
 // sampler decides by the trace id alone, so that every program that uses the

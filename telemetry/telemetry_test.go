@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -234,6 +235,47 @@ func TestSpansArriveAtACollector(t *testing.T) {
 		if len(spans) != 1 || spans[0].Name != "work" || spans[0].Service != "agiqa" {
 			t.Errorf("after Close the collector has %+v", spans)
 		}
+	}
+}
+
+// TestOpenTelemetryVariables: the name of the service, attributes and headers
+// come from the variables that every SDK reads.
+func TestOpenTelemetryVariables(t *testing.T) {
+	for _, tc := range []struct{ name, variable, value, service, logged string }{
+		{"name", "OTEL_SERVICE_NAME", "photos", "photos", ""},
+		{"attributes", "OTEL_RESOURCE_ATTRIBUTES", "service.name=photos,deployment.environment.name=test", "photos", ""},
+		{"broken attributes", "OTEL_RESOURCE_ATTRIBUTES", "nonsense", "agiqa", "OTEL_RESOURCE_ATTRIBUTES"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Setenv(tc.variable, tc.value)
+			t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=k1")
+			collector := otlptest.Start(t)
+			var key atomic.Value
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				key.Store(req.Header.Get("api-key"))
+				http.Redirect(w, req, collector.URL()+req.URL.Path, http.StatusTemporaryRedirect)
+			}))
+			defer front.Close()
+			var log bytes.Buffer
+			cfg := telemetry.DefaultConfig()
+			cfg.Endpoint, cfg.Logger = front.URL, slog.New(slog.NewTextHandler(&lockedWriter{w: &log}, nil))
+			tel := newTelemetry(t, cfg, nil)
+			_, span := tel.Tracer().Tracer("test").Start(t.Context(), "work")
+			span.End()
+			if err := tel.Close(t.Context()); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			spans := collector.Trace(span.SpanContext().TraceID().String())
+			if len(spans) != 1 || spans[0].Service != tc.service {
+				t.Errorf("the collector has %+v, want service %s", spans, tc.service)
+			}
+			if key.Load() != "k1" {
+				t.Errorf("the header is %v", key.Load())
+			}
+			if !strings.Contains(log.String(), tc.logged) || tc.logged == "" && log.Len() > 0 {
+				t.Errorf("log is %q, want %q", &log, tc.logged)
+			}
+		})
 	}
 }
 

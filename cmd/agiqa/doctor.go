@@ -103,7 +103,7 @@ func lookAtCollector(ctx context.Context, s config.Settings) embedded.Finding {
 	if err == nil {
 		host := u.Host
 		if u.Port() == "" {
-			host = net.JoinHostPort(u.Hostname(), map[string]string{"https": "443"}[u.Scheme])
+			host = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 		}
 		var conn net.Conn
 		if conn, err = (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", host); err == nil {
@@ -111,7 +111,8 @@ func lookAtCollector(ctx context.Context, s config.Settings) embedded.Finding {
 		}
 	}
 	if err != nil {
-		f.OK, f.Detail, f.Fix = false, "no connection to "+s.OTLPEndpoint, "start a collector there, or unset AGIQA_OTLP_ENDPOINT (tracing never holds requests up)"
+		f.OK, f.Detail, f.Fix = false, "no connection to "+s.OTLPEndpoint, "start a collector there, or unset "+
+			"AGIQA_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT (tracing never delays requests)"
 	}
 	return f
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 )
 
 func TestDefaultsAreValid(t *testing.T) {
-	if err := config.Default().Validate(); err != nil {
+	if _, err := config.Load(config.Sources{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -61,9 +62,11 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"request-timeout (from AGIQA_REQUEST_TIMEOUT)", "max-images (AGIQA_MAX_IMAGES): must be positive, is -1",
-		`log-level`, `redis-url`, `max-image-bytes (from AGIQA_MAX_IMAGE_BYTES): "9e9"`, `"nonsense" is not host:port`,
-		"trace-ratio", "trace-queue", "trust-traces (from AGIQA_TRUST_TRACES)",
+		"setting request-timeout (--request-timeout, AGIQA_REQUEST_TIMEOUT; from AGIQA_REQUEST_TIMEOUT): ",
+		"setting max-images (--max-images, AGIQA_MAX_IMAGES; from AGIQA_MAX_IMAGES): must be at least 1, is -1",
+		`must be debug, info, warn or error, is "loud"`, "is not a URL with scheme redis, rediss or unix",
+		`from AGIQA_MAX_IMAGE_BYTES): "9e9"`, `"nonsense" is not host:port`,
+		"trace-ratio", "trace-queue", "from AGIQA_TRUST_TRACES", "request-timeout",
 		`agiqa.yaml:1: unknown setting "listne"`, `agiqa.yaml:2: setting "queue" must be a value or a list`,
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -85,7 +88,8 @@ func TestBytes(t *testing.T) {
 		ok   bool
 	}{
 		{"0", 0, true}, {"17", 17, true}, {"20MiB", 20 << 20, true}, {"2 kB", 2000, true}, {"1GiB", 1 << 30, true},
-		{"5B", 5, true}, {"", 0, false}, {"-1", 0, false}, {"1.5MiB", 0, false}, {"9223372036854775807KiB", 0, false}, {"MiB", 0, false},
+		{"5B", 5, true}, {"", 0, false}, {"-1", 0, false}, {"1.5MiB", 0, false}, {"MiB", 0, false},
+		{"9223372036854775807KiB", 0, false},
 	} {
 		got, err := config.ParseBytes(tc.text)
 		if got != tc.want || (err == nil) != tc.ok {
@@ -153,6 +157,210 @@ func TestReferencePageIsCurrent(t *testing.T) {
 		t.Fatalf("%v (write it with: make generate)", err)
 	}
 	if diff := cmp.Diff(config.Reference(), string(page)); diff != "" {
-		t.Errorf("docs/configuration.md is not what `agiqa config reference` prints; run make generate (-want +got):\n%s", diff)
+		t.Errorf("docs/configuration.md is out of date; run make generate (-want +got):\n%s", diff)
+	}
+}
+
+// load reads one setting's text from its variable, and then from its flag.
+func load(t *testing.T, key, text string) (config.Settings, error) {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(flags, "HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Experiments", "Cache", "Telemetry", "Program")
+	if err := flags.Set(key, text); err != nil {
+		t.Fatal(err)
+	}
+	byFlag, flagErr := config.Load(config.Sources{Flags: flags})
+	byEnv, envErr := config.Load(config.Sources{Environ: []string{config.EnvName(key) + "=" + text}})
+	if (flagErr == nil) != (envErr == nil) {
+		t.Errorf("%s=%q: the flag gives %v, the variable %v", key, text, flagErr, envErr)
+	}
+	if diff := cmp.Diff(byFlag, byEnv, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("%s=%q: the flag and the variable differ:\n%s", key, text, diff)
+	}
+	return byEnv, envErr
+}
+
+func TestBounds(t *testing.T) {
+	for key, texts := range map[string]struct{ good, bad string }{
+		"listen": {":0 [::1]:80", "x :x:y"}, "request-timeout": {"25ms", "24ms 0s -1s x"},
+		"drain-delay": {"0s", "-1ns"}, "drain-timeout": {"1ns", "0s"}, "max-connections": {"1", "0"},
+		"max-body-bytes": {"1", "0 -1"}, "max-images": {"1", "0 1.5 x"}, "max-body-memory": {"1", "0"},
+		"memory-watermark": {"0 1 0.5", "-0.1 1.1 NaN"}, "rate-limit": {"0 0.5", "-1 NaN Inf"},
+		"rate-limit-burst": {"1", "0"}, "rate-limit-header": {"X-Key", "X:Key"}, "rate-limit-keys": {"1", "0"},
+		"max-image-bytes": {"1", "0"}, "max-image-pixels": {"1 1099511627776", "0 1099511627777"},
+		"max-image-scans": {"1", "0"}, "decoders": {"auto go", "Go"}, "preprocess": {"exact fast", "slow"},
+		"decode-memory": {"1", "0"}, "concurrency": {"0", "-1"}, "queue": {"0", "-1"}, "queue-wait": {"0s", "-1s"},
+		"batching": {"auto gateway triton", "on"}, "batch-max": {"2", "1"}, "batch-wait": {"1ns", "0s"},
+		"triton":             {"a:1 a:1,b:2 [::1]:8001", "a :1 a:0 a:65536 a:http a:1,a:1 http://a:8000"},
+		"triton-connections": {"1 64", "0 65"}, "triton-shm": {"auto off on", "yes"},
+		"model-upload": {"auto shared upload", "x"}, "max-bundle-bytes": {"1", "0"}, "change-timeout": {"1ns", "0s"},
+		"golden-tolerance": {"1e-9", "0 Inf NaN"}, "experiment-key": {"0123456789abcdef", "0123456789abcde"},
+		"experiment-store": {"none a.db /a/b.db postgres://u:p@h/d?password=a@b postgresql:///d?host=/run postgres://h/d", "mysql://h/d"},
+		"redis-url": {
+			"redis://h redis://:p%40@h:1/2 rediss://u:p@h unix:///run/redis.sock redis://h?skip_verify=true",
+			"http://h h:6379 redis:// redis://h/0#x",
+		},
+		"text-ttl": {"1ns", "0s"}, "image-ttl": {"1ns", "0s"}, "image-redis-ttl": {"1ns", "0s"},
+		"image-cache-bytes": {"0 256KiB", "1 -1 255KiB"}, "trace-ratio": {"1 0.0001", "0 1.1 NaN"},
+		"trace-queue": {"2048", "2047"}, "trace-bytes": {"1MiB", "1048575"},
+		"log-level": {"debug info warn error", "INFO"}, "log-format": {"auto json text", "xml"},
+		"pprof-listen": {"127.0.0.1:0", "x"}, "url": {"http://h https://h:1", "h:1 ftp://h"},
+		"otlp-endpoint": {"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1"},
+		"admin-key":     {"k 0123-~!", "ä é~"},
+	} {
+		for text := range strings.FieldsSeq(texts.good) {
+			if _, err := load(t, key, text); err != nil {
+				t.Errorf("%s=%s is refused: %v", key, text, err)
+			}
+		}
+		for text := range strings.FieldsSeq(texts.bad) {
+			_, err := load(t, key, text)
+			if f, ok := errors.AsType[*config.Fault](err); !ok || f.Key != key {
+				t.Errorf("%s=%s: %v", key, text, err)
+			}
+		}
+	}
+}
+
+// TestEveryBoundIsEnforced: a setting whose reference shows bounds refuses a
+// text that no bound allows.
+func TestEveryBoundIsEnforced(t *testing.T) {
+	for _, s := range config.All() {
+		if s.Bounds == "" {
+			continue
+		}
+		text := "no \u2028bounds"
+		if s.Key == "experiment-key" {
+			text = "short"
+		} else if s.Key == "experiment-store" {
+			text = "x://"
+		}
+		if _, err := load(t, s.Key, text); err == nil {
+			t.Errorf("%s shows the bounds %q and takes %q", s.Key, s.Bounds, text)
+		}
+	}
+}
+
+// TestWhiteSpace: secrets often come from files that end in a newline.
+func TestWhiteSpace(t *testing.T) {
+	for _, around := range []string{"%s\n", "%s\r\n", " %s\t"} {
+		for key, text := range map[string]string{
+			"admin-key": "k", "redis-url": "redis://:pw@h", "experiment-key": "0123456789abcdef",
+			"experiment-store": "postgres://u:pw@h/d", "max-images": "7", "url": "http://h", "otlp-endpoint": "http://h",
+		} {
+			clean, err := load(t, key, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := load(t, key, fmt.Sprintf(around, text))
+			if err != nil {
+				t.Errorf("%s=%q: %v", key, fmt.Sprintf(around, text), err)
+			}
+			if diff := cmp.Diff(clean, got); diff != "" {
+				t.Errorf("%s=%q is not trimmed:\n%s", key, fmt.Sprintf(around, text), diff)
+			}
+		}
+	}
+	for _, key := range []string{"admin-key", "redis-url", "experiment-key", "experiment-store", "data-dir", "venv"} {
+		const text = "redis://0123456789abcdef\nhunter2"
+		if _, err := load(t, key, text); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s with a line end within: %v", key, err)
+		}
+	}
+	if _, err := load(t, "admin-key", "two words"); err == nil {
+		t.Error("an admin key with a space, which no Authorization header can carry, is accepted")
+	}
+}
+
+// TestEmptyIsNotSet: an empty variable, and a key of the file without a value,
+// leave what is weaker in place.
+func TestEmptyIsNotSet(t *testing.T) {
+	var environ []string
+	var file strings.Builder
+	for _, s := range config.All() {
+		environ = append(environ, config.EnvName(s.Key)+"=", "OTEL_EXPORTER_OTLP_ENDPOINT= ")
+		fmt.Fprintf(&file, "%s:\n", config.FileKey(s.Key))
+	}
+	same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+	for name, src := range map[string]config.Sources{
+		"variables": {Environ: environ}, "file": {File: []byte(file.String()), FileName: "f"},
+	} {
+		got, err := config.Load(src)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(config.Default(), got, same); diff != "" {
+			t.Errorf("%s (-default +got):\n%s", name, diff)
+		}
+	}
+	got, err := config.Load(config.Sources{Environ: []string{"AGIQA_MAX_IMAGES="}, File: []byte("max_images: 5")})
+	if err != nil || got.MaxImages != 5 {
+		t.Errorf("an empty variable over a file: %d, %v; want the file's 5", got.MaxImages, err)
+	}
+}
+
+// TestPasswordsInURLs: a password with characters that a URL gives a meaning is
+// explained and never shown, wherever the parser sees it.
+func TestPasswordsInURLs(t *testing.T) {
+	for _, text := range []string{
+		"redis://:p@ss/w#rd%1@host", "redis://:s3cr/et@host", "redis://:a@s3cr/et@host", "redis://:s3cr#et@host",
+		"redis://:12/s3cret@host", "redis://:s3cr%et@host", "redis://u:s3cr et@host", "redis://:s3cr:et@host/0#x",
+	} {
+		for key, text := range map[string]string{"redis-url": text, "experiment-store": strings.Replace(text, "redis", "postgres", 1)} {
+			_, err := load(t, key, text)
+			if err == nil || !strings.Contains(err.Error(), "percent-encoded") {
+				t.Errorf("%s=%s: %v, want a word about percent-encoding", key, text, err)
+				continue
+			}
+			for _, part := range []string{"s3cr", "ss/w", "rd%1", "12/"} {
+				if strings.Contains(err.Error(), part) {
+					t.Errorf("%s shows a part of the password: %v", key, err)
+				}
+			}
+		}
+	}
+}
+
+func TestOTLPEndpoint(t *testing.T) {
+	const base, traces = "OTEL_EXPORTER_OTLP_ENDPOINT=", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="
+	for _, tc := range []struct {
+		name, file string
+		environ    []string
+		want       string // "!" and a part of the error
+	}{
+		{name: "nothing"},
+		{name: "base", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a:4318/"}, want: "http://a:4318"},
+		{name: "traces", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a:4318/v1/traces"}, want: "http://a:4318"},
+		{name: "below a path", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a/otlp/v1/traces/"}, want: "http://a/otlp"},
+		{name: "metrics", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a/v1/metrics"}, want: "!takes no traces"},
+		{name: "standard", environ: []string{base + "http://o:4318"}, want: "http://o:4318"},
+		{name: "standard traces", environ: []string{base + "http://o", traces + "http://p/v1/traces"}, want: "http://p"},
+		{name: "another path", environ: []string{traces + "http://p/x"}, want: "!from OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): must end"},
+		{name: "bad standard", environ: []string{base + "o:4318"}, want: "!from OTEL_EXPORTER_OTLP_ENDPOINT"},
+		{name: "ours first", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a", base + "o:4318", traces + "x"}, want: "http://a"},
+		{name: "the file first", file: "otlp_endpoint: http://f", environ: []string{base + "http://o"}, want: "http://f"},
+		{name: "off", environ: []string{base + "http://o", "OTEL_TRACES_EXPORTER=none"}},
+		{name: "disabled", environ: []string{base + "http://o", "OTEL_SDK_DISABLED=true"}},
+		{name: "gRPC", environ: []string{base + "http://o:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "!http/protobuf"},
+		{name: "HTTP traces", environ: []string{base + "http://o", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+			"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"}, want: "http://o"},
+		{name: "ours and gRPC", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a", base + "http://o",
+			"OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "http://a"},
+	} {
+		got, err := config.Load(config.Sources{Environ: tc.environ, File: []byte(tc.file), FileName: "f"})
+		if part, bad := strings.CutPrefix(tc.want, "!"); bad {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: error %v, want %q", tc.name, err, part)
+			}
+		} else if err != nil || got.OTLPEndpoint != tc.want {
+			t.Errorf("%s: %q, %v; want %q", tc.name, got.OTLPEndpoint, err, tc.want)
+		}
+	}
+}
+
+// TestEveryFieldIsDeclaredOnce holds the declaration against the fields.
+func TestEveryFieldIsDeclaredOnce(t *testing.T) {
+	if fields, declared := reflect.TypeFor[config.Settings]().NumField(), len(config.All()); fields != declared {
+		t.Errorf("%d fields, %d declared settings", fields, declared)
 	}
 }

@@ -5,21 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 )
-
-// Setting is one entry of the table that the tags of [Settings] make.
-type Setting struct {
-	Key, Group, Default, Help, Type string
-	index                           int
-}
 
 // EnvName returns the environment variable of a setting: AGIQA_MAX_IMAGES for
 // max-images.
@@ -30,19 +21,8 @@ func EnvName(key string) string {
 // FileKey returns the key of a setting in the YAML file: max_images.
 func FileKey(key string) string { return strings.ReplaceAll(key, "-", "_") }
 
-// All lists the settings in the order of the fields.
-func All() []Setting {
-	t := reflect.TypeFor[Settings]()
-	all := make([]Setting, t.NumField())
-	for i := range all {
-		f := t.Field(i)
-		all[i] = Setting{
-			Key: f.Tag.Get("key"), Group: f.Tag.Get("group"), Default: f.Tag.Get("default"),
-			Help: f.Tag.Get("help"), Type: typeName(f.Type), index: i,
-		}
-	}
-	return all
-}
+// All lists the settings in the order of the reference page.
+func All() []Setting { return new(Settings).declare() }
 
 // Default returns the settings with every default in place.
 func Default() Settings {
@@ -59,7 +39,11 @@ func AddFlags(flags *pflag.FlagSet, groups ...string) {
 		if !slices.Contains(groups, st.Group) || flags.Lookup(st.Key) != nil {
 			continue
 		}
-		help := strings.TrimSuffix(st.Help, ".") + " (" + EnvName(st.Key) + ")"
+		notes := EnvName(st.Key)
+		if st.Bounds != "" {
+			notes = st.Bounds + "; " + notes
+		}
+		help := strings.TrimSuffix(st.Help, ".") + " (" + notes + ")"
 		flags.String(st.Key, st.Default, help)
 		if st.Type == "boolean" || st.Type == "networks" {
 			flags.Lookup(st.Key).NoOptDefVal = "true"
@@ -75,42 +59,43 @@ type Sources struct {
 	FileName string         // for messages
 }
 
-// Load merges flags over environment over file over defaults and validates
-// the result. The error joins every [Fault].
+// Load merges flags over environment over file over defaults and checks each
+// value. A variable that is empty is not set. The error joins every [Fault].
 func Load(src Sources) (Settings, error) {
-	var (
-		s      Settings
-		faults []error
-		env    = Environment(src.Environ)
-	)
+	var s Settings
+	env := Environment(src.Environ)
 	file, err := readFile(src)
-	if err != nil {
-		faults = append(faults, err)
-	}
-	value := reflect.ValueOf(&s).Elem()
-	for _, st := range All() {
-		text, source := st.Default, "default"
-		if v, ok := file[FileKey(st.Key)]; ok {
-			text, source = v, src.FileName
+	faults := []error{err}
+	for _, st := range s.declare() {
+		text, source := src.lookup(st, file, env)
+		err := st.set(strings.TrimSpace(text))
+		if strings.HasPrefix(source, "OTEL_") {
+			err = errors.Join(err, checkOTel(source, env))
 		}
-		if v, ok := env[EnvName(st.Key)]; ok {
-			text, source = v, EnvName(st.Key)
-		}
-		if src.Flags != nil && src.Flags.Changed(st.Key) {
-			text, source = src.Flags.Lookup(st.Key).Value.String(), "--"+st.Key
-		}
-		if err := parseInto(value.Field(st.index), text); err != nil {
+		if err != nil {
 			faults = append(faults, &Fault{Key: st.Key, Source: source, Text: err.Error()})
-			// The default keeps Validate from reporting the same setting twice.
-			if err := parseInto(value.Field(st.index), st.Default); err != nil {
-				panic(fmt.Sprintf("config: default of %s: %v", st.Key, err))
-			}
 		}
-	}
-	if err := s.Validate(); err != nil {
-		faults = append(faults, err)
 	}
 	return s, errors.Join(faults...)
+}
+
+// lookup returns the text of a setting and where it came from.
+func (src Sources) lookup(st Setting, file, env map[string]string) (text, source string) {
+	if src.Flags != nil && src.Flags.Changed(st.Key) {
+		return src.Flags.Lookup(st.Key).Value.String(), "--" + st.Key
+	}
+	if v := env[EnvName(st.Key)]; strings.TrimSpace(v) != "" {
+		return v, EnvName(st.Key)
+	}
+	if v, ok := file[FileKey(st.Key)]; ok {
+		return v, src.FileName
+	}
+	if st.Key == "otlp-endpoint" {
+		if name := otelEndpoint(env); name != "" {
+			return env[name], name
+		}
+	}
+	return st.Default, "default"
 }
 
 // UnknownVariables lists the AGIQA_* variables that no setting reads: most
@@ -162,6 +147,7 @@ func readFile(src Sources) (map[string]string, error) {
 		switch {
 		case !known[key]:
 			faults = append(faults, fmt.Errorf("%s:%d: unknown setting %q", src.FileName, node.Line, key))
+		case node.Tag == "!!null": // as in `key:` with nothing behind it
 		case node.Kind == yaml.ScalarNode:
 			values[key] = node.Value
 		case node.Kind == yaml.SequenceNode:
@@ -171,93 +157,9 @@ func readFile(src Sources) (map[string]string, error) {
 			}
 			values[key] = strings.Join(items, ",")
 		default:
-			faults = append(faults, fmt.Errorf("%s:%d: setting %q must be a value or a list", src.FileName, node.Line, key))
+			faults = append(faults,
+				fmt.Errorf("%s:%d: setting %q must be a value or a list", src.FileName, node.Line, key))
 		}
 	}
 	return values, errors.Join(faults...)
-}
-
-func typeName(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[time.Duration]():
-		return "duration"
-	case reflect.TypeFor[Bytes]():
-		return "bytes"
-	case reflect.TypeFor[Secret]():
-		return "secret"
-	case reflect.TypeFor[Peers]():
-		return "networks"
-	case reflect.TypeFor[[]string]():
-		return "list"
-	}
-	switch t.Kind() {
-	case reflect.Bool:
-		return "boolean"
-	case reflect.Float64:
-		return "number"
-	case reflect.Int, reflect.Int64:
-		return "integer"
-	}
-	return "text"
-}
-
-func parseInto(field reflect.Value, text string) error {
-	switch v := field.Addr().Interface().(type) {
-	case *string:
-		*v = text
-	case *Secret:
-		*v = Secret(text)
-	case *Peers:
-		p, err := ParsePeers(text)
-		if err != nil {
-			return err
-		}
-		*v = p
-	case *[]string:
-		*v = nil
-		for item := range strings.SplitSeq(text, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				*v = append(*v, item)
-			}
-		}
-	case *time.Duration:
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			return fmt.Errorf("%q is not a duration such as 500ms or 30s", text)
-		}
-		*v = d
-	case *Bytes:
-		b, err := ParseBytes(text)
-		if err != nil {
-			return err
-		}
-		*v = b
-	case *float64:
-		f, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return fmt.Errorf("%q is not a number", text)
-		}
-		*v = f
-	case *bool:
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return fmt.Errorf("%q is not true or false", text)
-		}
-		*v = b
-	case *int:
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("%q is not a whole number", text)
-		}
-		*v = n
-	case *int64:
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return fmt.Errorf("%q is not a whole number", text)
-		}
-		*v = n
-	default:
-		panic(fmt.Sprintf("config: no parser for %s", field.Type()))
-	}
-	return nil
 }

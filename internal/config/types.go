@@ -11,6 +11,19 @@ import (
 // Bytes is an amount of memory.
 type Bytes int64
 
+// String writes the amount in the largest binary unit that divides it: 20MiB.
+func (b Bytes) String() string {
+	for _, u := range []struct {
+		suffix string
+		factor Bytes
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if b >= u.factor && b%u.factor == 0 {
+			return strconv.FormatInt(int64(b/u.factor), 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(int64(b), 10)
+}
+
 var byteUnits = []struct {
 	suffix string
 	factor int64

@@ -137,10 +137,9 @@ func (r *Receiver) send(req *http.Request, body []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"Content-Type", "Content-Encoding"} {
-		if v := req.Header.Get(name); v != "" {
-			onward.Header.Set(name, v)
-		}
+	onward.Header = req.Header.Clone() // the collector may want a key
+	for _, name := range []string{"Connection", "Keep-Alive", "Transfer-Encoding", "Accept-Encoding"} {
+		onward.Header.Del(name) // of this connection only
 	}
 	res, err := r.client.Do(onward)
 	if err != nil {

@@ -68,6 +68,7 @@ func send(t *testing.T, url, contentType, body string) (status int, answer strin
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Authorization", "Bearer test") // as OTEL_EXPORTER_OTLP_HEADERS may say
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -178,8 +179,10 @@ func TestWhatIsKeptGoesOn(t *testing.T) {
 	for _, status := range []int{http.StatusOK, http.StatusInternalServerError} {
 		dir := t.TempDir()
 		var got []byte
+		var key string
 		behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			got, _ = io.ReadAll(req.Body)
+			key = req.Header.Get("Authorization")
 			w.WriteHeader(status)
 		}))
 		r := listen(t, open(t, dir, 1<<20), behind.URL)
@@ -192,6 +195,9 @@ func TestWhatIsKeptGoesOn(t *testing.T) {
 		}
 		if !bytes.Equal(got, []byte(triton)) {
 			t.Errorf("the collector got %q", got)
+		}
+		if key != "Bearer test" {
+			t.Errorf("the collector got the key %q", key)
 		}
 		if spans := mustRead(t, dir); len(spans) != 2 {
 			t.Errorf("collector answers %d: kept %d spans", status, len(spans))
