@@ -332,11 +332,18 @@ func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
 }
 
 func (g *Gateway) registerFeedback(api huma.API) {
+	receipt := map[string]*huma.MediaType{"application/json": {
+		Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FeedbackReceipt](), true, ""),
+	}}
 	huma.Register(api, huma.Operation{
 		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score", Tags: []string{"Experiments"},
 		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet.",
 		Errors:      []int{400, 408, 409, 413, 415, 422, 429, 503}, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: 16 << 10,
+		Responses: map[string]*huma.Response{ // beside the default status
+			"200": {Description: "It was there before", Content: receipt},
+			"202": {Description: "Kept, and no exposure is known yet", Content: receipt},
+		},
 	}, func(ctx context.Context, in *struct{ Body FeedbackRequest }) (*feedbackOutput, error) {
 		receipt, err := g.experiments.Label(ctx, in.Body)
 		if err != nil {

@@ -56,7 +56,7 @@ type scoreOutput struct {
 func (g *Gateway) registerScoring(api huma.API) {
 	g.registerScore(api, huma.Operation{
 		OperationID: "score", Method: http.MethodPost, Path: "/v1/score", Summary: "Score images",
-		Description: "Scores one or more images by one checkpoint. The body is one image (image/* or application/octet-stream), " +
+		Description: "Scores one or more images by one checkpoint. The body is one image (application/octet-stream, or any type of image/*), " +
 			"multipart/form-data with parts named image, or JSON with base64. One image that fails: its problem is the response. " +
 			"Several: 200, with an error in each result that failed.",
 	}, false)
@@ -90,7 +90,9 @@ func (g *Gateway) bodyReadTimeout() time.Duration { return g.cfg.RequestTimeout 
 
 // scoreBody describes the three forms of the body. Once registered it is not
 // required, so that an empty one is refused as every other file that is no
-// image.
+// image. It names no media type of image/*, which is accepted as well as
+// application/octet-stream: generators of clients take neither the range nor a
+// third type of bytes.
 func (g *Gateway) scoreBody() *huma.RequestBody {
 	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
 	text := &huma.Schema{Type: huma.TypeString}
@@ -98,7 +100,6 @@ func (g *Gateway) scoreBody() *huma.RequestBody {
 		Content: map[string]*huma.MediaType{
 			"application/json":         {Schema: g.bodies.schema},
 			"application/octet-stream": {Schema: binary},
-			"image/*":                  {Schema: binary},
 			"multipart/form-data": {Schema: &huma.Schema{
 				Type: huma.TypeObject,
 				Properties: map[string]*huma.Schema{
