@@ -19,6 +19,7 @@ type Setting struct {
 	Help    string
 	Type    string // for people: "integer", "duration", ...
 	Bounds  string // for people: "at least 1", "auto or go"; empty: any value of the type
+	Use     Use
 
 	set func(text string) error // parses, checks and fills the field
 }

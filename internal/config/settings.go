@@ -160,7 +160,7 @@ func (s *Settings) declare() []Setting {
 			of(&s.Preprocess, "preprocess", "exact",
 				"exact: the pixels that training saw. fast: large JPEGs are downscaled while they are decoded (needs "+
 					"libjpeg-turbo). A request can ask for the other one.",
-				oneOf("exact", "fast")),
+				oneOf("exact", "fast")).readBy(UseRequest),
 			of(&s.DecodeMemory, "decode-memory", "1GiB",
 				"Memory that decoders may use at once. Further images wait.",
 				atLeast[Bytes](1)),
@@ -284,10 +284,10 @@ func (s *Settings) declare() []Setting {
 				atLeast(2048)),
 			of(&s.LogLevel, "log-level", "info",
 				"Lowest level that is logged.",
-				oneOf("debug", "info", "warn", "error")),
+				oneOf("debug", "info", "warn", "error")).readBy(UseProcess),
 			of(&s.LogFormat, "log-format", "auto",
 				"auto: text on a terminal, JSON elsewhere.",
-				oneOf("auto", "json", "text")),
+				oneOf("auto", "json", "text")).readBy(UseProcess),
 			of(&s.Trace, "trace", "false",
 				"Keep the latest traces, including Triton's spans, in data-dir for agiqa trace show. They are still "+
 					"sent to otlp-endpoint."),
@@ -302,10 +302,10 @@ func (s *Settings) declare() []Setting {
 		group("Program",
 			of(&s.DataDir, "data-dir", ".agiqa",
 				"Folder that the program writes to: imported checkpoints, the chosen default, the admin key that up "+
-					"creates, run files and the log of tritonserver."),
+					"creates, run files and the log of tritonserver.").readBy(UseFolder),
 			of(&s.URL, "url", "http://127.0.0.1:8080",
 				"Server that client commands talk to.",
-				urlOf[string]("http", "https")),
+				urlOf[string]("http", "https")).readBy(UseProcess),
 		),
 	)
 }
