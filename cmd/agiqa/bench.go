@@ -181,12 +181,13 @@ func benchCases(t *terminal, o benchOptions, pillow *preprocess.Pillow) ([]prepr
 		defer bar.done()
 		return preprocess.Draw(o.sizes, pillow, bar.step)
 	}
-	list, _, err := onDisk(o.images)
+	selected, err := onDisk(o.images)
 	if err != nil {
 		return nil, err
 	}
+	selected.note(t)
 	var cases []preprocess.Case
-	for _, p := range list {
+	for _, p := range selected.list {
 		if err := p.load(); err != nil {
 			return nil, err
 		}

@@ -211,12 +211,13 @@ func (r *requestFlags) workload(t *terminal, seed uint64) (load.Workload, error)
 
 func (r *requestFlags) pictures(t *terminal) ([]load.Picture, error) {
 	if r.images != "" {
-		list, _, err := onDisk(r.images)
+		selected, err := onDisk(r.images)
 		if err != nil {
 			return nil, fmt.Errorf("--images: %w", err)
 		}
+		selected.note(t)
 		var out []load.Picture
-		for _, p := range list {
+		for _, p := range selected.list {
 			if err := p.load(); err != nil {
 				return nil, err
 			}

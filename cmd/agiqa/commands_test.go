@@ -68,6 +68,12 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 		t.Errorf("a progress bar in a pipe: %q", errs)
 	}
 
+	t.Run("--embedded starts another one", func(t *testing.T) {
+		out, errs, status := runCommand(t, env, nil, "score", "examples/tiles.png", "--json", "--embedded", "--queue=7", "--preprocess=fast")
+		if status != 0 || !strings.Contains(out, "fast") || strings.Contains(errs, "no server at") {
+			t.Errorf("status %d, %s%s", status, out, errs)
+		}
+	})
 	t.Run("a fault is told and counts", func(t *testing.T) {
 		bad := filepath.Join(t.TempDir(), "bad.png")
 		if err := os.WriteFile(bad, []byte("not a picture"), 0o600); err != nil {

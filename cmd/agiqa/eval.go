@@ -1,9 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,31 +19,38 @@ import (
 
 	"github.com/agiqa/agiqa/evaluation"
 	"github.com/agiqa/agiqa/gateway"
-	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func newEval(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval --csv FILE --images DIR",
-		Short: "Score a data set and say how well the scores agree with people",
+		Short: "Score a data set and report how well the scores agree with people",
 		Long: "Scores the images that a CSV names, through a server, and prints SRCC, KRCC, PLCC and RMSE with bootstrap intervals: the figures of agiqa-train evaluate. " +
-			"The columns are image (or name) and mos (or score, or mos_quality). Scores are kept in --out as they come, so that an interrupted run goes on where it stopped.",
+			"The columns are image (or name) and mos (or score, or mos_quality), in any case, divided by commas, semicolons or tabs. An image is found by its path below --images, or by its name alone, " +
+			"with or without the suffix. Scores are kept in --out as they come, with the checkpoint, the preprocess id and the SHA-256 of the image, so that an interrupted run resumes where it stopped " +
+			"and no score of another image is used. Images that cannot be scored are named; the figures are of the others, and the exit status is 1.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := evalOptionsOf(cmd)
 			if err != nil {
 				return err
 			}
-			return withServer(cmd, t, func(ctx context.Context, c *client) error {
-				return evaluateDataset(ctx, cmd, t, c, o)
-			})
+			e := evaluator{evalOptions: o, cmd: cmd, t: t}
+			if e.dataset, err = readDataset(o.csv, o.columns); err != nil {
+				return err
+			}
+			if e.folder, err = openImageFolder(o.images); err != nil {
+				return err
+			}
+			return withServer(cmd, t, e.evaluate)
 		},
 	}
 	addJSON(cmd)
 	defaults := evaluation.DefaultBootstrap()
 	cmd.Flags().String("csv", "", "data set: a CSV that names images and their mean opinion scores")
 	cmd.Flags().String("images", "", "folder of the images")
-	cmd.Flags().String("out", "", "scores, as CSV (default: beside the data set, named after the checkpoint)")
+	cmd.Flags().String("out", "", "scores, as CSV (default: beside the data set, named after the checkpoint and --preprocess)")
 	cmd.Flags().String("svg", "", "also draw the scores against the opinions")
 	cmd.Flags().String("image-column", "", "column of the image (default: image or name)")
 	cmd.Flags().String("mos-column", "", "column of the opinion (default: mos, score or mos_quality)")
@@ -46,7 +59,7 @@ func newEval(t *terminal) *cobra.Command {
 	cmd.Flags().Int("replicates", defaults.Replicates, "of the bootstrap; 0: no intervals")
 	cmd.Flags().Float64("confidence", defaults.Confidence, "of the intervals")
 	cmd.Flags().Uint64("seed", defaults.Seed, "of the bootstrap")
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	addServing(cmd)
 	return cmd
 }
 
@@ -83,41 +96,80 @@ func evalOptionsOf(cmd *cobra.Command) (evalOptions, error) {
 	return o, errors.Join(faults...)
 }
 
-// evaluateDataset scores what has no score yet, then reports on all.
-func evaluateDataset(ctx context.Context, cmd *cobra.Command, t *terminal, c *client, o evalOptions) error {
-	dataset, err := readDataset(o.csv, o.columns)
+// evaluator is one run of agiqa eval.
+type evaluator struct {
+	evalOptions
+	cmd     *cobra.Command
+	t       *terminal
+	dataset []opinion
+	folder  *imageFolder
+}
+
+// evalReport is the report, and the images that it lacks.
+type evalReport struct {
+	evaluation.Report
+	Unscored []string `json:"unscored,omitempty"`
+}
+
+// evaluate scores what has no score yet and reports on all that has one.
+func (e *evaluator) evaluate(ctx context.Context, c *client) error {
+	judge, err := c.judge(ctx, e.checkpoint)
 	if err != nil {
 		return err
 	}
-	judge, err := c.judge(ctx, o.checkpoint)
+	mode := c.mode
+	key := scoreKey{checkpoint: judge.Digest.String()}
+	if key.preprocess, err = c.preprocessID(ctx, mode); err != nil {
+		return err
+	}
+	if e.out == "" {
+		name := judge.Name
+		if mode != "" {
+			name += "." + mode
+		}
+		e.out = strings.TrimSuffix(e.csv, filepath.Ext(e.csv)) + "." + name + ".scores.csv"
+	}
+	book, err := openScores(e.out, key)
 	if err != nil {
 		return err
 	}
-	if o.out == "" {
-		o.out = strings.TrimSuffix(o.csv, filepath.Ext(o.csv)) + "." + judge.Name + ".scores.csv"
-	}
-	book, err := openScores(o.out, judge.Digest.String())
-	if err != nil {
-		return err
-	}
-	err = scoreDataset(ctx, t, c, o, dataset, judge, book)
+	rows, unscored, err := e.score(ctx, c, judge, book)
 	if err := errors.Join(err, book.close()); err != nil {
 		return err
 	}
-	report, scores, mos, err := book.report(dataset, o.bootstrap)
+	if len(rows) == 0 {
+		return errors.New("no image could be scored")
+	}
+	if err := book.replace(rows); err != nil {
+		return err
+	}
+	return e.report(rows, unscored)
+}
+
+func (e *evaluator) report(rows []scoreRow, unscored []string) error {
+	var scores, mos []float64
+	for _, row := range rows {
+		scores, mos = append(scores, row.score), append(mos, row.mos)
+	}
+	report, err := evaluation.Evaluate(scores, mos, e.bootstrap)
 	if err != nil {
 		return err
 	}
-	if o.svg != "" {
-		if err := os.WriteFile(o.svg, scatter(scores, mos, report), 0o644); err != nil {
+	if e.svg != "" {
+		if err := os.WriteFile(e.svg, scatter(scores, mos, report), 0o644); err != nil {
 			return err
 		}
 	}
-	if asJSON(cmd) {
-		return printJSON(t.out, report)
+	if asJSON(e.cmd) {
+		err = printJSON(e.t.out, evalReport{report, unscored})
+	} else {
+		_, err = fmt.Fprint(e.t.out, report.Table())
+		e.t.note("scores: %s", e.out)
 	}
-	_, err = fmt.Fprint(t.out, report.Table())
-	t.note("scores: %s", o.out)
+	if err == nil && len(unscored) > 0 {
+		err = fmt.Errorf("%d of %d images could not be scored; the figures are of the other %d, and the same command tries again",
+			len(unscored), len(e.dataset), len(rows))
+	}
 	return err
 }
 
@@ -138,52 +190,110 @@ func (c *client) judge(ctx context.Context, name string) (gateway.CheckpointView
 	return view, c.get(ctx, "/v1/checkpoints/"+pathSegment(name), &view)
 }
 
-// scoreDataset sends every image that the book does not hold, and writes each
-// score down as it comes. Faults are told and counted; what was scored stays.
-func scoreDataset(ctx context.Context, t *terminal, c *client, o evalOptions, dataset []opinion, judge gateway.CheckpointView, book *scoreBook) error {
-	var missing []picture
-	opinions := map[string]opinion{}
-	for _, row := range dataset {
+// preprocessID is the server's name for how images become pixels in mode.
+func (c *client) preprocessID(ctx context.Context, mode string) (string, error) {
+	var pixel bytes.Buffer
+	if err := png.Encode(&pixel, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
+		return "", err
+	}
+	query := url.Values{}
+	if mode != "" {
+		query.Set("preprocess", mode)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/v1/preprocess?"+query.Encode(), &pixel)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "image/png")
+	_, header, err := c.send(req)
+	if err != nil {
+		return "", err
+	}
+	id := header.Get("X-Preprocess")
+	if id == "" {
+		return "", fmt.Errorf("%s does not report how it preprocesses images", c.base)
+	}
+	return id, nil
+}
+
+// scoredImage is what became of an image of the data set.
+type scoredImage struct {
+	scoreRow
+	known bool // from an earlier run
+	err   error
+}
+
+// score scores every image of the data set, from the book where that has the
+// score of the same bytes, and writes each new score down as it comes. Images
+// that cannot be scored are named.
+func (e *evaluator) score(ctx context.Context, c *client, judge gateway.CheckpointView, book *scoreBook) (rows []scoreRow, unscored []string, err error) {
+	list, faults, opinions := make([]picture, len(e.dataset)), map[string]error{}, map[string]opinion{}
+	for i, row := range e.dataset {
 		opinions[row.image] = row
-		if _, ok := book.scores[row.image]; !ok {
-			missing = append(missing, picture{name: row.image, path: filepath.Join(o.images, row.image)})
+		file, err := e.folder.find(row.image)
+		if err != nil {
+			faults[row.image] = err
 		}
+		list[i] = picture{name: row.image, path: file}
 	}
-	if known := len(dataset) - len(missing); known > 0 && len(missing) > 0 {
-		t.note("%d of %d images are scored already in %s", known, len(dataset), o.out)
+	for _, err := range e.folder.walk.unreadable {
+		e.t.note("agiqa: %v", err)
 	}
-	failed := 0
-	var writing error
-	bar := t.progress(len(missing), "scoring")
-	inOrder(missing, o.parallel, func(p picture) scored {
-		if ctx.Err() != nil {
-			return scored{err: context.Cause(ctx)}
+	known := 0
+	bar := e.t.progress(len(list), "scoring")
+	inOrder(list, e.parallel, func(p picture) scoredImage {
+		if err := cmp.Or(context.Cause(ctx), faults[p.name]); err != nil {
+			return scoredImage{err: err}
 		}
-		if err := p.load(); err != nil {
-			return scored{err: err}
-		}
-		answer, err := c.score(ctx, "/v1/score", p, []string{judge.Name}, nil, "")
-		if err == nil && answer.Results[0].Checkpoint.Digest != judge.Digest {
-			err = errors.New("the checkpoint changed while the data set was being scored; start again")
-		}
-		return scored{answer: answer, err: err}
-	}, func(p picture, r scored) {
+		return c.scoreOpinion(ctx, p, judge, book)
+	}, func(p picture, s scoredImage) {
+		s.opinion = opinions[p.name]
 		switch {
-		case r.err != nil && ctx.Err() == nil:
+		case s.err != nil && ctx.Err() == nil:
 			bar.clear()
-			t.note("agiqa: %s: %v", p.name, r.err)
-			failed++
-		case r.err == nil && writing == nil:
-			writing = book.add(opinions[p.name], *r.answer.Results[0].Score)
+			e.t.note("agiqa: %s: %v", p.name, s.err)
+			unscored = append(unscored, p.name)
+		case s.err == nil:
+			rows = append(rows, s.scoreRow)
+			if s.known {
+				known++
+			} else if err == nil {
+				err = book.add(s.scoreRow)
+			}
 		}
 		bar.step()
 	})
 	bar.done()
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("%w; the scores so far are in %s, and the same command goes on from there", context.Cause(ctx), o.out)
-	case failed > 0:
-		return errors.Join(writing, fmt.Errorf("%d of %d images could not be scored; the same command tries them again", failed, len(missing)))
+	if ctx.Err() != nil {
+		err = errors.Join(err, fmt.Errorf("%w; the scores so far are in %s, and the same command resumes there", context.Cause(ctx), e.out))
 	}
-	return writing
+	if known > 0 && err == nil {
+		e.t.note("agiqa: %d of %d scores are from an earlier run, in %s", known, len(list), e.out)
+	}
+	return rows, unscored, err
+}
+
+// scoreOpinion scores one image unless the book has its score.
+func (c *client) scoreOpinion(ctx context.Context, p picture, judge gateway.CheckpointView, book *scoreBook) (s scoredImage) {
+	if s.err = p.load(); s.err != nil {
+		return s
+	}
+	s.sha256 = quality.DigestOf(p.data).Hex()
+	if s.scoreRow.score, s.known = book.known[s.sha256]; s.known {
+		return s
+	}
+	answer, err := c.score(ctx, "/v1/score", p, []string{judge.Name}, nil)
+	switch {
+	case err != nil:
+		s.err = err
+	case answer.Results[0].Error != nil:
+		s.err = answer.Results[0].Error
+	case answer.Results[0].Checkpoint.Digest != judge.Digest:
+		s.err = errors.New("the checkpoint changed while the data set was being scored; start again")
+	case answer.Preprocess != book.key.preprocess:
+		s.err = errors.New("the server's preprocessing changed while the data set was being scored; start again")
+	default:
+		s.scoreRow.score = float64(*answer.Results[0].Score)
+	}
+	return s
 }

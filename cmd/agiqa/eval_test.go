@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +19,8 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// scoreServer gives an image the number that its bytes spell as its score.
+// scoreServer gives an image the number that its bytes spell as its score, and
+// its double in the mode fast.
 func scoreServer(t *testing.T, calls *atomic.Int64) *httptest.Server {
 	t.Helper()
 	digest := quality.DigestOf([]byte("judge"))
@@ -31,6 +35,8 @@ func scoreServer(t *testing.T, calls *atomic.Int64) *httptest.Server {
 	mux.HandleFunc("GET /v1/checkpoints/judge", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{"name": "judge", "digest": digest})
 	})
+	mode := func(r *http.Request) string { return cmp.Or(r.URL.Query().Get("preprocess"), "exact") }
+	mux.HandleFunc("POST /v1/preprocess", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Preprocess", mode(r)+"/1") })
 	mux.HandleFunc("POST /v1/score", func(w http.ResponseWriter, r *http.Request) {
 		calls.Add(1)
 		var score float32
@@ -40,7 +46,13 @@ func scoreServer(t *testing.T, calls *atomic.Int64) *httptest.Server {
 			answer(w, gateway.Problem{Code: quality.KindImageCorrupt, Detail: "no number"})
 			return
 		}
-		answer(w, gateway.ScoreResponse{Results: []gateway.Result{{Score: &score, Checkpoint: &gateway.CheckpointRef{Name: "judge", Digest: digest}}}})
+		if mode(r) == "fast" {
+			score *= 2
+		}
+		answer(w, gateway.ScoreResponse{
+			Results:    []gateway.Result{{Score: &score, Checkpoint: &gateway.CheckpointRef{Name: "judge", Digest: digest}}},
+			Preprocess: mode(r) + "/1",
+		})
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -79,11 +91,22 @@ func TestEvalCommand(t *testing.T) {
 	server := scoreServer(t, &calls)
 	args := []string{"eval", "--csv", dataset, "--images", dir, "--url", server.URL, "--json", "--svg", filepath.Join(dir, "plot.svg")}
 
-	t.Run("one image cannot be scored: the others are kept", func(t *testing.T) {
-		write("3.jpg", "broken")
-		out, errs, status := runCommand(t, nil, nil, args...)
-		if status != 1 || out != "" || !strings.Contains(errs, "1 of 8 images could not be scored") {
-			t.Errorf("status %d, %s%s", status, out, errs)
+	t.Run("one image cannot be scored: the figures are of the others", func(t *testing.T) {
+		for name, prepare := range map[string]func(path string) error{
+			"broken": func(path string) error { return os.WriteFile(path, []byte("broken"), 0o600) }, "missing": os.Remove,
+		} {
+			if err := prepare(filepath.Join(dir, "3.jpg")); err != nil {
+				t.Fatal(err)
+			}
+			out, errs, status := runCommand(t, nil, nil, args...)
+			var report evalReport
+			if err := json.Unmarshal([]byte(out), &report); err != nil {
+				t.Fatalf("%s: %v: %s%s", name, err, out, errs)
+			}
+			if status != 1 || report.Images != 7 || !slices.Equal(report.Unscored, []string{"3.jpg"}) ||
+				!strings.Contains(errs, "agiqa: 3.jpg: ") || !strings.Contains(errs, "1 of 8 images could not be scored") {
+				t.Errorf("%s: status %d, %s%s", name, status, out, errs)
+			}
 		}
 	})
 	t.Run("the same command goes on, past a line that was cut off", func(t *testing.T) {
@@ -129,10 +152,84 @@ func TestEvalCommand(t *testing.T) {
 		})
 	}
 	t.Run("scores of another checkpoint are not mixed in", func(t *testing.T) {
-		out := write("other.csv", "image,score,mos,checkpoint\n0.jpg,1,1,sha256:0\n")
+		out := write("other.csv", "image,score,mos,checkpoint,preprocess,sha256\n0.jpg,1,1,sha256:0,exact/1,0\n")
 		_, errs, status := runCommand(t, nil, nil, append(args, "--out", out)...)
 		if status != 1 || !strings.Contains(errs, "another checkpoint") {
 			t.Errorf("status %d, %s", status, errs)
 		}
 	})
+	t.Run("nor of another preprocessing", func(t *testing.T) {
+		out := write("other.csv", "image,score,mos,checkpoint,preprocess,sha256\n0.jpg,1,1,"+quality.DigestOf([]byte("judge")).String()+",exact/0,0\n")
+		_, errs, status := runCommand(t, nil, nil, append(args, "--out", out)...)
+		if status != 1 || !strings.Contains(errs, "preprocessed in another way (exact/0)") {
+			t.Errorf("status %d, %s", status, errs)
+		}
+	})
+	t.Run("a file of an earlier version", func(t *testing.T) {
+		out := write("other.csv", "image,score,mos,checkpoint\n0.jpg,1,1,sha256:0\n")
+		_, errs, status := runCommand(t, nil, nil, append(args, "--out", out)...)
+		if kept, err := os.ReadFile(out); status != 1 || !strings.Contains(errs, "does not have the columns") || err != nil || len(kept) == 0 {
+			t.Errorf("status %d, %s; kept %q, %v", status, errs, kept, err)
+		}
+	})
+}
+
+// What is on disk decides, not what an earlier run scored under the same names.
+func TestEvalScoresTheImagesOfTheFolder(t *testing.T) {
+	var calls atomic.Int64
+	server := scoreServer(t, &calls)
+	first, second := t.TempDir(), t.TempDir()
+	rows := "image,mos\n"
+	for i, score := range []float64{1.5, 4.25, 2.125, 3.5, 0.5} {
+		rows += fmt.Sprintf("%d,%v\n", i, score) // no suffix
+		for folder, text := range map[string]string{first: fmt.Sprint(score), second: fmt.Sprint(10 - score)} {
+			if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.png", i)), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dataset := filepath.Join(first, "data.csv")
+	if err := os.WriteFile(dataset, []byte(rows), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srcc := func(folder string, more ...string) (value float64, errs string) {
+		t.Helper()
+		calls.Store(0)
+		out, errs, status := runCommand(t, nil, nil, append([]string{"eval", "--csv", dataset, "--images", folder, "--url", server.URL, "--json"}, more...)...)
+		var report evalReport
+		if err := json.Unmarshal([]byte(out), &report); err != nil || status != 0 {
+			t.Fatalf("status %d, %v, %s%s", status, err, out, errs)
+		}
+		return math.Round(1e9*float64(report.Figures.SRCC.Value)) / 1e9, errs
+	}
+	for _, tc := range []struct {
+		name, folder string
+		more         []string
+		srcc         float64
+		sent         int64
+	}{
+		{"one folder", first, nil, 1, 5},
+		{"again", first, nil, 1, 0},
+		{"another folder under the same names", second, nil, -1, 5},
+		{"another way of preprocessing", second, []string{"--preprocess", "fast"}, -1, 5},
+		{"that again", second, []string{"--preprocess", "fast"}, -1, 0},
+	} {
+		got, errs := srcc(tc.folder, tc.more...)
+		if got != tc.srcc || calls.Load() != tc.sent {
+			t.Errorf("%s: SRCC %v and %d images sent, want %v and %d\n%s", tc.name, got, calls.Load(), tc.srcc, tc.sent, errs)
+		}
+	}
+	fast, err := os.ReadFile(filepath.Join(first, "data.judge.fast.scores.csv"))
+	if err != nil || !strings.Contains(string(fast), "\n0,17,1.5,") {
+		t.Errorf("the scores of fast are %s (%v), want twice 8.5 first", fast, err)
+	}
+	if lines := strings.Count(string(fast), "\n"); lines != 6 {
+		t.Errorf("%d lines, want a header and one of each image:\n%s", lines, fast)
+	}
+	for name, folder := range map[string]string{"no folder": filepath.Join(first, "none"), "a file": dataset} {
+		_, errs, status := runCommand(t, nil, nil, "eval", "--csv", dataset, "--images", folder, "--url", server.URL)
+		if status != 1 || !strings.Contains(errs, "--images: ") {
+			t.Errorf("%s: status %d, %s", name, status, errs)
+		}
+	}
 }

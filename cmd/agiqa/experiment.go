@@ -347,23 +347,8 @@ func (c *client) fetch(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+string(c.key))
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode != http.StatusOK {
-		problem := &gateway.Problem{}
-		if json.Unmarshal(raw, problem) == nil && problem.Code != "" {
-			return nil, problem
-		}
-		return nil, fmt.Errorf("%s answered %s", c.base, res.Status)
-	}
-	return raw, nil
+	raw, _, err := c.send(req)
+	return raw, err
 }
 
 func newExperimentReplay(t *terminal) *cobra.Command {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -205,18 +205,18 @@ func demoSources(t *terminal, s config.Settings, dir string) ([]demo.Image, erro
 	if dir == "" {
 		dir = filepath.Join(filepath.Dir(s.Checkpoints), "examples")
 	}
-	list, _, err := pictures([]string{dir}, t.in)
+	selected, err := pictures([]string{dir}, t.in)
 	if err != nil {
 		return nil, fmt.Errorf("--images: %w", err)
 	}
-	readable := []string{".jpg", ".jpeg", ".png", ".gif"}
+	selected.note(t)
 	var sources []demo.Image
-	for _, p := range list {
-		if !slices.Contains(readable, strings.ToLower(filepath.Ext(p.path))) {
-			continue
-		}
+	for _, p := range selected.list {
 		if err := p.load(); err != nil {
 			return nil, err
+		}
+		if http.DetectContentType(p.data) == "image/webp" { // the images are decoded with Go's own packages
+			continue
 		}
 		sources = append(sources, demo.Image{Name: p.name, Data: p.data})
 	}

@@ -188,7 +188,7 @@ func (d *demoStory) scores(ctx context.Context, names ...string) (control, treat
 		if ctx.Err() != nil {
 			return scored{err: context.Cause(ctx)}
 		}
-		answer, err := d.client.score(ctx, "/v1/compare", m, names, nil, "")
+		answer, err := d.client.score(ctx, "/v1/compare", m, names, nil)
 		return scored{answer: answer, err: err}
 	}, func(m picture, r scored) {
 		bar.step()

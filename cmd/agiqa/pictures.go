@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,60 +30,197 @@ func (p *picture) load() error {
 	return err
 }
 
-// imageSuffixes are the names that a folder's images go by. A file that is
-// named outright is taken whatever its name.
-var imageSuffixes = []string{".jpg", ".jpeg", ".png", ".webp", ".gif"}
+// imageSuffixes are the usual ends of the names of images that agiqa decodes.
+var imageSuffixes = []string{".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif"}
 
-// pictures expands arguments: files, folders (walked, in order of name), URLs
-// and - for standard input. Files in folders whose names are not an image's
-// are counted in passed.
-func pictures(args []string, in io.Reader) (list []picture, passed int, err error) {
+// imageTypes are the media types of those images.
+var imageTypes = []string{"image/jpeg", "image/png", "image/webp", "image/gif"}
+
+func hasImageSuffix(path string) bool {
+	return slices.Contains(imageSuffixes, strings.ToLower(filepath.Ext(path)))
+}
+
+// withoutImageSuffix keeps what only looks like a suffix, as in "sd1.5".
+func withoutImageSuffix(path string) string {
+	if hasImageSuffix(path) {
+		return strings.TrimSuffix(path, filepath.Ext(path))
+	}
+	return path
+}
+
+// selection is what the arguments of a command select.
+type selection struct {
+	list       []picture
+	skipped    []string // entries of folders that are not images, each with the reason
+	unreadable []error  // entries of folders that could not be read
+}
+
+// pictures expands arguments: files, folders, URLs, and - for standard input. A
+// file that is named outright is taken whatever its name and kind.
+func pictures(args []string, in io.Reader) (selection, error) {
+	var all selection
 	for _, arg := range args {
 		switch {
 		case arg == "-":
 			data, err := io.ReadAll(in)
 			if err != nil {
-				return nil, 0, fmt.Errorf("standard input: %w", err)
+				return all, fmt.Errorf("standard input: %w", err)
 			}
-			list = append(list, picture{name: "-", data: data})
+			all.list = append(all.list, picture{name: "-", data: data})
 		case strings.HasPrefix(arg, "http://"), strings.HasPrefix(arg, "https://"):
-			list = append(list, picture{name: arg, url: arg})
+			all.list = append(all.list, picture{name: arg, url: arg})
 		default:
-			found, skipped, err := onDisk(arg)
+			s, err := onDisk(arg)
 			if err != nil {
-				return nil, 0, err
+				return all, err
 			}
-			list, passed = append(list, found...), passed+skipped
+			all.list = append(all.list, s.list...)
+			all.skipped = append(all.skipped, s.skipped...)
+			all.unreadable = append(all.unreadable, s.unreadable...)
 		}
 	}
-	return list, passed, nil
+	return all, nil
 }
 
-func onDisk(arg string) (list []picture, passed int, err error) {
+func onDisk(arg string) (selection, error) {
 	info, err := os.Stat(arg)
 	if err != nil {
-		return nil, 0, err
+		return selection{}, err
 	}
 	if !info.IsDir() {
-		return []picture{{name: arg, path: arg}}, 0, nil
+		return selection{list: []picture{{name: arg, path: arg}}}, nil
 	}
-	err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			return nil
-		case slices.Contains(imageSuffixes, strings.ToLower(filepath.Ext(path))):
-			list = append(list, picture{name: path, path: path})
-		default:
-			passed++
+	s := walk(arg)
+	if len(s.list) == 0 {
+		err := fmt.Errorf("%s: no images in this folder (JPEG, PNG, WebP or GIF)", arg)
+		return s, errors.Join(append([]error{err}, s.unreadable...)...)
+	}
+	return s, nil
+}
+
+// walk selects the images in a folder and those below it, in order of name.
+// Links to folders are followed after everything else, and no folder is read
+// twice, so that a link to a parent ends nothing and repeats nothing.
+func walk(root string) selection {
+	w := walker{visited: map[string]bool{}}
+	w.folder(root)
+	for len(w.linked) > 0 {
+		next := w.linked[0]
+		w.linked = w.linked[1:]
+		w.folder(next)
+	}
+	return w.selection
+}
+
+type walker struct {
+	selection
+	visited map[string]bool // by path without links
+	linked  []string        // folders behind links, still to be read
+}
+
+func (w *walker) folder(path string) {
+	real, err := filepath.EvalSymlinks(path)
+	if err == nil {
+		real, err = filepath.Abs(real)
+	}
+	if err != nil {
+		w.unreadable = append(w.unreadable, err)
+		return
+	}
+	if w.visited[real] {
+		return
+	}
+	w.visited[real] = true
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		w.unreadable = append(w.unreadable, err)
+	}
+	for _, e := range entries { // those before the error
+		w.entry(filepath.Join(path, e.Name()), e)
+	}
+}
+
+func (w *walker) entry(path string, e fs.DirEntry) {
+	skip := func(reason string) { w.skipped = append(w.skipped, path+" ("+reason+")") }
+	if name := e.Name(); strings.HasPrefix(name, "._") || name == "__MACOSX" {
+		skip("macOS metadata")
+		return
+	}
+	mode, isLink := e.Type(), e.Type()&fs.ModeSymlink != 0
+	if isLink {
+		info, err := os.Stat(path)
+		if err != nil {
+			w.unreadable = append(w.unreadable, err)
+			return
 		}
-		return nil
-	})
-	if err == nil && len(list) == 0 {
-		err = fmt.Errorf("%s: no images in this folder (%s)", arg, strings.Join(imageSuffixes, ", "))
+		mode = info.Mode()
 	}
-	return list, passed, err
+	switch {
+	case mode.IsDir() && isLink:
+		w.linked = append(w.linked, path)
+	case mode.IsDir():
+		w.folder(path)
+	case !mode.IsRegular():
+		skip("not a regular file")
+	case hasImageSuffix(path) || looksLikeImage(path):
+		w.list = append(w.list, picture{name: path, path: path})
+	default:
+		skip("not an image")
+	}
+}
+
+// looksLikeImage decides by the first bytes of a file.
+func looksLikeImage(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, 512) // what DetectContentType looks at
+	n, _ := io.ReadFull(f, head)
+	return slices.Contains(imageTypes, http.DetectContentType(head[:n]))
+}
+
+// maxNamed is how many skipped entries a note names.
+const maxNamed = 5
+
+// note names what was left out of folders, once.
+func (s selection) note(t *terminal) {
+	if n := len(s.skipped); n > 0 {
+		text := strings.Join(s.skipped[:min(n, maxNamed)], ", ")
+		if n > maxNamed {
+			text += fmt.Sprintf(" and %d more", n-maxNamed)
+		}
+		t.note("agiqa: skipped %s: %s", count(n, "entry", "entries"), text)
+	}
+	for _, err := range s.unreadable {
+		t.note("agiqa: %v", err)
+	}
+}
+
+// outcome is the error that a command over many images ends with: nil when all
+// that was selected could be read and none failed. done is a participle, such as
+// "scored".
+func (s selection) outcome(failed int, done string) error {
+	var faults []string
+	if failed > 0 {
+		faults = append(faults, fmt.Sprintf("%d of %s could not be %s", failed, count(len(s.list), "image", "images"), done))
+	}
+	if n := len(s.unreadable); n > 0 {
+		faults = append(faults, fmt.Sprintf("%s of folders could not be read", count(n, "entry", "entries")))
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(faults, "; "))
+}
+
+// count writes a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // inOrder runs work on every picture, workers at a time, and gives each result

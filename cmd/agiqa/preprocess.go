@@ -59,18 +59,16 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 	if err != nil || threads < 1 {
 		return errors.Join(err, errors.New("--threads must be at least 1"))
 	}
-	list, passed, err := pictures(args, t.in)
+	selected, err := pictures(args, t.in)
 	if err != nil {
 		return err
 	}
-	if passed > 0 {
-		t.note("agiqa: passed over %d files whose names are not an image's", passed)
-	}
+	selected.note(t)
 	target, err := newTarget(args[0], out)
 	if err != nil {
 		return err
 	}
-	if err := target.holdsEach(list); err != nil {
+	if err := target.holdsEach(selected.list); err != nil {
 		return err
 	}
 	preparer, libraries, err := newPreparer(cmd.Context(), s, newLogger(s, t.err, t.screen))
@@ -79,8 +77,8 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 	}
 	defer libraries.Close()
 	failed := 0
-	bar := t.progress(len(list), "preprocessing")
-	inOrder(list, threads, func(p picture) preparedLine {
+	bar := t.progress(len(selected.list), "preprocessing")
+	inOrder(selected.list, threads, func(p picture) preparedLine {
 		return prepareOne(cmd, preparer, target, p)
 	}, func(p picture, line preparedLine) {
 		bar.clear()
@@ -98,10 +96,7 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 		bar.step()
 	})
 	bar.done()
-	if failed > 0 {
-		return fmt.Errorf("%d of %d images could not be preprocessed", failed, len(list))
-	}
-	return nil
+	return selected.outcome(failed, "preprocessed")
 }
 
 func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target, p picture) preparedLine {
@@ -166,7 +161,7 @@ func (t target) path(p picture) string {
 			name = rel
 		}
 	}
-	return filepath.Join(t.folder, strings.TrimSuffix(name, filepath.Ext(name))+".npy")
+	return filepath.Join(t.folder, withoutImageSuffix(name)+".npy")
 }
 
 // holdsEach refuses pictures whose pixels would overwrite each other's.

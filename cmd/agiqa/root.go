@@ -46,6 +46,12 @@ func newRoot(t *terminal) *cobra.Command {
 
 // loadSettings reads the settings of a command and reports every fault.
 func loadSettings(cmd *cobra.Command, t *terminal) (config.Settings, error) {
+	s, _, err := loadGiven(cmd, t)
+	return s, err
+}
+
+// loadGiven also returns what was set, by key.
+func loadGiven(cmd *cobra.Command, t *terminal) (config.Settings, map[string]config.Given, error) {
 	src := config.Sources{Flags: cmd.Flags(), Environ: t.env, FileName: config.Environment(t.env)["AGIQA_CONFIG"]}
 	if name, err := cmd.Flags().GetString("config"); err == nil && name != "" {
 		src.FileName = name
@@ -53,19 +59,20 @@ func loadSettings(cmd *cobra.Command, t *terminal) (config.Settings, error) {
 	if src.FileName != "" {
 		file, err := os.ReadFile(src.FileName)
 		if err != nil {
-			return config.Settings{}, fmt.Errorf("settings file: %w", err)
+			return config.Settings{}, nil, fmt.Errorf("settings file: %w", err)
 		}
 		src.File = file
 	}
 	settings, err := config.Load(src)
 	if err != nil {
-		return settings, err
+		return settings, nil, err
 	}
 	for _, name := range config.UnknownVariables(t.env) {
 		t.note("agiqa: warning: %s is not a setting (see agiqa config reference)", name)
 	}
 	locate(&settings)
-	return settings, nil
+	given, err := config.GivenBy(src)
+	return settings, given, err
 }
 
 // addServerFlags adds the settings of a server as flags, and --otlp as a short

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/gateway"
-	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -47,7 +46,7 @@ func addScoring(cmd *cobra.Command) {
 	addJSON(cmd)
 	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "images sent at once")
 	cmd.Flags().StringSlice("include", nil, "further parts of the answer (embedding), in JSON")
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	addServing(cmd)
 }
 
 // scoredLine is one line of JSON output.
@@ -67,13 +66,11 @@ type scored struct {
 }
 
 func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) error {
-	list, passed, err := pictures(args, t.in)
+	selected, err := pictures(args, t.in)
 	if err != nil {
 		return err
 	}
-	if passed > 0 {
-		t.note("agiqa: passed over %d files whose names are not an image's", passed)
-	}
+	selected.note(t)
 	checkpoints, include := flagList(cmd, "checkpoint"), flagList(cmd, "include")
 	workers, err := cmd.Flags().GetInt("parallel")
 	if err != nil {
@@ -81,15 +78,15 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 	}
 	return withServer(cmd, t, func(ctx context.Context, c *client) error {
 		failed := 0
-		bar := t.progress(len(list), "scoring")
-		inOrder(list, workers, func(p picture) scored {
+		bar := t.progress(len(selected.list), "scoring")
+		inOrder(selected.list, workers, func(p picture) scored {
 			if ctx.Err() != nil {
 				return scored{err: context.Cause(ctx)}
 			}
 			if err := p.load(); err != nil {
 				return scored{err: err}
 			}
-			answer, err := c.score(ctx, route, p, checkpoints, include, askedMode(cmd))
+			answer, err := c.score(ctx, route, p, checkpoints, include)
 			return scored{answer: answer, err: err}
 		}, func(p picture, r scored) {
 			if r.err != nil || slices.ContainsFunc(r.answer.Results, withFault) {
@@ -103,26 +100,16 @@ func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) 
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case failed > 0 && len(list) == 1:
+		case failed > 0 && len(selected.list) == 1 && len(selected.unreadable) == 0:
 			return errReported
-		case failed > 0:
-			return fmt.Errorf("%d of %d images could not be scored", failed, len(list))
 		}
-		return nil
+		return selected.outcome(failed, "scored")
 	})
 }
 
 // withFault reports whether any checkpoint gave no score.
 func withFault(r gateway.Result) bool {
 	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.Verdict) bool { return v.Error != nil })
-}
-
-// askedMode is what --preprocess says, or "", the server's own mode.
-func askedMode(cmd *cobra.Command) string {
-	if flag := cmd.Flags().Lookup("preprocess"); flag != nil && flag.Changed {
-		return flag.Value.String()
-	}
-	return ""
 }
 
 // flagList reads a flag that is a text in one command and a list in another.
