@@ -11,9 +11,9 @@ import (
 )
 
 // arguments returns the command line of tritonserver, without its name.
-func arguments(cfg Config, models []string, ports Ports, m mark) []string {
+func arguments(cfg Config, models []string, ports Ports, folder runFolder, m mark) []string {
 	args := []string{
-		"--backend-directory=" + filepath.Join(cfg.RunDir, string(m), "backends"),
+		"--backend-directory=" + folder.backends(),
 		"--model-control-mode=explicit",
 		"--model-config-name=" + cfg.ConfigName,
 		// Our configurations are complete. Completing them would start and end
@@ -32,8 +32,8 @@ func arguments(cfg Config, models []string, ports Ports, m mark) []string {
 		"--grpc-address=" + loopback, "--grpc-port=" + strconv.Itoa(ports.GRPC),
 		"--metrics-address=" + loopback, "--metrics-port=" + strconv.Itoa(ports.Metrics),
 	}
-	for _, r := range slices.Concat(cfg.ModelRepositories, cfg.LaterRepositories) {
-		args = append(args, "--model-repository="+r)
+	for n := range len(cfg.ModelRepositories) + len(cfg.LaterRepositories) {
+		args = append(args, "--model-repository="+folder.repository(n))
 	}
 	for _, model := range models {
 		args = append(args, "--load-model="+model)
@@ -79,9 +79,10 @@ func tracing(cfg Config) []string {
 
 // environment returns what tritonserver inherits: base with the search paths
 // that lead to the wheel's libraries and the environment's Python, and without
-// our own settings, of which some are secrets. The stubs ignore every PYTHON*
-// variable; they find the environment by looking for python3 on PATH.
-func environment(base []string, i installation) []string {
+// our own settings, of which some are secrets. The stubs ignore the locale and
+// every PYTHON* variable; they find the environment by looking for python3 on
+// PATH.
+func environment(base []string, folder runFolder) []string {
 	path, libraries := "/usr/local/bin:/usr/bin:/bin", ""
 	var env []string
 	for _, entry := range base {
@@ -95,7 +96,8 @@ func environment(base []string, i installation) []string {
 			env = append(env, entry)
 		}
 	}
-	path = filepath.Join(i.venv, "bin") + ":" + path
-	libraries = strings.TrimSuffix(i.libraryPath()+":"+libraries, ":")
+	path = filepath.Join(folder.venv(), "bin") + ":" + path
+	wheel := filepath.Join(folder.sitePackages(), "nvidia_pytriton.libs")
+	libraries = strings.TrimSuffix(wheel+":"+folder.libPython()+":"+libraries, ":")
 	return append(env, "PATH="+path, "LD_LIBRARY_PATH="+libraries)
 }

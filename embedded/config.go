@@ -30,6 +30,8 @@ type Config struct {
 	ConfigName string
 
 	// RunDir holds a folder for each running server, removed when it ends.
+	// Where Triton can't work in it because of the characters of its path,
+	// the folder is in XDG_RUNTIME_DIR of Env or in /tmp.
 	RunDir string
 	// LogFile takes what the server prints. At start the file of the run
 	// before becomes LogFile + ".1".

@@ -11,8 +11,8 @@
 //
 // `agiqa up` calls [Preflight] and [Start], gives [Server.GRPCAddr] to the
 // Triton client, and [Server.Stop]s it last. Nothing else in the house knows
-// whether Triton is a child or a cluster. The package imports no other package
-// of the project and speaks to the server only to ask whether it is ready.
+// whether Triton is a child or a cluster. Of the project the package imports
+// internal/shell alone, and it speaks to the server only to ask whether it is ready.
 //
 // # Who watches whom
 //
@@ -44,9 +44,16 @@
 //     inputs and outputs included.
 //   - The stubs were built against NumPy 1 and misread NumPy 2; see
 //     requirements.in. That limits Python to 3.10, 3.11 and 3.12.
-//   - The stub is not inside the wheel's backends/python; both are copied to
-//     the run folder. It needs the libpython of the interpreter as a shared
+//   - The stub is not inside the wheel's backends/python; the run folder has
+//     links to both. It needs the libpython of the interpreter as a shared
 //     library, and the wheel's own libraries, on LD_LIBRARY_PATH.
+//   - A stub is started by a line for bash in which no path is quoted, and it
+//     reads paths as ASCII whatever the locale and PYTHONUTF8 say. So the
+//     server sees every path through links in the run folder, whose own path
+//     is plain: in the data folder if that will do, else in XDG_RUNTIME_DIR or
+//     /tmp. Neither resolves the links.
+//   - A stub imports from its working directory first, so that is the run
+//     folder.
 //   - Models loaded at run time do not survive a restart. Whoever loaded them
 //     listens to [Config].OnState and loads them again.
 //

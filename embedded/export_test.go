@@ -36,9 +36,9 @@ var (
 	StartHolding = func(ctx context.Context, cfg Config, hold func(Ports) (HeldPorts, error)) (*Server, error) {
 		return start(ctx, cfg, thisMachine(), hold)
 	}
-	MachineOf = func(platform, shm string, glibc, bash func() (string, error)) Machine {
+	MachineOf = func(platform, shm, tmp string, glibc, bash func() (string, error)) Machine {
 		return machine{
-			platform: platform, shm: shm, bash: bash,
+			platform: platform, shm: shm, tmp: tmp, bash: bash,
 			glibc: func(context.Context) (string, error) { return glibc() },
 		}
 	}

@@ -96,12 +96,11 @@ func TestLockIsWhatItShouldBe(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.RunDir = "/run"
 	cfg.ModelRepositories = []string{"/models", "/more"}
 	cfg.OTLPTracesURL = "http://127.0.0.1:4318/v1/traces"
 	cfg.TraceResource = map[string]string{"service.version": "7", "a": "b"}
 	cfg.LaterRepositories = []string{"/later"}
-	got := strings.Join(arguments(cfg, []string{"a", "b"}, Ports{HTTP: 1, GRPC: 2, Metrics: 3}, "agiqa_1_2_00000000"), "\n")
+	got := strings.Join(arguments(cfg, []string{"a", "b"}, Ports{HTTP: 1, GRPC: 2, Metrics: 3}, "/run/agiqa_1_2_00000000", "agiqa_1_2_00000000"), "\n")
 	want := strings.Join([]string{
 		"--backend-directory=/run/agiqa_1_2_00000000/backends",
 		"--model-control-mode=explicit", "--model-config-name=embedded", "--disable-auto-complete-config",
@@ -111,7 +110,8 @@ func TestArguments(t *testing.T) {
 		"--backend-config=python,shm-region-prefix-name=agiqa_1_2_00000000",
 		"--http-address=127.0.0.1", "--http-port=1", "--grpc-address=127.0.0.1", "--grpc-port=2",
 		"--metrics-address=127.0.0.1", "--metrics-port=3",
-		"--model-repository=/models", "--model-repository=/more", "--model-repository=/later", "--load-model=a", "--load-model=b",
+		"--model-repository=/run/agiqa_1_2_00000000/models0", "--model-repository=/run/agiqa_1_2_00000000/models1",
+		"--model-repository=/run/agiqa_1_2_00000000/models2", "--load-model=a", "--load-model=b",
 		"--trace-config", "mode=opentelemetry", "--trace-config", "level=TIMESTAMPS",
 		"--trace-config", "rate=0", "--trace-config", "count=-1",
 		"--trace-config", "opentelemetry,url=http://127.0.0.1:4318/v1/traces",
@@ -126,7 +126,7 @@ func TestArguments(t *testing.T) {
 		t.Errorf("arguments:\n%s\nwant:\n%s", got, want)
 	}
 	cfg.OTLPTracesURL = ""
-	for _, a := range arguments(cfg, nil, Ports{}, "m") {
+	for _, a := range arguments(cfg, nil, Ports{}, "/m", "m") {
 		if strings.Contains(a, "trace") {
 			t.Errorf("%s without a URL", a)
 		}
@@ -142,27 +142,23 @@ func TestExitSeconds(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	lib := t.TempDir()
-	if err := os.WriteFile(filepath.Join(lib, "libpython3.11.so.1.0"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	i := installation{venv: "/v", sitePackages: "/v/s", sharedName: "libpython3.11.so.1.0", sharedDirs: []string{"/none", lib}}
+	const libraries = "LD_LIBRARY_PATH=/r/site-packages/nvidia_pytriton.libs:/r/libpython"
 	tests := []struct {
 		name       string
 		base, want []string
 	}{
 		{"nothing inherited", nil, []string{
-			"PATH=/v/bin:/usr/local/bin:/usr/bin:/bin", "LD_LIBRARY_PATH=/v/s/nvidia_pytriton.libs:" + lib,
+			"PATH=/r/venv/bin:/usr/local/bin:/usr/bin:/bin", libraries,
 		}},
 		{
 			"paths are kept behind ours, secrets are not kept",
 			[]string{"HOME=/h", "AGIQA_ADMIN_KEY=secret", "PATH=/p", "LD_LIBRARY_PATH=/l", "AGIQA_REDIS_URL=redis://:pw@h"},
-			[]string{"HOME=/h", "PATH=/v/bin:/p", "LD_LIBRARY_PATH=/v/s/nvidia_pytriton.libs:" + lib + ":/l"},
+			[]string{"HOME=/h", "PATH=/r/venv/bin:/p", libraries + ":/l"},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := environment(tt.base, i); !slices.Equal(got, tt.want) {
+			if got := environment(tt.base, "/r"); !slices.Equal(got, tt.want) {
 				t.Errorf("environment %q, want %q", got, tt.want)
 			}
 		})

@@ -32,12 +32,13 @@ type installation struct {
 
 // interview is what the environment's Python says of itself. sysconfig's
 // INSTSONAME is the static library where there is no shared one, hence the
-// name built from the version.
+// name built from the version. The packages are named from the environment's
+// folder, whose own path may not survive being read by Python.
 const interview = `
 import json, os, sys, sysconfig
 v = "%d.%d" % sys.version_info[:2]
 lib = sysconfig.get_config_var
-print(json.dumps({"version": v, "site_packages": sysconfig.get_paths()["purelib"],
+print(json.dumps({"version": v, "site_packages": os.path.relpath(sysconfig.get_paths()["purelib"], sys.prefix),
     "free_threaded": bool(lib("Py_GIL_DISABLED")), "shared_name": "libpython%s.so.1.0" % v,
     "shared_dirs": [d for d in (lib("LIBDIR"), os.path.join(sys.base_prefix, "lib")) if d]}))`
 
@@ -47,7 +48,7 @@ func interrogate(ctx context.Context, venv string) (installation, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	python := filepath.Join(venv, "bin", "python")
-	out, err := exec.CommandContext(ctx, python, "-I", "-c", interview).Output()
+	out, err := exec.CommandContext(ctx, python, "-I", "-X", "utf8", "-c", interview).Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %.200s", err, lastLine(string(exit.Stderr)))
@@ -65,7 +66,7 @@ func interrogate(ctx context.Context, venv string) (installation, error) {
 		return installation{}, fmt.Errorf("%s answers %.80q: %w", python, out, err)
 	}
 	return installation{
-		venv: venv, version: answer.Version, sitePackages: answer.SitePackages, freeThreaded: answer.FreeThreaded,
+		venv: venv, version: answer.Version, sitePackages: filepath.Join(venv, answer.SitePackages), freeThreaded: answer.FreeThreaded,
 		sharedName: answer.SharedName, sharedDirs: answer.SharedDirs,
 	}, nil
 }
@@ -79,8 +80,7 @@ func (i installation) wheel(path ...string) string {
 	return filepath.Join(append([]string{i.sitePackages, "pytriton", "tritonserver"}, path...)...)
 }
 
-// server is the tritonserver binary. It is run in place: its own libraries are
-// found relative to it.
+// server is the tritonserver binary.
 func (i installation) server() string { return i.wheel("bin", "tritonserver") }
 
 // stub is the Python backend's worker for this Python.
@@ -96,11 +96,6 @@ func (i installation) libPython() string {
 		}
 	}
 	return ""
-}
-
-// libraryPath is the LD_LIBRARY_PATH that server and stubs need.
-func (i installation) libraryPath() string {
-	return filepath.Join(i.sitePackages, "nvidia_pytriton.libs") + ":" + i.libPython()
 }
 
 // missingPackages names each package of the lock that the environment lacks.

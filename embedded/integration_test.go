@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,6 +124,42 @@ func TestRealTriton(t *testing.T) {
 	t.Logf("stopped after %v", time.Since(began).Round(time.Millisecond))
 	family.mustEnd(t)
 	noTraces(t, cfg, os.Getpid())
+}
+
+// The environment's own path matters too: its interpreter, its libraries and
+// its stubs are in it.
+func TestRealTritonInAwkwardFolders(t *testing.T) {
+	cfg := realConfig(t)
+	// Python's venv refuses a folder that would divide PATH.
+	venv := filepath.Join(t.TempDir(), strings.ReplaceAll(awkward, ":", ""))
+	python := filepath.Join(cfg.Venv, "bin", "python")
+	made, err := exec.Command(python, "-m", "venv", "--without-pip", venv).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, made)
+	}
+	packages, err := filepath.Glob(filepath.Join(cfg.Venv, "lib", "python3.*", "site-packages"))
+	if err != nil || len(packages) != 1 {
+		t.Fatal(packages, err)
+	}
+	inVenv, err := filepath.Rel(cfg.Venv, packages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied, err := exec.Command("cp", "-a", "--", packages[0]+"/.", filepath.Join(venv, inVenv)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, copied)
+	}
+	models := filepath.Join(t.TempDir(), awkward)
+	if err := os.CopyFS(models, os.DirFS(cfg.ModelRepositories[0])); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Venv, cfg.ModelRepositories = venv, []string{models}
+	defer inAwkwardFolders(t, &cfg)()
+	s := startServer(t, cfg)
+	double(t, s.HTTPAddr(), nil)
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // awaitMetric asks until the metrics hold the line: the server counts a request

@@ -21,7 +21,7 @@ const keeperArg = "__triton-keeper"
 // order is what the supervisor writes to the keeper's standard input, as one
 // JSON document. The input then stays open: its end is the order to stop.
 type order struct {
-	Path        string
+	Path, Dir   string
 	Args, Env   []string
 	Mark        mark
 	Shm, RunDir string
@@ -133,6 +133,7 @@ func begin(o order) (*keeper, error) {
 	}
 	defer input.Close()
 	pid, err := syscall.ForkExec(o.Path, append([]string{o.Path}, o.Args...), &syscall.ProcAttr{
+		Dir:   o.Dir,
 		Env:   o.Env,
 		Files: []uintptr{null.Fd(), input.Fd(), input.Fd()},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM},

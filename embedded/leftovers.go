@@ -77,27 +77,33 @@ func ignoreGone(err error) error {
 
 // sweep removes what runs whose agiqa is gone left behind, and returns their
 // marks. Processes that outlived their agiqa and their keeper are killed first.
-func sweep(shm, runs string) ([]mark, error) {
+func sweep(shm string, runs []string) ([]mark, error) {
 	orphans := map[mark]bool{}
-	for _, dir := range []string{shm, runs} {
+	var faults error
+	for _, dir := range append([]string{shm}, runs...) {
 		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, err
-		}
+		faults = errors.Join(faults, ignoreGone(err))
 		for _, e := range entries {
-			if m, ok := orphanMark(e.Name()); ok {
+			if m, ok := orphanMark(e.Name()); ok && owned(filepath.Join(dir, e.Name())) {
 				orphans[m] = true
 			}
 		}
 	}
 	var swept []mark
-	var faults error
 	for m := range orphans {
 		killProcessesOf(m)
-		faults = errors.Join(faults, removeTraces(shm, runs, m))
+		for _, dir := range runs {
+			faults = errors.Join(faults, removeTraces(shm, dir, m))
+		}
 		swept = append(swept, m)
 	}
 	return swept, faults
+}
+
+// owned reports whether path, link or not, belongs to the user of this process.
+func owned(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
 // killProcessesOf kills the server that was started under m, and its stubs:

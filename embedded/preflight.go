@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agiqa/agiqa/internal/shell"
 )
 
 // Finding is the answer to one question that is asked before a start.
@@ -56,6 +58,7 @@ type machine struct {
 	glibc    func(context.Context) (string, error)
 	bash     func() (string, error)
 	shm      string // folder of POSIX shared memory
+	tmp      string // folder of temporary files
 }
 
 func thisMachine() machine {
@@ -64,32 +67,37 @@ func thisMachine() machine {
 		glibc:    glibcVersion,
 		bash:     func() (string, error) { return exec.LookPath("bash") },
 		shm:      "/dev/shm",
+		tmp:      "/tmp",
 	}
 }
 
-// ready is what a start needs to know and a preflight finds out.
-type ready struct {
+// setup is what a start needs to know and a preflight finds out.
+type setup struct {
 	installation
-	models []string
+	models  []string
+	runDirs []string // where run folders may be
+	runDir  string   // where this run's is
 }
 
 const makeVenv = "make .venv"
 
-func preflight(ctx context.Context, cfg Config, m machine) (ready, []Finding) {
-	var r ready
+func preflight(ctx context.Context, cfg Config, m machine) (setup, []Finding) {
+	var s setup
 	findings := []Finding{
 		checkPlatform(m),
 		checkGlibc(ctx, m),
 		checkBash(m),
 	}
 	i, found := checkEnvironment(ctx, cfg.Venv)
-	r.installation = i
+	s.installation = i
 	findings = append(findings, found...)
 
 	models, f := checkModels(cfg)
-	r.models = models
-	findings = append(findings, f, checkShm(cfg, m, len(models)), checkPorts(cfg.Ports), checkFolders(cfg))
-	return r, findings
+	s.models = models
+	findings = append(findings, f, checkShm(cfg, m, len(models)), checkPorts(cfg.Ports), checkLogFolder(cfg))
+	s.runDirs = runDirs(cfg, m.tmp)
+	s.runDir, f = checkRunDirs(cfg, s.runDirs)
+	return s, append(findings, f)
 }
 
 // firstFault returns the first finding that is not OK as an error.
@@ -103,7 +111,7 @@ func firstFault(findings []Finding) error {
 }
 
 func pass(name, format string, args ...any) Finding {
-	return Finding{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}
+	return Finding{Name: name, OK: true, Detail: oneLine(fmt.Errorf(format, args...))}
 }
 
 func fault(name, fix, format string, args ...any) Finding {
@@ -175,7 +183,7 @@ func checkEnvironment(ctx context.Context, venv string) (installation, []Finding
 		return i, []Finding{fault(name, makeVenv, "%w", err)}
 	}
 	if i.freeThreaded {
-		return i, []Finding{fault(name, "rm -rf "+venv+" && "+makeVenv+" PYTHON=python3.12",
+		return i, []Finding{fault(name, "rm -rf "+shell.Quote(venv)+" && "+makeVenv+" PYTHON=python3.12",
 			"Python %s without a GIL has no Triton backend", i.version)}
 	}
 	return i, []Finding{
@@ -190,7 +198,8 @@ func checkPackages(i installation) Finding {
 	case err != nil:
 		return fault("packages", makeVenv, "%w", err)
 	case len(missing) > 0:
-		return fault("packages", "rm -rf "+i.venv+" && "+makeVenv, "%s lacks %s", i.venv, strings.Join(missing, ", "))
+		return fault("packages", "rm -rf "+shell.Quote(i.venv)+" && "+makeVenv,
+			"%s lacks %s", i.venv, strings.Join(missing, ", "))
 	}
 	return pass("packages", "as requirements.lock lists them")
 }
@@ -208,14 +217,14 @@ func checkLibPython(i installation) Finding {
 func checkServer(i installation) Finding {
 	info, err := os.Stat(i.server())
 	if err != nil || info.Mode()&0o111 == 0 {
-		return fault("tritonserver", "rm -rf "+i.venv+" && "+makeVenv, "no executable at %s", i.server())
+		return fault("tritonserver", "rm -rf "+shell.Quote(i.venv)+" && "+makeVenv, "no executable at %s", i.server())
 	}
 	return pass("tritonserver", "%s", i.server())
 }
 
 func checkStub(i installation) Finding {
 	if _, err := os.Stat(i.stub()); err != nil {
-		return fault("python stub", "rm -rf "+i.venv+" && "+makeVenv+" PYTHON=python3.12",
+		return fault("python stub", "rm -rf "+shell.Quote(i.venv)+" && "+makeVenv+" PYTHON=python3.12",
 			"the wheel has no Python backend for Python %s", i.version)
 	}
 	return pass("python stub", "for Python %s", i.version)
@@ -224,7 +233,7 @@ func checkStub(i installation) Finding {
 func checkModels(cfg Config) ([]string, Finding) {
 	models, err := findModels(cfg)
 	if err != nil {
-		return nil, fault("models", "git restore "+cfg.ModelRepositories[0], "%w", err)
+		return nil, fault("models", "git restore "+shell.Quote(cfg.ModelRepositories[0]), "%w", err)
 	}
 	return models, pass("models", "%s", strings.Join(models, ", "))
 }
@@ -270,15 +279,30 @@ func checkPorts(p Ports) Finding {
 	return pass("ports", "free on %s: %+v", loopback, p)
 }
 
-func checkFolders(cfg Config) Finding {
-	for _, dir := range []string{cfg.RunDir, filepath.Dir(cfg.LogFile)} {
-		err := os.MkdirAll(dir, 0o755)
-		if err == nil {
-			err = unix.Access(dir, unix.W_OK)
-		}
-		if err != nil {
-			return fault("folders", "mkdir -p "+dir+" && chown \"$USER\" "+dir, "%s cannot be written: %w", dir, err)
-		}
+func checkLogFolder(cfg Config) Finding {
+	const name = "data folder"
+	dir := filepath.Dir(cfg.LogFile)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = unix.Access(dir, unix.W_OK)
 	}
-	return pass("folders", "%s", cfg.RunDir)
+	if err != nil {
+		return fault(name, "choose another with --data-dir or AGIQA_DATA_DIR", "%s cannot be written: %w", dir, err)
+	}
+	return pass(name, "%s", dir)
+}
+
+// checkRunDirs says where the run folders go, and why they aren't in
+// [Config].RunDir where they aren't.
+func checkRunDirs(cfg Config, dirs []string) (string, Finding) {
+	const name = "run folder"
+	dir, err := chooseRunDir(cfg, dirs)
+	switch {
+	case err != nil:
+		return "", fault(name, "set XDG_RUNTIME_DIR to a folder of yours whose path has only letters, digits and _./+@-",
+			"Triton can work in none of these: %w", err)
+	case dir != cfg.RunDir:
+		return dir, pass(name, "%s, because %w", dir, checkRunDir(cfg, cfg.RunDir))
+	}
+	return dir, pass(name, "%s", dir)
 }

@@ -25,6 +25,7 @@ func TestPreflight(t *testing.T) {
 		fakeMachine
 		cfg              embedded.Config
 		platform, shm    string
+		tmp              string
 		glibc            string
 		glibcErr, noBash error
 	}
@@ -174,21 +175,32 @@ func TestPreflight(t *testing.T) {
 			fault: "ports", detail: "GRPC", fix: "ss -ltnp",
 		},
 		{
-			name: "the run folder is a file",
+			name:  "the data folder is a file",
+			spoil: func(t *testing.T, s *scene) { s.cfg.LogFile = filepath.Join(s.venv, "answer.json", "log") },
+			fault: "data folder", detail: "cannot be written", fix: "--data-dir",
+		},
+		{
+			name: "no folder that Triton can work in",
 			spoil: func(t *testing.T, s *scene) {
-				write(t, s.cfg.RunDir, "")
+				s.cfg.RunDir = filepath.Join(t.TempDir(), "a b")
+				s.cfg.Env = []string{"XDG_RUNTIME_DIR=/no/such"}
+				s.tmp = t.TempDir()
+				if err := os.Chmod(s.tmp, 0o777); err != nil {
+					t.Fatal(err)
+				}
 			},
-			fault: "folders", detail: "cannot be written", fix: "mkdir -p",
+			fault: "run folder", detail: "open to other users", fix: "XDG_RUNTIME_DIR",
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newFakeMachine(t)
-			s := scene{fakeMachine: m, cfg: m.config(t), platform: "linux/amd64", shm: t.TempDir(), glibc: "2.36"}
+			s := scene{fakeMachine: m, cfg: m.config(t), platform: "linux/amd64", shm: t.TempDir(), tmp: t.TempDir(), glibc: "2.36"}
+			s.cfg.Env = nil
 			if tt.spoil != nil {
 				tt.spoil(t, &s)
 			}
-			machine := embedded.MachineOf(s.platform, s.shm,
+			machine := embedded.MachineOf(s.platform, s.shm, s.tmp,
 				func() (string, error) { return s.glibc, s.glibcErr },
 				func() (string, error) { return "/bin/bash", s.noBash })
 			var faults []embedded.Finding
@@ -215,6 +227,50 @@ func TestPreflight(t *testing.T) {
 			f := faults[0]
 			if f.Name != tt.fault || !strings.Contains(f.Detail, tt.detail) || !strings.Contains(f.Fix, tt.fix) {
 				t.Errorf("finding %q\nwant %s with %q and fix %q", f, tt.fault, tt.detail, tt.fix)
+			}
+		})
+	}
+}
+
+func TestPreflightNamesTheRunFolder(t *testing.T) {
+	tmp, runtime, file := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "file")
+	write(t, file, "")
+	in := func(name string) string { return filepath.Join(t.TempDir(), name, "run") }
+	tests := []struct{ name, runDir, runtime, want string }{
+		{"plain", in("a-b_c.d+e@f"), runtime, ""},
+		{"space", in("a b"), runtime, runtime},
+		{"command", in("$(touch x)"), runtime, runtime},
+		{"backquote", in("`x`"), runtime, runtime},
+		{"quotes", in(`'"`), runtime, runtime},
+		{"separators", in(";&|"), runtime, runtime},
+		{"line", in("a\nb"), runtime, runtime},
+		{"letter beyond ASCII", in("é"), runtime, runtime},
+		{"divides PATH", in("a:b"), runtime, runtime},
+		{"not UTF-8", in("\xe9"), runtime, runtime},
+		{"a file", filepath.Join(file, "run"), runtime, runtime},
+		{"no XDG_RUNTIME_DIR", in("a b"), "", tmp},
+		{"XDG_RUNTIME_DIR with a space", in("a b"), filepath.Dir(in("c d")), tmp},
+		{"relative XDG_RUNTIME_DIR", in("a b"), "run", tmp},
+		{"no such XDG_RUNTIME_DIR", in("a b"), filepath.Join(tmp, "none"), tmp},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := newFakeMachine(t).config(t)
+			cfg.RunDir, cfg.Env = tt.runDir, []string{"XDG_RUNTIME_DIR=" + tt.runtime}
+			machine := embedded.MachineOf("linux/amd64", t.TempDir(), tmp,
+				func() (string, error) { return "2.36", nil },
+				func() (string, error) { return "/bin/bash", nil })
+			want := tt.want
+			if want == "" {
+				want = tt.runDir
+			}
+			for _, f := range embedded.PreflightOn(t.Context(), cfg, machine) {
+				if !f.OK || strings.Contains(f.String(), "\n") {
+					t.Errorf("finding %q, want OK in one line", f)
+				}
+				if f.Name == "run folder" && f.Detail != want && !strings.HasPrefix(f.Detail, want+", because ") {
+					t.Errorf("finding %q, want %s", f, want)
+				}
 			}
 		})
 	}

@@ -32,32 +32,18 @@ func (s *Server) launch() (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepareRun(s.setup.installation, filepath.Join(s.cfg.RunDir, string(m))); err != nil {
-		return nil, errors.Join(err, removeTraces(s.shm, s.cfg.RunDir, m))
+	if err := s.folder(m).create(s.cfg, s.setup.installation); err != nil {
+		return nil, errors.Join(err, removeTraces(s.shm, s.setup.runDir, m))
 	}
 	r, err := s.launchKeeper(m)
 	if err != nil {
-		return nil, errors.Join(err, removeTraces(s.shm, s.cfg.RunDir, m))
+		return nil, errors.Join(err, removeTraces(s.shm, s.setup.runDir, m))
 	}
 	return r, nil
 }
 
-// prepareRun copies the Python backend and the stub, which the wheel keeps
-// apart, into one folder.
-func prepareRun(i installation, dir string) error {
-	backend := filepath.Join(dir, "backends", "python")
-	if err := os.MkdirAll(filepath.Dir(backend), 0o755); err != nil {
-		return err
-	}
-	if err := os.CopyFS(backend, os.DirFS(i.wheel("backends", "python"))); err != nil {
-		return fmt.Errorf("copy the Python backend: %w", err)
-	}
-	stub, err := os.ReadFile(i.stub())
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(backend, filepath.Base(i.stub())), stub, 0o755)
-}
+// folder is the run folder of m.
+func (s *Server) folder(m mark) runFolder { return runFolder(filepath.Join(s.setup.runDir, string(m))) }
 
 func (s *Server) launchKeeper(m mark) (*run, error) {
 	// This very program, even if its file was replaced since.
@@ -100,13 +86,14 @@ func (s *Server) launchKeeper(m mark) (*run, error) {
 
 // give hands the order to the keeper and reads its first report.
 func (s *Server) give(orders io.Writer, lines *json.Decoder, m mark) (report, error) {
-	env := environment(s.cfg.Env, s.setup.installation)
+	folder := s.folder(m)
+	env := environment(s.cfg.Env, folder)
 	if s.cfg.OTLPTracesURL != "" {
 		env = withZeroing(env, findZeroing(libraryFolders()))
 	}
 	o := order{
-		Path: s.setup.server(), Args: arguments(s.cfg, s.setup.models, s.ports, m), Env: env,
-		Mark: m, Shm: s.shm, RunDir: s.cfg.RunDir,
+		Path: folder.server(), Args: arguments(s.cfg, s.setup.models, s.ports, folder, m), Env: env,
+		Dir: string(folder), Mark: m, Shm: s.shm, RunDir: s.setup.runDir,
 		LogFile: s.cfg.LogFile, LogMaxBytes: s.cfg.LogMaxBytes, Grace: s.cfg.StopGrace,
 	}
 	// Only now, so that the ports are free for as short a time as possible.
@@ -164,7 +151,7 @@ func (s *Server) replaceKeeper(server int, r *run) {
 		awaitPidfd(context.Background(), server)
 	}
 	killProcessesOf(r.mark) // its stubs
-	if err := removeTraces(s.shm, s.cfg.RunDir, r.mark); err != nil {
+	if err := removeTraces(s.shm, s.setup.runDir, r.mark); err != nil {
 		s.cfg.Logger.Warn("triton left traces", "detail", err)
 	}
 }

@@ -30,7 +30,7 @@ const (
 // goroutine.
 type Server struct {
 	cfg   Config // absolute
-	setup ready
+	setup setup
 	shm   string
 	ports Ports     // settled by start
 	held  heldPorts // touched by start, then by supervise alone
@@ -116,7 +116,7 @@ func isCrash(err error) bool {
 
 // clearAway removes what earlier runs left and puts the old log aside.
 func (s *Server) clearAway() error {
-	swept, err := sweep(s.shm, s.cfg.RunDir)
+	swept, err := sweep(s.shm, s.setup.runDirs)
 	if err != nil {
 		// Another user's regions, say: a nuisance, not an obstacle.
 		s.cfg.Logger.Warn("leftovers of an earlier triton stay", "error", err)

@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,7 +136,7 @@ func marksIn(t *testing.T, dir string, pid int) []string {
 
 func noTraces(t *testing.T, cfg embedded.Config, pid int) {
 	t.Helper()
-	for _, dir := range []string{"/dev/shm", cfg.RunDir} {
+	for _, dir := range []string{"/dev/shm", cfg.RunDir, "/tmp"} {
 		if left := marksIn(t, dir, pid); len(left) > 0 {
 			t.Errorf("left in %s: %v", dir, left)
 		}
@@ -199,6 +200,56 @@ func TestStartServesOnLoopbackAndStopLeavesNothing(t *testing.T) {
 	}
 	if got, want := s.Tail(1), []string{"fake server speaks"}; !slices.Equal(got, want) {
 		t.Errorf("log %q, want %q", got, want)
+	}
+}
+
+// awkward is the name of a folder that a shell, a list of paths or a decoder of
+// ASCII trips over. As a command it makes the file that $PWNED names.
+const awkward = "a b é: $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED&\nz"
+
+// inAwkwardFolders moves the data folder, and has the run folders in a folder
+// of the test. The returned check fails if a path was executed or anything but
+// the log and the data folder is left.
+func inAwkwardFolders(t *testing.T, cfg *embedded.Config) (check func()) {
+	t.Helper()
+	state, runtime := filepath.Join(t.TempDir(), awkward), t.TempDir()
+	pwned := filepath.Join(t.TempDir(), "pwned")
+	cfg.RunDir = filepath.Join(state, "run")
+	cfg.LogFile = filepath.Join(state, "triton.log")
+	cfg.Env = append(os.Environ(), "PWNED="+pwned, "XDG_RUNTIME_DIR="+runtime, "LANG=C", "LC_ALL=C")
+	return func() {
+		t.Helper()
+		if _, err := os.Stat(pwned); err == nil {
+			t.Error("a path was executed")
+		}
+		if entries, err := os.ReadDir(runtime); err != nil || len(entries) > 0 {
+			t.Errorf("left in the run folder: %v, %v", entries, err)
+		}
+		if _, err := os.Stat(cfg.LogFile); err != nil {
+			t.Errorf("no log: %v", err)
+		}
+		noTraces(t, *cfg, os.Getpid())
+	}
+}
+
+func TestStartInAwkwardFolders(t *testing.T) {
+	m := newFakeMachineIn(t, filepath.Join(t.TempDir(), awkward))
+	cfg := m.config(t)
+	later := filepath.Join(t.TempDir(), awkward)
+	write(t, filepath.Join(later, "file"), "")
+	cfg.LaterRepositories = []string{later}
+	defer inAwkwardFolders(t, &cfg)()
+	s := startServer(t, cfg)
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", s.PID()))
+	if err != nil || bytes.ContainsAny(cmdline, "$`'\";& \n") {
+		t.Errorf("command line %q (%v), want plain paths", cmdline, err)
+	}
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", s.PID()))
+	if here, _ := os.Getwd(); err != nil || cwd == here {
+		t.Errorf("working directory %q (%v): Python would import whatever lies there", cwd, err)
+	}
+	if err := s.Stop(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -17,11 +17,15 @@ type fakeMachine struct{ venv, sitePackages, libs, repository string }
 
 func newFakeMachine(t *testing.T) fakeMachine {
 	t.Helper()
-	root := t.TempDir()
+	return newFakeMachineIn(t, t.TempDir())
+}
+
+func newFakeMachineIn(t *testing.T, root string) fakeMachine {
+	t.Helper()
 	m := fakeMachine{
 		venv:         filepath.Join(root, "venv"),
 		sitePackages: filepath.Join(root, "venv", "lib", "python3.11", "site-packages"),
-		libs:         filepath.Join(root, "lib"),
+		libs:         filepath.Join(strings.ToValidUTF8(root, "_"), "lib"), // the answer is JSON
 		repository:   filepath.Join(root, "repository"),
 	}
 	self, err := os.Executable()
@@ -29,7 +33,7 @@ func newFakeMachine(t *testing.T) fakeMachine {
 		t.Fatal(err)
 	}
 	m.answer(t, map[string]any{})
-	write(t, filepath.Join(m.venv, "bin", "python"), "#!/bin/sh\nexec cat "+filepath.Join(m.venv, "answer.json")+"\n")
+	write(t, filepath.Join(m.venv, "bin", "python"), "#!/bin/sh\nexec cat \"${0%/*}/../answer.json\"\n")
 	wheel := filepath.Join(m.sitePackages, "pytriton", "tritonserver")
 	// bash, for its exec -a: the name by which leftovers are recognised.
 	write(t, filepath.Join(wheel, "bin", "tritonserver"), "#!/bin/bash\nexec -a tritonserver "+self+" __server \"$@\"\n")
@@ -52,7 +56,7 @@ func newFakeMachine(t *testing.T) fakeMachine {
 func (m fakeMachine) answer(t *testing.T, changes map[string]any) {
 	t.Helper()
 	says := map[string]any{
-		"version": "3.11", "site_packages": m.sitePackages, "free_threaded": false,
+		"version": "3.11", "site_packages": "lib/python3.11/site-packages", "free_threaded": false,
 		"shared_name": "libpython3.11.so.1.0", "shared_dirs": []string{filepath.Join(m.libs, "other"), m.libs},
 	}
 	for key, value := range changes {

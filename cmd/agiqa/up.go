@@ -17,6 +17,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/shell"
 )
 
 func newUp(t *terminal) *cobra.Command {
@@ -183,11 +184,11 @@ agiqa %s is ready after %.1f s
   encoder     %s  %s
   checkpoint  %s  %s
 
-  curl -sS -H 'Content-Type: image/jpeg' --data-binary @%s %s/v1/score
+  curl -sS -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
 %s
 Ctrl-C ends all of it.
 `, versionText(), took.Seconds(), e.url(), e.triton.Version(), e.triton.GRPCAddr(), e.triton.LogFile(),
-		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, example, e.url(), traceHint(e.settings))
+		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, shell.Quote("@"+example), e.url(), traceHint(e.settings))
 }
 
 // traceHint says how to see where the time of an answer went.

@@ -1,0 +1,126 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// plainPath is a path that stands for itself in a line of shell, in the lists
+// of PATH and LD_LIBRARY_PATH, and in every encoding of text.
+//
+// Triton starts a Python stub by `bash -c "exec STUB MODEL ..."` and quotes
+// neither path, so any other path breaks there, or runs as a command. A stub
+// also ignores locale and PYTHONUTF8, and reads paths as ASCII.
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9_./+@-]*$`)
+
+// runDirs returns the folders that may hold the run folders, in order of
+// preference; tmp is the last.
+func runDirs(cfg Config, tmp string) []string {
+	dirs := []string{cfg.RunDir}
+	for _, entry := range cfg.Env {
+		if dir, ok := strings.CutPrefix(entry, "XDG_RUNTIME_DIR="); ok && dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	return append(dirs, tmp)
+}
+
+// chooseRunDir returns the first of dirs that Triton can work in.
+func chooseRunDir(cfg Config, dirs []string) (string, error) {
+	var faults []error
+	for _, dir := range dirs {
+		err := checkRunDir(cfg, dir)
+		if err == nil {
+			return dir, nil
+		}
+		faults = append(faults, err)
+	}
+	return "", errors.Join(faults...)
+}
+
+func checkRunDir(cfg Config, dir string) error {
+	if !plainPath.MatchString(dir) {
+		return fmt.Errorf("%q has characters that Triton passes to a shell unquoted", dir)
+	}
+	if dir == cfg.RunDir {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	// Whoever may rename a run folder may put another in its place.
+	owned := st.Uid == 0 || int(st.Uid) == os.Geteuid()
+	if shared := st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0; dir != cfg.RunDir && (!owned || shared) {
+		return fmt.Errorf("%s is open to other users", dir)
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", dir, err)
+	}
+	return nil
+}
+
+// runFolder is the folder of one run of the server, and its working directory.
+// It holds links to everything whose path the server or a stub is given, so
+// that all of these paths are plain, wherever the project, the environment and
+// the models are. Its name ends in random digits and it must not exist before,
+// so nobody else can prepare it.
+type runFolder string
+
+func (f runFolder) backends() string { return filepath.Join(string(f), "backends") }
+func (f runFolder) repository(n int) string {
+	return filepath.Join(string(f), "models"+strconv.Itoa(n))
+}
+func (f runFolder) venv() string         { return filepath.Join(string(f), "venv") }
+func (f runFolder) sitePackages() string { return filepath.Join(string(f), "site-packages") }
+func (f runFolder) libPython() string    { return filepath.Join(string(f), "libpython") }
+
+// server is the path of tritonserver. It finds its own libraries beside the
+// file that this leads to.
+func (f runFolder) server() string {
+	return filepath.Join(f.sitePackages(), "pytriton", "tritonserver", "bin", "tritonserver")
+}
+
+// create makes the folder and its links. The wheel keeps the Python backend
+// and its stubs apart; the server wants them in one folder.
+func (f runFolder) create(cfg Config, i installation) error {
+	if err := os.Mkdir(string(f), 0o700); err != nil {
+		return err
+	}
+	backend := filepath.Join(f.backends(), "python")
+	if err := os.MkdirAll(backend, 0o700); err != nil {
+		return err
+	}
+	links := map[string]string{
+		f.venv(): i.venv, f.sitePackages(): i.sitePackages, f.libPython(): i.libPython(),
+		filepath.Join(backend, filepath.Base(i.stub())): i.stub(),
+	}
+	for n, repository := range slices.Concat(cfg.ModelRepositories, cfg.LaterRepositories) {
+		links[f.repository(n)] = repository
+	}
+	entries, err := os.ReadDir(i.wheel("backends", "python"))
+	if err != nil {
+		return fmt.Errorf("link the Python backend: %w", err)
+	}
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			links[filepath.Join(backend, e.Name())] = i.wheel("backends", "python", e.Name())
+		}
+	}
+	for link, target := range links {
+		if err := os.Symlink(target, link); err != nil {
+			return err
+		}
+	}
+	return nil
+}
