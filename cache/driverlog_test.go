@@ -10,6 +10,7 @@ import (
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // lineCounter is a log of the driver that counts its lines.
@@ -22,13 +23,13 @@ func TestSilenceDriver(t *testing.T) {
 	r := newRedis(t, redistest.New(t).URL(), func(c *cache.RedisConfig) { c.BreakerFailures = 1000 })
 	lines := &lineCounter{}
 	redis.SetLogger(lines)
-	_ = r.Ping(t.Context())
+	_ = r.Check(t.Context(), quality.Encoder{})
 	before := lines.n.Load()
 	if before == 0 {
 		t.Fatal("the driver logs no failed connection any more; SilenceDriver can go")
 	}
 	cache.SilenceDriver()
-	_ = r.Ping(t.Context())
+	_ = r.Check(t.Context(), quality.Encoder{})
 	if got := lines.n.Load(); got != before {
 		t.Errorf("%d lines after SilenceDriver, want none", got-before)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -12,6 +13,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agiqa/agiqa/quality"
 )
 
 // RedisConfig says where the server is and how little time it gets. A miss is
@@ -104,7 +107,8 @@ type Redis struct {
 	config  RedisConfig
 	breaker *breaker
 	outage  *outageLog
-	release func() error // takes the gauge off the meter
+	failure atomic.Pointer[error] // the last one that spoke against the server
+	release func() error          // takes the gauge off the meter
 }
 
 // NewRedis returns a Redis without connecting to anything. It must be closed.
@@ -197,11 +201,26 @@ func (r *Redis) Delete(ctx context.Context, key string) error {
 	return r.do(ctx, func(ctx context.Context) error { return r.client.Unlink(ctx, key).Err() })
 }
 
-// Ping asks the server for a sign of life, within OperationTimeout and behind
-// the circuit breaker. Called now and then, it keeps [Redis.Available] true to
-// the facts when little else is asked of the server.
-func (r *Redis) Ping(ctx context.Context) error {
-	return r.do(ctx, func(ctx context.Context) error { return r.client.Ping(ctx).Err() })
+// Check asks the server for what the cache needs of it: a SET in the cluster
+// slot of the encoder's keys, within OperationTimeout and behind the circuit
+// breaker. The key doesn't exist and isn't made, but a server that answers and
+// can't take values (a replica, a full one, a node of a cluster) refuses the
+// command all the same; [Explain] says why. Behind an open breaker it returns the failure that keeps
+// it open. Called regularly, it keeps [Redis.Available] up to date when little
+// else is asked of the server.
+func (r *Redis) Check(ctx context.Context, encoder quality.Encoder) error {
+	key := newSlot("check", Identity{Encoder: encoder.Digest}).key
+	err := r.do(ctx, func(ctx context.Context) error {
+		err := r.client.SetArgs(ctx, key, "1", redis.SetArgs{Mode: "XX", TTL: time.Second}).Err()
+		if errors.Is(err, redis.Nil) { // it isn't there
+			return nil
+		}
+		return err
+	})
+	if last := r.failure.Load(); last != nil && errors.Is(err, ErrUnavailable) {
+		return *last
+	}
+	return err
 }
 
 // Available reports whether the server is being asked, which says that it
@@ -228,6 +247,9 @@ func (r *Redis) do(ctx context.Context, operation func(context.Context) error) (
 	err = operation(budget)
 	if result = outcomeOf(err); hurried && ReasonOf(err) == ReasonTimeout {
 		result = unknown // the caller's own time was up, not the server's
+	}
+	if result == failed {
+		r.failure.Store(&err)
 	}
 	return err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cache/cachetest"
 	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -140,11 +141,11 @@ func TestRedisDownAtStartThenUp(t *testing.T) {
 	openBreaker(t, r, cache.ReasonRefused)
 
 	clock.advance(time.Second)
-	wantReason(t, r.Ping(t.Context()), cache.ReasonRefused) // the probe
-	wantReason(t, r.Ping(t.Context()), cache.ReasonUnavailable)
+	wantReason(t, r.Check(t.Context(), quality.Encoder{}), cache.ReasonRefused) // the probe
+	wantReason(t, r.Check(t.Context(), quality.Encoder{}), cache.ReasonRefused) // what opened the breaker
 
 	server.Run()
-	wantReason(t, r.Ping(t.Context()), cache.ReasonUnavailable) // not before the next probe is due
+	wantReason(t, r.Delete(t.Context(), "k"), cache.ReasonUnavailable) // not before the next probe is due
 	clock.advance(time.Second)
 	wantAlive(t, r)
 	if !r.Available() {
@@ -178,7 +179,7 @@ func TestRedisFrozenCostsOneBudgetAndThenNothing(t *testing.T) {
 		t.Errorf("three operations on a frozen server took %s, want some 150ms", took)
 	}
 	clock.advance(time.Second)
-	wantReason(t, r.Ping(t.Context()), cache.ReasonTimeout) // the probe is bounded too
+	wantReason(t, r.Check(t.Context(), quality.Encoder{}), cache.ReasonTimeout) // the probe is bounded too
 }
 
 func TestRedisFrozenThenAwakeLosesNoConnection(t *testing.T) {
@@ -291,15 +292,120 @@ func TestRedisRefusalsOfEverythingOpenTheBreaker(t *testing.T) {
 	})
 }
 
+// TestRedisCheck: a server that answers PING and can't take what the cache
+// stores is a fault that names its cause, and goes on naming it while the
+// breaker is open.
+func TestRedisCheck(t *testing.T) {
+	full := func(s *redistest.Server) {
+		for i := range 200 {
+			s.Do("SET", fmt.Sprint("filler ", i), strings.Repeat("x", 10<<10))
+		}
+	}
+	for _, test := range []struct {
+		name      string
+		args      []string
+		prepare   func(t *testing.T, s *redistest.Server)
+		reason    cache.Reason
+		says      string
+		available bool
+	}{
+		{name: "sound", available: true},
+		{name: "full without eviction", args: []string{"--maxmemory-policy", "noeviction"},
+			prepare: func(_ *testing.T, s *redistest.Server) { full(s); s.Do("CONFIG", "SET", "maxmemory", "1mb") },
+			reason:  cache.ReasonOOM, says: "full and evicts nothing", available: true},
+		{name: "full with eviction", args: []string{"--maxmemory-policy", "allkeys-lfu"},
+			prepare:   func(_ *testing.T, s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "2mb"); full(s) },
+			available: true},
+		{name: "a replica", prepare: replicaOf, reason: cache.ReasonReadOnly, says: "read-only replica", available: true},
+		{name: "a cluster without slots", args: []string{"--cluster-enabled", "yes"}, reason: cache.ReasonMoved, says: "Redis Cluster"},
+		{name: "a cluster whose other node has the slot", args: clusterArgs(t), prepare: beside, reason: cache.ReasonMoved,
+			says: "Redis Cluster"},
+		{name: "a user who may only read",
+			prepare: func(_ *testing.T, s *redistest.Server) { s.Do("ACL", "SETUSER", "default", "-@write") },
+			reason:  cache.ReasonNoAuth, says: "lacks rights"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := redistest.Start(t, test.args...)
+			if test.prepare != nil {
+				test.prepare(t, server)
+			}
+			r := newRedis(t, server.URL(), nil)
+			for range 2 * cache.DefaultRedisConfig().BreakerFailures {
+				err := r.Check(t.Context(), testEncoder)
+				if test.reason == "" {
+					if err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				wantReason(t, err, test.reason)
+				if said := cache.Explain(err); !strings.Contains(said, test.says) || strings.Contains(said, server.Addr()) {
+					t.Errorf("it is explained by %q, want %q and no address", said, test.says)
+				}
+			}
+			if r.Available() != test.available {
+				t.Errorf("available is %t, want %t", r.Available(), test.available)
+			}
+			for _, key := range server.Keys() {
+				if strings.HasPrefix(key, "agiqa:") {
+					t.Errorf("the check leaves %s", key)
+				}
+			}
+		})
+	}
+}
+
+// replicaOf makes s the replica of a server that is there.
+func replicaOf(t *testing.T, s *redistest.Server) {
+	host, port, _ := strings.Cut(redistest.Start(t, "--repl-diskless-sync-delay", "0").Addr(), ":")
+	s.Do("REPLICAOF", host, port)
+	await(t, "the replica follows", func() bool {
+		return strings.Contains(fmt.Sprint(s.Do("INFO", "replication")), "master_link_status:up")
+	})
+}
+
+// clusterArgs are those of a node. Its bus is on a free port, since the usual
+// one, 10,000 higher, may not exist.
+func clusterArgs(t *testing.T) []string {
+	return []string{"--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(proctest.FreePort(t))}
+}
+
+// beside makes a cluster of s and another node, which has every slot.
+func beside(t *testing.T, s *redistest.Server) {
+	args := clusterArgs(t)
+	other := redistest.Start(t, args...)
+	other.Do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+	host, port, _ := strings.Cut(other.Addr(), ":")
+	s.Do("CLUSTER", "MEET", host, port, args[len(args)-1])
+	await(t, "the nodes know each other", func() bool {
+		return strings.Contains(fmt.Sprint(s.Do("CLUSTER", "INFO")), "cluster_state:ok")
+	})
+}
+
+// await asks again and again, for as long as a busy machine may need.
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(20 * time.Second)
+	for !done() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("not in 20 seconds: %s", what)
+		}
+	}
+}
+
 func TestRedisTooManyClients(t *testing.T) {
 	server := redistest.Start(t, "--maxclients", "1")
 	first := newRedis(t, server.URL(), nil)
-	if err := first.Ping(t.Context()); err != nil { // holds the only place
+	if err := first.Check(t.Context(), quality.Encoder{}); err != nil { // holds the only place
 		t.Fatal(err)
 	}
 	second := newRedis(t, server.URL(), nil)
 	// The server says so and hangs up; which of the two is seen first is chance.
-	if got := cache.ReasonOf(second.Ping(t.Context())); got != cache.ReasonRefused && got != cache.ReasonClosed {
+	if got := cache.ReasonOf(second.Check(t.Context(), quality.Encoder{})); got != cache.ReasonRefused && got != cache.ReasonClosed {
 		t.Errorf("reason = %s, want refused or closed", got)
 	}
 }
@@ -336,7 +442,7 @@ func TestRedisNeverFetchesAHugeValue(t *testing.T) {
 	const huge = 64 << 20
 	server := redistest.Start(t)
 	r := newRedis(t, server.URL(), nil)
-	if err := r.Ping(t.Context()); err != nil { // so that the connection's buffers are there
+	if err := r.Check(t.Context(), quality.Encoder{}); err != nil { // so that the connection's buffers are there
 		t.Fatal(err)
 	}
 	server.Do("SETRANGE", "huge", huge-1, "x")

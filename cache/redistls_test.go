@@ -16,6 +16,7 @@ import (
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func TestRedisOverTLS(t *testing.T) {
@@ -29,10 +30,10 @@ func TestRedisOverTLS(t *testing.T) {
 		wantAlive(t, newRedis(t, "rediss://"+encrypted+"?skip_verify=true", nil))
 	})
 	t.Run("an unknown authority is refused", func(t *testing.T) {
-		wantReason(t, newRedis(t, "rediss://"+encrypted, nil).Ping(t.Context()), cache.ReasonProtocol)
+		wantReason(t, newRedis(t, "rediss://"+encrypted, nil).Check(t.Context(), quality.Encoder{}), cache.ReasonProtocol)
 	})
 	t.Run("a server without TLS is not spoken to", func(t *testing.T) {
-		got := cache.ReasonOf(newRedis(t, "rediss://"+server.Addr(), quick).Ping(t.Context()))
+		got := cache.ReasonOf(newRedis(t, "rediss://"+server.Addr(), quick).Check(t.Context(), quality.Encoder{}))
 		// Redis may answer the handshake, hang up on it, or wait for its end.
 		if got != cache.ReasonProtocol && got != cache.ReasonClosed && got != cache.ReasonTimeout {
 			t.Errorf("reason = %q, want protocol, closed or timeout", got)
@@ -61,7 +62,7 @@ func TestRedisDialsOnce(t *testing.T) {
 		}
 	}()
 	r := newRedis(t, "rediss://"+listener.Addr().String(), nil)
-	wantReason(t, r.Ping(t.Context()), cache.ReasonClosed)
+	wantReason(t, r.Check(t.Context(), quality.Encoder{}), cache.ReasonClosed)
 	listener.Close()
 	if got := <-dials; got != 1 {
 		t.Errorf("one operation dialled %d times, want 1", got)

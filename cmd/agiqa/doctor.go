@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func newDoctor(t *terminal) *cobra.Command {
@@ -83,16 +83,21 @@ func lookAtCheckpoints(s config.Settings) embedded.Finding {
 }
 
 func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
-	f := embedded.Finding{Name: "redis", OK: true, Detail: "answers"}
+	f := embedded.Finding{Name: "redis", OK: true, Detail: "answers and stores values"}
 	cfg := cache.DefaultRedisConfig()
 	cfg.URL = string(s.RedisURL)
 	cfg.OperationTimeout = time.Second
+	const fix = "redis-server --port 6379, or unset AGIQA_REDIS_URL"
 	store, err := cache.NewRedis(cfg)
-	if err == nil {
-		err = errors.Join(store.Ping(ctx), store.Close())
-	}
 	if err != nil {
-		f.OK, f.Detail, f.Fix = false, "does not answer: "+string(cache.ReasonOf(err)), "redis-server --port 6379, or unset AGIQA_REDIS_URL"
+		f.OK, f.Detail, f.Fix = false, "setting redis-url: "+err.Error(), fix
+		return f
+	}
+	if err := store.Check(ctx, quality.Encoder{}); err != nil {
+		f.OK, f.Detail, f.Fix = false, cache.Explain(err), fix
+	}
+	if err := store.Close(); err != nil && f.OK {
+		f.OK, f.Detail = false, err.Error()
 	}
 	return f
 }

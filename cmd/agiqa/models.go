@@ -193,8 +193,11 @@ func (m *models) checkCheckpoint(ctx context.Context, c quality.Checkpoint) erro
 
 // checkRedis only reports: without Redis the server is slower, not wrong.
 func (m *models) checkRedis(ctx context.Context) error {
-	if err := m.redis.Ping(ctx); err != nil {
-		return quality.Errorf(quality.KindModelUnavailable, "Redis does not answer; text embeddings come from memory or are computed").Because(err)
+	m.mu.Lock()
+	encoder := m.encoder
+	m.mu.Unlock()
+	if err := m.redis.Check(ctx, encoder); err != nil {
+		return quality.Errorf(quality.KindModelUnavailable, "%s; scoring continues without it", cache.Explain(err)).Because(err)
 	}
 	return nil
 }

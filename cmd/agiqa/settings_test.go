@@ -1,13 +1,19 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 )
 
@@ -33,43 +39,91 @@ func TestNoPackageIsStricterThanTheSettings(t *testing.T) {
 		t.Fatalf("the bounds aren't understood: %v", extremes)
 	}
 	for round := range rounds {
-		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-		config.AddFlags(flags, serverGroups...)
-		values := map[string]string{
-			"listen": "127.0.0.1:0", "triton": "127.0.0.1:9", "data-dir": t.TempDir(), "redis-url": "redis://127.0.0.1:1",
-			"rate-limit-header": "X-API-Key", "pprof-listen": "127.0.0.1:0", "admin-key": "k", "experiment-store": "",
-		}
+		values := map[string]string{"redis-url": "redis://127.0.0.1:1", "pprof-listen": "127.0.0.1:0"}
 		for key, words := range extremes {
-			if _, fixed := values[key]; !fixed {
+			switch key {
+			case "listen", "triton", "data-dir", "redis-url", "pprof-listen", "rate-limit-header", "admin-key", "experiment-store":
+			default:
 				values[key] = words[min(round, len(words)-1)]
 			}
 		}
-		for key, value := range values {
-			if err := flags.Set(key, value); err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) { newTestProgram(t, values) })
+	}
+}
+
+// TestReadinessShowsWhatRedisCannotDo: a Redis that answers and stores nothing
+// makes the server degraded, with the reason in words and without an address.
+func TestReadinessShowsWhatRedisCannotDo(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		do   []any
+		says string
+	}{
+		{"a node of a cluster", []string{"--cluster-enabled", "yes"}, nil, "Redis Cluster"},
+		{"a replica", nil, []any{"REPLICAOF", "127.0.0.1", "1"}, "read-only replica"},
+		{"full", []string{"--maxmemory-policy", "noeviction"}, []any{"CONFIG", "SET", "maxmemory", "1"}, "full and evicts nothing"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			redis := redistest.Start(t, test.args...)
+			if test.do != nil {
+				redis.Do(test.do...)
 			}
-		}
-		s, err := config.Load(config.Sources{Flags: flags})
-		if err != nil {
+			p := newTestProgram(t, map[string]string{"redis-url": redis.URL()})
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { defer close(done); p.readiness.Run(ctx) }()
+			defer func() { stop(); <-done }()
+			var found gateway.CheckReport
+			eventually(t, 20*time.Second, "redis is checked", func() bool {
+				for _, c := range p.readiness.Report().Checks {
+					if c.Name == "redis" && c.Detail != "not checked yet" {
+						found = c
+					}
+				}
+				return found.Name != ""
+			})
+			if found.OK || found.Critical || !strings.Contains(found.Detail, test.says) || strings.Contains(found.Detail, "127.0.0.1") {
+				t.Errorf("/readyz says %+v, want %q", found, test.says)
+			}
+		})
+	}
+}
+
+// newTestProgram is a gateway with these settings, whose Triton is not there.
+func newTestProgram(t *testing.T, values map[string]string) *program {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	config.AddFlags(flags, serverGroups...)
+	all := map[string]string{"listen": "127.0.0.1:0", "triton": "127.0.0.1:9", "data-dir": t.TempDir()}
+	maps.Copy(all, values)
+	for key, value := range all {
+		if err := flags.Set(key, value); err != nil {
 			t.Fatal(err)
-		}
-		locate(&s)
-		s.ModelRepository, s.Checkpoints = "../../model_repository", "../../checkpoints"
-		listener, err := listen(s.Listen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at, err := besideTriton(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := newProgram(t.Context(), s, listener, at, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Errorf("the settings allow %v, a package doesn't: %v", values, err)
-			continue
-		}
-		if err := p.close(t.Context()); err != nil {
-			t.Errorf("close: %v", err)
 		}
 	}
+	s, err := config.Load(config.Sources{Flags: flags})
+	if err != nil {
+		t.Fatal(err)
+	}
+	locate(&s)
+	s.ModelRepository, s.Checkpoints = "../../model_repository", "../../checkpoints"
+	listener, err := listen(s.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := besideTriton(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newProgram(t.Context(), s, listener, at, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatalf("the settings allow %v, a package doesn't: %v", values, err)
+	}
+	t.Cleanup(func() {
+		if err := p.close(context.Background()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return p
 }
