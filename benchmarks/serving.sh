@@ -3,7 +3,6 @@
 # Tritons that `agiqa up` starts:
 #
 #   serving.sh batching  OUT [SECONDS]   gateway batching against Triton's own
-#   serving.sh shm       OUT [SECONDS]   pixels to Triton through shared memory against the connection
 #   serving.sh replicas  OUT [SECONDS]   two gateways, then four, and two Tritons; one of either ended and killed under
 #                                        load, asked directly and through a balancer (haproxy)
 #   serving.sh overload  OUT [SECONDS]   the knee, then 2, 5 and 10 times that
@@ -93,24 +92,6 @@ batching)
     before=$(ticks "${!pid}" "$server")
     bench http --url "${!url}" --closed 16 --duration "${seconds}s" --unique --sizes 256 --seed 7 --out "$out/cpu-$name" >"$out/cpu-$name.txt"
     note "$name: $(( $(ticks "${!pid}" "$server") - before )) ticks for: $(grep -m1 '^scheduled' "$out/cpu-$name.txt")"
-  done
-  ;;
-
-shm)
-  up triton
-  for batch in 1 8; do
-    for turn in 1 2 3; do for shm in on off; do
-      bench triton --triton "$grpc_triton" --model image-encoder --batch $batch --closed 1 --duration "${seconds}s" --seed "$turn" \
-        --triton-shm $shm --out "$out/$batch-$shm-$turn" >"$out/$batch-$shm-$turn.txt"
-      note "batch $batch, shared memory $shm, turn $turn: $(grep -m1 '^ *latency ' "$out/$batch-$shm-$turn.txt")"
-    done; done
-  done
-  gateway shares "$grpc_triton" --triton-shm on
-  gateway sends "$grpc_triton" --triton-shm off
-  for connections in 1 8; do # the gateway makes batches of what waits
-    bench compare "$url_shares" "$url_sends" --closed $connections --pairs 3 --duration "${seconds}s" \
-      --unique --sizes 224 --formats jpeg --seed 1 --out "$out/closed-$connections" >"$out/closed-$connections.txt"
-    sed -n '/^B over A/,$p' "$out/closed-$connections.txt"
   done
   ;;
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -27,9 +26,6 @@ type Client struct {
 	encoder  atomic.Pointer[quality.Encoder] // nil until Describe succeeded
 	lookup   func(ctx context.Context, host string) ([]string, error)
 	close    func() error
-
-	logger     *slog.Logger
-	background sync.WaitGroup // tells servers of shared memory
 }
 
 // New returns a client. It checks the configuration and starts to connect in
@@ -44,26 +40,18 @@ func New(cfg Config) (*Client, error) {
 		batch:   newBatchLimits(),
 		lookup:  lookupHost,
 		codec:   newWire(),
-		logger:  cfg.Logger,
-	}
-	if c.logger == nil {
-		c.logger = slog.New(slog.DiscardHandler)
 	}
 	var err error
 	if c.metrics, err = newMetrics(cfg.Meter, c); err != nil {
 		return nil, fmt.Errorf("triton client: %w", err)
 	}
 	c.close = sync.OnceValue(c.closeAll)
-	if cfg.SharedMemory == SharedMemoryAuto || cfg.SharedMemory == SharedMemoryOn {
-		removeLeftovers()
-	}
 	for _, addr := range cfg.Addresses {
 		r, err := c.dial(addr)
 		if err != nil {
 			c.closeReplicas()
 			return nil, fmt.Errorf("triton client: %w", err)
 		}
-		c.share(r)
 		c.replicas = append(c.replicas, r)
 		r.connect()
 	}
@@ -79,15 +67,8 @@ func (c *Client) closeAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.RequestTimeout)
 	defer cancel()
 	c.flights.drain(ctx)
-	for _, r := range c.replicas {
-		c.unshare(r)
-	}
 	err := errors.Join(c.metrics.release(), c.closeReplicas())
 	c.flights.drain(context.Background()) // prompt: their connections are gone
-	c.background.Wait()
-	for _, r := range c.replicas {
-		err = errors.Join(err, r.shared.release())
-	}
 	return err
 }
 

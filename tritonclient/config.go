@@ -3,7 +3,6 @@ package tritonclient
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strconv"
 	"time"
@@ -65,13 +64,6 @@ type Config struct {
 	// a hundred inferences at a time.
 	Connections int
 
-	// SharedMemory says whether pixels reach a Triton on this machine through
-	// shared memory; "" is off.
-	SharedMemory SharedMemory
-
-	// Logger hears whether shared memory is used; nil for silence.
-	Logger *slog.Logger
-
 	// Meter takes the client's metrics; nil for none.
 	Meter metric.MeterProvider
 
@@ -115,7 +107,6 @@ func (c Config) Validate() error {
 	for i, a := range c.Addresses {
 		fault(validAddress(a), "Addresses[%d]: %q is not host:port", i, a)
 		fault(!seen[a], "Addresses[%d]: %q is given twice", i, a)
-		fault(c.SharedMemory != SharedMemoryOn || local(a), "SharedMemory: on, but Addresses[%d] %q is no address of this machine only", i, a)
 		seen[a] = true
 	}
 	fault(c.Models.ImageEncoder != "", "Models.ImageEncoder: empty")
@@ -129,13 +120,6 @@ func (c Config) Validate() error {
 	fault(c.MaxBatch > 0, "MaxBatch: %d, want at least 1", c.MaxBatch)
 	fault(c.MaxInFlight > 0, "MaxInFlight: %d, want at least 1", c.MaxInFlight)
 	fault(c.Connections > 0 && c.Connections <= 64, "Connections: %d, want 1 to 64", c.Connections)
-	switch c.SharedMemory {
-	case "", SharedMemoryOff, SharedMemoryAuto:
-	case SharedMemoryOn:
-		fault(regionsWork, "SharedMemory: on, which this system does not have")
-	default:
-		fault(false, "SharedMemory: %q, want off, auto or on", c.SharedMemory)
-	}
 	fault(c.MaxMessageBytes >= minMessageBytes,
 		"MaxMessageBytes: %d, want at least %d, which one image needs", c.MaxMessageBytes, minMessageBytes)
 	return errors.Join(faults...)

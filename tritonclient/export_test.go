@@ -20,10 +20,6 @@ func (c *Client) WaitConnected(ctx context.Context, i int, want bool) bool {
 	return true
 }
 
-// WaitShared waits until servers were told of shared memory, or refused it.
-// Nothing may be sent meanwhile.
-func (c *Client) WaitShared() { c.background.Wait() }
-
 // WaitIdle waits until no inference is in flight.
 func (c *Client) WaitIdle(ctx context.Context) { c.flights.wait(ctx) }
 

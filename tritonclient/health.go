@@ -64,10 +64,7 @@ func (c *Client) Check(ctx context.Context, models ...string) error {
 			}
 		}
 		r.forgetCheck() // ask again: a model may be exchanged without a restart
-		if err := c.probe(ctx, r); err != nil {
-			return err
-		}
-		return c.sharedReady(ctx, r)
+		return c.probe(ctx, r)
 	})
 }
 

@@ -118,7 +118,8 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		return nil, free, err
 	}
 	resp := &pb.ModelInferResponse{}
-	err := c.invoke(ctx, r, req, resp, info)
+	err := r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, req, resp,
+		grpc.Peer(&info.peer), grpc.Header(&info.header), grpc.Trailer(&info.trailer), grpc.ForceCodecV2(c.codec))
 	var got [][]float32
 	if err == nil {
 		got, err = readReply(resp, req.head.ModelName, want)
@@ -145,26 +146,6 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	}
 	r.lacks.note(req.head.ModelName)
 	return nil, withinBudget, err
-}
-
-// invoke makes the call, with its pixels in shared memory where r has some.
-func (c *Client) invoke(ctx context.Context, r *replica, req *inferCall, resp *pb.ModelInferResponse, info *rpcInfo) error {
-	send := func(call *inferCall) error {
-		return r.link().Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, call, resp,
-			grpc.Peer(&info.peer), grpc.Header(&info.header), grpc.Trailer(&info.trailer), grpc.ForceCodecV2(c.codec))
-	}
-	p := c.place(r, req)
-	if p == nil {
-		return send(req)
-	}
-	err := send(p.call)
-	p.end(info.sent(), err)
-	if unknownRegion(err) {
-		r.shared.forget()
-		*info = rpcInfo{}
-		return send(req)
-	}
-	return err
 }
 
 // ranOut reports that a call ended because its time was over.

@@ -27,8 +27,7 @@ type replica struct {
 
 	standing    *standing
 	lacks       *lacking
-	outstanding atomic.Int64  // inferences under way
-	shared      *sharedMemory // nil: not used
+	outstanding atomic.Int64 // inferences under way
 
 	// checkedAt is the value of conns.begun for which the encoder behind this
 	// address was found to be the one that the client described, and -1

@@ -85,7 +85,7 @@ type aim struct {
 // named, and makes what cfg says of it a target whose statistics are watched.
 // The versions found there go into the manifest.
 func (d *directFlags) open(ctx context.Context, f *loadFlags, s config.Settings, from string, addresses []string, cfg tritonload.Config, checkpoint string) (aim, error) {
-	client, err := f.tritonClient(from, addresses, s.TritonShm)
+	client, err := f.tritonClient(from, addresses)
 	if err != nil {
 		return aim{}, err
 	}
@@ -163,7 +163,7 @@ func (f *loadFlags) watchTriton() (b load.Backend, close func(), err error) {
 	if f.triton == "" {
 		return nil, func() {}, nil
 	}
-	client, err := f.tritonClient("--triton", strings.Split(f.triton, ","), string(tritonclient.SharedMemoryOff))
+	client, err := f.tritonClient("--triton", strings.Split(f.triton, ","))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,7 +172,7 @@ func (f *loadFlags) watchTriton() (b load.Backend, close func(), err error) {
 
 // tritonClient connects to servers that are this machine's, or may be asked.
 // A flag or an argument named them.
-func (f *loadFlags) tritonClient(from string, addresses []string, shm string) (*tritonclient.Client, error) {
+func (f *loadFlags) tritonClient(from string, addresses []string) (*tritonclient.Client, error) {
 	for _, a := range addresses {
 		host, _, err := net.SplitHostPort(a)
 		if err != nil {
@@ -186,7 +186,6 @@ func (f *loadFlags) tritonClient(from string, addresses []string, shm string) (*
 	cfg.Addresses = addresses
 	cfg.MaxInFlight = max(cfg.MaxInFlight, 2*f.options.Connections)
 	cfg.Connections = max(cfg.Connections, (f.options.Connections+99)/100)
-	cfg.SharedMemory = tritonclient.SharedMemory(shm)
 	return tritonclient.New(cfg)
 }
 

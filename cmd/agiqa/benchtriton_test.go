@@ -194,7 +194,7 @@ func TestBenchHTTPBehind(t *testing.T) {
 	t.Parallel()
 	address := stubTriton(t)
 	cfg := tritonclient.DefaultConfig()
-	cfg.Addresses, cfg.SharedMemory = []string{address}, tritonclient.SharedMemoryOff
+	cfg.Addresses = []string{address}
 	client, err := tritonclient.New(cfg)
 	if err != nil {
 		t.Fatal(err)

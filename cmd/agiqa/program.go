@@ -214,7 +214,6 @@ func (p *program) buildTriton(addresses []string) (err error) {
 	cfg.Addresses = addresses
 	cfg.RequestTimeout = p.settings.RequestTimeout
 	cfg.Connections, cfg.Meter = p.settings.TritonConnections, p.telemetry.Meter()
-	cfg.SharedMemory, cfg.Logger = tritonclient.SharedMemory(p.settings.TritonShm), p.logger
 	// Admission bounds requests; one of them asks at most eight heads at once.
 	// Readiness must find room beside them.
 	cfg.MaxInFlight = max(cfg.MaxInFlight, 8*scoringConfig(p.settings).Concurrency+16)

@@ -306,9 +306,6 @@ func demoCheckpoint(t *testing.T) quality.Checkpoint {
 func conformance(t *testing.T, p *process) {
 	cfg := tritonclient.DefaultConfig()
 	cfg.Addresses = []string{p.grpc}
-	// Ready is then a server that ran the encoder on a region; whatever the suite
-	// sends after that lies in it.
-	cfg.SharedMemory = tritonclient.SharedMemoryOn
 	client, err := tritonclient.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +316,7 @@ func conformance(t *testing.T, p *process) {
 		t.Fatal(err)
 	}
 	if err := client.Check(t.Context()); err != nil {
-		t.Fatalf("shared memory with the real Triton: %v", err)
+		t.Fatal(err)
 	}
 	tritontest.Conformance(t, client, encoder, demoCheckpoint(t))
 	panel, texts := demoPanel(t, client)

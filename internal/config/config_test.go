@@ -192,8 +192,8 @@ func TestBounds(t *testing.T) {
 		"decode-memory": {"1", "0"}, "concurrency": {"0", "-1"}, "queue": {"0", "-1"}, "queue-wait": {"0s", "-1s"},
 		"batching": {"auto gateway triton", "on"}, "batch-max": {"2", "1"}, "batch-wait": {"1ns", "0s"},
 		"triton":             {"a:1 a:1,b:2 [::1]:8001", "a :1 a:0 a:65536 a:http a:1,a:1 http://a:8000"},
-		"triton-connections": {"1 64", "0 65"}, "triton-shm": {"auto off on", "yes"},
-		"model-upload": {"auto shared upload", "x"}, "max-bundle-bytes": {"1", "0"}, "change-timeout": {"1ns", "0s"},
+		"triton-connections": {"1 64", "0 65"},
+		"model-upload":       {"auto shared upload", "x"}, "max-bundle-bytes": {"1", "0"}, "change-timeout": {"1ns", "0s"},
 		"golden-tolerance": {"1e-9", "0 Inf NaN"}, "experiment-key": {"0123456789abcdef", "0123456789abcde"},
 		"experiment-store": {"none a.db /a/b.db postgres://u:p@h/d?password=a@b postgresql:///d?host=/run postgres://h/d", "mysql://h/d"},
 		"redis-url": {

@@ -44,7 +44,6 @@ type Settings struct {
 	// Triton
 	Triton            []string
 	TritonConnections int
-	TritonShm         string
 	ModelRepository   string
 	Venv              string
 
@@ -197,11 +196,6 @@ func (s *Settings) declare() []Setting {
 			of(&s.TritonConnections, "triton-connections", "1",
 				"gRPC connections to each Triton. One connection carries a hundred inferences at a time.",
 				between(1, 64)),
-			of(&s.TritonShm, "triton-shm", "off",
-				"Send pixels to a Triton on a loopback address through shared memory (/dev/shm, 19 MB each). auto: if "+
-					"that Triton accepts it, else over the connection. on: a Triton that doesn't accept it is not ready. "+
-					"Servers from 2.68 on need --allow-client-shm=true.",
-				oneOf("auto", "off", "on")),
 			of(&s.ModelRepository, "model-repository", "model_repository",
 				"Folder of Triton models that up serves. A relative path is resolved against the working directory, "+
 					"then against the folder above the binary's."),

@@ -33,8 +33,6 @@ type Server struct {
 	last    map[string]Request
 	reject  map[string]error // RepositoryModelLoad, by model
 	judge   Judge
-	regions map[string]region
-	noShm   bool
 	folder  string        // of models that were written while the server ran; "": none
 	changed chan struct{} // closed and replaced whenever a call arrives
 }
@@ -62,7 +60,6 @@ type options struct {
 	address     string
 	judge       Judge
 	repository  string
-	noShm       bool
 }
 
 // WithEncoder makes the server hold another encoder than [Encoder].
@@ -86,9 +83,6 @@ func WithJudge(judge Judge) Option { return func(o *options) { o.judge = judge }
 // WithRepository makes the server look for models that it does not know in a
 // folder, as it does in its model repository: by <model>/configs/embedded.pbtxt.
 func WithRepository(dir string) Option { return func(o *options) { o.repository = dir } }
-
-// WithoutSharedMemory makes the server refuse regions, as newer ones do.
-func WithoutSharedMemory() Option { return func(o *options) { o.noShm = true } }
 
 // WithAddress makes the server listen there instead of on a free port of
 // 127.0.0.1.
@@ -114,7 +108,6 @@ func New(t testing.TB, opts ...Option) *Server {
 		reject:  map[string]error{},
 		judge:   o.judge,
 		folder:  o.repository,
-		noShm:   o.noShm,
 		changed: make(chan struct{}),
 	}
 	for _, c := range o.checkpoints {
@@ -166,7 +159,6 @@ func (s *Server) Start() {
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30))
 	pb.RegisterGRPCInferenceServiceServer(g, service{s: s})
 	s.running = g
-	s.regions = map[string]region{}        // a new process knows of none
 	s.served.Go(func() { _ = g.Serve(l) }) // ends by Stop
 }
 

@@ -101,10 +101,6 @@ func (v service) ModelInfer(ctx context.Context, req *pb.ModelInferRequest) (*pb
 	if err := f.apply(ctx, req); err != nil {
 		return nil, err
 	}
-	req, err := v.s.readShared(req)
-	if err != nil {
-		return nil, err
-	}
 	resp, err := v.s.infer(req)
 	if err == nil && f != nil && f.lie != nil {
 		f.lie(resp)
