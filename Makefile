@@ -59,6 +59,10 @@ collector: ## the OpenTelemetry Collector for tests of traces, in .cache
 	test -x "$$out" || { mkdir -p .cache && echo "building the collector (a minute)" && \
 	  cd tools/otelcol && $(COMPILE) CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o "$$out.new" . && mv "$$out.new" "$$out"; }
 
+.PHONY: generated-clients
+generated-clients: ## the generators of clients for tests, in .cache
+	@tools/generated-clients/install.sh "$(PYTHON)"
+
 .PHONY: test-traces
 test-traces: venv-test collector ## every request traced: 10,000 of every outcome, a real collector, killed half way
 	$(GO) test ./cmd/agiqa -run TestEveryRequestIsTraced -timeout 10m -v -traces 10000
@@ -67,7 +71,7 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 # packages that start most servers come first, and one more than the machine has
 # cores runs at a time: they mostly wait.
 .PHONY: test-go
-test-go: venv-test build collector ## Go tests with the race detector, integration tests included
+test-go: venv-test build collector generated-clients ## Go tests with the race detector, integration tests included
 	@command -v redis-server >/dev/null || { echo "redis-server not found: apt-get install redis-server" >&2; exit 1; }
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { echo "postgres not found: apt-get install postgresql" >&2; exit 1; }
 	@command -v promtool >/dev/null || { echo "promtool not found: apt-get install prometheus" >&2; exit 1; }

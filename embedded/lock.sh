@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes the two *.lock files from their *.in files: for every supported Python
-# at once, with the hashes of all files of each version. Needs the network, and
-# uv on PATH (pip install uv); run it after editing a list.
+# Makes the *.lock files of this folder and of tools/generated-clients from
+# their *.in files: for every supported Python at once, with the hashes of all
+# files of each version. Needs the network, and uv on PATH (pip install uv); run
+# it after editing a list.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -14,3 +15,4 @@ lock() {
 
 lock requirements --no-deps
 lock requirements-test
+lock ../tools/generated-clients/requirements
