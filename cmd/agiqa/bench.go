@@ -18,6 +18,7 @@ import (
 	"github.com/agiqa/agiqa/imageprep/native"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/server"
 )
 
 func newBench(t *terminal) *cobra.Command {
@@ -153,7 +154,7 @@ func benchContestants(cmd *cobra.Command, t *terminal, s config.Settings, ids ma
 	}
 	for _, decoders := range []string{"go", s.Decoders} {
 		s.Decoders = decoders
-		p, libraries, err := newPreparer(cmd.Context(), s, newLogger(s, t.err, t.screen))
+		p, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.err, t.screen))
 		if err != nil {
 			closeAll()
 			return nil, nil, err

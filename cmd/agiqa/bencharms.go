@@ -18,6 +18,7 @@ import (
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/server"
 )
 
 func newBenchArms(t *terminal) *cobra.Command {
@@ -63,25 +64,18 @@ func benchArms(cmd *cobra.Command, t *terminal, s config.Settings, plan arms.Pla
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.DataDir)) }()
 	s.Listen, s.ImageCacheBytes, s.RedisURL = "127.0.0.1:0", 0, ""
-	ctx, cancel := context.WithCancel(cmd.Context())
-	defer cancel()
-	e, err := startEmbedded(ctx, s, false, newLogger(s, t.err, t.screen))
+	srv, err := server.New(cmd.Context(), t.embedded(s, false))
 	if err != nil {
 		return err
 	}
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- e.run(ctx, func() { close(ready) }) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		return errors.Join(err, errors.New("the server ended before it was ready"))
-	}
 	report := arms.Report{Manifest: arms.NewManifest(time.Now(), commandLine(cmd), benchCommit(), plan)}
-	encoder, _ := e.models.Encoder()
-	report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name, encoder.Dim, e.triton.Version()
-	report.Results, err = measureArms(ctx, e, t, plan)
-	cancel()
-	if err := errors.Join(err, <-ended); err != nil {
+	err = srv.While(cmd.Context(), func(ctx context.Context) (err error) {
+		encoder, _ := srv.Encoder()
+		report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name, encoder.Dim, srv.Child().Version()
+		report.Results, err = measureArms(ctx, srv, t, plan)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if out != "" {
@@ -95,8 +89,8 @@ func benchArms(cmd *cobra.Command, t *terminal, s config.Settings, plan arms.Pla
 	return report.Text(t.out)
 }
 
-func measureArms(ctx context.Context, e *embeddedProgram, t *terminal, plan arms.Plan) ([]arms.Result, error) {
-	all, err := importArms(ctx, e, t, plan.Counts)
+func measureArms(ctx context.Context, srv *server.Server, t *terminal, plan arms.Plan) ([]arms.Result, error) {
+	all, err := importArms(ctx, srv, t, plan.Counts)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +101,7 @@ func measureArms(ctx context.Context, e *embeddedProgram, t *terminal, plan arms
 		if err != nil {
 			return err
 		}
-		answer, err := e.models.service.Score(ctx, scoring.Request{Items: []scoring.Item{{Data: file}}, Checkpoints: all[:n]})
+		answer, err := srv.Score(ctx, scoring.Request{Items: []scoring.Item{{Data: file}}, Checkpoints: all[:n]})
 		if err != nil {
 			return err
 		}
@@ -126,8 +120,8 @@ func (s armSets) WantedPanels() [][]quality.Digest { return s }
 
 // importArms brings the largest count of checkpoints in, the default first,
 // and waits until each set has its panel.
-func importArms(ctx context.Context, e *embeddedProgram, t *terminal, counts []int) ([]quality.Checkpoint, error) {
-	first, err := e.library.Snapshot().Default()
+func importArms(ctx context.Context, srv *server.Server, t *terminal, counts []int) ([]quality.Checkpoint, error) {
+	first, err := srv.Library().Snapshot().Default()
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +136,7 @@ func importArms(ctx context.Context, e *embeddedProgram, t *terminal, counts []i
 		if err != nil {
 			return nil, err
 		}
-		report, err := e.manager.Import(ctx, lifecycle.Import{Bundle: b, By: "bench"})
+		report, err := srv.Manager().Import(ctx, lifecycle.Import{Bundle: b, By: "bench"})
 		if err != nil {
 			return nil, err
 		}
@@ -156,13 +150,13 @@ func importArms(ctx context.Context, e *embeddedProgram, t *terminal, counts []i
 		}
 		sets = append(sets, set)
 	}
-	e.panels.Want(sets)
-	e.panels.Wake()
+	srv.Panels().Want(sets)
+	srv.Panels().Wake()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for _, n := range counts {
 		for n > 1 {
-			if _, ok := e.panels.Cover(all[:n]); ok {
+			if _, ok := srv.Panels().Cover(all[:n]); ok {
 				break
 			}
 			select {

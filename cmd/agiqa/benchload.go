@@ -22,6 +22,7 @@ import (
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
 )
 
 // loadFlags are what the commands that send load have in common.
@@ -67,7 +68,7 @@ func (f *loadFlags) addShapes(cmd *cobra.Command) {
 
 // settle checks the flags and draws the seed.
 func (f *loadFlags) settle(cmd *cobra.Command) error {
-	memoryLimit() // a run collects rarely, but a container's limit counts
+	server.MemoryLimit() // a run collects rarely, but a container's limit counts
 	for f.seed == 0 {
 		f.seed = rand.Uint64() >> 11 // a number that JSON readers keep whole
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
 )
 
 // client talks to a server over its public API.
@@ -207,23 +207,9 @@ func checkEffective(given map[string]config.Given, server string) error {
 func withEmbedded(ctx context.Context, s config.Settings, t *terminal, f func(ctx context.Context, c *client) error) error {
 	s.Listen = net.JoinHostPort("127.0.0.1", "0")
 	s.LogLevel = "error"
-	e, err := startEmbedded(ctx, s, true, newLogger(s, t.err, t.screen))
+	srv, err := server.New(ctx, t.embedded(s, true))
 	if err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(ctx)
-	defer stop()
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- e.run(running, func() { close(ready) }) }()
-	select {
-	case <-ready:
-	case err := <-ended:
-		return errors.Join(errors.New("the embedded server ended before it was ready"), err)
-	case <-ctx.Done():
-		stop()
-		return errors.Join(context.Cause(ctx), <-ended)
-	}
-	err = f(ctx, newClient(e.url()))
-	stop()
-	return errors.Join(err, <-ended)
+	return srv.While(ctx, func(ctx context.Context) error { return f(ctx, newClient(srv.URL())) })
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/server"
 )
 
 func newDoctor(t *terminal) *cobra.Command {
@@ -40,7 +42,7 @@ func newDoctor(t *terminal) *cobra.Command {
 
 // examine looks at everything that up needs, all of it, whatever fails.
 func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error) {
-	cfg, err := embeddedConfig(s, false, nil)
+	cfg, err := server.EmbeddedConfig(s, false, systemTerminal().env)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 
 func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 	f := embedded.Finding{Name: "listen", OK: true, Detail: s.Listen + " is free"}
-	l, err := listen(s.Listen)
+	l, err := server.Listen("listen", s.Listen)
 	switch {
 	case err == nil:
 		if err := l.Close(); err != nil {
@@ -75,11 +77,11 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 }
 
 func lookAtCheckpoints(s config.Settings) embedded.Finding {
-	lib, err := openLibrary(s, false)
+	lib, err := server.OpenLibrary(s)
 	if err != nil {
 		return embedded.Finding{Name: "checkpoints", Detail: err.Error(), Fix: "git restore checkpoints, or point --checkpoints at your own"}
 	}
-	return embedded.Finding{Name: "checkpoints", OK: true, Detail: fmt.Sprintf("%d in %s", len(lib.List()), s.Checkpoints)}
+	return embedded.Finding{Name: "checkpoints", OK: true, Detail: fmt.Sprintf("%d in %s", len(lib.Snapshot().List()), s.Checkpoints)}
 }
 
 func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
@@ -192,4 +194,30 @@ func newHealthcheck(t *terminal) *cobra.Command {
 	}
 	config.AddFlags(cmd.Flags(), clientGroups...)
 	return cmd
+}
+
+// lookAtDecoders says which libraries decode images. Without any the server is
+// slower, not wrong.
+func lookAtDecoders(ctx context.Context, s config.Settings) embedded.Finding {
+	f := embedded.Finding{Name: "decoders", OK: true}
+	libraries := server.OpenDecoders(s)
+	defer libraries.Close()
+	sound, faults := server.VerifyDecoders(ctx, libraries.Found)
+	var names []string
+	for _, n := range sound {
+		names = append(names, n.Name())
+	}
+	f.Detail = strings.Join(append(names, "Go"), ", ")
+	for _, err := range faults {
+		f.Detail += "; switched off: " + err.Error()
+	}
+	switch advice := libraries.Advice(); {
+	case s.Decoders == "go":
+		f.Detail = "pure Go, as setting decoders says"
+	case advice == "" && len(libraries.Missing) > 0:
+		f.Detail = "pure Go: " + libraries.Missing[0].Err.Error()
+	case advice != "":
+		f.Detail += "; " + advice + " makes JPEG and WebP faster"
+	}
+	return f
 }

@@ -24,6 +24,7 @@ import (
 	experimentreport "github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
 )
 
 func newExperiment(t *terminal) *cobra.Command {
@@ -360,7 +361,7 @@ func newExperimentReplay(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			store, err := openExperimentStore(cmd.Context(), s, newLogger(s, t.err, t.screen))
+			store, err := server.OpenExperimentStore(cmd.Context(), s, server.NewLogger(s, t.err, t.screen))
 			if err != nil {
 				return err
 			}

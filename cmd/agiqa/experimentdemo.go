@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/experiment/demo"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
 )
 
 func newExperimentDemo(t *terminal) *cobra.Command {
@@ -128,16 +128,15 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 	if s.LogLevel == config.Default().LogLevel {
 		s.LogLevel = "error"
 	}
-	if err := makeAdminKey(&s); err != nil {
+	if err := server.EnsureAdminKey(&s); err != nil {
 		return err
 	}
-	logger := newLogger(s, t.err, t.screen)
-	e, err := startEmbedded(ctx, s, false, logger)
+	srv, err := server.New(ctx, t.embedded(s, false))
 	if err != nil {
 		return err
 	}
-	err = beside(ctx, e, func(ctx context.Context) error {
-		c := newClient(e.url())
+	err = srv.While(ctx, func(ctx context.Context) error {
+		c := newClient(srv.URL())
 		c.key = s.AdminKey
 		story := &demoStory{terminal: t, client: c, images: images, out: o.out, data: s.DataDir, shake: o.shake}
 		if err := story.importArms(ctx, original); err != nil {
@@ -159,25 +158,6 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 	}
 	_, err = fmt.Fprintf(t.out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n", what, time.Since(began).Seconds(), o.out)
 	return err
-}
-
-// beside runs f while the server serves.
-func beside(ctx context.Context, e *embeddedProgram, f func(ctx context.Context) error) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		ended <- e.run(ctx, func() { close(ready) })
-		stop() // what f asks for will not come
-	}()
-	select {
-	case <-ready:
-	case <-ctx.Done():
-		return errors.Join(errors.New("the server ended before it was ready"), <-ended)
-	}
-	err := f(ctx)
-	stop()
-	return errors.Join(err, <-ended)
 }
 
 // demoFolder makes the folder, which must have no store yet: what is decided

@@ -15,6 +15,7 @@ import (
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/server"
 )
 
 func newPreprocess(t *terminal) *cobra.Command {
@@ -71,7 +72,7 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 	if err := target.holdsEach(selected.list); err != nil {
 		return err
 	}
-	preparer, libraries, err := newPreparer(cmd.Context(), s, newLogger(s, t.err, t.screen))
+	preparer, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.err, t.screen))
 	if err != nil {
 		return err
 	}

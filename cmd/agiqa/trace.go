@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"text/tabwriter"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
 	"github.com/agiqa/agiqa/telemetry/tracelog"
 )
 
@@ -120,10 +120,8 @@ func newTraceList(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func traceFolder(s config.Settings) string { return filepath.Join(s.DataDir, "traces") }
-
 func readTraces(s config.Settings, prefix string) ([]tracelog.Span, error) {
-	spans, err := tracelog.Read(traceFolder(s), prefix)
+	spans, err := tracelog.Read(server.TraceFolder(s), prefix)
 	if errors.Is(err, tracelog.ErrNoTraces) {
 		return nil, fmt.Errorf("%w: start the server with --trace (AGIQA_TRACE=true), or name its --data-dir", err)
 	}

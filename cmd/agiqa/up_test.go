@@ -23,6 +23,7 @@ import (
 	"github.com/agiqa/agiqa/internal/otlptest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/server"
 	"github.com/agiqa/agiqa/tritonclient"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
@@ -291,11 +292,11 @@ func checkTree(t *testing.T, p *process, receiver *otlptest.Receiver, trace stri
 func demoCheckpoint(t *testing.T) quality.Checkpoint {
 	t.Helper()
 	s := testSettings(t)
-	lib, err := openLibrary(s, false)
+	lib, err := server.OpenLibrary(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := lib.Default()
+	c, err := lib.Snapshot().Default()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +328,7 @@ func conformance(t *testing.T, p *process) {
 // test makes by itself.
 func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []quality.TextEmbeddings) {
 	t.Helper()
-	lib, err := openLibrary(testSettings(t), false)
+	lib, err := server.OpenLibrary(testSettings(t))
 	if err != nil {
 		t.Fatal(err)
 	}

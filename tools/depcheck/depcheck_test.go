@@ -31,6 +31,7 @@ var layers = map[string]string{
 	"gateway":                 "quality scoring experiment checkpoint",
 	"benchmarks":              "quality imageprep tritonclient",
 	"benchmarks/load":         "",
+	"server":                  "quality imageprep clip checkpoint experiment scoring tritonclient cache gateway telemetry embedded",
 	"cmd":                     "*",
 	"tools":                   "*",
 	"deploy":                  "",
@@ -40,16 +41,16 @@ var layers = map[string]string{
 // bans name packages that may be reached, directly or through others, from the
 // given folders only.
 var bans = []struct{ reach, from string }{
-	{"github.com/gin-gonic/gin", "gateway cmd tools"},
-	{"google.golang.org/grpc", "tritonclient telemetry benchmarks cmd tools checkpoint/tritonmodels internal/otlptest"},
-	{"github.com/redis/go-redis", "cache cmd tools"},
-	{"modernc.org/sqlite", "experiment/sqlstore cmd tools"},
-	{"github.com/jackc/pgx", "experiment/sqlstore experiment/postgrestest cmd tools"},
-	{"go.opentelemetry.io/otel/sdk", "telemetry cmd tools"},
-	{"github.com/prometheus", "telemetry internal/catalogue cmd tools"},
-	{module + "/tritonclient", "tritonclient checkpoint/tritonmodels benchmarks cmd tools"},
-	{module + "/cache", "cache cmd tools"},
-	{module + "/scoring", "scoring gateway cmd tools"},
+	{"github.com/gin-gonic/gin", "gateway server cmd tools"},
+	{"google.golang.org/grpc", "tritonclient telemetry benchmarks server cmd tools checkpoint/tritonmodels internal/otlptest"},
+	{"github.com/redis/go-redis", "cache server cmd tools"},
+	{"modernc.org/sqlite", "experiment/sqlstore server cmd tools"},
+	{"github.com/jackc/pgx", "experiment/sqlstore experiment/postgrestest server cmd tools"},
+	{"go.opentelemetry.io/otel/sdk", "telemetry server cmd tools"},
+	{"github.com/prometheus", "telemetry internal/catalogue server cmd tools"},
+	{module + "/tritonclient", "tritonclient checkpoint/tritonmodels benchmarks server cmd tools"},
+	{module + "/cache", "cache server cmd tools"},
+	{module + "/scoring", "scoring gateway server cmd tools"},
 }
 
 // pure folders import nothing of these: they open no files and no connections.
@@ -213,6 +214,7 @@ func TestLayersCatch(t *testing.T) {
 		{"gateway", module + "/cache"},
 		{"gateway", module + "/between"},
 		{"telemetry", module + "/quality"},
+		{"server", module + "/cmd/agiqa"},
 		{"embedded", "github.com/gin-gonic/gin"},
 		{"benchmarks/load", module + "/gateway"},
 		{"cmd/agiqa", module + "/tritonclient/tritontest"},

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -13,11 +13,11 @@ import (
 // buildProfiling opens net/http/pprof on a port of its own, where the settings
 // name one. Profiles show code and memory, so they are never on the port that
 // clients use.
-func (p *program) buildProfiling() error {
-	if p.settings.PprofListen == "" {
+func (s *Server) buildProfiling() error {
+	if s.settings.PprofListen == "" {
 		return nil
 	}
-	listener, err := listenOn("pprof-listen", p.settings.PprofListen)
+	listener, err := Listen("pprof-listen", s.settings.PprofListen)
 	if err != nil {
 		return err
 	}
@@ -27,11 +27,11 @@ func (p *program) buildProfiling() error {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	p.logger.Info("profiles", "address", "http://"+listener.Addr().String()+"/debug/pprof/")
-	p.onClose(func(context.Context) error {
+	s.logger.Info("profiles", "address", "http://"+listener.Addr().String()+"/debug/pprof/")
+	s.onClose(func(context.Context) error {
 		err := server.Close() // a profile under way is not waited for
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, fmt.Errorf("pprof: %w", served))

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"errors"
@@ -48,6 +48,15 @@ func openLibrary(s config.Settings, uploads bool) (*library, error) {
 		return nil, fmt.Errorf("setting checkpoints: no bundle in %s", s.Checkpoints)
 	}
 	return &library{opened}, nil
+}
+
+// OpenLibrary opens the checkpoints that a server with these settings has.
+func OpenLibrary(s config.Settings) (*lifecycle.Library, error) {
+	l, err := openLibrary(s, false)
+	if err != nil {
+		return nil, err
+	}
+	return l.Library, nil
 }
 
 // importedFolder is where imported bundles are kept.

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"log/slog"
@@ -18,7 +18,7 @@ import (
 // share. Without GOMEMLIMIT a container's limit counts, and the garbage
 // collector is told of it.
 func memoryPressure(watermark float64, logger *slog.Logger) func() bool {
-	limit, from := memoryLimit()
+	limit, from := MemoryLimit()
 	if watermark <= 0 || limit == 0 {
 		return nil
 	}
@@ -27,8 +27,9 @@ func memoryPressure(watermark float64, logger *slog.Logger) func() bool {
 	return g.high
 }
 
-// memoryLimit returns 0 where there is none.
-func memoryLimit() (limit int64, from string) {
+// MemoryLimit returns the memory limit of this process, 0 where there is none,
+// and where it comes from. It tells the garbage collector of a container's.
+func MemoryLimit() (limit int64, from string) {
 	if limit = debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
 		return limit, "GOMEMLIMIT"
 	}

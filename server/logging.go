@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"io"
@@ -8,9 +8,9 @@ import (
 	"github.com/agiqa/agiqa/telemetry"
 )
 
-// newLogger writes to w as the settings say. Every line that is written while
+// NewLogger writes to w as the settings say. Every line that is written while
 // a span is active carries its trace and span ids.
-func newLogger(s config.Settings, w io.Writer, screen bool) *slog.Logger {
+func NewLogger(s config.Settings, w io.Writer, screen bool) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
 		level = slog.LevelInfo // Validate let nothing else through

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -28,9 +28,9 @@ import (
 // noStore, as the setting experiment-store, turns experiments off.
 const noStore = "none"
 
-// openExperimentStore opens what the setting names: a PostgreSQL by its URL, or
+// OpenExperimentStore opens what the setting names: a PostgreSQL by its URL, or
 // a file of SQLite, which is in the data folder where nothing is set.
-func openExperimentStore(ctx context.Context, s config.Settings, logger *slog.Logger) (*sqlstore.Store, error) {
+func OpenExperimentStore(ctx context.Context, s config.Settings, logger *slog.Logger) (*sqlstore.Store, error) {
 	cfg := sqlstore.DefaultConfig()
 	cfg.Logger = logger
 	switch where := string(s.ExperimentStore); {
@@ -92,11 +92,11 @@ func makeExperimentKey(path string) ([]byte, error) {
 
 // buildExperiments makes what runs experiments, unless the settings want none,
 // and returns what scores: the service, or the service under its direction.
-func (p *program) buildExperiments(ctx context.Context, service *scoring.Service) (gateway.Scorer, error) {
-	if p.settings.ExperimentStore == noStore || p.place.guest {
+func (s *Server) buildExperiments(ctx context.Context, service *scoring.Service) (gateway.Scorer, error) {
+	if s.settings.ExperimentStore == noStore || s.topology.ephemeral {
 		return service, nil
 	}
-	key, err := experimentKey(p.settings)
+	key, err := experimentKey(s.settings)
 	if err != nil {
 		return nil, fmt.Errorf("setting experiment-key: %w", err)
 	}
@@ -104,19 +104,19 @@ func (p *program) buildExperiments(ctx context.Context, service *scoring.Service
 	if err != nil {
 		return nil, fmt.Errorf("setting experiment-key: %w", err)
 	}
-	store, err := openExperimentStore(ctx, p.settings, p.logger)
+	store, err := OpenExperimentStore(ctx, s.settings, s.logger)
 	if err != nil {
 		return nil, err
 	}
-	p.onClose(func(context.Context) error { return store.Close() })
+	s.onClose(func(context.Context) error { return store.Close() })
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
-		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{p.library, p, service}, Canaries: canaries{service},
-		Tracer: p.telemetry.Tracer(), Meter: p.telemetry.Meter(), Logger: p.logger,
+		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s, service}, Canaries: canaries{service},
+		Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(), Logger: s.logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.experiments = e
+	s.experiments = e
 	return scoring.NewDirected(service, director{e}), nil
 }
 
@@ -134,7 +134,7 @@ func (d director) Enrol(ctx context.Context, c experiment.Caller, images []func(
 // ownCheckpoints are those of this server in the words of the engine.
 type ownCheckpoints struct {
 	library *library
-	program *program // its manager activates
+	server  *Server // its manager activates
 	service *scoring.Service
 }
 
@@ -152,7 +152,7 @@ func (a ownCheckpoints) Default() (quality.Checkpoint, error) {
 
 // Activate implements [engine.Checkpoints].
 func (a ownCheckpoints) Activate(ctx context.Context, name, by string) error {
-	_, err := a.program.manager.Activate(ctx, name, by)
+	_, err := a.server.manager.Activate(ctx, name, by)
 	return err
 }
 

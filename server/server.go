@@ -1,0 +1,503 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
+
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
+	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/experiment/engine"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/telemetry"
+	"github.com/agiqa/agiqa/tritonclient"
+)
+
+// Config says what a [Server] is made of.
+type Config struct {
+	Settings config.Settings
+	Version  string       // of the program: in telemetry and in the API document
+	Logger   *slog.Logger // see [NewLogger]
+	// Embedded starts a Triton as a supervised child. Without it the setting
+	// triton names those that run elsewhere.
+	Embedded bool
+	// Ephemeral is for an embedded server that lives as long as one command,
+	// perhaps beside another one that owns the data folder: it has the same
+	// checkpoints and changes none, and runs no experiments.
+	Ephemeral bool
+	Environ   []string // of an embedded Triton
+}
+
+// Server is the whole service: the gateway, what stands behind it, and an
+// embedded Triton where one was asked for. [New] makes it, [Server.Run] works
+// until its context ends and closes it; [Server.Close] is for one that was
+// never run.
+type Server struct {
+	settings    config.Settings
+	version     string
+	topology    topology
+	logger      *slog.Logger
+	listener    net.Listener
+	child       *embedded.Server // nil: Tritons run elsewhere
+	restarted   chan struct{}    // the child is ready, perhaps again
+	telemetry   *telemetry.Telemetry
+	triton      *tritonclient.Client
+	library     *library
+	models      *models
+	manager     *lifecycle.Manager
+	panels      *lifecycle.Panels // nil: a guest's requests are few
+	experiments *engine.Engine    // nil: there are none
+	preparing   gateway.Check
+	readiness   *gateway.Readiness
+	gateway     *gateway.Gateway
+	server      *http.Server
+	closers     []func(ctx context.Context) error // run last first
+}
+
+// New takes the port, starts an embedded Triton where one is wanted, and wires
+// everything. It returns before the server is ready: models may still be
+// loading. On an error everything is closed again.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	settings, stopTraces, err := cfg.keepTraces()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{settings: settings, version: cfg.Version, logger: cfg.Logger, restarted: make(chan struct{}, 1)}
+	s.onClose(func(context.Context) error { return stopTraces() })
+	if err := s.build(ctx, cfg); err != nil {
+		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+	}
+	return s, nil
+}
+
+func (s *Server) onClose(f func(ctx context.Context) error) { s.closers = append(s.closers, f) }
+
+// Close releases everything in reverse order of its making. Run does it by
+// itself.
+func (s *Server) Close(ctx context.Context) error {
+	var faults []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		faults = append(faults, s.closers[i](ctx))
+	}
+	s.closers = nil
+	return errors.Join(faults...)
+}
+
+func (s *Server) build(ctx context.Context, cfg Config) (err error) {
+	if s.listener, err = Listen("listen", s.settings.Listen); err != nil {
+		return err
+	}
+	s.onClose(func(context.Context) error {
+		if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	if err := s.buildTopology(ctx, cfg); err != nil {
+		return err
+	}
+	s.library = s.topology.library
+	if err := s.buildTelemetry(ctx); err != nil {
+		return err
+	}
+	if err := s.buildTriton(s.topology.addresses); err != nil {
+		return err
+	}
+	preparer, libraries, err := NewPreparer(ctx, s.settings, s.logger)
+	if err != nil {
+		return err
+	}
+	s.onClose(func(context.Context) error { libraries.Close(); return nil })
+	s.preparing = selfTested(preparer)
+	service, err := scoring.New(scoringConfig(s.settings), scoring.Deps{
+		Preparer: preparer, Triton: s.triton, Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.buildModels(service); err != nil {
+		return err
+	}
+	if err := s.buildPanels(); err != nil {
+		return err
+	}
+	if err := s.buildManager(); err != nil {
+		return err
+	}
+	if err := s.buildProfiling(); err != nil {
+		return err
+	}
+	scorer, err := s.buildExperiments(ctx, service)
+	if err != nil {
+		return err
+	}
+	return s.buildGateway(service, scorer)
+}
+
+// buildPanels makes what keeps panels, for scoring to use. A guest runs for a
+// request or two: panels would cost it more than they save.
+func (s *Server) buildPanels() (err error) {
+	if s.topology.ephemeral {
+		return nil
+	}
+	deps := lifecycle.PanelDeps{
+		Library: s.library.Library, Texts: s.models, Logger: s.logger,
+		Servers: tritonmodels.PanelServers{Servers: tritonmodels.NewServers(s.triton, s.models.Encoder, s.topology.folder == nil)},
+	}
+	if s.topology.folder != nil { // an interface that holds a nil pointer is not nil
+		deps.Folder = s.topology.folder
+	}
+	cfg := lifecycle.DefaultPanelConfig()
+	cfg.Recipe, cfg.Tolerance = scoring.PromptRecipe, s.settings.GoldenTolerance
+	cfg.Grace = s.settings.RequestTimeout + time.Second
+	if s.panels, err = lifecycle.NewPanels(cfg, deps); err != nil {
+		return err
+	}
+	s.models.panels = s.panels
+	return nil
+}
+
+// wake asks for models that Triton may have lost.
+func (s *Server) wake() {
+	s.manager.Wake()
+	if s.panels != nil {
+		s.panels.Wake()
+	}
+}
+
+// buildManager makes what changes checkpoints, which needs to know the encoder
+// and where text embeddings are kept, and is told when the encoder changes.
+func (s *Server) buildManager() (err error) {
+	if !s.topology.ephemeral {
+		if err := s.library.Clean(); err != nil {
+			return err
+		}
+	}
+	deps := lifecycle.Deps{
+		Library: s.library.Library, Texts: s.models, Logger: s.logger,
+		Servers: tritonmodels.NewServers(s.triton, s.models.Encoder, s.topology.folder == nil),
+	}
+	if s.topology.folder != nil { // an interface that holds a nil pointer is not nil
+		deps.Folder = s.topology.folder
+	}
+	if s.panels != nil {
+		deps.Changed = s.panels.Wake
+	}
+	cfg := lifecycle.DefaultConfig()
+	cfg.Tolerance = s.settings.GoldenTolerance
+	if s.manager, err = lifecycle.NewManager(cfg, deps); err != nil {
+		return err
+	}
+	s.models.wake = s.wake
+	s.models.manager = s.manager
+	return nil
+}
+
+func scoringConfig(s config.Settings) scoring.Config {
+	cfg := scoring.DefaultConfig()
+	if s.Concurrency > 0 {
+		cfg.Concurrency = s.Concurrency
+	}
+	cfg.Queue, cfg.QueueWait = s.Queue, s.QueueWait
+	if s.Batching != "triton" {
+		cfg.Batch = scoring.DefaultBatchConfig()
+		cfg.Batch.Max, cfg.Batch.Wait = s.BatchMax, s.BatchWait
+	}
+	return cfg
+}
+
+func (s *Server) buildTelemetry(ctx context.Context) (err error) {
+	cfg := telemetry.DefaultConfig()
+	cfg.Endpoint = s.settings.OTLPEndpoint
+	cfg.ServiceVersion = s.version
+	cfg.QueueSize = s.settings.TraceQueue
+	cfg.SampleRatio = s.settings.TraceRatio
+	cfg.Logger = s.logger
+	if s.telemetry, err = telemetry.New(ctx, cfg, nil); err != nil {
+		return err
+	}
+	s.onClose(s.telemetry.Close)
+	return watchDisk(s.telemetry.Meter(), s.settings.DataDir)
+}
+
+func (s *Server) buildTriton(addresses []string) (err error) {
+	cfg := tritonclient.DefaultConfig()
+	cfg.Addresses = addresses
+	cfg.RequestTimeout = s.settings.RequestTimeout
+	cfg.Connections, cfg.Meter = s.settings.TritonConnections, s.telemetry.Meter()
+	// Admission bounds requests; one of them asks at most eight heads at once.
+	// Readiness must find room beside them.
+	cfg.MaxInFlight = max(cfg.MaxInFlight, 8*scoringConfig(s.settings).Concurrency+16)
+	cfg.DialOptions = []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+		otelgrpc.WithTracerProvider(s.telemetry.Tracer()),
+		otelgrpc.WithMeterProvider(s.telemetry.Meter()),
+		otelgrpc.WithPropagators(telemetry.SampledOnly())))}
+	if s.triton, err = tritonclient.New(cfg); err != nil {
+		return fmt.Errorf("setting triton: %w", err)
+	}
+	s.onClose(func(context.Context) error { return s.triton.Close() })
+	return nil
+}
+
+// buildModels makes the stores that outlive any encoder, and the part that
+// follows the encoder.
+func (s *Server) buildModels(service *scoring.Service) error {
+	m := &models{
+		triton: s.triton, library: s.library, service: service, settings: s.settings,
+		logger: s.logger, meter: s.telemetry.Meter(),
+	}
+	var err error
+	memory := cache.DefaultMemoryConfig()
+	memory.BudgetBytes = 16 << 20 // hundreds of checkpoints
+	if m.texts, err = s.newMemory(memory, "text"); err != nil {
+		return err
+	}
+	if s.settings.ImageCacheBytes > 0 {
+		memory.BudgetBytes = int64(s.settings.ImageCacheBytes)
+		if m.images, err = s.newMemory(memory, "image"); err != nil {
+			return err
+		}
+	}
+	if s.settings.RedisURL != "" {
+		cfg := cache.DefaultRedisConfig()
+		cfg.URL = string(s.settings.RedisURL)
+		cfg.Logger, cfg.Tracer, cfg.Meter = s.logger, s.telemetry.Tracer(), m.meter
+		if m.redis, err = cache.NewRedis(cfg); err != nil {
+			return fmt.Errorf("setting redis-url: %w", err)
+		}
+		s.onClose(func(context.Context) error { return m.redis.Close() })
+	}
+	s.onClose(m.close)
+	s.models = m
+	return nil
+}
+
+// newMemory makes a cache in memory that closes with the server.
+func (s *Server) newMemory(cfg cache.MemoryConfig, name string) (*cache.Memory, error) {
+	memory, err := cache.NewMemory(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func(context.Context) error { return memory.Close() })
+	_, err = cache.ObserveMemory(s.telemetry.Meter(), name, memory)
+	return memory, err
+}
+
+func (s *Server) buildGateway(service *scoring.Service, scorer gateway.Scorer) (err error) {
+	s.readiness = gateway.NewReadiness(time.Second, 3*time.Second, append(s.models.checks(), s.preparing)...)
+	s.readiness.Also(s.models.checkpointChecks)
+	deps := gateway.Deps{
+		Door: service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
+		Scorer: scorer, Checkpoints: s.library, Changes: changes{s.manager}, Readiness: s.readiness, Metrics: s.telemetry.MetricsHandler(),
+		Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(), Logger: s.logger,
+	}
+	if s.experiments != nil { // an interface that holds a nil pointer is not nil
+		deps.Experiments = experiments{s.experiments}
+	}
+	s.gateway, err = gateway.New(gateway.Config{
+		Version: s.version, RequestTimeout: s.settings.RequestTimeout,
+		MaxBodyBytes: int64(s.settings.MaxBodyBytes), MaxImages: s.settings.MaxImages,
+		MaxBodyMemory: int64(s.settings.MaxBodyMemory), RateLimit: gateway.RateLimit{
+			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader, Keys: s.settings.RateLimitKeys,
+		},
+		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces,
+		AdminKey: string(s.settings.AdminKey), MaxBundleBytes: int64(s.settings.MaxBundleBytes), ChangeTimeout: s.settings.ChangeTimeout,
+	}, deps)
+	if err != nil {
+		return err
+	}
+	s.server = &http.Server{
+		Handler:           s.gateway.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		// The answer has to leave within the budget of the request, and a slow
+		// reader gets some seconds more.
+		WriteTimeout:   s.settings.RequestTimeout + 10*time.Second,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// URL is where the server listens, for people.
+func (s *Server) URL() string {
+	host, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err != nil {
+		return "http://" + s.listener.Addr().String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// Child is the embedded Triton, nil where there is none.
+func (s *Server) Child() *embedded.Server { return s.child }
+
+// Encoder returns the encoder in use, and false while there is none.
+func (s *Server) Encoder() (quality.Encoder, bool) { return s.models.Encoder() }
+
+// Library is the checkpoints that there are.
+func (s *Server) Library() *lifecycle.Library { return s.library.Library }
+
+// Manager changes the checkpoints.
+func (s *Server) Manager() *lifecycle.Manager { return s.manager }
+
+// Panels keeps the models that compute several heads in one call; nil where the
+// server is ephemeral.
+func (s *Server) Panels() *lifecycle.Panels { return s.panels }
+
+// Score scores images without HTTP.
+func (s *Server) Score(ctx context.Context, req scoring.Request) (scoring.Response, error) {
+	return s.models.service.Score(ctx, req)
+}
+
+// AdminKey is the admin key in use, "" where administrative routes are off.
+func (s *Server) AdminKey() config.Secret { return s.settings.AdminKey }
+
+// While runs the server as long as f takes, which is called once the server is
+// ready. The context of f ends when the server does.
+func (s *Server) While(ctx context.Context, f func(ctx context.Context) error) error {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- s.Run(running, func() { close(ready) })
+		stop()
+	}()
+	select {
+	case <-ready:
+	case err := <-ended:
+		if ctx.Err() != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		return errors.Join(errors.New("the server ended before it was ready"), err)
+	}
+	err := f(running)
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// Run serves until ctx ends or an embedded Triton is given up, then drains and
+// closes. ready, which may be nil, is called once the server is ready.
+func (s *Server) Run(ctx context.Context, ready func()) error {
+	if s.child == nil {
+		return s.serve(ctx, ready)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	gone := make(chan error, 1)
+	go func() {
+		select {
+		case <-s.child.Done():
+			gone <- s.child.Err()
+			cancel()
+		case <-ctx.Done():
+			gone <- nil
+		}
+	}()
+	err := s.serve(ctx, ready)
+	cancel()
+	return errors.Join(err, <-gone)
+}
+
+// serve works until ctx ends, then drains: /readyz goes red, accepted requests
+// are answered, and the rest is closed.
+func (s *Server) serve(ctx context.Context, ready func()) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var background sync.WaitGroup
+	background.Go(func() { s.readiness.Run(work) })
+	background.Go(func() { s.manager.Run(work) })
+	background.Go(func() {
+		for {
+			select {
+			case <-s.restarted:
+				s.wake()
+			case <-work.Done():
+				return
+			}
+		}
+	})
+	if s.panels != nil {
+		background.Go(func() { s.panels.Run(work) })
+	}
+	if s.experiments != nil {
+		background.Go(func() { s.experiments.Run(work) })
+	}
+	served := make(chan error, 1)
+	listener := s.gateway.Attend(s.server, netutil.LimitListener(s.listener, s.settings.MaxConnections))
+	go func() { served <- s.server.Serve(listener) }()
+	if ready != nil {
+		background.Go(func() {
+			if s.awaitReady(ctx) {
+				ready()
+			}
+		})
+	}
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		err = s.drain(context.WithoutCancel(ctx))
+	}
+	stop()
+	background.Wait()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, s.Close(closing))
+}
+
+func (s *Server) drain(ctx context.Context) error {
+	s.gateway.Leave()
+	time.Sleep(s.settings.DrainDelay) // what load balancers send until they notice is answered
+	s.gateway.Drain()
+	ctx, cancel := context.WithTimeout(ctx, s.settings.DrainTimeout)
+	defer cancel()
+	if err := s.server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests were cut off after drain-timeout: %w", err), s.server.Close())
+	}
+	return nil
+}
+
+// patience is how long a start may take before the log says what it waits for.
+const patience = 5 * time.Second
+
+// awaitReady reports whether the program became ready before ctx ended.
+func (s *Server) awaitReady(ctx context.Context) bool {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	impatient := time.NewTimer(patience)
+	defer impatient.Stop()
+	for {
+		report := s.readiness.Report()
+		if report.Status == "ready" || report.Status == "degraded" {
+			return true
+		}
+		select {
+		case <-ticker.C:
+		case <-impatient.C:
+			for _, check := range report.Checks {
+				if check.Critical && !check.OK {
+					s.logger.Warn("not ready yet", "check", check.Name, "detail", check.Detail)
+				}
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
+	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+// topology says where the Tritons are and what is shared with them.
+type topology struct {
+	addresses []string
+	library   *library
+	folder    *tritonmodels.Folder // shared with Triton; nil: heads travel with the load call
+	ephemeral bool                 // another server may own the data folder: change nothing in it
+}
+
+// buildTopology opens the checkpoints and starts an embedded Triton where one
+// is wanted.
+func (s *Server) buildTopology(ctx context.Context, cfg Config) (err error) {
+	if !cfg.Embedded {
+		s.topology, err = remoteTriton(s.settings)
+		return err
+	}
+	child, err := EmbeddedConfig(s.settings, cfg.Ephemeral, cfg.Environ)
+	if err != nil {
+		return err
+	}
+	child.Logger = s.logger
+	if s.topology, err = embeddedTriton(s.settings, cfg.Ephemeral, child); err != nil {
+		return err
+	}
+	child.OnState = func(state embedded.State) {
+		if state == embedded.Ready {
+			select {
+			case s.restarted <- struct{}{}: // it has lost what was loaded after its start
+			default: // known already
+			}
+		}
+	}
+	if s.child, err = embedded.Start(ctx, child); err != nil {
+		return err
+	}
+	s.onClose(func(context.Context) error { return stopTriton(s.child) })
+	s.topology.addresses = []string{s.child.GRPCAddr()}
+	return nil
+}
+
+// remoteTriton is for a gateway whose Tritons run elsewhere. They share no disk
+// with it unless the settings say so.
+func remoteTriton(s config.Settings) (topology, error) {
+	if len(s.Triton) == 0 {
+		return topology{}, errors.New("setting triton (AGIQA_TRITON) is empty: give Triton's gRPC addresses, or use agiqa up, which starts one")
+	}
+	t := topology{addresses: s.Triton}
+	var err error
+	if t.library, err = openLibrary(s, s.ModelUpload != "shared"); err != nil {
+		return t, err
+	}
+	if s.ModelUpload == "shared" {
+		t.folder = tritonmodels.NewFolder(s.ModelRepository)
+	}
+	return t, nil
+}
+
+// embeddedTriton is for a gateway with a Triton of its own. Models of imported
+// checkpoints are files in a repository beside the project's, unless the
+// settings want them uploaded.
+func embeddedTriton(s config.Settings, ephemeral bool, child embedded.Config) (topology, error) {
+	t := topology{ephemeral: ephemeral}
+	uploads := s.ModelUpload == "upload"
+	var err error
+	if t.library, err = openLibrary(s, uploads); err != nil {
+		return t, err
+	}
+	repository := child.LaterRepositories[0]
+	if err := os.MkdirAll(repository, 0o755); err != nil {
+		return t, err
+	}
+	folder := tritonmodels.NewFolder(repository, child.ModelRepositories...)
+	if uploads {
+		return t, folder.Tidy(nil)
+	}
+	t.folder = folder
+	return t, folder.Tidy(t.library.imported())
+}
+
+// TritonLog is the name of the embedded Triton's log in the data folder.
+const TritonLog = "tritonserver.log"
+
+// EmbeddedConfig is what the settings say of an embedded Triton. An ephemeral
+// one works in a folder of its own.
+func EmbeddedConfig(s config.Settings, ephemeral bool, environ []string) (embedded.Config, error) {
+	cfg := embedded.DefaultConfig()
+	cfg.Venv = s.Venv
+	cfg.ModelRepositories = []string{s.ModelRepository}
+	dir := s.DataDir
+	if ephemeral {
+		dir = filepath.Join(dir, "once")
+	}
+	cfg.LaterRepositories = []string{filepath.Join(dir, "model_repository")}
+	cfg.RunDir = filepath.Join(dir, "run")
+	cfg.LogFile = filepath.Join(dir, TritonLog)
+	cfg.Env = environ
+	if s.OTLPEndpoint != "" {
+		traces, err := url.JoinPath(s.OTLPEndpoint, "v1", "traces")
+		if err != nil {
+			return cfg, fmt.Errorf("setting otlp-endpoint: %w", err)
+		}
+		cfg.OTLPTracesURL = traces
+	}
+	return cfg, nil
+}
+
+func stopTriton(child *embedded.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return child.Stop(ctx)
+}
+
+// Listen opens the address of a setting before anything slow happens. The error
+// says what to do when it is taken.
+func Listen(setting, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("setting %s: another program uses %s; stop it, or choose another address with --%s or %s (port 0 picks a free one)",
+			setting, address, setting, config.EnvName(setting))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setting %s: %w", setting, err)
+	}
+	return l, nil
+}
