@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/agiqa/agiqa/cache/redistest"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
 )
 
 // TestNoPackageIsStricterThanTheSettings: what the declared bounds allow, every
@@ -47,7 +50,7 @@ func TestNoPackageIsStricterThanTheSettings(t *testing.T) {
 				values[key] = words[min(round, len(words)-1)]
 			}
 		}
-		t.Run(fmt.Sprint("round ", round), func(t *testing.T) { newTestProgram(t, values) })
+		t.Run(fmt.Sprint("round ", round), func(t *testing.T) { newTestServer(t, values) })
 	}
 }
 
@@ -69,15 +72,27 @@ func TestReadinessShowsWhatRedisCannotDo(t *testing.T) {
 			if test.do != nil {
 				redis.Do(test.do...)
 			}
-			p := newTestProgram(t, map[string]string{"redis-url": redis.URL()})
+			srv := newTestServer(t, map[string]string{"redis-url": redis.URL()})
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan struct{})
-			go func() { defer close(done); p.readiness.Run(ctx) }()
+			go func() { defer close(done); _ = srv.Run(ctx, nil) }()
 			defer func() { stop(); <-done }()
 			var found gateway.CheckReport
 			eventually(t, 20*time.Second, test.says, func() bool { // the first checks may be late
-				checks := p.readiness.Report().Checks
-				found = checks[slices.IndexFunc(checks, func(c gateway.CheckReport) bool { return c.Name == "redis" })]
+				res, err := http.Get(srv.URL() + "/readyz")
+				if err != nil {
+					return false
+				}
+				defer res.Body.Close()
+				var report gateway.ReadinessReport
+				if err := json.NewDecoder(res.Body).Decode(&report); err != nil {
+					t.Fatal(err)
+				}
+				i := slices.IndexFunc(report.Checks, func(c gateway.CheckReport) bool { return c.Name == "redis" })
+				if i < 0 {
+					return false
+				}
+				found = report.Checks[i]
 				return strings.Contains(found.Detail, test.says)
 			})
 			if found.OK || found.Critical || strings.Contains(found.Detail, "127.0.0.1") {
@@ -87,8 +102,8 @@ func TestReadinessShowsWhatRedisCannotDo(t *testing.T) {
 	}
 }
 
-// newTestProgram is a gateway with these settings, whose Triton is not there.
-func newTestProgram(t *testing.T, values map[string]string) *program {
+// newTestServer is a gateway with these settings, whose Triton is not there.
+func newTestServer(t *testing.T, values map[string]string) *server.Server {
 	t.Helper()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(flags, serverGroups...)
@@ -105,22 +120,14 @@ func newTestProgram(t *testing.T, values map[string]string) *program {
 	}
 	locate(&s)
 	s.ModelRepository, s.Checkpoints = "../../model_repository", "../../checkpoints"
-	listener, err := listen(s.Listen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := besideTriton(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := newProgram(t.Context(), s, listener, at, slog.New(slog.DiscardHandler))
+	srv, err := server.New(t.Context(), server.Config{Settings: s, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("the settings allow %v, a package doesn't: %v", values, err)
 	}
 	t.Cleanup(func() {
-		if err := p.close(context.Background()); err != nil {
+		if err := srv.Close(context.Background()); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return p
+	return srv
 }
