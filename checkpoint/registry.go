@@ -89,30 +89,28 @@ func LoadDir(dir, defaultName string, limits Limits) (*Registry, error) {
 	return NewRegistry(bundles, defaultName)
 }
 
-// Get returns the bundle of that name. Every miss, whatever was asked for, is
-// the same *[quality.Error] of kind checkpoint_not_found: it does not repeat
-// the name, and does not tell a name that cannot exist from one that might.
+// Get returns the bundle of that name, or the error of [quality.NoCheckpoint].
 func (r *Registry) Get(name string) (*Bundle, error) {
 	if b, ok := r.byName[name]; ok {
 		return b, nil
 	}
-	return nil, notFound()
+	return nil, quality.NoCheckpoint(name, r.names())
 }
 
-// ByDigest returns the bundle with that content, with the error of
-// [Registry.Get].
+// ByDigest returns the bundle with that content, or an error of kind
+// checkpoint_not_found.
 func (r *Registry) ByDigest(d quality.Digest) (*Bundle, error) {
 	if b, ok := r.byDigest[d]; ok {
 		return b, nil
 	}
-	return nil, notFound()
+	return nil, quality.Errorf(quality.KindCheckpointNotFound, "there is no checkpoint with digest %s", d)
 }
 
-// Default returns the bundle that judges where none is asked for, with the
-// error of [Registry.Get] where there is none.
+// Default returns the bundle that scores when a request names none, or an error
+// of kind checkpoint_not_found.
 func (r *Registry) Default() (*Bundle, error) {
 	if r.preset == nil {
-		return nil, notFound()
+		return nil, quality.Errorf(quality.KindCheckpointNotFound, "there is no default checkpoint; name one")
 	}
 	return r.preset, nil
 }
@@ -120,6 +118,11 @@ func (r *Registry) Default() (*Bundle, error) {
 // List returns all bundles in order of name.
 func (r *Registry) List() []*Bundle { return slices.Clone(r.sorted) }
 
-func notFound() error {
-	return quality.Errorf(quality.KindCheckpointNotFound, "there is no such checkpoint")
+// names returns the names of all bundles in order.
+func (r *Registry) names() []string {
+	names := make([]string, len(r.sorted))
+	for i, b := range r.sorted {
+		names[i] = b.manifest.Name
+	}
+	return names
 }

@@ -175,7 +175,11 @@ func (s *shelf) Get(name string) (gateway.CheckpointInfo, error) {
 	if i := slices.IndexFunc(s.infos, func(c gateway.CheckpointInfo) bool { return c.Name == name }); i >= 0 {
 		return s.infos[i], nil
 	}
-	return gateway.CheckpointInfo{}, quality.Errorf(quality.KindCheckpointNotFound, "there is no such checkpoint")
+	var known []string
+	for _, c := range s.infos {
+		known = append(known, c.Name)
+	}
+	return gateway.CheckpointInfo{}, quality.NoCheckpoint(name, known)
 }
 
 func (s *shelf) Default() (gateway.CheckpointInfo, error) {

@@ -11,7 +11,6 @@ import (
 	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
-	"github.com/agiqa/agiqa/quality"
 )
 
 // library is the set of checkpoints in the words of the gateway and of scoring.
@@ -86,8 +85,7 @@ func (l *library) Get(name string) (gateway.CheckpointInfo, error) {
 func (l *library) Default() (gateway.CheckpointInfo, error) {
 	e, err := l.Snapshot().Default()
 	if err != nil {
-		return gateway.CheckpointInfo{}, quality.Errorf(quality.KindCheckpointNotFound,
-			"there is no default checkpoint; name one")
+		return gateway.CheckpointInfo{}, err
 	}
 	return describe(e), nil
 }
