@@ -8,11 +8,15 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -55,6 +59,16 @@ func (b batch) mode(query string) (quality.PreprocessMode, error) {
 	return asked, nil
 }
 
+// name adds the checkpoints that a field names, with commas between them.
+func (b *batch) name(field, text string) error {
+	names := splitNames(text)
+	if len(names) == 0 {
+		return quality.Errorf(quality.KindBadRequest, "%s is empty; name a checkpoint or leave it out", field)
+	}
+	b.checkpoints = append(b.checkpoints, names...)
+	return nil
+}
+
 // bodyReader reads the three forms of a scoring body: one raw image,
 // multipart/form-data, and JSON with base64.
 type bodyReader struct {
@@ -62,7 +76,44 @@ type bodyReader struct {
 	maxImageBytes int64
 	registry      huma.Registry // knows the schema of ScoreRequest
 	schema        *huma.Schema
+	form          *huma.Schema // of multipart/form-data
+	fields        []string     // its properties
 }
+
+func newBodyReader(maxImages int, maxImageBytes int64, registry huma.Registry) *bodyReader {
+	names := func(what string) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeString, Description: what + ", with commas between them or in a field each"}
+	}
+	r := &bodyReader{
+		maxImages: maxImages, maxImageBytes: maxImageBytes, registry: registry,
+		schema: registry.Schema(reflect.TypeFor[ScoreRequest](), true, "ScoreRequest"),
+		form: &huma.Schema{
+			Type: huma.TypeObject,
+			Properties: map[string]*huma.Schema{
+				imageField: {
+					Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"},
+					Description: "One or more image files. The names " + strings.Join(imageAliases, ", ") + " mean the same",
+				},
+				"checkpoint":  names("Names of checkpoints"),
+				"checkpoints": names("As checkpoint; both count"),
+				"include":     names("Further parts of the answer"),
+				"preprocess":  {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
+			},
+			Required: []string{imageField},
+		},
+	}
+	for name := range r.form.Properties {
+		r.fields = append(r.fields, name)
+	}
+	slices.Sort(r.fields)
+	return r
+}
+
+// imageField is the multipart field with an image. The aliases are what HTTP
+// clients and web forms call a file by habit.
+const imageField = "image"
+
+var imageAliases = []string{"images", "image[]", "images[]", "file", "files", "file[]"}
 
 // read parses body. A fault of a single image stays with its item; everything
 // else is the error of the request: bad_request, payload_too_large,
@@ -71,12 +122,9 @@ func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (bat
 	if contentEncoding != "" && !strings.EqualFold(contentEncoding, "identity") {
 		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "bodies with a Content-Encoding are not accepted; images are compressed already")
 	}
-	if contentType == "" {
-		contentType = "application/octet-stream"
-	}
-	mediaType, params, err := mime.ParseMediaType(contentType)
+	mediaType, params, err := mediaTypeOf(contentType, body)
 	if err != nil {
-		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "the Content-Type cannot be parsed")
+		return batch{}, err
 	}
 	switch {
 	case mediaType == "application/octet-stream", strings.HasPrefix(mediaType, "image/"):
@@ -86,9 +134,51 @@ func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (bat
 	case mediaType == "application/json":
 		return r.json(body)
 	}
-	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType,
-		"Content-Type must be image/*, application/octet-stream, multipart/form-data or application/json")
+	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Type %s is not accepted; %s", quality.Quote(mediaType), acceptedTypes)
 }
+
+const (
+	formType      = "application/x-www-form-urlencoded"
+	acceptedTypes = "send image/*, application/octet-stream, multipart/form-data or application/json"
+)
+
+// mediaTypeOf parses the Content-Type. Where it is missing, or is the one that
+// curl sends unless told otherwise, the first bytes decide whether the body is
+// an image. They never make it JSON or multipart: a web page may send a body
+// without a Content-Type to another site without asking first.
+func mediaTypeOf(contentType string, body []byte) (mediaType string, params map[string]string, err error) {
+	if contentType != "" {
+		if mediaType, params, err = mime.ParseMediaType(contentType); err != nil {
+			return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Type %s cannot be parsed; %s", quality.Quote(contentType), acceptedTypes)
+		}
+	}
+	if mediaType != "" && mediaType != formType {
+		return mediaType, params, nil
+	}
+	const raw = "application/octet-stream"
+	start := bytes.TrimLeft(bytes.TrimPrefix(body, byteOrderMark), " \t\r\n")
+	wanted := ""
+	switch {
+	case strings.HasPrefix(http.DetectContentType(body), "image/"):
+		return raw, nil, nil
+	case bytes.HasPrefix(start, []byte("{")):
+		wanted = "the body looks like JSON: send it with Content-Type: application/json"
+	case bytes.HasPrefix(start, []byte("--")):
+		wanted = "the body looks like multipart/form-data: send that Content-Type, with the boundary"
+	case mediaType == "":
+		return raw, nil, nil // image preparation says what it is not
+	default:
+		wanted = acceptedTypes
+	}
+	if mediaType == "" {
+		return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "the header Content-Type is missing; %s", wanted)
+	}
+	return "", nil, quality.Errorf(quality.KindUnsupportedMediaType,
+		"Content-Type %s is not accepted (curl sends it unless -H sets another) and the body is not an image; %s", mediaType, wanted)
+}
+
+// byteOrderMark may stand before UTF-8. Windows tools write it.
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 func (r *bodyReader) item(id string, data []byte) scoring.Item {
 	if int64(len(data)) > r.maxImageBytes {
@@ -105,8 +195,8 @@ func (r *bodyReader) tooMany() error {
 	return quality.Errorf(quality.KindPayloadTooLarge, "more than %d images in one request", r.maxImages)
 }
 
-// multipart reads parts named image, and the fields checkpoint, checkpoints,
-// include and preprocess. Nothing is ever written to disk.
+// multipart reads images (see imageField) and text fields. Nothing is ever
+// written to disk.
 func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 	if boundary == "" {
 		return batch{}, quality.Errorf(quality.KindBadRequest, "multipart/form-data without a boundary")
@@ -136,27 +226,32 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 
 func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 	name, limit := part.FormName(), int64(maxFieldBytes)
-	if name == "image" {
-		if len(b.items) >= r.maxImages {
-			return r.tooMany()
-		}
+	if slices.Contains(imageAliases, name) {
+		name = imageField
+	}
+	switch {
+	case name == imageField && len(b.items) >= r.maxImages:
+		return r.tooMany()
+	case name == imageField:
 		limit = r.maxImageBytes
+	case !slices.Contains(r.fields, name):
+		return r.unknownPart(part)
 	}
 	data, err := io.ReadAll(io.LimitReader(part, limit+1))
 	if err != nil {
 		return quality.Errorf(quality.KindBadRequest, "the multipart body ends in the middle of a part").Because(err)
 	}
-	if name != "image" && int64(len(data)) > limit {
-		return quality.Errorf(quality.KindPayloadTooLarge, "a multipart field is longer than %d bytes", maxFieldBytes)
+	if name != imageField && int64(len(data)) > limit {
+		return quality.Errorf(quality.KindPayloadTooLarge, "the multipart field %s is longer than %d bytes", name, maxFieldBytes)
 	}
-	if name != "image" && !utf8.Valid(data) {
-		return quality.Errorf(quality.KindInvalidUTF8, "a multipart field is not UTF-8")
+	if name != imageField && !utf8.Valid(data) {
+		return quality.Errorf(quality.KindInvalidUTF8, "the multipart field %s is not UTF-8", name)
 	}
 	switch name {
-	case "image":
+	case imageField:
 		b.items = append(b.items, r.item(partID(part, len(b.items)), data))
 	case "checkpoint", "checkpoints":
-		b.checkpoints = append(b.checkpoints, splitNames(string(data))...)
+		return b.name(name, string(data))
 	case "include":
 		for _, name := range splitNames(string(data)) {
 			if name != includeEmbedding && name != includeArms {
@@ -166,14 +261,28 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 		}
 	case "preprocess":
 		mode := quality.PreprocessMode(data)
-		if !mode.Known() || b.preprocess != "" && b.preprocess != mode {
+		if !mode.Known() {
 			return quality.Errorf(quality.KindBadRequest, "preprocess is either %s or %s", quality.Exact, quality.Fast)
 		}
+		if b.preprocess != "" && b.preprocess != mode {
+			return quality.Errorf(quality.KindBadRequest, "preprocess is both %s and %s in the body", b.preprocess, mode)
+		}
 		b.preprocess = mode
-	default:
-		return quality.Errorf(quality.KindUnknownField, "unknown multipart field; known are image, checkpoint, checkpoints, include and preprocess")
 	}
 	return nil
+}
+
+// unknownPart names a part that means nothing here, and the name that was
+// likely meant.
+func (r *bodyReader) unknownPart(part *multipart.Part) error {
+	name := part.FormName()
+	switch {
+	case name == "":
+		return quality.Errorf(quality.KindUnknownField, "a multipart part has no name; name the images %s", imageField)
+	case part.FileName() != "":
+		return quality.Errorf(quality.KindUnknownField, "unknown multipart file %s; name the images %s", quality.Quote(name), imageField)
+	}
+	return quality.Errorf(quality.KindUnknownField, "unknown multipart field %s; %s", quality.Quote(name), meant(name, r.fields))
 }
 
 // partID is the part's file name where that is a plain one, otherwise its
@@ -201,6 +310,7 @@ func splitNames(s string) []string {
 // json checks the text (UTF-8, syntax, depth, no name twice), then the schema
 // that the OpenAPI document shows, then reads it.
 func (r *bodyReader) json(body []byte) (batch, error) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	if err := r.checkJSON(body); err != nil {
 		return batch{}, err
 	}
@@ -224,9 +334,16 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	if len(request.Images) > r.maxImages {
 		return batch{}, r.tooMany()
 	}
-	b := batch{checkpoints: request.Checkpoints, include: request.Include, preprocess: quality.PreprocessMode(request.Preprocess)}
-	if request.Checkpoint != "" {
-		b.checkpoints = append([]string{request.Checkpoint}, b.checkpoints...)
+	b := batch{include: request.Include, preprocess: quality.PreprocessMode(request.Preprocess)}
+	for _, text := range request.Checkpoint {
+		if err := b.name("checkpoint", text); err != nil {
+			return batch{}, err
+		}
+	}
+	for _, text := range request.Checkpoints {
+		if err := b.name("checkpoints", text); err != nil {
+			return batch{}, err
+		}
 	}
 	for i, input := range request.Images {
 		b.items = append(b.items, r.input(input, i))
@@ -252,7 +369,11 @@ func (r *bodyReader) checkJSON(body []byte) error {
 		case n >= r.maxTokens():
 			return quality.Errorf(quality.KindPayloadTooLarge, "the JSON body holds far more values than %d images need", r.maxImages)
 		case errors.Is(err, jsontext.ErrDuplicateName):
-			return quality.Errorf(quality.KindBadRequest, "a name appears twice in a JSON object").Because(err)
+			at := "a name"
+			if fault, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+				at = "the name " + quality.Quote(fault.JSONPointer.LastToken())
+			}
+			return quality.Errorf(quality.KindBadRequest, "%s appears twice in a JSON object", at).Because(err)
 		case err != nil:
 			return quality.Errorf(quality.KindBadRequest, "the body is not valid JSON (byte %d)", dec.InputOffset()).Because(err)
 		case dec.StackDepth() > maxJSONDepth:
@@ -272,7 +393,7 @@ func (r *bodyReader) validate(value any) error {
 	if len(result.Errors) == 0 {
 		return nil
 	}
-	invalid := &InvalidBody{Kind: quality.KindBadRequest}
+	invalid := &InvalidRequest{Kind: quality.KindBadRequest}
 	if len(result.Errors) > maxFaults {
 		result.Errors = result.Errors[:maxFaults]
 	}
@@ -284,23 +405,31 @@ func (r *bodyReader) validate(value any) error {
 		if d.Message == "unexpected property" {
 			invalid.Kind = quality.KindUnknownField
 		}
+		if d.Message == validation.MsgExpectedMatchExactlyOneSchema { // only CheckpointNames has two
+			d.Message = namesExpected
+		}
 		invalid.Fields = append(invalid.Fields, ProblemField{Location: clip(d.Location, 128), Message: clip(d.Message, 256)})
 	}
 	return invalid
 }
 
-// InvalidBody is a body that does not fit its schema, with every fault found.
-type InvalidBody struct {
+// InvalidRequest is a body or a query that does not fit its schema, with every
+// fault found.
+type InvalidRequest struct {
 	Kind   quality.Kind
+	Detail string // empty: the first fault of a body
 	Fields []ProblemField
 }
 
-func (e *InvalidBody) Error() string {
+func (e *InvalidRequest) Error() string {
+	if e.Detail != "" {
+		return e.Detail
+	}
 	return fmt.Sprintf("the body does not fit its schema: %s: %s", e.Fields[0].Location, e.Fields[0].Message)
 }
 
 // Unwrap lets [quality.KindOf] see the kind.
-func (e *InvalidBody) Unwrap() error { return quality.Errorf(e.Kind, "%s", e.Error()) }
+func (e *InvalidRequest) Unwrap() error { return quality.Errorf(e.Kind, "%s", e.Error()) }
 
 func (r *bodyReader) input(in ImageInput, position int) scoring.Item {
 	id := in.ID
@@ -314,12 +443,17 @@ func (r *bodyReader) input(in ImageInput, position int) scoring.Item {
 		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden, "this server fetches no URLs; send the image itself")}
 	case in.Data == "":
 		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "an image needs data")}
-	case int64(base64.StdEncoding.DecodedLen(len(in.Data)))-2 > r.maxImageBytes:
+	}
+	digits, padding, err := base64Digits(in.Data)
+	if err != nil {
+		return scoring.Item{ID: id, Err: err}
+	}
+	if int64(base64.RawStdEncoding.DecodedLen(len(digits))) > r.maxImageBytes {
 		return scoring.Item{ID: id, Err: r.tooLarge()}
 	}
-	data, err := base64.StdEncoding.Strict().DecodeString(in.Data)
+	data, err := decodeBase64(digits, padding)
 	if err != nil {
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadBase64, "data is not base64 (standard alphabet, padded)").Because(err)}
+		return scoring.Item{ID: id, Err: err}
 	}
 	return r.item(id, data)
 }

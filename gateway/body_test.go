@@ -2,16 +2,27 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
 )
 
 // TestNotImages: every answer is decided by the first bytes, whatever the
@@ -166,7 +177,8 @@ func TestJSONBodies(t *testing.T) {
 		{"name twice in an image", `{"images":[{"data":"` + data + `","data":"` + data + `"}]}`, quality.KindBadRequest},
 		{"lone surrogate", `{"images":[{"id":"\ud800","data":"` + data + `"}]}`, quality.KindBadRequest},
 		{"not UTF-8", "{\"images\":[{\"id\":\"\xff\",\"data\":\"" + data + "\"}]}", quality.KindInvalidUTF8},
-		{"byte order mark", "\xef\xbb\xbf" + many(1, `{"data":"`+data+`"}`), quality.KindBadRequest},
+		{"two byte order marks", "\xef\xbb\xbf\xef\xbb\xbf" + many(1, `{"data":"`+data+`"}`), quality.KindBadRequest},
+		{"only a byte order mark", "\xef\xbb\xbf", quality.KindBadRequest},
 		{"trailing value", many(1, `{"data":"`+data+`"}`) + `{}`, quality.KindBadRequest},
 		{"trailing text", many(1, `{"data":"`+data+`"}`) + `x`, quality.KindBadRequest},
 		{"unknown field", `{"images":[{"data":"` + data + `"}],"prompt":"x"}`, quality.KindUnknownField},
@@ -209,6 +221,14 @@ func TestBase64(t *testing.T) {
 		file = append(file, 0xff)
 	}
 	good := base64Of(file)
+	rest := append(bytes.Clone(file), 0xff, 0xff, 0xff, 0xfe) // in digits of the end of each alphabet
+	lines := func(s string, n int) string {
+		var b strings.Builder
+		for chunk := range slices.Chunk([]byte(s), n) {
+			b.Write(append(chunk[:len(chunk):len(chunk)], "\r\n"...))
+		}
+		return b.String()
+	}
 	r := newRig(t)
 	for _, test := range []struct {
 		name, data string
@@ -216,16 +236,36 @@ func TestBase64(t *testing.T) {
 	}{
 		{"plain", good, ""},
 		{"in lines", good[:40] + "\r\n" + good[40:], ""},
-		{"no padding", strings.TrimRight(good, "="), quality.KindBadBase64},
+		{"no padding", strings.TrimRight(good, "="), ""},
+		{"in lines of 76", lines(good, 76), ""},
 		{"too much padding", good + "==", quality.KindBadBase64},
-		{"url alphabet", base64.URLEncoding.EncodeToString(append(file, 0xff, 0xff, 0xff)), quality.KindBadBase64},
-		{"data URI", "data:image/png;base64," + good, quality.KindBadBase64},
+		{"url alphabet", base64.URLEncoding.EncodeToString(rest), ""},
+		{"url alphabet without padding", base64.RawURLEncoding.EncodeToString(rest), ""},
+		{"url alphabet without padding in lines", lines(base64.RawURLEncoding.EncodeToString(rest), 64), ""},
+		{"both alphabets", "_" + base64Of(rest), quality.KindBadBase64},
+		{"data URL", "data:image/png;base64," + good, ""},
+		{"data URL in capitals", "DATA:image/png;BASE64," + good, ""},
+		{"data URL with a parameter", "data:image/png;name=a.png;base64," + good, ""},
+		{"data URL without a type", "data:;base64," + good, ""},
+		{"data URL in the url alphabet", "data:image/png;base64," + base64.RawURLEncoding.EncodeToString(rest), ""},
+		{"data URL with percent-encoding", "data:image/png;base64," + strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(base64Of(rest)), ""},
+		{"data URL that is not base64", "data:image/png," + good, quality.KindBadBase64},
+		{"data URL without data", "data:image/png;base64", quality.KindBadBase64},
+		{"data URL with a bad percent-encoding", "data:image/png;base64,%zz" + good, quality.KindBadBase64},
+		{"data URL of a data URL", "data:image/png;base64,data:image/png;base64," + good, quality.KindBadBase64},
+		{"empty data URL", "data:image/png;base64,", quality.KindUnsupportedImageFormat},
+		{"only padding", "====", quality.KindBadBase64},
+		{"padding inside", good[:40] + "=" + good[40:], quality.KindBadBase64},
+		{"one character too few", strings.TrimRight(good, "=")[1:][:5], quality.KindBadBase64},
 		{"space", good[:40] + " " + good[40:], quality.KindBadBase64},
 		{"bits after the end", good[:len(good)-3] + "x==", quality.KindBadBase64},
 		{"not base64", "!!!!", quality.KindBadBase64},
 		{"too long to be decoded", strings.Repeat("!", 400_000), quality.KindPayloadTooLarge},
 		{"decoded size above the limit", base64Of(make([]byte, 256<<10+1)), quality.KindPayloadTooLarge},
 		{"decoded size at the limit", base64Of(make([]byte, 256<<10)), quality.KindUnsupportedImageFormat},
+		{"decoded size at the limit, in lines", lines(base64Of(make([]byte, 256<<10)), 76), quality.KindUnsupportedImageFormat},
+		{"decoded size above the limit, in lines", lines(base64Of(make([]byte, 256<<10+1)), 76), quality.KindPayloadTooLarge},
+		{"decoded size above the limit, data URL", "data:;base64," + base64Of(make([]byte, 256<<10+1)), quality.KindPayloadTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			answer := r.postJSON("/v1/score", jsonOf(map[string]string{"data": test.data}))
@@ -235,6 +275,18 @@ func TestBase64(t *testing.T) {
 			}
 			answer.wantProblem(t, test.kind)
 		})
+	}
+	for data, want := range map[string]string{
+		good[:40] + " " + good[40:]: `data is not base64: character 41 is " "`,
+		good + "==":                 `data is not base64: it ends with 4 of the character =, where 2 belong`,
+		"data:image/svg+xml,<svg/>": `the data URL is not base64: its head is "data:image/svg+xml"`,
+		"AAA\x07":                   `data is not base64: its last character does not end a byte`,
+		"A\x07AA":                   `data is not base64: character 2 is "\a"`,
+		"AAAAA":                     `data is not base64: 5 characters are one too many or some too few`,
+	} {
+		if p := r.postJSON("/v1/score", jsonOf(map[string]string{"data": data})).wantProblem(t, quality.KindBadBase64); p.Detail != want {
+			t.Errorf("%.60q: detail %q, want %q", data, p.Detail, want)
+		}
 	}
 }
 
@@ -261,6 +313,10 @@ func FuzzReadBody(f *testing.F) {
 	f.Add("image/png", "identity", []byte("\x89PNG"))
 	f.Add("", "gzip", []byte{})
 	f.Add("text/plain", "", []byte("x"))
+	f.Add("application/x-www-form-urlencoded", "", []byte("\x89PNG\r\n\x1a\n"))
+	f.Add("", "", []byte("\xef\xbb\xbf{}"))
+	f.Add("application/json", "", []byte("\xef\xbb\xbf"+`{"images":[{"data":"data:image/png;base64,_-8"},{"data":"AA%3D="}],"checkpoint":["a,b"],"checkpoints":"c"}`))
+	f.Add("multipart/form-data; boundary=x", "", []byte("--x\r\nContent-Disposition: form-data; name=\"file[]\"; filename=a\r\n\r\n123\r\n--x\r\nContent-Disposition: form-data; name=model\r\n\r\na\r\n--x--\r\n"))
 	const maxImages, maxBytes = 3, 64
 	read := gateway.ReadBody(maxImages, maxBytes)
 	f.Fuzz(func(t *testing.T, contentType, contentEncoding string, body []byte) {
@@ -279,7 +335,7 @@ func FuzzReadBody(f *testing.F) {
 			t.Errorf("%d checkpoints from %d bytes", len(checkpoints), len(body))
 		}
 		for _, name := range include {
-			if name != "embedding" {
+			if name != "embedding" && name != "all_arms" {
 				t.Errorf("include %q", name)
 			}
 		}
@@ -297,6 +353,126 @@ func FuzzReadBody(f *testing.F) {
 	})
 }
 
+// chosen keeps the names of the checkpoints that the use case was asked for.
+type chosen struct {
+	gateway.Scorer
+	names []string
+}
+
+func (c *chosen) Score(_ context.Context, req scoring.Request) (scoring.Response, error) {
+	for _, checkpoint := range req.Checkpoints {
+		c.names = append(c.names, checkpoint.Name)
+	}
+	return scoring.Response{}, quality.Errorf(quality.KindConflict, "this test scores nothing")
+}
+
+// FuzzNamesOfCheckpoints: in whatever place and under whatever name a value
+// stands, either it is a parameter that has nothing to do with checkpoints, or
+// the use case gets the checkpoints that it names, or the request is refused by
+// a status below 500. It is never the default that scores instead.
+func FuzzNamesOfCheckpoints(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"checkpoint", "other"}, {"checkpoints", "other,demo"}, {"checkpoint", ""}, {"Checkpoint", "other"}, {"chekpoint", "other"},
+		{"model", "x"}, {"checkpoint[]", "other"}, {"checkpoint", "other;"}, {"checkpoint;", "other"}, {"checkpoint", "%zz"},
+		{"checkpoint", "nobody"}, {"checkpoint", " other , "}, {"checkpoint", "other\x00"}, {"preprocess", "fast"}, {"include", "embedding"},
+		{"checkpoint", `other","checkpoint":"demo`}, {"checkpoint\"; filename=\"a", "other"},
+	} {
+		for form := range byte(4) {
+			f.Add(form, seed[0], seed[1])
+		}
+	}
+	file := testimages.PNG(4, 4)
+	c := &chosen{}
+	handler := bareGateway(f, c).Handler()
+	f.Fuzz(func(t *testing.T, where byte, name, value string) {
+		c.names = nil
+		target, contentType, body := "/v1/score", "image/png", file
+		switch where % 4 {
+		case 0: // as it is
+			target += "?" + name + "=" + value
+		case 1:
+			target += "?" + url.Values{name: {value}}.Encode()
+		case 2:
+			data, err := json.Marshal(map[string]any{"images": []any{map[string]string{"data": base64Of(file)}}, name: value})
+			must(t, err)
+			contentType, body = "application/json", data
+		case 3:
+			body, contentType = filePart(t, "image", "a.png", file, name, value)
+		}
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			return // net/http refuses that by itself
+		}
+		req := httptest.NewRequest(http.MethodPost, "/v1/score", bytes.NewReader(body)).WithContext(t.Context())
+		req.URL = u
+		req.Header.Set("Content-Type", contentType)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, req)
+		if w.Code >= 500 {
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+		if len(c.names) == 0 { // refused
+			return
+		}
+		var want []string
+		if where%4 == 0 {
+			query, err := url.ParseQuery(u.RawQuery)
+			if err != nil {
+				t.Fatalf("scored by %v, and the query is malformed: %v", c.names, err)
+			}
+			for key, values := range query {
+				want = append(want, wanted(t, key, strings.Join(values, ","))...)
+			}
+		} else {
+			want = wanted(t, name, value)
+		}
+		slices.Sort(want)
+		want = slices.Compact(want)
+		if len(want) == 0 {
+			want = []string{first}
+		}
+		if got := slices.Sorted(slices.Values(c.names)); !slices.Equal(got, want) {
+			t.Errorf("scored by %v, want %v", got, want)
+		}
+	})
+}
+
+// wanted are the checkpoints that an accepted parameter names.
+func wanted(t *testing.T, name, value string) []string {
+	t.Helper()
+	switch name {
+	case "image", "images", "image[]", "images[]", "file", "files", "file[]", "include", "preprocess":
+		return nil
+	case "checkpoint", "checkpoints":
+	default:
+		t.Fatalf("%q was accepted", name)
+	}
+	var names []string
+	for part := range strings.SplitSeq(value, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			names = append(names, part)
+		}
+	}
+	if len(names) == 0 {
+		t.Fatalf("%q was accepted as the value of %s", value, name)
+	}
+	return names
+}
+
+// bareGateway is a gateway with checkpoints and no more behind it than scorer.
+func bareGateway(t testing.TB, scorer gateway.Scorer) *gateway.Gateway {
+	t.Helper()
+	g, err := gateway.New(gateway.Config{
+		Version: "test", RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxImages: 8, MaxImageBytes: 256 << 10,
+	}, gateway.Deps{
+		Scorer: scorer, Checkpoints: newShelf([]string{first, second}), Readiness: gateway.NewReadiness(time.Minute, time.Minute),
+		Metrics: http.NotFoundHandler(), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	must(t, err)
+	return g
+}
+
 func wantFaultOfRequest(t *testing.T, err error) {
 	t.Helper()
 	kind := quality.KindOf(err)
@@ -306,7 +482,7 @@ func wantFaultOfRequest(t *testing.T, err error) {
 	if !gateway.TableKinds()[kind] {
 		t.Errorf("kind %s has no row", kind)
 	}
-	if invalid, ok := errors.AsType[*gateway.InvalidBody](err); ok {
+	if invalid, ok := errors.AsType[*gateway.InvalidRequest](err); ok {
 		if _, jsonErr := json.Marshal(invalid.Fields); jsonErr != nil || len(invalid.Fields) == 0 || len(invalid.Fields) > gateway.MaxFaults {
 			t.Errorf("fields %+v: %v", invalid.Fields, jsonErr)
 		}

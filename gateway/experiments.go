@@ -365,7 +365,7 @@ func (g *Gateway) registerFeedback(api huma.API) {
 func experimentAnswer(ctx context.Context, do func() (experiment.Experiment, error)) (*experimentOutput, error) {
 	x, err := do()
 	if invalid, ok := errors.AsType[*experiment.Invalid](err); ok {
-		body := &InvalidBody{Kind: quality.KindExperimentInvalid}
+		body := &InvalidRequest{Kind: quality.KindExperimentInvalid}
 		for _, f := range invalid.Faults[:min(len(invalid.Faults), maxFaults)] {
 			body.Fields = append(body.Fields, ProblemField{Location: clip(f.Field, 128), Message: clip(f.Message, 256)})
 		}

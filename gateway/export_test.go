@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"reflect"
-
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/agiqa/agiqa/quality"
@@ -21,10 +19,7 @@ func TableKinds() map[quality.Kind]bool {
 // ReadBody reads a body as the scoring routes do.
 func ReadBody(maxImages int, maxImageBytes int64) func(contentType, contentEncoding string, body []byte) (items []scoring.Item, checkpoints, include []string, err error) {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	r := &bodyReader{
-		maxImages: maxImages, maxImageBytes: maxImageBytes, registry: registry,
-		schema: registry.Schema(reflect.TypeFor[ScoreRequest](), true, "ScoreRequest"),
-	}
+	r := newBodyReader(maxImages, maxImageBytes, registry)
 	return func(contentType, contentEncoding string, body []byte) ([]scoring.Item, []string, []string, error) {
 		b, err := r.read(contentType, contentEncoding, body)
 		return b.items, b.checkpoints, b.include, err

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +88,7 @@ type Gateway struct {
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
+	queries     map[string][]string // see queryNames
 }
 
 // humaErrors makes huma report its own faults as our problems. huma keeps that
@@ -135,6 +135,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.budget, admission.handle)
+	engine.GET("/", page) // pages are registered before knownQuery: links to them may carry any query
+	docs := v5emb.New("agiqa", "/openapi.json", "/docs/")
+	engine.GET("/docs", docsPolicy, gin.WrapH(docs))
+	engine.GET("/docs/*asset", docsPolicy, gin.WrapH(docs))
+	engine.Use(g.knownQuery)
 	engine.NoRoute(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))
 	})
@@ -147,13 +152,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "/openapi", "", ""
 	hcfg.CreateHooks = nil // no $schema members in answers
 	hcfg.Components.Schemas = newSchemas()
+	hcfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	g.api = humagin.New(engine, hcfg)
 	g.api.UseMiddleware(g.parameters)
 	registry := g.api.OpenAPI().Components.Schemas
-	g.bodies = &bodyReader{
-		maxImages: cfg.MaxImages, maxImageBytes: cfg.MaxImageBytes, registry: registry,
-		schema: registry.Schema(reflect.TypeFor[ScoreRequest](), true, "ScoreRequest"),
-	}
+	g.bodies = newBodyReader(cfg.MaxImages, cfg.MaxImageBytes, registry)
 	g.registerScoring(g.api)
 	g.registerPreprocess(g.api)
 	g.registerCheckpoints(g.api)
@@ -164,10 +167,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.GET("/healthz", g.healthz)
 	engine.GET("/readyz", g.readyz)
 	engine.GET("/metrics", gin.WrapH(deps.Metrics))
-	engine.GET("/", page)
-	docs := v5emb.New("agiqa", "/openapi.json", "/docs/")
-	engine.GET("/docs", docsPolicy, gin.WrapH(docs))
-	engine.GET("/docs/*asset", docsPolicy, gin.WrapH(docs))
+	g.queries = queryNames(g.api.OpenAPI())
 	return g, nil
 }
 

@@ -60,6 +60,10 @@ func describeRest(document *huma.OpenAPI) {
 	document.AddOperation(&huma.Operation{
 		OperationID: "metrics", Method: http.MethodGet, Path: "/metrics", Tags: []string{"Operation"},
 		Summary: "Metrics for Prometheus",
+		Parameters: []*huma.Param{{
+			Name: "name[]", In: "query", Description: "Only the metric of this name; may be repeated",
+			Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}},
+		}},
 		Responses: map[string]*huma.Response{"200": {Description: "In its text format or OpenMetrics", Content: map[string]*huma.MediaType{
 			"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}},
 		}}},

@@ -1,37 +1,163 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
+	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json"
+
+	"github.com/agiqa/agiqa/quality"
 )
 
-// parameters takes query parameters that come more than once, of which huma
-// reads the first only: a list goes on with each, and anything else is refused.
+// queryNames returns the query parameters of every operation in document, in
+// order, by method and route in gin's notation ("GET /v1/checkpoints/:name").
+func queryNames(document *huma.OpenAPI) map[string][]string {
+	names := map[string][]string{}
+	for path, item := range document.Paths {
+		route := strings.NewReplacer("{", ":", "}", "").Replace(path)
+		for method, op := range map[string]*huma.Operation{
+			http.MethodGet: item.Get, http.MethodHead: item.Head, http.MethodPost: item.Post,
+			http.MethodPut: item.Put, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
+		} {
+			if op == nil {
+				continue
+			}
+			var known []string
+			for _, p := range op.Parameters {
+				if p.In == "query" {
+					known = append(known, p.Name)
+				}
+			}
+			slices.Sort(known)
+			names[method+" "+route] = known
+		}
+	}
+	return names
+}
+
+// knownQuery refuses a query that cannot be parsed as a whole, of which
+// net/http drops the rest without a word, and parameters that the operation
+// does not have. A route without an operation has none.
+func (g *Gateway) knownQuery(c *gin.Context) {
+	if c.FullPath() == "" || c.Request.URL.RawQuery == "" {
+		return
+	}
+	values, err := url.ParseQuery(c.Request.URL.RawQuery)
+	if err != nil {
+		abort(c, quality.Errorf(quality.KindBadRequest, "the query cannot be parsed: %s", clip(err.Error(), 128)))
+		return
+	}
+	known, documented := g.queries[c.Request.Method+" "+c.FullPath()]
+	if !documented && c.Request.Method == http.MethodHead {
+		known = g.queries[http.MethodGet+" "+c.FullPath()]
+	}
+	invalid := &InvalidRequest{Kind: quality.KindUnknownField}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if slices.Contains(known, name) || len(invalid.Fields) == maxFaults {
+			continue
+		}
+		hint := meant(name, known)
+		if len(invalid.Fields) == 0 {
+			invalid.Detail = fmt.Sprintf("unknown query parameter %s; %s", quality.Quote(name), hint)
+		}
+		invalid.Fields = append(invalid.Fields, ProblemField{Location: "query." + clip(name, 64), Message: "unknown parameter; " + hint})
+	}
+	if len(invalid.Fields) > 0 {
+		abort(c, invalid)
+	}
+}
+
+// meant says which of known an unknown name was likely meant to be, or else
+// which there are.
+func meant(name string, known []string) string {
+	if len(known) == 0 {
+		return "there is none here"
+	}
+	if len(name) <= 64 { // the distance takes time by the product of both lengths
+		closest := slices.MinFunc(known, func(a, b string) int {
+			return levenshtein.ComputeDistance(strings.ToLower(name), a) - levenshtein.ComputeDistance(strings.ToLower(name), b)
+		})
+		if levenshtein.ComputeDistance(strings.ToLower(name), closest) <= max(1, len(closest)/3) {
+			return "did you mean " + closest + "?"
+		}
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// parameters checks what huma does not: parameters and headers that come more
+// than once, of which huma reads the first only, and empty ones, which it takes
+// for absent. A list goes on with each repetition; anything else is refused.
 func (g *Gateway) parameters(ctx huma.Context, next func(huma.Context)) {
 	url := ctx.URL()
 	query := url.Query()
+	headers := map[string]int{}
+	ctx.EachHeader(func(name, _ string) { headers[http.CanonicalHeaderKey(name)]++ })
+	refuse := func(status int, location, format string, args ...any) {
+		message := fmt.Sprintf(format, args...)
+		_ = huma.WriteErr(g.api, ctx, status, message, &huma.ErrorDetail{Location: location, Message: message})
+	}
 	lists := map[string]string{}
 	for _, p := range ctx.Operation().Parameters {
-		values := query[p.Name]
-		if p.In != "query" || len(values) < 2 {
-			continue
-		}
-		if p.Schema.Type != huma.TypeArray {
-			message := fmt.Sprintf("the query parameter %s takes one value and was given %d", p.Name, len(values))
-			_ = huma.WriteErr(g.api, ctx, http.StatusBadRequest, message, &huma.ErrorDetail{Location: "query." + p.Name, Message: message})
+		if n := headers[http.CanonicalHeaderKey(p.Name)]; p.In == "header" && n > 1 {
+			refuse(http.StatusBadRequest, "header."+p.Name, "the header %s takes one value and was given %d", p.Name, n)
 			return
 		}
-		values = slices.DeleteFunc(values, func(v string) bool { return v == "" })
-		lists[p.Name] = strings.Join(values, ",")
+		values := query[p.Name]
+		if p.In != "query" || len(values) == 0 {
+			continue
+		}
+		if len(values) > 1 && p.Schema.Type != huma.TypeArray {
+			refuse(http.StatusBadRequest, "query."+p.Name, "the query parameter %s takes one value and was given %d", p.Name, len(values))
+			return
+		}
+		list := strings.Join(values, ",")
+		if len(splitNames(list)) == 0 {
+			refuse(http.StatusBadRequest, "query."+p.Name, "the query parameter %s is empty; give it a value or leave it out", p.Name)
+			return
+		}
+		if len(values) > 1 {
+			lists[p.Name] = strings.Join(splitNames(list), ",")
+		}
+	}
+	if n := headers["Content-Type"]; n > 1 {
+		refuse(http.StatusUnsupportedMediaType, "header.Content-Type", "the header Content-Type takes one value and was given %d", n)
+		return
+	}
+	if wantsJSON(ctx.Operation()) {
+		// Without this, huma reads a body without a type as JSON. A web page may
+		// send such a body to another site without asking first.
+		if mediaType, _, err := mime.ParseMediaType(ctx.Header("Content-Type")); err != nil || mediaType != "application/json" {
+			refuse(http.StatusUnsupportedMediaType, "header.Content-Type", "send the body with Content-Type: application/json")
+			return
+		}
 	}
 	if len(lists) > 0 {
 		ctx = joined{ctx, lists}
 	}
 	next(ctx)
+}
+
+// jsonFormat reads the bodies that huma reads. A name that comes twice in an
+// object is refused.
+var jsonFormat = huma.Format{
+	Marshal: huma.DefaultJSONFormat.Marshal,
+	Unmarshal: func(data []byte, v any) error {
+		return json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), v, json.MatchCaseInsensitiveNames(true))
+	},
+}
+
+// wantsJSON reports whether huma reads the body of op as JSON.
+func wantsJSON(op *huma.Operation) bool {
+	return op.RequestBody != nil && len(op.RequestBody.Content) == 1 && op.RequestBody.Content["application/json"] != nil
 }
 
 // operation lets huma.Context, which has a method Context, be embedded.

@@ -153,7 +153,7 @@ func (i *ids) problem(err error) *Problem {
 	default:
 		p.Detail = "an unexpected error; the log has it under this request id"
 	}
-	if body, ok := errors.AsType[*InvalidBody](err); ok {
+	if body, ok := errors.AsType[*InvalidRequest](err); ok {
 		p.Errors = body.Fields
 	}
 	if p.Retryable && p.RetryAfterMS == 0 {

@@ -20,8 +20,8 @@ type Scorer interface {
 	Encoder() (quality.Encoder, bool)
 }
 
-// Checkpoints says which checkpoints there are. Get fails with
-// checkpoint_not_found, alike for every name that is not there.
+// Checkpoints says which checkpoints there are. Get fails with the error of
+// [quality.NoCheckpoint].
 type Checkpoints interface {
 	Get(name string) (CheckpointInfo, error)
 	Default() (CheckpointInfo, error)
@@ -32,6 +32,7 @@ type scoreInput struct {
 	ContentType     string   `header:"Content-Type" hidden:"true"`
 	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
 	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Names of checkpoints, with commas between them or in a parameter each; the server's default when absent"`
+	Checkpoints     []string `query:"checkpoints" maxItems:"64" nullable:"false" doc:"As checkpoint; both count"`
 	Include         []string `query:"include" maxItems:"8" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. all_arms, the scores of every arm of an experiment, wants the admin key"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	Unit            string   `header:"X-Agiqa-Unit" maxLength:"256" doc:"Who or what is assigned to an arm as a whole, such as a user's id, where an experiment goes by this header. Kept as a keyed hash"`
@@ -95,21 +96,11 @@ func (g *Gateway) bodyReadTimeout() time.Duration { return g.cfg.RequestTimeout 
 // third type of bytes.
 func (g *Gateway) scoreBody() *huma.RequestBody {
 	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
-	text := &huma.Schema{Type: huma.TypeString}
 	return &huma.RequestBody{
 		Content: map[string]*huma.MediaType{
 			"application/json":         {Schema: g.bodies.schema},
 			"application/octet-stream": {Schema: binary},
-			"multipart/form-data": {Schema: &huma.Schema{
-				Type: huma.TypeObject,
-				Properties: map[string]*huma.Schema{
-					"image":      {Type: huma.TypeArray, Items: binary, Description: "One or more image files"},
-					"checkpoint": text,
-					"include":    text,
-					"preprocess": {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
-				},
-				Required: []string{"image"},
-			}},
+			"multipart/form-data":      {Schema: g.bodies.form},
 		},
 	}
 }
@@ -120,7 +111,12 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := g.choose(append(in.Checkpoint, b.checkpoints...), compare)
+	var names []string
+	for _, text := range slices.Concat(in.Checkpoint, in.Checkpoints) {
+		names = append(names, splitNames(text)...)
+	}
+	names = append(names, b.checkpoints...)
+	chosen, err := g.choose(names, compare)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +126,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	request := scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode, Timings: idsOf(ctx).timings}
 	// Whoever names a checkpoint wants that one.
-	if len(in.Checkpoint)+len(b.checkpoints) == 0 && !compare {
+	if len(names) == 0 && !compare {
 		if request.Caller, err = in.caller(ctx); err != nil {
 			return nil, err
 		}

@@ -1,7 +1,11 @@
 package gateway
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
@@ -9,17 +13,41 @@ import (
 
 // ScoreRequest is the JSON body of /v1/score and /v1/compare.
 type ScoreRequest struct {
-	Images      []ImageInput `json:"images" minItems:"1" nullable:"false" doc:"The images, at most the server's max-images"`
-	Checkpoint  string       `json:"checkpoint,omitempty" doc:"Checkpoint that scores; the server's default when absent"`
-	Checkpoints []string     `json:"checkpoints,omitempty" maxItems:"64" nullable:"false" doc:"Several checkpoints; the image is encoded once for all of them"`
-	Include     []string     `json:"include,omitempty" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer"`
-	Preprocess  string       `json:"preprocess,omitempty" enum:"exact,fast" doc:"How images become pixels: exact, as training did, or fast, large JPEGs shrunk while they are decoded; the server's way when absent"`
+	Images      []ImageInput    `json:"images" minItems:"1" nullable:"false" doc:"The images, at most the server's max-images"`
+	Checkpoint  CheckpointNames `json:"checkpoint,omitempty" doc:"Checkpoints that score: a name, names with commas between them, or a list; the server's default when absent. An image is encoded once for all of them"`
+	Checkpoints CheckpointNames `json:"checkpoints,omitempty" doc:"As checkpoint; both count"`
+	Include     []string        `json:"include,omitempty" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer"`
+	Preprocess  string          `json:"preprocess,omitempty" enum:"exact,fast" doc:"How images become pixels: exact, as training did, or fast, large JPEGs shrunk while they are decoded; the server's way when absent"`
 }
+
+// CheckpointNames are names of checkpoints. In JSON they are a string, with
+// commas between the names, or an array of strings.
+type CheckpointNames []string
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (n *CheckpointNames) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		*n = CheckpointNames{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(n))
+}
+
+// Schema implements [huma.SchemaProvider].
+func (CheckpointNames) Schema(huma.Registry) *huma.Schema {
+	most := maxChosen
+	text := &huma.Schema{Type: huma.TypeString}
+	return &huma.Schema{OneOf: []*huma.Schema{text, {Type: huma.TypeArray, Items: text, MaxItems: &most}}}
+}
+
+// namesExpected is the fault of a value that is no CheckpointNames.
+var namesExpected = fmt.Sprintf("expected a name or a list of at most %d names", maxChosen)
 
 // ImageInput is one image of a JSON body.
 type ImageInput struct {
 	ID   string `json:"id,omitempty" maxLength:"256" doc:"Comes back in the result; its position when absent"`
-	Data string `json:"data,omitempty" contentEncoding:"base64" doc:"The image file, base64"`
+	Data string `json:"data,omitempty" contentEncoding:"base64" doc:"The image file as base64: standard or URL alphabet, padded or not, line breaks allowed; or a data URL of it"`
 	URL  string `json:"url,omitempty" maxLength:"4096" doc:"Not served: answers image_url_forbidden"`
 }
 
