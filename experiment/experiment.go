@@ -203,6 +203,7 @@ type Experiment struct {
 	Guardrails  []Guardrail   `json:"guardrails,omitempty"`
 	Auto        Auto          `json:"auto"`
 	Winner      ArmID         `json:"winner,omitempty"`      // the arm that was promoted
+	Forced      string        `json:"forced,omitempty"`      // why it was promoted without the rule of promotion
 	Recommended ArmID         `json:"recommended,omitempty"` // the arm that the server would promote
 	Held        []string      `json:"held,omitempty"`        // why neither ramp nor promotion may happen now
 }

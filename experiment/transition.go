@@ -3,6 +3,7 @@ package experiment
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agiqa/agiqa/quality"
@@ -61,6 +62,48 @@ type Change struct {
 	Held     []string      // DoHold
 	Out      []ArmID       // DoGuard
 	Winner   ArmID         // DoPromote, DoRecommend
+	Forced   string        // DoPromote: why, where the rule of promotion is not asked; at most maxReason bytes
+}
+
+// Force lets a person promote what the rule of promotion does not.
+type Force struct {
+	On     bool
+	Reason string // for the audit record; needed
+}
+
+const maxReason = 1000 // bytes
+
+// Validate returns an *[Invalid] for a force without a reason, and for a reason
+// without force.
+func (f Force) Validate() error {
+	text := ""
+	switch {
+	case f.On && strings.TrimSpace(f.Reason) == "":
+		text = "is needed with force"
+	case !f.On && f.Reason != "":
+		text = "is for a promotion with force"
+	case len(f.Reason) > maxReason:
+		text = fmt.Sprintf("has %d bytes, at most %d are kept", len(f.Reason), maxReason)
+	default:
+		return nil
+	}
+	return &Invalid{Faults: []Fault{{Field: "reason", Message: text}}}
+}
+
+// NotReady is an arm that does not meet the rule of promotion.
+type NotReady struct {
+	Experiment ID
+	Arm        ArmID
+	Missing    []string // every reason, a sentence each
+}
+
+func (e *NotReady) Error() string {
+	return fmt.Sprintf("arm %s of experiment %s does not meet the rule of promotion: %s", e.Arm, e.Experiment, strings.Join(e.Missing, " "))
+}
+
+// Unwrap lets [quality.KindOf] see conflict.
+func (e *NotReady) Unwrap() error {
+	return quality.Errorf(quality.KindConflict, "arm %s does not meet the rule of promotion; force, with a reason, overrules it", e.Arm)
 }
 
 // Apply returns the experiment after a change, with its audit record. It
@@ -106,6 +149,7 @@ func (e *Experiment) edit(c Change, now time.Time) error {
 	case DoRecommend:
 		e.Recommended = c.Winner
 	case DoPromote:
+		e.Forced = c.Forced
 		return e.promote(c.Winner, now)
 	case DoRamp:
 		return e.ramp(c)

@@ -25,7 +25,11 @@ type Experiments interface {
 	// Change does one of pause, resume, ramp, weigh and stop. revision is the
 	// one that the caller saw; 0: whichever.
 	Change(ctx context.Context, id experiment.ID, revision int64, c experiment.Change) (experiment.Experiment, error)
-	Promote(ctx context.Context, id experiment.ID, arm experiment.ArmID, by string) (experiment.Experiment, error)
+	// Promote returns an *[experiment.NotReady] where the rule of promotion is not
+	// met and force does not say otherwise.
+	Promote(
+		ctx context.Context, id experiment.ID, arm experiment.ArmID, by string, force experiment.Force,
+	) (experiment.Experiment, error)
 	Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
 	List(ctx context.Context) ([]experiment.Experiment, error)
 	Status(ctx context.Context, id experiment.ID) (ExperimentStatus, error)
@@ -145,9 +149,14 @@ type RampRequest struct {
 
 type promoteInput struct {
 	ID   string `path:"id" maxLength:"64"`
-	Body struct {
-		Arm string `json:"arm" maxLength:"64"`
-	}
+	Body PromoteRequest
+}
+
+// PromoteRequest is the body of a promotion.
+type PromoteRequest struct {
+	Arm    string `json:"arm" maxLength:"64"`
+	Force  bool   `json:"force,omitempty" doc:"Promote although the rule of promotion is not met. It needs a reason"`
+	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why the promotion is forced, for the audit record and the report"`
 }
 
 type listExperimentsOutput struct {
@@ -260,10 +269,13 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 		})
 	})
 	promote := admin(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm", "Make an arm's checkpoint the default and end the experiment", 400, 408, 409, 413, 415, 422)
-	promote.Description = "Doing it again changes nothing. A person may promote what the rule of promotion does not recommend; the audit record has the numbers of the moment."
+	promote.Description = "Doing it again changes nothing. Where the rule of promotion is not met it answers 409, with everything that is missing in errors, unless force is true; " +
+		"then reason is needed and becomes part of the audit record and the report, with the numbers of the moment. Force overrules the rule of promotion alone: " +
+		"an arm that a guardrail took out, or whose checkpoint is another one by now, is never promoted."
 	huma.Register(api, promote, func(ctx context.Context, in *promoteInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-			return g.experiments.Promote(ctx, experiment.ID(in.ID), experiment.ArmID(in.Body.Arm), adminOf(ctx))
+			return g.experiments.Promote(ctx, experiment.ID(in.ID), experiment.ArmID(in.Body.Arm), adminOf(ctx),
+				experiment.Force{On: in.Body.Force, Reason: in.Body.Reason})
 		})
 	})
 	huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/rollback", "rollback-experiment", "End the experiment and give everybody its control again", 409),

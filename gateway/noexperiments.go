@@ -24,7 +24,7 @@ func (noExperiments) Change(context.Context, experiment.ID, int64, experiment.Ch
 	return experiment.Experiment{}, errNoExperiments
 }
 
-func (noExperiments) Promote(context.Context, experiment.ID, experiment.ArmID, string) (experiment.Experiment, error) {
+func (noExperiments) Promote(context.Context, experiment.ID, experiment.ArmID, string, experiment.Force) (experiment.Experiment, error) {
 	return experiment.Experiment{}, errNoExperiments
 }
 

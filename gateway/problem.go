@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 
+	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -90,10 +91,11 @@ type Problem struct {
 	RetryAfterMS int64          `json:"retry_after_ms,omitempty" doc:"When to try again, in milliseconds from now"`
 	RequestID    string         `json:"request_id" doc:"Also in the X-Request-ID header"`
 	TraceID      string         `json:"trace_id" doc:"Trace of this request"`
-	Errors       []ProblemField `json:"errors,omitempty" nullable:"false" doc:"Every fault found in the request, where there are several"`
+	Errors       []ProblemField `json:"errors,omitempty" nullable:"false" doc:"Every fault found in the request, where there are several; all that a promotion lacks"`
 }
 
-// ProblemField is one fault in a request.
+// ProblemField is one fault in a request, or one condition of a promotion that is
+// not met.
 type ProblemField struct {
 	Location string `json:"location" doc:"Where, such as body.images[0].data"`
 	Message  string `json:"message"`
@@ -155,6 +157,11 @@ func (i *ids) problem(err error) *Problem {
 	}
 	if body, ok := errors.AsType[*InvalidRequest](err); ok {
 		p.Errors = body.Fields
+	}
+	if arm, ok := errors.AsType[*experiment.NotReady](err); ok {
+		for _, text := range arm.Missing[:min(len(arm.Missing), maxFaults)] {
+			p.Errors = append(p.Errors, ProblemField{Location: "promotion", Message: clip(text, 256)})
+		}
 	}
 	if p.Retryable && p.RetryAfterMS == 0 {
 		p.RetryAfterMS = time.Second.Milliseconds()

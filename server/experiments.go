@@ -164,11 +164,6 @@ type experiments struct{ *engine.Engine }
 
 var _ gateway.Experiments = experiments{}
 
-// Promote implements [gateway.Experiments].
-func (x experiments) Promote(ctx context.Context, id experiment.ID, arm experiment.ArmID, by string) (experiment.Experiment, error) {
-	return x.Engine.Promote(ctx, id, arm, by, nil)
-}
-
 // Status implements [gateway.Experiments].
 func (x experiments) Status(ctx context.Context, id experiment.ID) (gateway.ExperimentStatus, error) {
 	c, err := x.Conclude(ctx, id)

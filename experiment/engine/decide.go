@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -13,9 +14,9 @@ import (
 
 // reading is what has been read of the records of one phase.
 type reading struct {
-	mu    sync.Mutex
-	phase int
-	state *analysis.State
+	mu       sync.Mutex
+	revision int64 // of the experiment that state knows
+	state    *analysis.State
 }
 
 // Conclusion is what the records say now.
@@ -36,12 +37,12 @@ func (e *Engine) Conclude(ctx context.Context, id experiment.ID) (Conclusion, er
 	r := e.readingOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state == nil || r.phase != x.Phase {
+	if r.state == nil || r.revision != x.Revision && !r.state.Update(x) {
 		if r.state, err = analysis.New(x, analysis.DefaultLimits()); err != nil {
 			return Conclusion{}, err
 		}
-		r.phase = x.Phase
 	}
+	r.revision = x.Revision
 	if err := r.state.Read(ctx, e.Store); err != nil {
 		return Conclusion{}, err
 	}
@@ -79,6 +80,17 @@ func (c Conclusion) Ready() (experiment.ArmID, bool) {
 	return c.Promotions[0].Arm, true
 }
 
+// Missing says everything that stands between an arm and its promotion; nothing
+// where the rule is met.
+func (c Conclusion) Missing(arm experiment.ArmID) []string {
+	for _, p := range c.Promotions {
+		if p.Arm == arm {
+			return p.Missing
+		}
+	}
+	return []string{"The arm is not compared with the control."}
+}
+
 // Numbers are what a decision about an arm rests on, for the audit record.
 func (c Conclusion) Numbers(arm experiment.ArmID) map[string]string {
 	d := c.Decision
@@ -104,10 +116,13 @@ func (e *Engine) numbers(ctx context.Context, x experiment.Experiment, arm exper
 		return map[string]string{"numbers": "none: " + err.Error()}
 	}
 	out := c.Numbers(arm)
-	for _, p := range c.Promotions {
-		if p.Arm == arm {
-			out["rule met"] = strconv.FormatBool(p.Ready)
-		}
+	if arm == "" {
+		return out
+	}
+	missing := c.Missing(arm)
+	out["rule met"] = strconv.FormatBool(len(missing) == 0)
+	if len(missing) > 0 {
+		out["missing"] = strings.Join(missing, " ")
 	}
 	return out
 }
@@ -158,7 +173,7 @@ func (e *Engine) decide(ctx context.Context, l *live) error {
 // first, and the others meet a conflict.
 func (e *Engine) conclude(ctx context.Context, c Conclusion, arm experiment.ArmID) error {
 	if c.Experiment.Auto == experiment.AutoAct {
-		_, err := e.Promote(ctx, c.Experiment.ID, arm, "server", c.Numbers(arm))
+		_, err := e.promote(ctx, c.Experiment, arm, experiment.Change{By: "server", Numbers: c.Numbers(arm)})
 		return err
 	}
 	if c.Experiment.Recommended == arm {

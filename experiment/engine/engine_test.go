@@ -26,6 +26,7 @@ type shelf struct {
 	mu        sync.Mutex
 	def       string
 	activated int
+	retrained string // a name that has come to mean another checkpoint
 }
 
 func (s *shelf) Resolve(name string) (quality.Checkpoint, error) {
@@ -33,6 +34,9 @@ func (s *shelf) Resolve(name string) (quality.Checkpoint, error) {
 		return quality.Checkpoint{}, quality.Errorf(quality.KindCheckpointNotFound, "none")
 	}
 	c := quality.Checkpoint{Name: name, Digest: quality.DigestOf([]byte(name)), Encoder: encoder, Score: quality.ScoreRange{Min: 0, Max: 5}}
+	if name == s.retrained {
+		c.Digest = quality.DigestOf([]byte(name + " again"))
+	}
 	if name == "foreign" {
 		c.Encoder = quality.Digest{}
 	}
@@ -282,6 +286,8 @@ func TestCanariesForbidAStart(t *testing.T) {
 	}
 }
 
+var forced = experiment.Force{On: true, Reason: "a test"}
+
 // Of servers that promote at the same time one does it; all have the winner as
 // their default afterwards, and again changes nothing.
 func TestPromotionRace(t *testing.T) {
@@ -296,7 +302,7 @@ func TestPromotionRace(t *testing.T) {
 	var wait sync.WaitGroup
 	errs := make([]error, len(servers))
 	for i, s := range servers {
-		wait.Go(func() { _, errs[i] = s.Promote(t.Context(), "sharper", "new", fmt.Sprint(i), map[string]string{}) })
+		wait.Go(func() { _, errs[i] = s.Promote(t.Context(), "sharper", "new", fmt.Sprint(i), forced) })
 	}
 	wait.Wait()
 	for i, err := range errs {
@@ -319,7 +325,7 @@ func TestPromotionRace(t *testing.T) {
 	if promotions != 1 {
 		t.Errorf("%d promotions are on record", promotions)
 	}
-	x, err := first.Promote(t.Context(), "sharper", "new", "me", nil)
+	x, err := first.Promote(t.Context(), "sharper", "new", "me", experiment.Force{})
 	if err != nil || x.Revision != 3 {
 		t.Errorf("again: revision %d, %v", x.Revision, err)
 	}
@@ -406,33 +412,98 @@ func TestLabels(t *testing.T) {
 }
 
 // Labels that lean towards a score in view promote nothing, however many there
-// are; the same labels, blind, do.
+// are, neither by the server nor by a person; the same labels, blind, do.
 func TestOnlyBlindLabelsPromote(t *testing.T) {
 	for _, blind := range []bool{false, true} {
-		t.Run(fmt.Sprint("blind ", blind), func(t *testing.T) {
-			t.Parallel()
-			s, store, c := begin(t, "auto: act\nmin_labels: 100\n")
-			c.pass(time.Minute)
-			for i := range 300 {
-				image := fmt.Sprint("image", i)
-				shown := s.ask(t.Context(), fmt.Sprint(i), image, blind, "")
-				d := quality.DigestOf([]byte(image))
-				// Raters who say what the second arm says, with a little of their own.
-				value := 1 + float64(d[0])/100 + float64(d[2])/1000
-				value = min(5, value+0.02*float64(i%3-1))
-				_, err := s.Label(t.Context(), engine.Label{
-					Key: fmt.Sprint(i), Assignment: shown.Assignment, Rater: fmt.Sprint("rater", i%5), Kind: experiment.MOS, Value: &value, Blind: blind,
-				})
+		for _, auto := range []string{"act", "recommend"} {
+			t.Run(fmt.Sprintf("blind %t, auto %s", blind, auto), func(t *testing.T) {
+				t.Parallel()
+				s, store, c := begin(t, "auto: "+auto+"\nmin_labels: 100\n")
+				c.pass(time.Minute)
+				for i := range 300 {
+					image := fmt.Sprint("image", i)
+					shown := s.ask(t.Context(), fmt.Sprint(i), image, blind, "")
+					d := quality.DigestOf([]byte(image))
+					// Raters who say what the second arm says, with a little of their own.
+					value := 1 + float64(d[0])/100 + float64(d[2])/1000
+					value = min(5, value+0.02*float64(i%3-1))
+					_, err := s.Label(t.Context(), engine.Label{
+						Key: fmt.Sprint(i), Assignment: shown.Assignment, Rater: fmt.Sprint("rater", i%5),
+						Kind: experiment.MOS, Value: &value, Blind: blind,
+					})
+					must(t, err)
+				}
+				if auto == "act" {
+					s.Decide(t.Context())
+				} else if _, err := s.Promote(t.Context(), "sharper", "new", "me", experiment.Force{}); (err == nil) != blind {
+					t.Errorf("a person's promotion: %v", err)
+				}
+				x, err := store.Get(t.Context(), "sharper")
 				must(t, err)
-			}
-			s.Decide(t.Context())
-			x, err := store.Get(t.Context(), "sharper")
-			must(t, err)
-			if promoted := x.State == experiment.Promoted; promoted != blind {
-				c, _ := s.Conclude(t.Context(), "sharper")
-				t.Errorf("promoted is %t: %+v", promoted, c.Promotions)
-			}
-		})
+				if promoted := x.State == experiment.Promoted; promoted != blind || x.Forced != "" {
+					c, _ := s.Conclude(t.Context(), "sharper")
+					t.Errorf("promoted is %t, forced %q: %+v", promoted, x.Forced, c.Promotions)
+				}
+			})
+		}
+	}
+}
+
+// Force overrules the rule of promotion and nothing else, and leaves its reason.
+func TestForcedPromotion(t *testing.T) {
+	ctx := t.Context()
+	s, store, _ := begin(t, "")
+	for _, tc := range []struct {
+		what  string
+		arm   experiment.ArmID
+		force experiment.Force
+		kind  quality.Kind
+		text  string
+	}{
+		{"nothing recorded", "new", experiment.Force{}, quality.KindConflict, "labels; 300 are needed"},
+		{"the control", "demo", experiment.Force{}, quality.KindConflict, "not compared with the control"},
+		{"an unknown arm", "nobody", forced, quality.KindNotFound, "no arm"},
+		{"no reason", "new", experiment.Force{On: true, Reason: " "}, quality.KindExperimentInvalid, "reason: is needed"},
+		{"no force", "new", experiment.Force{Reason: "because"}, quality.KindExperimentInvalid, "reason: is for"},
+		{"too long", "new", experiment.Force{On: true, Reason: strings.Repeat("x", 1001)}, quality.KindExperimentInvalid, "1001 bytes"},
+	} {
+		_, err := s.Promote(ctx, "sharper", tc.arm, "me", tc.force)
+		if quality.KindOf(err) != tc.kind || !strings.Contains(fmt.Sprint(err), tc.text) {
+			t.Errorf("%s: %v, want %s with %q", tc.what, err, tc.kind, tc.text)
+		}
+	}
+	if x, err := store.Get(ctx, "sharper"); err != nil || x.State != experiment.Running || s.shelf.def != "demo" {
+		t.Fatalf("after refusals it is %s, the default %s (%v)", x.State, s.shelf.def, err)
+	}
+	x, err := s.Promote(ctx, "sharper", "new", "me", forced)
+	if err != nil || x.State != experiment.Promoted || x.Forced != "a test" || s.shelf.def != "other" {
+		t.Fatalf("forced: %s for %q, the default %s (%v)", x.State, x.Forced, s.shelf.def, err)
+	}
+	audits, err := s.Audits(ctx, "sharper")
+	must(t, err)
+	last := audits[len(audits)-1]
+	if last.By != "me" || last.Detail != "checkpoint other, forced: a test" || last.Numbers["rule met"] != "false" ||
+		!strings.Contains(last.Numbers["missing"], "300 are needed") {
+		t.Errorf("on record is %+v", last)
+	}
+	r, err := s.Report(ctx, "sharper")
+	if err != nil || r.Experiment.Forced != "a test" {
+		t.Errorf("the report has the reason %q (%v)", r.Experiment.Forced, err)
+	}
+}
+
+func TestForceKeepsWhatIsNoRuleOfPromotion(t *testing.T) {
+	ctx := t.Context()
+	s, _, _ := begin(t, "")
+	_, err := s.Change(ctx, "sharper", 0, experiment.Change{Do: experiment.DoGuard, Out: []experiment.ArmID{"new"}, By: "server"})
+	must(t, err)
+	if _, err := s.Promote(ctx, "sharper", "new", "me", forced); quality.KindOf(err) != quality.KindConflict {
+		t.Errorf("an arm that is out: %v", err)
+	}
+	s, _, _ = begin(t, "")
+	s.shelf.retrained = "other"
+	if _, err := s.Promote(ctx, "sharper", "new", "me", forced); quality.KindOf(err) != quality.KindConflict || s.shelf.def != "demo" {
+		t.Errorf("another checkpoint under the name: %v, the default is %s", err, s.shelf.def)
 	}
 }
 

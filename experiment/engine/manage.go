@@ -120,29 +120,65 @@ func (e *Engine) change(ctx context.Context, x experiment.Experiment, c experime
 }
 
 // Promote makes an arm's checkpoint the default of every server of the store
-// and ends the experiment. Doing it again changes nothing.
-func (e *Engine) Promote(ctx context.Context, id experiment.ID, arm experiment.ArmID, by string, numbers map[string]string) (experiment.Experiment, error) {
+// and ends the experiment. Doing it again changes nothing. Errors:
+// *[experiment.NotReady] where the rule of promotion is not met and force does
+// not say otherwise; *[experiment.Invalid] for a force without a reason.
+func (e *Engine) Promote(
+	ctx context.Context, id experiment.ID, arm experiment.ArmID, by string, force experiment.Force,
+) (experiment.Experiment, error) {
+	if err := force.Validate(); err != nil {
+		return experiment.Experiment{}, err
+	}
 	x, err := e.Store.Get(ctx, id)
 	if err != nil {
 		return x, err
 	}
+	if x.State == experiment.Promoted && x.Winner == arm {
+		return e.promote(ctx, x, arm, experiment.Change{By: by})
+	}
+	change := experiment.Change{Do: experiment.DoPromote, Winner: arm, By: by, Forced: force.Reason}
+	if _, _, err := experiment.Apply(x, change, e.Now()); err != nil {
+		return x, err // whatever the records say
+	}
+	if force.On {
+		change.Numbers = e.numbers(ctx, x, arm)
+		return e.promote(ctx, x, arm, change)
+	}
+	c, err := e.Conclude(ctx, id)
+	if err != nil {
+		return x, err
+	}
+	if missing := c.Missing(arm); len(missing) > 0 {
+		return x, &experiment.NotReady{Experiment: id, Arm: arm, Missing: missing}
+	}
+	change.Numbers = c.Numbers(arm)
+	change.Numbers["rule met"] = "true"
+	return e.promote(ctx, c.Experiment, arm, change)
+}
+
+// promote does what has been decided, about the experiment as it was then.
+func (e *Engine) promote(
+	ctx context.Context, x experiment.Experiment, arm experiment.ArmID, change experiment.Change,
+) (experiment.Experiment, error) {
 	a, ok := x.Arm(arm)
 	if !ok {
-		return x, quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", id, string(arm))
+		return x, quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", x.ID, string(arm))
 	}
 	if _, err := e.resolve(a); err != nil {
 		return x, err
 	}
 	if x.State != experiment.Promoted || x.Winner != arm {
-		if numbers == nil {
-			numbers = e.numbers(ctx, x, arm)
+		change.Do, change.Winner, change.Detail = experiment.DoPromote, arm, "checkpoint "+a.Checkpoint
+		if change.Forced != "" {
+			change.Detail += ", forced: " + change.Forced
 		}
-		numbers["digest"] = a.Digest.String()
-		if x, err = e.change(ctx, x, experiment.Change{Do: experiment.DoPromote, Winner: arm, By: by, Detail: "checkpoint " + a.Checkpoint, Numbers: numbers}); err != nil {
+		change.Numbers["digest"] = a.Digest.String()
+		var err error
+		if x, err = e.change(ctx, x, change); err != nil {
 			return x, err
 		}
 	}
-	return x, e.activate(ctx, x, a, by)
+	return x, e.activate(ctx, x, a, change.By)
 }
 
 // Rollback ends an experiment and gives everybody its control again.

@@ -103,8 +103,8 @@ coverage: 50%
 	// Of two promotions of two arms, begun at the same revision, one is done.
 	var wait sync.WaitGroup
 	errs := make([]error, 2)
-	wait.Go(func() { _, errs[0] = a.Promote(t.Context(), "sharper", "new", "first", map[string]string{}) })
-	wait.Go(func() { _, errs[1] = b.Promote(t.Context(), "sharper", "newer", "second", map[string]string{}) })
+	wait.Go(func() { _, errs[0] = a.Promote(t.Context(), "sharper", "new", "first", forced) })
+	wait.Go(func() { _, errs[1] = b.Promote(t.Context(), "sharper", "newer", "second", forced) })
 	wait.Wait()
 	winner := map[bool]string{true: "other", false: "third"}[errs[0] == nil]
 	if (errs[0] == nil) == (errs[1] == nil) || quality.KindOf(errs[0]) != quality.KindConflict && quality.KindOf(errs[1]) != quality.KindConflict {
