@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ import (
 	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func newCheckpointImport(t *terminal) *cobra.Command {
@@ -149,8 +151,10 @@ func newCheckpointDeactivate(t *terminal) *cobra.Command {
 }
 
 func newCheckpointRemove(t *terminal) *cobra.Command {
-	return changeCommand(t, "remove NAME", "Take an imported checkpoint out of the running server", cobra.ExactArgs(1), http.MethodDelete,
+	cmd := changeCommand(t, "remove NAME", "Delete an imported checkpoint from the running server", cobra.ExactArgs(1), http.MethodDelete,
 		func(args []string) string { return "/v1/checkpoints/" + pathSegment(args[0]) })
+	addYes(cmd)
+	return cmd
 }
 
 func changeCommand(t *terminal, use, short string, args cobra.PositionalArgs, method string, path func([]string) string) *cobra.Command {
@@ -158,6 +162,11 @@ func changeCommand(t *terminal, use, short string, args cobra.PositionalArgs, me
 		Use: use, Short: short, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+				if cmd.Flags().Lookup("yes") != nil {
+					if err := confirm(ctx, cmd, t, cmd.Name()+" checkpoint "+args[0], c.base); err != nil {
+						return err
+					}
+				}
 				req, err := http.NewRequestWithContext(ctx, method, c.base+path(args), nil)
 				if err != nil {
 					return err
@@ -260,5 +269,13 @@ func onAdmin(cmd *cobra.Command, t *terminal, f func(ctx context.Context, c *cli
 // change sends a request that the admin key opens.
 func (c *client) change(req *http.Request, out any) error {
 	req.Header.Set("Authorization", "Bearer "+string(c.key))
-	return c.do(req, out)
+	err := c.do(req, out)
+	if p, ok := errors.AsType[*gateway.Problem](err); ok && p.Code == quality.KindConflict && len(p.Errors) > 0 {
+		var missing []string
+		for _, e := range p.Errors {
+			missing = append(missing, e.Message)
+		}
+		return fmt.Errorf("%w: %s", p, strings.Join(missing, " "))
+	}
+	return err
 }

@@ -184,10 +184,10 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 			})
 
 			t.Run("back, and out", func(t *testing.T) {
-				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "second"); status == 0 || !strings.Contains(errs, "is the default") {
+				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "--yes", "second"); status == 0 || !strings.Contains(errs, "is the default") {
 					t.Errorf("removal of the default: status %d, %s", status, errs)
 				}
-				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "demo"); status == 0 || !strings.Contains(errs, "shipped") {
+				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "--yes", "demo"); status == 0 || !strings.Contains(errs, "shipped") {
 					t.Errorf("removal of a shipped one: status %d, %s", status, errs)
 				}
 				if c := agiqa(t, client, "checkpoint", "deactivate"); c["default"] != "demo" || c["default_before"] != "second" {
@@ -197,7 +197,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 					t.Errorf("%s scored %v, want %v by demo", got.name, got.score, before.score)
 				}
 				for _, name := range []string{"one", "second"} {
-					agiqa(t, client, "checkpoint", "remove", name)
+					agiqa(t, client, "checkpoint", "remove", "--yes", name)
 				}
 				if a := post(t, p.url+"/v1/score?checkpoint=one", "image/jpeg", harbour); a.problem.Code != quality.KindCheckpointNotFound {
 					t.Errorf("a removed checkpoint: %d %+v", a.status, a.problem)

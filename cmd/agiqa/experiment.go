@@ -34,8 +34,8 @@ func newExperiment(t *terminal) *cobra.Command {
 		changeExperiment(t, "start", "Let a draft take requests, once its canaries are sound"),
 		changeExperiment(t, "pause", "Give everybody the default; nothing is recorded"),
 		changeExperiment(t, "resume", "Go on after a pause; what held it is taken for looked at"),
-		changeExperiment(t, "stop", "End it for good"),
-		changeExperiment(t, "rollback", "End it and give everybody its control again"),
+		endExperiment(t, "stop", "End it for good"),
+		endExperiment(t, "rollback", "End it and give everybody its control again"),
 		newExperimentRamp(t), newExperimentPromote(t), newExperimentAudit(t), newExperimentReport(t), newExperimentReplay(t),
 		newExperimentDemo(t),
 	)
@@ -51,6 +51,15 @@ func experimentCommand(t *terminal, cmd *cobra.Command, request func(cmd *cobra.
 			return err
 		}
 		return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+			if cmd.Flags().Lookup("yes") != nil {
+				what := cmd.Name() + " experiment " + args[0]
+				if len(args) > 1 {
+					what = cmd.Name() + " arm " + args[1] + " of experiment " + args[0]
+				}
+				if err := confirm(ctx, cmd, t, what, c.base); err != nil {
+					return err
+				}
+			}
 			req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 			if err != nil {
 				return err
@@ -96,9 +105,9 @@ func printExperiment(out io.Writer, x experiment.Experiment) error {
 		case a.Out:
 			note = "taken out by a guardrail"
 		case a.ID == x.Winner && x.State == experiment.RolledBack:
-			note = "was promoted"
+			note = "was promoted" + forcedNote(x)
 		case a.ID == x.Winner:
-			note = "promoted"
+			note = "promoted" + forcedNote(x)
 		case a.ID == x.Recommended:
 			note = "recommended"
 		}
@@ -112,6 +121,13 @@ func printExperiment(out io.Writer, x experiment.Experiment) error {
 		fmt.Fprintf(w, "  held\t%s\n", strings.Join(x.Held, ", "))
 	}
 	return w.Flush()
+}
+
+func forcedNote(x experiment.Experiment) string {
+	if x.Forced == "" {
+		return ""
+	}
+	return ", forced: " + x.Forced
 }
 
 func percent(p experiment.PPM) string { return fmt.Sprintf("%g %%", float64(p)/1e4) }
@@ -161,6 +177,13 @@ func changeExperiment(t *terminal, verb, short string) *cobra.Command {
 	}, showExperiment(t))
 }
 
+// endExperiment is a change that ends an experiment: nothing starts it again.
+func endExperiment(t *terminal, verb, short string) *cobra.Command {
+	cmd := changeExperiment(t, verb, short)
+	addYes(cmd)
+	return cmd
+}
+
 func newExperimentRamp(t *terminal) *cobra.Command {
 	var coverage string
 	var weights map[string]string
@@ -177,9 +200,21 @@ func newExperimentRamp(t *terminal) *cobra.Command {
 }
 
 func newExperimentPromote(t *terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "promote ID ARM", Short: "Make an arm's checkpoint the default and end the experiment", Args: cobra.ExactArgs(2)}
+	var promotion gateway.PromoteRequest
+	cmd := &cobra.Command{
+		Use: "promote ID ARM", Short: "Make an arm's checkpoint the default and end the experiment", Args: cobra.ExactArgs(2),
+		Long: "Refused while the rule of promotion is not met; what is missing is named. --force promotes nevertheless: its --reason becomes part of the audit record and the report.",
+	}
+	cmd.Flags().BoolVar(&promotion.Force, "force", false, "promote although the rule of promotion is not met")
+	cmd.Flags().StringVar(&promotion.Reason, "reason", "", "why --force is right")
+	addYes(cmd)
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
-		body, err := json.Marshal(map[string]string{"arm": args[1]})
+		force := experiment.Force{On: promotion.Force, Reason: promotion.Reason}
+		if err := force.Validate(); err != nil {
+			return "", "", nil, err
+		}
+		promotion.Arm = args[1]
+		body, err := json.Marshal(promotion)
 		return http.MethodPost, experimentPath(args[0]) + "/promote", body, err
 	}, showExperiment(t))
 }

@@ -111,7 +111,7 @@ func (d *demoStory) tell(ctx context.Context, p demoPhase) error {
 		return err
 	}
 	if last.Experiment.State != experiment.Promoted {
-		if err := d.says(ctx, "experiment", "stop", p.id); err != nil {
+		if err := d.says(ctx, "experiment", "stop", p.id, "--yes"); err != nil {
 			return err
 		}
 	}
@@ -394,7 +394,7 @@ func (d *demoStory) end(ctx context.Context, p demoPhase, last gateway.Experimen
 	}
 	d.print("\nThe server promoted %s by itself: it is the default now. And back:", list.Default)
 	began := time.Now()
-	if err := d.says(ctx, "experiment", "rollback", p.id); err != nil {
+	if err := d.says(ctx, "experiment", "rollback", p.id, "--yes"); err != nil {
 		return err
 	}
 	took := time.Since(began)

@@ -17,13 +17,15 @@ type terminal struct {
 	out    io.Writer
 	err    io.Writer
 	screen bool // err is a terminal: a progress bar makes sense
+	asks   bool // somebody can read a question on err and answer it on in
 	env    []string
 }
 
 func systemTerminal() *terminal {
+	screen := term.IsTerminal(int(os.Stderr.Fd()))
 	return &terminal{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		screen: term.IsTerminal(int(os.Stderr.Fd())), env: os.Environ(),
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, screen: screen,
+		asks: screen && term.IsTerminal(int(os.Stdin.Fd())), env: os.Environ(),
 	}
 }
 
