@@ -18,31 +18,24 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 )
 
-// CheckpointChanges changes which checkpoints there are. by names who asks.
-// Errors are *[quality.Error]; each method says which kinds besides those of
-// the inference servers.
+// CheckpointChanges changes which checkpoints there are: a [lifecycle.Manager].
+// by names who asks. Errors are *[quality.Error]; each method says which kinds
+// besides those of the inference servers.
 type CheckpointChanges interface {
-	// Import takes a bundle in: checkpoint_invalid, encoder_mismatch, conflict.
-	Import(ctx context.Context, in CheckpointImport) (CheckpointReport, error)
+	// ImportFiles takes a bundle in: checkpoint_invalid, encoder_mismatch, conflict.
+	ImportFiles(ctx context.Context, manifest, weights []byte, in lifecycle.Import) (lifecycle.Report, error)
 	// Activate makes a checkpoint the default: checkpoint_not_found, encoder_mismatch.
-	Activate(ctx context.Context, name, by string) (CheckpointChange, error)
+	Activate(ctx context.Context, name, by string) (lifecycle.Change, error)
 	// Rollback goes back to the default before: conflict.
-	Rollback(ctx context.Context, by string) (CheckpointChange, error)
+	Rollback(ctx context.Context, by string) (lifecycle.Change, error)
 	// Remove takes a checkpoint out: checkpoint_not_found, conflict.
-	Remove(ctx context.Context, name, by string) (CheckpointChange, error)
+	Remove(ctx context.Context, name, by string) (lifecycle.Change, error)
 	// Diff compares two checkpoints: checkpoint_not_found.
-	Diff(a, b string) (CheckpointDiff, error)
-}
-
-// CheckpointImport is a bundle to be taken in: its two files as they were sent.
-type CheckpointImport struct {
-	Manifest, Weights []byte
-	Name              string // "" for the manifest's
-	Activate          bool
-	By                string
+	Diff(a, b string) (lifecycle.Diff, error)
 }
 
 // CheckpointChange says what became of the default.
@@ -95,6 +88,34 @@ type CheckpointTensors struct {
 	Cosine float64 `json:"cosine" doc:"Of both tensors as long vectors"`
 }
 
+func checkpointChange(c lifecycle.Change) CheckpointChange {
+	return CheckpointChange{Checkpoint: checkpointRef(c.Checkpoint), Default: c.Default, Before: c.Before, Previous: c.Previous}
+}
+
+func checkpointReport(r lifecycle.Report) CheckpointReport {
+	out := CheckpointReport{
+		CheckpointChange: checkpointChange(r.Change), Known: r.Known, Steps: []CheckpointStep{}, Golden: r.Golden, MaxDiff: r.MaxDiff,
+	}
+	for _, s := range r.Steps {
+		out.Steps = append(out.Steps, CheckpointStep{Name: string(s.Name), MS: float64(s.Took) / float64(time.Millisecond)})
+	}
+	return out
+}
+
+func checkpointDiff(d lifecycle.Diff) CheckpointDiff {
+	out := CheckpointDiff{
+		A: checkpointRef(d.A.Checkpoint), B: checkpointRef(d.B.Checkpoint), Same: d.A.Checkpoint.Digest == d.B.Checkpoint.Digest,
+		Fields: []CheckpointFieldDiff{}, Tensors: []CheckpointTensors{},
+	}
+	for _, f := range d.Fields {
+		out.Fields = append(out.Fields, CheckpointFieldDiff(f))
+	}
+	for _, t := range d.Tensors {
+		out.Tensors = append(out.Tensors, CheckpointTensors(t))
+	}
+	return out
+}
+
 // Bounds of administration where the configuration gives none.
 const (
 	defaultBundleBytes   = 72 << 20
@@ -140,17 +161,17 @@ func (g *Gateway) registerChanges(api huma.API) {
 		MaxBodyBytes: g.cfg.MaxBundleBytes + 1, BodyReadTimeout: g.cfg.ChangeTimeout + time.Second,
 		SkipValidateBody: true, RequestBody: bundleBody(),
 	}), func(ctx context.Context, in *importInput) (*importOutput, error) {
-		request, err := readBundle(in.ContentType, in.RawBody)
+		manifest, weights, request, err := readBundle(in.ContentType, in.RawBody)
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
 		request.By = adminOf(ctx)
-		report, err := g.changes.Import(ctx, request)
+		report, err := g.changes.ImportFiles(ctx, manifest, weights, request)
 		g.measures.changed(ctx, "import", err)
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		out := &importOutput{Status: http.StatusCreated, Body: report}
+		out := &importOutput{Status: http.StatusCreated, Body: checkpointReport(report)}
 		if report.Known {
 			out.Status = http.StatusOK
 		}
@@ -189,15 +210,15 @@ func (g *Gateway) registerChanges(api huma.API) {
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		return &diffOutput{Body: diff}, nil
+		return &diffOutput{Body: checkpointDiff(diff)}, nil
 	})
 }
 
-func changed(ctx context.Context, change CheckpointChange, err error) (*changeOutput, error) {
+func changed(ctx context.Context, change lifecycle.Change, err error) (*changeOutput, error) {
 	if err != nil {
 		return nil, problemOf(ctx, err)
 	}
-	return &changeOutput{Body: change}, nil
+	return &changeOutput{Body: checkpointChange(change)}, nil
 }
 
 // administrative reports whether a request may take the time and the bytes of
@@ -276,11 +297,10 @@ func bundleBody() *huma.RequestBody {
 
 // readBundle takes the parts of an import apart. Each may come once, and no
 // other may come.
-func readBundle(contentType string, body []byte) (CheckpointImport, error) {
-	var in CheckpointImport
+func readBundle(contentType string, body []byte) (manifest, weights []byte, in lifecycle.Import, err error) {
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
-		return in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as multipart/form-data with parts manifest and weights")
+		return nil, nil, in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as multipart/form-data with parts manifest and weights")
 	}
 	parts := map[string][]byte{}
 	reader := multipart.NewReader(bytes.NewReader(body), params["boundary"])
@@ -290,30 +310,29 @@ func readBundle(contentType string, body []byte) (CheckpointImport, error) {
 			break
 		}
 		if err != nil {
-			return in, quality.Errorf(quality.KindBadRequest, "the multipart body is cut off or malformed").Because(err)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "the multipart body is cut off or malformed").Because(err)
 		}
 		name := part.FormName()
 		switch name {
 		case "manifest", "weights", "name", "activate":
 		default:
-			return in, quality.Errorf(quality.KindUnknownField, "an import has parts manifest, weights, name and activate, and no %s", clip(name, 64))
+			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "an import has parts manifest, weights, name and activate, and no %s", clip(name, 64))
 		}
 		if _, twice := parts[name]; twice {
-			return in, quality.Errorf(quality.KindBadRequest, "part %s comes twice", name)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s comes twice", name)
 		}
 		if parts[name], err = io.ReadAll(part); err != nil {
-			return in, quality.Errorf(quality.KindBadRequest, "part %s is cut off", name).Because(err)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s is cut off", name).Because(err)
 		}
 	}
 	for _, name := range []string{"manifest", "weights"} {
 		if len(parts[name]) == 0 {
-			return in, quality.Errorf(quality.KindBadRequest, "part %s is missing or empty", name)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s is missing or empty", name)
 		}
 	}
-	in.Manifest, in.Weights = parts["manifest"], parts["weights"]
 	if name, given := parts["name"]; given {
 		if in.Name = string(name); !quality.ValidCheckpointName(in.Name) {
-			return in, quality.Errorf(quality.KindCheckpointInvalid, "name %s does not match [a-z0-9][a-z0-9._-]{0,63}", clip(in.Name, 64))
+			return nil, nil, in, quality.Errorf(quality.KindCheckpointInvalid, "name %s does not match [a-z0-9][a-z0-9._-]{0,63}", clip(in.Name, 64))
 		}
 	}
 	switch string(parts["activate"]) {
@@ -321,7 +340,7 @@ func readBundle(contentType string, body []byte) (CheckpointImport, error) {
 	case "true":
 		in.Activate = true
 	default:
-		return in, quality.Errorf(quality.KindBadRequest, "activate is true or false")
+		return nil, nil, in, quality.Errorf(quality.KindBadRequest, "activate is true or false")
 	}
-	return in, nil
+	return parts["manifest"], parts["weights"], in, nil
 }

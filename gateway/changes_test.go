@@ -10,9 +10,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -21,40 +23,44 @@ import (
 // ledger is a CheckpointChanges that notes what it is asked for.
 type ledger struct {
 	calls []string
-	last  gateway.CheckpointImport
+	last  importFiles
 	known bool
 	err   error
 }
 
-func (l *ledger) note(format string, args ...any) (gateway.CheckpointChange, error) {
+// importFiles are the arguments of an import.
+type importFiles struct {
+	Manifest, Weights []byte
+	In                lifecycle.Import
+}
+
+func (l *ledger) note(format string, args ...any) (lifecycle.Change, error) {
 	l.calls = append(l.calls, fmt.Sprintf(format, args...))
-	c := tritontest.Checkpoint("new")
-	return gateway.CheckpointChange{
-		Checkpoint: gateway.CheckpointRef{Name: c.Name, Digest: c.Digest}, Default: "new", Before: first, Previous: first,
-	}, l.err
+	return lifecycle.Change{Checkpoint: tritontest.Checkpoint("new"), Default: "new", Before: first, Previous: first}, l.err
 }
 
-func (l *ledger) Import(_ context.Context, in gateway.CheckpointImport) (gateway.CheckpointReport, error) {
-	l.last = in
+func (l *ledger) ImportFiles(_ context.Context, manifest, weights []byte, in lifecycle.Import) (lifecycle.Report, error) {
+	l.last = importFiles{manifest, weights, in}
 	change, err := l.note("import %s %t by %s", in.Name, in.Activate, in.By)
-	return gateway.CheckpointReport{CheckpointChange: change, Known: l.known, Steps: []gateway.CheckpointStep{{Name: "load", MS: 2}}}, err
+	steps := []lifecycle.StepTime{{Name: lifecycle.StepLoad, Took: 2 * time.Millisecond}}
+	return lifecycle.Report{Change: change, Known: l.known, Steps: steps}, err
 }
 
-func (l *ledger) Activate(_ context.Context, name, by string) (gateway.CheckpointChange, error) {
+func (l *ledger) Activate(_ context.Context, name, by string) (lifecycle.Change, error) {
 	return l.note("activate %s by %s", name, by)
 }
 
-func (l *ledger) Rollback(_ context.Context, by string) (gateway.CheckpointChange, error) {
+func (l *ledger) Rollback(_ context.Context, by string) (lifecycle.Change, error) {
 	return l.note("rollback by %s", by)
 }
 
-func (l *ledger) Remove(_ context.Context, name, by string) (gateway.CheckpointChange, error) {
+func (l *ledger) Remove(_ context.Context, name, by string) (lifecycle.Change, error) {
 	return l.note("remove %s by %s", name, by)
 }
 
-func (l *ledger) Diff(a, b string) (gateway.CheckpointDiff, error) {
+func (l *ledger) Diff(a, b string) (lifecycle.Diff, error) {
 	_, err := l.note("diff %s %s", a, b)
-	return gateway.CheckpointDiff{Fields: []gateway.CheckpointFieldDiff{}, Tensors: []gateway.CheckpointTensors{}}, err
+	return lifecycle.Diff{}, err
 }
 
 const adminKey = "a key for tests"
@@ -184,12 +190,12 @@ func TestImport(t *testing.T) {
 	if w := send("manifest", "{}", "weights", "numbers", "name", "one", "activate", "true"); w.Code != http.StatusCreated {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
-	want := gateway.CheckpointImport{Manifest: []byte("{}"), Weights: []byte("numbers"), Name: "one", Activate: true, By: gateway.KeyID(adminKey)}
+	want := importFiles{[]byte("{}"), []byte("numbers"), lifecycle.Import{Name: "one", Activate: true, By: gateway.KeyID(adminKey)}}
 	if diff := cmp.Diff(want, l.last); diff != "" {
 		t.Errorf("import (-want +got):\n%s", diff)
 	}
 	l.known = true
-	if w := send("weights", "numbers", "manifest", "{}"); w.Code != http.StatusOK || l.last.Name != "" || l.last.Activate {
+	if w := send("weights", "numbers", "manifest", "{}"); w.Code != http.StatusOK || l.last.In.Name != "" || l.last.In.Activate {
 		t.Errorf("status %d, import %+v", w.Code, l.last)
 	}
 	calls := len(l.calls)

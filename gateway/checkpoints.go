@@ -7,20 +7,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 )
-
-// CheckpointInfo is a checkpoint with what its manifest says of it.
-type CheckpointInfo struct {
-	quality.Checkpoint
-	ClassTokenPosition string
-	ContextLength      int
-	ClassSpecific      bool
-	Licence            string
-	Training           json.RawMessage // an object, decoded only to be shown: every score asks for a checkpoint
-	Metrics            json.RawMessage // likewise
-	Imported           bool            // at run time
-}
 
 // CheckpointView shows a checkpoint to a client.
 type CheckpointView struct {
@@ -89,21 +78,22 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 			return nil, problemOf(ctx, err)
 		}
 		view := g.checkpointView(c)
-		view.Training, view.Metrics = object(c.Training), object(c.Metrics)
+		view.Training, view.Metrics = object(c.Manifest.Training), object(c.Manifest.Metrics)
 		return &showOutput{Body: view}, nil
 	})
 }
 
 // checkpointView is what a list shows of a checkpoint.
-func (g *Gateway) checkpointView(c CheckpointInfo) CheckpointView {
+func (g *Gateway) checkpointView(e lifecycle.Entry) CheckpointView {
 	encoder, ok := g.scorer.Encoder()
 	def, err := g.checkpoints.Default()
+	c, m := e.Checkpoint, e.Manifest
 	return CheckpointView{
-		Name: c.Name, Digest: c.Digest, Default: err == nil && def.Name == c.Name,
+		Name: c.Name, Digest: c.Digest, Default: err == nil && def.Checkpoint.Name == c.Name,
 		Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
 		Score:    ScoreScale{Min: c.Score.Min, Max: c.Score.Max, Unit: c.Score.Unit},
-		Position: c.ClassTokenPosition, ContextLength: c.ContextLength, ClassSpecific: c.ClassSpecific,
-		Licence: c.Licence, Imported: c.Imported,
+		Position: string(m.ClassTokenPosition), ContextLength: m.ContextLength, ClassSpecific: m.ClassSpecific,
+		Licence: m.Licence, Imported: e.Imported,
 	}
 }
 

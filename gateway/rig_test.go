@@ -22,6 +22,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/quality"
@@ -148,14 +150,16 @@ func must(t testing.TB, err error) {
 }
 
 // shelf holds checkpoints as the registry does.
-type shelf struct{ infos []gateway.CheckpointInfo }
+type shelf struct{ infos []lifecycle.Entry }
 
 func newShelf(names []string) *shelf {
 	s := &shelf{}
 	for _, name := range names {
-		s.infos = append(s.infos, gateway.CheckpointInfo{
-			Checkpoint: tritontest.Checkpoint(name), ClassTokenPosition: "end", ContextLength: 16, Licence: "Apache-2.0",
-			Training: json.RawMessage(`{"epochs": 3}`),
+		s.infos = append(s.infos, lifecycle.Entry{
+			Checkpoint: tritontest.Checkpoint(name),
+			Manifest: checkpoint.Manifest{
+				ClassTokenPosition: "end", ContextLength: 16, Licence: "Apache-2.0", Training: json.RawMessage(`{"epochs": 3}`),
+			},
 		})
 	}
 	return s
@@ -169,22 +173,22 @@ func (s *shelf) all() []quality.Checkpoint {
 	return out
 }
 
-func (s *shelf) List() []gateway.CheckpointInfo { return s.infos }
+func (s *shelf) List() []lifecycle.Entry { return s.infos }
 
-func (s *shelf) Get(name string) (gateway.CheckpointInfo, error) {
-	if i := slices.IndexFunc(s.infos, func(c gateway.CheckpointInfo) bool { return c.Name == name }); i >= 0 {
+func (s *shelf) Get(name string) (lifecycle.Entry, error) {
+	if i := slices.IndexFunc(s.infos, func(c lifecycle.Entry) bool { return c.Checkpoint.Name == name }); i >= 0 {
 		return s.infos[i], nil
 	}
 	var known []string
 	for _, c := range s.infos {
-		known = append(known, c.Name)
+		known = append(known, c.Checkpoint.Name)
 	}
-	return gateway.CheckpointInfo{}, quality.NoCheckpoint(name, known)
+	return lifecycle.Entry{}, quality.NoCheckpoint(name, known)
 }
 
-func (s *shelf) Default() (gateway.CheckpointInfo, error) {
+func (s *shelf) Default() (lifecycle.Entry, error) {
 	if len(s.infos) == 0 {
-		return gateway.CheckpointInfo{}, quality.Errorf(quality.KindCheckpointNotFound, "there is no default checkpoint; name one")
+		return lifecycle.Entry{}, quality.Errorf(quality.KindCheckpointNotFound, "there is no default checkpoint; name one")
 	}
 	return s.infos[0], nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -23,9 +24,9 @@ type Scorer interface {
 // Checkpoints says which checkpoints there are. Get fails with the error of
 // [quality.NoCheckpoint].
 type Checkpoints interface {
-	Get(name string) (CheckpointInfo, error)
-	Default() (CheckpointInfo, error)
-	List() []CheckpointInfo
+	Get(name string) (lifecycle.Entry, error)
+	Default() (lifecycle.Entry, error)
+	List() []lifecycle.Entry
 }
 
 type scoreInput struct {
@@ -176,7 +177,7 @@ func (g *Gateway) choose(names []string, compare bool) ([]quality.Checkpoint, er
 		encoder, _ := g.scorer.Encoder()
 		var all []quality.Checkpoint // of one moment: what was listed is not looked up again
 		for _, c := range g.checkpoints.List() {
-			if c.Encoder == encoder.Digest && len(all) < maxChosen { // one of another encoder is compared only when asked for
+			if c.Checkpoint.Encoder == encoder.Digest && len(all) < maxChosen { // one of another encoder is compared only when asked for
 				all = append(all, c.Checkpoint)
 			}
 		}
@@ -193,12 +194,13 @@ func (g *Gateway) choose(names []string, compare bool) ([]quality.Checkpoint, er
 	}
 	var chosen []quality.Checkpoint
 	for _, name := range names {
-		c, err := g.checkpoints.Get(name)
+		entry, err := g.checkpoints.Get(name)
 		if err != nil {
 			return nil, err
 		}
+		c := entry.Checkpoint
 		if !slices.ContainsFunc(chosen, func(o quality.Checkpoint) bool { return o.Digest == c.Digest && o.Name == c.Name }) {
-			chosen = append(chosen, c.Checkpoint)
+			chosen = append(chosen, c)
 		}
 	}
 	return chosen, nil

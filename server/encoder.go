@@ -21,7 +21,7 @@ import (
 // are made for one encoder and replaced when another one appears.
 type models struct {
 	triton   *tritonclient.Client
-	library  *library
+	library  *lifecycle.Library
 	service  *scoring.Service
 	settings config.Settings
 	logger   *slog.Logger

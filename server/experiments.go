@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
@@ -133,7 +134,7 @@ func (d director) Enrol(ctx context.Context, c experiment.Caller, images []func(
 
 // ownCheckpoints are those of this server in the words of the engine.
 type ownCheckpoints struct {
-	library *library
+	library *lifecycle.Library
 	server  *Server // its manager activates
 	service *scoring.Service
 }

@@ -56,7 +56,7 @@ type Server struct {
 	restarted   chan struct{}    // the child is ready, perhaps again
 	telemetry   *telemetry.Telemetry
 	triton      *tritonclient.Client
-	library     *library
+	library     *lifecycle.Library
 	models      *models
 	manager     *lifecycle.Manager
 	panels      *lifecycle.Panels // nil: a guest's requests are few
@@ -155,7 +155,7 @@ func (s *Server) buildPanels() (err error) {
 		return nil
 	}
 	deps := lifecycle.PanelDeps{
-		Library: s.library.Library, Texts: s.models, Logger: s.logger,
+		Library: s.library, Texts: s.models, Logger: s.logger,
 		Servers: tritonmodels.PanelServers{Servers: tritonmodels.NewServers(s.triton, s.models.Encoder, s.topology.folder == nil)},
 	}
 	if s.topology.folder != nil { // an interface that holds a nil pointer is not nil
@@ -188,7 +188,7 @@ func (s *Server) buildManager() (err error) {
 		}
 	}
 	deps := lifecycle.Deps{
-		Library: s.library.Library, Texts: s.models, Logger: s.logger,
+		Library: s.library, Texts: s.models, Logger: s.logger,
 		Servers: tritonmodels.NewServers(s.triton, s.models.Encoder, s.topology.folder == nil),
 	}
 	if s.topology.folder != nil { // an interface that holds a nil pointer is not nil
@@ -302,7 +302,7 @@ func (s *Server) buildGateway(service *scoring.Service, scorer gateway.Scorer) (
 	s.readiness.Also(s.models.checkpointChecks)
 	deps := gateway.Deps{
 		Door: service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
-		Scorer: scorer, Checkpoints: s.library, Changes: changes{s.manager}, Readiness: s.readiness, Metrics: s.telemetry.MetricsHandler(),
+		Scorer: scorer, Checkpoints: s.library, Changes: s.manager, Readiness: s.readiness, Metrics: s.telemetry.MetricsHandler(),
 		Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(), Logger: s.logger,
 	}
 	if s.experiments != nil { // an interface that holds a nil pointer is not nil
@@ -352,7 +352,7 @@ func (s *Server) Child() *embedded.Server { return s.child }
 func (s *Server) Encoder() (quality.Encoder, bool) { return s.models.Encoder() }
 
 // Library is the checkpoints that there are.
-func (s *Server) Library() *lifecycle.Library { return s.library.Library }
+func (s *Server) Library() *lifecycle.Library { return s.library }
 
 // Manager changes the checkpoints.
 func (s *Server) Manager() *lifecycle.Manager { return s.manager }

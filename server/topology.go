@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
@@ -19,7 +20,7 @@ import (
 // topology says where the Tritons are and what is shared with them.
 type topology struct {
 	addresses []string
-	library   *library
+	library   *lifecycle.Library
 	folder    *tritonmodels.Folder // shared with Triton; nil: heads travel with the load call
 	ephemeral bool                 // another server may own the data folder: change nothing in it
 }
@@ -91,7 +92,7 @@ func embeddedTriton(s config.Settings, ephemeral bool, child embedded.Config) (t
 		return t, folder.Tidy(nil)
 	}
 	t.folder = folder
-	return t, folder.Tidy(t.library.imported())
+	return t, folder.Tidy(t.library.Imported())
 }
 
 // TritonLog is the name of the embedded Triton's log in the data folder.

@@ -59,6 +59,19 @@ type StepTime struct {
 	Took time.Duration
 }
 
+// ImportFiles takes in a bundle that came as its two files. It needs no golden
+// cases: the manager makes some. Errors are those of [Manager.Import], and
+// checkpoint_invalid for files that are no bundle.
+func (m *Manager) ImportFiles(ctx context.Context, manifest, weights []byte, in Import) (Report, error) {
+	limits := checkpoint.DefaultLimits()
+	limits.NoGolden = true
+	var err error
+	if in.Bundle, err = checkpoint.Decode(manifest, weights, limits); err != nil {
+		return Report{}, err
+	}
+	return m.Import(ctx, in)
+}
+
 // Import takes a checkpoint in: see the package comment for the order. One
 // that is there under the same name is left as it is, and activated if asked
 // for. When a step fails, what was done is undone, and the error, a

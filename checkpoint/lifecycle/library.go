@@ -12,6 +12,10 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
+// Demo is the name of the checkpoint that is the default of a fresh server
+// which ships it.
+const Demo = "demo"
+
 // LibraryConfig says where checkpoints are.
 type LibraryConfig struct {
 	// Shipped bundles are there from the start and stay. Whoever names the
@@ -20,8 +24,8 @@ type LibraryConfig struct {
 	// Dir is the folder of imported bundles and of the state. It need not
 	// exist.
 	Dir string
-	// Preset is the default where no change was ever made; "" for the only
-	// checkpoint there is.
+	// Preset is the default where no change was ever made; "" for [Demo] where
+	// that is shipped, otherwise for the only checkpoint there is.
 	Preset string
 	// HeadOnly says that imported checkpoints have no ensemble.
 	HeadOnly bool
@@ -64,6 +68,9 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 		s.imported[b.Checkpoint().Digest] = true
 	}
 	preset := cfg.Preset
+	if preset == "" && slices.ContainsFunc(cfg.Shipped, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == Demo }) {
+		preset = Demo
+	}
 	if kept.Default != "" {
 		preset = kept.Default
 	}
@@ -96,6 +103,28 @@ func (l *Library) Clean() error {
 
 // Snapshot returns the checkpoints of this moment.
 func (l *Library) Snapshot() *Snapshot { return l.now.Load() }
+
+// Get returns the checkpoint of that name at this moment, or
+// checkpoint_not_found.
+func (l *Library) Get(name string) (Entry, error) { return l.Snapshot().Get(name) }
+
+// Default returns the checkpoint that scores when a request names none, or
+// checkpoint_not_found where there is none.
+func (l *Library) Default() (Entry, error) { return l.Snapshot().Default() }
+
+// List returns every checkpoint of this moment in order of name.
+func (l *Library) List() []Entry { return l.Snapshot().List() }
+
+// Imported returns the bundles that came at run time, in order of name.
+func (l *Library) Imported() []*checkpoint.Bundle {
+	var out []*checkpoint.Bundle
+	for _, e := range l.List() {
+		if e.Imported {
+			out = append(out, e.Bundle)
+		}
+	}
+	return out
+}
 
 // Prompts assembles the prompts of a checkpoint that is in the library or is
 // being imported.

@@ -11,6 +11,7 @@ type Entry struct {
 	// Checkpoint is the bundle's, and says whether the servers have an
 	// ensemble for it.
 	Checkpoint quality.Checkpoint
+	Manifest   checkpoint.Manifest // of the bundle
 	// Imported says that it came at run time and may be removed.
 	Imported bool
 }
@@ -55,7 +56,7 @@ func (s *Snapshot) entry(b *checkpoint.Bundle, err error) (Entry, error) {
 }
 
 func (s *Snapshot) describe(b *checkpoint.Bundle) Entry {
-	e := Entry{Bundle: b, Checkpoint: b.Checkpoint(), Imported: s.imported[b.Checkpoint().Digest]}
+	e := Entry{Bundle: b, Checkpoint: b.Checkpoint(), Manifest: b.Manifest(), Imported: s.imported[b.Checkpoint().Digest]}
 	e.Checkpoint.HeadOnly = e.Imported && s.headOnly
 	return e
 }
