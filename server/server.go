@@ -238,7 +238,7 @@ func (s *Server) buildTriton(addresses []string) (err error) {
 	cfg := tritonclient.DefaultConfig()
 	cfg.Addresses = addresses
 	cfg.RequestTimeout = s.settings.RequestTimeout
-	cfg.Connections, cfg.Meter = s.settings.TritonConnections, s.telemetry.Meter()
+	cfg.Connections, cfg.Meter, cfg.Logger = s.settings.TritonConnections, s.telemetry.Meter(), s.logger
 	// Admission bounds requests; one of them asks at most eight heads at once.
 	// Readiness must find room beside them.
 	cfg.MaxInFlight = max(cfg.MaxInFlight, 8*scoringConfig(s.settings).Concurrency+16)

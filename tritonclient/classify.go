@@ -102,7 +102,11 @@ func (r *replica) failure(ctx context.Context, model string, err error) error {
 		return ended(ctx, model)
 	}
 	m := meaningOf(err)
-	return quality.Errorf(m.kind, "%s", fmt.Sprintf(m.detail, subject(model))).
+	detail := fmt.Sprintf(m.detail, subject(model))
+	if why := r.outage.why(); why != "" && m.resend == ifUnanswered {
+		detail += ": " + why
+	}
+	return quality.Errorf(m.kind, "%s", detail).
 		Because(&ReplicaError{Replica: r.addr, Err: err}).After(m.after)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,10 @@ type Client struct {
 	encoder  atomic.Pointer[quality.Encoder] // nil until Describe succeeded
 	lookup   func(ctx context.Context, host string) ([]string, error)
 	close    func() error
+
+	logger      *slog.Logger
+	watching    sync.WaitGroup // follows outages
+	stopWatches context.CancelFunc
 }
 
 // New returns a client. It checks the configuration and starts to connect in
@@ -40,20 +45,29 @@ func New(cfg Config) (*Client, error) {
 		batch:   newBatchLimits(),
 		lookup:  lookupHost,
 		codec:   newWire(),
+		logger:  cfg.Logger,
+	}
+	if c.logger == nil {
+		c.logger = slog.New(slog.DiscardHandler)
 	}
 	var err error
 	if c.metrics, err = newMetrics(cfg.Meter, c); err != nil {
 		return nil, fmt.Errorf("triton client: %w", err)
 	}
 	c.close = sync.OnceValue(c.closeAll)
+	var watches context.Context
+	watches, c.stopWatches = context.WithCancel(context.Background())
 	for _, addr := range cfg.Addresses {
 		r, err := c.dial(addr)
 		if err != nil {
+			c.stopWatches()
+			c.watching.Wait()
 			c.closeReplicas()
 			return nil, fmt.Errorf("triton client: %w", err)
 		}
 		c.replicas = append(c.replicas, r)
 		r.connect()
+		c.watching.Go(func() { r.watch(watches, c.logger) })
 	}
 	return c, nil
 }
@@ -66,6 +80,8 @@ func (c *Client) Close() error { return c.close() }
 func (c *Client) closeAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.RequestTimeout)
 	defer cancel()
+	c.stopWatches()
+	c.watching.Wait()
 	c.flights.drain(ctx)
 	err := errors.Join(c.metrics.release(), c.closeReplicas())
 	c.flights.drain(context.Background()) // prompt: their connections are gone

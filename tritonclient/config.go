@@ -3,6 +3,7 @@ package tritonclient
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"time"
@@ -63,6 +64,10 @@ type Config struct {
 	// Connections is how many connections are kept to each address. One carries
 	// a hundred inferences at a time.
 	Connections int
+
+	// Logger takes the cause and the end of each replica's outage; nil for
+	// silence.
+	Logger *slog.Logger
 
 	// Meter takes the client's metrics; nil for none.
 	Meter metric.MeterProvider

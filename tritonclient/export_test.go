@@ -2,6 +2,7 @@ package tritonclient
 
 import (
 	"context"
+	"log/slog"
 
 	"google.golang.org/grpc/connectivity"
 
@@ -43,4 +44,14 @@ func ReadEmbeddings(resp *pb.ModelInferResponse, n, dim int) ([]quality.Embeddin
 		return nil, err
 	}
 	return unitRows("m", tensorImageEmbedding, got[0], dim)
+}
+
+// Watch does what a client does when the first connection to addr reaches the
+// given states, and returns the cause of an outage that it knows in the end.
+func Watch(ctx context.Context, addr string, logger *slog.Logger, states ...connectivity.State) (cause string) {
+	r := &replica{addr: addr}
+	for _, state := range states {
+		r.look(ctx, logger, state)
+	}
+	return r.outage.why()
 }

@@ -25,6 +25,7 @@ type replica struct {
 	links []*grpc.ClientConn // at least one
 	next  atomic.Uint64      // round robin over links
 
+	outage      outage
 	standing    *standing
 	lacks       *lacking
 	outstanding atomic.Int64 // inferences under way

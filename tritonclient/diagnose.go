@@ -1,0 +1,119 @@
+package tritonclient
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+)
+
+const (
+	// diagnoseEvery is how often a replica that can't be reached is looked at
+	// again: its cause may change, as when a name begins to resolve.
+	diagnoseEvery = 5 * time.Second
+	// diagnoseTimeout bounds each step of a look.
+	diagnoseTimeout = 2 * time.Second
+)
+
+// outage is why a replica can't be reached, in words, while it can't. gRPC
+// itself reports neither a name that doesn't resolve nor a server that speaks
+// another protocol in words that lead to the setting.
+type outage struct {
+	mu    sync.Mutex
+	cause string // for people; without addresses. Empty: reachable, or not known
+}
+
+func (o *outage) why() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.cause
+}
+
+// set returns the cause before.
+func (o *outage) set(cause string) (before string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before, o.cause = o.cause, cause
+	return before
+}
+
+// watch follows a replica's first connection until ctx ends.
+func (r *replica) watch(ctx context.Context, logger *slog.Logger) {
+	conn := r.links[0]
+	for state := conn.GetState(); ctx.Err() == nil && state != connectivity.Shutdown; state = conn.GetState() {
+		r.look(ctx, logger, state)
+		pause, cancel := ctx, context.CancelFunc(func() {})
+		if state == connectivity.TransientFailure { // it stays that until there is a connection
+			pause, cancel = context.WithTimeout(ctx, diagnoseEvery)
+		}
+		conn.WaitForStateChange(pause, state)
+		cancel()
+	}
+}
+
+// look logs each cause of an outage once, and the end of the outage.
+func (r *replica) look(ctx context.Context, logger *slog.Logger, state connectivity.State) {
+	switch state {
+	case connectivity.Ready:
+		if r.outage.set("") != "" {
+			logger.Info("triton is reachable again", "address", r.addr)
+		}
+	case connectivity.TransientFailure:
+		cause, err := diagnose(ctx, r.addr)
+		if cause != "" && ctx.Err() == nil && r.outage.set(cause) != cause {
+			logger.Warn("triton can't be reached", "address", r.addr, "cause", cause, "error", err)
+		}
+	}
+}
+
+// diagnose says why no gRPC connection to addr comes about: in words without
+// addresses, and as the error found. It returns "" where it finds nothing.
+func diagnose(ctx context.Context, addr string) (cause string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*diagnoseTimeout)
+	defer cancel()
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	if net.ParseIP(host) == nil {
+		if _, err := lookupHost(ctx, host); err != nil {
+			return "its host name doesn't resolve; check the setting triton", err
+		}
+	}
+	conn, err := (&net.Dialer{Timeout: diagnoseTimeout}).DialContext(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens at its address (connection refused)", err
+	case err != nil:
+		return "its address accepts no connection", err
+	}
+	_ = conn.Close()
+	return diagnoseProtocol(ctx, addr)
+}
+
+// diagnoseProtocol finds out whether a server speaks HTTP/1, as Triton's HTTP
+// and metrics ports do; a gRPC port hangs up on such a request.
+func diagnoseProtocol(ctx context.Context, addr string) (cause string, err error) {
+	client := http.Client{
+		Timeout:       diagnoseTimeout,
+		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the environment is read in cmd only
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v2/health/live", nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	_ = res.Body.Close()
+	return "this looks like an HTTP port; give the gRPC port, 8001 by default",
+		errors.New("it answers HTTP with " + res.Status)
+}

@@ -1,0 +1,87 @@
+package tritonclient_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/tritontest"
+)
+
+// unreachable are addresses that no gRPC connection comes about with, and a
+// part of the cause.
+func unreachable(t *testing.T) map[string]string {
+	t.Helper()
+	http1 := httptest.NewServer(http.NotFoundHandler()) // as Triton's HTTP and metrics ports
+	t.Cleanup(http1.Close)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	return map[string]string{
+		http1.Listener.Addr().String(): "looks like an HTTP port; give the gRPC port, 8001 by default",
+		"no-such-host.invalid:8001":    "host name doesn't resolve",
+		closed.Addr().String():         "connection refused",
+	}
+}
+
+func TestOutagesAreExplainedOnce(t *testing.T) {
+	const down, up = connectivity.TransientFailure, connectivity.Ready
+	for addr, cause := range unreachable(t) {
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		if got := tritonclient.Watch(t.Context(), addr, logger, down, down, connectivity.Connecting, down); !strings.Contains(got, cause) {
+			t.Errorf("%s: the cause is %q, want %q", addr, got, cause)
+		}
+		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), cause) || !strings.Contains(log.String(), addr) {
+			t.Errorf("%s: want one line with address and cause %q, got:\n%s", addr, cause, &log)
+		}
+		if got := tritonclient.Watch(t.Context(), addr, logger, down, up); got != "" {
+			t.Errorf("%s: reachable, and the cause is still %q", addr, got)
+		}
+		if !strings.Contains(log.String(), "reachable again") {
+			t.Errorf("%s: the end of the outage is not logged:\n%s", addr, &log)
+		}
+	}
+	s := tritontest.New(t)
+	var log bytes.Buffer
+	if got := tritonclient.Watch(t.Context(), s.Addr(), slog.New(slog.NewTextHandler(&log, nil)), down); got != "" || log.Len() > 0 {
+		t.Errorf("a gRPC server is explained by %q: %s", got, &log)
+	}
+}
+
+// TestErrorsCarryTheCause: what readiness shows names the cause and no address.
+func TestErrorsCarryTheCause(t *testing.T) {
+	for addr, cause := range unreachable(t) {
+		c := newClient(t, func(cfg *tritonclient.Config) { cfg.Addresses = []string{addr} }, tritontest.New(t))
+		deadline := time.Now().Add(20 * time.Second)
+		for {
+			_, err := c.Describe(t.Context())
+			var e *quality.Error
+			if !errors.As(err, &e) || e.Kind != quality.KindModelUnavailable {
+				t.Fatalf("%s: %v", addr, err)
+			}
+			host, _, _ := net.SplitHostPort(addr)
+			if strings.Contains(e.Detail, host) {
+				t.Errorf("%s: %q holds the address", addr, e.Detail)
+			}
+			if strings.Contains(e.Detail, "cannot be reached: ") && strings.Contains(e.Detail, cause) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: detail %q, want %q", addr, e.Detail, cause)
+			}
+		}
+	}
+}
