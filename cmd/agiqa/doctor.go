@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -104,22 +104,34 @@ func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
 	return f
 }
 
+// lookAtCollector sends an export without spans, as telemetry sends those with
+// some.
 func lookAtCollector(ctx context.Context, s config.Settings) embedded.Finding {
-	f := embedded.Finding{Name: "otlp", OK: true, Detail: s.OTLPEndpoint + " takes connections"}
-	u, err := url.Parse(s.OTLPEndpoint)
-	if err == nil {
-		host := u.Host
-		if u.Port() == "" {
-			host = net.JoinHostPort(u.Hostname(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-		}
-		var conn net.Conn
-		if conn, err = (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", host); err == nil {
-			err = conn.Close()
-		}
+	f := embedded.Finding{Name: "otlp", Detail: "no connection to " + s.OTLPEndpoint, Fix: "start a collector there, or unset " +
+		"AGIQA_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT (tracing never delays requests)"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.OTLPEndpoint+"/v1/traces", http.NoBody)
+	if err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	res, err := (&http.Client{Timeout: 2 * time.Second}).Do(req)
+	if _, unconnected := errors.AsType[*net.OpError](err); err != nil && !unconnected {
+		f.Detail = s.OTLPEndpoint + " doesn't answer HTTP"
+		f.Fix = "give the collector's OTLP/HTTP port, 4318 by default (4317 is OTLP/gRPC)"
 	}
 	if err != nil {
-		f.OK, f.Detail, f.Fix = false, "no connection to "+s.OTLPEndpoint, "start a collector there, or unset "+
-			"AGIQA_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT (tracing never delays requests)"
+		return f
+	}
+	_ = res.Body.Close()
+	switch {
+	case res.StatusCode/100 == 2:
+		f.OK, f.Detail, f.Fix = true, s.OTLPEndpoint+" takes traces", ""
+	case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden:
+		f.OK, f.Detail, f.Fix = true, s.OTLPEndpoint+" wants credentials (OTEL_EXPORTER_OTLP_HEADERS)", ""
+	default:
+		f.Detail = fmt.Sprintf("%s/v1/traces answers %s", s.OTLPEndpoint, res.Status)
+		f.Fix = "give the base URL of a collector's OTLP/HTTP endpoint, such as http://127.0.0.1:4318"
 	}
 	return f
 }
