@@ -31,6 +31,7 @@ type edge struct {
 	duration metric.Float64Histogram
 	problems metric.Int64Counter
 	inflight metric.Int64UpDownCounter
+	unparsed metric.Int64Counter
 	stages   *scoring.Stages
 	logger   *slog.Logger
 	trusted  []netip.Prefix
@@ -44,7 +45,7 @@ var requestBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25
 func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logger, trusted []netip.Prefix) (*edge, error) {
 	meter := mp.Meter(scope)
 	duration, err := meter.Float64Histogram("agiqa.request.duration", metric.WithUnit("s"),
-		metric.WithDescription("Time from the first byte of a request to the end of its answer."),
+		metric.WithDescription("Time from the end of a request's header to the end of its answer."),
 		metric.WithExplicitBucketBoundaries(requestBuckets...))
 	if err != nil {
 		return nil, fmt.Errorf("instrument agiqa.request.duration: %w", err)
@@ -59,11 +60,19 @@ func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logg
 	if err != nil {
 		return nil, fmt.Errorf("instrument agiqa.requests.active: %w", err)
 	}
+	unparsed, err := meter.Int64Counter("agiqa.connections.unparsed", metric.WithUnit("{connection}"),
+		metric.WithDescription("Connections that sent no valid request: malformed, oversized or slow headers, or TLS."))
+	if err != nil {
+		return nil, fmt.Errorf("instrument agiqa.connections.unparsed: %w", err)
+	}
 	stages, err := scoring.NewStages(tp, mp)
 	if err != nil {
 		return nil, err
 	}
-	return &edge{stages: stages, tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight, logger: logger, trusted: trusted}, nil
+	return &edge{
+		stages: stages, tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight,
+		unparsed: unparsed, logger: logger, trusted: trusted,
+	}, nil
 }
 
 // handle is the outermost middleware. Recovery stands inside it, so that a
@@ -71,11 +80,7 @@ func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logg
 func (e *edge) handle(c *gin.Context) {
 	start := time.Now()
 	client := c.Request.Context() // ends when the client goes away; later ones end with their budget
-	if conn, ok := client.Value(connKey{}).(*attendedConn); ok {
-		if began := conn.begin(); !began.IsZero() {
-			start = began
-		}
-	}
+	handled(client)
 	route := c.FullPath()
 	if route == "" {
 		route = routeUnmatched
@@ -141,12 +146,8 @@ func (e *edge) trusts(remote string) bool {
 	})
 }
 
-// Values of the label route where no route was found, and where not even a
-// request could be read.
-const (
-	routeUnmatched = "unmatched"
-	routeUnparsed  = "unparsed"
-)
+// routeUnmatched is the label route where no route was found.
+const routeUnmatched = "unmatched"
 
 // spanName follows the conventions: the method, HTTP where it is unknown, and
 // the route where there is one.
@@ -154,24 +155,10 @@ func spanName(method, route string) string {
 	if method == methodOther {
 		method = "HTTP"
 	}
-	if route == routeUnmatched || route == routeUnparsed {
+	if route == routeUnmatched {
 		return method
 	}
 	return method + " " + route
-}
-
-// unparsed reports a request that net/http ended before any handler: its span,
-// metrics and log line are all there is of it.
-func (e *edge) unparsed(start time.Time, status, size int, err error) *ids {
-	ctx, span := e.tracer.Start(context.Background(), spanName(methodOther, routeUnparsed),
-		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(start),
-		trace.WithAttributes(attribute.String("http.request.method", methodOther), attribute.String("url.scheme", "http")))
-	defer span.End()
-	id := newIDs("", start, span)
-	id.err = err
-	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
-	e.finish(ctx, size, span, id, methodOther, routeUnparsed, status, time.Since(start))
-	return id
 }
 
 func (e *edge) finish(ctx context.Context, size int, span trace.Span, id *ids, method, route string, status int, took time.Duration) {
@@ -191,9 +178,7 @@ func (e *edge) finish(ctx context.Context, size int, span trace.Span, id *ids, m
 	// An internal error behind a status that was already sent is one too.
 	if status >= 500 || id.err != nil && quality.KindOf(id.err) == quality.KindInternal {
 		span.SetStatus(codes.Error, http.StatusText(status))
-		if route != routeUnparsed { // a client's doing, whatever net/http calls it
-			level = slog.LevelError
-		}
+		level = slog.LevelError
 	}
 	e.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
 		attribute.String("method", method), attribute.String("route", route), attribute.Int("status", status)))

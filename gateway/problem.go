@@ -59,16 +59,15 @@ var kinds = map[quality.Kind]kindEntry{
 	quality.KindExperimentInvalid:      {http.StatusUnprocessableEntity, "Experiment is invalid"},
 	quality.KindFeedbackInvalid:        {http.StatusUnprocessableEntity, "Feedback is invalid"},
 
-	quality.KindRateLimited:          {http.StatusTooManyRequests, "Too many requests"},
-	quality.KindHeaderFieldsTooLarge: {http.StatusRequestHeaderFieldsTooLarge, "Header too large"},
-	quality.KindClientClosedRequest:  {statusClientClosedRequest, "Client closed request"},
-	quality.KindInternal:             {http.StatusInternalServerError, "Internal error"},
-	quality.KindModelBadOutput:       {http.StatusBadGateway, "Bad output from the model"},
-	quality.KindOverloaded:           {http.StatusServiceUnavailable, "Overloaded"},
-	quality.KindDraining:             {http.StatusServiceUnavailable, "Shutting down"},
-	quality.KindModelUnavailable:     {http.StatusServiceUnavailable, "Model unavailable"},
-	quality.KindStoreUnavailable:     {http.StatusServiceUnavailable, "Store unavailable"},
-	quality.KindDeadlineExceeded:     {http.StatusGatewayTimeout, "Deadline exceeded"},
+	quality.KindRateLimited:         {http.StatusTooManyRequests, "Too many requests"},
+	quality.KindClientClosedRequest: {statusClientClosedRequest, "Client closed request"},
+	quality.KindInternal:            {http.StatusInternalServerError, "Internal error"},
+	quality.KindModelBadOutput:      {http.StatusBadGateway, "Bad output from the model"},
+	quality.KindOverloaded:          {http.StatusServiceUnavailable, "Overloaded"},
+	quality.KindDraining:            {http.StatusServiceUnavailable, "Shutting down"},
+	quality.KindModelUnavailable:    {http.StatusServiceUnavailable, "Model unavailable"},
+	quality.KindStoreUnavailable:    {http.StatusServiceUnavailable, "Store unavailable"},
+	quality.KindDeadlineExceeded:    {http.StatusGatewayTimeout, "Deadline exceeded"},
 }
 
 // StatusOf returns the HTTP status of a kind.

@@ -58,7 +58,7 @@ type ScoreResponse struct {
 	Preprocess string             `json:"preprocess" doc:"Names the exact way from file to pixels"`
 	RequestID  string             `json:"request_id"`
 	TraceID    string             `json:"trace_id"`
-	TimingMS   map[string]float64 `json:"timing_ms" nullable:"false" doc:"Milliseconds by stage, and in total, from the first byte of the request. Stages may overlap, and decode and resize are parts of prepare."`
+	TimingMS   map[string]float64 `json:"timing_ms" nullable:"false" doc:"Milliseconds by stage, and in total, from the end of the request's header. Stages may overlap, and decode and resize are parts of prepare."`
 }
 
 // Result is the outcome for one image. Where error is not null, the members

@@ -43,16 +43,15 @@ const (
 	KindExperimentInvalid      Kind = "experiment_invalid"
 	KindFeedbackInvalid        Kind = "feedback_invalid"
 
-	KindRateLimited          Kind = "rate_limited"
-	KindHeaderFieldsTooLarge Kind = "header_fields_too_large"
-	KindClientClosedRequest  Kind = "client_closed_request"
-	KindInternal             Kind = "internal"
-	KindModelBadOutput       Kind = "model_bad_output"
-	KindOverloaded           Kind = "overloaded"
-	KindDraining             Kind = "draining"
-	KindModelUnavailable     Kind = "model_unavailable"
-	KindStoreUnavailable     Kind = "store_unavailable"
-	KindDeadlineExceeded     Kind = "deadline_exceeded"
+	KindRateLimited         Kind = "rate_limited"
+	KindClientClosedRequest Kind = "client_closed_request"
+	KindInternal            Kind = "internal"
+	KindModelBadOutput      Kind = "model_bad_output"
+	KindOverloaded          Kind = "overloaded"
+	KindDraining            Kind = "draining"
+	KindModelUnavailable    Kind = "model_unavailable"
+	KindStoreUnavailable    Kind = "store_unavailable"
+	KindDeadlineExceeded    Kind = "deadline_exceeded"
 )
 
 // Kinds lists every kind, in the order of their declaration.
@@ -65,7 +64,7 @@ func Kinds() []Kind {
 		KindUnsupportedImageFormat, KindImageCorrupt, KindImageTruncated, KindImageZeroDimension,
 		KindImageTooManyPixels, KindImageTooManyScans, KindImageTooManyFrames, KindImageTooExpensive,
 		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid, KindExperimentInvalid, KindFeedbackInvalid,
-		KindRateLimited, KindHeaderFieldsTooLarge, KindClientClosedRequest, KindInternal, KindModelBadOutput,
+		KindRateLimited, KindClientClosedRequest, KindInternal, KindModelBadOutput,
 		KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded,
 	}
 }

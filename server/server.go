@@ -440,7 +440,8 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 		background.Go(func() { s.experiments.Run(work) })
 	}
 	served := make(chan error, 1)
-	listener := s.gateway.Attend(s.server, netutil.LimitListener(s.listener, s.settings.MaxConnections))
+	s.gateway.Watch(s.server)
+	listener := netutil.LimitListener(s.listener, s.settings.MaxConnections)
 	go func() { served <- s.server.Serve(listener) }()
 	if ready != nil {
 		background.Go(func() {

@@ -104,7 +104,7 @@ func (c *collector) kill() {
 // sent is a request and what came of it.
 type sent struct {
 	class         string
-	id            string // X-Request-ID that was sent, or got where net/http answered
+	id            string // X-Request-ID that was sent; empty: the message is no request
 	trace         string // X-Trace-ID of the answer; empty: there was none
 	status        int    // of the answer; 0: none
 	wantsTriton   bool   // a 200 of it was scored
@@ -170,10 +170,7 @@ func (f *traffic) raw(class, id, message string, wait bool) sent {
 	_ = conn.(*net.TCPConn).CloseWrite()
 	if res, err := http.ReadResponse(r, nil); err == nil {
 		_, _ = io.Copy(io.Discard, res.Body)
-		out.status, out.trace, out.mustHaveTrace = res.StatusCode, res.Header.Get("X-Trace-ID"), true
-		if got := res.Header.Get("X-Request-ID"); id == "" {
-			out.id = got
-		}
+		out.status, out.trace, out.mustHaveTrace = res.StatusCode, res.Header.Get("X-Trace-ID"), id != ""
 	}
 	return out
 }
@@ -198,7 +195,7 @@ func (f *traffic) send(i int) sent {
 	case 6:
 		return post("no image", []byte("x"))
 	case 7:
-		return post("truncated", f.cached[:len(f.cached)-20])
+		return post("truncated", f.cached[:len(f.cached)/2])
 	case 8:
 		return f.http("unknown route", id, http.MethodGet, "/nowhere", "", nil, headers)
 	case 9:
@@ -298,6 +295,9 @@ func TestEveryRequestIsTraced(t *testing.T) {
 			bad, silent = faults(requests, receiver.Spans())
 			return len(bad) == 0 && silent == 0
 		})
+		if got, want := int(p.metric(t, "agiqa_connections_unparsed_total")), unparsed(requests); got != want || want == 0 {
+			t.Errorf("agiqa_connections_unparsed_total is %d, want %d", got, want)
+		}
 		byService := map[string]int{}
 		for _, s := range receiver.Spans() {
 			byService[s.Service]++
@@ -353,6 +353,17 @@ func TestEveryRequestIsTraced(t *testing.T) {
 func calls(requests []sent) (n int) {
 	for _, r := range requests {
 		if r.wantsTriton {
+			n++
+		}
+	}
+	return n
+}
+
+// unparsed is how many messages were no requests, which net/http answers by
+// itself.
+func unparsed(requests []sent) (n int) {
+	for _, r := range requests {
+		if r.id == "" {
 			n++
 		}
 	}
@@ -438,13 +449,13 @@ func faults(requests []sent, spans []otlptest.Span) (bad []string, silent int) {
 		}
 		roots[id], ours[s.Trace] = s, true
 	}
-	if count != len(requests) {
-		fault("%d server spans of %d requests", count, len(requests))
+	if want := len(requests) - unparsed(requests); count != want {
+		fault("%d server spans of %d requests", count, want)
 	}
 	for _, r := range requests {
 		root, ok := roots[r.id]
 		switch {
-		case r.id == "": // it left in its header, and nobody told it an id
+		case r.id == "": // no request
 			continue
 		case !ok:
 			fault("%s %s has no span", r.class, r.id)

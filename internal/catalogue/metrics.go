@@ -11,10 +11,12 @@ func requests() []Metric {
 	return []Metric{
 		{Name: "agiqa.request.duration", Type: Histogram, Unit: "s", Labels: []Label{
 			of("method", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "_OTHER"),
-			bounded("route", "the routes of the API, `unmatched` and `unparsed`"),
+			bounded("route", "the routes of the API, and `unmatched`"),
 			bounded("status", "the statuses of the API, and 499 for a client that left"),
-		}, Says: "Time from the first byte of a request to the end of its answer."},
+		}, Says: "Time from the end of a request's header to the end of its answer."},
 		{Name: "agiqa.requests.active", Type: Gauge, Unit: "{request}", Says: "Requests being handled."},
+		{Name: "agiqa.connections.unparsed", Type: Counter, Unit: "{connection}",
+			Says: "Connections that sent no valid request: malformed, oversized or slow headers, or TLS."},
 		{Name: "agiqa.problems", Type: Counter, Unit: "{problem}", Labels: []Label{kinds("code")},
 			Says: "Requests answered with a problem, by its code."},
 		{Name: "agiqa.images", Type: Counter, Unit: "{image}", Labels: []Label{

@@ -91,7 +91,7 @@ func (s *Settings) declare() []Setting {
 				"Address the HTTP server listens on. Port 0 picks a free port.",
 				listenAddress()),
 			of(&s.RequestTimeout, "request-timeout", "30s",
-				"Time budget of a scoring request, from its first byte to the end of the answer. Work that can't "+
+				"Time budget of a scoring request, from the end of its header to the end of the answer. Work that can't "+
 					"finish in time answers 504.",
 				atLeast(25*time.Millisecond)),
 			of(&s.DrainDelay, "drain-delay", "0s",
