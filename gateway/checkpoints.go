@@ -28,10 +28,11 @@ type CheckpointView struct {
 	Metrics       map[string]any `json:"metrics,omitempty"`
 }
 
-// ScoreScale is the scale on which a checkpoint was trained.
+// ScoreScale is the scale of the opinions that a checkpoint was trained on. Scores
+// are not clamped to it.
 type ScoreScale struct {
-	Min  float64 `json:"min"`
-	Max  float64 `json:"max"`
+	Min  float64 `json:"min" doc:"Lower end of the scale of the opinions that the checkpoint was trained on; scores are not clamped to it"`
+	Max  float64 `json:"max" doc:"Upper end of that scale; a score may exceed it, such as 5.02 on 1 to 5"`
 	Unit string  `json:"unit"`
 }
 

@@ -66,7 +66,7 @@ type ScoreResponse struct {
 // then error is its, and scores has what the others say.
 type Result struct {
 	ID         string         `json:"id"`
-	Score      *float32       `json:"score" doc:"On the checkpoint's scale" nullable:"true"`
+	Score      *float32       `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
 	Checkpoint *CheckpointRef `json:"checkpoint" doc:"The checkpoint that gave the score"`
 	Categories *Categories    `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
 	Scores     []Verdict      `json:"scores,omitempty" nullable:"false" doc:"Every checkpoint's verdict, where several were asked for"`

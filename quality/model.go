@@ -48,7 +48,8 @@ func Categories() [CategoryCount]string {
 	return [CategoryCount]string{"terrible", "bad", "poor", "average", "good", "perfect"}
 }
 
-// ScoreRange is the scale on which a checkpoint was trained.
+// ScoreRange is the scale of the opinions that a checkpoint was trained on. Scores
+// come from a regression that is not clamped to it: 5.02 on 1 to 5 is possible.
 type ScoreRange struct {
 	Min, Max float64
 	Unit     string // such as "MOS"

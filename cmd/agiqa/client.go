@@ -56,7 +56,6 @@ func (c *client) get(ctx context.Context, path string, out any) error {
 // checkpoints that are named and returns the whole answer.
 func (c *client) score(ctx context.Context, route string, p picture, checkpoints, include []string) (gateway.ScoreResponse, error) {
 	var out gateway.ScoreResponse
-	body, contentType := p.data, "application/octet-stream"
 	query := url.Values{}
 	// The server reads lists that are divided by commas, and only the first of
 	// parameters of one name.
@@ -69,18 +68,11 @@ func (c *client) score(ctx context.Context, route string, p picture, checkpoints
 	if c.mode != "" {
 		query.Set("preprocess", c.mode)
 	}
-	if p.url != "" {
-		var err error
-		if body, err = json.Marshal(gateway.ScoreRequest{Images: []gateway.ImageInput{{URL: p.url}}}); err != nil {
-			return out, err
-		}
-		contentType = "application/json"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+route+"?"+query.Encode(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+route+"?"+query.Encode(), bytes.NewReader(p.data))
 	if err != nil {
 		return out, err
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Type", "application/octet-stream")
 	if err := c.do(req, &out); err != nil {
 		return out, err
 	}

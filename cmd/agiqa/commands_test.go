@@ -85,12 +85,6 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 			t.Errorf("status %d, lines %v, stderr %s", status, lines, errs)
 		}
 	})
-	t.Run("a URL is refused by the server", func(t *testing.T) {
-		out, _, status := runCommand(t, env, nil, "score", "http://127.0.0.1:1/x.png", "--json")
-		if status != 1 || !strings.Contains(out, string(quality.KindImageURLForbidden)) {
-			t.Errorf("status %d, %s", status, out)
-		}
-	})
 	t.Run("checkpoint list and show", func(t *testing.T) {
 		out, errs, status := runCommand(t, env, nil, "checkpoint", "list", "--json")
 		if status != 0 || jsonLines(t, out)[0]["default"] != "demo" {

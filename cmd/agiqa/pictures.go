@@ -10,13 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/agiqa/agiqa/quality"
 )
 
 // picture is one input of a command.
 type picture struct {
 	name string // as the person wrote it
-	path string // empty for standard input and URLs
-	url  string
+	path string // empty for standard input
 	data []byte
 }
 
@@ -55,8 +56,8 @@ type selection struct {
 	unreadable []error  // entries of folders that could not be read
 }
 
-// pictures expands arguments: files, folders, URLs, and - for standard input. A
-// file that is named outright is taken whatever its name and kind.
+// pictures expands arguments: files, folders, and - for standard input. A file
+// that is named outright is taken whatever its name and kind.
 func pictures(args []string, in io.Reader) (selection, error) {
 	var all selection
 	for _, arg := range args {
@@ -68,7 +69,7 @@ func pictures(args []string, in io.Reader) (selection, error) {
 			}
 			all.list = append(all.list, picture{name: "-", data: data})
 		case strings.HasPrefix(arg, "http://"), strings.HasPrefix(arg, "https://"):
-			all.list = append(all.list, picture{name: arg, url: arg})
+			return all, quality.Errorf(quality.KindImageURLForbidden, "%s: images are not fetched; give the file itself, or - and the image on standard input", arg)
 		default:
 			s, err := onDisk(arg)
 			if err != nil {

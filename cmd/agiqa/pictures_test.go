@@ -133,3 +133,12 @@ func TestSkippedEntriesAreNamedOnce(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", text.String(), want)
 	}
 }
+
+func TestURLsAreRefused(t *testing.T) {
+	for _, command := range [][]string{{"score"}, {"compare"}, {"preprocess", "--out", t.TempDir()}} {
+		_, errs, status := runCommand(t, nil, nil, append(command, "http://127.0.0.1:1/x.png")...)
+		if status != 1 || !strings.Contains(errs, "http://127.0.0.1:1/x.png: images are not fetched") || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: status %d, %s", command[0], status, errs)
+		}
+	}
+}

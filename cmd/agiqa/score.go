@@ -15,7 +15,7 @@ import (
 
 func newScore(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "score FILE|DIR|URL|-...",
+		Use:   "score FILE|DIR|-...",
 		Short: "Score images, by a running server or an embedded one",
 		Long:  "Scores files, whole folders and standard input (-). The server at --url does it; when none runs there, an embedded one is started for the occasion.",
 		Args:  cobra.MinimumNArgs(1),
