@@ -23,8 +23,7 @@ type Check struct {
 // Readiness runs its checks at intervals and remembers the outcome, so that
 // asking for it costs nothing and cannot be used to load what it checks.
 type Readiness struct {
-	checks   []Check
-	more     func() []Check // those that come and go; nil: none
+	current  func() []Check // every check of the moment: some come and go
 	interval time.Duration
 	timeout  time.Duration
 
@@ -36,19 +35,13 @@ type Readiness struct {
 // NewReadiness returns a Readiness that is red until [Readiness.Run] has made
 // its first round.
 func NewReadiness(interval, timeout time.Duration, checks ...Check) *Readiness {
-	return &Readiness{checks: checks, interval: interval, timeout: timeout, state: map[string]error{}}
+	return NewChangingReadiness(interval, timeout, func() []Check { return checks })
 }
 
-// Also adds checks that come and go: more is asked at every round and report.
-// It is called before [Readiness.Run].
-func (r *Readiness) Also(more func() []Check) { r.more = more }
-
-// current returns every check of this moment.
-func (r *Readiness) current() []Check {
-	if r.more == nil {
-		return r.checks
-	}
-	return append(slices.Clip(r.checks), r.more()...)
+// NewChangingReadiness is [NewReadiness] for checks that come and go: current is
+// asked at every round and report.
+func NewChangingReadiness(interval, timeout time.Duration, current func() []Check) *Readiness {
+	return &Readiness{current: current, interval: interval, timeout: timeout, state: map[string]error{}}
 }
 
 // Run makes a round of checks at once and then at every interval, until ctx

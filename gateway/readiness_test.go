@@ -176,8 +176,7 @@ func TestReadinessFollowsWhatComesAndGoes(t *testing.T) {
 		var mu sync.Mutex
 		names := []string{"a"}
 		set := func(now ...string) { mu.Lock(); defer mu.Unlock(); names = now }
-		r := gateway.NewReadiness(10*time.Second, time.Second)
-		r.Also(func() []gateway.Check {
+		r := gateway.NewChangingReadiness(10*time.Second, time.Second, func() []gateway.Check {
 			mu.Lock()
 			defer mu.Unlock()
 			var out []gateway.Check

@@ -24,6 +24,7 @@ import (
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
+	"github.com/agiqa/agiqa/telemetry"
 )
 
 // noStore, as the setting experiment-store, turns experiments off.
@@ -91,34 +92,54 @@ func makeExperimentKey(path string) ([]byte, error) {
 	return text, errors.Join(err, f.Sync(), f.Close())
 }
 
-// buildExperiments makes what runs experiments, unless the settings want none,
-// and returns what scores: the service, or the service under its direction.
-func (s *Server) buildExperiments(ctx context.Context, service *scoring.Service) (gateway.Scorer, error) {
-	if s.settings.ExperimentStore == noStore || s.topology.ephemeral {
-		return service, nil
+// experiments are the engine, or none, and what scores: the service, or the
+// service under the engine's direction.
+type experiments struct {
+	engine *engine.Engine // nil: there are none
+	scorer gateway.Scorer
+}
+
+func (x experiments) run(ctx context.Context) {
+	if x.engine != nil {
+		x.engine.Run(ctx)
+	}
+}
+
+// gateway is nil where there are none, so that the gateway has no routes.
+func (x experiments) gateway() gateway.Experiments {
+	if x.engine == nil {
+		return nil
+	}
+	return engineView{x.engine}
+}
+
+// newExperiments makes what runs experiments, unless the settings want none.
+func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetry.Telemetry) (experiments, error) {
+	none := experiments{scorer: s.service}
+	if s.settings.ExperimentStore == noStore || top.ephemeral {
+		return none, nil
 	}
 	key, err := experimentKey(s.settings)
 	if err != nil {
-		return nil, fmt.Errorf("setting experiment-key: %w", err)
+		return none, fmt.Errorf("setting experiment-key: %w", err)
 	}
 	hasher, err := experiment.NewHasher(key)
 	if err != nil {
-		return nil, fmt.Errorf("setting experiment-key: %w", err)
+		return none, fmt.Errorf("setting experiment-key: %w", err)
 	}
 	store, err := OpenExperimentStore(ctx, s.settings, s.logger)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	s.onClose(func(context.Context) error { return store.Close() })
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
-		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s, service}, Canaries: canaries{service},
-		Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(), Logger: s.logger,
+		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service}, Canaries: canaries{s.service},
+		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	})
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	s.experiments = e
-	return scoring.NewDirected(service, director{e}), nil
+	return experiments{engine: e, scorer: scoring.NewDirected(s.service, director{e})}, nil
 }
 
 // director is the engine in the words of scoring.
@@ -135,7 +156,7 @@ func (d director) Enrol(ctx context.Context, c experiment.Caller, images []func(
 // ownCheckpoints are those of this server in the words of the engine.
 type ownCheckpoints struct {
 	library *lifecycle.Library
-	server  *Server // its manager activates
+	manager *lifecycle.Manager
 	service *scoring.Service
 }
 
@@ -153,20 +174,20 @@ func (a ownCheckpoints) Default() (quality.Checkpoint, error) {
 
 // Activate implements [engine.Checkpoints].
 func (a ownCheckpoints) Activate(ctx context.Context, name, by string) error {
-	_, err := a.server.manager.Activate(ctx, name, by)
+	_, err := a.manager.Activate(ctx, name, by)
 	return err
 }
 
 // Preprocess implements [engine.Checkpoints].
 func (a ownCheckpoints) Preprocess() quality.PreprocessID { return a.service.PreprocessID("") }
 
-// experiments is the engine in the words of the gateway.
-type experiments struct{ *engine.Engine }
+// engineView is the engine in the words of the gateway.
+type engineView struct{ *engine.Engine }
 
-var _ gateway.Experiments = experiments{}
+var _ gateway.Experiments = engineView{}
 
 // Status implements [gateway.Experiments].
-func (x experiments) Status(ctx context.Context, id experiment.ID) (gateway.ExperimentStatus, error) {
+func (x engineView) Status(ctx context.Context, id experiment.ID) (gateway.ExperimentStatus, error) {
 	c, err := x.Conclude(ctx, id)
 	if err != nil {
 		return gateway.ExperimentStatus{}, err
@@ -210,7 +231,7 @@ func known(n analysis.Number) *float64 {
 }
 
 // Report implements [gateway.Experiments].
-func (x experiments) Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error) {
+func (x engineView) Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error) {
 	r, err := x.Engine.Report(ctx, id)
 	if err != nil {
 		return nil, err
@@ -222,7 +243,7 @@ func (x experiments) Report(ctx context.Context, id experiment.ID, page bool) ([
 }
 
 // Label implements [gateway.Experiments].
-func (x experiments) Label(ctx context.Context, in gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
+func (x engineView) Label(ctx context.Context, in gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
 	l := engine.Label{
 		Key: in.Key, Assignment: in.Assignment, Rater: in.Rater, Kind: experiment.FeedbackKind(in.Kind), Value: in.Value,
 		Winner: in.Winner, Blind: in.Blind, LatencyMS: in.LatencyMS,

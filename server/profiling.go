@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// buildProfiling opens net/http/pprof on a port of its own, where the settings
+// startProfiling opens net/http/pprof on a port of its own, where the settings
 // name one. Profiles show code and memory, so they are never on the port that
 // clients use.
-func (s *Server) buildProfiling() error {
+func (s *Server) startProfiling() error {
 	if s.settings.PprofListen == "" {
 		return nil
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/embedded"
-	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
@@ -49,24 +48,37 @@ type Config struct {
 type Server struct {
 	settings    config.Settings
 	version     string
-	topology    topology
 	logger      *slog.Logger
 	listener    net.Listener
 	child       *embedded.Server // nil: Tritons run elsewhere
 	restarted   chan struct{}    // the child is ready, perhaps again
-	telemetry   *telemetry.Telemetry
-	triton      *tritonclient.Client
 	library     *lifecycle.Library
-	models      *models
+	service     *scoring.Service
 	manager     *lifecycle.Manager
-	panels      *lifecycle.Panels // nil: a guest's requests are few
-	experiments *engine.Engine    // nil: there are none
-	preparing   gateway.Check
+	panels      panels
+	follower    follower
+	experiments experiments
 	readiness   *gateway.Readiness
 	gateway     *gateway.Gateway
-	server      *http.Server
+	http        *http.Server
 	closers     []func(ctx context.Context) error // run last first
 }
+
+// panels keeps the models that compute several heads in one call.
+type panels interface {
+	scoring.Panels
+	Run(ctx context.Context)
+	Wake()
+}
+
+// noPanels asks for heads one by one: an ephemeral server answers a request or
+// two, and panels would cost it more than they save.
+type noPanels struct{}
+
+func (noPanels) Cover([]quality.Checkpoint) (quality.Panel, bool) { return quality.Panel{}, false }
+func (noPanels) Failed(quality.Panel, error)                      {}
+func (noPanels) Run(context.Context)                              {}
+func (noPanels) Wake()                                            {}
 
 // New takes the port, starts an embedded Triton where one is wanted, and wires
 // everything. It returns before the server is ready: models may still be
@@ -97,6 +109,8 @@ func (s *Server) Close(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
+// build wires everything, bottom up: each part is given what it needs when it
+// is made.
 func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if s.listener, err = Listen("listen", s.settings.Listen); err != nil {
 		return err
@@ -107,14 +121,17 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 		}
 		return nil
 	})
-	if err := s.buildTopology(ctx, cfg); err != nil {
+	top, err := s.newTopology(ctx, cfg)
+	if err != nil {
 		return err
 	}
-	s.library = s.topology.library
-	if err := s.buildTelemetry(ctx); err != nil {
+	s.library = top.library
+	tel, err := s.newTelemetry(ctx)
+	if err != nil {
 		return err
 	}
-	if err := s.buildTriton(s.topology.addresses); err != nil {
+	triton, err := s.newTriton(top.addresses, tel)
+	if err != nil {
 		return err
 	}
 	preparer, libraries, err := NewPreparer(ctx, s.settings, s.logger)
@@ -122,89 +139,64 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	s.onClose(func(context.Context) error { libraries.Close(); return nil })
-	s.preparing = selfTested(preparer)
-	service, err := scoring.New(scoringConfig(s.settings), scoring.Deps{
-		Preparer: preparer, Triton: s.triton, Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(),
+	s.service, err = scoring.New(scoringConfig(s.settings), scoring.Deps{
+		Preparer: preparer, Triton: triton, Tracer: tel.Tracer(), Meter: tel.Meter(),
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.buildModels(service); err != nil {
-		return err
-	}
-	if err := s.buildPanels(); err != nil {
-		return err
-	}
-	if err := s.buildManager(); err != nil {
-		return err
-	}
-	if err := s.buildProfiling(); err != nil {
-		return err
-	}
-	scorer, err := s.buildExperiments(ctx, service)
+	redis, err := s.newRedis(tel)
 	if err != nil {
 		return err
 	}
-	return s.buildGateway(service, scorer)
+	caches, err := s.newCaches(tel, redis, scoring.PromptEncoder{Assembler: s.library, Encoder: triton})
+	if err != nil {
+		return err
+	}
+	servers := tritonmodels.NewServers(triton, s.service.Encoder, top.folder == nil)
+	if s.panels, err = s.newPanels(top, servers, caches); err != nil {
+		return err
+	}
+	if s.manager, err = s.newManager(top, servers, caches); err != nil {
+		return err
+	}
+	s.follower = follower{triton: triton, caches: caches, service: s.service, panels: s.panels, manager: s.manager, logger: s.logger}
+	if err := s.startProfiling(); err != nil {
+		return err
+	}
+	if s.experiments, err = s.newExperiments(ctx, top, tel); err != nil {
+		return err
+	}
+	return s.buildGateway(tel, checks{
+		follower: s.follower, library: s.library, readiness: lifecycle.NewReadiness(triton, caches),
+		redis: redis, preparing: selfTested(preparer),
+	})
 }
 
-// buildPanels makes what keeps panels, for scoring to use. A guest runs for a
-// request or two: panels would cost it more than they save.
-func (s *Server) buildPanels() (err error) {
-	if s.topology.ephemeral {
-		return nil
-	}
-	deps := lifecycle.PanelDeps{
-		Library: s.library, Texts: s.models, Logger: s.logger,
-		Servers: tritonmodels.PanelServers{Servers: tritonmodels.NewServers(s.triton, s.models.Encoder, s.topology.folder == nil)},
-	}
-	if s.topology.folder != nil { // an interface that holds a nil pointer is not nil
-		deps.Folder = s.topology.folder
+func (s *Server) newPanels(top topology, servers *tritonmodels.Servers, caches *cache.ByEncoder) (panels, error) {
+	if top.ephemeral {
+		return noPanels{}, nil
 	}
 	cfg := lifecycle.DefaultPanelConfig()
 	cfg.Recipe, cfg.Tolerance = scoring.PromptRecipe, s.settings.GoldenTolerance
 	cfg.Grace = s.settings.RequestTimeout + time.Second
-	if s.panels, err = lifecycle.NewPanels(cfg, deps); err != nil {
-		return err
-	}
-	s.models.panels = s.panels
-	return nil
+	return lifecycle.NewPanels(cfg, lifecycle.PanelDeps{
+		Library: s.library, Texts: caches, Logger: s.logger,
+		Servers: tritonmodels.PanelServers{Servers: servers}, Folder: top.folder,
+	})
 }
 
-// wake asks for models that Triton may have lost.
-func (s *Server) wake() {
-	s.manager.Wake()
-	if s.panels != nil {
-		s.panels.Wake()
-	}
-}
-
-// buildManager makes what changes checkpoints, which needs to know the encoder
-// and where text embeddings are kept, and is told when the encoder changes.
-func (s *Server) buildManager() (err error) {
-	if !s.topology.ephemeral {
+func (s *Server) newManager(top topology, servers *tritonmodels.Servers, caches *cache.ByEncoder) (*lifecycle.Manager, error) {
+	if !top.ephemeral {
 		if err := s.library.Clean(); err != nil {
-			return err
+			return nil, err
 		}
-	}
-	deps := lifecycle.Deps{
-		Library: s.library, Texts: s.models, Logger: s.logger,
-		Servers: tritonmodels.NewServers(s.triton, s.models.Encoder, s.topology.folder == nil),
-	}
-	if s.topology.folder != nil { // an interface that holds a nil pointer is not nil
-		deps.Folder = s.topology.folder
-	}
-	if s.panels != nil {
-		deps.Changed = s.panels.Wake
 	}
 	cfg := lifecycle.DefaultConfig()
 	cfg.Tolerance = s.settings.GoldenTolerance
-	if s.manager, err = lifecycle.NewManager(cfg, deps); err != nil {
-		return err
-	}
-	s.models.wake = s.wake
-	s.models.manager = s.manager
-	return nil
+	return lifecycle.NewManager(cfg, lifecycle.Deps{
+		Library: s.library, Texts: caches, Logger: s.logger, Servers: servers, Folder: top.folder, Changed: s.panels.Wake,
+	})
 }
 
 func scoringConfig(s config.Settings) scoring.Config {
@@ -220,93 +212,109 @@ func scoringConfig(s config.Settings) scoring.Config {
 	return cfg
 }
 
-func (s *Server) buildTelemetry(ctx context.Context) (err error) {
+func (s *Server) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error) {
 	cfg := telemetry.DefaultConfig()
 	cfg.Endpoint = s.settings.OTLPEndpoint
 	cfg.ServiceVersion = s.version
 	cfg.QueueSize = s.settings.TraceQueue
 	cfg.SampleRatio = s.settings.TraceRatio
 	cfg.Logger = s.logger
-	if s.telemetry, err = telemetry.New(ctx, cfg, nil); err != nil {
-		return err
+	tel, err := telemetry.New(ctx, cfg, nil)
+	if err != nil {
+		return nil, err
 	}
-	s.onClose(s.telemetry.Close)
-	return watchDisk(s.telemetry.Meter(), s.settings.DataDir)
+	s.onClose(tel.Close)
+	return tel, watchDisk(tel.Meter(), s.settings.DataDir)
 }
 
-func (s *Server) buildTriton(addresses []string) (err error) {
+func (s *Server) newTriton(addresses []string, tel *telemetry.Telemetry) (*tritonclient.Client, error) {
 	cfg := tritonclient.DefaultConfig()
 	cfg.Addresses = addresses
 	cfg.RequestTimeout = s.settings.RequestTimeout
-	cfg.Connections, cfg.Meter, cfg.Logger = s.settings.TritonConnections, s.telemetry.Meter(), s.logger
+	cfg.Connections, cfg.Meter, cfg.Logger = s.settings.TritonConnections, tel.Meter(), s.logger
 	// Admission bounds requests; one of them asks at most eight heads at once.
 	// Readiness must find room beside them.
 	cfg.MaxInFlight = max(cfg.MaxInFlight, 8*scoringConfig(s.settings).Concurrency+16)
 	cfg.DialOptions = []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
-		otelgrpc.WithTracerProvider(s.telemetry.Tracer()),
-		otelgrpc.WithMeterProvider(s.telemetry.Meter()),
+		otelgrpc.WithTracerProvider(tel.Tracer()),
+		otelgrpc.WithMeterProvider(tel.Meter()),
 		otelgrpc.WithPropagators(telemetry.SampledOnly())))}
-	if s.triton, err = tritonclient.New(cfg); err != nil {
-		return fmt.Errorf("setting triton: %w", err)
+	client, err := tritonclient.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("setting triton: %w", err)
 	}
-	s.onClose(func(context.Context) error { return s.triton.Close() })
-	return nil
+	s.onClose(func(context.Context) error { return client.Close() })
+	return client, nil
 }
 
-// buildModels makes the stores that outlive any encoder, and the part that
-// follows the encoder.
-func (s *Server) buildModels(service *scoring.Service) error {
-	m := &models{
-		triton: s.triton, library: s.library, service: service, settings: s.settings,
-		logger: s.logger, meter: s.telemetry.Meter(),
+// newRedis returns nil where the settings name none.
+func (s *Server) newRedis(tel *telemetry.Telemetry) (*cache.Redis, error) {
+	if s.settings.RedisURL == "" {
+		return nil, nil
 	}
-	var err error
-	memory := cache.DefaultMemoryConfig()
-	memory.BudgetBytes = 16 << 20 // hundreds of checkpoints
-	if m.texts, err = s.newMemory(memory, "text"); err != nil {
-		return err
+	cfg := cache.DefaultRedisConfig()
+	cfg.URL = string(s.settings.RedisURL)
+	cfg.Logger, cfg.Tracer, cfg.Meter = s.logger, tel.Tracer(), tel.Meter()
+	redis, err := cache.NewRedis(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("setting redis-url: %w", err)
 	}
+	s.onClose(func(context.Context) error { return redis.Close() })
+	return redis, nil
+}
+
+// newCaches makes the stores, which outlive any encoder, and what makes caches
+// of one encoder over them.
+func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis, source cache.PromptEmbedder) (*cache.ByEncoder, error) {
+	memory, err := s.newMemory(tel, "text", 16<<20) // hundreds of checkpoints
+	if err != nil {
+		return nil, err
+	}
+	texts := cache.DefaultTextsConfig()
+	texts.Recipe, texts.Memory, texts.TTL = scoring.PromptRecipe, memory, s.settings.TextTTL
+	texts.Logger, texts.Meter = s.logger, tel.Meter()
+	if redis != nil {
+		texts.Remote = redis
+	}
+	var images *cache.ImagesConfig
 	if s.settings.ImageCacheBytes > 0 {
-		memory.BudgetBytes = int64(s.settings.ImageCacheBytes)
-		if m.images, err = s.newMemory(memory, "image"); err != nil {
-			return err
+		cfg := cache.DefaultImagesConfig()
+		if cfg.Store, err = s.newMemory(tel, "image", int64(s.settings.ImageCacheBytes)); err != nil {
+			return nil, err
 		}
-	}
-	if s.settings.RedisURL != "" {
-		cfg := cache.DefaultRedisConfig()
-		cfg.URL = string(s.settings.RedisURL)
-		cfg.Logger, cfg.Tracer, cfg.Meter = s.logger, s.telemetry.Tracer(), m.meter
-		if m.redis, err = cache.NewRedis(cfg); err != nil {
-			return fmt.Errorf("setting redis-url: %w", err)
+		cfg.TTL, cfg.Logger, cfg.Meter = s.settings.ImageTTL, s.logger, tel.Meter()
+		if redis != nil && s.settings.ImageRedis {
+			cfg.Remote, cfg.RemoteTTL = redis, s.settings.ImageRedisTTL
 		}
-		s.onClose(func(context.Context) error { return m.redis.Close() })
+		images = &cfg
 	}
-	s.onClose(m.close)
-	s.models = m
-	return nil
+	caches := cache.NewByEncoder(texts, images, source)
+	s.onClose(func(ctx context.Context) error {
+		s.service.Use(nil)
+		return caches.Close(ctx)
+	})
+	return caches, nil
 }
 
 // newMemory makes a cache in memory that closes with the server.
-func (s *Server) newMemory(cfg cache.MemoryConfig, name string) (*cache.Memory, error) {
+func (s *Server) newMemory(tel *telemetry.Telemetry, name string, budget int64) (*cache.Memory, error) {
+	cfg := cache.DefaultMemoryConfig()
+	cfg.BudgetBytes = budget
 	memory, err := cache.NewMemory(cfg)
 	if err != nil {
 		return nil, err
 	}
 	s.onClose(func(context.Context) error { return memory.Close() })
-	_, err = cache.ObserveMemory(s.telemetry.Meter(), name, memory)
+	_, err = cache.ObserveMemory(tel.Meter(), name, memory)
 	return memory, err
 }
 
-func (s *Server) buildGateway(service *scoring.Service, scorer gateway.Scorer) (err error) {
-	s.readiness = gateway.NewReadiness(time.Second, 3*time.Second, append(s.models.checks(), s.preparing)...)
-	s.readiness.Also(s.models.checkpointChecks)
+func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
+	s.readiness = gateway.NewChangingReadiness(time.Second, 3*time.Second, c.current)
 	deps := gateway.Deps{
-		Door: service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
-		Scorer: scorer, Checkpoints: s.library, Changes: s.manager, Readiness: s.readiness, Metrics: s.telemetry.MetricsHandler(),
-		Tracer: s.telemetry.Tracer(), Meter: s.telemetry.Meter(), Logger: s.logger,
-	}
-	if s.experiments != nil { // an interface that holds a nil pointer is not nil
-		deps.Experiments = experiments{s.experiments}
+		Door: s.service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
+		Scorer: s.experiments.scorer, Experiments: s.experiments.gateway(), Checkpoints: s.library, Changes: s.manager, Readiness: s.readiness, Metrics: tel.MetricsHandler(),
+		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Version: s.version, RequestTimeout: s.settings.RequestTimeout,
@@ -320,7 +328,7 @@ func (s *Server) buildGateway(service *scoring.Service, scorer gateway.Scorer) (
 	if err != nil {
 		return err
 	}
-	s.server = &http.Server{
+	s.http = &http.Server{
 		Handler:           s.gateway.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -349,7 +357,7 @@ func (s *Server) URL() string {
 func (s *Server) Child() *embedded.Server { return s.child }
 
 // Encoder returns the encoder in use, and false while there is none.
-func (s *Server) Encoder() (quality.Encoder, bool) { return s.models.Encoder() }
+func (s *Server) Encoder() (quality.Encoder, bool) { return s.service.Encoder() }
 
 // Library is the checkpoints that there are.
 func (s *Server) Library() *lifecycle.Library { return s.library }
@@ -359,11 +367,14 @@ func (s *Server) Manager() *lifecycle.Manager { return s.manager }
 
 // Panels keeps the models that compute several heads in one call; nil where the
 // server is ephemeral.
-func (s *Server) Panels() *lifecycle.Panels { return s.panels }
+func (s *Server) Panels() *lifecycle.Panels {
+	p, _ := s.panels.(*lifecycle.Panels)
+	return p
+}
 
 // Score scores images without HTTP.
 func (s *Server) Score(ctx context.Context, req scoring.Request) (scoring.Response, error) {
-	return s.models.service.Score(ctx, req)
+	return s.service.Score(ctx, req)
 }
 
 // AdminKey is the admin key in use, "" where administrative routes are off.
@@ -427,22 +438,18 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 		for {
 			select {
 			case <-s.restarted:
-				s.wake()
+				s.follower.reload()
 			case <-work.Done():
 				return
 			}
 		}
 	})
-	if s.panels != nil {
-		background.Go(func() { s.panels.Run(work) })
-	}
-	if s.experiments != nil {
-		background.Go(func() { s.experiments.Run(work) })
-	}
+	background.Go(func() { s.panels.Run(work) })
+	background.Go(func() { s.experiments.run(work) })
 	served := make(chan error, 1)
-	s.gateway.Watch(s.server)
+	s.gateway.Watch(s.http)
 	listener := netutil.LimitListener(s.listener, s.settings.MaxConnections)
-	go func() { served <- s.server.Serve(listener) }()
+	go func() { served <- s.http.Serve(listener) }()
 	if ready != nil {
 		background.Go(func() {
 			if s.awaitReady(ctx) {
@@ -469,8 +476,8 @@ func (s *Server) drain(ctx context.Context) error {
 	s.gateway.Drain()
 	ctx, cancel := context.WithTimeout(ctx, s.settings.DrainTimeout)
 	defer cancel()
-	if err := s.server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests were cut off after drain-timeout: %w", err), s.server.Close())
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests were cut off after drain-timeout: %w", err), s.http.Close())
 	}
 	return nil
 }

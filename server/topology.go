@@ -21,24 +21,30 @@ import (
 type topology struct {
 	addresses []string
 	library   *lifecycle.Library
-	folder    *tritonmodels.Folder // shared with Triton; nil: heads travel with the load call
-	ephemeral bool                 // another server may own the data folder: change nothing in it
+	folder    modelFolder // shared with Triton; nil: heads travel with the load call
+	ephemeral bool        // another server may own the data folder: change nothing in it
 }
 
-// buildTopology opens the checkpoints and starts an embedded Triton where one
+// modelFolder is a model repository that Triton reads and this process writes.
+type modelFolder interface {
+	lifecycle.ModelFolder
+	lifecycle.PanelFolder
+}
+
+// newTopology opens the checkpoints and starts an embedded Triton where one
 // is wanted.
-func (s *Server) buildTopology(ctx context.Context, cfg Config) (err error) {
+func (s *Server) newTopology(ctx context.Context, cfg Config) (topology, error) {
 	if !cfg.Embedded {
-		s.topology, err = remoteTriton(s.settings)
-		return err
+		return remoteTriton(s.settings)
 	}
 	child, err := EmbeddedConfig(s.settings, cfg.Ephemeral, cfg.Environ)
 	if err != nil {
-		return err
+		return topology{}, err
 	}
 	child.Logger = s.logger
-	if s.topology, err = embeddedTriton(s.settings, cfg.Ephemeral, child); err != nil {
-		return err
+	top, err := embeddedTriton(s.settings, cfg.Ephemeral, child)
+	if err != nil {
+		return topology{}, err
 	}
 	child.OnState = func(state embedded.State) {
 		if state == embedded.Ready {
@@ -49,11 +55,11 @@ func (s *Server) buildTopology(ctx context.Context, cfg Config) (err error) {
 		}
 	}
 	if s.child, err = embedded.Start(ctx, child); err != nil {
-		return err
+		return topology{}, err
 	}
 	s.onClose(func(context.Context) error { return stopTriton(s.child) })
-	s.topology.addresses = []string{s.child.GRPCAddr()}
-	return nil
+	top.addresses = []string{s.child.GRPCAddr()}
+	return top, nil
 }
 
 // remoteTriton is for a gateway whose Tritons run elsewhere. They share no disk
