@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
+	"github.com/rs/cors"
 	"github.com/swaggest/swgui/v5emb"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -31,6 +32,7 @@ type Config struct {
 	TrustedPeers   []netip.Prefix // callers whose traces are continued instead of linked
 	MaxBodyMemory  int64          // of all bodies together; 0: 512 MiB
 	RateLimit      RateLimit      // of each client
+	CORSOrigins    []string       // whose pages may call, such as https://app.example; "*": all; empty: none
 
 	AdminKey       string        // opens administrative routes; "": they are off
 	MaxBundleBytes int64         // body of an import; 0: 72 MiB
@@ -89,6 +91,7 @@ type Gateway struct {
 	engine      *gin.Engine
 	api         huma.API
 	queries     map[string][]string // see queryNames
+	cors        *cors.Cors          // nil: pages of other origins may not call
 }
 
 // humaErrors makes huma report its own faults as our problems. huma keeps that
@@ -134,7 +137,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
-	engine.Use(edge.handle, edge.recoverPanics, g.budget, admission.handle)
+	engine.Use(edge.handle, edge.recoverPanics, g.crossOrigin, g.budget, admission.handle)
 	engine.GET("/", page) // pages are registered before knownQuery: links to them may carry any query
 	docs := v5emb.New("agiqa", "/openapi.json", "/docs/")
 	engine.GET("/docs", docsPolicy, gin.WrapH(docs))
@@ -168,6 +171,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.GET("/readyz", g.readyz)
 	engine.GET("/metrics", gin.WrapH(deps.Metrics))
 	g.queries = queryNames(g.api.OpenAPI())
+	if len(cfg.CORSOrigins) > 0 {
+		g.cors = newCORS(cfg.CORSOrigins, g.api.OpenAPI(), cfg.RateLimit.Header)
+	}
 	return g, nil
 }
 

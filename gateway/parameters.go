@@ -24,13 +24,7 @@ func queryNames(document *huma.OpenAPI) map[string][]string {
 	names := map[string][]string{}
 	for path, item := range document.Paths {
 		route := strings.NewReplacer("{", ":", "}", "").Replace(path)
-		for method, op := range map[string]*huma.Operation{
-			http.MethodGet: item.Get, http.MethodHead: item.Head, http.MethodPost: item.Post,
-			http.MethodPut: item.Put, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
-		} {
-			if op == nil {
-				continue
-			}
+		for method, op := range operations(item) {
 			var known []string
 			for _, p := range op.Parameters {
 				if p.In == "query" {
@@ -42,6 +36,16 @@ func queryNames(document *huma.OpenAPI) map[string][]string {
 		}
 	}
 	return names
+}
+
+// operations returns the operations of one path by method.
+func operations(item *huma.PathItem) map[string]*huma.Operation {
+	all := map[string]*huma.Operation{
+		http.MethodGet: item.Get, http.MethodHead: item.Head, http.MethodPost: item.Post,
+		http.MethodPut: item.Put, http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
+	}
+	maps.DeleteFunc(all, func(_ string, op *huma.Operation) bool { return op == nil })
+	return all
 }
 
 // knownQuery refuses a query that cannot be parsed as a whole, of which

@@ -322,7 +322,7 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 		MaxBodyMemory: int64(s.settings.MaxBodyMemory), RateLimit: gateway.RateLimit{
 			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader, Keys: s.settings.RateLimitKeys,
 		},
-		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces,
+		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces, CORSOrigins: s.settings.CORSOrigins,
 		AdminKey: string(s.settings.AdminKey), MaxBundleBytes: int64(s.settings.MaxBundleBytes), ChangeTimeout: s.settings.ChangeTimeout,
 	}, deps)
 	if err != nil {

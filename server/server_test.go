@@ -71,7 +71,10 @@ func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, ni
 func TestServer(t *testing.T) {
 	triton := fakeTriton(t, settings(t))
 	before := goleak.IgnoreCurrent()
-	s, err := server.New(t.Context(), server.Config{Settings: settings(t, triton.Addr()), Version: "test", Logger: discard()})
+	const origin = "https://app.example"
+	set := settings(t, triton.Addr())
+	set.CORSOrigins = []string{origin}
+	s, err := server.New(t.Context(), server.Config{Settings: set, Version: "test", Logger: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +85,7 @@ func TestServer(t *testing.T) {
 			return err
 		}
 		req.Header.Set("Content-Type", "image/png")
+		req.Header.Set("Origin", origin)
 		res, err := client.Do(req)
 		if err != nil {
 			return err
@@ -99,6 +103,9 @@ func TestServer(t *testing.T) {
 		}
 		if res.StatusCode != http.StatusOK || len(answer.Results) != 1 || answer.Results[0].Checkpoint.Name != "demo" {
 			t.Errorf("status %d, answer %+v", res.StatusCode, answer)
+		}
+		if got := res.Header.Get("Access-Control-Allow-Origin"); got != origin {
+			t.Errorf("a page of %s may not read the answer: %q", origin, got)
 		}
 		return nil
 	})

@@ -207,6 +207,10 @@ func TestBounds(t *testing.T) {
 		"pprof-listen": {"127.0.0.1:0", "x"}, "url": {"http://h https://h:1", "h:1 ftp://h"},
 		"otlp-endpoint": {"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1"},
 		"admin-key":     {"k 0123-~!", "ä é~"},
+		"cors-origins": {
+			"* https://app.example https://a.example,http://localhost:3000 https://app.example/ HTTP://[::1]:80",
+			"app.example https://*.example *,https://a ftp://a https://a/b https://u@a https://a?x=1 null https://",
+		},
 	} {
 		for text := range strings.FieldsSeq(texts.good) {
 			if _, err := load(t, key, text); err != nil {
@@ -355,6 +359,15 @@ func TestOTLPEndpoint(t *testing.T) {
 		} else if err != nil || got.OTLPEndpoint != tc.want {
 			t.Errorf("%s: %q, %v; want %q", tc.name, got.OTLPEndpoint, err, tc.want)
 		}
+	}
+}
+
+// TestOrigins: they are compared with what browsers send, byte by byte.
+func TestOrigins(t *testing.T) {
+	got, err := load(t, "cors-origins", "https://App.Example/, http://localhost:80,https://a:443,https://b:80,http://[::1]:3000")
+	want := []string{"https://app.example", "http://localhost", "https://a", "https://b:80", "http://[::1]:3000"}
+	if err != nil || !cmp.Equal(got.CORSOrigins, want) {
+		t.Errorf("%v, %v, want %v", got.CORSOrigins, err, want)
 	}
 }
 

@@ -128,6 +128,30 @@ func serverAddresses() rule[[]string] {
 	}}
 }
 
+// webOrigins are origins as browsers write them: lower case, without the
+// scheme's own port.
+func webOrigins() rule[[]string] {
+	const text = "* or origins such as https://app.example"
+	return rule[[]string]{text: text, check: func(v *[]string) error {
+		if slices.Equal(*v, []string{"*"}) {
+			return nil
+		}
+		for i, origin := range *v {
+			if origin == "*" {
+				return errors.New("* allows every origin; leave the others out")
+			}
+			u, err := url.Parse(strings.ToLower(strings.TrimSuffix(origin, "/")))
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+				*u != (url.URL{Scheme: u.Scheme, Host: u.Host}) || strings.ContainsAny(u.Host, "*,") {
+				return fmt.Errorf("%q must be %s", origin, text)
+			}
+			ownPort := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+			(*v)[i] = u.Scheme + "://" + strings.TrimSuffix(u.Host, ownPort)
+		}
+		return nil
+	}}
+}
+
 // urlOf is a URL with one of some schemes.
 func urlOf[T ~string](schemes ...string) rule[T] {
 	text := "URL with " + orList(schemes)

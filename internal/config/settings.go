@@ -24,6 +24,7 @@ type Settings struct {
 	RateLimitBurst  int
 	RateLimitHeader string
 	RateLimitKeys   int
+	CORSOrigins     []string
 
 	// Images
 	MaxImageBytes  Bytes
@@ -140,6 +141,11 @@ func (s *Settings) declare() []Setting {
 			of(&s.RateLimitKeys, "rate-limit-keys", "10000",
 				"Clients that are remembered. The least recently seen client is forgotten first.",
 				atLeast(1)),
+			of(&s.CORSOrigins, "cors-origins", "",
+				"Origins whose web pages may call the API from a browser, comma-separated, such as "+
+					"https://app.example. *: all of them. Empty: none. Cookies are never allowed. A page that knows the "+
+					"admin key can send it.",
+				webOrigins()),
 		),
 		group("Images",
 			of(&s.MaxImageBytes, "max-image-bytes", "20MiB",
