@@ -79,8 +79,8 @@ func TestPreflight(t *testing.T) {
 			}
 		})
 	}
-	if n := len(r.calls()); n != 0 {
-		t.Errorf("%d calls of Triton", n)
+	if n, problems := len(r.calls()), r.sums("agiqa.problems"); n != 0 || len(problems) != 0 {
+		t.Errorf("%d calls of Triton, problems %v", n, problems)
 	}
 }
 

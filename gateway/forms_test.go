@@ -116,6 +116,16 @@ func TestBodiesWithoutAType(t *testing.T) {
 	}
 }
 
+// TestByteOrderMark: Windows tools write one before JSON.
+func TestByteOrderMark(t *testing.T) {
+	r := newRig(t)
+	body := "\xef\xbb\xbf" + `{"images":[{"data":"` + base64Of(testimages.PNG(8, 8)) + `"}],"checkpoint":"other"}`
+	got := r.post("/v1/score", []byte(body), "application/json").scores(t)
+	if name := got.Results[0].Checkpoint.Name; name != "other" {
+		t.Errorf("scored by %s, want other", name)
+	}
+}
+
 // labelCounter counts the feedback that reaches the use case.
 type labelCounter struct {
 	gateway.Experiments
