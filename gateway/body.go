@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -195,11 +196,25 @@ func (r *bodyReader) tooMany() error {
 	return quality.Errorf(quality.KindPayloadTooLarge, "more than %d images in one request", r.maxImages)
 }
 
+// leadingBoundary returns the boundary that a multipart body begins with, or
+// "". Clients that openapi-python-client before 0.29 generated, and everybody
+// who sets the Content-Type of a form by hand, send none in the header.
+func leadingBoundary(body []byte) string {
+	const longest = 70 // RFC 2046, 5.1.1
+	line, _, found := bytes.Cut(body[:min(len(body), len("--\r\n")+longest)], []byte("\n"))
+	boundary, dashes := bytes.CutPrefix(bytes.TrimRight(line, "\r"), []byte("--"))
+	if !found || !dashes {
+		return ""
+	}
+	return string(boundary)
+}
+
 // multipart reads images (see imageField) and text fields. Nothing is ever
 // written to disk.
 func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
-	if boundary == "" {
-		return batch{}, quality.Errorf(quality.KindBadRequest, "multipart/form-data without a boundary")
+	if boundary = cmp.Or(boundary, leadingBoundary(body)); boundary == "" {
+		return batch{}, quality.Errorf(quality.KindBadRequest,
+			"multipart/form-data without a boundary: leave the Content-Type to the library that writes the form")
 	}
 	var b batch
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)

@@ -107,7 +107,10 @@ func TestMultipart(t *testing.T) {
 		name, contentType, body string
 		kind                    quality.Kind
 	}{
-		{"no boundary", "multipart/form-data", image + "--x--\r\n", quality.KindBadRequest},
+		{"no boundary", "multipart/form-data", "image=x", quality.KindBadRequest},
+		{"no boundary, and a first line without end", "multipart/form-data", "--x", quality.KindBadRequest},
+		{"no boundary, and an empty one in the body", "multipart/form-data", "--\r\n", quality.KindBadRequest},
+		{"no boundary, and one too long in the body", "multipart/form-data", strings.ReplaceAll(image+"--x--\r\n", "--x", "--"+strings.Repeat("x", 71)), quality.KindBadRequest},
 		{"boundary not in the body", "multipart/form-data; boundary=y", image + "--x--\r\n", quality.KindBadRequest},
 		{"empty", "multipart/form-data; boundary=x", "", quality.KindBadRequest},
 		{"no parts", "multipart/form-data; boundary=x", "--x--\r\n", quality.KindBadRequest},
@@ -146,6 +149,26 @@ func TestMultipart(t *testing.T) {
 		got := r.post("/v1/score", []byte(body), "multipart/form-data; boundary=x").scores(t)
 		if got.Results[0].ID != want {
 			t.Errorf("%.60s: id %q, want %q", name, got.Results[0].ID, want)
+		}
+	}
+}
+
+// TestMultipartBoundaryInTheBodyOnly: whoever sets the Content-Type of a form by
+// hand leaves the boundary out.
+func TestMultipartBoundaryInTheBodyOnly(t *testing.T) {
+	r := newRig(t)
+	file := string(testimages.PNG(16, 16))
+	for _, boundary := range []string{"x", strings.Repeat("x", 70), "a b+c", "-----7"} {
+		for _, newline := range []string{"\r\n", "\n"} {
+			var body string
+			for _, name := range []string{"a", "b"} {
+				body += "--" + boundary + newline + `Content-Disposition: form-data; name="image"; filename="` + name + `"` +
+					newline + newline + file + newline
+			}
+			got := r.post("/v1/score", []byte(body+"--"+boundary+"--"+newline), "multipart/form-data").scores(t)
+			if len(got.Results) != 2 || got.Results[1].ID != "b" {
+				t.Errorf("boundary %q, newline %q: %+v", boundary, newline, got.Results)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -299,11 +300,12 @@ func bundleBody() *huma.RequestBody {
 // other may come.
 func readBundle(contentType string, body []byte) (manifest, weights []byte, in lifecycle.Import, err error) {
 	kind, params, err := mime.ParseMediaType(contentType)
-	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+	boundary := cmp.Or(params["boundary"], leadingBoundary(body))
+	if err != nil || kind != "multipart/form-data" || boundary == "" {
 		return nil, nil, in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as multipart/form-data with parts manifest and weights")
 	}
 	parts := map[string][]byte{}
-	reader := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	reader := multipart.NewReader(bytes.NewReader(body), boundary)
 	for {
 		part, err := reader.NextRawPart()
 		if errors.Is(err, io.EOF) {
