@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
 	"github.com/agiqa/agiqa/checkpoint/torchfile"
@@ -91,8 +92,9 @@ func (o OriginalOptions) manifest() Manifest {
 // and regression/model.pth.tar-N, of the same epoch N. The files are pickles,
 // of which nothing is executed; see package torchfile. The prompts are ctx
 // [n,W] or [6,n,W], the head is 1.weight [H,7*D], 1.bias, 4.weight [1,H] and
-// 4.bias; token_prefix and token_suffix are left, as the original does, since
-// the encoder knows the tokens itself.
+// 4.bias, each with "module." before it where DataParallel trained the network;
+// token_prefix and token_suffix are left, as the original does, since the
+// encoder knows the tokens itself.
 //
 // The result is what a bundle of the same numbers would be, with the same
 // digest, but without golden cases: nobody has computed any. So it cannot show
@@ -280,8 +282,12 @@ func (p *originalPart) read(f *os.File, limits Limits, names map[string]string) 
 	if p.epoch, err = epochOf(saved, path.Base(p.file)); err != nil {
 		return err
 	}
+	state := stateOf(saved)
+	if err := onlyTensors(saved, state, names); err != nil {
+		return err
+	}
 	for name, inBundle := range names {
-		t, ok := saved.Tensors["state_dict."+name]
+		t, ok := saved.Tensors[state+name]
 		if !ok {
 			return fmt.Errorf("tensor %q is missing", name)
 		}
@@ -291,7 +297,20 @@ func (p *originalPart) read(f *os.File, limits Limits, names map[string]string) 
 		}
 		p.tensors[inBundle] = safetensors.Tensor{Name: inBundle, Shape: t.Shape, Data: data}
 	}
-	return onlyTensors(saved, names)
+	return nil
+}
+
+// stateOf returns what the names of the tensors of a network begin with. A
+// network that was trained on several GPUs by DataParallel, or
+// DistributedDataParallel, puts "module." before each.
+func stateOf(saved *torchfile.File) string {
+	const state, parallel = "state_dict.", "state_dict.module."
+	for name := range saved.Tensors {
+		if !strings.HasPrefix(name, parallel) {
+			return state
+		}
+	}
+	return parallel
 }
 
 // epochOf reads the epoch that a file says it is of, which must be the one in
@@ -324,11 +343,12 @@ func finite(t torchfile.Tensor, limit int) ([]float32, error) {
 	return data, nil
 }
 
-// onlyTensors wants no tensor but the named ones and the two that are left.
-func onlyTensors(saved *torchfile.File, names map[string]string) error {
-	known := []string{"state_dict.token_prefix", "state_dict.token_suffix"}
+// onlyTensors wants no tensor but the named ones and the two that are left,
+// each with state before its name.
+func onlyTensors(saved *torchfile.File, state string, names map[string]string) error {
+	known := []string{state + "token_prefix", state + "token_suffix"}
 	for name := range names {
-		known = append(known, "state_dict."+name)
+		known = append(known, state+name)
 	}
 	for name := range saved.Tensors {
 		if !slices.Contains(known, name) {

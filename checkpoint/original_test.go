@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -88,6 +89,40 @@ func TestOpenOriginal(t *testing.T) {
 				t.Errorf("licence %q, training %s", m.Licence, m.Training)
 			}
 		})
+	}
+}
+
+// A network that DataParallel trained has "module." before each name. It is the
+// same checkpoint; where only some names have it, the error names one of them.
+func TestOpenOriginalOfDataParallel(t *testing.T) {
+	enc := quality.Encoder{Name: "e", Digest: quality.DigestOf([]byte("e")), Dim: 8, TextWidth: 6}
+	d := checkpointtest.New(enc, "parallel", 3)
+	open := func(name func(string) string) (*checkpoint.Bundle, error) {
+		dir := t.TempDir()
+		d.WriteOriginalNamed(t, dir, 4, name)
+		o := originalOptions(t)
+		o.Encoder = d.Manifest.Encoder
+		return checkpoint.OpenOriginal(dir, o, checkpoint.DefaultLimits())
+	}
+	plain, err := open(func(name string) string { return name })
+	if err != nil {
+		t.Fatal(err)
+	}
+	parallel, err := open(func(name string) string { return "module." + name })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := parallel.Checkpoint().Digest, plain.Checkpoint().Digest; got != want {
+		t.Errorf("digest is %s, without module. it is %s", got, want)
+	}
+	_, err = open(func(name string) string {
+		if name == "1.bias" {
+			return "module." + name
+		}
+		return name
+	})
+	if err == nil || !strings.Contains(err.Error(), `tensor "state_dict.module.1.bias" is not part of a checkpoint`) {
+		t.Errorf("one name with module.: error is %v", err)
 	}
 }
 

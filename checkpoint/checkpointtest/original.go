@@ -18,6 +18,12 @@ import (
 // which read files that it wrote.
 func (d *Draft) WriteOriginal(t testing.TB, dir string, epoch int) {
 	t.Helper()
+	d.WriteOriginalNamed(t, dir, epoch, func(name string) string { return name })
+}
+
+// WriteOriginalNamed is WriteOriginal with other names of the tensors.
+func (d *Draft) WriteOriginalNamed(t testing.TB, dir string, epoch int, name func(string) string) {
+	t.Helper()
 	file := fmt.Sprintf("model.pth.tar-%d", epoch)
 	for folder, names := range map[string][][2]string{
 		"prompt_learner": {{"context", "ctx"}},
@@ -29,7 +35,7 @@ func (d *Draft) WriteOriginal(t testing.TB, dir string, epoch int) {
 		var tensors []safetensors.Tensor
 		for _, n := range names {
 			x := d.Tensors[n[0]]
-			x.Name = n[1]
+			x.Name = name(n[1])
 			tensors = append(tensors, x)
 		}
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
