@@ -63,14 +63,15 @@ func ReasonOf(err error) Reason {
 // explanations say for people what a reason means for the whole store, and what
 // to do about it. They follow the word "Redis".
 var explanations = map[Reason]string{
-	ReasonTimeout:   "doesn't answer in time",
-	ReasonRefused:   "accepts no connection: it doesn't run at this address, or has too many clients",
-	ReasonClosed:    "closes the connection",
-	ReasonOOM:       "is full and evicts nothing (OOM), so nothing new is stored: set maxmemory-policy to allkeys-lfu",
-	ReasonReadOnly:  "is a read-only replica (READONLY), so nothing new is stored: give the address of the primary",
-	ReasonLoading:   "is loading its data, or its primary is away",
-	ReasonNoAuth:    "refuses the user name or password, or the user lacks rights",
-	ReasonMoved:     "is a node of a Redis Cluster (MOVED or CLUSTERDOWN), which isn't supported: give a single Redis server",
+	ReasonTimeout:  "doesn't answer in time",
+	ReasonRefused:  "accepts no connection: it doesn't run at this address, or has too many clients",
+	ReasonClosed:   "closes the connection",
+	ReasonOOM:      "is full and evicts nothing (OOM), so nothing new is stored: set maxmemory-policy to allkeys-lfu",
+	ReasonReadOnly: "is a read-only replica (READONLY), so nothing new is stored: give the address of the primary",
+	ReasonLoading:  "is loading its data, or its primary is away",
+	ReasonNoAuth:   "refuses the user name or password, or the user lacks rights",
+	ReasonMoved: "is a node of a Redis Cluster (MOVED or CLUSTERDOWN), which isn't supported: " +
+		"give a single Redis server",
 	ReasonWrongType: "holds something else under this server's keys",
 	ReasonProtocol:  "doesn't speak the expected protocol: is it Redis, with TLS (rediss://) or without (redis://)?",
 }

@@ -41,10 +41,12 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 	for addr, cause := range unreachable(t) {
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		if got := tritonclient.Watch(t.Context(), addr, logger, down, down, connectivity.Connecting, down); !strings.Contains(got, cause) {
+		got := tritonclient.Watch(t.Context(), addr, logger, down, down, connectivity.Connecting, down)
+		if !strings.Contains(got, cause) {
 			t.Errorf("%s: the cause is %q, want %q", addr, got, cause)
 		}
-		if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), cause) || !strings.Contains(log.String(), addr) {
+		lines := log.String()
+		if strings.Count(lines, "\n") != 1 || !strings.Contains(lines, cause) || !strings.Contains(lines, addr) {
 			t.Errorf("%s: want one line with address and cause %q, got:\n%s", addr, cause, &log)
 		}
 		if got := tritonclient.Watch(t.Context(), addr, logger, down, up); got != "" {
@@ -56,7 +58,8 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 	}
 	s := tritontest.New(t)
 	var log bytes.Buffer
-	if got := tritonclient.Watch(t.Context(), s.Addr(), slog.New(slog.NewTextHandler(&log, nil)), down); got != "" || log.Len() > 0 {
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	if got := tritonclient.Watch(t.Context(), s.Addr(), logger, down); got != "" || log.Len() > 0 {
 		t.Errorf("a gRPC server is explained by %q: %s", got, &log)
 	}
 }

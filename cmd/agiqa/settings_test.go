@@ -45,7 +45,8 @@ func TestNoPackageIsStricterThanTheSettings(t *testing.T) {
 		values := map[string]string{"redis-url": "redis://127.0.0.1:1", "pprof-listen": "127.0.0.1:0"}
 		for key, words := range extremes {
 			switch key {
-			case "listen", "triton", "data-dir", "redis-url", "pprof-listen", "rate-limit-header", "admin-key", "experiment-store":
+			case "listen", "triton", "data-dir", "redis-url", "pprof-listen", // the test's own
+				"rate-limit-header", "admin-key", "experiment-store": // bounds in words
 			default:
 				values[key] = words[min(round, len(words)-1)]
 			}
@@ -65,7 +66,8 @@ func TestReadinessShowsWhatRedisCannotDo(t *testing.T) {
 	}{
 		{"a node of a cluster", []string{"--cluster-enabled", "yes"}, nil, "Redis Cluster"},
 		{"a replica", nil, []any{"REPLICAOF", "127.0.0.1", "1"}, "read-only replica"},
-		{"full", []string{"--maxmemory-policy", "noeviction"}, []any{"CONFIG", "SET", "maxmemory", "1"}, "full and evicts nothing"},
+		{"full", []string{"--maxmemory-policy", "noeviction"}, []any{"CONFIG", "SET", "maxmemory", "1"},
+			"full and evicts nothing"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			redis := redistest.Start(t, test.args...)

@@ -165,7 +165,8 @@ func TestReferencePageIsCurrent(t *testing.T) {
 func load(t *testing.T, key, text string) (config.Settings, error) {
 	t.Helper()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	config.AddFlags(flags, "HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Experiments", "Cache", "Telemetry", "Program")
+	config.AddFlags(flags,
+		"HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Experiments", "Cache", "Telemetry", "Program")
 	if err := flags.Set(key, text); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,9 @@ func TestBounds(t *testing.T) {
 		"triton-connections": {"1 64", "0 65"},
 		"model-upload":       {"auto shared upload", "x"}, "max-bundle-bytes": {"1", "0"}, "change-timeout": {"1ns", "0s"},
 		"golden-tolerance": {"1e-9", "0 Inf NaN"}, "experiment-key": {"0123456789abcdef", "0123456789abcde"},
-		"experiment-store": {"none a.db /a/b.db postgres://u:p@h/d?password=a@b postgresql:///d?host=/run postgres://h/d", "mysql://h/d"},
+		"experiment-store": {
+			"none a.db /a/b.db postgres://u:p@h/d?password=a@b postgresql:///d?host=/run postgres://h/d", "mysql://h/d",
+		},
 		"redis-url": {
 			"redis://h redis://:p%40@h:1/2 rediss://u:p@h unix:///run/redis.sock redis://h?skip_verify=true",
 			"http://h h:6379 redis:// redis://h/0#x",
@@ -205,8 +208,10 @@ func TestBounds(t *testing.T) {
 		"trace-queue": {"2048", "2047"}, "trace-bytes": {"1MiB", "1048575"},
 		"log-level": {"debug info warn error", "INFO"}, "log-format": {"auto json text", "xml"},
 		"pprof-listen": {"127.0.0.1:0", "x"}, "url": {"http://h https://h:1", "h:1 ftp://h"},
-		"otlp-endpoint": {"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1"},
-		"admin-key":     {"k 0123-~!", "ä é~"},
+		"otlp-endpoint": {
+			"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1",
+		},
+		"admin-key": {"k 0123-~!", "ä é~"},
 		"cors-origins": {
 			"* https://app.example https://a.example,http://localhost:3000 https://app.example/ HTTP://[::1]:80",
 			"app.example https://*.example *,https://a ftp://a https://a/b https://u@a https://a?x=1 null https://",
@@ -310,7 +315,9 @@ func TestPasswordsInURLs(t *testing.T) {
 		"redis://:p@ss/w#rd%1@host", "redis://:s3cr/et@host", "redis://:a@s3cr/et@host", "redis://:s3cr#et@host",
 		"redis://:12/s3cret@host", "redis://:s3cr%et@host", "redis://u:s3cr et@host", "redis://:s3cr:et@host/0#x",
 	} {
-		for key, text := range map[string]string{"redis-url": text, "experiment-store": strings.Replace(text, "redis", "postgres", 1)} {
+		for key, text := range map[string]string{
+			"redis-url": text, "experiment-store": strings.Replace(text, "redis", "postgres", 1),
+		} {
 			_, err := load(t, key, text)
 			if err == nil || !strings.Contains(err.Error(), "percent-encoded") {
 				t.Errorf("%s=%s: %v, want a word about percent-encoding", key, text, err)
@@ -339,13 +346,16 @@ func TestOTLPEndpoint(t *testing.T) {
 		{name: "metrics", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a/v1/metrics"}, want: "!takes no traces"},
 		{name: "standard", environ: []string{base + "http://o:4318"}, want: "http://o:4318"},
 		{name: "standard traces", environ: []string{base + "http://o", traces + "http://p/v1/traces"}, want: "http://p"},
-		{name: "another path", environ: []string{traces + "http://p/x"}, want: "!from OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): must end"},
+		{name: "another path", environ: []string{traces + "http://p/x"},
+			want: "!from OTEL_EXPORTER_OTLP_TRACES_ENDPOINT): must end"},
 		{name: "bad standard", environ: []string{base + "o:4318"}, want: "!from OTEL_EXPORTER_OTLP_ENDPOINT"},
-		{name: "ours first", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a", base + "o:4318", traces + "x"}, want: "http://a"},
+		{name: "ours first", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a", base + "o:4318", traces + "x"},
+			want: "http://a"},
 		{name: "the file first", file: "otlp_endpoint: http://f", environ: []string{base + "http://o"}, want: "http://f"},
 		{name: "off", environ: []string{base + "http://o", "OTEL_TRACES_EXPORTER=none"}},
 		{name: "disabled", environ: []string{base + "http://o", "OTEL_SDK_DISABLED=true"}},
-		{name: "gRPC", environ: []string{base + "http://o:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}, want: "!http/protobuf"},
+		{name: "gRPC", environ: []string{base + "http://o:4317", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"},
+			want: "!http/protobuf"},
 		{name: "HTTP traces", environ: []string{base + "http://o", "OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
 			"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf"}, want: "http://o"},
 		{name: "ours and gRPC", environ: []string{"AGIQA_OTLP_ENDPOINT=http://a", base + "http://o",

@@ -10,10 +10,12 @@ func Reference() string {
 	var b strings.Builder
 	b.WriteString("# Configuration\n\n" +
 		"<!-- Made by `agiqa config reference`; `make generate` writes it anew. -->\n\n" +
-		"Each setting has a flag, an environment variable and a key in a YAML file (`--config FILE` or `AGIQA_CONFIG`).\n" +
+		"Each setting has a flag, an environment variable and a key in a YAML file " +
+		"(`--config FILE` or `AGIQA_CONFIG`).\n" +
 		"A flag takes precedence over the variable, the variable over the file, the file over the default.\n" +
 		"An empty variable counts as not set; white space around a value is removed.\n" +
-		"Amounts of memory take `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`; durations are written as `500ms`, `30s`, `2h`.\n" +
+		"Amounts of memory take `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`; " +
+		"durations are written as `500ms`, `30s`, `2h`.\n" +
 		"All faults are reported at once, each with the setting's name.\n" +
 		"\nThe OpenTelemetry SDK also reads `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and " +
 		"`OTEL_EXPORTER_OTLP_HEADERS`.\n")
