@@ -59,7 +59,7 @@ func (s *Server) launchKeeper(m mark) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	complaints, err := os.OpenFile(s.cfg.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	complaints, err := os.OpenFile(s.cfg.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}

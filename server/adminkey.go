@@ -36,7 +36,7 @@ func EnsureAdminKey(s *config.Settings) error {
 }
 
 func writeAdminKey(s config.Settings) (config.Secret, error) {
-	if err := os.MkdirAll(s.DataDir, 0o755); err != nil {
+	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return "", err
 	}
 	key := rand.Text()

@@ -73,7 +73,7 @@ func experimentKey(s config.Settings) ([]byte, error) {
 }
 
 func makeExperimentKey(path string) ([]byte, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
 	var key [32]byte

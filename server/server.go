@@ -47,6 +47,7 @@ type Config struct {
 // never run.
 type Server struct {
 	settings    config.Settings
+	dir         string // locked; the data folder unless the server is ephemeral
 	version     string
 	logger      *slog.Logger
 	listener    net.Listener
@@ -80,15 +81,22 @@ func (noPanels) Failed(quality.Panel, error)                      {}
 func (noPanels) Run(context.Context)                              {}
 func (noPanels) Wake()                                            {}
 
-// New takes the port, starts an embedded Triton where one is wanted, and wires
-// everything. It returns before the server is ready: models may still be
+// New locks the data folder, takes the port, starts an embedded Triton where one
+// is wanted, and wires everything. It returns before the server is ready: models may still be
 // loading. On an error everything is closed again.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	settings, stopTraces, err := cfg.keepTraces()
+	dir, release, err := cfg.lockFolder()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{settings: settings, version: cfg.Version, logger: cfg.Logger, restarted: make(chan struct{}, 1)}
+	settings, stopTraces, err := cfg.keepTraces()
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	s := &Server{
+		settings: settings, dir: dir, version: cfg.Version, logger: cfg.Logger, restarted: make(chan struct{}, 1),
+	}
+	s.onClose(func(context.Context) error { return release() })
 	s.onClose(func(context.Context) error { return stopTraces() })
 	if err := s.build(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))

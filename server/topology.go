@@ -37,7 +37,7 @@ func (s *Server) newTopology(ctx context.Context, cfg Config) (topology, error) 
 	if !cfg.Embedded {
 		return remoteTriton(s.settings)
 	}
-	child, err := EmbeddedConfig(s.settings, cfg.Ephemeral, cfg.Environ)
+	child, err := EmbeddedConfig(s.settings, s.dir, cfg.Environ)
 	if err != nil {
 		return topology{}, err
 	}
@@ -90,7 +90,7 @@ func embeddedTriton(s config.Settings, ephemeral bool, child embedded.Config) (t
 		return t, err
 	}
 	repository := child.LaterRepositories[0]
-	if err := os.MkdirAll(repository, 0o755); err != nil {
+	if err := os.MkdirAll(repository, 0o700); err != nil {
 		return t, err
 	}
 	folder := tritonmodels.NewFolder(repository, child.ModelRepositories...)
@@ -104,16 +104,12 @@ func embeddedTriton(s config.Settings, ephemeral bool, child embedded.Config) (t
 // TritonLog is the name of the embedded Triton's log in the data folder.
 const TritonLog = "tritonserver.log"
 
-// EmbeddedConfig is what the settings say of an embedded Triton. An ephemeral
-// one works in a folder of its own.
-func EmbeddedConfig(s config.Settings, ephemeral bool, environ []string) (embedded.Config, error) {
+// EmbeddedConfig is what the settings say of an embedded Triton whose models,
+// run files and log are in dir.
+func EmbeddedConfig(s config.Settings, dir string, environ []string) (embedded.Config, error) {
 	cfg := embedded.DefaultConfig()
 	cfg.Venv = s.Venv
 	cfg.ModelRepositories = []string{s.ModelRepository}
-	dir := s.DataDir
-	if ephemeral {
-		dir = filepath.Join(dir, "once")
-	}
 	cfg.LaterRepositories = []string{filepath.Join(dir, "model_repository")}
 	cfg.RunDir = filepath.Join(dir, "run")
 	cfg.LogFile = filepath.Join(dir, TritonLog)

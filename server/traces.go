@@ -15,12 +15,13 @@ import (
 func TraceFolder(s config.Settings) string { return filepath.Join(s.DataDir, "traces") }
 
 // keepTraces makes a collector of our own the endpoint of the settings, where
-// these want traces to be kept: gateway and Triton send their spans to it, and
+// these want traces to be kept and the server has the data folder to itself:
+// gateway and Triton send their spans to it, and
 // it sends them on to the endpoint that was set. stop is called when both have
 // sent their last.
 func (c Config) keepTraces() (s config.Settings, stop func() error, err error) {
 	s = c.Settings
-	if !s.Trace {
+	if !s.Trace || c.Ephemeral {
 		return s, func() error { return nil }, nil
 	}
 	file, err := tracelog.Open(TraceFolder(s), int64(s.TraceBytes)/2)

@@ -103,14 +103,14 @@ func (s bundles) remove(name string) error {
 
 func (s bundles) temporary() (string, error) {
 	work := filepath.Join(s.dir, workFolder)
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	if err := os.MkdirAll(work, 0o700); err != nil {
 		return "", err
 	}
 	return os.MkdirTemp(work, "")
 }
 
 func writeFile(name string, content []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func newDoctor(t *terminal) *cobra.Command {
 
 // examine looks at everything that up needs, all of it, whatever fails.
 func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error) {
-	cfg, err := server.EmbeddedConfig(s, false, systemTerminal().env)
+	cfg, err := server.EmbeddedConfig(s, s.DataDir, systemTerminal().env)
 	if err != nil {
 		return nil, err
 	}

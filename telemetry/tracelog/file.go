@@ -36,7 +36,7 @@ type File struct {
 
 // Open opens or makes the log in dir.
 func Open(dir string, limit int64) (*File, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	f := &File{dir: dir, limit: limit}
@@ -44,7 +44,7 @@ func Open(dir string, limit int64) (*File, error) {
 }
 
 func (f *File) open() error {
-	file, err := os.OpenFile(filepath.Join(f.dir, currentName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(filepath.Join(f.dir, currentName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/lockfile"
+)
+
+const lockName = "lock"
+
+// lockFolder locks the folder that the server may change, and returns it with
+// what releases it.
+func (cfg Config) lockFolder() (dir string, release func() error, err error) {
+	if cfg.Ephemeral {
+		return lockEphemeralFolder(cfg.Settings)
+	}
+	release, err = lockDataFolder(cfg.Settings)
+	return cfg.Settings.DataDir, release, err
+}
+
+// lockDataFolder makes the data folder and keeps other servers out of it until
+// release: two would lose each other's checkpoints. A folder that can't be
+// written needs no lock.
+func lockDataFolder(s config.Settings) (release func() error, err error) {
+	release, err = lock(s.DataDir)
+	if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
+		return nil, fmt.Errorf("setting data-dir: %w already serves from %s; stop it, or choose another folder with --data-dir or %s",
+			held, s.DataDir, config.EnvName("data-dir"))
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setting data-dir: %w", err)
+	}
+	return release, nil
+}
+
+func lock(dir string) (release func() error, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return lockfile.Acquire(filepath.Join(dir, lockName))
+}
+
+// maxEphemeral is how many ephemeral servers may run beside a data folder.
+const maxEphemeral = 16
+
+// lockEphemeralFolder takes one of the folders for ephemeral servers.
+func lockEphemeralFolder(s config.Settings) (dir string, release func() error, err error) {
+	for n := range maxEphemeral {
+		dir := filepath.Join(s.DataDir, "once", strconv.Itoa(n))
+		release, err := lock(dir)
+		if err == nil {
+			return dir, release, nil
+		}
+		if _, ok := errors.AsType[*lockfile.HeldError](err); !ok {
+			return "", nil, fmt.Errorf("setting data-dir: %w", err)
+		}
+	}
+	return "", nil, fmt.Errorf("setting data-dir: %d commands with a server of their own already use %s; keep one server running with agiqa up",
+		maxEphemeral, s.DataDir)
+}
