@@ -28,14 +28,6 @@ const (
 	StepSwitch   StepName = "switch"   // selectable, and the default if asked for
 )
 
-// Steps lists every step in order.
-func Steps() []StepName {
-	return []StepName{
-		StepValidate, StepEncode, StepVerify, StepWrite, StepLoad,
-		StepCheck, StepReplay, StepCache, StepPersist, StepSwitch,
-	}
-}
-
 // Import asks for a checkpoint to be taken in.
 type Import struct {
 	Bundle   *checkpoint.Bundle

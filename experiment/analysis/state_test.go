@@ -282,34 +282,3 @@ func TestUpdateTakesRevisionsOfThePhase(t *testing.T) {
 		t.Error("another phase was taken")
 	}
 }
-
-func TestMonitor(t *testing.T) {
-	t.Parallel()
-	o := analysis.DefaultMonitorOptions()
-	o.Reference, o.Window = 200, 200
-	m := analysis.NewMonitor(o)
-	random := rand.New(rand.NewPCG(3, 3))
-	observe := func(n int, shift float32) {
-		for range n {
-			score := min(5, max(1, 3+shift+float32(random.NormFloat64())*0.5))
-			m.Observe(experiment.ArmScore{Arm: "a", Score: score}, 1+random.Float64())
-		}
-	}
-	if r := m.Read(); r.PSI.Known() || r.P99.Known() || r.ErrorShare.Known() {
-		t.Errorf("an empty monitor says %+v", r)
-	}
-	observe(400, 0)
-	if r := m.Read(); !(r.PSI < 0.2) || !(r.KSP > 0.001) || r.Saturated != 0 || r.P99 < 1.9 || r.P99 > 2 || r.ErrorShare != 0 {
-		t.Errorf("steady scores: %+v", r)
-	}
-	observe(200, 1.5)
-	if r := m.Read(); !(r.PSI > 0.25) || !(r.KSP < 1e-6) || !(r.Saturated > 0.05) {
-		t.Errorf("shifted scores: %+v", r)
-	}
-	for range 20 {
-		m.Observe(experiment.ArmScore{Arm: "a", Fault: "nan"}, 1)
-	}
-	if r := m.Read(); r.ErrorShare != 0.1 || r.Failed != 20 || r.Seen != 620 || len(m.Latest()) != 200 {
-		t.Errorf("faults: %+v", r)
-	}
-}

@@ -17,14 +17,14 @@
 //     image, by image and rater), [Williams], [Steiger], [Meng], [Krasula]; [Holm]
 //     over arms and figures.
 //   - The same, looked at all the time: [Sequence] (asymptotic confidence
-//     sequence), [BoundedSequence] (exact, by betting), [Decide].
+//     sequence), [Decide].
 //   - Preferences: [PreferenceAccuracy], [McNemar], [Preferences] (an e-process),
 //     [BradleyTerry].
 //   - What users do: [DifferenceOfMeans], [RatioOfMeans], [CUPED], [TwoSampleSequence].
 //   - Whether the split is the one that was ordered: [SRM], [SequentialSRM].
-//   - Whether scores drift: [PSI], [KolmogorovSmirnov], [QuantileDifference].
+//   - Whether scores drift: [PSI], [KolmogorovSmirnov].
 //   - How many labels it takes: [MDE], [SampleSize], [SequenceLabels].
-//   - Slices and raters: [Shrink], [ScreenRaters], [NormaliseRaters].
+//   - Slices and raters: [Shrink], [ScreenRaters].
 //
 // The figures themselves (SRCC, KRCC, PLCC, RMSE, logistic mappings) are those
 // of package evaluation. The package stands below experiment and whatever reads

@@ -4,8 +4,6 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/stat/distuv"
-
 	"github.com/agiqa/agiqa/evaluation"
 )
 
@@ -126,59 +124,3 @@ func kolmogorovTail(x float64) float64 {
 }
 
 func abs(v int) int { return max(v, -v) }
-
-// QuantileShift is the difference of one quantile of two samples.
-type QuantileShift struct {
-	First, Second float64 // the quantile of each
-	Difference    float64 // second less first
-	SE            float64 // its standard error
-	Test          Test    // z for no difference
-}
-
-// QuantileDifference compares one quantile, share between 0 and 1, of two
-// independent samples: a latency's 0.99, say. The standard errors are Maritz and
-// Jarrett's (1978), which need values beyond the quantile: share*n and
-// (1-share)*n must be at least 5 in both.
-func QuantileDifference(first, second []float64, share float64) (QuantileShift, error) {
-	if err := checkShare("share", share); err != nil {
-		return QuantileShift{}, err
-	}
-	fewest := int(math.Ceil(5/min(share, 1-share) - 1e-9))
-	var at, variance [2]float64
-	for i, values := range [][]float64{first, second} {
-		if err := checkValues([]string{"first", "second"}[i], values, fewest); err != nil {
-			return QuantileShift{}, err
-		}
-		ordered := slices.Sorted(slices.Values(values))
-		at[i] = evaluation.Quantile(ordered, share)
-		variance[i] = maritzJarrett(ordered, share)
-	}
-	shift := QuantileShift{First: at[0], Second: at[1], Difference: at[1] - at[0], SE: math.Sqrt(variance[0] + variance[1])}
-	if shift.SE == 0 {
-		if shift.Difference != 0 {
-			return QuantileShift{}, fault("values", "those about the quantile do not differ within a sample")
-		}
-		shift.Test = Test{P: 1}
-		return shift, nil
-	}
-	shift.Test = zTest(shift.Difference / shift.SE)
-	return shift, nil
-}
-
-// maritzJarrett is the variance of a sample quantile: order statistic i weighs
-// what a beta distribution has between (i-1)/n and i/n.
-func maritzJarrett(ordered []float64, share float64) float64 {
-	n := float64(len(ordered))
-	place := math.Floor(share*n + 0.5)
-	beta := distuv.Beta{Alpha: place, Beta: n - place + 1}
-	centre := ordered[len(ordered)/2] // keeps squares small
-	var first, second, below float64
-	for i, v := range ordered {
-		upTo := beta.CDF(float64(i+1) / n)
-		d, weight := v-centre, upTo-below
-		first += weight * d
-		second += weight * d * d
-		below = upTo
-	}
-	return max(0, second-first*first)
-}

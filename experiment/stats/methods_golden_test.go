@@ -85,30 +85,6 @@ func TestPreferencesOfMany(t *testing.T) {
 	}
 }
 
-func TestBoundedSequenceGoldens(t *testing.T) {
-	cases := goldens[[]struct {
-		Name   string
-		Values []float64
-		Cells  int
-		Ends   [][2]float64
-	}](t, "betting")
-	for _, c := range cases {
-		for _, scale := range []float64{1, 5} { // the unit must not matter
-			o := stats.DefaultBoundedOptions()
-			o.Cells, o.Low, o.High = c.Cells, 1, 1+scale
-			s := must[*stats.BoundedSequence](t)(stats.NewBoundedSequence(o))
-			for i, v := range c.Values {
-				if err := s.Add(1 + scale*v); err != nil {
-					t.Fatal(err)
-				}
-				got := s.Bounds()
-				near(t, c.Name+" low", (got.Running.Low-1)/scale, c.Ends[i][0], 1e-9)
-				near(t, c.Name+" high", (got.Running.High-1)/scale, c.Ends[i][1], 1e-9)
-			}
-		}
-	}
-}
-
 func TestBradleyTerryGoldens(t *testing.T) {
 	for _, c := range goldens[[]struct {
 		Wins        [][]float64

@@ -32,18 +32,6 @@ func Holm(ps []float64) ([]float64, error) {
 	return adjusted, nil
 }
 
-// Bonferroni multiplies every p-value by their number.
-func Bonferroni(ps []float64) ([]float64, error) {
-	if err := checkPs(ps); err != nil {
-		return nil, err
-	}
-	adjusted := make([]float64, len(ps))
-	for i, p := range ps {
-		adjusted[i] = min(1, float64(len(ps))*p)
-	}
-	return adjusted, nil
-}
-
 func checkPs(ps []float64) error {
 	for i, p := range ps {
 		if !(p >= 0 && p <= 1) {

@@ -107,20 +107,6 @@ func Meng(o Overlap) (Test, error) {
 	return zTest((math.Atanh(o.First) - math.Atanh(o.Second)) / o.mengError()), nil
 }
 
-// MengInterval holds the difference of Fisher's transforms of First and Second
-// (1992, eq. 6).
-func MengInterval(o Overlap, confidence float64) (Interval, error) {
-	if err := checkShare("confidence", confidence); err != nil {
-		return Interval{}, err
-	}
-	if _, err := o.check(); err != nil {
-		return Interval{}, err
-	}
-	difference := math.Atanh(o.First) - math.Atanh(o.Second)
-	reach := normalQuantile((1+confidence)/2) * o.mengError()
-	return Interval{difference - reach, difference + reach}, nil
-}
-
 // mengError is the standard error of the difference of Fisher's transforms.
 func (o Overlap) mengError() float64 {
 	square := (o.First*o.First + o.Second*o.Second) / 2

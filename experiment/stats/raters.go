@@ -26,7 +26,7 @@ const (
 // deviations from its image's mean, sqrt(20) where the image's ratings are not
 // normal (kurtosis outside 2 to 4). A rater is rejected when more than 5 % of the
 // ratings are far and |above-below|/(above+below) is below 0.3: those who are
-// merely strict or mild are kept, which [NormaliseRaters] is for. Images with fewer
+// merely strict or mild are kept. Images with fewer
 // than 6 ratings, or equal ones, are passed over. Reports are ordered by rater.
 //
 // Rejection changes what is measured: use it as a second analysis, decided before.
@@ -91,36 +91,6 @@ func farness(of []Rating) (mean, far float64, ok bool) {
 		far = math.Sqrt(20)
 	}
 	return mean, far * math.Sqrt(second*n/(n-1)), true
-}
-
-// fewestOfRater is how many ratings a rater's own scale is taken from.
-const fewestOfRater = 5
-
-// NormaliseRaters puts every rater's ratings on a common scale: the rater's mean
-// becomes 0 and the standard deviation 1. Raters with fewer than 5 ratings, or
-// equal ones, have no scale; their ratings are left out and they are returned,
-// ascending. Sound where raters see images drawn at random.
-func NormaliseRaters(ratings []Rating) (normalised []Rating, left []int, err error) {
-	if err := checkRatings(ratings); err != nil {
-		return nil, nil, err
-	}
-	scales := make(map[int]*Moments)
-	for _, r := range ratings {
-		if scales[r.Rater] == nil {
-			scales[r.Rater] = new(Moments)
-		}
-		scales[r.Rater].add(r.Value)
-	}
-	for _, r := range ratings {
-		m := scales[r.Rater]
-		if m.n < fewestOfRater || !(m.SD() > 0) {
-			left = append(left, r.Rater)
-			continue
-		}
-		normalised = append(normalised, Rating{Image: r.Image, Rater: r.Rater, Value: (r.Value - m.mean) / m.SD()})
-	}
-	slices.Sort(left)
-	return normalised, slices.Compact(left), nil
 }
 
 func checkRatings(ratings []Rating) error {

@@ -106,7 +106,6 @@ def multiple(random):
         out.append({
             "ps": ps,
             "holm": multipletests(ps, method="holm")[1],
-            "bonferroni": multipletests(ps, method="bonferroni")[1],
         })
     return out
 
@@ -163,24 +162,6 @@ def psi(random):
         ) / (len(v) + 0.5 * (len(edges) - 1))
         before, now = share(r), share(c)
         out.append({"reference": r, "current": c, "psi": np.sum((now - before) * np.log(now / before))})
-    return out
-
-
-def quantiles(random):
-    out = []
-    for share, m, n in ((0.5, 40, 60), (0.9, 120, 80), (0.99, 600, 500)):
-        a, b = random.exponential(1, m), random.exponential(1.3, n)
-        var = []
-        for v in (np.sort(a), np.sort(b)):
-            k = math.floor(share * len(v) + 0.5)
-            i = np.arange(len(v))
-            w = stats.beta.cdf((i + 1) / len(v), k, len(v) - k + 1) - stats.beta.cdf(i / len(v), k, len(v) - k + 1)
-            var.append(np.sum(w * v**2) - np.sum(w * v) ** 2)
-        qa, qb, se = np.quantile(a, share), np.quantile(b, share), math.sqrt(sum(var))
-        out.append({
-            "share": share, "first": a, "second": b, "at": [qa, qb], "se": se,
-            "p": 2 * stats.norm.sf(abs(qb - qa) / se),
-        })
     return out
 
 
@@ -245,31 +226,6 @@ def preferences(random):
             "upper": two + math.log(stats.beta.cdf(p0, w + 1, l + 1)) - math.log(0.5),
             "interval": ends,
         })
-    return out
-
-
-def betting(random):
-    """Hedged capital, every mean of the grid on its own."""
-    out = []
-    for name, x in (("uniform", random.uniform(0, 1, 150)), ("rare", (random.uniform(0, 1, 400) < 0.03) * 1.0),
-                    ("narrow", np.clip(random.normal(0.8, 0.05, 100), 0, 1))):
-        cells, alpha = 200, 0.05
-        m = np.arange(cells + 1) / cells
-        plus, minus, alive = np.zeros(cells + 1), np.zeros(cells + 1), np.ones(cells + 1, bool)
-        mu, spread, ends = 0.5, 0.25, []
-        for i, v in enumerate(x):
-            t = i + 1
-            variance = spread / t
-            lam = math.sqrt(2 * math.log(2 / alpha) / (variance * t * math.log(t + 1)))
-            with np.errstate(divide="ignore"):
-                plus += np.log1p(np.minimum(lam, 0.5 / m) * (v - m))
-                minus += np.log1p(-np.minimum(lam, 0.5 / (1 - m)) * (v - m))
-            alive &= np.maximum(plus + math.log(0.5), minus + math.log(0.5)) < math.log(1 / alpha)
-            mu = (0.5 + np.sum(x[: t])) / (t + 1)
-            spread += (v - mu) ** 2
-            left = np.flatnonzero(alive)
-            ends.append([max(0, left[0] - 1) / cells, min(cells, left[-1] + 1) / cells])
-        out.append({"name": name, "values": x, "cells": cells, "ends": ends})
     return out
 
 
@@ -409,8 +365,8 @@ def raters(random):
 
 
 PARTS = [
-    overlaps, bca, multiple, srm, ks, psi, quantiles, sequences, powers,
-    mcnemars, preferences, betting, bradley_terry, krasula, means, shrinks, raters,
+    overlaps, bca, multiple, srm, ks, psi, sequences, powers,
+    mcnemars, preferences, bradley_terry, krasula, means, shrinks, raters,
 ]
 
 
