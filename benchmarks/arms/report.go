@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"text/tabwriter"
+
+	"github.com/agiqa/agiqa/internal/chart"
 )
 
 // Text writes the report for people.
@@ -36,8 +38,12 @@ func (r Report) Write(dir string) error {
 	if err := r.Text(&text); err != nil {
 		return err
 	}
+	picture, err := r.Chart()
+	if err != nil {
+		return err
+	}
 	for name, content := range map[string][]byte{
-		"results.json": append(document, '\n'), "results.txt": text.Bytes(), "results.svg": r.Chart(),
+		"results.json": append(document, '\n'), "results.txt": text.Bytes(), "results.svg": picture,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return err
@@ -46,26 +52,14 @@ func (r Report) Write(dir string) error {
 	return nil
 }
 
-// Chart draws median and 99th percentile as bars from zero, one pair a count.
-func (r Report) Chart() []byte {
-	const height, bar, gap, left = 180.0, 28.0, 30.0, 50.0
-	var most float64
+// Chart draws median and 99th percentile as bars, one pair a count, as SVG.
+func (r Report) Chart() ([]byte, error) {
+	var groups []chart.Group
 	for _, x := range r.Results {
-		most = max(most, x.P99MS)
+		groups = append(groups, chart.Group{Name: fmt.Sprint(x.Checkpoints), Bars: []chart.Bar{
+			{Label: fmt.Sprintf("p50 %.1f", x.P50MS), Value: x.P50MS},
+			{Label: fmt.Sprintf("p99 %.1f", x.P99MS), Value: x.P99MS, Colour: 5},
+		}})
 	}
-	var b bytes.Buffer
-	width := left + float64(len(r.Results))*(2*bar+gap) + gap
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" font-family="system-ui, sans-serif" font-size="11">`+"\n", width, height+70)
-	fmt.Fprintf(&b, `<text x="8" y="16">milliseconds a request (p50, p99) by number of checkpoints</text>`+"\n")
-	for i, x := range r.Results {
-		at := left + float64(i)*(2*bar+gap)
-		for k, v := range []float64{x.P50MS, x.P99MS} {
-			h := height * v / max(most, 1e-9)
-			fmt.Fprintf(&b, `<rect x="%g" y="%.1f" width="%g" height="%.1f" fill="%s"/>`+"\n", at+float64(k)*bar, 36+height-h, bar-2, h, []string{"#3b6ea5", "#a9c3de"}[k])
-			fmt.Fprintf(&b, `<text x="%g" y="%.1f" text-anchor="middle" font-size="9">%.1f</text>`+"\n", at+(float64(k)+.5)*bar, 33+height-h, v)
-		}
-		fmt.Fprintf(&b, `<text x="%g" y="%g" text-anchor="middle">%d</text>`+"\n", at+bar, height+52, x.Checkpoints)
-	}
-	b.WriteString("</svg>\n")
-	return b.Bytes()
+	return chart.Bars("Milliseconds a request, by number of checkpoints", "ms", groups)
 }

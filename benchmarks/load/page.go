@@ -119,9 +119,17 @@ func orNone(p *Percentiles) Percentiles {
 // HTML writes a page that needs nothing else.
 func (s Summary) HTML(w io.Writer) error {
 	series := s.series()
+	percentiles, err := PlotPercentiles(series)
+	if err != nil {
+		return err
+	}
+	overTime, err := PlotTime(series)
+	if err != nil {
+		return err
+	}
 	return page.Execute(w, map[string]any{
 		"Measurements": s.Measurements, "Reports": s.Reports(),
-		"Percentiles": template.HTML(PlotPercentiles(series)), "Time": template.HTML(PlotTime(series)), // both escape their texts
+		"Percentiles": template.HTML(percentiles), "Time": template.HTML(overTime), // both escape their texts
 	})
 }
 

@@ -47,7 +47,11 @@ func TestPages(t *testing.T) {
 	if strings.Contains(html.String(), "<b>&") || strings.Contains(html.String(), "http-equiv") || strings.Contains(html.String(), "src=") {
 		t.Error("the page lets a name become markup, or needs another file")
 	}
-	for _, svg := range [][]byte{load.PlotPercentiles(summary.Measurements[0].Series), load.PlotTime(summary.Measurements[0].Series)} {
+	for _, draw := range []func([]load.Series) ([]byte, error){load.PlotPercentiles, load.PlotTime} {
+		svg, err := draw(summary.Measurements[0].Series)
+		if err != nil {
+			t.Fatal(err)
+		}
 		d := xml.NewDecoder(strings.NewReader(string(svg)))
 		for {
 			if _, err := d.Token(); errors.Is(err, io.EOF) {

@@ -1,13 +1,16 @@
 package load
 
 import (
-	"bytes"
-	"fmt"
-	"html"
 	"math"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+
+	"github.com/agiqa/agiqa/internal/chart"
 )
 
 // Series is a run, or several that belong together, with a name.
@@ -16,100 +19,59 @@ type Series struct {
 	Run  Run
 }
 
-// palette keeps eight series apart, for most eyes.
-var palette = []string{"#2b6cb0", "#dd6b20", "#2f855a", "#805ad5", "#c53030", "#0987a0", "#975a16", "#4a5568"}
+// Size of a plot, without its legend.
+const (
+	plotWidth  = 8 * vg.Inch
+	plotHeight = 4 * vg.Inch
+)
 
-// axes map values to a plot's area, upwards in logarithms.
-type axes struct {
-	left, top, width, height float64
-	low, high                float64 // decades of y
-}
-
-func (a axes) y(ms float64) float64 {
-	share := (math.Log10(max(ms, 1e-3)) - a.low) / (a.high - a.low)
-	return a.top + a.height*(1-min(max(share, 0), 1))
-}
-
-// newAxes fits whole decades around values in milliseconds.
-func newAxes(values []float64) axes {
-	a := axes{left: 70, top: 44, width: 640, height: 280, low: 0, high: 1}
-	if len(values) > 0 {
-		a.low = math.Floor(math.Log10(max(slices.Min(values), 1e-3)))
-		a.high = max(math.Ceil(math.Log10(max(slices.Max(values), 1e-3))), a.low+1)
-	}
-	return a
-}
-
-func (a axes) begin(b *bytes.Buffer, title string, series []Series) {
-	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 %g" font-family="system-ui, sans-serif" font-size="11">`+"\n", a.top+a.height+44+16*float64(len(series)))
-	fmt.Fprintf(b, `<rect width="100%%" height="100%%" fill="#fff"/><text x="12" y="22" font-size="14" font-weight="600">%s</text>`+"\n", html.EscapeString(title))
-	for d := a.low; d <= a.high; d++ {
-		y := a.y(math.Pow(10, d))
-		fmt.Fprintf(b, `<path d="M%g %.1fh%g" stroke="#e2e8f0"/><text x="%g" y="%.1f" text-anchor="end">%g ms</text>`+"\n", a.left, y, a.width, a.left-6, y+4, math.Pow(10, d))
-	}
-	for i, s := range series {
-		y := a.top + a.height + 44 + 16*float64(i)
-		fmt.Fprintf(b, `<rect x="%g" y="%g" width="10" height="10" fill="%s"/><text x="%g" y="%g">%s</text>`+"\n", a.left, y-9, colour(i), a.left+16, y, html.EscapeString(s.Name))
-	}
-}
-
-func colour(i int) string { return palette[i%len(palette)] }
-
-func (a axes) line(b *bytes.Buffer, points [][2]float64, colour, style string) {
-	var path strings.Builder
-	for i, p := range points {
-		fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(i, 1)], p[0], p[1])
-	}
-	fmt.Fprintf(b, `<path d="%s" fill="none" stroke="%s" stroke-width="1.6"%s/>`+"\n", path.String(), colour, style)
-}
-
-// PlotPercentiles draws latency over the share of requests, with the last
+// PlotPercentiles draws latency over the share of requests as SVG, with the last
 // thousandth as wide as the first nine tenths, as HdrHistogram's plots are.
-func PlotPercentiles(series []Series) []byte {
+func PlotPercentiles(series []Series) ([]byte, error) {
+	const decades = 4 // to the 99.99th
 	var all []float64
-	sorted := make([][]time.Duration, len(series))
+	var lines []chart.Line
 	for i, s := range series {
+		var sorted []time.Duration
 		for _, r := range s.Run.Records {
 			if r.Outcome == Completed {
-				sorted[i] = append(sorted[i], r.Latency())
+				sorted = append(sorted, r.Latency())
 			}
 		}
-		slices.Sort(sorted[i])
-		if n := len(sorted[i]); n > 0 {
-			all = append(all, inMS(sorted[i][0]), inMS(sorted[i][n-1]))
-		}
-	}
-	a := newAxes(all)
-	var b bytes.Buffer
-	a.begin(&b, "Latency from when a request was due, by percentile", series)
-	const decades = 4 // to the 99.99th
-	x := func(share float64) float64 { return a.left + a.width*-math.Log10(1-share)/decades }
-	for _, share := range []float64{0, 0.5, 0.9, 0.99, 0.999, 0.9999} {
-		fmt.Fprintf(&b, `<path d="M%.1f %gv%g" stroke="#e2e8f0"/><text x="%.1f" y="%g" text-anchor="middle">%g %%</text>`+"\n", x(share), a.top, a.height, x(share), a.top+a.height+16, share*100)
-	}
-	for i, values := range sorted {
-		var points [][2]float64
-		for step := 0; step <= 40*decades && len(values) > 0; step++ {
+		slices.Sort(sorted)
+		line := chart.Line{Name: s.Name, Colour: i}
+		for step := 0; step <= 40*decades && len(sorted) > 0; step++ {
 			share := 1 - math.Pow(10, -float64(step)/40)
 			// Beyond this share a single request would be drawn as a line.
-			if float64(len(values))*(1-share) < 1 && step > 0 {
+			if float64(len(sorted))*(1-share) < 1 && step > 0 {
 				break
 			}
-			points = append(points, [2]float64{x(share), a.y(inMS(rank(values, share)))})
+			ms := max(inMS(rank(sorted, share)), 1e-3)
+			line.Points = append(line.Points, plotter.XY{X: -math.Log10(1 - share), Y: ms})
+			all = append(all, ms)
 		}
-		a.line(&b, points, colour(i), "")
+		lines = append(lines, line)
 	}
-	b.WriteString("</svg>\n")
-	return b.Bytes()
+	p := chart.New("Latency from when a request was due, by percentile", "", "")
+	p.X.Min, p.X.Max = 0, decades
+	var ticks []plot.Tick
+	for _, share := range []float64{0, 0.5, 0.9, 0.99, 0.999, 0.9999} {
+		ticks = append(ticks, plot.Tick{Value: -math.Log10(1 - share), Label: strconv.FormatFloat(share*100, 'g', 6, 64) + " %"})
+	}
+	p.X.Tick.Marker = plot.ConstantTicks(ticks)
+	chart.LogY(p, "ms", all)
+	if err := chart.AddLines(p, lines); err != nil {
+		return nil, err
+	}
+	return chart.SVG(p, plotWidth, plotHeight)
 }
 
 // PlotTime draws the median and the 99th percentile over the time at which
-// requests were due.
-func PlotTime(series []Series) []byte {
+// requests were due, as SVG.
+func PlotTime(series []Series) ([]byte, error) {
 	const slots = 80
-	type curve struct{ median, tail [][2]float64 } // seconds, ms
-	curves := make([]curve, len(series))
 	var all []float64
+	var lines []chart.Line
 	longest := 0.0
 	for i, s := range series {
 		length := max(s.Run.Length, 1)
@@ -121,36 +83,25 @@ func PlotTime(series []Series) []byte {
 				slot[k] = append(slot[k], r.Latency())
 			}
 		}
+		median, tail := chart.Line{Name: s.Name, Colour: i}, chart.Line{Colour: i, Dashed: true}
 		for k, values := range slot {
 			if len(values) == 0 {
 				continue
 			}
 			slices.Sort(values)
 			at := (float64(k) + 0.5) / slots * length.Seconds()
-			median, tail := inMS(rank(values, 0.5)), inMS(rank(values, 0.99))
-			curves[i].median = append(curves[i].median, [2]float64{at, median})
-			curves[i].tail = append(curves[i].tail, [2]float64{at, tail})
-			all = append(all, median, tail)
+			low, high := max(inMS(rank(values, 0.5)), 1e-3), max(inMS(rank(values, 0.99)), 1e-3)
+			median.Points = append(median.Points, plotter.XY{X: at, Y: low})
+			tail.Points = append(tail.Points, plotter.XY{X: at, Y: high})
+			all = append(all, low, high)
 		}
+		lines = append(lines, median, tail)
 	}
-	a := newAxes(all)
-	var b bytes.Buffer
-	a.begin(&b, "Latency over time: median, and dashed the 99th percentile", series)
-	at := func(points [][2]float64) [][2]float64 {
-		out := make([][2]float64, len(points))
-		for i, p := range points {
-			out[i] = [2]float64{a.left + a.width*p[0]/max(longest, 1e-9), a.y(p[1])}
-		}
-		return out
+	p := chart.New("Latency over time: median, and dashed the 99th percentile", "seconds", "")
+	p.X.Min, p.X.Max = 0, max(longest, 1e-9)
+	chart.LogY(p, "ms", all)
+	if err := chart.AddLines(p, lines); err != nil {
+		return nil, err
 	}
-	for i := range 5 {
-		x := a.left + a.width*float64(i)/4
-		fmt.Fprintf(&b, `<text x="%g" y="%g" text-anchor="middle">%.3g s</text>`+"\n", x, a.top+a.height+16, longest*float64(i)/4)
-	}
-	for i, c := range curves {
-		a.line(&b, at(c.median), colour(i), "")
-		a.line(&b, at(c.tail), colour(i), ` stroke-dasharray="4 3"`)
-	}
-	b.WriteString("</svg>\n")
-	return b.Bytes()
+	return chart.SVG(p, plotWidth, plotHeight)
 }

@@ -149,8 +149,12 @@ func (r Report) Write(folder string) error {
 	if err != nil {
 		return err
 	}
+	picture, err := r.Chart()
+	if err != nil {
+		return err
+	}
 	for name, content := range map[string][]byte{
-		"results.json": append(doc, '\n'), "results.txt": []byte(text.String()), "results.svg": r.Chart(),
+		"results.json": append(doc, '\n'), "results.txt": []byte(text.String()), "results.svg": picture,
 	} {
 		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
 			return err

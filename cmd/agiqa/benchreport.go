@@ -95,7 +95,11 @@ func pages(folder string, m load.Measurement) error {
 	if err := writePage(filepath.Join(folder, "report.html"), s); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(folder, "latency.svg"), load.PlotPercentiles(m.Series), 0o644); err != nil {
+	picture, err := load.PlotPercentiles(m.Series)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, "latency.svg"), picture, 0o644); err != nil {
 		return err
 	}
 	for i, one := range m.Series {

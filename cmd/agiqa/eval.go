@@ -156,7 +156,11 @@ func (e *evaluator) report(rows []scoreRow, unscored []string) error {
 		return err
 	}
 	if e.svg != "" {
-		if err := os.WriteFile(e.svg, scatter(scores, mos, report), 0o644); err != nil {
+		picture, err := scatter(scores, mos, report)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(e.svg, picture, 0o644); err != nil {
 			return err
 		}
 	}

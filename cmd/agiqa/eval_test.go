@@ -127,8 +127,9 @@ func TestEvalCommand(t *testing.T) {
 		if n := calls.Load(); n != 1 {
 			t.Errorf("%d images were sent, want the missing one", n)
 		}
-		if svg, err := os.ReadFile(filepath.Join(dir, "plot.svg")); err != nil || strings.Count(string(svg), "<circle") != 8 {
-			t.Errorf("plot: %v, %d points", err, strings.Count(string(svg), "<circle"))
+		const dot = "fill-opacity:0.45"
+		if svg, err := os.ReadFile(filepath.Join(dir, "plot.svg")); err != nil || strings.Count(string(svg), dot) != 8 {
+			t.Errorf("plot: %v, %d points", err, strings.Count(string(svg), dot))
 		}
 	})
 	t.Run("a table for people", func(t *testing.T) {

@@ -9,27 +9,23 @@ import (
 	"unicode"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/internal/chart"
 )
 
 // The colours of paper. A page replaces them by variables, so that a dark one has
 // its own; see svg.go.
 var (
-	ink  = color.RGBA{0x1a, 0x1c, 0x1e, 0xff}
-	soft = color.RGBA{0x8a, 0x8f, 0x94, 0xff}
-	grid = color.RGBA{0xdf, 0xe2, 0xe5, 0xff}
+	ink  = chart.Ink
+	soft = chart.Soft
+	grid = chart.Grid
 	stop = color.RGBA{0xb0, 0x2a, 0x37, 0xff}
-	// Arms by place, the control first: told apart by people who see fewer colours
-	// (Okabe and Ito).
-	armColours = []color.RGBA{
-		{0x00, 0x72, 0xb2, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff},
-		{0xcc, 0x79, 0xa7, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff},
-	}
+	// Arms by place, the control first.
+	armColours = chart.Palette
 )
 
 // How much of a colour is left where it lies over others.
@@ -41,7 +37,7 @@ const (
 
 func pale(c color.RGBA, alpha uint8) color.NRGBA { return color.NRGBA{c.R, c.G, c.B, alpha} }
 
-func armColour(i int) color.RGBA { return armColours[i%len(armColours)] }
+func armColour(i int) color.RGBA { return chart.Colour(i) }
 
 // picture is one plot with what is said about it.
 type picture struct {
@@ -56,39 +52,6 @@ const (
 	pictureWidth  = 6 * vg.Inch
 	pictureHeight = 3.4 * vg.Inch
 )
-
-// blank is a plot in the style of the house.
-func blank(title, x, y string) *plot.Plot {
-	p := plot.New()
-	sans := func(size vg.Length) font.Font {
-		return font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
-	}
-	p.Title.Text = title
-	p.Title.TextStyle.Font = sans(11)
-	p.Title.Padding = 6
-	p.X.Label.Text, p.Y.Label.Text = x, y
-	p.X.Label.Padding, p.Y.Label.Padding = 3, 3
-	for _, a := range []*plot.Axis{&p.X, &p.Y} {
-		a.Label.TextStyle.Font = sans(9)
-		a.Tick.Label.Font = sans(8)
-		a.Label.TextStyle.Color, a.Tick.Label.Color = ink, ink
-		a.Color, a.Tick.Color = soft, soft
-		a.Padding = 4
-		a.Tick.Marker = ticks{}
-	}
-	p.Title.TextStyle.Color = ink
-	p.Legend.TextStyle.Font = sans(8)
-	p.Legend.TextStyle.Color = ink
-	// On the left the text runs free, whatever font a reader has.
-	p.Legend.Top, p.Legend.Left = true, true
-	p.Legend.XOffs = 4
-	p.Legend.Padding = 2
-	p.BackgroundColor = nil
-	lines := plotter.NewGrid()
-	lines.Horizontal.Color, lines.Vertical.Color = grid, grid
-	p.Add(lines)
-	return p
-}
 
 func stroke(c color.Color, width vg.Length, dashes ...vg.Length) draw.LineStyle {
 	return draw.LineStyle{Color: c, Width: width, Dashes: dashes}
@@ -209,7 +172,7 @@ func place(r analysis.Report, arm string) int {
 
 func trajectory(r analysis.Report, i int) (picture, bool) {
 	t := r.Pictures.Trajectories[i]
-	p := blank("Effect so far: "+short(string(t.Arm))+" against control", "observations ("+t.Unit+"s)", effectUnit(r))
+	p := chart.New("Effect so far: "+short(string(t.Arm))+" against control", "observations ("+t.Unit+"s)", effectUnit(r))
 	if t.Unit == "block of 10 images" {
 		p.X.Label.Text = "observations (blocks of 10 images)"
 	}
@@ -292,7 +255,7 @@ type row struct {
 
 // forestOf draws rows from the top down.
 func forestOf(title, x string, rows []row) *plot.Plot {
-	p := blank(title, x, "")
+	p := chart.New(title, x, "")
 	p.Y.Tick.Marker = plot.ConstantTicks(func() []plot.Tick {
 		var ticks []plot.Tick
 		for i, r := range rows {
@@ -380,7 +343,7 @@ func sliceForest(r analysis.Report) (picture, bool) {
 
 func differences(r analysis.Report, i int) (picture, bool) {
 	h := r.Pictures.Differences[i]
-	p := blank("Paired differences: "+short(string(h.Arm)), "squared error on one image, control less arm", "images")
+	p := chart.New("Paired differences: "+short(string(h.Arm)), "squared error on one image, control less arm", "images")
 	top := bars(p, h, armColour(place(r, string(h.Arm))), 1)
 	line(p, plotter.XYs{{X: 0, Y: 0}, {X: 0, Y: top}}, stroke(ink, 1))
 	if l := line(p, plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}}, stroke(stop, 1.5, 3, 2)); l != nil {
@@ -417,7 +380,7 @@ func scatter(r analysis.Report, i int) (picture, bool) {
 	if len(s.Scores) == 0 {
 		return picture{}, false
 	}
-	p := blank("Scores against labels: "+short(string(s.Arm)), "score of the arm", "mean label")
+	p := chart.New("Scores against labels: "+short(string(s.Arm)), "score of the arm", "mean label")
 	var points, curve plotter.XYs
 	low, high := math.Inf(1), math.Inf(-1)
 	for k := range s.Scores {
@@ -452,7 +415,7 @@ func scatter(r analysis.Report, i int) (picture, bool) {
 }
 
 func densities(r analysis.Report) (picture, bool) {
-	p := blank("Scores of all images", "score", "share of images per unit of score")
+	p := chart.New("Scores of all images", "score", "share of images per unit of score")
 	drawn := false
 	for _, h := range r.Pictures.Densities {
 		total := 0
@@ -490,7 +453,7 @@ func srm(r analysis.Report) (picture, bool) {
 	if len(r.Pictures.SRM) < 2 {
 		return picture{}, false
 	}
-	p := blank("Split of the units", "units", "share of the units so far")
+	p := chart.New("Split of the units", "units", "share of the units so far")
 	first, last := float64(r.Pictures.SRM[0].Units), float64(r.Pictures.SRM[len(r.Pictures.SRM)-1].Units)
 	for k, id := range r.Decision.SRM.Arms {
 		var points plotter.XYs
@@ -523,7 +486,7 @@ func exposures(r analysis.Report) (picture, bool) {
 	if t.Hours > 1 {
 		unit = fmt.Sprintf("%d hours", t.Hours)
 	}
-	p := blank("Exposures", "hours since the first exposure", "exposures per "+unit)
+	p := chart.New("Exposures", "hours since the first exposure", "exposures per "+unit)
 	drawn := false
 	for i, counts := range t.Counts {
 		var outline plotter.XYs
