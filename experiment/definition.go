@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/agiqa/agiqa/quality"
@@ -24,64 +26,69 @@ const UnitHeaderName = "X-Agiqa-Unit"
 // MaxDefinitionBytes bounds the text of a definition.
 const MaxDefinitionBytes = 64 << 10
 
-// definition is the text form. A share is a percentage ("12.5%") or parts per
-// million; a duration reads "36h" or "90m".
-type definition struct {
-	ID          string                `yaml:"id"`
-	Name        string                `yaml:"name"`
-	Owner       string                `yaml:"owner"`
-	Hypothesis  string                `yaml:"hypothesis"`
-	Primary     Primary               `yaml:"primary"`
-	MDE         float64               `yaml:"mde"`
-	Alpha       float64               `yaml:"alpha"`
-	Margin      float64               `yaml:"margin"`
-	Horizon     int                   `yaml:"horizon"`
-	Arms        []armDefinition       `yaml:"arms"`
-	Unit        UnitKind              `yaml:"unit"`
-	Header      string                `yaml:"header"`
-	Fallback    UnitKind              `yaml:"fallback_unit"`
-	Namespace   *namespaceDefinition  `yaml:"namespace"`
-	Coverage    *share                `yaml:"coverage"`
-	Salt        string                `yaml:"salt"`
-	Audience    Audience              `yaml:"audience"`
-	Ramp        []rampDefinition      `yaml:"ramp"`
-	BlindOnly   *bool                 `yaml:"blind_feedback_required"`
-	MinLabels   int                   `yaml:"min_labels"`
-	MinRaters   int                   `yaml:"min_raters"`
-	MinDuration *time.Duration        `yaml:"min_duration"`
-	MaxDuration time.Duration         `yaml:"max_duration"`
-	Guardrails  []guardrailDefinition `yaml:"guardrails"`
-	Auto        Auto                  `yaml:"auto"`
+// Definition is the text form of an experiment. A share is a percentage
+// ("12.5%") or parts per million; a duration reads "36h" or "90m". The tags for
+// JSON are those of the API's document: text in JSON is read as YAML is.
+type Definition struct {
+	ID          string                `yaml:"id" json:"id" doc:"Letters, digits and hyphens, in lower case"`
+	Name        string                `yaml:"name" json:"name,omitempty" doc:"The id when absent"`
+	Owner       string                `yaml:"owner" json:"owner,omitempty"`
+	Hypothesis  string                `yaml:"hypothesis" json:"hypothesis,omitempty"`
+	Primary     Primary               `yaml:"primary" json:"primary,omitempty" doc:"What the experiment decides by; loss_mse when absent"`
+	MDE         float64               `yaml:"mde" json:"mde,omitempty" doc:"Smallest difference of interest, in the unit of primary"`
+	Alpha       float64               `yaml:"alpha" json:"alpha,omitempty" doc:"Two-sided; 0.05 when absent"`
+	Margin      float64               `yaml:"margin" json:"margin,omitempty" doc:"Of non-inferiority and equivalence"`
+	Horizon     int                   `yaml:"horizon" json:"horizon,omitempty" doc:"Labelled images at which the confidence sequence is tightest; 1000 when absent"`
+	Arms        []ArmDefinition       `yaml:"arms" json:"arms"`
+	Unit        UnitKind              `yaml:"unit" json:"unit,omitempty" doc:"What is assigned to an arm as a whole; header when absent"`
+	Header      string                `yaml:"header" json:"header,omitempty" doc:"The header that carries a unit; X-Agiqa-Unit when absent"`
+	Fallback    UnitKind              `yaml:"fallback_unit" json:"fallback_unit,omitempty" doc:"Where a request has no unit; it is left out when absent"`
+	Namespace   *NamespaceDefinition  `yaml:"namespace" json:"namespace,omitempty" doc:"Share of all units that experiments of one name divide among themselves"`
+	Coverage    *Share                `yaml:"coverage" json:"coverage,omitempty" doc:"Share of units that take part; all, or the first step of the ramp, when absent"`
+	Salt        string                `yaml:"salt" json:"salt,omitempty" doc:"32 hexadecimal digits; drawn when absent"`
+	Audience    Audience              `yaml:"audience" json:"audience,omitempty" doc:"Attributes of a request, each with the values that take part"`
+	Ramp        []RampDefinition      `yaml:"ramp" json:"ramp,omitempty"`
+	BlindOnly   *bool                 `yaml:"blind_feedback_required" json:"blind_feedback_required,omitempty" doc:"Only blind labels count for the decision; true when absent"`
+	MinLabels   int                   `yaml:"min_labels" json:"min_labels,omitempty" doc:"Labelled images before a promotion; 300 when absent"`
+	MinRaters   int                   `yaml:"min_raters" json:"min_raters,omitempty" doc:"3 when absent"`
+	MinDuration *time.Duration        `yaml:"min_duration" json:"min_duration,omitempty" doc:"24h when absent"`
+	MaxDuration time.Duration         `yaml:"max_duration" json:"max_duration,omitempty" doc:"1440h when absent"`
+	Guardrails  []GuardrailDefinition `yaml:"guardrails" json:"guardrails,omitempty"`
+	Auto        Auto                  `yaml:"auto" json:"auto,omitempty" doc:"What the server does by itself; recommend when absent"`
 }
 
-type armDefinition struct {
-	ID         string `yaml:"id"`
-	Checkpoint string `yaml:"checkpoint"`
-	Role       Role   `yaml:"role"`
-	Mode       Mode   `yaml:"mode"`
-	Weight     *share `yaml:"weight"`
+// ArmDefinition is one arm of a [Definition].
+type ArmDefinition struct {
+	ID         string `yaml:"id" json:"id,omitempty" doc:"The name of the checkpoint when absent"`
+	Checkpoint string `yaml:"checkpoint" json:"checkpoint"`
+	Role       Role   `yaml:"role" json:"role,omitempty" doc:"The first arm is the control where none is named"`
+	Mode       Mode   `yaml:"mode" json:"mode,omitempty" doc:"live when absent"`
+	Weight     *Share `yaml:"weight" json:"weight,omitempty" doc:"Share of the covered units; equal shares when no arm has one"`
 }
 
-type namespaceDefinition struct {
-	Name string `yaml:"name"`
-	From share  `yaml:"from"`
-	To   share  `yaml:"to"`
+// NamespaceDefinition is the part of a namespace that a [Definition] takes.
+type NamespaceDefinition struct {
+	Name string `yaml:"name" json:"name"`
+	From Share  `yaml:"from" json:"from" doc:"Inclusive"`
+	To   Share  `yaml:"to" json:"to" doc:"Exclusive"`
 }
 
-type rampDefinition struct {
-	Coverage share         `yaml:"coverage"`
-	MinTime  time.Duration `yaml:"min_time"`
-	MinUnits int           `yaml:"min_units"`
+// RampDefinition is one step of a ramp in a [Definition].
+type RampDefinition struct {
+	Coverage Share         `yaml:"coverage" json:"coverage"`
+	MinTime  time.Duration `yaml:"min_time" json:"min_time,omitempty"`
+	MinUnits int           `yaml:"min_units" json:"min_units,omitempty"`
 }
 
-type guardrailDefinition struct {
-	Kind   GuardrailKind `yaml:"kind"`
-	Limit  float64       `yaml:"limit"`
-	Action Action        `yaml:"action"`
+// GuardrailDefinition is one guardrail of a [Definition].
+type GuardrailDefinition struct {
+	Kind   GuardrailKind `yaml:"kind" json:"kind"`
+	Limit  float64       `yaml:"limit" json:"limit,omitempty" doc:"The default of its kind when absent or 0"`
+	Action Action        `yaml:"action" json:"action,omitempty" doc:"The default of its kind when absent"`
 }
 
-// share is a [PPM] in text.
-type share PPM
+// Share is a [PPM] in text.
+type Share PPM
 
 // ParseShare reads "12.5%" or a number of parts per million.
 func ParseShare(s string) (PPM, error) {
@@ -98,12 +105,12 @@ func ParseShare(s string) (PPM, error) {
 }
 
 // UnmarshalYAML implements [yaml.Unmarshaler].
-func (s *share) UnmarshalYAML(n *yaml.Node) error {
+func (s *Share) UnmarshalYAML(n *yaml.Node) error {
 	p, err := ParseShare(n.Value)
 	if err != nil {
 		return fmt.Errorf("line %d: %w", n.Line, err)
 	}
-	*s = share(p)
+	*s = Share(p)
 	return nil
 }
 
@@ -115,7 +122,7 @@ func Parse(text []byte) (Experiment, error) {
 	if len(text) > MaxDefinitionBytes {
 		return Experiment{}, quality.Errorf(quality.KindExperimentInvalid, "the definition is longer than %d bytes", MaxDefinitionBytes)
 	}
-	var d definition
+	var d Definition
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&d); err != nil {
@@ -131,20 +138,79 @@ func Parse(text []byte) (Experiment, error) {
 	return e, e.Validate()
 }
 
+// DefinitionOfJSON checks that a definition is JSON, UTF-8 and without names
+// that come twice, and returns it for [Parse], which reads JSON as YAML: no
+// escape is left in it that YAML doesn't know. Errors: experiment_invalid.
+func DefinitionOfJSON(text []byte) ([]byte, error) {
+	if len(text) > MaxDefinitionBytes {
+		return text, nil // Parse refuses it
+	}
+	value := jsontext.Value(bytes.Clone(text))
+	err := value.Canonicalize(jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true))
+	if err == nil {
+		return value, nil
+	}
+	message := "is not JSON"
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		message = fmt.Sprintf("is not JSON: see byte %d", syntax.ByteOffset)
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			message = fmt.Sprintf("has the name %.64q twice", syntax.JSONPointer.LastToken())
+		}
+	}
+	return nil, &Invalid{Faults: []Fault{{Field: "definition", Message: message}}}
+}
+
 // unreadable keeps what the reader says of lines and fields, which is all about
-// the caller's own text.
+// the caller's own text, and says it without Go's names of types.
 func unreadable(err error) error {
 	if typed, ok := errors.AsType[*yaml.TypeError](err); ok {
 		invalid := &Invalid{}
 		for _, s := range typed.Errors[:min(len(typed.Errors), 20)] {
-			if i := strings.Index(s, " in type "); i >= 0 { // names of Go types help nobody
-				s = s[:i]
-			}
-			invalid.Faults = append(invalid.Faults, Fault{Field: "definition", Message: s})
+			invalid.Faults = append(invalid.Faults, Fault{Field: "definition", Message: reworded(s)})
 		}
 		return invalid
 	}
-	return &Invalid{Faults: []Fault{{Field: "definition", Message: err.Error()}}}
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	if errors.Is(err, io.EOF) {
+		message = "is empty"
+	}
+	return &Invalid{Faults: []Fault{{Field: "definition", Message: message}}}
+}
+
+var (
+	unknownField = regexp.MustCompile(`^(line \d+): field (.*) not found in type `)
+	unfitValue   = regexp.MustCompile("^(line \\d+): cannot unmarshal (?:!!(\\w+))(?: `(.*)`)? into (.*)$")
+)
+
+// reworded says a fault of the YAML reader in the words of a definition.
+func reworded(fault string) string {
+	if m := unknownField.FindStringSubmatch(fault); m != nil {
+		return fmt.Sprintf("%s: there is no field %s", m[1], m[2])
+	}
+	m := unfitValue.FindStringSubmatch(fault)
+	if m == nil {
+		return fault
+	}
+	got := map[string]string{"map": "a mapping", "seq": "a list"}[m[2]]
+	if m[3] != "" {
+		got = strconv.Quote(m[3])
+	}
+	want := "text"
+	switch into := m[4]; {
+	case into == "time.Duration":
+		want = `a duration, such as "36h"`
+	case strings.HasPrefix(into, "[]"):
+		want = "a list"
+	case into == "float64":
+		want = "a number"
+	case into == "int":
+		want = "a whole number"
+	case into == "bool":
+		want = "true or false"
+	case strings.HasSuffix(into, "Definition"), into == "experiment.Audience":
+		want = "a mapping"
+	}
+	return fmt.Sprintf("%s: %s where %s belongs", m[1], orElse(got, "something else"), want)
 }
 
 func newSalt() string {
@@ -154,7 +220,7 @@ func newSalt() string {
 }
 
 // experiment fills in what was left out.
-func (d definition) experiment() Experiment {
+func (d Definition) experiment() Experiment {
 	e := Experiment{
 		ID: ID(d.ID), Name: orElse(d.Name, d.ID), Owner: d.Owner, Hypothesis: d.Hypothesis, State: Draft, Phase: 1, Revision: 1,
 		Primary: orElse(d.Primary, PrimaryLoss), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin, Horizon: orElse(d.Horizon, 1000),
@@ -204,7 +270,7 @@ func defaultMDE(p Primary) float64 {
 
 // arms makes the first arm the control where none is named, and divides
 // equally where no weight is given.
-func (d definition) arms() []Arm {
+func (d Definition) arms() []Arm {
 	var arms []Arm
 	controls, weighted, open := 0, 0, 0
 	for _, a := range d.Arms {

@@ -72,7 +72,7 @@ func TestParseFaults(t *testing.T) {
 		text string
 		want []string
 	}{
-		"unknown fields": {minimal + "colour: red\nsize: 3\n", []string{"field colour not found", "field size not found"}},
+		"unknown fields": {minimal + "colour: red\nsize: 3\n", []string{"there is no field colour", "there is no field size"}},
 		"several": {`
 id: Upper
 primary: happiness
@@ -107,6 +107,63 @@ auto: always
 				}
 			}
 		})
+	}
+}
+
+// TestFaultsSpeakOfDefinitions: what the YAML reader says of Go types is said in
+// the words of a definition.
+func TestFaultsSpeakOfDefinitions(t *testing.T) {
+	for text, want := range map[string]string{
+		"id: {}":                                "line 1: a mapping where text belongs",
+		"id: x\narms: a":                        `line 2: "a" where a list belongs`,
+		"id: x\narms: [3]":                      `line 2: "3" where a mapping belongs`,
+		"id: x\nmde: soon":                      `line 2: "soon" where a number belongs`,
+		"id: x\nhorizon: all":                   `line 2: "all" where a whole number belongs`,
+		"id: x\nmin_duration: 3":                `line 2: "3" where a duration, such as "36h" belongs`,
+		"id: x\nblind_feedback_required: maybe": `line 2: "maybe" where true or false belongs`,
+		"id: x\naudience: [a]":                  "line 2: a list where a mapping belongs",
+		"id: x\nnamespace: 1":                   `line 2: "1" where a mapping belongs`,
+		"id: x\nid: y":                          `line 2: mapping key "id" already defined at line 1`,
+		"id: [x":                                "line 1: did not find expected",
+		"":                                      "definition: is empty",
+	} {
+		_, err := experiment.Parse([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestDefinitionOfJSON: JSON comes to the same as YAML, whatever escapes and
+// white space it has, and is as strict.
+func TestDefinitionOfJSON(t *testing.T) {
+	read := func(text string) (experiment.Experiment, error) {
+		definition, err := experiment.DefinitionOfJSON([]byte(text))
+		if err != nil {
+			return experiment.Experiment{}, err
+		}
+		return experiment.Parse(definition)
+	}
+	e, err := read("{\t\"id\":\"x\",\r\n\t\"hypothesis\":\"a\\/b \\ud83d\\ude00\\n\\u2028\"," +
+		"\"arms\":[{\"checkpoint\":\"a\",\"weight\":\"12.5%\"},{\"checkpoint\":\"b\",\"weight\":875000}],\"min_duration\":\"36h\"}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Hypothesis != "a/b \U0001F600\n\u2028" || e.Arms[0].Weight != 125_000 || e.MinDuration != 36*time.Hour {
+		t.Errorf("%+v", e)
+	}
+	for text, want := range map[string]string{
+		`{"id":"x","id":"y"}`:   `has the name "id" twice`,
+		"id: x":                 "is not JSON: see byte 0",
+		`{"id":"x"} {}`:         "is not JSON",
+		"{\"id\":\"\xff\"}":     "is not JSON",
+		"":                      "is not JSON",
+		`{"id":"x","colour":1}`: "there is no field colour",
+		`{"id":"x","arms":{}}`:  "a mapping where a list belongs",
+	} {
+		if _, err := read(text); quality.KindOf(err) != quality.KindExperimentInvalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
 	}
 }
 
