@@ -39,7 +39,7 @@ func (r *rig) postUnread(target string, length int64, edits ...edit) reply {
 		e(req)
 	}
 	w := httptest.NewRecorder()
-	r.gateway.Handler().ServeHTTP(w, req)
+	r.checked.ServeHTTP(w, req)
 	return reply{w.Code, w.Header(), w.Body.Bytes()}
 }
 

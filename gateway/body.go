@@ -100,7 +100,7 @@ func newBodyReader(maxImages int, maxImageBytes int64, registry huma.Registry) *
 				"include":     names("Further parts of the answer"),
 				"preprocess":  {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
 			},
-			Required: []string{imageField},
+			Required: []string{imageField}, AdditionalProperties: false,
 		},
 	}
 	for name := range r.form.Properties {

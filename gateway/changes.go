@@ -291,7 +291,7 @@ func bundleBody() *huma.RequestBody {
 				"name":     {Type: huma.TypeString, Description: "Name on this server; the manifest's when absent"},
 				"activate": {Type: huma.TypeString, Enum: []any{"true", "false"}, Description: "Whether it becomes the default"},
 			},
-			Required: []string{"manifest", "weights"},
+			Required: []string{"manifest", "weights"}, AdditionalProperties: false,
 		}},
 	}}
 }

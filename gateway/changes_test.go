@@ -82,7 +82,7 @@ func (r *rig) admin(method, path string, body io.Reader, headers ...string) *htt
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	r.gateway.Handler().ServeHTTP(w, req)
+	r.checked.ServeHTTP(w, req)
 	return w
 }
 
@@ -157,9 +157,13 @@ func TestChanges(t *testing.T) {
 			if diff := cmp.Diff([]string{test.call}, l.calls); diff != "" {
 				t.Errorf("calls (-want +got):\n%s", diff)
 			}
-			l.err = quality.Errorf(quality.KindConflict, "not now")
-			if w := r.admin(method, path, nil, bearer(adminKey)...); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "not now") {
-				t.Errorf("after a conflict: status %d: %s", w.Code, w.Body)
+			kind := quality.KindConflict
+			if method == http.MethodGet {
+				kind = quality.KindCheckpointNotFound
+			}
+			l.err = quality.Errorf(kind, "not now")
+			if w := r.admin(method, path, nil, bearer(adminKey)...); w.Code != gateway.StatusOf(kind) || !strings.Contains(w.Body.String(), "not now") {
+				t.Errorf("after %s: status %d: %s", kind, w.Code, w.Body)
 			}
 		})
 	}
@@ -241,7 +245,7 @@ func TestImport(t *testing.T) {
 				req.Header.Set("Authorization", "Bearer "+adminKey)
 				req.Header.Set("Content-Type", contentType)
 				w := httptest.NewRecorder()
-				r.gateway.Handler().ServeHTTP(w, req)
+				r.checked.ServeHTTP(w, req)
 				if w.Code != test.status || !strings.Contains(w.Body.String(), `"code":"`+string(test.code)+`"`) {
 					t.Errorf("length %d: status %d: %s", length, w.Code, w.Body)
 				}

@@ -163,7 +163,7 @@ func TestSlowBody(t *testing.T) {
 	r := newRig(t, func(p *plan) { p.gateway.RequestTimeout = 10 * time.Second })
 	synctest.Test(t, func(t *testing.T) {
 		listener := newPipes()
-		server := &http.Server{Handler: r.gateway.Handler()}
+		server := &http.Server{Handler: r.checked}
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = server.Serve(listener) })
 		conn := listener.dial()
@@ -201,7 +201,7 @@ func TestClientLeaves(t *testing.T) {
 	c := tritontest.Checkpoint(first)
 	release := r.triton.Hold(c.EnsembleModel())
 	defer release()
-	s := httptest.NewServer(r.gateway.Handler())
+	s := httptest.NewServer(r.checked)
 	ctx, leave := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
 	go func() {
@@ -241,7 +241,7 @@ func want499(t *testing.T, r *rig) {
 // TestClientResetsInItsBody: the connection breaks while the body comes.
 func TestClientResetsInItsBody(t *testing.T) {
 	r := newRig(t)
-	s := httptest.NewServer(r.gateway.Handler())
+	s := httptest.NewServer(r.checked)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	must(t, err)
 	_, err = io.WriteString(conn, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n")
@@ -264,7 +264,7 @@ func TestClientLeavesDuringTheAnswer(t *testing.T) {
 	r := newRig(t, func(p *plan) {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer { return large{s, reached, left} }
 	})
-	s := httptest.NewServer(r.gateway.Handler())
+	s := httptest.NewServer(r.checked)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	must(t, err)
 	body := testimages.PNG(8, 8)
@@ -306,7 +306,7 @@ func TestSlowReader(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		listener := newPipes()
-		server := &http.Server{Handler: r.gateway.Handler(), WriteTimeout: 20 * time.Second}
+		server := &http.Server{Handler: r.checked, WriteTimeout: 20 * time.Second}
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = server.Serve(listener) })
 		conn := listener.dial()

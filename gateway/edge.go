@@ -89,11 +89,9 @@ func (e *edge) handle(c *gin.Context) {
 	ctx, span := e.startSpan(c, start, method, route)
 	defer span.End()
 	id := newIDs(c.GetHeader("X-Request-ID"), start, span)
-	c.Header("X-Request-ID", id.Request)
-	c.Header("X-Trace-ID", id.Trace)
-	c.Header("X-Content-Type-Options", "nosniff")
 	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
 	c.Request = c.Request.WithContext(withIDs(ctx, id))
+	identify(c)
 	c.Writer = &watchedWriter{ResponseWriter: c.Writer, ids: id}
 
 	e.inflight.Add(ctx, 1)
@@ -106,6 +104,14 @@ func (e *edge) handle(c *gin.Context) {
 		e.finish(ctx, c.Writer.Size(), span, id, method, route, status, time.Since(start))
 	}()
 	c.Next()
+}
+
+// identify sets the headers that every answer has.
+func identify(c *gin.Context) {
+	id := idsOf(c.Request.Context())
+	c.Header("X-Request-ID", id.Request)
+	c.Header("X-Trace-ID", id.Trace)
+	c.Header("X-Content-Type-Options", "nosniff")
 }
 
 // startSpan links an incoming trace, or continues that of a trusted peer.

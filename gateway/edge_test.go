@@ -384,7 +384,7 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 					panic(value)
 				})
 			})
-			s := httptest.NewServer(r.gateway.Handler())
+			s := httptest.NewServer(r.checked)
 			resp, err := s.Client().Get(s.URL + "/metrics")
 			must(t, err)
 			if body, err := io.ReadAll(resp.Body); err == nil {

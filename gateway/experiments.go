@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"mime"
 	"net/http"
 	"reflect"
 	"strings"
@@ -127,7 +128,8 @@ type experimentInput struct {
 type experimentOutput struct{ Body experiment.Experiment }
 
 type createInput struct {
-	RawBody []byte `contentType:"application/yaml"`
+	ContentType string `header:"Content-Type" hidden:"true"`
+	RawBody     []byte
 }
 
 type changeInput struct {
@@ -186,17 +188,29 @@ func (g *Gateway) registerExperiments(api huma.API) {
 		return huma.Operation{
 			OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{"Experiments"},
 			Security: []map[string][]string{{"admin": {}}}, Middlewares: huma.Middlewares{g.adminOnly},
-			Errors: append(errs, 401, 404, 503),
+			Errors: append(errs, 401, 404, 503, 504),
 		}
 	}
-	create := admin(http.MethodPost, "/v1/experiments", "create-experiment", "Create an experiment", 400, 408, 409, 413, 415, 422)
+	create := admin(http.MethodPost, "/v1/experiments", "create-experiment", "Create an experiment", 400, 408, 409, 422)
 	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which takes no requests."
 	create.DefaultStatus = http.StatusCreated
 	create.MaxBodyBytes = experiment.MaxDefinitionBytes + 1
 	create.SkipValidateBody = true
+	definition := &huma.MediaType{Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](), true, "")}
+	create.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/json": definition,
+		"application/yaml": {Schema: &huma.Schema{Type: huma.TypeString, Description: "The same in YAML"}},
+	}}
 	huma.Register(api, create, func(ctx context.Context, in *createInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-			return g.experiments.Create(ctx, in.RawBody, adminOf(ctx))
+			definition := in.RawBody
+			if kind, _, _ := mime.ParseMediaType(in.ContentType); kind == "application/json" {
+				var err error
+				if definition, err = experiment.DefinitionOfJSON(definition); err != nil {
+					return experiment.Experiment{}, err
+				}
+			}
+			return g.experiments.Create(ctx, definition, adminOf(ctx))
 		})
 	})
 	huma.Register(api, admin(http.MethodGet, "/v1/experiments", "list-experiments", "List experiments"),
@@ -344,18 +358,11 @@ func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
 }
 
 func (g *Gateway) registerFeedback(api huma.API) {
-	receipt := map[string]*huma.MediaType{"application/json": {
-		Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[FeedbackReceipt](), true, ""),
-	}}
 	huma.Register(api, huma.Operation{
 		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score", Tags: []string{"Experiments"},
 		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet.",
-		Errors:      []int{400, 408, 409, 413, 415, 422, 429, 503}, DefaultStatus: http.StatusCreated,
+		Errors:      []int{400, 404, 408, 409, 413, 415, 422, 503, 504}, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: 16 << 10,
-		Responses: map[string]*huma.Response{ // beside the default status
-			"200": {Description: "It was there before", Content: receipt},
-			"202": {Description: "Kept, and no exposure is known yet", Content: receipt},
-		},
 	}, func(ctx context.Context, in *struct{ Body FeedbackRequest }) (*feedbackOutput, error) {
 		receipt, err := g.experiments.Label(ctx, in.Body)
 		if err != nil {

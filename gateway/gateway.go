@@ -15,7 +15,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 	"github.com/rs/cors"
-	"github.com/swaggest/swgui/v5emb"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
@@ -138,13 +137,10 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.crossOrigin, g.budget, admission.handle)
-	engine.GET("/", page) // pages are registered before knownQuery: links to them may carry any query
-	docs := v5emb.New("agiqa", "/openapi.json", "/docs/")
-	engine.GET("/docs", docsPolicy, gin.WrapH(docs))
-	engine.GET("/docs/*asset", docsPolicy, gin.WrapH(docs))
+	registerPages(engine) // before knownQuery: links to them may carry any query
 	engine.Use(g.knownQuery)
 	engine.NoRoute(func(c *gin.Context) {
-		abort(c, quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs"))
+		abort(c, errNothingHere)
 	})
 	engine.NoMethod(func(c *gin.Context) {
 		abort(c, quality.Errorf(quality.KindMethodNotAllowed, "this route does not take that method; see /docs"))
@@ -152,8 +148,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 
 	hcfg := huma.DefaultConfig("agiqa", cfg.Version)
 	hcfg.Info.Description = "Scores AI-generated images with CLIP-AGIQA."
-	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "/openapi", "", ""
-	hcfg.CreateHooks = nil // no $schema members in answers
+	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "", "", "" // see serveOpenAPI
+	hcfg.CreateHooks = nil                                         // no $schema members in answers
 	hcfg.Components.Schemas = newSchemas()
 	hcfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
 	g.api = humagin.New(engine, hcfg)
@@ -170,12 +166,20 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.GET("/healthz", g.healthz)
 	engine.GET("/readyz", g.readyz)
 	engine.GET("/metrics", gin.WrapH(deps.Metrics))
+	g.serveOpenAPI()
 	g.queries = queryNames(g.api.OpenAPI())
 	if len(cfg.CORSOrigins) > 0 {
 		g.cors = newCORS(cfg.CORSOrigins, g.api.OpenAPI(), cfg.RateLimit.Header)
 	}
+	for _, route := range engine.Routes() { // net/http leaves out the bodies
+		if route.Method == http.MethodGet {
+			engine.HEAD(route.Path, route.HandlerFunc)
+		}
+	}
 	return g, nil
 }
+
+var errNothingHere = quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs")
 
 // Handler serves the API.
 func (g *Gateway) Handler() http.Handler { return g.engine }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -104,40 +103,13 @@ func TestOpenAPIStructure(t *testing.T) {
 	for _, path := range []string{"/v1/score", "/v1/compare", "/v1/preprocess", "/v1/checkpoints", "/v1/checkpoints/{name}", "/healthz", "/readyz", "/metrics"} {
 		at(t, doc, "paths", path)
 	}
-	wantReferencesResolve(t, doc, doc)
 }
 
-func wantReferencesResolve(t *testing.T, doc object, v any) {
-	t.Helper()
-	switch v := v.(type) {
-	case object:
-		if ref, ok := v["$ref"].(string); ok {
-			at(t, doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...)
-		}
-		for _, child := range v {
-			wantReferencesResolve(t, doc, child)
-		}
-	case []any:
-		for _, child := range v {
-			wantReferencesResolve(t, doc, child)
-		}
-	}
-}
-
-// TestProblemIsDocumentedAsItIsSent: members, requirement and codes.
-func TestProblemIsDocumentedAsItIsSent(t *testing.T) {
+// TestProblemCodesAreDocumented: every kind that a client can see, and huma's
+// own error nowhere.
+func TestProblemCodesAreDocumented(t *testing.T) {
 	r := newRig(t)
 	schema := at(t, document(t, r), "components", "schemas", "Problem")
-	var sent object
-	must(t, json.Unmarshal(r.post("/v1/score", []byte(`{"images":[{"x":1}]}`), "application/json").body, &sent))
-	for name := range sent {
-		at(t, schema, "properties", name)
-	}
-	for _, name := range []string{"type", "title", "status", "detail", "code", "retryable", "request_id", "trace_id"} {
-		if !slices.Contains(at(t, schema, "required").([]any), any(name)) || sent[name] == nil {
-			t.Errorf("%s: required and sent are not both true", name)
-		}
-	}
 	codes := at(t, schema, "properties", "code", "enum").([]any)
 	for _, kind := range quality.Kinds() {
 		if got, want := slices.Contains(codes, any(string(kind))), kind != quality.KindClientClosedRequest; got != want {
@@ -146,57 +118,6 @@ func TestProblemIsDocumentedAsItIsSent(t *testing.T) {
 	}
 	if schemas := at(t, document(t, r), "components", "schemas").(object); schemas["ErrorModel"] != nil || schemas["ErrorDetail"] != nil {
 		t.Error("huma's own error is documented")
-	}
-}
-
-// TestAnswersFitTheDocument: every member that is sent is described, and every
-// required one is sent.
-func TestAnswersFitTheDocument(t *testing.T) {
-	r := newRig(t)
-	doc := document(t, r)
-	file := testimages.PNG(8, 8)
-	for path, answer := range map[string]reply{
-		"/v1/score":              r.post("/v1/score?include=embedding", file, "image/png"),
-		"/v1/compare":            r.post("/v1/compare", file, "image/png"),
-		"/v1/checkpoints":        r.ask(http.MethodGet, "/v1/checkpoints", nil),
-		"/v1/checkpoints/{name}": r.ask(http.MethodGet, "/v1/checkpoints/demo", nil),
-		"/readyz":                r.ask(http.MethodGet, "/readyz", nil),
-	} {
-		var sent any
-		must(t, json.Unmarshal(answer.body, &sent))
-		method, code := "get", "200"
-		if strings.HasPrefix(path, "/v1/score") || path == "/v1/compare" {
-			method = "post"
-		}
-		wantFits(t, doc, at(t, doc, "paths", path, method, "responses", code, "content", "application/json", "schema"), sent, path)
-	}
-}
-
-func wantFits(t *testing.T, doc object, schema, sent any, where string) {
-	t.Helper()
-	s := schema.(object)
-	if ref, ok := s["$ref"].(string); ok {
-		s = at(t, doc, strings.Split(strings.TrimPrefix(ref, "#/"), "/")...).(object)
-	}
-	switch v := sent.(type) {
-	case object:
-		properties, _ := s["properties"].(object)
-		for name, child := range v {
-			if properties[name] == nil && s["additionalProperties"] == false {
-				t.Errorf("%s.%s is sent and not described", where, name)
-			} else if properties[name] != nil {
-				wantFits(t, doc, properties[name], child, where+"."+name)
-			}
-		}
-		for _, name := range asList(s["required"]) {
-			if _, ok := v[name.(string)]; !ok {
-				t.Errorf("%s.%v is required and not sent", where, name)
-			}
-		}
-	case []any:
-		if len(v) > 0 {
-			wantFits(t, doc, s["items"], v[0], where+"[0]")
-		}
 	}
 }
 

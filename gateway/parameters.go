@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"mime"
@@ -13,7 +12,6 @@ import (
 	"github.com/agnivade/levenshtein"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
-	"github.com/go-json-experiment/json"
 
 	"github.com/agiqa/agiqa/quality"
 )
@@ -148,15 +146,6 @@ func (g *Gateway) parameters(ctx huma.Context, next func(huma.Context)) {
 		ctx = joined{ctx, lists}
 	}
 	next(ctx)
-}
-
-// jsonFormat reads the bodies that huma reads. A name that comes twice in an
-// object is refused.
-var jsonFormat = huma.Format{
-	Marshal: huma.DefaultJSONFormat.Marshal,
-	Unmarshal: func(data []byte, v any) error {
-		return json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), v, json.MatchCaseInsensitiveNames(true))
-	},
 }
 
 // wantsJSON reports whether huma reads the body of op as JSON.

@@ -144,8 +144,15 @@ func publicDetail(err error) string {
 	return "unavailable"
 }
 
+// Liveness is the body of /healthz.
+type Liveness struct {
+	Name    string `json:"name" enum:"agiqa"`
+	Status  string `json:"status" enum:"ok"`
+	Version string `json:"version"`
+}
+
 func (g *Gateway) healthz(c *gin.Context) {
-	c.JSON(http.StatusOK, gin.H{"status": "ok", "name": "agiqa", "version": g.cfg.Version})
+	c.JSON(http.StatusOK, Liveness{Name: "agiqa", Status: "ok", Version: g.cfg.Version})
 }
 
 func (g *Gateway) readyz(c *gin.Context) {

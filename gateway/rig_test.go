@@ -26,6 +26,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/contract"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/telemetry"
@@ -48,6 +49,8 @@ type plan struct {
 	pressure    func() bool
 	telemetry   *telemetry.Telemetry // nil: spans and metrics are kept for the test to read
 	mayBreak    bool                 // an internal error is what the test is about
+
+	undocumented bool // the test makes the gateway answer what its document rules out
 }
 
 // rig is the whole server but its main program: router, use case, image
@@ -58,6 +61,7 @@ type rig struct {
 	triton  *tritontest.Server
 	service *scoring.Service
 	gateway *gateway.Gateway
+	checked http.Handler // the gateway's, held against its document
 	spans   *tracetest.SpanRecorder
 	reader  *sdkmetric.ManualReader
 	logs    *logBuffer
@@ -77,8 +81,11 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		},
 		scoring:     scoring.DefaultConfig(),
 		checkpoints: []string{first, second},
-		metrics:     http.NotFoundHandler(),
-		readiness:   gateway.NewReadiness(time.Minute, time.Minute),
+		metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+			_, _ = io.WriteString(w, "up 1\n")
+		}),
+		readiness: gateway.NewReadiness(time.Minute, time.Minute),
 	}
 	for _, edit := range edits {
 		edit(&p)
@@ -116,6 +123,10 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
 	})
 	must(t, err)
+	r.checked = r.gateway.Handler()
+	if !p.undocumented {
+		r.checked = r.described()
+	}
 	if !p.mayBreak {
 		t.Cleanup(r.wantNothingInternal)
 	}
@@ -239,6 +250,30 @@ type reply struct {
 	body   []byte
 }
 
+// documents are those that the rigs' gateways print, parsed once each.
+var documents sync.Map
+
+// described is the gateway's handler. Every answer that its document does not
+// describe fails the test.
+func (r *rig) described() http.Handler {
+	r.t.Helper()
+	return r.contract().Handler(r.gateway.Handler(), func(err error) { r.t.Error(err) })
+}
+
+// contract is the gateway's document.
+func (r *rig) contract() *contract.Document {
+	r.t.Helper()
+	data, err := r.gateway.OpenAPI()
+	must(r.t, err)
+	parsed, ok := documents.Load(string(data))
+	if !ok {
+		d, err := contract.Parse(data)
+		must(r.t, err)
+		parsed, _ = documents.LoadOrStore(string(data), d)
+	}
+	return parsed.(*contract.Document)
+}
+
 type edit func(*http.Request)
 
 func header(name, value string) edit { return func(r *http.Request) { r.Header.Set(name, value) } }
@@ -251,7 +286,7 @@ func (r *rig) ask(method, target string, body []byte, edits ...edit) reply {
 		e(req)
 	}
 	w := httptest.NewRecorder()
-	r.gateway.Handler().ServeHTTP(w, req)
+	r.checked.ServeHTTP(w, req)
 	return reply{w.Code, w.Header(), w.Body.Bytes()}
 }
 
@@ -270,7 +305,7 @@ func (r *rig) postJSON(target string, body any) reply {
 // serve starts a real server in front of the router.
 func (r *rig) serve() *httptest.Server {
 	r.t.Helper()
-	s := httptest.NewServer(r.gateway.Handler())
+	s := httptest.NewServer(r.checked)
 	r.t.Cleanup(s.Close)
 	return s
 }

@@ -33,6 +33,8 @@ func schemaName(t reflect.Type, hint string) string {
 	switch {
 	case t == reflect.TypeFor[analysis.Report]():
 		return "ExperimentReport"
+	case t == reflect.TypeFor[experiment.Definition]():
+		return "ExperimentDefinition"
 	case t.Kind() == reflect.Struct && strings.Contains(t.PkgPath(), "/experiment/"):
 		return "Report" + name
 	}
@@ -43,9 +45,10 @@ func schemaName(t reflect.Type, hint string) string {
 var enums = map[reflect.Type][]any{
 	reflect.TypeFor[experiment.State](): values(experiment.Draft, experiment.Running, experiment.Paused,
 		experiment.Stopped, experiment.Promoted, experiment.RolledBack),
-	reflect.TypeFor[experiment.Role]():     values(experiment.Control, experiment.Treatment),
-	reflect.TypeFor[experiment.Mode]():     values(experiment.Live, experiment.Shadow, experiment.Interleave),
-	reflect.TypeFor[experiment.UnitKind](): values(experiment.UnitHeader, experiment.UnitAPIKey, experiment.UnitImage, experiment.UnitRequest),
+	reflect.TypeFor[experiment.Role](): values(experiment.Control, experiment.Treatment),
+	reflect.TypeFor[experiment.Mode](): values(experiment.Live, experiment.Shadow, experiment.Interleave),
+	reflect.TypeFor[experiment.UnitKind](): values(experiment.UnitHeader, experiment.UnitAPIKey,
+		experiment.UnitImage, experiment.UnitRequest),
 	reflect.TypeFor[experiment.Primary](): values(experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC,
 		experiment.PrimaryPreference, experiment.PrimaryUser),
 	reflect.TypeFor[experiment.Auto](): values(experiment.AutoOff, experiment.AutoRecommend, experiment.AutoAct),
@@ -98,6 +101,7 @@ func correctSchemas(r huma.Registry) {
 			schema.Properties[member] = corrected(f.Type, property, !absent && f.Tag.Get("nullable") != "false")
 		}
 	}
+	correctDefinitions(r)
 	from := r.Map()["Audit"].Properties["from"]
 	from.Enum = append([]any{""}, from.Enum...)
 	from.Description = "Empty for the audit of a creation."
@@ -137,4 +141,35 @@ func corrected(t reflect.Type, s *huma.Schema, nullable bool) *huma.Schema {
 		}
 	}
 	return s
+}
+
+// correctDefinitions makes the schemas of a definition say how shares and
+// durations are written there.
+func correctDefinitions(r huma.Registry) {
+	for name, schema := range r.Map() {
+		if !strings.HasSuffix(name, "Definition") {
+			continue
+		}
+		for _, f := range reflect.VisibleFields(r.TypeFromRef(schemaPrefix + name)) {
+			member, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			t := f.Type
+			if t.Kind() == reflect.Pointer {
+				t = t.Elem()
+			}
+			about := f.Tag.Get("doc")
+			switch t {
+			case reflect.TypeFor[experiment.Share]():
+				most := float64(experiment.Whole)
+				schema.Properties[member] = &huma.Schema{Description: about, AnyOf: []*huma.Schema{
+					{Type: huma.TypeString, Pattern: `^ *[0-9.]+%? *$`, Description: "A percentage, such as 12.5%"},
+					{Type: huma.TypeInteger, Minimum: new(float64), Maximum: &most, Description: "Parts per million"},
+				}}
+			case reflect.TypeFor[time.Duration]():
+				schema.Properties[member] = &huma.Schema{
+					Type: huma.TypeString, Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`,
+					Description: about, Examples: []any{"36h"},
+				}
+			}
+		}
+	}
 }

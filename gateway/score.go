@@ -73,8 +73,9 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 	op.MaxBodyBytes = g.cfg.MaxBodyBytes + 1 // huma refuses the bound itself
 	op.BodyReadTimeout = g.bodyReadTimeout()
 	op.SkipValidateBody = true // bodyReader does it, for JSON only
-	op.Errors = []int{400, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504}
+	op.Errors = []int{400, 401, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504}
 	op.RequestBody = g.scoreBody()
+	op.Security = []map[string][]string{{}, {"admin": {}}} // include=all_arms wants the key
 	huma.Register(api, op, func(ctx context.Context, in *scoreInput) (*scoreOutput, error) {
 		out, err := g.score(ctx, in, compare)
 		if err != nil {

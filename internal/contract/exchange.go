@@ -27,6 +27,8 @@ type Exchange struct {
 var transport = []string{
 	"Content-Type", "Content-Length", "Content-Encoding", "Transfer-Encoding", "Connection", "Date", "Vary", "Etag",
 	"Last-Modified", "Accept-Ranges", "Trailer", "Keep-Alive",
+	// Of sharing between origins, as a setting allows it.
+	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Allow-Credentials",
 }
 
 // Check returns everything in which an exchange differs from the document, or
@@ -41,6 +43,11 @@ func (d *Document) Check(x Exchange) error {
 }
 
 func (d *Document) check(x Exchange) error {
+	vary := strings.Join(x.Header.Values("Vary"), ",")
+	if x.Method == http.MethodOptions && x.Status == http.StatusNoContent && len(x.Body) == 0 &&
+		strings.Contains(vary, "Access-Control-Request-Method") {
+		return nil // to a browser that asks before it sends
+	}
 	pointer, operation, methods := d.find(x.Method, x.Path)
 	if operation == nil {
 		return d.checkUnknown(x, methods)
@@ -205,10 +212,8 @@ func words(v any) error {
 		if found := goType.FindString(v); found != "" {
 			return fmt.Errorf("a problem says %q, and %q is a word of Go", v, found)
 		}
-	case object:
-		for _, child := range v {
-			faults = append(faults, words(child))
-		}
+	case object: // an entry of errors, whose location is the caller's own text
+		return words(v["message"])
 	case []any:
 		for _, child := range v {
 			faults = append(faults, words(child))
