@@ -30,10 +30,19 @@ type client struct {
 }
 
 func newClient(base string) *client {
-	return &client{base: strings.TrimRight(base, "/"), http: &http.Client{
-		Timeout:   2 * time.Minute,
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute},
-	}}
+	return &client{base: strings.TrimRight(base, "/"), http: &http.Client{Timeout: 2 * time.Minute, Transport: transport()}}
+}
+
+// transport is the process's default one with room for many connections to one
+// server. Tests put one there that checks the answers.
+func transport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.Proxy, t.MaxIdleConnsPerHost, t.IdleConnTimeout = nil, 64, time.Minute
+	return t
 }
 
 // answers reports whether an agiqa server is there.

@@ -30,9 +30,10 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(actAsProgram) != "" {
 		_ = os.Unsetenv(actAsProgram)
+		checkAnswers(endOnContradiction)
 		os.Exit(run())
 	}
-	os.Exit(m.Run())
+	os.Exit(checkedRun(m))
 }
 
 // repository is the root of the project, seen from this package.

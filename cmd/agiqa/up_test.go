@@ -170,6 +170,10 @@ func TestUp(t *testing.T) {
 		}
 	})
 
+	t.Run("the document is served, and its examples are scored", func(t *testing.T) {
+		wantServesItsDocument(t, p)
+	})
+
 	t.Run("the head alone agrees with the ensemble", func(t *testing.T) {
 		a := post(t, p.url+"/v1/compare", "image/jpeg", harbour)
 		if a.status != http.StatusOK || len(a.score.Results[0].Scores) != 2 {
