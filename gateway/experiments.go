@@ -129,7 +129,7 @@ type experimentOutput struct{ Body experiment.Experiment }
 
 type createInput struct {
 	ContentType string `header:"Content-Type" hidden:"true"`
-	RawBody     []byte
+	RawBody     []byte `contentType:"application/yaml"`
 }
 
 type changeInput struct {
@@ -199,7 +199,7 @@ func (g *Gateway) registerExperiments(api huma.API) {
 	definition := &huma.MediaType{Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](), true, "")}
 	create.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json": definition,
-		"application/yaml": {Schema: &huma.Schema{Type: huma.TypeString, Description: "The same in YAML"}},
+		"application/yaml": {Schema: binarySchema()}, // as text, generators of clients don't take it
 	}}
 	huma.Register(api, create, func(ctx context.Context, in *createInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
