@@ -1,4 +1,5 @@
-# make run    everything on this machine: builds, installs, starts, prints a curl line
+# make deps   installs what the next two need and this machine lacks
+# make run    everything on this machine: builds, starts, prints a curl line
 # make test   every check there is; starts its own tritonserver, redis-server and PostgreSQL
 # make help   the other targets
 
@@ -6,8 +7,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Go where go.dev's archive and Debian's versioned packages put it, too. Tests
+# run it by its name.
+PREREQUISITES := internal/prerequisites/prerequisites.sh
+ifeq ($(origin GO),undefined)
+export PATH := $(shell go=$$($(PREREQUISITES) go) && printf '%s:' "$${go%/*}"; printf '%s' "$$PATH")
+endif
 GO ?= go
 PYTHON ?=
+export GO PYTHON
 export CGO_ENABLED ?= 0
 
 # A compiler lives for seconds: below 1 GiB collecting its garbage only costs time.
@@ -17,8 +25,20 @@ COMPILE := GOGC=off GOMEMLIMIT=1GiB
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
+.PHONY: deps
+deps: ## install what make run and make test need, after printing how
+	@$(PREREQUISITES) install
+
+# Everything that is missing is reported at once, before anything is built.
+.PHONY: need
+need:
+	@$(PREREQUISITES) check $(if $(filter test test-go test-traces test-crash lint,$(MAKECMDGOALS)),test,$(if \
+	  $(filter-out build generate bench fuzz,$(MAKECMDGOALS)),run,build))
+
+build venv venv-test lint collector: | need
+
 .PHONY: run
-run: build venv ## install what is missing and run the server on 127.0.0.1:8080
+run: build venv ## build, install Python packages into .venv and run the server on 127.0.0.1:8080
 	@exec bin/agiqa up
 
 .PHONY: demo-experiment
@@ -27,17 +47,16 @@ demo-experiment: build venv ## a whole A/B test with simulated raters, ending wi
 
 .PHONY: build
 build: ## build bin/agiqa
-	@command -v $(GO) >/dev/null || { echo "go not found: install Go 1.26 or newer (https://go.dev/doc/install)" >&2; exit 1; }
 	@mkdir -p bin
 	$(COMPILE) $(GO) build -trimpath -o bin/agiqa ./cmd/agiqa
 
 .PHONY: venv
 venv: ## make the Python environment of the embedded Triton
-	@embedded/venv.sh "$(PYTHON)" .venv
+	@embedded/venv.sh "$$PYTHON" .venv
 
 .PHONY: venv-test
 venv-test:
-	@embedded/venv.sh "$(PYTHON)" .venv embedded/requirements.lock embedded/requirements-test.lock
+	@embedded/venv.sh "$$PYTHON" .venv embedded/requirements.lock embedded/requirements-test.lock
 
 .PHONY: test
 test: lint test-python test-go ## every check there is
@@ -72,9 +91,6 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 # cores runs at a time: they mostly wait.
 .PHONY: test-go
 test-go: venv-test build collector generated-clients ## Go tests with the race detector, integration tests included
-	@command -v redis-server >/dev/null || { echo "redis-server not found: apt-get install redis-server" >&2; exit 1; }
-	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { echo "postgres not found: apt-get install postgresql" >&2; exit 1; }
-	@command -v promtool >/dev/null || { echo "promtool not found: apt-get install prometheus" >&2; exit 1; }
 	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 10m ./cmd/agiqa ./embedded ./...
 
 .PHONY: test-crash
@@ -118,9 +134,9 @@ generate: build ## write what is generated: reference pages, notices, models of 
 
 .PHONY: training
 training: ## make training/.venv with the command agiqa-train
-	@test -x training/.venv/bin/python || $(or $(PYTHON),python3) -m venv training/.venv
-	training/.venv/bin/pip install $(if $(CI),-q) --no-compile --require-hashes -r training/requirements.lock
-	training/.venv/bin/pip install --no-deps --no-build-isolation -e training
+	@test -x training/.venv/bin/python || "$${PYTHON:-python3}" -m venv training/.venv
+	training/.venv/bin/python -m pip install $(if $(CI),-q) --no-compile --require-hashes -r training/requirements.lock
+	training/.venv/bin/python -m pip install --no-deps --no-build-isolation -e training
 
 .PHONY: test-training
 test-training: training ## tests of the trainer (installs torch)

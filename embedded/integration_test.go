@@ -33,7 +33,7 @@ func realConfig(t *testing.T) embedded.Config {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(venv, "bin", "python")); err != nil {
-		t.Fatal("no .venv at the root of the repository: run make .venv, or go test -short to leave the real tritonserver out")
+		t.Fatal("no .venv at the root of the repository: run make venv, or go test -short to leave the real tritonserver out")
 	}
 	repository := t.TempDir()
 	write(t, filepath.Join(repository, "double", "configs", "embedded.pbtxt"), `

@@ -79,7 +79,7 @@ type setup struct {
 	runDir  string   // where this run's is
 }
 
-const makeVenv = "make .venv"
+const makeVenv = "make venv"
 
 func preflight(ctx context.Context, cfg Config, m machine) (setup, []Finding) {
 	var s setup

@@ -76,19 +76,19 @@ func TestPreflight(t *testing.T) {
 		{
 			name:  "no environment",
 			spoil: func(t *testing.T, s *scene) { remove(t, s.venv) },
-			fault: "python", detail: "no Python environment", fix: "make .venv",
+			fault: "python", detail: "no Python environment", fix: "make venv",
 		},
 		{
 			name: "Python was removed",
 			spoil: func(t *testing.T, s *scene) {
 				write(t, filepath.Join(s.venv, "bin", "python"), "#!/bin/sh\necho 'no such module' >&2; exit 1\n")
 			},
-			fault: "python", detail: "no such module", fix: "make .venv",
+			fault: "python", detail: "no such module", fix: "make venv",
 		},
 		{
 			name:  "Python answers nonsense",
 			spoil: func(t *testing.T, s *scene) { write(t, filepath.Join(s.venv, "answer.json"), "hello") },
-			fault: "python", detail: `"hello"`, fix: "make .venv",
+			fault: "python", detail: `"hello"`, fix: "make venv",
 		},
 		{
 			name:  "Python without a GIL",
@@ -101,7 +101,7 @@ func TestPreflight(t *testing.T) {
 				remove(t, s.sitePackages, "numpy-1.26.4.dist-info")
 				write(t, filepath.Join(s.sitePackages, "numpy-2.2.6.dist-info", "RECORD"), "")
 			},
-			fault: "packages", detail: "lacks numpy==1.26.4", fix: "make .venv",
+			fault: "packages", detail: "lacks numpy==1.26.4", fix: "make venv",
 		},
 		{
 			name:  "no shared libpython",
@@ -113,7 +113,7 @@ func TestPreflight(t *testing.T) {
 			spoil: func(t *testing.T, s *scene) {
 				remove(t, s.sitePackages, "pytriton", "tritonserver", "bin", "tritonserver")
 			},
-			fault: "tritonserver", detail: "no executable", fix: "make .venv",
+			fault: "tritonserver", detail: "no executable", fix: "make venv",
 		},
 		{
 			name: "no stub for this Python",

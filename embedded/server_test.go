@@ -506,7 +506,7 @@ func TestStartFails(t *testing.T) {
 			change: func(t *testing.T, _ fakeMachine, c *embedded.Config) {
 				c.Venv = filepath.Join(t.TempDir(), "none")
 			},
-			want: []string{"no Python environment at", "make .venv"},
+			want: []string{"no Python environment at", "make venv"},
 		},
 		{
 			name: "the server cannot be executed",

@@ -5,7 +5,8 @@
 #   embedded/venv.sh [PYTHON [VENV_DIR [LOCK...]]]
 #
 # PYTHON    interpreter to build on; empty: the first suitable one of python3,
-#           python3.12, python3.11 and python3.10
+#           python3.12, python3.11 and python3.10, else Python 3.12 is downloaded
+#           with uv
 # VENV_DIR  default .venv
 # LOCK...   hash-checked lists to install, default requirements.lock beside
 #           this script; each is remembered, so asking for fewer later is no
@@ -15,7 +16,7 @@
 # archive is built, no file without a listed hash is accepted. pip's own
 # settings hold (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_NO_INDEX, proxies). An
 # environment that was half made, whose lists changed or whose Python went away
-# is made anew. Errors are one line, with the command that mends them.
+# is made anew. Errors are one line, with the command that fixes them.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -51,51 +52,18 @@ missing() {
 	done
 }
 
-# unsuitable prints why the interpreter $1 will not do, with the command that
-# mends it; nothing when it will.
-unsuitable() {
-	command -v "$1" >/dev/null 2>&1 || {
-		echo "$1 not found: apt-get install python3 python3-venv"
-		return
-	}
-	"$1" - "$1" 2>/dev/null <<-'PY' || echo "$1 does not run: give another as PYTHON"
-		import os, sys, sysconfig
-		name, version = sys.argv[1], "%d.%d" % sys.version_info[:2]
-		debian = sys.exec_prefix == "/usr"
-		if not (3, 10) <= sys.version_info[:2] <= (3, 12):
-		    sys.exit(print("%s is Python %s, and the bundled Triton works with 3.10, 3.11 and 3.12: "
-		                   "apt-get install python3.12 python3.12-venv, or give another as PYTHON" % (name, version)))
-		if sysconfig.get_config_var("Py_GIL_DISABLED"):
-		    sys.exit(print("%s is a free-threaded Python, for which Triton has no backend: give another as PYTHON" % name))
-		try:
-		    import ensurepip, venv
-		except ImportError:
-		    sys.exit(print("%s has no venv module: apt-get install python%s-venv" % (name, version if debian else "3")))
-		shared = "libpython%s.so.1.0" % version
-		where = [sysconfig.get_config_var("LIBDIR") or "", os.path.join(sys.base_prefix, "lib")]
-		if not any(os.path.exists(os.path.join(d, shared)) for d in where):
-		    print("%s has no %s, which Triton's Python backend loads: %s" % (name, shared,
-		          "apt-get install libpython" + version if debian else
-		          "PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install --force " + version))
-	PY
-}
-
+# choose sets python to a suitable interpreter, downloaded if need be.
 choose() {
-	local candidate why first=
-	if [[ -n $python ]]; then
-		why=$(unsuitable "$python")
-		[[ -z $why ]] || die "$why"
+	local prerequisites=$here/../internal/prerequisites/prerequisites.sh why out
+	export PYTHON=$python
+	if out=$("$prerequisites" python); then
+		python=$out
 		return
 	fi
-	for candidate in python3 python3.12 python3.11 python3.10; do
-		why=$(unsuitable "$candidate")
-		if [[ -z $why ]]; then
-			python=$candidate
-			return
-		fi
-		first=${first:-$why}
-	done
-	die "$first"
+	why=$out
+	[[ -z $python ]] || die "$why"
+	out=$("$prerequisites" download-python) || die "$why; no other was downloaded ($out): run make deps, or give another as PYTHON"
+	python=$("$prerequisites" python) || die "$python"
 }
 
 check_machine() {
@@ -115,9 +83,17 @@ create() {
 		die "$venv exists and is no Python environment: remove it or give another folder"
 	fi
 	rm -rf -- "$venv"
-	local out
-	out=$("$python" -m venv -- "$venv" 2>&1) ||
-		die "$python -m venv failed (${out##*$'\n'}): apt-get install python3-venv"
+	local out wheel
+	if "$python" -c 'import ensurepip' 2>/dev/null; then
+		out=$("$python" -m venv -- "$venv" 2>&1) || die "$python -m venv failed (${out##*$'\n'}): run make deps"
+		return
+	fi
+	# Another Python than Debian's own has no ensurepip there; Debian's pip serves it.
+	for wheel in "${PREREQUISITES_ROOT-}"/usr/share/python-wheels/pip-*.whl; do
+		out=$("$python" -m venv --without-pip -- "$venv" 2>&1 &&
+			"$venv/bin/python" "$wheel/pip" install --quiet --no-index --no-deps "$wheel" 2>&1) ||
+			die "$python -m venv failed (${out##*$'\n'}): run make deps"
+	done
 }
 
 install() {
@@ -128,6 +104,7 @@ install() {
 	case $out in
 	*"No space left"*) die "disk full while installing ${lock##*/}: free 1 GB and run again" ;;
 	*"DO NOT MATCH THE HASHES"*) die "a downloaded file is not the one that ${lock##*/} lists: check PIP_INDEX_URL and PIP_FIND_LINKS, then run again" ;;
+	*"CERTIFICATE_VERIFY_FAILED"*) die "the package index's certificate is not trusted: give your certificate authorities as PIP_CERT, and run again" ;;
 	*"onnection"* | *"name resolution"* | *"timed out"* | *"Network is unreachable"* | *"ProxyError"* | *"No matching distribution"*)
 		die "the package index cannot be reached or lacks a package of ${lock##*/}: set PIP_INDEX_URL or a proxy, or PIP_NO_INDEX=1 PIP_FIND_LINKS=<folder of wheels>, and run again" ;;
 	esac

@@ -52,7 +52,7 @@ func (w workshop) pin(t *testing.T, name string) string {
 func (w workshop) run(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command("./venv.sh", args...)
-	cmd.Env = append(os.Environ(), "PIP_NO_INDEX=1", "PIP_FIND_LINKS="+w.env)
+	cmd.Env = append(os.Environ(), "PIP_NO_INDEX=1", "PIP_FIND_LINKS="+w.env, "UV_OFFLINE=1", "PYTHON=")
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -111,6 +111,30 @@ func TestVenvIsMadeOnceAndMadeAnewWhenItMust(t *testing.T) {
 	}
 }
 
+// TestVenvWithoutEnsurepip: a Python without ensurepip, as Debian 12's is on
+// Debian 13, gets pip from Debian's own wheel.
+func TestVenvWithoutEnsurepip(t *testing.T) {
+	w := newWorkshop(t)
+	out, err := exec.Command("python3", "-c", "import ensurepip, glob, os, sys\n"+
+		"print(glob.glob(os.path.dirname(ensurepip.__file__) + '/_bundled/pip-*.whl')[0] if "+
+		"os.path.isdir(os.path.dirname(ensurepip.__file__) + '/_bundled') else glob.glob('/usr/share/python-wheels/pip-*.whl')[0])").Output()
+	if err != nil {
+		t.Fatalf("no wheel of pip: %v", err)
+	}
+	pip := strings.TrimSpace(string(out))
+	wheel, err := os.ReadFile(pip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, disguise := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(root, "usr/share/python-wheels", filepath.Base(pip)), string(wheel))
+	write(t, filepath.Join(disguise, "sitecustomize.py"), "import sys\nsys.modules['ensurepip'] = None\n")
+	env := []string{"PYTHONPATH=" + disguise, "PREREQUISITES_ROOT=" + root}
+	if out, err := w.run(t, env, "python3", w.venv, w.lock); err != nil || !w.has("first") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestVenvRefuses(t *testing.T) {
 	w := newWorkshop(t)
 	w.make(t, w.lock)
@@ -137,12 +161,12 @@ func TestVenvRefuses(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"no Python", nil, []string{"no-such-python", fresh, w.lock}, []string{"no-such-python not found", "apt-get install python3"}},
+		{"no Python", nil, []string{"no-such-python", fresh, w.lock}, []string{"no-such-python not found"}},
 		{"Python does not run", nil, []string{broken, fresh, w.lock}, []string{"does not run", "PYTHON"}},
-		{"too old", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"), []string{"python3", fresh, w.lock}, []string{"is Python 3.9", "3.10, 3.11 and 3.12", "apt-get install python3.12"}},
+		{"too old", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"), []string{"python3", fresh, w.lock}, []string{"is Python 3.9", "3.10, 3.11 and 3.12"}},
 		{"too new", disguise(t, "sys.version_info = (3, 13, 1, 'final', 0)"), []string{"python3", fresh, w.lock}, []string{"is Python 3.13"}},
-		{"none of them will do", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"), []string{"", fresh, w.lock}, []string{"python3 is Python 3.9"}},
-		{"no venv module", disguise(t, "sys.modules['ensurepip'] = None"), []string{"python3", fresh, w.lock}, []string{"no venv module", "apt-get install python3"}},
+		{"none of them will do", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"), []string{"", fresh, w.lock}, []string{"python3 is Python 3.9", "no other was downloaded", "make deps"}},
+		{"no venv module", append(disguise(t, "sys.modules['ensurepip'] = None"), "PREREQUISITES_ROOT="+t.TempDir()), []string{"python3", fresh, w.lock}, []string{"no venv module"}},
 		{
 			"no shared libpython", disguise(t, "sys.base_prefix = '/none'; sysconfig.get_config_vars()['LIBDIR'] = '/none'"),
 			[]string{"python3", fresh, w.lock},

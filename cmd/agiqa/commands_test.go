@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -200,13 +201,52 @@ func TestDoctorCommand(t *testing.T) {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 	out, errs, status = runCommand(t, nil, nil, "doctor", "--listen", "127.0.0.1:0", "--venv", t.TempDir(), "--checkpoints", t.TempDir(), "--redis-url", "redis://127.0.0.1:1/0")
-	if status != 1 || !strings.Contains(errs, "need mending") {
+	if status != 1 || !strings.Contains(errs, "checks failed") {
 		t.Errorf("status %d: %s", status, errs)
 	}
-	for _, want := range []string{"FAULT checkpoints", "FAULT redis", "mend it: "} {
+	for _, want := range []string{"FAULT checkpoints", "FAULT redis", "fix: "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("report lacks %q:\n%s", want, out)
 		}
+	}
+}
+
+// TestDoctorReportsPrerequisites: what make run needs is a fault, what only the
+// tests need is not.
+func TestDoctorReportsPrerequisites(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkout, bin := t.TempDir(), t.TempDir()
+	script := filepath.Join(checkout, "internal", "prerequisites", "prerequisites.sh")
+	if err := os.MkdirAll(filepath.Dir(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Only its presence counts; the program carries the list itself.
+	if err := os.WriteFile(script, []byte("exit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(bash, filepath.Join(bin, "bash")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, []string{"PATH=" + bin, "GO=", "PYTHON="}, "doctor", "--json")
+	cmd.Dir = checkout
+	out, err := cmd.Output()
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	report := jsonLines(t, string(out))
+	found := map[string]map[string]any{}
+	for _, f := range report[0]["findings"].([]any) {
+		finding := f.(map[string]any)
+		found[finding["name"].(string)] = finding
+	}
+	if f := found["make"]; f["ok"] != false || f["detail"] != "make not found" || f["fix"] != "make deps" {
+		t.Errorf("make: %v", f)
+	}
+	if f := found["redis"]; f["ok"] != true || f["detail"] != "redis-server not found; only make test needs it" || f["fix"] != "make deps" {
+		t.Errorf("redis: %v", f)
 	}
 }
 

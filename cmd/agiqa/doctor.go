@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/prerequisites"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 )
@@ -21,7 +23,7 @@ import (
 func newDoctor(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Tell what is missing on this machine, and the command that mends it",
+		Short: "Report what's missing on this machine, and the command that fixes it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := loadSettings(cmd, t)
@@ -46,7 +48,7 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	findings := embedded.Preflight(ctx, cfg)
+	findings := append(lookAtPrerequisites(ctx), embedded.Preflight(ctx, cfg)...)
 	findings = append(findings, lookAtListen(ctx, s), lookAtCheckpoints(s), lookAtDecoders(ctx, s))
 	if s.RedisURL != "" {
 		findings = append(findings, lookAtRedis(ctx, s))
@@ -60,6 +62,39 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 	return findings, nil
 }
 
+// lookAtPrerequisites reports what make needs in a checkout. Only what make run
+// needs is a fault; a server that was built elsewhere needs none of it.
+func lookAtPrerequisites(ctx context.Context) []embedded.Finding {
+	const name = "prerequisites"
+	if _, err := os.Stat("internal/prerequisites/prerequisites.sh"); err != nil {
+		return []embedded.Finding{{Name: name, OK: true, Detail: "not looked for: this folder is no checkout of agiqa"}}
+	}
+	items, err := prerequisites.Status(ctx, ".")
+	if err != nil {
+		return []embedded.Finding{{Name: name, Detail: err.Error(), Fix: "install bash"}}
+	}
+	var findings []embedded.Finding
+	for _, item := range items {
+		f := embedded.Finding{Name: item.Name, Detail: item.Detail, OK: true}
+		switch {
+		case item.State == prerequisites.OK:
+			continue
+		case item.State == prerequisites.Download:
+			f.Detail += "; make run downloads Python 3.12 with uv"
+		case item.Purpose == "test":
+			f.Detail += "; only make test needs it"
+			f.Fix = "make deps"
+		default:
+			f.OK, f.Fix = false, "make deps"
+		}
+		findings = append(findings, f)
+	}
+	if findings == nil {
+		findings = []embedded.Finding{{Name: name, OK: true, Detail: "make run and make test have all they need"}}
+	}
+	return findings
+}
+
 func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 	f := embedded.Finding{Name: "listen", OK: true, Detail: s.Listen + " is free"}
 	l, err := server.Listen("listen", s.Listen)
@@ -71,7 +106,7 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 	case newClient("http://" + s.Listen).answers(ctx):
 		f.Detail = "an agiqa server runs on " + s.Listen
 	default:
-		f.OK, f.Detail, f.Fix = false, err.Error(), "make run AGIQA_LISTEN=127.0.0.1:0"
+		f.OK, f.Detail, f.Fix = false, err.Error(), "AGIQA_LISTEN=127.0.0.1:0 make run"
 	}
 	return f
 }
@@ -168,12 +203,12 @@ func report(cmd *cobra.Command, t *terminal, findings []embedded.Finding) error 
 			}
 			fmt.Fprintf(t.out, "%s%-18s %s\n", mark, f.Name, f.Detail)
 			if f.Fix != "" {
-				fmt.Fprintf(t.out, "      %-18s mend it: %s\n", "", f.Fix)
+				fmt.Fprintf(t.out, "      %-18s fix: %s\n", "", f.Fix)
 			}
 		}
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d things need mending", bad, len(findings))
+		return fmt.Errorf("%d of %d checks failed", bad, len(findings))
 	}
 	return nil
 }
