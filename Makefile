@@ -33,7 +33,7 @@ deps: ## install what make run and make test need, after printing how
 .PHONY: need
 need:
 	@$(PREREQUISITES) check $(if $(filter test test-go test-traces test-crash lint,$(MAKECMDGOALS)),test,$(if \
-	  $(filter-out build generate bench fuzz,$(MAKECMDGOALS)),run,build))
+	  $(filter-out build generate fuzz,$(MAKECMDGOALS)),run,build))
 
 build venv venv-test lint collector: | need
 
