@@ -32,10 +32,10 @@ deps: ## install what make run and make test need, after printing how
 # Everything that is missing is reported at once, before anything is built.
 .PHONY: need
 need:
-	@$(PREREQUISITES) check $(if $(filter test test-go test-traces test-crash lint,$(MAKECMDGOALS)),test,$(if \
+	@$(PREREQUISITES) check $(if $(filter test test-go test-traces test-crash lint generated-clients,$(MAKECMDGOALS)),test,$(if \
 	  $(filter-out build generate fuzz,$(MAKECMDGOALS)),run,build))
 
-build venv venv-test lint collector: | need
+build venv venv-test lint collector generated-clients: | need
 
 .PHONY: run
 run: build venv ## build, install Python packages into .venv and run the server on 127.0.0.1:8080
@@ -80,7 +80,7 @@ collector: ## the OpenTelemetry Collector for tests of traces, in .cache
 
 .PHONY: generated-clients
 generated-clients: ## the generators of clients for tests, in .cache
-	@tools/generated-clients/install.sh "$(PYTHON)"
+	@tools/generated-clients/install.sh "$$PYTHON"
 
 .PHONY: test-traces
 test-traces: venv-test collector ## every request traced: 10,000 of every outcome, a real collector, killed half way

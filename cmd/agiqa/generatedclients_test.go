@@ -19,7 +19,7 @@ func TestGeneratedClients(t *testing.T) {
 	needsTriton(t)
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Fatalf("%s not found; install it with: apt-get install nodejs npm", program)
+			t.Fatalf("%s not found; install it with: make deps", program)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(repository, ".cache", "generated-clients", "node", "stamp")); err != nil {

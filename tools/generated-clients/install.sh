@@ -9,12 +9,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=tools/generated-clients
 into=.cache/generated-clients
 
-for program in node npm; do
-	command -v "$program" >/dev/null || {
-		echo "$program not found: apt-get install nodejs npm" >&2
-		exit 1
-	}
-done
 embedded/venv.sh "${1-}" "$into/venv" "$here/requirements.lock"
 
 want=$(sha256sum "$here/package-lock.json" "$here/package.json")
