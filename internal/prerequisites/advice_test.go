@@ -20,7 +20,7 @@ var (
 	codeSpan    = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
 	comment     = regexp.MustCompile(`#.*`)
 	// english are the words that follow "make" in messages for people.
-	english = strings.Fields("a an fewer it its more no not room the them two")
+	english = strings.Fields("a an fewer has it its more no not room the them two")
 )
 
 // TestAdvisedTargetsExist: whoever is told to run make X, by a message, a
