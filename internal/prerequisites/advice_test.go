@@ -15,8 +15,8 @@ import (
 var (
 	makeTarget = regexp.MustCompile(`(?m)^([a-z][a-z0-9-]*(?: [a-z][a-z0-9-]*)*):`)
 	makeAdvice = regexp.MustCompile(`\bmake (\.?[a-z][a-z0-9-]*)`)
-	// packageList is a list of packages, of which make is the first.
-	packageList = regexp.MustCompile(`make ca-certificates[a-z0-9. -]*`)
+	// packageList is a list of packages, of which make is one.
+	packageList = regexp.MustCompile(`ca-certificates make[a-z0-9. -]*`)
 	codeSpan    = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
 	comment     = regexp.MustCompile(`#.*`)
 	// english are the words that follow "make" in messages for people.

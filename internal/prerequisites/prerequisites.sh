@@ -31,8 +31,8 @@ fi
 
 # name, the first purpose that needs it, package, description.
 prerequisites=(
-	"make|build|make|GNU make"
 	"certificates|build|ca-certificates|trusted certificate authorities, for downloads"
+	"make|build|make|GNU make"
 	"go|build|golang-go|Go 1.26, or a Go from 1.21 on, which downloads 1.26 by itself"
 	"python|run|python3|Python 3.10, 3.11 or 3.12, for Triton's Python backend"
 	"venv|run|python3-venv|Python's venv and pip"

@@ -355,7 +355,7 @@ func TestPython(t *testing.T) {
 // TestInstall: make deps announces what it runs, runs exactly that, and is
 // content only when nothing is missing afterwards.
 func TestInstall(t *testing.T) {
-	bare := "apt-get install --yes --no-install-recommends make ca-certificates"
+	bare := "apt-get install --yes --no-install-recommends ca-certificates make"
 	rest := "git gcc libc6-dev redis-server postgresql prometheus nodejs npm libjemalloc2"
 	key := "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian"
 	backports := "/etc/apt/sources.list.d/agiqa-bookworm-backports.list"
