@@ -103,6 +103,7 @@ func TestMultipart(t *testing.T) {
 		return "--x\r\nContent-Disposition: form-data; " + disposition + "\r\n\r\n" + content + "\r\n"
 	}
 	image := part(`name="image"; filename="a.png"`, file)
+	longBoundary := strings.ReplaceAll(image+"--x--\r\n", "--x", "--"+strings.Repeat("x", 71))
 	for _, test := range []struct {
 		name, contentType, body string
 		kind                    quality.Kind
@@ -110,7 +111,7 @@ func TestMultipart(t *testing.T) {
 		{"no boundary", "multipart/form-data", "image=x", quality.KindBadRequest},
 		{"no boundary, and a first line without end", "multipart/form-data", "--x", quality.KindBadRequest},
 		{"no boundary, and an empty one in the body", "multipart/form-data", "--\r\n", quality.KindBadRequest},
-		{"no boundary, and one too long in the body", "multipart/form-data", strings.ReplaceAll(image+"--x--\r\n", "--x", "--"+strings.Repeat("x", 71)), quality.KindBadRequest},
+		{"no boundary, and one too long in the body", "multipart/form-data", longBoundary, quality.KindBadRequest},
 		{"boundary not in the body", "multipart/form-data; boundary=y", image + "--x--\r\n", quality.KindBadRequest},
 		{"empty", "multipart/form-data; boundary=x", "", quality.KindBadRequest},
 		{"no parts", "multipart/form-data; boundary=x", "--x--\r\n", quality.KindBadRequest},

@@ -168,13 +168,14 @@ func TestPNGFaultsOfPixels(t *testing.T) {
 		f := takePNGApart(t, testimages.Golden(name))
 		raw := f.rows(t)
 		less := deflated(t, cut(raw, 1))
+		half := cut(f.stream, len(f.stream)/2)
 		for _, tc := range []struct {
 			fault string
 			data  []byte
 			kind  quality.Kind
 		}{
 			{"cut in the rows", joined(f.head, cut(pngChunk("IDAT", f.stream), len(f.stream)/2)), quality.KindImageTruncated},
-			{"a chunk shorter than the rows, and no IEND", joined(f.head, pngChunk("IDAT", cut(f.stream, len(f.stream)/2))), quality.KindImageTruncated},
+			{"a chunk shorter than the rows, and no IEND", joined(f.head, pngChunk("IDAT", half)), quality.KindImageTruncated},
 			{"a byte of the rows missing, and no IEND", joined(f.head, pngChunk("IDAT", less)), quality.KindImageTruncated},
 			{"no image data", f.head, quality.KindImageTruncated},
 			{"a byte of the rows missing", joined(f.head, pngChunk("IDAT", less), f.tail), quality.KindImageCorrupt},
