@@ -132,19 +132,19 @@ type batcher[I, O any] struct {
 	batching
 	what string
 
-	mu    sync.Mutex
-	lanes map[string]*lane[I, O]
+	mu     sync.Mutex
+	queues map[string]*queue[I, O]
 }
 
-// lane is one model: what is under way to it, and what waits.
-type lane[I, O any] struct {
-	flying  int
-	waiting []*passenger[I, O]
+// queue is one model: what is under way to it, and what waits.
+type queue[I, O any] struct {
+	running int
+	waiting []*pendingCall[I, O]
 	timer   *time.Timer // of the first that waits
 }
 
-// passenger is one call among others.
-type passenger[I, O any] struct {
+// pendingCall is one call among others.
+type pendingCall[I, O any] struct {
 	ctx   context.Context
 	items []I
 	call  func(context.Context, []I) ([]O, error)
@@ -158,9 +158,9 @@ func (b *batcher[I, O]) do(ctx context.Context, key string, items []I, call func
 	if len(items) == 0 {
 		return call(ctx, items)
 	}
-	p := &passenger[I, O]{ctx: ctx, items: items, call: call, done: make(chan struct{})}
-	if b.board(key, p) {
-		defer b.land(key)
+	p := &pendingCall[I, O]{ctx: ctx, items: items, call: call, done: make(chan struct{})}
+	if b.enqueue(key, p) {
+		defer b.release(key)
 		b.count(ctx, len(items))
 		return call(ctx, items)
 	}
@@ -172,39 +172,39 @@ func (b *batcher[I, O]) do(ctx context.Context, key string, items []I, call func
 	}
 }
 
-// board reports that p may go alone at once; otherwise p waits.
-func (b *batcher[I, O]) board(key string, p *passenger[I, O]) (alone bool) {
+// enqueue reports that p may go alone at once; otherwise p waits.
+func (b *batcher[I, O]) enqueue(key string, p *pendingCall[I, O]) (alone bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.lanes[key]
+	l := b.queues[key]
 	if l == nil {
-		if b.lanes == nil {
-			b.lanes = map[string]*lane[I, O]{}
+		if b.queues == nil {
+			b.queues = map[string]*queue[I, O]{}
 		}
-		l = &lane[I, O]{}
-		b.lanes[key] = l
+		l = &queue[I, O]{}
+		b.queues[key] = l
 	}
-	if l.flying < b.cfg.InFlight && len(l.waiting) == 0 || len(p.items) >= b.cfg.Max {
-		l.flying++
+	if l.running < b.cfg.InFlight && len(l.waiting) == 0 || len(p.items) >= b.cfg.Max {
+		l.running++
 		return true
 	}
 	l.waiting = append(l.waiting, p)
 	switch {
 	case l.size() >= b.cfg.Max:
-		b.depart(key, l)
+		b.flush(key, l)
 	case l.timer == nil:
 		l.timer = time.AfterFunc(b.cfg.Wait, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if b.lanes[key] == l && len(l.waiting) > 0 {
-				b.depart(key, l)
+			if b.queues[key] == l && len(l.waiting) > 0 {
+				b.flush(key, l)
 			}
 		})
 	}
 	return false
 }
 
-func (l *lane[I, O]) size() int {
+func (l *queue[I, O]) size() int {
 	n := 0
 	for _, p := range l.waiting {
 		n += len(p.items)
@@ -212,27 +212,27 @@ func (l *lane[I, O]) size() int {
 	return n
 }
 
-// land is the end of a call: what waits goes.
-func (b *batcher[I, O]) land(key string) {
+// release is the end of a call: what waits goes.
+func (b *batcher[I, O]) release(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.lanes[key]
-	l.flying--
+	l := b.queues[key]
+	l.running--
 	switch {
 	case len(l.waiting) > 0:
-		b.depart(key, l)
-	case l.flying == 0:
-		delete(b.lanes, key)
+		b.flush(key, l)
+	case l.running == 0:
+		delete(b.queues, key)
 	}
 }
 
-// depart sends off those that wait, as many as fit, without those that left.
-func (b *batcher[I, O]) depart(key string, l *lane[I, O]) {
+// flush sends off those that wait, as many as fit, without those that left.
+func (b *batcher[I, O]) flush(key string, l *queue[I, O]) {
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
 	}
-	var going []*passenger[I, O]
+	var calls []*pendingCall[I, O]
 	n := 0
 	for len(l.waiting) > 0 {
 		p := l.waiting[0]
@@ -240,7 +240,7 @@ func (b *batcher[I, O]) depart(key string, l *lane[I, O]) {
 			if n > 0 && n+len(p.items) > b.cfg.Max {
 				break
 			}
-			going, n = append(going, p), n+len(p.items)
+			calls, n = append(calls, p), n+len(p.items)
 		}
 		l.waiting = l.waiting[1:]
 	}
@@ -248,46 +248,46 @@ func (b *batcher[I, O]) depart(key string, l *lane[I, O]) {
 		l.timer = time.AfterFunc(b.cfg.Wait, func() {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if b.lanes[key] == l && len(l.waiting) > 0 {
-				b.depart(key, l)
+			if b.queues[key] == l && len(l.waiting) > 0 {
+				b.flush(key, l)
 			}
 		})
 	}
-	if len(going) == 0 {
-		if l.flying == 0 && len(l.waiting) == 0 {
-			delete(b.lanes, key)
+	if len(calls) == 0 {
+		if l.running == 0 && len(l.waiting) == 0 {
+			delete(b.queues, key)
 		}
 		return
 	}
-	l.flying++
+	l.running++
 	go func() {
-		defer b.land(key)
-		b.fly(going, n)
+		defer b.release(key)
+		b.run(calls, n)
 	}()
 }
 
-// fly makes one call for all and gives each its part. Where the call fails
+// run makes one call for all and gives each its part. Where the call fails
 // because of what it holds, each is sent alone, within the budget of second
 // attempts: one image that breaks the model costs the others nothing.
-func (b *batcher[I, O]) fly(going []*passenger[I, O], n int) {
+func (b *batcher[I, O]) run(calls []*pendingCall[I, O], n int) {
 	defer func() {
 		if v := recover(); v != nil {
-			b.settle(going, quality.Errorf(quality.KindInternal, "an unexpected error").Because(fmt.Errorf("panic in a batch: %v", v)))
+			b.settle(calls, quality.Errorf(quality.KindInternal, "an unexpected error").Because(fmt.Errorf("panic in a batch: %v", v)))
 		}
 	}()
-	b.count(going[0].ctx, n)
-	if len(going) == 1 {
-		p := going[0]
+	b.count(calls[0].ctx, n)
+	if len(calls) == 1 {
+		p := calls[0]
 		p.out, p.err = p.call(p.ctx, p.items)
 		close(p.done)
 		return
 	}
-	ctx, end := b.shared(going, n)
+	ctx, end := b.shared(calls, n)
 	items := make([]I, 0, n)
-	for _, p := range going {
+	for _, p := range calls {
 		items = append(items, p.items...)
 	}
-	out, err := going[0].call(ctx, items)
+	out, err := calls[0].call(ctx, items)
 	if err == nil && len(out) != n {
 		err = quality.Errorf(quality.KindModelBadOutput, "%d answers for %d images", len(out), n)
 	}
@@ -295,24 +295,24 @@ func (b *batcher[I, O]) fly(going []*passenger[I, O], n int) {
 	switch {
 	case err == nil:
 		b.budget.Success()
-		for _, p := range going {
+		for _, p := range calls {
 			p.out, out = out[:len(p.items):len(p.items)], out[len(p.items):]
 			close(p.done)
 		}
 	case brokenByContent(err) && b.budget.Failure():
 		b.splits.Add(ctx, 1, metric.WithAttributes(attribute.String("call", b.what)))
-		for _, p := range going {
+		for _, p := range calls {
 			p.out, p.err = p.call(p.ctx, p.items)
 			close(p.done)
 		}
 	default:
-		b.settle(going, err)
+		b.settle(calls, err)
 	}
 }
 
 // settle gives those that have nothing yet an error.
-func (b *batcher[I, O]) settle(going []*passenger[I, O], err error) {
-	for _, p := range going {
+func (b *batcher[I, O]) settle(calls []*pendingCall[I, O], err error) {
+	for _, p := range calls {
 		select {
 		case <-p.done:
 		default:
@@ -324,10 +324,10 @@ func (b *batcher[I, O]) settle(going []*passenger[I, O], err error) {
 
 // shared is the context of a call for several requests: it has the latest of
 // their deadlines, the first one's trace, and links to and from the others'.
-func (b *batcher[I, O]) shared(going []*passenger[I, O], n int) (context.Context, func(error)) {
+func (b *batcher[I, O]) shared(calls []*pendingCall[I, O], n int) (context.Context, func(error)) {
 	var latest time.Time
-	links := make([]trace.Link, 0, len(going)-1)
-	for i, p := range going {
+	links := make([]trace.Link, 0, len(calls)-1)
+	for i, p := range calls {
 		deadline, has := p.ctx.Deadline()
 		if !has {
 			deadline = time.Now().Add(time.Hour) // the client has a limit of its own
@@ -339,9 +339,9 @@ func (b *batcher[I, O]) shared(going []*passenger[I, O], n int) (context.Context
 			links = append(links, trace.LinkFromContext(p.ctx))
 		}
 	}
-	ctx, span := b.tracer.Start(context.WithoutCancel(going[0].ctx), "batch", trace.WithLinks(links...), trace.WithAttributes(
-		attribute.Int("agiqa.batch.size", n), attribute.Int("agiqa.batch.requests", len(going)), attribute.String("agiqa.batch.call", b.what)))
-	for _, p := range going[1:] {
+	ctx, span := b.tracer.Start(context.WithoutCancel(calls[0].ctx), "batch", trace.WithLinks(links...), trace.WithAttributes(
+		attribute.Int("agiqa.batch.size", n), attribute.Int("agiqa.batch.requests", len(calls)), attribute.String("agiqa.batch.call", b.what)))
+	for _, p := range calls[1:] {
 		trace.SpanFromContext(p.ctx).AddLink(trace.LinkFromContext(ctx))
 	}
 	ctx, cancel := context.WithDeadline(ctx, latest)

@@ -100,7 +100,7 @@ type Service struct {
 	triton    Triton
 	admission *admission
 	decoders  chan struct{} // held by images being decoded
-	flights   flights
+	coalescer coalescer
 	telemetry *telemetry
 	models    atomic.Pointer[Models]
 }

@@ -32,8 +32,8 @@ type subject struct {
 	cached    bool
 	judged    []judged // by checkpoint
 	err       error
-	flight    *flight // of an image that is not known
-	leads     bool    // the flight
+	group     *coalescingGroup // of an image that is not known
+	leads     bool             // the group
 }
 
 type judged struct {
@@ -90,7 +90,7 @@ func (w *work) run(ctx context.Context) error {
 	}
 	if err != nil {
 		for _, s := range followed {
-			w.service.flights.leave(s.flight)
+			w.service.coalescer.leave(s.group)
 		}
 		return err
 	}

@@ -19,7 +19,7 @@ type Client struct {
 	cfg      Config
 	replicas []*replica
 	next     atomic.Uint64 // round robin
-	flights  *flights
+	inFlight *inFlight
 	budget   retrybudget.Budget
 	metrics  *metrics
 	codec    wire
@@ -40,12 +40,12 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("triton client: %w", err)
 	}
 	c := &Client{
-		cfg:     cfg,
-		flights: newFlights(cfg.MaxInFlight),
-		batch:   newBatchLimits(),
-		lookup:  lookupHost,
-		codec:   newWire(),
-		logger:  cfg.Logger,
+		cfg:      cfg,
+		inFlight: newInFlight(cfg.MaxInFlight),
+		batch:    newBatchLimits(),
+		lookup:   lookupHost,
+		codec:    newWire(),
+		logger:   cfg.Logger,
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
@@ -82,15 +82,15 @@ func (c *Client) closeAll() error {
 	defer cancel()
 	c.stopWatches()
 	c.watching.Wait()
-	c.flights.drain(ctx)
+	c.inFlight.drain(ctx)
 	err := errors.Join(c.metrics.release(), c.closeReplicas())
-	c.flights.drain(context.Background()) // prompt: their connections are gone
+	c.inFlight.drain(context.Background()) // prompt: their connections are gone
 	return err
 }
 
 // InFlight returns how many inferences Triton has not answered yet, and how
 // many of these no caller waits for.
-func (c *Client) InFlight() (running, abandoned int) { return c.flights.count() }
+func (c *Client) InFlight() (running, abandoned int) { return c.inFlight.count() }
 
 // lookupHost prefers IPv4, so that a name such as localhost, which stands for
 // one server under two addresses, is one replica.

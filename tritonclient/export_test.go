@@ -22,7 +22,7 @@ func (c *Client) WaitConnected(ctx context.Context, i int, want bool) bool {
 }
 
 // WaitIdle waits until no inference is in flight.
-func (c *Client) WaitIdle(ctx context.Context) { c.flights.wait(ctx) }
+func (c *Client) WaitIdle(ctx context.Context) { c.inFlight.wait(ctx) }
 
 // SetLookup replaces the resolver of host names.
 func (c *Client) SetLookup(f func(ctx context.Context, host string) ([]string, error)) { c.lookup = f }

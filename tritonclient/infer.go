@@ -33,7 +33,7 @@ func (c *Client) infer(ctx context.Context, r *replica, model string, in []input
 	if queue < c.cfg.MinBudget {
 		return nil, quality.Errorf(quality.KindDeadlineExceeded, "too little time is left to ask model %s", model)
 	}
-	call, err := c.flights.take()
+	call, err := c.inFlight.take()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (c *Client) infer(ctx context.Context, r *replica, model string, in []input
 		detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		got, err := c.send(detached, r, req, want)
 		cancel()
-		call.land() // first: whoever gets the answer may take the place at once
+		call.end() // first: whoever gets the answer may take the place at once
 		done <- answer{got, err}
 	}()
 	select {
@@ -70,7 +70,7 @@ func (c *Client) send(ctx context.Context, r *replica, req *inferCall, want []ou
 	fixed, probe := r != nil, false
 	if !fixed {
 		if r, probe = c.choose(model, nil, true); r == nil {
-			return nil, c.nobody()
+			return nil, c.noReplica()
 		}
 	}
 	got, again, err := c.attempt(ctx, r, probe, req, want)
@@ -84,7 +84,7 @@ func (c *Client) send(ctx context.Context, r *replica, req *inferCall, want []ou
 	if again == withinBudget && !c.budget.Failure() {
 		c.metrics.retry(ctx, "no_budget")
 		if probe {
-			c.judgeReplica(other, noVerdict, true)
+			c.assessReplica(other, inconclusive, true)
 		}
 		return nil, r.failure(ctx, model, err)
 	}
@@ -112,9 +112,9 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	if err := c.checkReplica(ctx, r); err != nil {
 		v := unreachable
 		if ctx.Err() != nil {
-			v = verdictOf(ctx, err, time.Since(start), r.standing.patience())
+			v = resultOf(ctx, err, time.Since(start), r.health.patience())
 		}
-		c.judgeReplica(r, v, probe)
+		c.assessReplica(r, v, probe)
 		return nil, free, err
 	}
 	resp := &pb.ModelInferResponse{}
@@ -125,11 +125,11 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 		got, err = readReply(resp, req.head.ModelName, want)
 	}
 	took := time.Since(start)
-	v := verdictOf(ctx, err, took, r.standing.patience())
+	v := resultOf(ctx, err, took, r.health.patience())
 	if err == nil {
-		r.standing.took(took)
+		r.health.took(took)
 	}
-	c.judgeReplica(r, v, probe)
+	c.assessReplica(r, v, probe)
 	if info.sent() {
 		c.metrics.attempt(ctx, req.head.ModelName, took, v, err)
 	}
@@ -144,7 +144,7 @@ func (c *Client) attempt(ctx context.Context, r *replica, probe bool, req *infer
 	case !info.sent() || v == unreachable:
 		return nil, free, err
 	}
-	r.lacks.note(req.head.ModelName)
+	r.missing.note(req.head.ModelName)
 	return nil, withinBudget, err
 }
 
@@ -153,14 +153,14 @@ func ranOut(ctx context.Context, err error) bool {
 	return meaningOf(err).code == codes.DeadlineExceeded || ctx.Err() != nil
 }
 
-// verdictOf says what the end of a call means for the server, which gets
+// resultOf says what the end of a call means for the server, which gets
 // patience before a missing answer speaks against it.
-func verdictOf(ctx context.Context, err error, took, patience time.Duration) verdict {
+func resultOf(ctx context.Context, err error, took, patience time.Duration) callResult {
 	if err == nil {
 		return wellServed
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return noVerdict
+		return inconclusive
 	}
 	if quality.KindOf(err) == quality.KindModelBadOutput { // readReply's
 		return modelFailed
@@ -169,7 +169,7 @@ func verdictOf(ctx context.Context, err error, took, patience time.Duration) ver
 	switch {
 	case ranOut(ctx, err):
 		if took < patience {
-			return noVerdict
+			return inconclusive
 		}
 		return late
 	case m.leaves || m.code == codes.Unavailable && m.contains == "":

@@ -60,11 +60,11 @@ func newMetrics(provider metric.MeterProvider, c *Client) (*metrics, error) {
 	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		out := int64(0)
 		for _, r := range c.replicas {
-			if is, _ := r.standing.isEjected(); is {
+			if is, _ := r.health.isEjected(); is {
 				out++
 			}
 		}
-		running, left := c.flights.count()
+		running, left := c.inFlight.count()
 		o.ObserveInt64(ejected, out)
 		o.ObserveInt64(active, int64(running))
 		o.ObserveInt64(abandoned, int64(left))
@@ -87,7 +87,7 @@ func (m *metrics) retry(ctx context.Context, outcome string) {
 	m.retries.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
 }
 
-func (m *metrics) attempt(ctx context.Context, model string, took time.Duration, v verdict, err error) {
+func (m *metrics) attempt(ctx context.Context, model string, took time.Duration, v callResult, err error) {
 	outcome := "refused"
 	switch {
 	case err == nil:

@@ -19,15 +19,15 @@ import (
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
-// replica is one configured address, its connections and its standing.
+// replica is one configured address, its connections and its health.
 type replica struct {
 	addr  string
 	links []*grpc.ClientConn // at least one
 	next  atomic.Uint64      // round robin over links
 
 	outage      outage
-	standing    *standing
-	lacks       *lacking
+	health      *health
+	missing     *missingModels
 	outstanding atomic.Int64 // inferences under way
 
 	// checkedAt is the value of conns.begun for which the encoder behind this
@@ -60,7 +60,7 @@ func (c *Client) dial(addr string) (*replica, error) {
 	if now == nil {
 		now = time.Now
 	}
-	r := &replica{addr: addr, conns: &connections{}, standing: newStanding(now), lacks: &lacking{now: now}}
+	r := &replica{addr: addr, conns: &connections{}, health: newHealth(now), missing: &missingModels{now: now}}
 	r.forgetCheck()
 	opts := []grpc.DialOption{
 		grpc.WithStatsHandler(r.conns),

@@ -234,7 +234,7 @@ func TestBudgetOfSecondAttempts(t *testing.T) {
 	c.want(t, "agiqa.triton.attempts", "refused", 24)
 }
 
-// A model that one server lacks: after the first refusal the other one is
+// A model that one server missing: after the first refusal the other one is
 // asked, and no budget is used up.
 func TestOneServerLacksTheModel(t *testing.T) {
 	cp := tritontest.Checkpoint("demo")

@@ -12,7 +12,7 @@ import (
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
-// TestEverywhere asks two replicas for a checkpoint that one of them lacks: the
+// TestEverywhere asks two replicas for a checkpoint that one of them missing: the
 // error names that one.
 func TestEverywhere(t *testing.T) {
 	cp, enc := tritontest.Checkpoint("a"), tritontest.Encoder()

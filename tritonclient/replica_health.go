@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// verdict is what one call says of the server that it went to.
-type verdict int
+// callResult is what one call says of the server that it went to.
+type callResult int
 
 const (
-	noVerdict   verdict = iota // the caller left, or the fault was the caller's
-	wellServed                 // it answered, be it with a refusal
-	modelFailed                // it answered that a model broke, or what must not be believed
-	unreachable                // no connection, a lost one, a server that leaves or holds another encoder
-	late                       // no answer in a time in which any healthy server answers
+	inconclusive callResult = iota // the caller left, or the fault was the caller's
+	wellServed                     // it answered, be it with a refusal
+	modelFailed                    // it answered that a model broke, or what must not be believed
+	unreachable                    // no connection, a lost one, a server that leaves or holds another encoder
+	late                           // no answer in a time in which any healthy server answers
 )
 
 // ejectionReason names why a replica gets no work; it is a label of a metric.
@@ -46,15 +46,15 @@ const (
 	ejectionMax  = 30 * time.Second
 )
 
-// standing is what the last answers of a replica say of it. An ejected replica
+// health is what the last answers of a replica say of it. An ejected replica
 // gets one probing request each time its time is over, and one on each new
 // connection; any sign of life brings it back.
-type standing struct {
+type health struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	inARow  map[verdict]int // of unreachable and late, since the last answer
-	window  [windowLen]bool // true: broken
+	inARow  map[callResult]int // of unreachable and late, since the last answer
+	window  [windowLen]bool    // true: broken
 	filled  int
 	at      int
 	ejected ejectionReason // "": it is not
@@ -67,7 +67,7 @@ type standing struct {
 }
 
 // took notes how long an answer took.
-func (s *standing) took(d time.Duration) {
+func (s *health) took(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.usual == 0 {
@@ -77,19 +77,19 @@ func (s *standing) took(d time.Duration) {
 }
 
 // patience is the least time without an answer that speaks against the server.
-func (s *standing) patience() time.Duration {
+func (s *health) patience() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return max(latePatience, latePatienceFor*s.usual)
 }
 
-func newStanding(now func() time.Time) *standing {
-	return &standing{now: now, inARow: map[verdict]int{}}
+func newHealth(now func() time.Time) *health {
+	return &health{now: now, inARow: map[callResult]int{}}
 }
 
 // admit reports whether the replica may get a request, and whether that is a
 // probe, which must be reported. Only a caller that sends takes a probe.
-func (s *standing) admit(begun int64) (ok, probe bool) {
+func (s *health) admit(begun int64) (ok, probe bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ejected == "" {
@@ -102,7 +102,7 @@ func (s *standing) admit(begun int64) (ok, probe bool) {
 }
 
 // takeProbe makes the caller the one that probes, unless another was quicker.
-func (s *standing) takeProbe(begun int64) bool {
+func (s *health) takeProbe(begun int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ejected == "" {
@@ -117,7 +117,7 @@ func (s *standing) takeProbe(begun int64) bool {
 }
 
 // isEjected also says until when, at most.
-func (s *standing) isEjected() (bool, time.Time) {
+func (s *health) isEjected() (bool, time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ejected != "", s.until
@@ -125,13 +125,13 @@ func (s *standing) isEjected() (bool, time.Time) {
 
 // broken is the share of broken answers, and whether there are enough of them
 // to speak of one.
-func (s *standing) broken() (share float64, known bool) {
+func (s *health) broken() (share float64, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.share()
 }
 
-func (s *standing) share() (float64, bool) {
+func (s *health) share() (float64, bool) {
 	n := 0
 	for _, b := range s.window[:s.filled] {
 		if b {
@@ -143,7 +143,7 @@ func (s *standing) share() (float64, bool) {
 
 // report takes what a call says, and returns why the replica should be ejected
 // now, or "".
-func (s *standing) report(v verdict, probe bool) (wish ejectionReason) {
+func (s *health) report(v callResult, probe bool) (wish ejectionReason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if probe {
@@ -179,14 +179,14 @@ func (s *standing) report(v verdict, probe bool) (wish ejectionReason) {
 	return ""
 }
 
-func (s *standing) note(broken bool) {
+func (s *health) note(broken bool) {
 	s.window[s.at] = broken
 	s.at = (s.at + 1) % windowLen
 	s.filled = min(windowLen, s.filled+1)
 }
 
 // eject takes the replica out, and reports false if it was out already.
-func (s *standing) eject(why ejectionReason, begun int64) bool {
+func (s *health) eject(why ejectionReason, begun int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ejected != "" {
@@ -202,7 +202,7 @@ func (s *standing) eject(why ejectionReason, begun int64) bool {
 
 // pause is how long the replica stays out this time: doubled each time, and
 // spread, so that many gateways do not probe together.
-func (s *standing) pause() time.Duration {
+func (s *health) pause() time.Duration {
 	d := min(ejectionBase<<min(s.times, 10), ejectionMax)
 	s.times++
 	return d - time.Duration(rand.Float64()*float64(d)/5)

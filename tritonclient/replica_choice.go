@@ -40,18 +40,18 @@ func (c *Client) choose(model string, not *replica, mayProbe bool) (best *replic
 			continue
 		}
 		begun := r.conns.begun.Load()
-		ok, due := r.standing.admit(begun)
+		ok, due := r.health.admit(begun)
 		if !ok {
 			continue
 		}
 		if due {
-			if mayProbe && r.standing.takeProbe(begun) {
+			if mayProbe && r.health.takeProbe(begun) {
 				return r, true
 			}
 			continue
 		}
 		rank := 2 * connectionRank(r.state())
-		if !r.lacks.has(model) {
+		if !r.missing.has(model) {
 			rank++
 		}
 		load := r.outstanding.Load()
@@ -76,34 +76,34 @@ func connectionRank(s connectivity.State) int {
 // model_unavailable. It is for those who have work to do before they ask.
 func (c *Client) Available() error {
 	for _, r := range c.replicas {
-		ok, _ := r.standing.admit(r.conns.begun.Load())
+		ok, _ := r.health.admit(r.conns.begun.Load())
 		if ok && connectionRank(r.state()) > 1 {
 			return nil
 		}
 	}
-	return c.nobody()
+	return c.noReplica()
 }
 
-// nobody says that no replica may be asked, and when one will be.
-func (c *Client) nobody() error {
+// noReplica is the error that no replica may be asked, with the time until one may be.
+func (c *Client) noReplica() error {
 	after := retryAfter
 	for _, r := range c.replicas {
-		if out, until := r.standing.isEjected(); out {
+		if out, until := r.health.isEjected(); out {
 			after = max(time.Millisecond, min(after, time.Until(until)))
 		}
 	}
 	return quality.Errorf(quality.KindModelUnavailable, "no inference server answers").After(after)
 }
 
-// judgeReplica tells a replica's standing what a call said, and ejects it where
+// assessReplica tells a replica's health what a call said, and ejects it where
 // that asks for it. The last replica that is connected and not ejected stays,
 // unless it hangs: then answers come at once instead of at their deadlines.
-func (c *Client) judgeReplica(r *replica, v verdict, probe bool) {
-	why := r.standing.report(v, probe)
+func (c *Client) assessReplica(r *replica, v callResult, probe bool) {
+	why := r.health.report(v, probe)
 	if why == "" || why != ejectedLate && !c.othersServe(r, why) {
 		return
 	}
-	if r.standing.eject(why, r.conns.begun.Load()) {
+	if r.health.eject(why, r.conns.begun.Load()) {
 		c.metrics.ejection(why)
 	}
 }
@@ -115,10 +115,10 @@ func (c *Client) othersServe(r *replica, why ejectionReason) bool {
 		if other == r || other.state() != connectivity.Ready {
 			continue
 		}
-		if out, _ := other.standing.isEjected(); out {
+		if out, _ := other.health.isEjected(); out {
 			continue
 		}
-		if share, _ := other.standing.broken(); why == ejectedErrors && share >= 0.5 {
+		if share, _ := other.health.broken(); why == ejectedErrors && share >= 0.5 {
 			continue
 		}
 		return true
@@ -126,18 +126,18 @@ func (c *Client) othersServe(r *replica, why ejectionReason) bool {
 	return false
 }
 
-// lacking remembers for a moment which models a replica said it does not have,
+// missingModels remembers for a moment which models a replica said it does not have,
 // so that others are asked first.
-type lacking struct {
+type missingModels struct {
 	now func() time.Time
 	mu  sync.Mutex
 	of  map[string]time.Time // until when that is believed
 }
 
-// lackingFor is short: a model may be loaded at any time.
-const lackingFor = time.Second
+// missingFor is short: a model may be loaded at any time.
+const missingFor = time.Second
 
-func (l *lacking) has(model string) bool {
+func (l *missingModels) has(model string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	until, ok := l.of[model]
@@ -148,11 +148,11 @@ func (l *lacking) has(model string) bool {
 	return ok
 }
 
-func (l *lacking) note(model string) {
+func (l *missingModels) note(model string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.of == nil {
 		l.of = map[string]time.Time{}
 	}
-	l.of[model] = l.now().Add(lackingFor)
+	l.of[model] = l.now().Add(missingFor)
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// flights counts inferences on their way and bounds them. An inference counts
+// inFlight counts inferences on their way and bounds them. An inference counts
 // until Triton answered or its deadline passed, whether or not its caller
 // still waits: otherwise impatient clients could pile up work without limit.
-type flights struct {
+type inFlight struct {
 	max int
 
 	mu        sync.Mutex
@@ -20,18 +20,18 @@ type flights struct {
 	idle      chan struct{} // closed when running falls to 0; nil while nobody waits
 }
 
-func newFlights(max int) *flights { return &flights{max: max} }
+func newInFlight(max int) *inFlight { return &inFlight{max: max} }
 
-// flight is one inference. land and abandon may be called from two goroutines.
-type flight struct {
-	of     *flights
-	landed bool // guarded by of.mu
-	left   bool
+// inFlightCall is one inference. end and abandon may be called from two goroutines.
+type inFlightCall struct {
+	of    *inFlight
+	ended bool // guarded by of.mu
+	left  bool
 }
 
-// take starts a flight, or says why not: an error of kind draining or
+// take starts a call, or says why not: an error of kind draining or
 // overloaded.
-func (f *flights) take() (*flight, error) {
+func (f *inFlight) take() (*inFlightCall, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -42,15 +42,15 @@ func (f *flights) take() (*flight, error) {
 			"too many inferences are in flight").After(retryAfter)
 	}
 	f.running++
-	return &flight{of: f}, nil
+	return &inFlightCall{of: f}, nil
 }
 
-// land ends the flight.
-func (l *flight) land() {
+// end ends the call.
+func (l *inFlightCall) end() {
 	f := l.of
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l.landed = true
+	l.ended = true
 	f.running--
 	if l.left {
 		f.abandoned--
@@ -61,33 +61,33 @@ func (l *flight) land() {
 	}
 }
 
-// abandon says that nobody waits for the flight any more.
-func (l *flight) abandon() {
+// abandon says that nobody waits for the call any more.
+func (l *inFlightCall) abandon() {
 	f := l.of
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !l.landed {
+	if !l.ended {
 		l.left = true
 		f.abandoned++
 	}
 }
 
-func (f *flights) count() (running, abandoned int) {
+func (f *inFlight) count() (running, abandoned int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.running, f.abandoned
 }
 
-// drain refuses further flights and waits as wait does.
-func (f *flights) drain(ctx context.Context) {
+// drain refuses further calls and waits as wait does.
+func (f *inFlight) drain(ctx context.Context) {
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
 	f.wait(ctx)
 }
 
-// wait returns when no flight is left or ctx ends.
-func (f *flights) wait(ctx context.Context) {
+// wait returns when no call is left or ctx ends.
+func (f *inFlight) wait(ctx context.Context) {
 	f.mu.Lock()
 	if f.running == 0 {
 		f.mu.Unlock()

@@ -10,94 +10,94 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// flights lets equal images of different requests be decoded and encoded once.
+// coalescer lets equal images of different requests be decoded and encoded once.
 // The request that comes first leads; the others follow and take what it
 // brings: the embedding, or the image's own fault. Nothing else of a leader is
 // shared: when it fails for another reason, or leaves, one follower leads in
 // its place, with its own time and its own checkpoints.
-type flights struct {
+type coalescer struct {
 	mu  sync.Mutex
-	all map[quality.EmbeddingKey]*flight
+	all map[quality.EmbeddingKey]*coalescingGroup
 }
 
-type flight struct {
+type coalescingGroup struct {
 	key       quality.EmbeddingKey
 	done      chan struct{} // closed when embedding or err is set
 	lead      chan struct{} // holds a token while nobody leads
 	embedding quality.Embedding
 	err       error
-	followers int // guarded by flights.mu
+	followers int // guarded by coalescer.mu
 }
 
-// join begins a flight, or follows the one that is under way.
-func (f *flights) join(key quality.EmbeddingKey) (fl *flight, leads bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl = f.all[key]; fl != nil {
-		fl.followers++
-		return fl, false
+// join begins a group, or follows the one that is under way.
+func (c *coalescer) join(key quality.EmbeddingKey) (g *coalescingGroup, leads bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g = c.all[key]; g != nil {
+		g.followers++
+		return g, false
 	}
-	if f.all == nil {
-		f.all = map[quality.EmbeddingKey]*flight{}
+	if c.all == nil {
+		c.all = map[quality.EmbeddingKey]*coalescingGroup{}
 	}
-	fl = &flight{key: key, done: make(chan struct{}), lead: make(chan struct{}, 1)}
-	f.all[key] = fl
-	return fl, true
+	g = &coalescingGroup{key: key, done: make(chan struct{}), lead: make(chan struct{}, 1)}
+	c.all[key] = g
+	return g, true
 }
 
-// land ends a flight with what its followers take.
-func (f *flights) land(fl *flight, embedding quality.Embedding, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fl.embedding, fl.err = embedding, err
-	delete(f.all, fl.key)
-	close(fl.done)
+// finish ends a group with what its followers take.
+func (c *coalescer) finish(g *coalescingGroup, embedding quality.Embedding, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g.embedding, g.err = embedding, err
+	delete(c.all, g.key)
+	close(g.done)
 }
 
 // handOver gives the lead to one of the followers, if there are any.
-func (f *flights) handOver(fl *flight) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl.followers == 0 {
-		delete(f.all, fl.key)
+func (c *coalescer) handOver(g *coalescingGroup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.followers == 0 {
+		delete(c.all, g.key)
 		return
 	}
-	fl.lead <- struct{}{}
+	g.lead <- struct{}{}
 }
 
 // leave is for a follower that waits no longer. The last one takes a lead that
 // nobody wanted with it.
-func (f *flights) leave(fl *flight) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl.followers--; fl.followers > 0 {
+func (c *coalescer) leave(g *coalescingGroup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.followers--; g.followers > 0 {
 		return
 	}
 	select {
-	case <-fl.lead:
-		delete(f.all, fl.key)
+	case <-g.lead:
+		delete(c.all, g.key)
 	default:
 	}
 }
 
-// wait returns when the flight is over, or when this follower has to lead it.
-func (f *flights) wait(ctx context.Context, fl *flight) (leads bool, err error) {
+// wait returns when the group is finished, or when this follower has to lead it.
+func (c *coalescer) wait(ctx context.Context, g *coalescingGroup) (leads bool, err error) {
 	select {
-	case <-fl.done:
-		f.leave(fl)
+	case <-g.done:
+		c.leave(g)
 		return false, nil
-	case <-fl.lead:
-		f.mu.Lock()
-		fl.followers--
-		f.mu.Unlock()
+	case <-g.lead:
+		c.mu.Lock()
+		g.followers--
+		c.mu.Unlock()
 		return true, nil
 	case <-ctx.Done():
-		f.leave(fl)
+		c.leave(g)
 		return false, context.Cause(ctx)
 	}
 }
 
-// claim joins the flights of the images that are not known, and sets those
+// claim joins the groups of the images that are not known, and sets those
 // aside that other requests lead.
 func (w *work) claim() (followed []*subject) {
 	var rest []*subject
@@ -106,7 +106,7 @@ func (w *work) claim() (followed []*subject) {
 			rest = append(rest, s)
 			continue
 		}
-		if s.flight, s.leads = w.service.flights.join(w.key(s)); s.leads {
+		if s.group, s.leads = w.service.coalescer.join(w.key(s)); s.leads {
 			rest = append(rest, s)
 		} else {
 			followed = append(followed, s)
@@ -116,7 +116,7 @@ func (w *work) claim() (followed []*subject) {
 	return followed
 }
 
-// settle ends the flights that this request leads.
+// settle finishes the groups that this request leads.
 func (w *work) settle() {
 	for _, s := range w.subjects {
 		if !s.leads {
@@ -125,11 +125,11 @@ func (w *work) settle() {
 		s.leads = false
 		switch {
 		case s.err == nil && s.embedding != nil:
-			w.service.flights.land(s.flight, s.embedding, nil)
+			w.service.coalescer.finish(s.group, s.embedding, nil)
 		case s.err != nil && s.everybodys():
-			w.service.flights.land(s.flight, nil, s.err)
+			w.service.coalescer.finish(s.group, nil, s.err)
 		default:
-			w.service.flights.handOver(s.flight)
+			w.service.coalescer.handOver(s.group)
 		}
 	}
 }
@@ -142,17 +142,17 @@ func (s *subject) everybodys() bool {
 }
 
 // follow waits for the images that other requests lead. It comes after this
-// request's own flights are over, so that no two requests wait for each other.
+// request's own groups are finished, so that no two requests wait for each other.
 // It leaves in w.subjects what is still to be scored.
 func (w *work) follow(ctx context.Context, followed []*subject) error {
 	w.subjects = followed
 	return w.service.telemetry.run(ctx, w.timings, StageFollow, func(ctx context.Context, span trace.Span) error {
 		taken := 0
 		for i, s := range followed {
-			leads, err := w.service.flights.wait(ctx, s.flight)
+			leads, err := w.service.coalescer.wait(ctx, s.group)
 			if err != nil {
 				for _, rest := range followed[i+1:] {
-					w.service.flights.leave(rest.flight)
+					w.service.coalescer.leave(rest.group)
 				}
 				w.settle() // those that it leads by now
 				return err
@@ -161,7 +161,7 @@ func (w *work) follow(ctx context.Context, followed []*subject) error {
 				continue
 			}
 			taken++
-			s.embedding, s.err, s.cached = s.flight.embedding, s.flight.err, s.flight.err == nil
+			s.embedding, s.err, s.cached = s.group.embedding, s.group.err, s.group.err == nil
 		}
 		span.SetAttributes(attribute.Int("agiqa.images.coalesced", taken))
 		w.service.telemetry.coalesced.Add(ctx, int64(taken))
