@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"unicode"
 	"unicode/utf8"
@@ -180,12 +181,29 @@ func decodeObject(raw []byte, fields map[string]any) error {
 		}
 		if err := json.Unmarshal(value, fields[key]); err != nil {
 			if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-				err = fmt.Errorf("%.60s where %v is wanted", mismatch.Value, mismatch.Type)
+				err = fmt.Errorf("%.60s where %s is wanted", mismatch.Value, inJSON(mismatch.Type))
 			}
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
 	return nil
+}
+
+// inJSON says what a value of type t is in JSON.
+func inJSON(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	}
+	return "a whole number"
 }
 
 func isObject(raw []byte) bool {
