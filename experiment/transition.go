@@ -98,12 +98,14 @@ type NotReady struct {
 }
 
 func (e *NotReady) Error() string {
-	return fmt.Sprintf("arm %s of experiment %s does not meet the rule of promotion: %s", e.Arm, e.Experiment, strings.Join(e.Missing, " "))
+	return fmt.Sprintf("arm %s of experiment %s does not meet the rule of promotion: %s",
+		e.Arm, e.Experiment, strings.Join(e.Missing, " "))
 }
 
 // Unwrap lets [quality.KindOf] see conflict.
 func (e *NotReady) Unwrap() error {
-	return quality.Errorf(quality.KindConflict, "arm %s does not meet the rule of promotion; force, with a reason, overrules it", e.Arm)
+	return quality.Errorf(quality.KindConflict,
+		"arm %s does not meet the rule of promotion; force, with a reason, overrules it", e.Arm)
 }
 
 // Apply returns the experiment after a change, with its audit record. It

@@ -283,8 +283,9 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 		})
 	})
 	promote := admin(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm", "Make an arm's checkpoint the default and end the experiment", 400, 408, 409, 413, 415, 422)
-	promote.Description = "Doing it again changes nothing. Where the rule of promotion is not met it answers 409, with everything that is missing in errors, unless force is true; " +
-		"then reason is needed and becomes part of the audit record and the report, with the numbers of the moment. Force overrules the rule of promotion alone: " +
+	promote.Description = "Doing it again changes nothing. Where the rule of promotion is not met it answers 409, " +
+		"with everything that is missing in errors, unless force is true; then reason is needed and becomes part of " +
+		"the audit record and the report, with the numbers of the moment. Force overrules the rule of promotion alone: " +
 		"an arm that a guardrail took out, or whose checkpoint is another one by now, is never promoted."
 	huma.Register(api, promote, func(ctx context.Context, in *promoteInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {

@@ -151,7 +151,8 @@ func newCheckpointDeactivate(t *terminal) *cobra.Command {
 }
 
 func newCheckpointRemove(t *terminal) *cobra.Command {
-	cmd := changeCommand(t, "remove NAME", "Delete an imported checkpoint from the running server", cobra.ExactArgs(1), http.MethodDelete,
+	cmd := changeCommand(
+		t, "remove NAME", "Delete an imported checkpoint from the running server", cobra.ExactArgs(1), http.MethodDelete,
 		func(args []string) string { return "/v1/checkpoints/" + pathSegment(args[0]) })
 	addYes(cmd)
 	return cmd

@@ -63,7 +63,12 @@ func (c *client) get(ctx context.Context, path string, out any) error {
 
 // score sends one picture by the route ("/v1/score" or "/v1/compare") to the
 // checkpoints that are named and returns the whole answer.
-func (c *client) score(ctx context.Context, route string, p picture, checkpoints, include []string) (gateway.ScoreResponse, error) {
+func (c *client) score(
+	ctx context.Context,
+	route string,
+	p picture,
+	checkpoints, include []string,
+) (gateway.ScoreResponse, error) {
 	var out gateway.ScoreResponse
 	query := url.Values{}
 	// The server reads lists that are divided by commas, and only the first of
@@ -77,7 +82,12 @@ func (c *client) score(ctx context.Context, route string, p picture, checkpoints
 	if c.mode != "" {
 		query.Set("preprocess", c.mode)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+route+"?"+query.Encode(), bytes.NewReader(p.data))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		c.base+route+"?"+query.Encode(),
+		bytes.NewReader(p.data),
+	)
 	if err != nil {
 		return out, err
 	}
@@ -195,8 +205,13 @@ func checkEffective(given map[string]config.Given, server string) error {
 	if len(idle) > 1 {
 		verb = "have"
 	}
-	text := fmt.Sprintf("%s %s no effect on the server that runs at %s: stop that server, or start another one for this command with --embedded",
-		strings.Join(idle, ", "), verb, server)
+	text := fmt.Sprintf(
+		"%s %s no effect on the server that runs at %s: "+
+			"stop that server, or start another one for this command with --embedded",
+		strings.Join(idle, ", "),
+		verb,
+		server,
+	)
 	if !slices.ContainsFunc(idle, func(source string) bool { return strings.HasPrefix(source, "--") }) {
 		text += ", or name the server with --url"
 	}
@@ -206,7 +221,12 @@ func checkEffective(given map[string]config.Given, server string) error {
 	return errors.New(text)
 }
 
-func withEmbedded(ctx context.Context, s config.Settings, t *terminal, f func(ctx context.Context, c *client) error) error {
+func withEmbedded(
+	ctx context.Context,
+	s config.Settings,
+	t *terminal,
+	f func(ctx context.Context, c *client) error,
+) error {
 	s.Listen = net.JoinHostPort("127.0.0.1", "0")
 	s.LogLevel = "error"
 	srv, err := server.New(ctx, t.embedded(s, true))

@@ -76,7 +76,11 @@ func TestSettingsBesideARunningServer(t *testing.T) {
 // Settings that only a server reads are refused in the environment and the file
 // too, where the server was not named but found.
 func TestSettingsBesideAServerThatWasFound(t *testing.T) {
-	src := config.Sources{Environ: []string{"AGIQA_QUEUE=7", "AGIQA_PREPROCESS=fast", "AGIQA_DATA_DIR=x", "AGIQA_LISTEN="}, File: []byte("max_images: 3\n"), FileName: "agiqa.yaml"}
+	src := config.Sources{
+		Environ:  []string{"AGIQA_QUEUE=7", "AGIQA_PREPROCESS=fast", "AGIQA_DATA_DIR=x", "AGIQA_LISTEN="},
+		File:     []byte("max_images: 3\n"),
+		FileName: "agiqa.yaml",
+	}
 	given, err := config.GivenBy(src)
 	if err != nil {
 		t.Fatal(err)

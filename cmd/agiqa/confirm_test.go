@@ -73,11 +73,15 @@ func TestAsksOnATerminal(t *testing.T) {
 				t.Parallel()
 				var changes atomic.Int64
 				url := changeServer(t, &changes)
-				text, status := onTerminal(t, typed, slices.Concat(strings.Fields(name), command.args, []string{"--url", url})...)
+				text, status := onTerminal(
+					t,
+					typed,
+					slices.Concat(strings.Fields(name), command.args, []string{"--url", url})...)
 				if !strings.Contains(text, command.question+url+"? [y/N] ") {
 					t.Errorf("the terminal shows %q, want %q", text, command.question)
 				}
-				if changes.Load() != want || (status == 0) != (want == 1) || (want == 0) != strings.Contains(text, "nothing was changed") {
+				if changes.Load() != want || (status == 0) != (want == 1) ||
+					(want == 0) != strings.Contains(text, "nothing was changed") {
 					t.Errorf("%d changes and status %d, want %d changes: %q", changes.Load(), status, want, text)
 				}
 			})
@@ -124,7 +128,8 @@ func TestAsksNothingWithoutATerminal(t *testing.T) {
 			args := slices.Concat(strings.Fields(name), command.args, []string{"--url", changeServer(t, &changes)})
 			env := []string{"AGIQA_ADMIN_KEY=key"}
 			_, errs, status := runCommand(t, env, strings.NewReader("y\n"), args...)
-			if changes.Load() != 0 || status != 1 || strings.Count(errs, "\n") != 1 || !strings.HasPrefix(errs, "agiqa: give --yes to ") {
+			if changes.Load() != 0 || status != 1 || strings.Count(errs, "\n") != 1 ||
+				!strings.HasPrefix(errs, "agiqa: give --yes to ") {
 				t.Errorf("%d changes, status %d, %q", changes.Load(), status, errs)
 			}
 			_, errs, status = runCommand(t, env, nil, append(args, "--yes")...)

@@ -221,7 +221,11 @@ func (b *scoreBook) read() error {
 	}
 	records, err := csv.NewReader(bytes.NewReader(whole)).ReadAll()
 	if err != nil || !slices.Equal(records[0], scoreColumns) {
-		return fmt.Errorf("%s does not have the columns %s; give another --out, or remove it", b.path, strings.Join(scoreColumns, ","))
+		return fmt.Errorf(
+			"%s does not have the columns %s; give another --out, or remove it",
+			b.path,
+			strings.Join(scoreColumns, ","),
+		)
 	}
 	for i, record := range records[1:] {
 		score, err := strconv.ParseFloat(record[1], 64)
@@ -229,10 +233,18 @@ func (b *scoreBook) read() error {
 			return fmt.Errorf("%s:%d: %w", b.path, i+2, err)
 		}
 		if record[3] != b.key.checkpoint {
-			return fmt.Errorf("%s holds scores of another checkpoint (%s); give another --out, or remove it", b.path, record[3])
+			return fmt.Errorf(
+				"%s holds scores of another checkpoint (%s); give another --out, or remove it",
+				b.path,
+				record[3],
+			)
 		}
 		if record[4] != b.key.preprocess {
-			return fmt.Errorf("%s holds scores of images preprocessed in another way (%s); give another --out, or remove it", b.path, record[4])
+			return fmt.Errorf(
+				"%s holds scores of images preprocessed in another way (%s); give another --out, or remove it",
+				b.path,
+				record[4],
+			)
 		}
 		b.known[record[5]] = score
 	}

@@ -27,9 +27,12 @@ func newEval(t *terminal) *cobra.Command {
 		Use:   "eval --csv FILE --images DIR",
 		Short: "Score a data set and report how well the scores agree with people",
 		Long: "Scores the images that a CSV names, through a server, and prints SRCC, KRCC, PLCC and RMSE with bootstrap intervals: the figures of agiqa-train evaluate. " +
-			"The columns are image (or name) and mos (or score, or mos_quality), in any case, divided by commas, semicolons or tabs. An image is found by its path below --images, or by its name alone, " +
-			"with or without the suffix. Scores are kept in --out as they come, with the checkpoint, the preprocess id and the SHA-256 of the image, so that an interrupted run resumes where it stopped " +
-			"and no score of another image is used. Images that cannot be scored are named; the figures are of the others, and the exit status is 1.",
+			"The columns are image (or name) and mos (or score, or mos_quality), in any case, " +
+			"divided by commas, semicolons or tabs. An image is found by its path below --images, or by its name alone, " +
+			"with or without the suffix. Scores are kept in --out as they come, with the checkpoint, the preprocess id " +
+			"and the SHA-256 of the image, so that an interrupted run resumes where it stopped and no score of another " +
+			"image is used. Images that can't be scored are named; the figures are of the others, " +
+			"and the exit status is 1.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := evalOptionsOf(cmd)
@@ -50,7 +53,8 @@ func newEval(t *terminal) *cobra.Command {
 	defaults := evaluation.DefaultBootstrap()
 	cmd.Flags().String("csv", "", "data set: a CSV that names images and their mean opinion scores")
 	cmd.Flags().String("images", "", "folder of the images")
-	cmd.Flags().String("out", "", "scores, as CSV (default: beside the data set, named after the checkpoint and --preprocess)")
+	cmd.Flags().
+		String("out", "", "scores, as CSV (default: beside the data set, named after the checkpoint and --preprocess)")
 	cmd.Flags().String("svg", "", "also draw the scores against the opinions")
 	cmd.Flags().String("image-column", "", "column of the image (default: image or name)")
 	cmd.Flags().String("mos-column", "", "column of the opinion (default: mos, score or mos_quality)")
@@ -171,8 +175,12 @@ func (e *evaluator) report(rows []scoreRow, unscored []string) error {
 		e.t.note("scores: %s", e.out)
 	}
 	if err == nil && len(unscored) > 0 {
-		err = fmt.Errorf("%d of %d images could not be scored; the figures are of the other %d, and the same command tries again",
-			len(unscored), len(e.dataset), len(rows))
+		err = fmt.Errorf(
+			"%d of %d images could not be scored; the figures are of the other %d, and the same command tries again",
+			len(unscored),
+			len(e.dataset),
+			len(rows),
+		)
 	}
 	return err
 }
@@ -230,7 +238,12 @@ type scoredImage struct {
 // score scores every image of the data set, from the book where that has the
 // score of the same bytes, and writes each new score down as it comes. Images
 // that cannot be scored are named.
-func (e *evaluator) score(ctx context.Context, c *client, judge gateway.CheckpointView, book *scoreBook) (rows []scoreRow, unscored []string, err error) {
+func (e *evaluator) score(
+	ctx context.Context,
+	c *client,
+	judge gateway.CheckpointView,
+	book *scoreBook,
+) (rows []scoreRow, unscored []string, err error) {
 	list, faults, opinions := make([]picture, len(e.dataset)), map[string]error{}, map[string]opinion{}
 	for i, row := range e.dataset {
 		opinions[row.image] = row
@@ -269,7 +282,14 @@ func (e *evaluator) score(ctx context.Context, c *client, judge gateway.Checkpoi
 	})
 	bar.done()
 	if ctx.Err() != nil {
-		err = errors.Join(err, fmt.Errorf("%w; the scores so far are in %s, and the same command resumes there", context.Cause(ctx), e.out))
+		err = errors.Join(
+			err,
+			fmt.Errorf(
+				"%w; the scores so far are in %s, and the same command resumes there",
+				context.Cause(ctx),
+				e.out,
+			),
+		)
 	}
 	if known > 0 && err == nil {
 		e.t.note("agiqa: %d of %d scores are from an earlier run, in %s", known, len(list), e.out)
@@ -278,7 +298,12 @@ func (e *evaluator) score(ctx context.Context, c *client, judge gateway.Checkpoi
 }
 
 // scoreOpinion scores one image unless the book has its score.
-func (c *client) scoreOpinion(ctx context.Context, p picture, judge gateway.CheckpointView, book *scoreBook) (s scoredImage) {
+func (c *client) scoreOpinion(
+	ctx context.Context,
+	p picture,
+	judge gateway.CheckpointView,
+	book *scoreBook,
+) (s scoredImage) {
 	if s.err = p.load(); s.err != nil {
 		return s
 	}

@@ -30,13 +30,22 @@ func scoreServer(t *testing.T, calls *atomic.Int64) *httptest.Server {
 			t.Error(err)
 		}
 	}
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"name": "agiqa"}) })
-	mux.HandleFunc("GET /v1/checkpoints", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"default": "judge"}) })
+	mux.HandleFunc(
+		"GET /healthz",
+		func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"name": "agiqa"}) },
+	)
+	mux.HandleFunc(
+		"GET /v1/checkpoints",
+		func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]string{"default": "judge"}) },
+	)
 	mux.HandleFunc("GET /v1/checkpoints/judge", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, map[string]any{"name": "judge", "digest": digest})
 	})
 	mode := func(r *http.Request) string { return cmp.Or(r.URL.Query().Get("preprocess"), "exact") }
-	mux.HandleFunc("POST /v1/preprocess", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Preprocess", mode(r)+"/1") })
+	mux.HandleFunc(
+		"POST /v1/preprocess",
+		func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X-Preprocess", mode(r)+"/1") },
+	)
 	mux.HandleFunc("POST /v1/score", func(w http.ResponseWriter, r *http.Request) {
 		calls.Add(1)
 		var score float32
@@ -50,7 +59,9 @@ func scoreServer(t *testing.T, calls *atomic.Int64) *httptest.Server {
 			score *= 2
 		}
 		answer(w, gateway.ScoreResponse{
-			Results:    []gateway.Result{{Score: &score, Checkpoint: &gateway.CheckpointRef{Name: "judge", Digest: digest}}},
+			Results: []gateway.Result{
+				{Score: &score, Checkpoint: &gateway.CheckpointRef{Name: "judge", Digest: digest}},
+			},
 			Preprocess: mode(r) + "/1",
 		})
 	})
@@ -89,7 +100,18 @@ func TestEvalCommand(t *testing.T) {
 	}
 	var calls atomic.Int64
 	server := scoreServer(t, &calls)
-	args := []string{"eval", "--csv", dataset, "--images", dir, "--url", server.URL, "--json", "--svg", filepath.Join(dir, "plot.svg")}
+	args := []string{
+		"eval",
+		"--csv",
+		dataset,
+		"--images",
+		dir,
+		"--url",
+		server.URL,
+		"--json",
+		"--svg",
+		filepath.Join(dir, "plot.svg"),
+	}
 
 	t.Run("one image cannot be scored: the figures are of the others", func(t *testing.T) {
 		for name, prepare := range map[string]func(path string) error{
@@ -104,7 +126,10 @@ func TestEvalCommand(t *testing.T) {
 				t.Fatalf("%s: %v: %s%s", name, err, out, errs)
 			}
 			if status != 1 || report.Images != 7 || !slices.Equal(report.Unscored, []string{"3.jpg"}) ||
-				!strings.Contains(errs, "agiqa: 3.jpg: ") || !strings.Contains(errs, "1 of 8 images could not be scored") {
+				!strings.Contains(
+					errs,
+					"agiqa: 3.jpg: ",
+				) || !strings.Contains(errs, "1 of 8 images could not be scored") {
 				t.Errorf("%s: status %d, %s%s", name, status, out, errs)
 			}
 		}
@@ -146,7 +171,18 @@ func TestEvalCommand(t *testing.T) {
 		"no rows":                  {"image,mos\n", "no rows"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, errs, status := runCommand(t, nil, nil, "eval", "--csv", write("bad.csv", tc.csv), "--images", dir, "--url", server.URL)
+			_, errs, status := runCommand(
+				t,
+				nil,
+				nil,
+				"eval",
+				"--csv",
+				write("bad.csv", tc.csv),
+				"--images",
+				dir,
+				"--url",
+				server.URL,
+			)
 			if status != 1 || !strings.Contains(errs, tc.want) {
 				t.Errorf("status %d, %s, want %q", status, errs, tc.want)
 			}
@@ -160,7 +196,12 @@ func TestEvalCommand(t *testing.T) {
 		}
 	})
 	t.Run("nor of another preprocessing", func(t *testing.T) {
-		out := write("other.csv", "image,score,mos,checkpoint,preprocess,sha256\n0.jpg,1,1,"+quality.DigestOf([]byte("judge")).String()+",exact/0,0\n")
+		out := write(
+			"other.csv",
+			"image,score,mos,checkpoint,preprocess,sha256\n0.jpg,1,1,"+quality.DigestOf([]byte("judge")).
+				String()+
+				",exact/0,0\n",
+		)
 		_, errs, status := runCommand(t, nil, nil, append(args, "--out", out)...)
 		if status != 1 || !strings.Contains(errs, "preprocessed in another way (exact/0)") {
 			t.Errorf("status %d, %s", status, errs)
@@ -169,7 +210,9 @@ func TestEvalCommand(t *testing.T) {
 	t.Run("a file of an earlier version", func(t *testing.T) {
 		out := write("other.csv", "image,score,mos,checkpoint\n0.jpg,1,1,sha256:0\n")
 		_, errs, status := runCommand(t, nil, nil, append(args, "--out", out)...)
-		if kept, err := os.ReadFile(out); status != 1 || !strings.Contains(errs, "does not have the columns") || err != nil || len(kept) == 0 {
+		if kept, err := os.ReadFile(out); status != 1 || !strings.Contains(errs, "does not have the columns") ||
+			err != nil ||
+			len(kept) == 0 {
 			t.Errorf("status %d, %s; kept %q, %v", status, errs, kept, err)
 		}
 	})
@@ -196,7 +239,11 @@ func TestEvalScoresTheImagesOfTheFolder(t *testing.T) {
 	srcc := func(folder string, more ...string) (value float64, errs string) {
 		t.Helper()
 		calls.Store(0)
-		out, errs, status := runCommand(t, nil, nil, append([]string{"eval", "--csv", dataset, "--images", folder, "--url", server.URL, "--json"}, more...)...)
+		out, errs, status := runCommand(
+			t,
+			nil,
+			nil,
+			append([]string{"eval", "--csv", dataset, "--images", folder, "--url", server.URL, "--json"}, more...)...)
 		var report evalReport
 		if err := json.Unmarshal([]byte(out), &report); err != nil || status != 0 {
 			t.Fatalf("status %d, %v, %s%s", status, err, out, errs)
@@ -217,7 +264,15 @@ func TestEvalScoresTheImagesOfTheFolder(t *testing.T) {
 	} {
 		got, errs := srcc(tc.folder, tc.more...)
 		if got != tc.srcc || calls.Load() != tc.sent {
-			t.Errorf("%s: SRCC %v and %d images sent, want %v and %d\n%s", tc.name, got, calls.Load(), tc.srcc, tc.sent, errs)
+			t.Errorf(
+				"%s: SRCC %v and %d images sent, want %v and %d\n%s",
+				tc.name,
+				got,
+				calls.Load(),
+				tc.srcc,
+				tc.sent,
+				errs,
+			)
 		}
 	}
 	fast, err := os.ReadFile(filepath.Join(first, "data.judge.fast.scores.csv"))

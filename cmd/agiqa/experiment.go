@@ -202,8 +202,10 @@ func newExperimentRamp(t *terminal) *cobra.Command {
 func newExperimentPromote(t *terminal) *cobra.Command {
 	var promotion gateway.PromoteRequest
 	cmd := &cobra.Command{
-		Use: "promote ID ARM", Short: "Make an arm's checkpoint the default and end the experiment", Args: cobra.ExactArgs(2),
-		Long: "Refused while the rule of promotion is not met; what is missing is named. --force promotes nevertheless: its --reason becomes part of the audit record and the report.",
+		Use: "promote ID ARM", Args: cobra.ExactArgs(2),
+		Short: "Make an arm's checkpoint the default and end the experiment",
+		Long: "Refused while the rule of promotion is not met; what is missing is named. " +
+			"--force promotes nevertheless: its --reason becomes part of the audit record and the report.",
 	}
 	cmd.Flags().BoolVar(&promotion.Force, "force", false, "promote although the rule of promotion is not met")
 	cmd.Flags().StringVar(&promotion.Reason, "reason", "", "why --force is right")

@@ -32,7 +32,8 @@ func files(t *testing.T, match func(name string) bool) map[string]string {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); path != repository && (strings.HasPrefix(name, ".") || slices.Contains([]string{"results", "node_modules", "runs", "tmp"}, name)) {
+			if name := d.Name(); path != repository &&
+				(strings.HasPrefix(name, ".") || slices.Contains([]string{"results", "node_modules", "runs", "tmp"}, name)) {
 				return fs.SkipDir
 			}
 			return nil
@@ -58,7 +59,9 @@ func isDocument(name string) bool {
 
 // readsVariables holds for files that may read a variable of the environment.
 func readsVariables(name string) bool {
-	return slices.Contains([]string{".go", ".sh", ".py", ".example"}, filepath.Ext(name)) && !strings.HasSuffix(name, "_test.go") || name == "Makefile"
+	return slices.Contains([]string{".go", ".sh", ".py", ".example"}, filepath.Ext(name)) &&
+		!strings.HasSuffix(name, "_test.go") ||
+		name == "Makefile"
 }
 
 // TestWhatDocumentsNameExists: every target of make, every command with its

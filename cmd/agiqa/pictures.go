@@ -69,7 +69,11 @@ func pictures(args []string, in io.Reader) (selection, error) {
 			}
 			all.list = append(all.list, picture{name: "-", data: data})
 		case strings.HasPrefix(arg, "http://"), strings.HasPrefix(arg, "https://"):
-			return all, quality.Errorf(quality.KindImageURLForbidden, "%s: images are not fetched; give the file itself, or - and the image on standard input", arg)
+			return all, quality.Errorf(
+				quality.KindImageURLForbidden,
+				"%s: images are not fetched; give the file itself, or - and the image on standard input",
+				arg,
+			)
 		default:
 			s, err := onDisk(arg)
 			if err != nil {
@@ -205,7 +209,10 @@ func (s selection) note(t *terminal) {
 func (s selection) outcome(failed int, done string) error {
 	var faults []string
 	if failed > 0 {
-		faults = append(faults, fmt.Sprintf("%d of %s could not be %s", failed, count(len(s.list), "image", "images"), done))
+		faults = append(
+			faults,
+			fmt.Sprintf("%d of %s could not be %s", failed, count(len(s.list), "image", "images"), done),
+		)
 	}
 	if n := len(s.unreadable); n > 0 {
 		faults = append(faults, fmt.Sprintf("%s of folders could not be read", count(n, "entry", "entries")))

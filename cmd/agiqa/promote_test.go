@@ -9,10 +9,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -23,14 +25,19 @@ import (
 )
 
 // promotable are checkpoints of a server that has no models.
-type promotable struct{ def string }
+type promotable struct{ def atomic.Value }
 
 func (p *promotable) Resolve(name string) (quality.Checkpoint, error) {
-	return quality.Checkpoint{Name: name, Digest: quality.DigestOf([]byte(name)), Score: quality.ScoreRange{Max: 5}}, nil
+	return quality.Checkpoint{
+		Name:   name,
+		Digest: quality.DigestOf([]byte(name)),
+		Score:  quality.ScoreRange{Max: 5},
+	}, nil
 }
-func (p *promotable) Default() (quality.Checkpoint, error) { return p.Resolve(p.def) }
+func (p *promotable) Default() (quality.Checkpoint, error) { return p.Resolve(p.name()) }
+func (p *promotable) name() string                         { return p.def.Load().(string) }
 func (p *promotable) Activate(_ context.Context, name, _ string) error {
-	p.def = name
+	p.def.Store(name)
 	return nil
 }
 func (p *promotable) Preprocess() quality.PreprocessID { return "exact/1" }
@@ -63,7 +70,8 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkpoints = &promotable{def: "a"}
+	checkpoints = &promotable{}
+	checkpoints.def.Store("a")
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
 		Store: storetest.NewMemory(time.Now), Hasher: hasher, Checkpoints: checkpoints,
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
@@ -83,7 +91,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
 	}, gateway.Deps{
 		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: promotions{e},
-		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
+		Tracer: sdktrace.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +105,12 @@ func TestPromoteOverHTTP(t *testing.T) {
 	url, checkpoints := experimentServer(t)
 	post := func(key, body string) (int, gateway.Problem) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/experiments/x/promote", strings.NewReader(body))
+		req, err := http.NewRequestWithContext(
+			t.Context(),
+			http.MethodPost,
+			url+"/v1/experiments/x/promote",
+			strings.NewReader(body),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,8 +142,8 @@ func TestPromoteOverHTTP(t *testing.T) {
 		{"a reason without force", "key", `{"arm":"new","reason":"r"}`, http.StatusUnprocessableEntity, quality.KindExperimentInvalid},
 	} {
 		status, p := post(tc.key, tc.body)
-		if status != tc.status || p.Code != tc.code || checkpoints.def != "a" {
-			t.Errorf("%s: status %d, %+v, the default is %s", tc.name, status, p, checkpoints.def)
+		if status != tc.status || p.Code != tc.code || checkpoints.name() != "a" {
+			t.Errorf("%s: status %d, %+v, the default is %s", tc.name, status, p, checkpoints.name())
 		}
 		if tc.code == quality.KindConflict {
 			var text strings.Builder
@@ -143,8 +156,9 @@ func TestPromoteOverHTTP(t *testing.T) {
 			}
 		}
 	}
-	if status, p := post("key", `{"arm":"new","force":true,"reason":"a decision"}`); status != http.StatusOK || checkpoints.def != "b" {
-		t.Errorf("forced: status %d, %+v, the default is %s", status, p, checkpoints.def)
+	if status, p := post("key", `{"arm":"new","force":true,"reason":"a decision"}`); status != http.StatusOK ||
+		checkpoints.name() != "b" {
+		t.Errorf("forced: status %d, %+v, the default is %s", status, p, checkpoints.name())
 	}
 	if status, p := post("key", `{"arm":"new"}`); status != http.StatusOK {
 		t.Errorf("again: status %d, %+v", status, p)
@@ -166,19 +180,21 @@ func TestPromoteCommand(t *testing.T) {
 		"force without a reason": {[]string{"--force"}, "reason: is needed with force"},
 		"a reason without force": {[]string{"--reason", "r"}, "reason: is for a promotion with force"},
 	} {
-		if out, errs, status := promote(tc.args...); status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, tc.want) {
+		if out, errs, status := promote(tc.args...); status != 1 || out != "" || strings.Count(errs, "\n") != 1 ||
+			!strings.Contains(errs, tc.want) {
 			t.Errorf("%s: status %d, %s%s", name, status, out, errs)
 		}
 	}
-	if checkpoints.def != "a" {
-		t.Fatalf("after refusals the default is %s", checkpoints.def)
+	if checkpoints.name() != "a" {
+		t.Fatalf("after refusals the default is %s", checkpoints.name())
 	}
 	out, errs, status := promote("--force", "--reason", "the <old> one is broken")
-	if status != 0 || !strings.Contains(out, "promoted, forced: the <old> one is broken") || checkpoints.def != "b" {
-		t.Errorf("status %d, the default is %s: %s%s", status, checkpoints.def, out, errs)
+	if status != 0 || !strings.Contains(out, "promoted, forced: the <old> one is broken") || checkpoints.name() != "b" {
+		t.Errorf("status %d, the default is %s: %s%s", status, checkpoints.name(), out, errs)
 	}
 	out, errs, _ = runCommand(t, env, nil, "experiment", "audit", "x")
-	if !strings.Contains(out, "running to promoted (checkpoint b, forced: the <old> one is broken)") || !strings.Contains(out, "rule met  false") {
+	if !strings.Contains(out, "running to promoted (checkpoint b, forced: the <old> one is broken)") ||
+		!strings.Contains(out, "rule met  false") {
 		t.Errorf("audits: %s%s", out, errs)
 	}
 	page := t.TempDir() + "/report.html"

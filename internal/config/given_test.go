@@ -17,7 +17,12 @@ func TestGivenBy(t *testing.T) {
 	}
 	got, err := config.GivenBy(config.Sources{
 		Flags: flags, FileName: "agiqa.yaml", File: []byte("listen: 127.0.0.1:3\nqueue: 7\nurl:\n"),
-		Environ: []string{"AGIQA_LISTEN=127.0.0.1:2", "AGIQA_MAX_IMAGES=5", "AGIQA_TRITON=", "OTEL_EXPORTER_OTLP_ENDPOINT=http://x"},
+		Environ: []string{
+			"AGIQA_LISTEN=127.0.0.1:2",
+			"AGIQA_MAX_IMAGES=5",
+			"AGIQA_TRITON=",
+			"OTEL_EXPORTER_OTLP_ENDPOINT=http://x",
+		},
 	})
 	want := map[string]config.Given{
 		"listen": {Source: "--listen", Flag: true}, "preprocess": {Source: "--preprocess", Flag: true},
