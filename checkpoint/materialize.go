@@ -89,8 +89,8 @@ func uninstall(parent, name string) error {
 	return os.RemoveAll(temporary)
 }
 
-// writeFolder writes files below dir, readable by the server's user, and waits
-// until the disk has them.
+// writeFolder writes files below dir, readable by the server's user whatever
+// the umask is, and waits until the disk has them.
 func writeFolder(dir string, files folder) error {
 	if err := os.Chmod(dir, 0o755); err != nil { // MkdirTemp gives 0700
 		return err
@@ -98,6 +98,9 @@ func writeFolder(dir string, files folder) error {
 	for name, content := range files {
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(filepath.Dir(file), 0o755); err != nil {
 			return err
 		}
 		if err := writeFile(file, content); err != nil {
@@ -113,7 +116,7 @@ func writeFile(name string, content []byte) error {
 		return err
 	}
 	_, err = f.Write(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	return errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 }
 
 // syncFolder waits until the disk has the folder's own entries.
