@@ -173,7 +173,7 @@ cache)
     await "$work/redis.out" 'Ready to accept'
   }
   # looked RESULT: look-ups of images in Redis that the gateway has counted.
-  looked() { curl -fs "$url_one/metrics" | awk -v result="result=\"$1\"" '/^agiqa_cache_requests_total{/ && /cache="image"/ && /layer="redis"/ && index($0, result) {n = $NF} END {print n + 0}'; }
+  looked() { curl -fs "$url_one/metrics" | awk -v outcome="outcome=\"$1\"" '/^agiqa_cache_requests_total{/ && /cache="image"/ && /layer="redis"/ && index($0, outcome) {n = $NF} END {print n + 0}'; }
   redis
   bench draw --sizes "$(seq -s, 64 113)" --copies 20 --out "$work/images"
   images=(--images "$work/images" --seed 1)

@@ -46,8 +46,8 @@ func TestImages(t *testing.T) {
 		t.Errorf("Lookup = %v, %t; want %v", got, ok, e)
 	}
 	if diff := cmp.Diff(map[string]int64{
-		"cache=image,layer=memory,result=hit":  1,
-		"cache=image,layer=memory,result=miss": 1,
+		"cache=image,layer=memory,outcome=hit":  1,
+		"cache=image,layer=memory,outcome=miss": 1,
 	}, m.values(t, "agiqa.cache.requests")); diff != "" {
 		t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
 	}
@@ -139,8 +139,8 @@ func TestImagesDeletesACorruptValue(t *testing.T) {
 		t.Errorf("Lookup after a new Store = %v, %t; want %v", got, ok, e)
 	}
 	if diff := cmp.Diff(map[string]int64{
-		"cache=image,layer=memory,result=hit":     1,
-		"cache=image,layer=memory,result=invalid": 1,
+		"cache=image,layer=memory,outcome=hit":     1,
+		"cache=image,layer=memory,outcome=invalid": 1,
 	}, m.values(t, "agiqa.cache.requests")); diff != "" {
 		t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
 	}
@@ -222,10 +222,10 @@ func TestImagesInTwoLayers(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(map[string]int64{
-		"cache=image,layer=memory,result=hit":  1,
-		"cache=image,layer=memory,result=miss": 2,
-		"cache=image,layer=redis,result=hit":   1,
-		"cache=image,layer=redis,result=miss":  1,
+		"cache=image,layer=memory,outcome=hit":  1,
+		"cache=image,layer=memory,outcome=miss": 2,
+		"cache=image,layer=redis,outcome=hit":   1,
+		"cache=image,layer=redis,outcome=miss":  1,
 	}, m.values(t, "agiqa.cache.requests")); diff != "" {
 		t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
 	}

@@ -23,12 +23,12 @@ func (l *layer) read(ctx context.Context, s slot) (rows []quality.Embedding, val
 	value, err := l.store.Get(ctx, s.key)
 	if err == nil {
 		if rows, err = Decode(s.id, value); err == nil {
-			l.record.read(ctx, l.name, resultHit)
+			l.record.read(ctx, l.name, readHit)
 			return rows, value, true
 		}
 	}
 	if errors.Is(err, ErrNotFound) {
-		l.record.read(ctx, l.name, resultMiss)
+		l.record.read(ctx, l.name, readMiss)
 		return nil, nil, false
 	}
 	reason := ReasonOf(err)
@@ -37,12 +37,12 @@ func (l *layer) read(ctx context.Context, s slot) (rows []quality.Embedding, val
 	case ReasonInvalid, ReasonWrongType, ReasonSize:
 		// What is there will never be right, and would be fetched again by
 		// everybody who asks.
-		l.record.read(ctx, l.name, resultInvalid)
+		l.record.read(ctx, l.name, readInvalid)
 		if err := l.store.Delete(ctx, s.key); err != nil {
 			l.fault(ctx, opDelete, ReasonOf(err), err)
 		}
 	default:
-		l.record.read(ctx, l.name, resultError)
+		l.record.read(ctx, l.name, readError)
 	}
 	return nil, nil, false
 }

@@ -620,7 +620,8 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 			}), m))
 			wantText(t, reader, c, test.wantCached)
 			closeTexts(t, reader)
-			if diff := cmp.Diff(prefixed("cache=text,layer=redis,result=", test.requests), ofRedis(m.values(t, "agiqa.cache.requests"))); diff != "" {
+			requests := prefixed("cache=text,layer=redis,outcome=", test.requests)
+			if diff := cmp.Diff(requests, ofRedis(m.values(t, "agiqa.cache.requests"))); diff != "" {
 				t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(prefixed("cache=text,layer=redis,", test.errors), ofRedis(m.values(t, "agiqa.cache.errors"))); diff != "" {
@@ -695,7 +696,7 @@ func TestTextsOverRedisNeverSwaps(t *testing.T) {
 	reader := newTexts(t, source, withRedis(newRedis(t, server.URL(), nil), m))
 	wantText(t, reader, a, false) // and checks the numbers
 	wantText(t, reader, b, false)
-	if got := m.values(t, "agiqa.cache.requests")["cache=text,layer=redis,result=invalid"]; got != 2 {
+	if got := m.values(t, "agiqa.cache.requests")["cache=text,layer=redis,outcome=invalid"]; got != 2 {
 		t.Errorf("%d values were found invalid, want 2", got)
 	}
 }
@@ -734,7 +735,7 @@ func TestTextsOverRedisFlushedAtPeak(t *testing.T) {
 			t.Errorf("the source ran %d times for checkpoint %d and its %d callers, want 1", got, i, callers)
 		}
 	}
-	if got := m.values(t, "agiqa.cache.requests")["cache=text,layer=redis,result=miss"]; got != checkpoints {
+	if got := m.values(t, "agiqa.cache.requests")["cache=text,layer=redis,outcome=miss"]; got != checkpoints {
 		t.Errorf("Redis was asked %d times, want %d", got, checkpoints)
 	}
 	closeTexts(t, texts)

@@ -34,10 +34,10 @@ func TestTextsLayers(t *testing.T) {
 		t.Errorf("the source ran %d times, want 1", got)
 	}
 	want := map[string]int64{
-		"cache=text,layer=memory,result=miss": 2,
-		"cache=text,layer=memory,result=hit":  2,
-		"cache=text,layer=redis,result=miss":  1,
-		"cache=text,layer=redis,result=hit":   1,
+		"cache=text,layer=memory,outcome=miss": 2,
+		"cache=text,layer=memory,outcome=hit":  2,
+		"cache=text,layer=redis,outcome=miss":  1,
+		"cache=text,layer=redis,outcome=hit":   1,
 	}
 	if diff := cmp.Diff(want, m.values(t, "agiqa.cache.requests")); diff != "" {
 		t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
@@ -322,8 +322,8 @@ func TestTextsSurvivesBrokenStores(t *testing.T) {
 	closeTexts(t, texts)
 
 	if diff := cmp.Diff(map[string]int64{
-		"cache=text,layer=memory,result=error": 2,
-		"cache=text,layer=redis,result=error":  2,
+		"cache=text,layer=memory,outcome=error": 2,
+		"cache=text,layer=redis,outcome=error":  2,
 	}, m.values(t, "agiqa.cache.requests")); diff != "" {
 		t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/VictoriaMetrics/metricsql"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/agiqa/agiqa/internal/catalogue"
+	"github.com/agiqa/agiqa/internal/metrics"
 )
 
 // foreignMetrics are those of other programs that alerts and dashboards use, as
@@ -422,7 +422,10 @@ func expressionFaults(expr string, made, jobs []string) []string {
 // program exports, and what the rules record.
 func madeMetrics(t *testing.T) []string {
 	t.Helper()
-	names := catalogue.Series()
+	var names []string
+	for _, m := range metrics.All() {
+		names = append(names, m.Series()...)
+	}
 	for _, group := range ruleFile(t, "rules.yml").Groups {
 		for _, rule := range group.Rules {
 			names = append(names, rule.Record)

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -49,17 +49,13 @@ func newAdmission(cfg Config, deps Deps) (*admission, error) {
 	}
 	a.bodies = &bodyMemory{budget: max(budget, cfg.MaxBodyBytes)}
 	meter := deps.Meter.Meter(scope)
-	var err error
-	if a.refusals, err = meter.Int64Counter("agiqa.gateway.refusals", metric.WithUnit("{request}"),
-		metric.WithDescription("Scoring requests turned away without work: rate_limit, memory, body_memory.")); err != nil {
-		return nil, fmt.Errorf("instrument agiqa.gateway.refusals: %w", err)
+	refusals, err1 := metrics.GatewayRefusals.New(meter)
+	held, err2 := metrics.BodiesMemory.New(meter)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
-	held, err := meter.Int64ObservableGauge("agiqa.bodies.memory", metric.WithUnit("By"),
-		metric.WithDescription("Bytes of request bodies that are in memory."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.bodies.memory: %w", err)
-	}
-	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	a.refusals = refusals
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(held, a.bodies.held.Load())
 		return nil
 	}, held)
@@ -128,7 +124,7 @@ func (a *admission) refuse(ctx context.Context, r *http.Request) (reason string,
 }
 
 func (a *admission) refused(ctx context.Context, reason string) {
-	a.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason)))
+	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason(reason)))
 }
 
 func errBodyMemory() error {

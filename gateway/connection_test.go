@@ -190,7 +190,7 @@ func TestSlowBody(t *testing.T) {
 		must(t, server.Close())
 		serving.Wait()
 	})
-	if got := r.sums("agiqa.problems"); got["code=request_timeout"] != 1 {
+	if got := r.sums("agiqa.problems"); got["reason=request_timeout"] != 1 {
 		t.Errorf("agiqa.problems is %v", got)
 	}
 }
@@ -229,7 +229,7 @@ func want499(t *testing.T, r *rig) {
 	if got := r.counts("agiqa.request.duration"); got["method=POST,route=/v1/score,status=499"] != 1 {
 		t.Errorf("agiqa.request.duration is %v, want one 499", got)
 	}
-	if got := r.sums("agiqa.problems"); got["code=client_closed_request"] != 1 || len(got) != 1 {
+	if got := r.sums("agiqa.problems"); got["reason=client_closed_request"] != 1 || len(got) != 1 {
 		t.Errorf("agiqa.problems is %v, want one client_closed_request", got)
 	}
 	lines := r.logs.lines(t) // and no panic in it
@@ -252,7 +252,7 @@ func TestClientResetsInItsBody(t *testing.T) {
 	must(t, conn.(*net.TCPConn).SetLinger(0))
 	must(t, conn.Close())
 	s.Close()
-	if got := r.sums("agiqa.problems"); got["code=client_closed_request"] != 1 || len(got) != 1 {
+	if got := r.sums("agiqa.problems"); got["reason=client_closed_request"] != 1 || len(got) != 1 {
 		t.Errorf("agiqa.problems is %v, want one client_closed_request", got)
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -37,33 +39,16 @@ type edge struct {
 	trusted  []netip.Prefix
 }
 
-// requestBuckets run from a refusal (under a millisecond) to the whole budget. At
-// 0.25, 0.5, 1 and 2.5 s there is a bound, since objectives and alerts are about
-// these: a quantile between two bounds is a guess, a share below one is a count.
-var requestBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
-
-func newEdge(tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logger, trusted []netip.Prefix) (*edge, error) {
+func newEdge(
+	tp trace.TracerProvider, mp metric.MeterProvider, logger *slog.Logger, trusted []netip.Prefix,
+) (*edge, error) {
 	meter := mp.Meter(scope)
-	duration, err := meter.Float64Histogram("agiqa.request.duration", metric.WithUnit("s"),
-		metric.WithDescription("Time from the end of a request's header to the end of its answer."),
-		metric.WithExplicitBucketBoundaries(requestBuckets...))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.request.duration: %w", err)
-	}
-	problems, err := meter.Int64Counter("agiqa.problems", metric.WithUnit("{problem}"),
-		metric.WithDescription("Requests answered with a problem, by its code."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.problems: %w", err)
-	}
-	inflight, err := meter.Int64UpDownCounter("agiqa.requests.active", metric.WithUnit("{request}"),
-		metric.WithDescription("Requests being handled."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.requests.active: %w", err)
-	}
-	unparsed, err := meter.Int64Counter("agiqa.connections.unparsed", metric.WithUnit("{connection}"),
-		metric.WithDescription("Connections that sent no valid request: malformed, oversized or slow headers, or TLS."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.connections.unparsed: %w", err)
+	duration, err1 := metrics.RequestDuration.New(meter)
+	problems, err2 := metrics.Problems.New(meter)
+	inflight, err3 := metrics.RequestsActive.New(meter)
+	unparsed, err4 := metrics.ConnectionsUnparsed.New(meter)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, err
 	}
 	stages, err := scoring.NewStages(tp, mp)
 	if err != nil {
@@ -167,7 +152,9 @@ func spanName(method, route string) string {
 	return method + " " + route
 }
 
-func (e *edge) finish(ctx context.Context, size int, span trace.Span, id *ids, method, route string, status int, took time.Duration) {
+func (e *edge) finish(
+	ctx context.Context, size int, span trace.Span, id *ids, method, route string, status int, took time.Duration,
+) {
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
@@ -178,7 +165,7 @@ func (e *edge) finish(ctx context.Context, size int, span trace.Span, id *ids, m
 	if id.err != nil {
 		kind := quality.KindOf(id.err)
 		span.SetAttributes(attribute.String("error.type", string(kind)))
-		e.problems.Add(ctx, 1, metric.WithAttributes(attribute.String("code", string(kind))))
+		e.problems.Add(ctx, 1, metric.WithAttributes(metrics.Reason(kind)))
 		attrs = append(attrs, slog.String("code", string(kind)), slog.String("error", clip(id.err.Error(), 1024)))
 	}
 	// An internal error behind a status that was already sent is one too.

@@ -212,7 +212,7 @@ func TestRequestMetrics(t *testing.T) {
 	if diff := cmp.Diff(want, r.counts("agiqa.request.duration")); diff != "" {
 		t.Errorf("agiqa.request.duration (-want +got):\n%s", diff)
 	}
-	problems := map[string]int64{"code=unsupported_image_format": 1, "code=checkpoint_not_found": 1}
+	problems := map[string]int64{"reason=unsupported_image_format": 1, "reason=checkpoint_not_found": 1}
 	if diff := cmp.Diff(problems, r.sums("agiqa.problems")); diff != "" {
 		t.Errorf("agiqa.problems (-want +got):\n%s", diff)
 	}
@@ -348,7 +348,7 @@ func TestPanic(t *testing.T) {
 // the span, a stack in the log, and leaves nothing active.
 func wantPanicReported(t *testing.T, r *rig, value, status string) {
 	t.Helper()
-	if got := r.sums("agiqa.problems")["code=internal"]; got != 1 {
+	if got := r.sums("agiqa.problems")["reason=internal"]; got != 1 {
 		t.Errorf("agiqa.problems has %d internal, want 1", got)
 	}
 	if got := r.sums("agiqa.requests.active")[""]; got != 0 {

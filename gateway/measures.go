@@ -2,14 +2,14 @@ package gateway
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/agiqa/agiqa/internal/labels"
-	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/scoring"
 )
 
@@ -22,27 +22,14 @@ type measures struct {
 }
 
 func newMeasures(meter metric.Meter, readiness *Readiness) (*measures, error) {
-	m := &measures{}
-	var err error
-	if m.scores, err = meter.Int64Counter("agiqa.checkpoint.scores", metric.WithUnit("{score}"),
-		metric.WithDescription("Verdicts on images by checkpoint and outcome: ok, or error where the image was sound and this checkpoint gave no score.")); err != nil {
-		return nil, fmt.Errorf("instrument agiqa.checkpoint.scores: %w", err)
+	scores, err1 := metrics.CheckpointScores.New(meter)
+	changes, err2 := metrics.CheckpointChanges.New(meter)
+	ready, err3 := metrics.Ready.New(meter)
+	failing, err4 := metrics.ReadinessFailing.New(meter)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, err
 	}
-	if m.changes, err = meter.Int64Counter("agiqa.checkpoint.changes", metric.WithUnit("{change}"),
-		metric.WithDescription("Changes of checkpoints that were asked for, by outcome: ok, or the code of the error.")); err != nil {
-		return nil, fmt.Errorf("instrument agiqa.checkpoint.changes: %w", err)
-	}
-	ready, err := meter.Int64ObservableGauge("agiqa.ready",
-		metric.WithDescription("1 while /readyz says that this server can score, 0 while it does not."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.ready: %w", err)
-	}
-	failing, err := meter.Int64ObservableGauge("agiqa.readiness.failing", metric.WithUnit("{check}"),
-		metric.WithDescription("Checks of readiness that fail, by what they look at; critical ones make the server unready."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.readiness.failing: %w", err)
-	}
-	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		report := readiness.Report()
 		value := int64(1)
 		if report.Status == "not_ready" {
@@ -61,14 +48,12 @@ func newMeasures(meter metric.Meter, readiness *Readiness) (*measures, error) {
 			}
 		}
 		for k, n := range counts {
-			o.ObserveInt64(failing, n, metric.WithAttributes(attribute.String("check", k.check), attribute.Bool("critical", k.critical)))
+			o.ObserveInt64(failing, n, metric.WithAttributes(
+				attribute.String("check", k.check), attribute.Bool("critical", k.critical)))
 		}
 		return nil
 	}, ready, failing)
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.ready: %w", err)
-	}
-	return m, nil
+	return &measures{scores: scores, changes: changes}, err
 }
 
 // checkLabel makes one value of all checks of one sort: what follows the first
@@ -85,7 +70,7 @@ func (m *measures) scored(ctx context.Context, response scoring.Response) {
 	counts := map[key]int64{}
 	for _, result := range response.Results {
 		for _, v := range result.Verdicts {
-			outcome := "ok"
+			outcome := metrics.OK
 			if v.Err != nil {
 				outcome = "error"
 			}
@@ -93,15 +78,12 @@ func (m *measures) scored(ctx context.Context, response scoring.Response) {
 		}
 	}
 	for k, n := range counts {
-		m.scores.Add(ctx, n, metric.WithAttributes(attribute.String("checkpoint", k.checkpoint), attribute.String("outcome", k.outcome)))
+		m.scores.Add(ctx, n, metric.WithAttributes(
+			attribute.String("checkpoint", k.checkpoint), metrics.Outcome(k.outcome)))
 	}
 }
 
 // changed counts a change of checkpoints: import, activate, rollback or remove.
 func (m *measures) changed(ctx context.Context, change string, err error) {
-	outcome := "ok"
-	if err != nil {
-		outcome = string(quality.KindOf(err))
-	}
-	m.changes.Add(ctx, 1, metric.WithAttributes(attribute.String("change", change), attribute.String("outcome", outcome)))
+	m.changes.Add(ctx, 1, metric.WithAttributes(attribute.String("change", change), metrics.OutcomeOf(err)))
 }

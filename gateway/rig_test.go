@@ -448,7 +448,7 @@ func labels(set attribute.Set) string {
 // wantNothingInternal holds for every test but those that break the server on
 // purpose: whatever was sent, no request ended in an error of our own.
 func (r *rig) wantNothingInternal() {
-	if n := r.sums("agiqa.problems")["code=internal"]; n != 0 {
+	if n := r.sums("agiqa.problems")["reason=internal"]; n != 0 {
 		r.t.Errorf("%d internal errors:", n)
 		for _, l := range r.logs.lines(r.t) {
 			if l["level"] == "ERROR" {

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/agiqa/agiqa/gateway"
-	"github.com/agiqa/agiqa/internal/catalogue"
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/telemetry"
@@ -27,10 +27,10 @@ func newScraped(t *testing.T, edits ...func(*plan)) *rig {
 	return newRig(t, append([]func(*plan){func(p *plan) { p.telemetry = tel }}, edits...)...)
 }
 
-// TestScrapeIsAsTheCatalogueSays: what went well, what clients did wrong, what
+// TestScrapeIsAsDeclared: what went well, what clients did wrong, what
 // the server could not do, and hostile requests leave nothing on /metrics that
 // docs/metrics.md does not name.
-func TestScrapeIsAsTheCatalogueSays(t *testing.T) {
+func TestScrapeIsAsDeclared(t *testing.T) {
 	l := &ledger{}
 	r := newScraped(t, func(p *plan) {
 		p.changes, p.gateway.AdminKey = l, adminKey
@@ -52,7 +52,7 @@ func TestScrapeIsAsTheCatalogueSays(t *testing.T) {
 	r.admin(http.MethodDelete, "/v1/checkpoints/a", nil, bearer(adminKey)...)
 
 	text := string(r.ask(http.MethodGet, "/metrics", nil).body)
-	families, faults, err := catalogue.Scrape([]byte(text))
+	families, faults, err := metricstest.Scrape([]byte(text))
 	must(t, err)
 	for _, fault := range faults {
 		t.Error(fault)

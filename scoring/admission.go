@@ -3,14 +3,14 @@ package scoring
 import (
 	"container/list"
 	"context"
-	"fmt"
+	"errors"
 	"math"
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -48,26 +48,14 @@ const (
 
 func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 	a := &admission{turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter, queueWait: cfg.QueueWait}
-	var err error
-	if a.refusals, err = meter.Int64Counter("agiqa.admission.refusals", metric.WithUnit("{request}"),
-		metric.WithDescription("Scoring requests that were refused at once: queue_full, or too_late to be done in their time; before their body was read, at the queue, or when their turn came.")); err != nil {
-		return nil, fmt.Errorf("instrument agiqa.admission.refusals: %w", err)
+	refusals, err1 := metrics.AdmissionRefusals.New(meter)
+	depth, err2 := metrics.QueueDepth.New(meter)
+	working, err3 := metrics.QueueWorking.New(meter)
+	wait, err4 := metrics.QueueWait.New(meter)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, err
 	}
-	depth, err := meter.Int64ObservableGauge("agiqa.queue.depth", metric.WithUnit("{request}"),
-		metric.WithDescription("Scoring requests that wait for their turn."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.queue.depth: %w", err)
-	}
-	working, err := meter.Int64ObservableGauge("agiqa.queue.working", metric.WithUnit("{request}"),
-		metric.WithDescription("Scoring requests that have their turn."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.queue.working: %w", err)
-	}
-	wait, err := meter.Float64ObservableGauge("agiqa.queue.wait", metric.WithUnit("s"),
-		metric.WithDescription("How long a request that came now would take, at the pace of the last ones under load; 0 while nothing waits."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.queue.wait: %w", err)
-	}
+	a.refusals = refusals
 	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -83,13 +71,14 @@ func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 	return a, nil
 }
 
-// door says where a request is refused; it is a label of a metric.
-type door string
+// refusal says how far a request had come; it is the outcome of
+// [metrics.AdmissionRefusals].
+type refusal string
 
 const (
-	beforeBody door = "before_body"
-	atQueue    door = "queue"
-	atTurn     door = "turn"
+	rejectedBeforeBody refusal = "rejected_before_body"
+	rejectedAfterBody  refusal = "rejected_after_body"
+	expiredInQueue     refusal = "expired_in_queue"
 )
 
 // look says whether a request that came now would be admitted, without
@@ -97,7 +86,7 @@ const (
 func (a *admission) look(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.refuse(ctx, max(a.pace.cost.value, costOfRequest), beforeBody)
+	return a.refuse(ctx, max(a.pace.cost.value, costOfRequest), rejectedBeforeBody)
 }
 
 // acquire returns a function that gives the turn back, and whether it had to
@@ -127,7 +116,7 @@ func (a *admission) acquire(ctx context.Context, cost float64) (release func(), 
 func (a *admission) join(ctx context.Context, cost float64) (*waiter, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.refuse(ctx, cost, atQueue); err != nil {
+	if err := a.refuse(ctx, cost, rejectedAfterBody); err != nil {
 		return nil, err
 	}
 	a.admitted += cost
@@ -148,7 +137,7 @@ func (a *admission) join(ctx context.Context, cost float64) (*waiter, error) {
 // refuse also refuses while turns are free, if those that are taken hold more
 // work than can be done in time: turns that are many enough for a quick encoder
 // are too many for a slow one. A request that comes alone is never refused.
-func (a *admission) refuse(ctx context.Context, cost float64, at door) error {
+func (a *admission) refuse(ctx context.Context, cost float64, outcome refusal) error {
 	if a.working == 0 {
 		return nil
 	}
@@ -164,7 +153,7 @@ func (a *admission) refuse(ctx context.Context, cost float64, at door) error {
 		return nil
 	}
 	a.pace.loaded() // it is kept as busy as it may be
-	a.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", reason), attribute.String("at", string(at))))
+	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason(reason), metrics.Outcome(outcome)))
 	return quality.Errorf(quality.KindOverloaded, "%s", detail).After(max(a.retryAfter, expected/2))
 }
 
@@ -224,7 +213,7 @@ func (a *admission) inTime(ctx context.Context, cost float64) error {
 		return nil
 	}
 	a.next(cost)
-	a.refusals.Add(ctx, 1, metric.WithAttributes(attribute.String("reason", "too_late"), attribute.String("at", string(atTurn))))
+	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason("too_late"), metrics.Outcome(expiredInQueue)))
 	return quality.Errorf(quality.KindDeadlineExceeded, "the request's turn came too late for it to be done in its time")
 }
 

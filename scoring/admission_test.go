@@ -30,14 +30,14 @@ func measured(t *testing.T, cfg scoring.Config) (*bench, *sdkmetric.ManualReader
 	return newBenchWith(t, cfg, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))), reader
 }
 
-// refusals returns agiqa.admission.refusals as "reason at".
+// refusals returns agiqa.admission.refusals as "reason outcome".
 func refusals(t *testing.T, reader *sdkmetric.ManualReader) map[string]int64 {
 	t.Helper()
 	out := map[string]int64{}
 	for _, p := range counter(t, reader, "agiqa.admission.refusals") {
 		reason, _ := p.Attributes.Value("reason")
-		at, _ := p.Attributes.Value("at")
-		out[reason.AsString()+" "+at.AsString()] = p.Value
+		outcome, _ := p.Attributes.Value("outcome")
+		out[reason.AsString()+" "+outcome.AsString()] = p.Value
 	}
 	return out
 }
@@ -122,7 +122,8 @@ func TestTooLateIsRefusedAtOnce(t *testing.T) {
 		if err := ask(time.Millisecond); err != nil {
 			t.Errorf("idle again: %v", err)
 		}
-		if got := refusals(t, reader); got["too_late before_body"] != 1 || got["too_late queue"] != 1 || len(got) != 2 {
+		got := refusals(t, reader)
+		if got["too_late rejected_before_body"] != 1 || got["too_late rejected_after_body"] != 1 || len(got) != 2 {
 			t.Errorf("refusals %v", got)
 		}
 	})
@@ -167,7 +168,8 @@ func TestQueueFullIsCounted(t *testing.T) {
 		if _, err := b.service.Prepare(t.Context(), []byte("good3"), ""); quality.KindOf(err) != quality.KindOverloaded {
 			t.Errorf("Prepare: %v", err)
 		}
-		if got := refusals(t, reader); got["queue_full before_body"] != 1 || got["queue_full queue"] != 1 {
+		got := refusals(t, reader)
+		if got["queue_full rejected_before_body"] != 1 || got["queue_full rejected_after_body"] != 1 {
 			t.Errorf("refusals %v", got)
 		}
 	})
@@ -243,7 +245,7 @@ func TestATurnThatComesTooLateIsNotUsed(t *testing.T) {
 		if quality.KindOf(errs[14]) != quality.KindDeadlineExceeded || b.preparer.decoded != 14 {
 			t.Errorf("%v after %d decodes, want it given up without a 15th", errs[14], b.preparer.decoded)
 		}
-		if got := refusals(t, reader); got["too_late turn"] != 1 {
+		if got := refusals(t, reader); got["too_late expired_in_queue"] != 1 {
 			t.Errorf("refusals %v", got)
 		}
 	})

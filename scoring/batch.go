@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/internal/retrybudget"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -57,13 +58,10 @@ type embedded struct {
 }
 
 func newBatchedTriton(cfg BatchConfig, triton Triton, tracer trace.Tracer, meter metric.Meter) (*batchedTriton, error) {
-	sizes, err1 := meter.Int64Histogram("agiqa.batch.size", metric.WithUnit("{image}"),
-		metric.WithDescription("Images of one call to Triton, by what is called: ensemble, encoder or head."),
-		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64))
-	splits, err2 := meter.Int64Counter("agiqa.batch.splits", metric.WithUnit("{batch}"),
-		metric.WithDescription("Batches that failed and whose requests were sent one by one."))
+	sizes, err1 := metrics.BatchSize.New(meter)
+	splits, err2 := metrics.BatchSplits.New(meter)
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, fmt.Errorf("instrument batches: %w", err)
+		return nil, err
 	}
 	common := batching{cfg: cfg, tracer: tracer, sizes: sizes, splits: splits, budget: &retrybudget.Budget{}}
 	return &batchedTriton{

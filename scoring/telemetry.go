@@ -2,7 +2,7 @@ package scoring
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -44,10 +45,6 @@ const (
 
 const scope = "github.com/agiqa/agiqa/scoring"
 
-// stageBuckets run from a cache hit (tens of microseconds) to a request that
-// nearly used up its budget.
-var stageBuckets = []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
-
 // Stages measures stages. One measurement becomes a span, a value in the
 // histogram and an entry in the timings, so that the three agree.
 type Stages struct {
@@ -57,11 +54,9 @@ type Stages struct {
 
 // NewStages returns a Stages. All of one program share their histogram.
 func NewStages(tp trace.TracerProvider, mp metric.MeterProvider) (*Stages, error) {
-	durations, err := mp.Meter(scope).Float64Histogram("agiqa.stage.duration", metric.WithUnit("s"),
-		metric.WithDescription("Time that a request spent in one stage of scoring."),
-		metric.WithExplicitBucketBoundaries(stageBuckets...))
+	durations, err := metrics.StageDuration.New(mp.Meter(scope))
 	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.stage.duration: %w", err)
+		return nil, err
 	}
 	return &Stages{tracer: tp.Tracer(scope), durations: durations}, nil
 }
@@ -101,15 +96,10 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 	if err != nil {
 		return nil, err
 	}
-	images, err := mp.Meter(scope).Int64Counter("agiqa.images", metric.WithUnit("{image}"),
-		metric.WithDescription("Images by format and outcome: ok, or the code of the error."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.images: %w", err)
-	}
-	coalesced, err := mp.Meter(scope).Int64Counter("agiqa.images.coalesced", metric.WithUnit("{image}"),
-		metric.WithDescription("Images that took the embedding of an equal image in another request under way."))
-	if err != nil {
-		return nil, fmt.Errorf("instrument agiqa.images.coalesced: %w", err)
+	images, err1 := metrics.Images.New(mp.Meter(scope))
+	coalesced, err2 := metrics.ImagesCoalesced.New(mp.Meter(scope))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
 	}
 	return &telemetry{Stages: stages, images: images, coalesced: coalesced}, nil
 }
@@ -117,14 +107,10 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 // countImage counts one image. format is one of imageprep's, or empty when it
 // was not recognised.
 func (t *telemetry) countImage(ctx context.Context, format string, err error) {
-	outcome := "ok"
-	if err != nil {
-		outcome = string(quality.KindOf(err))
-	}
 	if format == "" {
 		format = "unknown"
 	}
-	t.images.Add(ctx, 1, metric.WithAttributes(attribute.String("format", format), attribute.String("outcome", outcome)))
+	t.images.Add(ctx, 1, metric.WithAttributes(attribute.String("format", format), metrics.OutcomeOf(err)))
 }
 
 // Timings holds how long each stage took. A stage that ran several times side

@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/agiqa/agiqa/internal/metrics"
 )
 
 // watchDisk shows how full the file system of the data folder is: imported
@@ -13,17 +15,12 @@ import (
 // is shown.
 func watchDisk(provider metric.MeterProvider, folder string) error {
 	meter := provider.Meter("github.com/agiqa/agiqa/cmd/agiqa")
-	free, err := meter.Int64ObservableGauge("agiqa.disk.free", metric.WithUnit("By"),
-		metric.WithDescription("Bytes that this program may still write to the file system of data-dir."))
-	if err != nil {
-		return fmt.Errorf("instrument agiqa.disk.free: %w", err)
+	free, err1 := metrics.DiskFree.New(meter)
+	size, err2 := metrics.DiskSize.New(meter)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
 	}
-	size, err := meter.Int64ObservableGauge("agiqa.disk.size", metric.WithUnit("By"),
-		metric.WithDescription("Size of the file system of data-dir."))
-	if err != nil {
-		return fmt.Errorf("instrument agiqa.disk.size: %w", err)
-	}
-	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		if disk, err := diskOf(folder); err == nil { // the folder may not be there yet
 			o.ObserveInt64(free, disk.free)
 			o.ObserveInt64(size, disk.size)

@@ -3,14 +3,14 @@ package telemetry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/agiqa/agiqa/internal/metrics"
 )
 
 // queue is a span processor whose books add up. Ending a span takes a lock and
@@ -61,28 +61,22 @@ func newQueue(cfg Config, exporter sdktrace.SpanExporter, mp metric.MeterProvide
 
 func (q *queue) observe(mp metric.MeterProvider) error {
 	meter := mp.Meter("github.com/agiqa/agiqa/telemetry")
-	spans, err := meter.Int64ObservableCounter("agiqa.spans", metric.WithUnit("{span}"),
-		metric.WithDescription("Spans by what became of them: ended (all of them), exported, failed (their export was given up) or dropped (the queue was full). What ended and is none of the others is queued."))
-	if err != nil {
-		return fmt.Errorf("instrument agiqa.spans: %w", err)
+	spans, err1 := metrics.Spans.New(meter)
+	queued, err2 := metrics.SpansQueued.New(meter)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
 	}
-	queued, err := meter.Int64ObservableGauge("agiqa.spans.queued", metric.WithUnit("{span}"),
-		metric.WithDescription("Spans that wait for export or are being exported."))
-	if err != nil {
-		return fmt.Errorf("instrument agiqa.spans.queued: %w", err)
-	}
-	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		b := q.read()
-		for outcome, n := range map[string]int64{"ended": b.ended, "exported": b.exported, "failed": b.failed, "dropped": b.dropped} {
-			o.ObserveInt64(spans, n, metric.WithAttributes(attribute.String("outcome", outcome)))
+		for outcome, n := range map[string]int64{
+			"ended": b.ended, "exported": b.exported, "failed": b.failed, "dropped": b.dropped,
+		} {
+			o.ObserveInt64(spans, n, metric.WithAttributes(metrics.Outcome(outcome)))
 		}
 		o.ObserveInt64(queued, b.queued)
 		return nil
 	}, spans, queued)
-	if err != nil {
-		return fmt.Errorf("instrument agiqa.spans: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (q *queue) read() books {

@@ -21,7 +21,7 @@ type Client struct {
 	next     atomic.Uint64 // round robin
 	inFlight *inFlight
 	budget   retrybudget.Budget
-	metrics  *metrics
+	metrics  *instruments
 	codec    wire
 	batch    *batchLimits
 	encoder  atomic.Pointer[quality.Encoder] // nil until Describe succeeded
@@ -51,7 +51,7 @@ func New(cfg Config) (*Client, error) {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if c.metrics, err = newMetrics(cfg.Meter, c); err != nil {
+	if c.metrics, err = newInstruments(cfg.Meter, c); err != nil {
 		return nil, fmt.Errorf("triton client: %w", err)
 	}
 	c.close = sync.OnceValue(c.closeAll)

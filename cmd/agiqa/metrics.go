@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/agiqa/agiqa/internal/catalogue"
+	"github.com/agiqa/agiqa/internal/metrics"
 )
 
 func newMetrics(t *terminal) *cobra.Command {
@@ -13,7 +13,7 @@ func newMetrics(t *terminal) *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use: "reference", Short: "Print the reference page of all metrics", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprint(t.out, catalogue.Reference())
+			_, err := fmt.Fprint(t.out, metrics.Reference())
 			return err
 		},
 	})

@@ -6,13 +6,14 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/agiqa/agiqa/internal/catalogue"
+	"github.com/agiqa/agiqa/internal/metrics"
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 )
 
-// wantCatalogued scrapes a program at the end of a test: whatever the test did
+// wantDeclared scrapes a program at the end of a test: whatever the test did
 // to it, /metrics shows nothing that docs/metrics.md does not name. A program
 // that the test has ended is not asked.
-func wantCatalogued(t *testing.T, p *process) {
+func wantDeclared(t *testing.T, p *process) {
 	t.Helper()
 	select {
 	case <-p.done:
@@ -28,7 +29,7 @@ func wantCatalogued(t *testing.T, p *process) {
 	if err != nil {
 		return
 	}
-	families, faults, err := catalogue.Scrape(text)
+	families, faults, err := metricstest.Scrape(text)
 	if err != nil {
 		t.Errorf("/metrics: %v", err)
 	}
@@ -48,7 +49,7 @@ func TestMetricsReference(t *testing.T) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("agiqa metrics reference: %v (%s)", err, errs.String())
 	}
-	if out.String() != catalogue.Reference() {
+	if out.String() != metrics.Reference() {
 		t.Error("the command prints something else than the page")
 	}
 }

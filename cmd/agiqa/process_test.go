@@ -124,7 +124,7 @@ func startUp(t *testing.T, env []string, args ...string) *process {
 	t.Cleanup(func() { p.stop(t, syscall.SIGTERM) })
 	select {
 	case ok := <-ready:
-		t.Cleanup(func() { wantCatalogued(t, p) }) // before it is stopped
+		t.Cleanup(func() { wantDeclared(t, p) }) // before it is stopped
 		if !ok {
 			t.Fatalf("agiqa up ended before it was ready:\n%s", p.stderr())
 		}

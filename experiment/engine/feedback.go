@@ -40,18 +40,18 @@ func invalid(format string, args ...any) error {
 // overloaded where the rater sends too fast; store_unavailable.
 func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error) {
 	receipt, err := e.label(ctx, l)
-	standing := string(receipt.Feedback.Standing)
+	outcome := string(receipt.Feedback.Standing)
 	switch {
 	case err != nil:
-		standing = string(quality.KindOf(err))
+		outcome = string(quality.KindOf(err))
 	case receipt.Duplicate:
-		standing = "duplicate"
+		outcome = "duplicate"
 	}
 	kind := l.Kind
 	if !knownKind(kind) {
 		kind = "unknown"
 	}
-	e.telemetry.labelled(ctx, kind, standing)
+	e.telemetry.labelled(ctx, kind, outcome)
 	return receipt, err
 }
 

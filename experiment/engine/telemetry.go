@@ -10,6 +10,7 @@ import (
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/internal/labels"
+	"github.com/agiqa/agiqa/internal/metrics"
 )
 
 const scope = "github.com/agiqa/agiqa/experiment"
@@ -29,44 +30,42 @@ type telemetry struct {
 
 func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
 	meter := mp.Meter(scope)
-	var faults []error
-	counter := func(name, unit, text string) metric.Int64Counter {
-		c, err := meter.Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(text))
-		faults = append(faults, err)
-		return c
-	}
-	t := &telemetry{
-		tracer:    tp.Tracer(scope),
-		exposures: counter("agiqa.experiment.exposures", "{image}", "Images shown in an experiment and recorded, by the arm that they were assigned to and by outcome."),
-		left:      counter("agiqa.experiment.left", "{request}", "Requests that an experiment did not take, by why: audience, no_unit, coverage."),
-		degraded:  counter("agiqa.experiment.degraded", "{image}", "Images answered by the control because no record could be written."),
-		feedback:  counter("agiqa.feedback", "{label}", "Feedback by kind and by what became of it."),
-		trips:     counter("agiqa.experiment.guardrail.trips", "{trip}", "Guardrails that were broken, by kind and action."),
-		store:     counter("agiqa.experiment.store.failures", "{call}", "Calls of the store of experiments that failed, by what was called."),
-	}
-	return t, errors.Join(faults...)
+	exposures, err1 := metrics.ExperimentExposures.New(meter)
+	left, err2 := metrics.ExperimentLeft.New(meter)
+	degraded, err3 := metrics.ExperimentDegraded.New(meter)
+	feedback, err4 := metrics.Feedback.New(meter)
+	trips, err5 := metrics.ExperimentGuardrailTrips.New(meter)
+	store, err6 := metrics.ExperimentStoreFailures.New(meter)
+	return &telemetry{
+		tracer: tp.Tracer(scope), exposures: exposures, left: left, degraded: degraded, feedback: feedback, trips: trips,
+		store: store,
+	}, errors.Join(err1, err2, err3, err4, err5, err6)
 }
 
-func (t *telemetry) exposed(ctx context.Context, id experiment.ID, arm experiment.ArmID, status string) {
+func (t *telemetry) exposed(ctx context.Context, id experiment.ID, arm experiment.ArmID, outcome string) {
 	t.exposures.Add(ctx, 1, metric.WithAttributes(
-		attribute.String("experiment", t.ids.Of(string(id))), attribute.String("arm", string(arm)), attribute.String("status", status)))
+		attribute.String("experiment", t.ids.Of(string(id))), attribute.String("arm", string(arm)), metrics.Outcome(outcome)))
 }
 
-func (t *telemetry) leftOut(ctx context.Context, id experiment.ID, why string) {
-	t.left.Add(ctx, 1, metric.WithAttributes(attribute.String("experiment", t.ids.Of(string(id))), attribute.String("why", why)))
+func (t *telemetry) leftOut(ctx context.Context, id experiment.ID, reason string) {
+	t.left.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("experiment", t.ids.Of(string(id))), metrics.Reason(reason)))
 }
 
 func (t *telemetry) wasDegraded(ctx context.Context, id experiment.ID, n int) {
 	t.degraded.Add(ctx, int64(n), metric.WithAttributes(attribute.String("experiment", t.ids.Of(string(id)))))
 }
 
-func (t *telemetry) labelled(ctx context.Context, kind experiment.FeedbackKind, standing string) {
-	t.feedback.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", string(kind)), attribute.String("standing", standing)))
+func (t *telemetry) labelled(ctx context.Context, kind experiment.FeedbackKind, outcome string) {
+	t.feedback.Add(ctx, 1, metric.WithAttributes(attribute.String("kind", string(kind)), metrics.Outcome(outcome)))
 }
 
-func (t *telemetry) tripped(ctx context.Context, id experiment.ID, kind experiment.GuardrailKind, action experiment.Action) {
+func (t *telemetry) tripped(
+	ctx context.Context, id experiment.ID, kind experiment.GuardrailKind, action experiment.Action,
+) {
 	t.trips.Add(ctx, 1, metric.WithAttributes(
-		attribute.String("experiment", t.ids.Of(string(id))), attribute.String("guardrail", string(kind)), attribute.String("action", string(action))))
+		attribute.String("experiment", t.ids.Of(string(id))), attribute.String("guardrail", string(kind)),
+		attribute.String("action", string(action))))
 }
 
 func (t *telemetry) storeFailed(ctx context.Context, call string) {

@@ -60,7 +60,7 @@ func TestWhatIsCounted(t *testing.T) {
 	var shown *experiment.Shown
 	for u := range 20 {
 		shown = s.ask(t.Context(), fmt.Sprint(u), fmt.Sprint(u), false, "")
-		want[fmt.Sprintf("arm=%s,experiment=sharper,status=ok", shown.Arm)]++
+		want[fmt.Sprintf("arm=%s,experiment=sharper,outcome=ok", shown.Arm)]++
 	}
 	for range 3 {
 		s.ask(t.Context(), "", "x", false, "")
@@ -96,10 +96,11 @@ func TestWhatIsCounted(t *testing.T) {
 		}
 	}
 	check("agiqa.experiment.exposures", want)
-	check("agiqa.experiment.left", map[string]int64{"experiment=sharper,why=no_unit": 3})
+	check("agiqa.experiment.left", map[string]int64{"experiment=sharper,reason=no_unit": 3})
 	check("agiqa.experiment.degraded", map[string]int64{"experiment=sharper": 1})
 	check("agiqa.feedback", map[string]int64{
-		"kind=mos,standing=accepted": 1, "kind=mos,standing=duplicate": 1, "kind=mos,standing=feedback_invalid": 1, "kind=mos,standing=store_unavailable": 1,
+		"kind=mos,outcome=accepted": 1, "kind=mos,outcome=duplicate": 1, "kind=mos,outcome=feedback_invalid": 1,
+		"kind=mos,outcome=store_unavailable": 1,
 	})
 	failures := counters(t, reader, "agiqa.experiment.store.failures")
 	if failures["call=exposures"] != 1 || len(failures) != 2 {

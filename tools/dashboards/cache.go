@@ -6,9 +6,12 @@ func cache() dashboard {
 			{title: "Hits", kind: graph, unit: "percentunit", max: 1,
 				says:    "Of lookups, in memory or Redis. text below 0.99 after the start: embeddings do not stay; look at evictions. image: what clients repeat, no figure is wrong.",
 				queries: one(`agiqa:cache_hits:ratio_rate5m`, "{{cache}}")},
-			{title: "Reads by layer and result", kind: graph, unit: "ops",
-				says:    "error: the layer did not answer. invalid: it held something else than was written, which was not used; see \"Faults\".",
-				queries: one(`sum by (cache, layer, result) (rate(agiqa_cache_requests_total{instance=~"$instance"}[$__rate_interval]))`, "{{cache}} {{layer}} {{result}}")},
+			{title: "Reads by layer and outcome", kind: graph, unit: "ops",
+				says: "error: the layer did not answer. invalid: it held something else than was written, " +
+					"which was not used; see \"Faults\".",
+				queries: one(`sum by (cache, layer, outcome) (`+
+					`rate(agiqa_cache_requests_total{instance=~"$instance"}[$__rate_interval]))`,
+					"{{cache}} {{layer}} {{outcome}}")},
 			{title: "Images taken from another request", kind: graph, unit: "ops",
 				says:    "Equal images that came at the same time and were encoded once.",
 				queries: one(`sum(rate(agiqa_images_coalesced_total{instance=~"$instance"}[$__rate_interval]))`, "images")},

@@ -7,17 +7,27 @@ func experiments() dashboard {
 				says:    "Images shown, by arm. The shares should be those of the definition; a mismatch has an alert of its own. Conclusions are drawn from the log, never from this panel.",
 				queries: one(`sum by (experiment, arm) (rate(agiqa_experiment_exposures_total{instance=~"$instance"}[$__rate_interval]))`, "{{experiment}} {{arm}}")},
 			{title: "Failing exposures by arm", kind: graph, unit: "percentunit", warn: 0.01, bad: 0.05, max: 1,
-				says:    "Of an arm's images. One arm alone: its checkpoint; pause the experiment. All arms: the service, go to its dashboard.",
-				queries: one(`sum by (experiment, arm) (rate(agiqa_experiment_exposures_total{instance=~"$instance",status!="ok"}[$__rate_interval])) / sum by (experiment, arm) (rate(agiqa_experiment_exposures_total{instance=~"$instance"}[$__rate_interval]))`, "{{experiment}} {{arm}}")},
+				says: "Of an arm's images. One arm alone: its checkpoint; pause the experiment. " +
+					"All arms: the service, go to its dashboard.",
+				queries: one(`sum by (experiment, arm) (`+
+					`rate(agiqa_experiment_exposures_total{instance=~"$instance",outcome!="ok"}[$__rate_interval]))`+
+					` / sum by (experiment, arm) (`+
+					`rate(agiqa_experiment_exposures_total{instance=~"$instance"}[$__rate_interval]))`,
+					"{{experiment}} {{arm}}")},
 			{title: "Not taken", kind: graph, unit: "reqps",
-				says:    "Requests outside an experiment, by why. no_unit: callers send no unit; the experiment learns nothing from them.",
-				queries: one(`sum by (experiment, why) (rate(agiqa_experiment_left_total{instance=~"$instance"}[$__rate_interval]))`, "{{experiment}} {{why}}")},
+				says: "Requests outside an experiment, by reason. no_unit: callers send no unit; " +
+					"the experiment learns nothing from them.",
+				queries: one(`sum by (experiment, reason) (`+
+					`rate(agiqa_experiment_left_total{instance=~"$instance"}[$__rate_interval]))`,
+					"{{experiment}} {{reason}}")},
 			{title: "Guardrails broken, of the hour", kind: graph, unit: "short", warn: 1, bad: 1,
 				says:    "What was broken, and what was done. agiqa experiment status ID shows how it is doing.",
 				queries: one(`sum by (experiment, guardrail, action) (increase(agiqa_experiment_guardrail_trips_total{instance=~"$instance"}[1h]))`, "{{experiment}} {{guardrail}}: {{action}}")},
-			{title: "Feedback by kind and standing", kind: graph, unit: "ops",
-				says:    "accepted is what counts. Many orphans: labels come with ids that were never shown, or before the exposure is known. contradictory: raters who say both.",
-				queries: one(`sum by (kind, standing) (rate(agiqa_feedback_total{instance=~"$instance"}[$__rate_interval]))`, "{{kind}} {{standing}}")},
+			{title: "Feedback by kind and outcome", kind: graph, unit: "ops",
+				says: "accepted is what counts. Many orphans: labels come with ids that were never shown, " +
+					"or before the exposure is known. contradictory: raters who say both.",
+				queries: one(`sum by (kind, outcome) (rate(agiqa_feedback_total{instance=~"$instance"}[$__rate_interval]))`,
+					"{{kind}} {{outcome}}")},
 			{title: "Store", kind: graph, unit: "ops", warn: 0.001, bad: 0.001,
 				says: "Calls that failed, and images that the control answered because nothing could be recorded. Not nought: is PostgreSQL up, is the disk full?",
 				queries: []query{

@@ -47,7 +47,7 @@ var bans = []struct{ reach, from string }{
 	{"modernc.org/sqlite", "experiment/sqlstore server cmd tools"},
 	{"github.com/jackc/pgx", "experiment/sqlstore experiment/postgrestest server cmd tools"},
 	{"go.opentelemetry.io/otel/sdk", "telemetry server cmd tools"},
-	{"github.com/prometheus", "telemetry internal/catalogue server cmd tools"},
+	{"github.com/prometheus", "telemetry server cmd tools"},
 	{module + "/tritonclient", "tritonclient checkpoint/tritonmodels benchmarks server cmd tools"},
 	{module + "/cache", "cache server cmd tools"},
 	{module + "/scoring", "scoring gateway server cmd tools"},
