@@ -370,7 +370,8 @@ func checkPanels(t *testing.T, d dashboard) {
 
 func TestExpressionFaultsAreFound(t *testing.T) {
 	t.Parallel()
-	made, jobs := []string{"agiqa_request_duration_seconds_count"}, []string{"gateway"}
+	made := []string{"agiqa_request_duration_seconds_count", "agiqa_request_duration_seconds_bucket"}
+	jobs := []string{"gateway"}
 	tests := []struct{ name, expr, want string }{
 		{"sound", `sum by (route) (rate(agiqa_request_duration_seconds_count{status=~"5.."}[5m]))`, ""},
 		{"sound job", `up{job="gateway"} == 0`, ""},
@@ -380,6 +381,12 @@ func TestExpressionFaultsAreFound(t *testing.T) {
 		{"unknown metric of Triton", "rate(nv_inference_counts[5m])", "nv_inference_counts is not exported"},
 		{"unknown job", `up{job="gatway"}`, "gatway is no scrape job"},
 		{"in a subquery", `max_over_time(agiqa_gone[5m:1m])`, "agiqa_gone is not exported"},
+		{"unknown label", `agiqa_request_duration_seconds_count{code="500"}`, "has no label code"},
+		{"unknown label of two", `agiqa_request_duration_seconds_count{route="/x" or outcome!="ok"}`, "has no label outcome"},
+		{"unknown value", `agiqa_request_duration_seconds_count{method="FETCH"}`, "method is never FETCH"},
+		{"sum by an unknown label", `sum by (route, code) (rate(agiqa_request_duration_seconds_count[5m]))`,
+			"nothing has the label code to sum by"},
+		{"sum by the instance", `sum by (instance, le) (rate(agiqa_request_duration_seconds_bucket[5m]))`, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -392,8 +399,9 @@ func TestExpressionFaultsAreFound(t *testing.T) {
 	}
 }
 
-// expressionFaults names the metrics of a query that nobody exports, and the
-// jobs that are not scraped.
+// expressionFaults names the metrics of a query that nobody exports, the jobs
+// that are not scraped, and the labels that this program's metrics don't have: a
+// query with one of them silently finds nothing.
 func expressionFaults(expr string, made, jobs []string) []string {
 	parsed, err := metricsql.Parse(grafanaVariables.Replace(expr))
 	if err != nil {
@@ -415,7 +423,69 @@ func expressionFaults(expr string, made, jobs []string) []string {
 			}
 		}
 	})
+	return append(faults, labelFaults(parsed)...)
+}
+
+// labelFaults names the labels and values that the metrics of a query don't
+// have. Those of other programs and of recording rules are not known here.
+func labelFaults(parsed metricsql.Expr) (faults []string) {
+	declared := make(map[string]metrics.Metric)
+	for _, m := range metrics.All() {
+		for _, name := range m.Series() {
+			declared[name] = m
+		}
+	}
+	metricsql.VisitAll(parsed, func(e metricsql.Expr) {
+		switch e := e.(type) {
+		case *metricsql.MetricExpr:
+			for _, filters := range e.LabelFilterss {
+				m, ok := declared[filters[0].Value]
+				for _, filter := range filters[1:] {
+					if label, has := labelOf(m, filter.Label); ok && !has {
+						faults = append(faults, m.Name+" has no label "+filter.Label)
+					} else if ok && !filter.IsRegexp && !label.Allows(filter.Value) {
+						faults = append(faults, m.Name+": "+filter.Label+" is never "+filter.Value)
+					}
+				}
+			}
+		case *metricsql.AggrFuncExpr:
+			if strings.ToLower(e.Modifier.Op) != "by" {
+				return
+			}
+			for _, name := range e.Modifier.Args {
+				if !mayHave(e, declared, name) {
+					faults = append(faults, "nothing has the label "+name+" to "+e.Name+" by")
+				}
+			}
+		}
+	})
 	return faults
+}
+
+// mayHave reports whether a metric within e may have a label.
+func mayHave(e metricsql.Expr, declared map[string]metrics.Metric, name string) (may bool) {
+	metricsql.VisitAll(e, func(e metricsql.Expr) {
+		if selector, ok := e.(*metricsql.MetricExpr); ok {
+			for _, filters := range selector.LabelFilterss {
+				m, known := declared[filters[0].Value]
+				_, has := labelOf(m, name)
+				may = may || !known || has
+			}
+		}
+	})
+	return may
+}
+
+// labelOf returns a label that a series of m has, those of Prometheus included.
+func labelOf(m metrics.Metric, name string) (metrics.Label, bool) {
+	if slices.Contains([]string{"instance", "job", "le"}, name) {
+		return metrics.Label{Name: name, Bound: "Prometheus' own"}, true
+	}
+	at := slices.IndexFunc(m.Labels, func(l metrics.Label) bool { return l.Name == name })
+	if at < 0 {
+		return metrics.Label{}, false
+	}
+	return m.Labels[at], true
 }
 
 // madeMetrics are the names that a query may use of this project: what the
