@@ -2,7 +2,6 @@ package gateway_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -23,63 +22,6 @@ import (
 	"github.com/agiqa/agiqa/scoring"
 )
 
-// wholeTrials is the engine in the words of the gateway.
-type wholeTrials struct {
-	*engine.Engine
-	trials
-}
-
-func (x wholeTrials) Create(ctx context.Context, d []byte, by string) (experiment.Experiment, error) {
-	return x.Engine.Create(ctx, d, by)
-}
-
-func (x wholeTrials) Start(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error) {
-	return x.Engine.Start(ctx, id, by)
-}
-
-func (x wholeTrials) Change(
-	ctx context.Context, id experiment.ID, revision int64, c experiment.Change,
-) (experiment.Experiment, error) {
-	return x.Engine.Change(ctx, id, revision, c)
-}
-
-func (x wholeTrials) Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error) {
-	return x.Engine.Rollback(ctx, id, by)
-}
-
-func (x wholeTrials) List(ctx context.Context) ([]experiment.Experiment, error) {
-	return x.Engine.List(ctx)
-}
-
-func (x wholeTrials) Audits(ctx context.Context, id experiment.ID) ([]experiment.Audit, error) {
-	return x.Engine.Audits(ctx, id)
-}
-
-func (x wholeTrials) Label(ctx context.Context, in gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
-	return x.trials.Label(ctx, in)
-}
-
-func (x wholeTrials) Promote(
-	ctx context.Context, id experiment.ID, arm experiment.ArmID, by string, force experiment.Force,
-) (experiment.Experiment, error) {
-	return x.Engine.Promote(ctx, id, arm, by, force)
-}
-
-func (x wholeTrials) Status(ctx context.Context, id experiment.ID) (gateway.ExperimentStatus, error) {
-	c, err := x.Conclude(ctx, id)
-	return gateway.ExperimentStatus{
-		Experiment: c.Experiment, Counts: map[string]int{}, Guards: []gateway.GuardStatus{}, Arms: []gateway.ArmStatus{},
-	}, err
-}
-
-func (x wholeTrials) Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error) {
-	report, err := x.Engine.Report(ctx, id)
-	if err != nil || page {
-		return []byte("<!doctype html>"), err
-	}
-	return json.Marshal(report)
-}
-
 // newWholeRig is a rig with the names of the demo checkpoints, an admin key and
 // experiments.
 func newWholeRig(t *testing.T) *rig {
@@ -94,7 +36,7 @@ func newWholeRig(t *testing.T) *rig {
 				Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 			})
 			must(t, err)
-			p.experiments = wholeTrials{e, trials{engine: e}}
+			p.experiments = e
 			return scoring.NewDirected(s.(*scoring.Service), trialDirector{e})
 		}
 	})

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
@@ -13,13 +14,15 @@ import (
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/experiment/engine"
+	"github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/quality"
 )
 
-// Experiments runs A/B experiments of checkpoints. by names who asks. Errors
-// are *[quality.Error]: experiment_invalid, encoder_mismatch, not_found,
-// checkpoint_not_found, conflict where a state forbids it or somebody was
-// faster, store_unavailable.
+// Experiments runs A/B experiments of checkpoints: an [engine.Engine]. by names
+// who asks. Errors are *[quality.Error]: experiment_invalid, encoder_mismatch,
+// not_found, checkpoint_not_found, conflict where a state forbids it or somebody
+// was faster, store_unavailable.
 type Experiments interface {
 	Create(ctx context.Context, definition []byte, by string) (experiment.Experiment, error)
 	Start(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
@@ -33,15 +36,21 @@ type Experiments interface {
 	) (experiment.Experiment, error)
 	Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
 	List(ctx context.Context) ([]experiment.Experiment, error)
-	Status(ctx context.Context, id experiment.ID) (ExperimentStatus, error)
 	Audits(ctx context.Context, id experiment.ID) ([]experiment.Audit, error)
-	// Report is the whole analysis: a page where page is asked for, otherwise
-	// JSON.
-	Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error)
-	// Label stores feedback: feedback_invalid, conflict, overloaded,
+	// Conclude is what the records say so far; Guards and Trouble are this
+	// server's own view.
+	Conclude(ctx context.Context, id experiment.ID) (engine.Conclusion, error)
+	Guards(id experiment.ID) []analysis.Guard
+	Trouble(id experiment.ID) string
+	// Report is the whole analysis.
+	Report(ctx context.Context, id experiment.ID) (analysis.Report, error)
+	// Label stores feedback: feedback_invalid, conflict, rate_limited,
 	// store_unavailable.
-	Label(ctx context.Context, l FeedbackRequest) (FeedbackReceipt, error)
+	Label(ctx context.Context, l engine.Label) (experiment.Receipt, error)
 }
+
+var errNoExperiments = quality.Errorf(quality.KindNotFound,
+	"this server runs no experiments: its setting experiment-store is none")
 
 // ExperimentStatus is an experiment and how it is doing on this server.
 type ExperimentStatus struct {
@@ -72,6 +81,48 @@ type ArmStatus struct {
 	High    *float64 `json:"high"`
 	Ready   bool     `json:"ready" doc:"Whether the rule of promotion is met"`
 	Missing []string `json:"missing,omitempty" nullable:"false" doc:"Every reason why not"`
+}
+
+// experimentStatus shows a conclusion with this server's own view.
+func experimentStatus(c engine.Conclusion, guards []analysis.Guard, trouble string) ExperimentStatus {
+	n := c.Decision.Counts
+	out := ExperimentStatus{
+		Experiment: c.Experiment, Trouble: trouble, Guards: []GuardStatus{}, Arms: []ArmStatus{},
+		Counts: map[string]int{
+			"exposures": n.Exposures, "units": n.Units, "images": n.Images,
+			"images_labelled_blind": n.LabelledBlind, "images_labelled": n.LabelledAll,
+			"labels": n.Labels, "pairs_blind": n.PairsBlind, "raters_blind": n.RatersBlind,
+			"units_with_thumbs": n.JudgingUnits, "choices": n.Choices,
+		},
+	}
+	for _, g := range guards {
+		if g.Value.Known() {
+			out.Guards = append(out.Guards, GuardStatus{
+				Kind: string(g.Kind), Arm: string(g.Arm), Value: float64(g.Value), Limit: float64(g.Limit),
+				Action: string(g.Action), OK: g.OK, Detail: g.Detail,
+			})
+		}
+	}
+	for _, p := range c.Promotions {
+		arm := ArmStatus{Arm: string(p.Arm), Effect: known(p.Effect), Ready: p.Ready, Missing: p.Missing}
+		for _, b := range c.Decision.Blind {
+			if b.Arm == p.Arm {
+				arm.Low, arm.High = known(b.Running.Low), known(b.Running.High)
+			}
+		}
+		out.Arms = append(out.Arms, arm)
+	}
+	ready, _ := c.Ready()
+	out.Recommends = string(ready)
+	return out
+}
+
+func known(n analysis.Number) *float64 {
+	if !n.Known() {
+		return nil
+	}
+	f := float64(n)
+	return &f
 }
 
 // ExperimentRef says that an experiment chose the checkpoint.
@@ -107,6 +158,30 @@ type FeedbackRequest struct {
 	Blind      bool       `json:"blind,omitempty" doc:"The rater did not see the score. Only such labels can lead to a promotion"`
 	LatencyMS  float64    `json:"latency_ms,omitempty" minimum:"0" doc:"Time that the rater took"`
 	Given      *time.Time `json:"given_at,omitempty" doc:"When the rater gave it; the time of arrival when absent"`
+}
+
+// label is the request as the engine takes it.
+func (r FeedbackRequest) label() (engine.Label, error) {
+	l := engine.Label{
+		Key: r.Key, Assignment: r.Assignment, Rater: r.Rater, Kind: experiment.FeedbackKind(r.Kind), Value: r.Value,
+		Winner: r.Winner, Blind: r.Blind, LatencyMS: r.LatencyMS,
+	}
+	if r.Given != nil {
+		l.Given = *r.Given
+	}
+	for _, d := range []struct {
+		name, text string
+		to         *quality.Digest
+	}{{"image_sha256", r.Image, &l.Image}, {"image_a", r.ImageA, &l.ImageA}, {"image_b", r.ImageB, &l.ImageB}} {
+		if d.text == "" {
+			continue
+		}
+		var err error
+		if *d.to, err = quality.ParseDigest("sha256:" + strings.TrimPrefix(d.text, "sha256:")); err != nil {
+			return l, quality.Errorf(quality.KindFeedbackInvalid, "%s is not a SHA-256 in hexadecimal", d.name)
+		}
+	}
+	return l, nil
 }
 
 // FeedbackReceipt answers /v1/feedback.
@@ -181,8 +256,7 @@ type reportOutput struct {
 	Body        []byte
 }
 
-// registerExperiments adds the routes. Where a server runs no experiments they
-// answer not_found.
+// registerExperiments adds the routes, where a server runs experiments.
 func (g *Gateway) registerExperiments(api huma.API) {
 	admin := func(method, path, id, summary string, errs ...int) huma.Operation {
 		return huma.Operation{
@@ -225,11 +299,12 @@ func (g *Gateway) registerExperiments(api huma.API) {
 		})
 	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}", "show-experiment", "Show an experiment and how it is doing"),
 		func(ctx context.Context, in *experimentInput) (*statusOutput, error) {
-			status, err := g.experiments.Status(ctx, experiment.ID(in.ID))
+			id := experiment.ID(in.ID)
+			c, err := g.experiments.Conclude(ctx, id)
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
-			return &statusOutput{Body: status}, nil
+			return &statusOutput{Body: experimentStatus(c, g.experiments.Guards(id), g.experiments.Trouble(id))}, nil
 		})
 	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits", "List what was done to an experiment, and by what numbers"),
 		func(ctx context.Context, in *experimentInput) (*auditsOutput, error) {
@@ -328,16 +403,16 @@ func (r RampRequest) change(by string) (experiment.Change, error) {
 }
 
 func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
-	report := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[analysis.Report](), true, "")
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[analysis.Report](), true, "")
 	for _, kind := range []struct {
 		path, id, summary, contentType string
-		page                           bool
+		write                          func(analysis.Report) ([]byte, error)
 		schema                         *huma.Schema
 	}{
-		{"/v1/experiments/{id}/report", "experiment-report", "The whole analysis", "application/json", false, report},
+		{"/v1/experiments/{id}/report", "experiment-report", "The whole analysis", "application/json", reportJSON, schema},
 		{
 			"/v1/experiments/{id}/report.html", "experiment-report-page", "The whole analysis as a page",
-			"text/html; charset=utf-8", true, &huma.Schema{Type: huma.TypeString},
+			"text/html; charset=utf-8", report.HTML, &huma.Schema{Type: huma.TypeString},
 		},
 	} {
 		op := admin(http.MethodGet, kind.path, kind.id, kind.summary, 409)
@@ -346,7 +421,11 @@ func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
 			Description: "The analysis", Content: map[string]*huma.MediaType{mediaType: {Schema: kind.schema}},
 		}}
 		huma.Register(api, op, func(ctx context.Context, in *experimentInput) (*reportOutput, error) {
-			body, err := g.experiments.Report(ctx, experiment.ID(in.ID), kind.page)
+			r, err := g.experiments.Report(ctx, experiment.ID(in.ID))
+			if err != nil {
+				return nil, problemOf(ctx, err)
+			}
+			body, err := kind.write(r)
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
@@ -358,6 +437,8 @@ func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
 	}
 }
 
+func reportJSON(r analysis.Report) ([]byte, error) { return json.Marshal(r) }
+
 func (g *Gateway) registerFeedback(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score", Tags: []string{"Experiments"},
@@ -365,15 +446,23 @@ func (g *Gateway) registerFeedback(api huma.API) {
 		Errors:      []int{400, 404, 408, 409, 413, 415, 422, 503, 504}, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: 16 << 10,
 	}, func(ctx context.Context, in *struct{ Body FeedbackRequest }) (*feedbackOutput, error) {
-		receipt, err := g.experiments.Label(ctx, in.Body)
+		label, err := in.Body.label()
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		out := &feedbackOutput{Status: http.StatusCreated, Body: receipt}
+		receipt, err := g.experiments.Label(ctx, label)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		f := receipt.Feedback
+		out := &feedbackOutput{
+			Status: http.StatusCreated,
+			Body:   FeedbackReceipt{ID: f.ID, Standing: string(f.Standing), Duplicate: receipt.Duplicate},
+		}
 		switch {
 		case receipt.Duplicate:
 			out.Status = http.StatusOK
-		case receipt.Standing == string(experiment.Orphan):
+		case f.Standing == experiment.Orphan:
 			out.Status = http.StatusAccepted
 		}
 		return out, nil

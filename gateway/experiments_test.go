@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,6 +126,26 @@ func TestFaultyHeadIsRolledBackUnderLoad(t *testing.T) {
 	for score := range answers {
 		if math.IsNaN(score) || math.IsInf(score, 0) {
 			t.Errorf("answered %v", score)
+		}
+	}
+}
+
+// TestServerWithoutExperiments: it has no routes for them, its document doesn't
+// describe any, and whoever asks learns which setting says so.
+func TestServerWithoutExperiments(t *testing.T) {
+	r := newRig(t)
+	for path := range at(t, document(t, r), "paths").(object) {
+		if strings.HasPrefix(path, "/v1/experiments") || path == "/v1/feedback" {
+			t.Errorf("the document describes %s", path)
+		}
+	}
+	for _, ask := range []struct{ method, path string }{
+		{http.MethodGet, "/v1/experiments"}, {http.MethodPost, "/v1/experiments"},
+		{http.MethodGet, "/v1/experiments/x/report"}, {http.MethodPost, "/v1/feedback"},
+	} {
+		p := r.ask(ask.method, ask.path, nil).wantProblem(t, quality.KindNotFound)
+		if !strings.Contains(p.Detail, "experiment-store") {
+			t.Errorf("%s %s: %q does not name the setting", ask.method, ask.path, p.Detail)
 		}
 	}
 }

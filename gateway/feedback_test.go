@@ -3,7 +3,6 @@
 package gateway_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -34,33 +33,6 @@ import (
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
-
-// trials is the engine in the words of the gateway, as far as feedback goes.
-type trials struct {
-	gateway.Experiments
-	engine *engine.Engine
-}
-
-func (x trials) Label(ctx context.Context, in gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
-	l := engine.Label{
-		Key: in.Key, Assignment: in.Assignment, Rater: in.Rater, Kind: experiment.FeedbackKind(in.Kind), Value: in.Value,
-		Winner: in.Winner, Blind: in.Blind, LatencyMS: in.LatencyMS,
-	}
-	if in.Given != nil {
-		l.Given = *in.Given
-	}
-	for text, to := range map[string]*quality.Digest{in.Image: &l.Image, in.ImageA: &l.ImageA, in.ImageB: &l.ImageB} {
-		if text != "" {
-			d, err := quality.ParseDigest("sha256:" + text)
-			if err != nil {
-				return gateway.FeedbackReceipt{}, err
-			}
-			*to = d
-		}
-	}
-	r, err := x.engine.Label(ctx, l)
-	return gateway.FeedbackReceipt{ID: r.Feedback.ID, Standing: string(r.Feedback.Standing), Duplicate: r.Duplicate}, err
-}
 
 // ownShelf names the preparation of the service whose scores are recorded.
 type ownShelf struct {
@@ -103,7 +75,7 @@ func newTrialRig(t *testing.T) *trialRig {
 				Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
 			})
 			must(t, err)
-			p.experiments = trials{engine: r.engine}
+			p.experiments = r.engine
 			return scoring.NewDirected(service, trialDirector{r.engine})
 		}
 	})

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
@@ -132,9 +134,9 @@ type labelCounter struct {
 	n int
 }
 
-func (l *labelCounter) Label(context.Context, gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
+func (l *labelCounter) Label(context.Context, engine.Label) (experiment.Receipt, error) {
 	l.n++
-	return gateway.FeedbackReceipt{ID: "1", Standing: "accepted"}, nil
+	return experiment.Receipt{Feedback: experiment.Feedback{ID: "1", Standing: experiment.Accepted}}, nil
 }
 
 // TestJSONOfOtherRoutes: every route with a JSON body wants its type, and takes

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,7 @@ type Deps struct {
 	Scorer      Scorer
 	Checkpoints Checkpoints
 	Changes     CheckpointChanges
-	Experiments Experiments // nil: there are none
+	Experiments Experiments // nil: there are none, and no routes
 	Readiness   *Readiness
 	Door        Door         // asked before bodies are read; nil: all come in
 	Pressure    func() bool  // whether memory is short; nil: nobody looks
@@ -108,9 +109,6 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if cfg.ChangeTimeout == 0 {
 		cfg.ChangeTimeout = defaultChangeTimeout
 	}
-	if deps.Experiments == nil {
-		deps.Experiments = noExperiments{}
-	}
 	edge, err := newEdge(deps.Tracer, deps.Meter, deps.Logger, cfg.TrustedPeers)
 	if err != nil {
 		return nil, err
@@ -140,6 +138,11 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	registerPages(engine) // before knownQuery: links to them may carry any query
 	engine.Use(g.knownQuery)
 	engine.NoRoute(func(c *gin.Context) {
+		path := c.Request.URL.Path
+		if g.experiments == nil && (strings.HasPrefix(path, "/v1/experiments") || path == "/v1/feedback") {
+			abort(c, errNoExperiments)
+			return
+		}
 		abort(c, errNothingHere)
 	})
 	engine.NoMethod(func(c *gin.Context) {
@@ -160,7 +163,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.registerPreprocess(g.api)
 	g.registerCheckpoints(g.api)
 	g.registerChanges(g.api)
-	g.registerExperiments(g.api)
+	if g.experiments != nil {
+		g.registerExperiments(g.api)
+	}
 	describeRest(g.api.OpenAPI())
 
 	engine.GET("/healthz", g.healthz)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,9 +15,7 @@ import (
 
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/experiment"
-	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
-	experimentreport "github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
@@ -110,7 +107,7 @@ func (x experiments) gateway() gateway.Experiments {
 	if x.engine == nil {
 		return nil
 	}
-	return engineView{x.engine}
+	return x.engine
 }
 
 // newExperiments makes what runs experiments, unless the settings want none.
@@ -180,97 +177,6 @@ func (a ownCheckpoints) Activate(ctx context.Context, name, by string) error {
 
 // Preprocess implements [engine.Checkpoints].
 func (a ownCheckpoints) Preprocess() quality.PreprocessID { return a.service.PreprocessID("") }
-
-// engineView is the engine in the words of the gateway.
-type engineView struct{ *engine.Engine }
-
-var _ gateway.Experiments = engineView{}
-
-// Status implements [gateway.Experiments].
-func (x engineView) Status(ctx context.Context, id experiment.ID) (gateway.ExperimentStatus, error) {
-	c, err := x.Conclude(ctx, id)
-	if err != nil {
-		return gateway.ExperimentStatus{}, err
-	}
-	out := gateway.ExperimentStatus{
-		Experiment: c.Experiment, Trouble: x.Trouble(id), Guards: []gateway.GuardStatus{}, Arms: []gateway.ArmStatus{},
-		Counts: map[string]int{
-			"exposures": c.Decision.Counts.Exposures, "units": c.Decision.Counts.Units, "images": c.Decision.Counts.Images,
-			"images_labelled_blind": c.Decision.Counts.LabelledBlind, "images_labelled": c.Decision.Counts.LabelledAll,
-			"labels": c.Decision.Counts.Labels, "pairs_blind": c.Decision.Counts.PairsBlind, "raters_blind": c.Decision.Counts.RatersBlind,
-			"units_with_thumbs": c.Decision.Counts.JudgingUnits, "choices": c.Decision.Counts.Choices,
-		},
-	}
-	for _, g := range x.Guards(id) {
-		if g.Value.Known() {
-			out.Guards = append(out.Guards, gateway.GuardStatus{
-				Kind: string(g.Kind), Arm: string(g.Arm), Value: float64(g.Value), Limit: float64(g.Limit), Action: string(g.Action), OK: g.OK, Detail: g.Detail,
-			})
-		}
-	}
-	for _, p := range c.Promotions {
-		arm := gateway.ArmStatus{Arm: string(p.Arm), Effect: known(p.Effect), Ready: p.Ready, Missing: p.Missing}
-		for _, b := range c.Decision.Blind {
-			if b.Arm == p.Arm {
-				arm.Low, arm.High = known(b.Running.Low), known(b.Running.High)
-			}
-		}
-		out.Arms = append(out.Arms, arm)
-	}
-	ready, _ := c.Ready()
-	out.Recommends = string(ready)
-	return out, nil
-}
-
-func known(n analysis.Number) *float64 {
-	if !n.Known() {
-		return nil
-	}
-	f := float64(n)
-	return &f
-}
-
-// Report implements [gateway.Experiments].
-func (x engineView) Report(ctx context.Context, id experiment.ID, page bool) ([]byte, error) {
-	r, err := x.Engine.Report(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if page {
-		return experimentreport.HTML(r)
-	}
-	return json.Marshal(r)
-}
-
-// Label implements [gateway.Experiments].
-func (x engineView) Label(ctx context.Context, in gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
-	l := engine.Label{
-		Key: in.Key, Assignment: in.Assignment, Rater: in.Rater, Kind: experiment.FeedbackKind(in.Kind), Value: in.Value,
-		Winner: in.Winner, Blind: in.Blind, LatencyMS: in.LatencyMS,
-	}
-	if in.Given != nil {
-		l.Given = *in.Given
-	}
-	for _, d := range []struct {
-		name, text string
-		to         *quality.Digest
-	}{{"image_sha256", in.Image, &l.Image}, {"image_a", in.ImageA, &l.ImageA}, {"image_b", in.ImageB, &l.ImageB}} {
-		if d.text == "" {
-			continue
-		}
-		var err error
-		if *d.to, err = quality.ParseDigest("sha256:" + strings.TrimPrefix(d.text, "sha256:")); err != nil {
-			return gateway.FeedbackReceipt{}, quality.Errorf(quality.KindFeedbackInvalid, "%s is not a SHA-256 in hexadecimal", d.name)
-		}
-	}
-	receipt, err := x.Engine.Label(ctx, l)
-	if err != nil {
-		return gateway.FeedbackReceipt{}, err
-	}
-	return gateway.FeedbackReceipt{
-		ID: receipt.Feedback.ID, Standing: string(receipt.Feedback.Standing), Duplicate: receipt.Duplicate,
-	}, nil
-}
 
 // canaryTimeout bounds the judging of canaries beside a request's own budget.
 const canaryTimeout = 2 * time.Minute

@@ -11,6 +11,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 )
@@ -49,7 +50,7 @@ func openAPI() ([]byte, error) {
 		Version: version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes),
 	}, gateway.Deps{
-		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(),
+		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: &engine.Engine{},
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

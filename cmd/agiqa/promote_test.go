@@ -42,26 +42,6 @@ func (p *promotable) Activate(_ context.Context, name, _ string) error {
 }
 func (p *promotable) Preprocess() quality.PreprocessID { return "exact/1" }
 
-// promotions is an engine behind the routes of promotion, audits and reports.
-type promotions struct{ *engine.Engine }
-
-func (p promotions) Status(ctx context.Context, id experiment.ID) (gateway.ExperimentStatus, error) {
-	x, err := p.Get(ctx, id)
-	return gateway.ExperimentStatus{Experiment: x}, err
-}
-
-func (p promotions) Report(ctx context.Context, id experiment.ID, _ bool) ([]byte, error) {
-	r, err := p.Engine.Report(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(r)
-}
-
-func (p promotions) Label(context.Context, gateway.FeedbackRequest) (gateway.FeedbackReceipt, error) {
-	return gateway.FeedbackReceipt{}, quality.Errorf(quality.KindNotFound, "no feedback here")
-}
-
 // experimentServer serves the experiment x of the checkpoints a and b, which
 // runs without any record.
 func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
@@ -90,7 +70,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 		Version: version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes), MaxBundleBytes: int64(s.MaxBundleBytes),
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
 	}, gateway.Deps{
-		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: promotions{e},
+		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: e,
 		Tracer: sdktrace.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
