@@ -65,7 +65,7 @@ func experimentCommand(t *terminal, cmd *cobra.Command, request func(cmd *cobra.
 				return err
 			}
 			if len(body) > 0 {
-				req.Header.Set("Content-Type", "application/json")
+				req.Header.Set("Content-Type", definitionType(body))
 			}
 			var raw json.RawMessage
 			if err := c.change(req, &raw); err != nil {
@@ -131,6 +131,15 @@ func forcedNote(x experiment.Experiment) string {
 }
 
 func percent(p experiment.PPM) string { return fmt.Sprintf("%g %%", float64(p)/1e4) }
+
+// definitionType is the Content-Type of a body: JSON, or else a definition in
+// YAML.
+func definitionType(body []byte) string {
+	if json.Valid(body) {
+		return "application/json"
+	}
+	return "application/yaml"
+}
 
 // readDefinition reads a file, "-" being the standard input.
 func readDefinition(t *terminal, path string) ([]byte, error) {

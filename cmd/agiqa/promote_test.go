@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -193,4 +194,23 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// TestCreateTakesBothForms: a definition in YAML and one in JSON arrive as what
+// they are.
+func TestCreateTakesBothForms(t *testing.T) {
+	url, _ := experimentServer(t)
+	for name, text := range map[string]string{
+		"yaml": "id: by-yaml\narms: [{checkpoint: a}, {id: new, checkpoint: b}]\n",
+		"json": `{"id": "by-json", "arms": [{"checkpoint": "a"}, {"id": "new", "checkpoint": "b"}]}`,
+	} {
+		file := filepath.Join(t.TempDir(), "definition")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, errs, status := runCommand(t, []string{"AGIQA_ADMIN_KEY=key"}, nil, "experiment", "create", file, "--url", url)
+		if status != 0 || !strings.Contains(out, "by-"+name+" is draft") {
+			t.Errorf("%s: status %d, %s%s", name, status, out, errs)
+		}
+	}
 }
