@@ -10,8 +10,8 @@ import (
 // TableKinds returns the kinds that the status table has a row for.
 func TableKinds() map[quality.Kind]bool {
 	out := map[quality.Kind]bool{}
-	for kind, row := range kinds {
-		out[kind] = row.title != "" && row.status >= 400 && row.status < 600
+	for kind, status := range statuses {
+		out[kind] = kind.Title() != "" && status >= 400 && status < 600
 	}
 	return out
 }

@@ -16,64 +16,58 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// kindEntry is a row of the table.
-type kindEntry struct {
-	status int
-	title  string
-}
-
 // statusClientClosedRequest is seen in logs and metrics only: nobody is left
 // to read it.
 const statusClientClosedRequest = 499
 
-// kinds is the only place where an error's kind becomes a status.
-var kinds = map[quality.Kind]kindEntry{
-	quality.KindBadRequest:      {http.StatusBadRequest, "Bad request"},
-	quality.KindJSONTooDeep:     {http.StatusBadRequest, "JSON is nested too deeply"},
-	quality.KindInvalidUTF8:     {http.StatusBadRequest, "Text is not UTF-8"},
-	quality.KindBadBase64:       {http.StatusBadRequest, "Image is not base64"},
-	quality.KindUnknownField:    {http.StatusBadRequest, "Unknown field"},
-	quality.KindUnauthenticated: {http.StatusUnauthorized, "Authentication needed"},
+// statuses is the only place where an error's kind becomes a status.
+var statuses = map[quality.Kind]int{
+	quality.KindBadRequest:      http.StatusBadRequest,
+	quality.KindJSONTooDeep:     http.StatusBadRequest,
+	quality.KindInvalidUTF8:     http.StatusBadRequest,
+	quality.KindBadBase64:       http.StatusBadRequest,
+	quality.KindUnknownField:    http.StatusBadRequest,
+	quality.KindUnauthenticated: http.StatusUnauthorized,
 
-	quality.KindNotFound:             {http.StatusNotFound, "Not found"},
-	quality.KindCheckpointNotFound:   {http.StatusNotFound, "Checkpoint not found"},
-	quality.KindMethodNotAllowed:     {http.StatusMethodNotAllowed, "Method not allowed"},
-	quality.KindNotAcceptable:        {http.StatusNotAcceptable, "Not acceptable"},
-	quality.KindRequestTimeout:       {http.StatusRequestTimeout, "Request body too slow"},
-	quality.KindConflict:             {http.StatusConflict, "Conflict"},
-	quality.KindEncoderMismatch:      {http.StatusConflict, "Checkpoint of another encoder"},
-	quality.KindPayloadTooLarge:      {http.StatusRequestEntityTooLarge, "Payload too large"},
-	quality.KindUnsupportedMediaType: {http.StatusUnsupportedMediaType, "Unsupported body"},
+	quality.KindNotFound:             http.StatusNotFound,
+	quality.KindCheckpointNotFound:   http.StatusNotFound,
+	quality.KindMethodNotAllowed:     http.StatusMethodNotAllowed,
+	quality.KindNotAcceptable:        http.StatusNotAcceptable,
+	quality.KindRequestTimeout:       http.StatusRequestTimeout,
+	quality.KindConflict:             http.StatusConflict,
+	quality.KindEncoderMismatch:      http.StatusConflict,
+	quality.KindPayloadTooLarge:      http.StatusRequestEntityTooLarge,
+	quality.KindUnsupportedMediaType: http.StatusUnsupportedMediaType,
 
-	quality.KindUnsupportedImageFormat: {http.StatusUnsupportedMediaType, "Unsupported image format"},
-	quality.KindImageCorrupt:           {http.StatusUnprocessableEntity, "Image is corrupt"},
-	quality.KindImageTruncated:         {http.StatusUnprocessableEntity, "Image is truncated"},
-	quality.KindImageZeroDimension:     {http.StatusUnprocessableEntity, "Image has no pixels"},
-	quality.KindImageTooManyPixels:     {http.StatusUnprocessableEntity, "Image has too many pixels"},
-	quality.KindImageTooManyScans:      {http.StatusUnprocessableEntity, "JPEG has too many scans"},
-	quality.KindImageTooManyFrames:     {http.StatusUnprocessableEntity, "Image has too many frames"},
-	quality.KindImageTooExpensive:      {http.StatusUnprocessableEntity, "Image is too expensive to decode"},
-	quality.KindPromptTooLong:          {http.StatusUnprocessableEntity, "Prompt too long"},
-	quality.KindImageURLForbidden:      {http.StatusUnprocessableEntity, "Image URL forbidden"},
-	quality.KindCheckpointInvalid:      {http.StatusUnprocessableEntity, "Checkpoint is invalid"},
-	quality.KindExperimentInvalid:      {http.StatusUnprocessableEntity, "Experiment is invalid"},
-	quality.KindFeedbackInvalid:        {http.StatusUnprocessableEntity, "Feedback is invalid"},
+	quality.KindUnsupportedImageFormat: http.StatusUnsupportedMediaType,
+	quality.KindImageCorrupt:           http.StatusUnprocessableEntity,
+	quality.KindImageTruncated:         http.StatusUnprocessableEntity,
+	quality.KindImageZeroDimension:     http.StatusUnprocessableEntity,
+	quality.KindImageTooManyPixels:     http.StatusUnprocessableEntity,
+	quality.KindImageTooManyScans:      http.StatusUnprocessableEntity,
+	quality.KindImageTooManyFrames:     http.StatusUnprocessableEntity,
+	quality.KindImageTooExpensive:      http.StatusUnprocessableEntity,
+	quality.KindPromptTooLong:          http.StatusUnprocessableEntity,
+	quality.KindImageURLForbidden:      http.StatusUnprocessableEntity,
+	quality.KindCheckpointInvalid:      http.StatusUnprocessableEntity,
+	quality.KindExperimentInvalid:      http.StatusUnprocessableEntity,
+	quality.KindFeedbackInvalid:        http.StatusUnprocessableEntity,
 
-	quality.KindRateLimited:         {http.StatusTooManyRequests, "Too many requests"},
-	quality.KindClientClosedRequest: {statusClientClosedRequest, "Client closed request"},
-	quality.KindInternal:            {http.StatusInternalServerError, "Internal error"},
-	quality.KindModelBadOutput:      {http.StatusBadGateway, "Bad output from the model"},
-	quality.KindOverloaded:          {http.StatusServiceUnavailable, "Overloaded"},
-	quality.KindDraining:            {http.StatusServiceUnavailable, "Shutting down"},
-	quality.KindModelUnavailable:    {http.StatusServiceUnavailable, "Model unavailable"},
-	quality.KindStoreUnavailable:    {http.StatusServiceUnavailable, "Store unavailable"},
-	quality.KindDeadlineExceeded:    {http.StatusGatewayTimeout, "Deadline exceeded"},
+	quality.KindRateLimited:         http.StatusTooManyRequests,
+	quality.KindClientClosedRequest: statusClientClosedRequest,
+	quality.KindInternal:            http.StatusInternalServerError,
+	quality.KindModelBadOutput:      http.StatusBadGateway,
+	quality.KindOverloaded:          http.StatusServiceUnavailable,
+	quality.KindDraining:            http.StatusServiceUnavailable,
+	quality.KindModelUnavailable:    http.StatusServiceUnavailable,
+	quality.KindStoreUnavailable:    http.StatusServiceUnavailable,
+	quality.KindDeadlineExceeded:    http.StatusGatewayTimeout,
 }
 
 // StatusOf returns the HTTP status of a kind.
 func StatusOf(kind quality.Kind) int {
-	if e, ok := kinds[kind]; ok {
-		return e.status
+	if status, ok := statuses[kind]; ok {
+		return status
 	}
 	return http.StatusInternalServerError
 }
@@ -140,7 +134,7 @@ func problemOf(ctx context.Context, err error) *Problem {
 func (i *ids) problem(err error) *Problem {
 	kind := quality.KindOf(err)
 	p := &Problem{
-		Type: "urn:agiqa:problem:" + string(kind), Title: kinds[kind].title, Status: StatusOf(kind), Code: kind,
+		Type: "urn:agiqa:problem:" + string(kind), Title: kind.Title(), Status: StatusOf(kind), Code: kind,
 		Retryable: kind.Temporary(), RequestID: i.Request, TraceID: i.Trace,
 	}
 	switch e, ok := errors.AsType[*quality.Error](err); {

@@ -8,10 +8,11 @@ import (
 )
 
 // Kind says what went wrong, in words that a client may see. The set is
-// closed: it grows only together with the gateway's status table.
+// closed: a new kind needs a row in the table below and a status in the
+// gateway's.
 type Kind string
 
-// The kinds. The gateway's table gives each its HTTP status.
+// The kinds; see the table for what they are called and which are temporary.
 const (
 	KindBadRequest           Kind = "bad_request"
 	KindJSONTooDeep          Kind = "json_too_deep"
@@ -54,19 +55,84 @@ const (
 	KindDeadlineExceeded    Kind = "deadline_exceeded"
 )
 
-// Kinds lists every kind, in the order of their declaration.
+// Whether the same request may succeed later.
+const (
+	temporary = true
+	lasting   = false
+)
+
+// kinds is the one table of kinds: their titles, and which are temporary.
+var kinds = []struct {
+	kind      Kind
+	title     string
+	temporary bool
+}{
+	{KindBadRequest, "Bad request", lasting},
+	{KindJSONTooDeep, "JSON is nested too deeply", lasting},
+	{KindInvalidUTF8, "Text is not UTF-8", lasting},
+	{KindBadBase64, "Image is not base64", lasting},
+	{KindUnknownField, "Unknown field", lasting},
+	{KindUnauthenticated, "Authentication needed", lasting},
+	{KindNotFound, "Not found", lasting},
+	{KindCheckpointNotFound, "Checkpoint not found", lasting},
+	{KindMethodNotAllowed, "Method not allowed", lasting},
+	{KindNotAcceptable, "Not acceptable", lasting},
+	{KindRequestTimeout, "Request body too slow", temporary},
+	{KindConflict, "Conflict", lasting},
+	{KindEncoderMismatch, "Checkpoint of another encoder", lasting},
+	{KindPayloadTooLarge, "Payload too large", lasting},
+	{KindUnsupportedMediaType, "Unsupported body", lasting},
+	{KindUnsupportedImageFormat, "Unsupported image format", lasting},
+	{KindImageCorrupt, "Image is corrupt", lasting},
+	{KindImageTruncated, "Image is truncated", lasting},
+	{KindImageZeroDimension, "Image has no pixels", lasting},
+	{KindImageTooManyPixels, "Image has too many pixels", lasting},
+	{KindImageTooManyScans, "JPEG has too many scans", lasting},
+	{KindImageTooManyFrames, "Image has too many frames", lasting},
+	{KindImageTooExpensive, "Image is too expensive to decode", lasting},
+	{KindPromptTooLong, "Prompt too long", lasting},
+	{KindImageURLForbidden, "Image URL forbidden", lasting},
+	{KindCheckpointInvalid, "Checkpoint is invalid", lasting},
+	{KindExperimentInvalid, "Experiment is invalid", lasting},
+	{KindFeedbackInvalid, "Feedback is invalid", lasting},
+	{KindRateLimited, "Too many requests", temporary},
+	{KindClientClosedRequest, "Client closed request", lasting},
+	{KindInternal, "Internal error", lasting},
+	{KindModelBadOutput, "Bad output from the model", lasting},
+	{KindOverloaded, "Overloaded", temporary},
+	{KindDraining, "Shutting down", temporary},
+	{KindModelUnavailable, "Model unavailable", temporary},
+	{KindStoreUnavailable, "Store unavailable", temporary},
+	{KindDeadlineExceeded, "Deadline exceeded", temporary},
+}
+
+// Kinds lists every kind, in the order of the table.
 func Kinds() []Kind {
-	return []Kind{
-		KindBadRequest, KindJSONTooDeep, KindInvalidUTF8, KindBadBase64, KindUnknownField,
-		KindUnauthenticated, KindNotFound, KindCheckpointNotFound, KindMethodNotAllowed,
-		KindNotAcceptable, KindRequestTimeout, KindConflict, KindEncoderMismatch,
-		KindPayloadTooLarge, KindUnsupportedMediaType,
-		KindUnsupportedImageFormat, KindImageCorrupt, KindImageTruncated, KindImageZeroDimension,
-		KindImageTooManyPixels, KindImageTooManyScans, KindImageTooManyFrames, KindImageTooExpensive,
-		KindPromptTooLong, KindImageURLForbidden, KindCheckpointInvalid, KindExperimentInvalid, KindFeedbackInvalid,
-		KindRateLimited, KindClientClosedRequest, KindInternal, KindModelBadOutput,
-		KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded,
+	all := make([]Kind, len(kinds))
+	for i, row := range kinds {
+		all[i] = row.kind
 	}
+	return all
+}
+
+// Title is the kind in words, for people; "" for one that isn't in the table.
+func (k Kind) Title() string {
+	for _, row := range kinds {
+		if row.kind == k {
+			return row.title
+		}
+	}
+	return ""
+}
+
+// Temporary reports whether the same request may succeed later.
+func (k Kind) Temporary() bool {
+	for _, row := range kinds {
+		if row.kind == k {
+			return row.temporary
+		}
+	}
+	return false
 }
 
 // Error is a failure with two audiences: Kind and Detail are for the caller,
@@ -132,13 +198,4 @@ func KindOf(err error) Kind {
 		return KindClientClosedRequest
 	}
 	return KindInternal
-}
-
-// Temporary reports whether the same request may succeed later.
-func (k Kind) Temporary() bool {
-	switch k {
-	case KindRequestTimeout, KindRateLimited, KindOverloaded, KindDraining, KindModelUnavailable, KindStoreUnavailable, KindDeadlineExceeded:
-		return true
-	}
-	return false
 }
