@@ -65,11 +65,13 @@ func resample(seed uint64, replicate int, chosen []int) {
 	}
 }
 
-// statistics computes every statistic of the images chosen by index.
-type statistics func(chosen []int) []float64
+// Statistics computes figures of the units chosen by index, NaN where one is not
+// defined. It is called by several goroutines at once.
+type Statistics func(chosen []int) []float64
 
-// intervals returns low and high for every estimate.
-func (b Bootstrap) intervals(n int, estimates []float64, compute statistics) [][2]float64 {
+// Intervals returns a bias-corrected and accelerated interval for every estimate
+// of n units, NaN where there are no replicates or a figure is not defined.
+func (b Bootstrap) Intervals(n int, estimates []float64, compute Statistics) [][2]float64 {
 	ends := make([][2]float64, len(estimates))
 	if b.Replicates == 0 {
 		for i := range ends {
@@ -77,20 +79,21 @@ func (b Bootstrap) intervals(n int, estimates []float64, compute statistics) [][
 		}
 		return ends
 	}
-	drawn := b.each(b.Replicates, func(replicate int) []float64 {
+	drawn, left := make([][]float64, b.Replicates), make([][]float64, min(n, jackknifeGroups))
+	none := func() struct{} { return struct{}{} }
+	Parallel(b.Workers, len(drawn), none, func(_ struct{}, replicate int) {
 		chosen := make([]int, n)
 		resample(b.Seed, replicate, chosen)
-		return compute(chosen)
+		drawn[replicate] = compute(chosen)
 	})
-	groups := min(n, jackknifeGroups)
-	left := b.each(groups, func(group int) []float64 {
+	Parallel(b.Workers, len(left), none, func(_ struct{}, group int) {
 		chosen := make([]int, 0, n)
 		for i := range n {
-			if i%groups != group {
+			if i%len(left) != group {
 				chosen = append(chosen, i)
 			}
 		}
-		return compute(chosen)
+		left[group] = compute(chosen)
 	})
 	for i, estimate := range estimates {
 		ends[i][0], ends[i][1] = NewBCa(estimate, column(drawn, i), Acceleration(column(left, i))).Interval(b.Confidence)
@@ -98,20 +101,35 @@ func (b Bootstrap) intervals(n int, estimates []float64, compute statistics) [][
 	return ends
 }
 
-// each computes rows 0..count-1 with the workers and returns when all have ended.
-func (b Bootstrap) each(count int, row func(int) []float64) [][]float64 {
-	rows := make([][]float64, count)
+// Interval is [Bootstrap.Intervals] for one figure of n units. A single unit
+// leaves nothing to draw from: both ends are its figure.
+func (b Bootstrap) Interval(n int, figure func(chosen []int) float64) (estimate, low, high float64) {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	estimate = figure(all)
+	if n == 1 {
+		return estimate, estimate, estimate
+	}
+	ends := b.Intervals(n, []float64{estimate}, func(chosen []int) []float64 { return []float64{figure(chosen)} })
+	return estimate, ends[0][0], ends[0][1]
+}
+
+// Parallel computes items 0 to count-1 with at most so many workers, each with a
+// state of its own, and returns when all have ended.
+func Parallel[S any](workers, count int, newState func() S, item func(state S, i int)) {
 	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(b.Workers, count) {
-		workers.Go(func() {
+	var group sync.WaitGroup
+	for range min(workers, count) {
+		group.Go(func() {
+			state := newState()
 			for i := int(next.Add(1)) - 1; i < count; i = int(next.Add(1)) - 1 {
-				rows[i] = row(i)
+				item(state, i)
 			}
 		})
 	}
-	workers.Wait()
-	return rows
+	group.Wait()
 }
 
 // column is one statistic of all rows.

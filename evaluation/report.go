@@ -108,7 +108,7 @@ func Evaluate(scores, mos []float64, options Bootstrap) (Report, error) {
 		everything[i] = i
 	}
 	estimates := compute(everything)
-	ends := options.intervals(len(scores), estimates, compute)
+	ends := options.Intervals(len(scores), estimates, compute)
 	interval := func(i int) Interval {
 		return Interval{Figure(estimates[i]), Figure(ends[i][0]), Figure(ends[i][1])}
 	}

@@ -3,10 +3,11 @@ package preprocess
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"time"
+
+	"github.com/agiqa/agiqa/evaluation"
 )
 
 // Step is a part of the work.
@@ -201,24 +202,16 @@ func ratio(step Step, ours, rival string, a, b Figures) Ratio {
 		return r
 	}
 	cpu := paired(a.cpu, b.cpu)
-	r := Ratio{Step: step, Ours: ours, Rival: rival, Median: quantile(cpu, 0.5), Wall: quantile(paired(a.wall, b.wall), 0.5)}
-	r.Low, r.High = bootstrap(cpu)
-	return r
-}
-
-// bootstrap returns a 95 % interval of the median. The same figures give the
-// same interval.
-func bootstrap(v []float64) (low, high float64) {
-	const replicates = 1000
-	r := rand.New(rand.NewPCG(1, 2))
-	medians, sample := make([]float64, replicates), make([]float64, len(v))
-	for i := range medians {
-		for j := range sample {
-			sample[j] = v[r.IntN(len(v))]
+	r := Ratio{Step: step, Ours: ours, Rival: rival, Wall: quantile(paired(a.wall, b.wall), 0.5)}
+	rounds := evaluation.Bootstrap{Replicates: 1000, Confidence: 0.95, Seed: 1, Workers: 1}
+	r.Median, r.Low, r.High = rounds.Interval(len(cpu), func(chosen []int) float64 {
+		sample := make([]float64, len(chosen))
+		for i, round := range chosen {
+			sample[i] = cpu[round]
 		}
-		medians[i] = quantile(sample, 0.5)
-	}
-	return quantile(medians, 0.025), quantile(medians, 0.975)
+		return quantile(sample, 0.5)
+	})
+	return r
 }
 
 // quantile interpolates between order statistics.

@@ -4,8 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/agiqa/agiqa/evaluation"
 )
@@ -135,22 +133,20 @@ func (b Bootstrap) each(
 	for i := range figures {
 		figures[i] = make([]float64, count)
 	}
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(b.Workers, count) {
-		workers.Go(func() {
-			compute, counts, out := newCounted(), ones(units), make([]float64, width)
-			var random rand.PCG
-			for sample := int(next.Add(1)) - 1; sample < count; sample = int(next.Add(1)) - 1 {
-				draw(counts, &random, sample)
-				compute(counts, out)
-				for i, v := range out {
-					figures[i][sample] = v
-				}
-			}
-		})
+	type scratch struct {
+		compute Counted
+		counts  [][]int32
+		out     []float64
+		random  *rand.PCG
 	}
-	workers.Wait()
+	newScratch := func() scratch { return scratch{newCounted(), ones(units), make([]float64, width), &rand.PCG{}} }
+	evaluation.Parallel(b.Workers, count, newScratch, func(s scratch, sample int) {
+		draw(s.counts, s.random, sample)
+		s.compute(s.counts, s.out)
+		for i, v := range s.out {
+			figures[i][sample] = v
+		}
+	})
 	return figures
 }
 
