@@ -130,7 +130,7 @@ generate: build ## write what is generated: reference pages, notices, models of 
 	$(GO) run ./tools/dashboards
 	$(GO) run ./tools/drawreport docs/examples
 	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
-	for bundle in checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
+	for bundle in demo/checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
 
 .PHONY: training
 training: ## make training/.venv with the command agiqa-train

@@ -28,10 +28,10 @@ import (
 // The repository that is committed, and the bundles it is made of.
 const (
 	repositoryDir = "../model_repository"
-	bundlesDir    = "../checkpoints"
+	bundlesDir    = "../demo/checkpoints"
 )
 
-var update = flag.Bool("update", false, "write the heads and ensembles of ../checkpoints into ../model_repository anew")
+var update = flag.Bool("update", false, "write the heads and ensembles of ../demo/checkpoints into ../model_repository anew")
 
 // tensor is an input or output, without its batch dimension.
 type tensor struct {

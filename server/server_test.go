@@ -28,7 +28,7 @@ func settings(t *testing.T, triton ...string) config.Settings {
 	t.Helper()
 	s := config.Default()
 	s.Listen, s.DataDir, s.Triton = "127.0.0.1:0", t.TempDir(), triton
-	s.Checkpoints = filepath.Join("..", "checkpoints")
+	s.Checkpoints = filepath.Join("..", "demo", "checkpoints")
 	s.ModelRepository = filepath.Join("..", "model_repository")
 	s.DrainDelay = 0
 	return s

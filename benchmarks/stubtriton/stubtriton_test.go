@@ -54,7 +54,7 @@ func client(t *testing.T, change func(*stubtriton.Config)) *tritonclient.Client 
 // TestStubIsATriton holds the stub to the suite that a real server passes.
 func TestStubIsATriton(t *testing.T) {
 	t.Parallel()
-	bundle, err := checkpoint.Open("../../checkpoints/demo", checkpoint.DefaultLimits())
+	bundle, err := checkpoint.Open("../../demo/checkpoints/demo", checkpoint.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)
 	}

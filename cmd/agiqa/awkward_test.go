@@ -15,13 +15,13 @@ func TestUpInAwkwardFolders(t *testing.T) {
 	root, runtime := t.TempDir(), t.TempDir()
 	pwned := filepath.Join(root, "pwned")
 	project := filepath.Join(root, "a b é:,%41?#[ $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED& z")
-	for _, dir := range []string{"model_repository", "checkpoints", "examples"} {
+	for _, dir := range []string{"model_repository", "demo/checkpoints", "examples"} {
 		if err := os.CopyFS(filepath.Join(project, dir), os.DirFS(filepath.Join(repository, dir))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	env := []string{
-		"AGIQA_DATA_DIR=" + filepath.Join(project, "data"), "AGIQA_CHECKPOINTS=" + filepath.Join(project, "checkpoints"),
+		"AGIQA_DATA_DIR=" + filepath.Join(project, "data"), "AGIQA_CHECKPOINTS=" + filepath.Join(project, "demo", "checkpoints"),
 		"AGIQA_MODEL_REPOSITORY=" + filepath.Join(project, "model_repository"),
 		"XDG_RUNTIME_DIR=" + runtime, "PWNED=" + pwned, "LC_ALL=C",
 	}

@@ -18,7 +18,7 @@ import (
 func testSettings(t *testing.T) config.Settings {
 	t.Helper()
 	s := config.Default()
-	s.Checkpoints = filepath.Join(repository, "checkpoints")
+	s.Checkpoints = filepath.Join(repository, "demo", "checkpoints")
 	s.ModelRepository = filepath.Join(repository, "model_repository")
 	return s
 }

@@ -114,7 +114,7 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 func lookAtCheckpoints(s config.Settings) embedded.Finding {
 	lib, err := server.OpenLibrary(s)
 	if err != nil {
-		return embedded.Finding{Name: "checkpoints", Detail: err.Error(), Fix: "git restore checkpoints, or point --checkpoints at your own"}
+		return embedded.Finding{Name: "checkpoints", Detail: err.Error(), Fix: "git restore demo/checkpoints, or point --checkpoints at your own"}
 	}
 	return embedded.Finding{Name: "checkpoints", OK: true, Detail: fmt.Sprintf("%d in %s", len(lib.Snapshot().List()), s.Checkpoints)}
 }

@@ -108,7 +108,7 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 	if o.out, err = demoFolder(s, o.out); err != nil {
 		return err
 	}
-	sources, err := demoSources(t, s, o.images)
+	sources, err := demoSources(t, o.images)
 	if err != nil {
 		return err
 	}
@@ -181,9 +181,9 @@ func demoFolder(s config.Settings, out string) (string, error) {
 }
 
 // demoSources reads the images that others are cut from.
-func demoSources(t *terminal, s config.Settings, dir string) ([]demo.Image, error) {
+func demoSources(t *terminal, dir string) ([]demo.Image, error) {
 	if dir == "" {
-		dir = filepath.Join(filepath.Dir(s.Checkpoints), "examples")
+		dir = filepath.Join(projectFolder(), "examples")
 	}
 	selected, err := pictures([]string{dir}, t.in)
 	if err != nil {

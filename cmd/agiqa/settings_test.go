@@ -121,7 +121,7 @@ func newTestServer(t *testing.T, values map[string]string) *server.Server {
 		t.Fatal(err)
 	}
 	locate(&s)
-	s.ModelRepository, s.Checkpoints = "../../model_repository", "../../checkpoints"
+	s.ModelRepository, s.Checkpoints = "../../model_repository", "../../demo/checkpoints"
 	srv, err := server.New(t.Context(), server.Config{Settings: s, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("the settings allow %v, a package doesn't: %v", values, err)

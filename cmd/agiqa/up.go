@@ -58,7 +58,7 @@ func banner(w io.Writer, s config.Settings, srv *server.Server, took time.Durati
 	encoder, _ := srv.Encoder()
 	entry, _ := srv.Library().Snapshot().Default()
 	checkpoint := entry.Checkpoint
-	example := examplePath(s)
+	example := examplePath()
 	fmt.Fprintf(w, `
 agiqa %s is ready after %.1f s
 
@@ -84,8 +84,8 @@ func traceHint(s config.Settings) string {
 
 // examplePath is a picture to try: one of the repository's, seen from where
 // the person stands.
-func examplePath(s config.Settings) string {
-	path := filepath.Join(filepath.Dir(s.Checkpoints), "examples", "harbour.jpg")
+func examplePath() string {
+	path := filepath.Join(projectFolder(), "examples", "harbour.jpg")
 	if abs, err := filepath.Abs("."); err == nil {
 		if rel, err := filepath.Rel(abs, path); err == nil && len(rel) < len(path) {
 			return rel

@@ -209,7 +209,7 @@ func (s *Settings) declare() []Setting {
 				"Python environment that contains the embedded tritonserver."),
 		),
 		group("Checkpoints",
-			of(&s.Checkpoints, "checkpoints", "checkpoints",
+			of(&s.Checkpoints, "checkpoints", "demo/checkpoints",
 				"Folder of prompt checkpoints, one bundle per sub-folder."),
 			of(&s.DefaultCheckpoint, "default-checkpoint", "",
 				"Checkpoint that scores when a request names none. Empty: the only one there is, or the one named "+

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
-BUNDLE = ROOT / "checkpoints" / "demo"
+BUNDLE = ROOT / "demo" / "checkpoints" / "demo"
 
 
 class TritonError(Exception):

@@ -1,6 +1,6 @@
 """The prompt heads: model.py (NumPy) and model.onnx against the formula, each other and the golden cases.
 
-A head's folder is written by package checkpoint from a bundle; every bundle of `checkpoints/` has
+A head's folder is written by package checkpoint from a bundle; every bundle of `demo/checkpoints/` has
 one. Tolerances: 1e-6 between batches and 1e-5 between implementations, on scores of size 1 to 5.
 """
 
