@@ -11,12 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cache/cachetest"
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -215,43 +214,8 @@ func newMetrics(t testing.TB) *metrics {
 }
 
 // values returns every point of an instrument, by its attributes in the order
-// of their names ("cache=text,layer=redis,result=hit").
+// of their names ("cache=text,layer=redis,outcome=hit").
 func (m *metrics) values(t testing.TB, instrument string) map[string]int64 {
 	t.Helper()
-	var all metricdata.ResourceMetrics
-	if err := m.reader.Collect(context.Background(), &all); err != nil {
-		t.Fatalf("collecting metrics: %v", err)
-	}
-	values := map[string]int64{}
-	for _, scope := range all.ScopeMetrics {
-		for _, metric := range scope.Metrics {
-			if metric.Name != instrument {
-				continue
-			}
-			switch data := metric.Data.(type) {
-			case metricdata.Sum[int64]:
-				for _, p := range data.DataPoints {
-					values[labels(p.Attributes)] = p.Value
-				}
-			case metricdata.Gauge[int64]:
-				for _, p := range data.DataPoints {
-					values[labels(p.Attributes)] = p.Value
-				}
-			default:
-				t.Fatalf("%s is a %T", instrument, data)
-			}
-		}
-	}
-	return values
-}
-
-func labels(set attribute.Set) string {
-	s := ""
-	for _, kv := range set.ToSlice() {
-		if s != "" {
-			s += ","
-		}
-		s += string(kv.Key) + "=" + kv.Value.AsString()
-	}
-	return s
+	return metricstest.Values(t, m.reader, instrument)
 }

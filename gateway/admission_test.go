@@ -74,7 +74,7 @@ func TestTheDoorIsAskedBeforeTheBody(t *testing.T) {
 func TestMemoryPressureShedsScoring(t *testing.T) {
 	r := newRig(t, func(p *plan) { p.pressure = func() bool { return true } })
 	r.postUnread("/v1/score", 10).wantProblem(t, quality.KindOverloaded)
-	if got := r.sums("agiqa.gateway.refusals")["reason=memory"]; got != 1 {
+	if got := r.values("agiqa.gateway.refusals")["reason=memory"]; got != 1 {
 		t.Errorf("agiqa.gateway.refusals{memory} is %d, want 1", got)
 	}
 	if got := r.ask(http.MethodGet, "/healthz", nil); got.status != 200 {
@@ -117,7 +117,7 @@ func TestBodyMemory(t *testing.T) {
 	long := r.ask(http.MethodPost, "/v1/score", append(bytes.Clone(image), make([]byte, 1000-len(image))...), header("Content-Type", "image/png"),
 		func(req *http.Request) { req.ContentLength = -1 })
 	long.wantProblem(t, quality.KindOverloaded)
-	if got := r.sums("agiqa.gateway.refusals")["reason=body_memory"]; got != 2 {
+	if got := r.values("agiqa.gateway.refusals")["reason=body_memory"]; got != 2 {
 		t.Errorf("agiqa.gateway.refusals{body_memory} is %d, want 2", got)
 	}
 	_, err = writer.Write(make([]byte, 200))
@@ -172,7 +172,7 @@ func TestRateLimitAnswer(t *testing.T) {
 	if got := r.ask(http.MethodGet, "/v1/checkpoints", nil); got.status != 200 {
 		t.Errorf("what is no scoring work: status %d", got.status)
 	}
-	if got := r.sums("agiqa.gateway.refusals")["reason=rate_limit"]; got != 1 {
+	if got := r.values("agiqa.gateway.refusals")["reason=rate_limit"]; got != 1 {
 		t.Errorf("agiqa.gateway.refusals{rate_limit} is %d, want 1", got)
 	}
 }

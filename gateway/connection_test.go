@@ -190,7 +190,7 @@ func TestSlowBody(t *testing.T) {
 		must(t, server.Close())
 		serving.Wait()
 	})
-	if got := r.sums("agiqa.problems"); got["reason=request_timeout"] != 1 {
+	if got := r.values("agiqa.problems"); got["reason=request_timeout"] != 1 {
 		t.Errorf("agiqa.problems is %v", got)
 	}
 }
@@ -226,10 +226,10 @@ func TestClientLeaves(t *testing.T) {
 
 func want499(t *testing.T, r *rig) {
 	t.Helper()
-	if got := r.counts("agiqa.request.duration"); got["method=POST,route=/v1/score,status=499"] != 1 {
+	if got := r.values("agiqa.request.duration"); got["method=POST,route=/v1/score,status=499"] != 1 {
 		t.Errorf("agiqa.request.duration is %v, want one 499", got)
 	}
-	if got := r.sums("agiqa.problems"); got["reason=client_closed_request"] != 1 || len(got) != 1 {
+	if got := r.values("agiqa.problems"); got["reason=client_closed_request"] != 1 || len(got) != 1 {
 		t.Errorf("agiqa.problems is %v, want one client_closed_request", got)
 	}
 	lines := r.logs.lines(t) // and no panic in it
@@ -252,7 +252,7 @@ func TestClientResetsInItsBody(t *testing.T) {
 	must(t, conn.(*net.TCPConn).SetLinger(0))
 	must(t, conn.Close())
 	s.Close()
-	if got := r.sums("agiqa.problems"); got["reason=client_closed_request"] != 1 || len(got) != 1 {
+	if got := r.values("agiqa.problems"); got["reason=client_closed_request"] != 1 || len(got) != 1 {
 		t.Errorf("agiqa.problems is %v, want one client_closed_request", got)
 	}
 }
@@ -314,7 +314,7 @@ func TestSlowReader(t *testing.T) {
 		must(t, err)
 		time.Sleep(21 * time.Second)
 		synctest.Wait()
-		if got := r.sums("agiqa.requests.active")[""]; got != 0 {
+		if got := r.values("agiqa.requests.active")[""]; got != 0 {
 			t.Errorf("%d requests still active after the connection's limit", got)
 		}
 		must(t, conn.Close())
@@ -400,7 +400,7 @@ func TestDeadline(t *testing.T) {
 	defer release()
 	r.post("/v1/score", testimages.PNG(8, 8), "image/png").wantProblem(t, quality.KindDeadlineExceeded)
 	want := "method=POST,route=/v1/score,status=504"
-	if got := r.counts("agiqa.request.duration"); got[want] != 1 {
+	if got := r.values("agiqa.request.duration"); got[want] != 1 {
 		t.Errorf("agiqa.request.duration is %v, want one %s", got, want)
 	}
 }

@@ -79,7 +79,7 @@ func TestPreflight(t *testing.T) {
 			}
 		})
 	}
-	if n, problems := len(r.calls()), r.sums("agiqa.problems"); n != 0 || len(problems) != 0 {
+	if n, problems := len(r.calls()), r.values("agiqa.problems"); n != 0 || len(problems) != 0 {
 		t.Errorf("%d calls of Triton, problems %v", n, problems)
 	}
 }

@@ -209,11 +209,11 @@ func TestRequestMetrics(t *testing.T) {
 		"method=GET,route=/v1/checkpoints/:name,status=404": 1,
 		"method=GET,route=/healthz,status=200":              1,
 	}
-	if diff := cmp.Diff(want, r.counts("agiqa.request.duration")); diff != "" {
+	if diff := cmp.Diff(want, r.values("agiqa.request.duration")); diff != "" {
 		t.Errorf("agiqa.request.duration (-want +got):\n%s", diff)
 	}
 	problems := map[string]int64{"reason=unsupported_image_format": 1, "reason=checkpoint_not_found": 1}
-	if diff := cmp.Diff(problems, r.sums("agiqa.problems")); diff != "" {
+	if diff := cmp.Diff(problems, r.values("agiqa.problems")); diff != "" {
 		t.Errorf("agiqa.problems (-want +got):\n%s", diff)
 	}
 }
@@ -227,12 +227,12 @@ func TestActiveRequests(t *testing.T) {
 	done := make(chan reply)
 	go func() { done <- r.post("/v1/score", testimages.PNG(8, 8), "image/png") }()
 	r.triton.WaitCalls(c.EnsembleModel(), 1)
-	if got := r.sums("agiqa.requests.active")[""]; got != 1 {
+	if got := r.values("agiqa.requests.active")[""]; got != 1 {
 		t.Errorf("agiqa.requests.active is %d, want 1", got)
 	}
 	release()
 	(<-done).scores(t)
-	if got := r.sums("agiqa.requests.active")[""]; got != 0 {
+	if got := r.values("agiqa.requests.active")[""]; got != 0 {
 		t.Errorf("agiqa.requests.active is %d afterwards, want 0", got)
 	}
 }
@@ -254,7 +254,7 @@ func TestLabelsAreFinite(t *testing.T) {
 		"method=GET,route=/v1/checkpoints/:name,status=404":    50,
 		"method=POST,route=/v1/score,status=404":               50,
 	}
-	if diff := cmp.Diff(want, r.counts("agiqa.request.duration")); diff != "" {
+	if diff := cmp.Diff(want, r.values("agiqa.request.duration")); diff != "" {
 		t.Errorf("agiqa.request.duration (-want +got):\n%s", diff)
 	}
 	names := map[string]bool{}
@@ -337,7 +337,7 @@ func TestPanic(t *testing.T) {
 			}
 			wantPanicReported(t, r, fmt.Sprint(value), "500")
 			r.ask(http.MethodGet, "/healthz", nil)
-			if got := r.counts("agiqa.request.duration")["method=GET,route=/healthz,status=200"]; got != 1 {
+			if got := r.values("agiqa.request.duration")["method=GET,route=/healthz,status=200"]; got != 1 {
 				t.Error("the next request was not answered")
 			}
 		})
@@ -348,10 +348,10 @@ func TestPanic(t *testing.T) {
 // the span, a stack in the log, and leaves nothing active.
 func wantPanicReported(t *testing.T, r *rig, value, status string) {
 	t.Helper()
-	if got := r.sums("agiqa.problems")["reason=internal"]; got != 1 {
+	if got := r.values("agiqa.problems")["reason=internal"]; got != 1 {
 		t.Errorf("agiqa.problems has %d internal, want 1", got)
 	}
-	if got := r.sums("agiqa.requests.active")[""]; got != 0 {
+	if got := r.values("agiqa.requests.active")[""]; got != 0 {
 		t.Errorf("agiqa.requests.active is %d, want 0", got)
 	}
 	span := r.serverSpans()[0]
@@ -392,7 +392,7 @@ func TestPanicAfterTheAnswerBegan(t *testing.T) {
 			}
 			s.Close() // waits for the handler
 			if value == http.ErrAbortHandler {
-				if got := r.sums("agiqa.requests.active")[""]; got != 0 {
+				if got := r.values("agiqa.requests.active")[""]; got != 0 {
 					t.Errorf("agiqa.requests.active is %d, want 0", got)
 				}
 				if len(r.serverSpans()) != 1 || len(r.requests()) != 1 {

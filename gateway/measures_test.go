@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"google.golang.org/grpc/codes"
 
 	"github.com/agiqa/agiqa/gateway"
@@ -30,7 +29,7 @@ func TestScoresAreCountedByCheckpoint(t *testing.T) {
 	want := map[string]int64{
 		"checkpoint=demo,outcome=ok": 3, "checkpoint=other,outcome=ok": 1, "checkpoint=other,outcome=error": 1,
 	}
-	if diff := cmp.Diff(want, r.sums("agiqa.checkpoint.scores")); diff != "" {
+	if diff := cmp.Diff(want, r.values("agiqa.checkpoint.scores")); diff != "" {
 		t.Errorf("agiqa.checkpoint.scores (-want +got):\n%s", diff)
 	}
 }
@@ -48,7 +47,7 @@ func TestCheckpointLabelsAreFinite(t *testing.T) {
 	for i := range 20 { // what is not there is no value at all
 		r.post(fmt.Sprintf("/v1/score?checkpoint=stranger%d", i), testimages.PNG(8, 8), "image/png")
 	}
-	got := r.sums("agiqa.checkpoint.scores")
+	got := r.values("agiqa.checkpoint.scores")
 	if len(got) != 65 || got["checkpoint=_other,outcome=ok"] != 6 || got["checkpoint=c00,outcome=ok"] != 1 {
 		t.Errorf("%d values, %d of _other, %d of c00; want 65, 6 and 1", len(got), got["checkpoint=_other,outcome=ok"], got["checkpoint=c00,outcome=ok"])
 	}
@@ -80,7 +79,7 @@ func TestChangesAreCounted(t *testing.T) {
 	for _, change := range []string{"import", "activate", "rollback", "remove"} {
 		want["change="+change+",outcome=ok"], want["change="+change+",outcome=conflict"] = 1, 1
 	}
-	if diff := cmp.Diff(want, r.sums("agiqa.checkpoint.changes")); diff != "" {
+	if diff := cmp.Diff(want, r.values("agiqa.checkpoint.changes")); diff != "" {
 		t.Errorf("agiqa.checkpoint.changes (-want +got):\n%s", diff)
 	}
 }
@@ -109,13 +108,7 @@ func TestReadinessIsShown(t *testing.T) {
 			if got := r.gauge("agiqa.ready"); got != test.ready {
 				t.Errorf("agiqa.ready is %d, want %d", got, test.ready)
 			}
-			got := map[string]int64{}
-			r.points("agiqa.readiness.failing", func(data metricdata.Aggregation) {
-				for _, p := range data.(metricdata.Gauge[int64]).DataPoints {
-					got[labels(p.Attributes)] = p.Value
-				}
-			})
-			if diff := cmp.Diff(test.want, got); diff != "" {
+			if diff := cmp.Diff(test.want, r.values("agiqa.readiness.failing")); diff != "" {
 				t.Errorf("agiqa.readiness.failing (-want +got):\n%s", diff)
 			}
 		})

@@ -63,7 +63,7 @@ func TestEveryKindOverHTTP(t *testing.T) {
 			if p.Detail != "told" {
 				t.Errorf("detail %q, want that of the error and nothing of its cause", p.Detail)
 			}
-			if got := r.sums("agiqa.problems"); len(got) != 1 || got["reason="+string(kind)] != 1 {
+			if got := r.values("agiqa.problems"); len(got) != 1 || got["reason="+string(kind)] != 1 {
 				t.Errorf("agiqa.problems is %v, want one %s", got, kind)
 			}
 		})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,9 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -27,6 +24,7 @@ import (
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/contract"
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/telemetry"
@@ -367,28 +365,19 @@ func (a reply) wantProblem(t *testing.T, kind quality.Kind) gateway.Problem {
 	return p
 }
 
-// sums returns the data points of a counter by their attributes, "a=b,c=d".
-func (r *rig) sums(name string) map[string]int64 {
+// values returns what a metric has by its labels, "a=b,c=d".
+func (r *rig) values(name string) map[string]int64 {
 	r.t.Helper()
-	out := map[string]int64{}
-	r.points(name, func(data metricdata.Aggregation) {
-		sum, ok := data.(metricdata.Sum[int64])
-		if !ok {
-			r.t.Fatalf("metric %s is a %T, want a sum", name, data)
-		}
-		for _, p := range sum.DataPoints {
-			out[labels(p.Attributes)] = p.Value
-		}
-	})
-	return out
+	return metricstest.Values(r.t, r.reader, name)
 }
 
 // gauge returns the only value of a gauge.
 func (r *rig) gauge(name string) int64 {
 	r.t.Helper()
-	value := int64(-1)
-	r.points(name, func(data metricdata.Aggregation) { value = data.(metricdata.Gauge[int64]).DataPoints[0].Value })
-	return value
+	for _, value := range r.values(name) {
+		return value
+	}
+	return -1
 }
 
 // wantGauge waits until a gauge has a value, for as long as a loaded machine may
@@ -408,47 +397,10 @@ func (r *rig) wantGauge(name string, want int64) {
 	}
 }
 
-// counts returns how many values a histogram took, by attributes.
-func (r *rig) counts(name string) map[string]int64 {
-	r.t.Helper()
-	out := map[string]int64{}
-	r.points(name, func(data metricdata.Aggregation) {
-		h, ok := data.(metricdata.Histogram[float64])
-		if !ok {
-			r.t.Fatalf("metric %s is a %T, want a histogram", name, data)
-		}
-		for _, p := range h.DataPoints {
-			out[labels(p.Attributes)] = int64(p.Count)
-		}
-	})
-	return out
-}
-
-func (r *rig) points(name string, use func(metricdata.Aggregation)) {
-	r.t.Helper()
-	var all metricdata.ResourceMetrics
-	must(r.t, r.reader.Collect(context.WithoutCancel(r.t.Context()), &all))
-	for _, scope := range all.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			if m.Name == name {
-				use(m.Data)
-			}
-		}
-	}
-}
-
-func labels(set attribute.Set) string {
-	var parts []string
-	for _, kv := range set.ToSlice() {
-		parts = append(parts, fmt.Sprintf("%s=%s", kv.Key, kv.Value.String()))
-	}
-	return strings.Join(parts, ",")
-}
-
 // wantNothingInternal holds for every test but those that break the server on
 // purpose: whatever was sent, no request ended in an error of our own.
 func (r *rig) wantNothingInternal() {
-	if n := r.sums("agiqa.problems")["reason=internal"]; n != 0 {
+	if n := r.values("agiqa.problems")["reason=internal"]; n != 0 {
 		r.t.Errorf("%d internal errors:", n)
 		for _, l := range r.logs.lines(r.t) {
 			if l["level"] == "ERROR" {
@@ -456,7 +408,7 @@ func (r *rig) wantNothingInternal() {
 			}
 		}
 	}
-	if n := r.sums("agiqa.requests.active")[""]; n != 0 {
+	if n := r.values("agiqa.requests.active")[""]; n != 0 {
 		r.t.Errorf("agiqa.requests.active is %d at the end, want 0", n)
 	}
 }

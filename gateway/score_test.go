@@ -157,10 +157,10 @@ func TestOneFaultAmongSeveral(t *testing.T) {
 			if !slices.Equal(ids, test.ids) {
 				t.Errorf("ids %q, want %q", ids, test.ids)
 			}
-			if n := len(r.sums("agiqa.problems")); n != 0 {
+			if n := len(r.values("agiqa.problems")); n != 0 {
 				t.Errorf("agiqa.problems counts %d, want none: the request was answered", n)
 			}
-			images := r.sums("agiqa.images")
+			images := r.values("agiqa.images")
 			if images["format=png,outcome=ok"] != 2 || images["format=unknown,outcome="+string(test.kind)] != 1 {
 				t.Errorf("agiqa.images is %v", images)
 			}

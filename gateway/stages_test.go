@@ -3,12 +3,12 @@ package gateway_test
 import (
 	"math"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/internal/testimages"
 )
 
@@ -30,14 +30,14 @@ func TestStagesAgree(t *testing.T) {
 		}
 	}
 	sums := map[string]float64{}
-	r.points("agiqa.stage.duration", func(data metricdata.Aggregation) {
-		for _, p := range data.(metricdata.Histogram[float64]).DataPoints {
-			if p.Count != 1 {
-				t.Errorf("%d values of %s, want 1", p.Count, labels(p.Attributes))
-			}
-			sums[strings.TrimPrefix(labels(p.Attributes), "stage=")] = p.Sum
+	data := metricstest.Collect(t, r.reader)["agiqa.stage.duration"]
+	for _, p := range data.(metricdata.Histogram[float64]).DataPoints {
+		stage, _ := p.Attributes.Value("stage")
+		if p.Count != 1 {
+			t.Errorf("%d values of %s, want 1", p.Count, stage.AsString())
 		}
-	})
+		sums[stage.AsString()] = p.Sum
+	}
 	total := answer.TimingMS["total"]
 	delete(answer.TimingMS, "total")
 	for _, stage := range []string{"read", "sniff", "admission", "lookup", "prepare", "decode", "resize", "texts", "ensemble"} {

@@ -36,7 +36,7 @@ func wantAccounts(t *testing.T, r *rig, requests, unparsed int) {
 	t.Helper()
 	spans, lines := r.serverSpans(), r.requests()
 	values := int64(0)
-	for _, n := range r.counts("agiqa.request.duration") {
+	for _, n := range r.values("agiqa.request.duration") {
 		values += n
 	}
 	if len(spans) != requests || len(lines) != requests || values != int64(requests) {
@@ -47,7 +47,7 @@ func wantAccounts(t *testing.T, r *rig, requests, unparsed int) {
 			t.Errorf("span %s: parent %v, kind %v, from %v to %v", s.Name(), s.Parent(), s.SpanKind(), s.StartTime(), s.EndTime())
 		}
 	}
-	if got := r.sums("agiqa.connections.unparsed")[""]; got != int64(unparsed) {
+	if got := r.values("agiqa.connections.unparsed")[""]; got != int64(unparsed) {
 		t.Errorf("agiqa.connections.unparsed is %d, want %d", got, unparsed)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -30,33 +32,21 @@ func measured(t *testing.T, cfg scoring.Config) (*bench, *sdkmetric.ManualReader
 	return newBenchWith(t, cfg, sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))), reader
 }
 
-// refusals returns agiqa.admission.refusals as "reason outcome".
+// refusals returns agiqa.admission.refusals by its labels.
 func refusals(t *testing.T, reader *sdkmetric.ManualReader) map[string]int64 {
 	t.Helper()
-	out := map[string]int64{}
-	for _, p := range counter(t, reader, "agiqa.admission.refusals") {
-		reason, _ := p.Attributes.Value("reason")
-		outcome, _ := p.Attributes.Value("outcome")
-		out[reason.AsString()+" "+outcome.AsString()] = p.Value
-	}
-	return out
+	return metricstest.Values(t, reader, "agiqa.admission.refusals")
 }
 
 func gauges(t *testing.T, reader *sdkmetric.ManualReader) map[string]float64 {
 	t.Helper()
-	var rm metricdata.ResourceMetrics
-	if err := reader.Collect(t.Context(), &rm); err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]float64{}
-	for _, sm := range rm.ScopeMetrics {
-		for _, m := range sm.Metrics {
-			switch d := m.Data.(type) {
-			case metricdata.Gauge[int64]:
-				out[m.Name] = float64(d.DataPoints[0].Value)
-			case metricdata.Gauge[float64]:
-				out[m.Name] = d.DataPoints[0].Value
-			}
+	for name, data := range metricstest.Collect(t, reader) {
+		switch d := data.(type) {
+		case metricdata.Gauge[int64]:
+			out[name] = float64(d.DataPoints[0].Value)
+		case metricdata.Gauge[float64]:
+			out[name] = d.DataPoints[0].Value
 		}
 	}
 	return out
@@ -122,8 +112,10 @@ func TestTooLateIsRefusedAtOnce(t *testing.T) {
 		if err := ask(time.Millisecond); err != nil {
 			t.Errorf("idle again: %v", err)
 		}
-		got := refusals(t, reader)
-		if got["too_late rejected_before_body"] != 1 || got["too_late rejected_after_body"] != 1 || len(got) != 2 {
+		want := map[string]int64{
+			"outcome=rejected_before_body,reason=too_late": 1, "outcome=rejected_after_body,reason=too_late": 1,
+		}
+		if got := refusals(t, reader); !maps.Equal(got, want) {
 			t.Errorf("refusals %v", got)
 		}
 	})
@@ -168,8 +160,10 @@ func TestQueueFullIsCounted(t *testing.T) {
 		if _, err := b.service.Prepare(t.Context(), []byte("good3"), ""); quality.KindOf(err) != quality.KindOverloaded {
 			t.Errorf("Prepare: %v", err)
 		}
-		got := refusals(t, reader)
-		if got["queue_full rejected_before_body"] != 1 || got["queue_full rejected_after_body"] != 1 {
+		want := map[string]int64{
+			"outcome=rejected_before_body,reason=queue_full": 1, "outcome=rejected_after_body,reason=queue_full": 1,
+		}
+		if got := refusals(t, reader); !maps.Equal(got, want) {
 			t.Errorf("refusals %v", got)
 		}
 	})
@@ -245,7 +239,7 @@ func TestATurnThatComesTooLateIsNotUsed(t *testing.T) {
 		if quality.KindOf(errs[14]) != quality.KindDeadlineExceeded || b.preparer.decoded != 14 {
 			t.Errorf("%v after %d decodes, want it given up without a 15th", errs[14], b.preparer.decoded)
 		}
-		if got := refusals(t, reader); got["too_late expired_in_queue"] != 1 {
+		if got := refusals(t, reader); got["outcome=expired_in_queue,reason=too_late"] != 1 {
 			t.Errorf("refusals %v", got)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -76,22 +77,10 @@ func TestOnlyWhatWouldWaitIsBatched(t *testing.T) {
 		if want := []string{"ensemble a +", "ensemble a +", "ensemble a +++++"}; !slices.Equal(r.triton.calls, want) {
 			t.Errorf("calls %q, want two at once and the rest together", r.triton.calls)
 		}
-		var rm metricdata.ResourceMetrics
-		if err := r.reader.Collect(t.Context(), &rm); err != nil {
-			t.Fatal(err)
+		p := metricstest.Collect(t, r.reader)["agiqa.batch.size"].(metricdata.Histogram[int64]).DataPoints[0]
+		if p.Count != 3 || p.Sum != 7 {
+			t.Errorf("agiqa.batch.size has %d calls of %d images, want 3 of 7", p.Count, p.Sum)
 		}
-		for _, sm := range rm.ScopeMetrics {
-			for _, m := range sm.Metrics {
-				if m.Name == "agiqa.batch.size" {
-					p := m.Data.(metricdata.Histogram[int64]).DataPoints[0]
-					if p.Count != 3 || p.Sum != 7 {
-						t.Errorf("agiqa.batch.size has %d calls of %d images, want 3 of 7", p.Count, p.Sum)
-					}
-					return
-				}
-			}
-		}
-		t.Error("no agiqa.batch.size")
 	})
 }
 
@@ -160,7 +149,7 @@ func TestAPoisonedImageCostsItsOwnRequestOnly(t *testing.T) {
 				t.Errorf("request %d: %v", i, err)
 			}
 		}
-		if got := counter(t, r.reader, "agiqa.batch.splits")[0].Value; got != 1 {
+		if got := metricstest.Values(t, r.reader, "agiqa.batch.splits")["call=ensemble"]; got != 1 {
 			t.Errorf("agiqa.batch.splits is %d, want 1", got)
 		}
 	})

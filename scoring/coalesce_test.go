@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -49,7 +50,7 @@ func TestEqualImagesAreEncodedOnce(t *testing.T) {
 		if b.preparer.decoded != 1 || cached != 49 {
 			t.Errorf("decoded %d times, %d took another's embedding, want 1 and 49", b.preparer.decoded, cached)
 		}
-		if got := counter(t, reader, "agiqa.images.coalesced")[0].Value; got != 9 {
+		if got := metricstest.Values(t, reader, "agiqa.images.coalesced")[""]; got != 9 {
 			t.Errorf("agiqa.images.coalesced is %d, want the 9 that had a turn beside the first; the others found it in the cache", got)
 		}
 	})

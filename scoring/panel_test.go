@@ -10,10 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -211,20 +211,8 @@ func TestPanelIsAStage(t *testing.T) {
 	if diff := cmp.Diff(want, attributes); diff != "" {
 		t.Errorf("span panel (-want +got):\n%s", diff)
 	}
-	var all metricdata.ResourceMetrics
-	if err := reader.Collect(t.Context(), &all); err != nil {
-		t.Fatal(err)
-	}
-	var counts []string
-	for _, m := range all.ScopeMetrics[0].Metrics {
-		if h, ok := m.Data.(metricdata.Histogram[float64]); ok {
-			for _, p := range h.DataPoints {
-				stage, _ := p.Attributes.Value("stage")
-				counts = append(counts, fmt.Sprintf("%s %d", stage.AsString(), p.Count))
-			}
-		}
-	}
-	if !slices.Contains(counts, "panel 1") {
-		t.Errorf("agiqa.stage.duration has %v, want panel once", counts)
+	stages := metricstest.Values(t, reader, "agiqa.stage.duration")
+	if stages["stage=panel"] != 1 {
+		t.Errorf("agiqa.stage.duration has %v, want panel once", stages)
 	}
 }

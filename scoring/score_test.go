@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -247,32 +246,10 @@ func TestSpansAndMetrics(t *testing.T) {
 			t.Errorf("no time for stage %s in %v", s, stages)
 		}
 	}
-	got := map[string]int64{}
-	for _, p := range counter(t, reader, "agiqa.images") {
-		format, _ := p.Attributes.Value(attribute.Key("format"))
-		outcome, _ := p.Attributes.Value(attribute.Key("outcome"))
-		got[format.AsString()+" "+outcome.AsString()] = p.Value
-	}
-	if diff := cmp.Diff(map[string]int64{"png ok": 2, "unknown unsupported_image_format": 1}, got); diff != "" {
+	want := map[string]int64{"format=png,outcome=ok": 2, "format=unknown,outcome=unsupported_image_format": 1}
+	if diff := cmp.Diff(want, metricstest.Values(t, reader, "agiqa.images")); diff != "" {
 		t.Errorf("agiqa.images (-want +got):\n%s", diff)
 	}
-}
-
-func counter(t *testing.T, reader *sdkmetric.ManualReader, name string) []metricdata.DataPoint[int64] {
-	t.Helper()
-	var rm metricdata.ResourceMetrics
-	if err := reader.Collect(t.Context(), &rm); err != nil {
-		t.Fatal(err)
-	}
-	for _, sm := range rm.ScopeMetrics {
-		for _, m := range sm.Metrics {
-			if sum, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == name {
-				return sum.DataPoints
-			}
-		}
-	}
-	t.Fatalf("no counter %s", name)
-	return nil
 }
 
 func TestPromptEncoder(t *testing.T) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 )
 
 func TestDiskIsWatched(t *testing.T) {
@@ -24,21 +25,10 @@ func TestDiskIsWatched(t *testing.T) {
 			if err := watchDisk(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), test.folder); err != nil {
 				t.Fatal(err)
 			}
-			var all metricdata.ResourceMetrics
-			if err := reader.Collect(t.Context(), &all); err != nil {
-				t.Fatal(err)
-			}
-			got := map[string]int64{}
-			for _, scope := range all.ScopeMetrics {
-				for _, m := range scope.Metrics {
-					for _, p := range m.Data.(metricdata.Gauge[int64]).DataPoints {
-						got[m.Name] = p.Value
-					}
-				}
-			}
-			free, size := got["agiqa.disk.free"], got["agiqa.disk.size"]
-			if !test.shown && len(got) != 0 {
-				t.Errorf("shows %v of a folder that is not there", got)
+			got := metricstest.Values(t, reader, "agiqa.disk.free")
+			free, size := got[""], metricstest.Values(t, reader, "agiqa.disk.size")[""]
+			if !test.shown && (len(got) != 0 || size != 0) {
+				t.Errorf("reports %v free of %d for a folder that doesn't exist", got, size)
 			}
 			if test.shown && (size <= 0 || free < 0 || free > size) {
 				t.Errorf("free %d of %d, want 0 <= free <= size", free, size)

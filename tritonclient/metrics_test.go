@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"google.golang.org/grpc/codes"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
@@ -16,24 +17,14 @@ import (
 // durations returns how many calls agiqa.triton.duration has, by its labels.
 func (w watched) durations(t *testing.T) map[string]uint64 {
 	t.Helper()
-	var all metricdata.ResourceMetrics
-	if err := w.reader.Collect(context.WithoutCancel(t.Context()), &all); err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]uint64{}
-	for _, s := range all.ScopeMetrics {
-		for _, m := range s.Metrics {
-			if m.Name != "agiqa.triton.duration" {
-				continue
-			}
-			for _, p := range m.Data.(metricdata.Histogram[float64]).DataPoints {
-				model, _ := p.Attributes.Value("model")
-				outcome, _ := p.Attributes.Value("outcome")
-				out[model.AsString()+" "+outcome.AsString()] += p.Count
-				if p.Sum <= 0 {
-					t.Errorf("%s took %v in all, want some time", model.AsString(), p.Sum)
-				}
-			}
+	data, _ := metricstest.Collect(t, w.reader)["agiqa.triton.duration"].(metricdata.Histogram[float64])
+	for _, p := range data.DataPoints {
+		model, _ := p.Attributes.Value("model")
+		outcome, _ := p.Attributes.Value("outcome")
+		out[model.AsString()+" "+outcome.AsString()] += p.Count
+		if p.Sum <= 0 {
+			t.Errorf("%s took %v in all, want some time", model.AsString(), p.Sum)
 		}
 	}
 	return out

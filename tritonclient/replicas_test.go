@@ -3,16 +3,17 @@ package tritonclient_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -51,32 +52,10 @@ func newWatched(t *testing.T, servers ...*tritontest.Server) watched {
 // values returns a metric by the value of its only label, "" without one.
 func (w watched) values(t *testing.T, name string) map[string]int64 {
 	t.Helper()
-	var all metricdata.ResourceMetrics
-	if err := w.reader.Collect(context.WithoutCancel(t.Context()), &all); err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]int64{}
-	put := func(points []metricdata.DataPoint[int64]) {
-		for _, p := range points {
-			label := ""
-			for _, kv := range p.Attributes.ToSlice() {
-				label = kv.Value.String()
-			}
-			out[label] = p.Value
-		}
-	}
-	for _, s := range all.ScopeMetrics {
-		for _, m := range s.Metrics {
-			if m.Name != name {
-				continue
-			}
-			switch d := m.Data.(type) {
-			case metricdata.Sum[int64]:
-				put(d.DataPoints)
-			case metricdata.Gauge[int64]:
-				put(d.DataPoints)
-			}
-		}
+	for labels, value := range metricstest.Values(t, w.reader, name) {
+		_, label, _ := strings.Cut(labels, "=")
+		out[label] = value
 	}
 	return out
 }

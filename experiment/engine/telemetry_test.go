@@ -1,42 +1,21 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/experiment/storetest"
+	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
 )
-
-// counters are the values of one counter, by its labels.
-func counters(t *testing.T, reader sdkmetric.Reader, name string) map[string]int64 {
-	t.Helper()
-	var all metricdata.ResourceMetrics
-	must(t, reader.Collect(context.WithoutCancel(t.Context()), &all))
-	out := map[string]int64{}
-	for _, scope := range all.ScopeMetrics {
-		for _, m := range scope.Metrics {
-			if m.Name != name {
-				continue
-			}
-			for _, p := range m.Data.(metricdata.Sum[int64]).DataPoints {
-				out[p.Attributes.Encoded(attribute.DefaultEncoder())] = p.Value
-			}
-		}
-	}
-	return out
-}
 
 // TestWhatIsCounted goes through both outcomes of everything that has two:
 // taken and left, recorded and degraded, accepted and refused, kept and broken.
@@ -85,7 +64,7 @@ func TestWhatIsCounted(t *testing.T) {
 
 	check := func(name string, want map[string]int64) {
 		t.Helper()
-		got := counters(t, reader, name)
+		got := metricstest.Values(t, reader, name)
 		for labels, n := range want {
 			if got[labels] != n {
 				t.Errorf("%s{%s} is %d, want %d", name, labels, got[labels], n)
@@ -102,7 +81,7 @@ func TestWhatIsCounted(t *testing.T) {
 		"kind=mos,outcome=accepted": 1, "kind=mos,outcome=duplicate": 1, "kind=mos,outcome=feedback_invalid": 1,
 		"kind=mos,outcome=store_unavailable": 1,
 	})
-	failures := counters(t, reader, "agiqa.experiment.store.failures")
+	failures := metricstest.Values(t, reader, "agiqa.experiment.store.failures")
 	if failures["call=exposures"] != 1 || len(failures) != 2 {
 		t.Errorf("failures of the store %v, want one of exposures and one of feedback", failures)
 	}
@@ -111,7 +90,7 @@ func TestWhatIsCounted(t *testing.T) {
 		s.ask(t.Context(), fmt.Sprint(u), fmt.Sprint("bad", u), false, "nan")
 	}
 	s.Watch(t.Context())
-	trips := counters(t, reader, "agiqa.experiment.guardrail.trips")
+	trips := metricstest.Values(t, reader, "agiqa.experiment.guardrail.trips")
 	if trips["action=rollback,experiment=sharper,guardrail=error_rate"] != 1 {
 		t.Errorf("trips %v, want one of error_rate", trips)
 	}

@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
@@ -98,6 +101,51 @@ func TestInstruments(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("instruments (-want +got):\n%s", diff)
+	}
+}
+
+// failures keeps what would fail a test.
+type failures struct {
+	testing.TB
+	texts []string
+}
+
+func (f *failures) Errorf(format string, args ...any) {
+	f.texts = append(f.texts, fmt.Sprintf(format, args...))
+}
+
+func TestCollectFaults(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, metric string
+		label        attribute.KeyValue
+		want         string
+	}{
+		{"sound", "agiqa.checkpoint.changes", metrics.Outcome("ok"), ""},
+		{"a library's", "rpc.novel", metrics.Outcome("ok"), ""},
+		{"unknown metric", "agiqa.novel", metrics.Outcome("ok"), "agiqa.novel is not declared"},
+		{"unknown label", "agiqa.checkpoint.changes", attribute.String("result", "ok"),
+			"agiqa.checkpoint.changes: label result is not declared"},
+		{"unknown value", "agiqa.checkpoint.changes", metrics.Outcome("fine"),
+			`agiqa.checkpoint.changes: label outcome has the value "fine", which is not declared`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			reader, recorded := sdkmetric.NewManualReader(), &failures{TB: t}
+			meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test")
+			counter, err := meter.Int64Counter(test.metric)
+			if err != nil {
+				t.Fatal(err)
+			}
+			counter.Add(t.Context(), 2, metric.WithAttributes(test.label))
+			got := metricstest.Values(recorded, reader, test.metric)
+			if text := strings.Join(recorded.texts, "; "); text != test.want {
+				t.Errorf("failures %q, want %q", text, test.want)
+			}
+			if test.name == "sound" && got["outcome=ok"] != 2 {
+				t.Errorf("values %v, want 2 of outcome=ok", got)
+			}
+		})
 	}
 }
 

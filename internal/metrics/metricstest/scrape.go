@@ -1,5 +1,5 @@
-// Package metricstest compares a scrape of /metrics with the declarations of
-// package metrics.
+// Package metricstest compares what was measured, or a scrape of /metrics, with
+// the declarations of package metrics.
 package metricstest
 
 import (
@@ -57,13 +57,22 @@ func familyFaults(m metrics.Metric, family *dto.MetricFamily) (faults []string) 
 	}
 	for _, series := range family.GetMetric() {
 		for _, pair := range series.GetLabel() {
-			at := slices.IndexFunc(m.Labels, func(l metrics.Label) bool { return l.Name == pair.GetName() })
-			if at < 0 {
-				fault("label %s is not declared", pair.GetName())
-			} else if !m.Labels[at].Allows(pair.GetValue()) {
-				fault("label %s has the value %q, which is not declared", pair.GetName(), pair.GetValue())
+			if text := labelFault(m, pair.GetName(), pair.GetValue()); text != "" {
+				fault("%s", text)
 			}
 		}
 	}
 	return faults
+}
+
+// labelFault says what of a label isn't as declared, "" where all is.
+func labelFault(m metrics.Metric, name, value string) string {
+	at := slices.IndexFunc(m.Labels, func(l metrics.Label) bool { return l.Name == name })
+	if at < 0 {
+		return fmt.Sprintf("label %s is not declared", name)
+	}
+	if !m.Labels[at].Allows(value) {
+		return fmt.Sprintf("label %s has the value %q, which is not declared", name, value)
+	}
+	return ""
 }
