@@ -29,7 +29,7 @@ die() {
 
 # run starts the server as a terminal does, in a process group of its own.
 run() {
-	local server curl answer=''
+	local server curl status answer=''
 	curl=$(sed -n 's/^\$ \(curl .*\)$/\1/p' README.md | head -n 1)
 	[[ -n $curl ]] || die "the README has no curl command"
 	set -m
@@ -43,7 +43,10 @@ run() {
 		sleep 1
 	done
 	kill -INT -- "-$server"
-	wait "$server" || die "after Ctrl-C make run ended with status $?"
+	# make ends by the same signal when what it runs has ended.
+	wait "$server" && status=0 || status=$?
+	((status == 0 || status == 130)) || die "after Ctrl-C make run ended with status $status"
+	! bash -c "$curl" >/dev/null 2>&1 || die "after Ctrl-C a server still answers"
 	[[ $answer == *'"score":'[0-9]* ]] || die "the README's curl command answered: $answer"
 	printf 'The curl command answered: %s\n' "${answer:0:120}"
 }
