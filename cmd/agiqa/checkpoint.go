@@ -8,11 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 )
 
-func newCheckpoint(t *terminal) *cobra.Command {
+func newCheckpoint(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "checkpoint", Short: "Look at prompt checkpoints, and change those of the running server"}
 	cmd.AddCommand(
 		newCheckpointList(t), newCheckpointShow(t), newCheckpointDiff(t),
@@ -22,26 +23,19 @@ func newCheckpoint(t *terminal) *cobra.Command {
 	return cmd
 }
 
-// checkpointList is the answer of GET /v1/checkpoints.
-type checkpointList struct {
-	Checkpoints []gateway.CheckpointView `json:"checkpoints"`
-	Default     string                   `json:"default"`
-	Encoder     *gateway.EncoderRef      `json:"encoder,omitempty"`
-}
-
-func newCheckpointList(t *terminal) *cobra.Command {
+func newCheckpointList(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the checkpoints of the server", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onServer(cmd, t, func(ctx context.Context, c *client) error {
-				var list checkpointList
-				if err := c.get(ctx, "/v1/checkpoints", &list); err != nil {
+			return cli.OnServer(cmd, t, func(ctx context.Context, c *cli.Client) error {
+				var list cli.CheckpointList
+				if err := c.Get(ctx, "/v1/checkpoints", &list); err != nil {
 					return err
 				}
-				if asJSON(cmd) {
-					return printJSON(t.out, list)
+				if cli.AsJSON(cmd) {
+					return cli.PrintJSON(t.Out, list)
 				}
-				w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+				w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "\tNAME\tSCALE\tCONTEXT\tUSABLE\tDIGEST")
 				for _, v := range list.Checkpoints {
 					mark := ""
@@ -54,24 +48,24 @@ func newCheckpointList(t *terminal) *cobra.Command {
 			})
 		},
 	}
-	addJSON(cmd)
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 
-func newCheckpointShow(t *terminal) *cobra.Command {
+func newCheckpointShow(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show NAME", Short: "Show what is known of a checkpoint", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onServer(cmd, t, func(ctx context.Context, c *client) error {
+			return cli.OnServer(cmd, t, func(ctx context.Context, c *cli.Client) error {
 				var view gateway.CheckpointView
-				if err := c.get(ctx, "/v1/checkpoints/"+pathSegment(args[0]), &view); err != nil {
+				if err := c.Get(ctx, "/v1/checkpoints/"+cli.PathSegment(args[0]), &view); err != nil {
 					return err
 				}
-				if asJSON(cmd) {
-					return printJSON(t.out, view)
+				if cli.AsJSON(cmd) {
+					return cli.PrintJSON(t.Out, view)
 				}
-				w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+				w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
 				for _, row := range [][2]any{
 					{"name", view.Name}, {"digest", view.Digest}, {"default", view.Default},
 					{"encoder", view.Encoder}, {"usable", view.Usable},
@@ -85,12 +79,12 @@ func newCheckpointShow(t *terminal) *cobra.Command {
 			})
 		},
 	}
-	addJSON(cmd)
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 
-func newCheckpointMaterialize(t *terminal) *cobra.Command {
+func newCheckpointMaterialize(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "materialize BUNDLE --out MODEL_REPOSITORY",
 		Short: "Write a bundle's head and ensemble as Triton models",
@@ -108,7 +102,7 @@ func newCheckpointMaterialize(t *terminal) *cobra.Command {
 				return err
 			}
 			c := bundle.Checkpoint()
-			_, err = fmt.Fprintf(t.out, "%s\n%s\n", c.HeadModel(), c.EnsembleModel())
+			_, err = fmt.Fprintf(t.Out, "%s\n%s\n", c.HeadModel(), c.EnsembleModel())
 			return err
 		},
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
@@ -43,8 +44,8 @@ func look(t *testing.T, p *process, redis *redistest.Server, data string) world 
 	for _, s := range states {
 		w.Models = append(w.Models, s.Name+" "+s.State)
 	}
-	var list checkpointList
-	if err := newClient(p.url).get(t.Context(), "/v1/checkpoints", &list); err != nil {
+	var list cli.CheckpointList
+	if err := cli.NewClient(p.url).Get(t.Context(), "/v1/checkpoints", &list); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range list.Checkpoints {
@@ -241,8 +242,8 @@ func importProblem(t *testing.T, p *process, key string, manifest, weights []byt
 // whose writes no request and no start waits for.
 func awaitTexts(t *testing.T, p *process, redis *redistest.Server) {
 	t.Helper()
-	var list checkpointList
-	if err := newClient(p.url).get(t.Context(), "/v1/checkpoints", &list); err != nil {
+	var list cli.CheckpointList
+	if err := cli.NewClient(p.url).Get(t.Context(), "/v1/checkpoints", &list); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "Redis has the text embeddings of every checkpoint", func() bool {

@@ -6,23 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/clip"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
-	"github.com/agiqa/agiqa/quality"
 )
 
-func newCheckpointImport(t *terminal) *cobra.Command {
+func newCheckpointImport(t *cli.Terminal) *cobra.Command {
 	var o checkpoint.OriginalOptions
 	cmd := &cobra.Command{
 		Use:   "import BUNDLE|DIR --name NAME",
@@ -31,7 +29,7 @@ func newCheckpointImport(t *terminal) *cobra.Command {
 			"DIR may also be a folder that CLIP-AGIQA's own training wrote (prompt_learner and regression): it is converted here, for the encoder that the server has, and the flags say what its files do not.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onAdmin(cmd, t, func(ctx context.Context, c *client) error { return importCheckpoint(ctx, cmd, t, c, args[0], o) })
+			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error { return importCheckpoint(ctx, cmd, t, c, args[0], o) })
 		},
 	}
 	f := cmd.Flags()
@@ -44,12 +42,12 @@ func newCheckpointImport(t *terminal) *cobra.Command {
 	f.StringVar(&o.Licence, "licence", "", "licence of the weights (original folders)")
 	f.IntVar(&o.Epoch, "epoch", 0, "which model.pth.tar-N; 0: the highest (original folders)")
 	f.BoolVar(&o.Best, "best", false, "take model-best.pth.tar (original folders)")
-	addJSON(cmd)
-	config.AddFlags(f, clientGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(f, cli.ClientGroups...)
 	return cmd
 }
 
-func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *terminal, c *client, path string, o checkpoint.OriginalOptions) error {
+func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *cli.Terminal, c *cli.Client, path string, o checkpoint.OriginalOptions) error {
 	bundle, err := openAnyCheckpoint(ctx, c, path, o)
 	if err != nil {
 		return err
@@ -58,30 +56,30 @@ func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *terminal, c *c
 	if err != nil {
 		return err
 	}
-	body, contentType, err := importBody(bundle, o.Name, activate)
+	body, contentType, err := cli.ImportBody(bundle, o.Name, activate)
 	if err != nil {
 		return err
 	}
-	count, done := t.upload(int64(len(body)), "sending "+bundle.Checkpoint().Name)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/v1/checkpoints", io.TeeReader(bytes.NewReader(body), count))
+	count, done := t.Upload(int64(len(body)), "sending "+bundle.Checkpoint().Name)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+"/v1/checkpoints", io.TeeReader(bytes.NewReader(body), count))
 	if err != nil {
 		return err
 	}
 	req.ContentLength = int64(len(body))
 	req.Header.Set("Content-Type", contentType)
 	var report gateway.CheckpointReport
-	err = c.change(req, &report)
+	err = c.Change(req, &report)
 	done()
 	if err != nil {
 		return err
 	}
-	if asJSON(cmd) {
-		return printJSON(t.out, report)
+	if cli.AsJSON(cmd) {
+		return cli.PrintJSON(t.Out, report)
 	}
 	if report.Known {
-		fmt.Fprintf(t.out, "%s was there already (%s)\n", report.Checkpoint.Name, report.Checkpoint.Digest)
+		fmt.Fprintf(t.Out, "%s was there already (%s)\n", report.Checkpoint.Name, report.Checkpoint.Digest)
 	} else {
-		fmt.Fprintf(t.out, "%s imported (%s): %d golden scores within %.2g of their values on every Triton\n",
+		fmt.Fprintf(t.Out, "%s imported (%s): %d golden scores within %.2g of their values on every Triton\n",
 			report.Checkpoint.Name, report.Checkpoint.Digest, report.Golden, report.MaxDiff)
 	}
 	return printDefault(t, report.CheckpointChange)
@@ -89,7 +87,7 @@ func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *terminal, c *c
 
 // openAnyCheckpoint reads a bundle, or converts an original folder. Of that the
 // server never sees a pickle: what is sent is a bundle.
-func openAnyCheckpoint(ctx context.Context, c *client, path string, o checkpoint.OriginalOptions) (*checkpoint.Bundle, error) {
+func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string, o checkpoint.OriginalOptions) (*checkpoint.Bundle, error) {
 	limits := checkpoint.DefaultLimits()
 	if _, err := os.Stat(filepath.Join(path, checkpoint.ManifestFile)); err == nil {
 		limits.NoGolden = true // for the server to judge
@@ -103,8 +101,8 @@ func openAnyCheckpoint(ctx context.Context, c *client, path string, o checkpoint
 	if o.Name == "" {
 		return nil, errors.New("--name is needed: the original's folders hold none")
 	}
-	var list checkpointList
-	if err := c.get(ctx, "/v1/checkpoints", &list); err != nil {
+	var list cli.CheckpointList
+	if err := c.Get(ctx, "/v1/checkpoints", &list); err != nil {
 		return nil, err
 	}
 	if list.Encoder == nil {
@@ -114,81 +112,55 @@ func openAnyCheckpoint(ctx context.Context, c *client, path string, o checkpoint
 	return checkpoint.OpenOriginal(path, o, limits)
 }
 
-func importBody(b *checkpoint.Bundle, name string, activate bool) (body []byte, contentType string, err error) {
-	manifest, weights, err := checkpoint.Encode(b)
-	if err != nil {
-		return nil, "", err
-	}
-	var buffer bytes.Buffer
-	w := multipart.NewWriter(&buffer)
-	file := func(field, file string, content []byte) {
-		part, e := w.CreateFormFile(field, file)
-		if e == nil {
-			_, e = part.Write(content)
-		}
-		err = errors.Join(err, e)
-	}
-	file("manifest", checkpoint.ManifestFile, manifest)
-	file("weights", checkpoint.WeightsFile, weights)
-	if name != "" {
-		err = errors.Join(err, w.WriteField("name", name))
-	}
-	if activate {
-		err = errors.Join(err, w.WriteField("activate", "true"))
-	}
-	err = errors.Join(err, w.Close()) // writes the end
-	return buffer.Bytes(), w.FormDataContentType(), err
-}
-
-func newCheckpointActivate(t *terminal) *cobra.Command {
+func newCheckpointActivate(t *cli.Terminal) *cobra.Command {
 	return changeCommand(t, "activate NAME", "Make a checkpoint the default of the running server", cobra.ExactArgs(1), http.MethodPost,
-		func(args []string) string { return "/v1/checkpoints/" + pathSegment(args[0]) + "/activate" })
+		func(args []string) string { return "/v1/checkpoints/" + cli.PathSegment(args[0]) + "/activate" })
 }
 
-func newCheckpointDeactivate(t *terminal) *cobra.Command {
+func newCheckpointDeactivate(t *cli.Terminal) *cobra.Command {
 	return changeCommand(t, "deactivate", "Go back to the previous default", cobra.NoArgs, http.MethodPost,
 		func([]string) string { return "/v1/checkpoints/-/rollback" })
 }
 
-func newCheckpointRemove(t *terminal) *cobra.Command {
+func newCheckpointRemove(t *cli.Terminal) *cobra.Command {
 	cmd := changeCommand(
 		t, "remove NAME", "Delete an imported checkpoint from the running server", cobra.ExactArgs(1), http.MethodDelete,
-		func(args []string) string { return "/v1/checkpoints/" + pathSegment(args[0]) })
-	addYes(cmd)
+		func(args []string) string { return "/v1/checkpoints/" + cli.PathSegment(args[0]) })
+	cli.AddYes(cmd)
 	return cmd
 }
 
-func changeCommand(t *terminal, use, short string, args cobra.PositionalArgs, method string, path func([]string) string) *cobra.Command {
+func changeCommand(t *cli.Terminal, use, short string, args cobra.PositionalArgs, method string, path func([]string) string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
 				if cmd.Flags().Lookup("yes") != nil {
-					if err := confirm(ctx, cmd, t, cmd.Name()+" checkpoint "+args[0], c.base); err != nil {
+					if err := cli.Confirm(ctx, cmd, t, cmd.Name()+" checkpoint "+args[0], c.Base); err != nil {
 						return err
 					}
 				}
-				req, err := http.NewRequestWithContext(ctx, method, c.base+path(args), nil)
+				req, err := http.NewRequestWithContext(ctx, method, c.Base+path(args), nil)
 				if err != nil {
 					return err
 				}
 				var change gateway.CheckpointChange
-				if err := c.change(req, &change); err != nil {
+				if err := c.Change(req, &change); err != nil {
 					return err
 				}
-				if asJSON(cmd) {
-					return printJSON(t.out, change)
+				if cli.AsJSON(cmd) {
+					return cli.PrintJSON(t.Out, change)
 				}
 				return printDefault(t, change)
 			})
 		},
 	}
-	addJSON(cmd)
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 
-func printDefault(t *terminal, c gateway.CheckpointChange) error {
+func printDefault(t *cli.Terminal, c gateway.CheckpointChange) error {
 	line := "default: " + c.Default
 	if c.Before != c.Default {
 		line += " (was " + c.Before + ")"
@@ -196,33 +168,33 @@ func printDefault(t *terminal, c gateway.CheckpointChange) error {
 	if c.Previous != "" {
 		line += "; agiqa checkpoint deactivate goes back to " + c.Previous
 	}
-	_, err := fmt.Fprintln(t.out, line)
+	_, err := fmt.Fprintln(t.Out, line)
 	return err
 }
 
-func newCheckpointDiff(t *terminal) *cobra.Command {
+func newCheckpointDiff(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "diff A B", Short: "Show how two checkpoints of the server differ", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onServer(cmd, t, func(ctx context.Context, c *client) error {
+			return cli.OnServer(cmd, t, func(ctx context.Context, c *cli.Client) error {
 				var d gateway.CheckpointDiff
-				if err := c.get(ctx, "/v1/checkpoints/"+pathSegment(args[0])+"/diff/"+pathSegment(args[1]), &d); err != nil {
+				if err := c.Get(ctx, "/v1/checkpoints/"+cli.PathSegment(args[0])+"/diff/"+cli.PathSegment(args[1]), &d); err != nil {
 					return err
 				}
-				if asJSON(cmd) {
-					return printJSON(t.out, d)
+				if cli.AsJSON(cmd) {
+					return cli.PrintJSON(t.Out, d)
 				}
 				return printDiff(t, d)
 			})
 		},
 	}
-	addJSON(cmd)
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 
-func printDiff(t *terminal, d gateway.CheckpointDiff) error {
-	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+func printDiff(t *cli.Terminal, d gateway.CheckpointDiff) error {
+	w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "\t%s\t%s\n", d.A.Name, d.B.Name)
 	for _, f := range d.Fields {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Field, inCell(f.A), inCell(f.B))
@@ -248,35 +220,4 @@ func inCell(s string) string {
 		return string(r[:width-1]) + "…"
 	}
 	return s
-}
-
-// onAdmin runs f against the server at the url setting, with the admin key.
-func onAdmin(cmd *cobra.Command, t *terminal, f func(ctx context.Context, c *client) error) error {
-	s, err := loadSettings(cmd, t)
-	if err != nil {
-		return err
-	}
-	key, err := clientKey(s)
-	if err != nil {
-		return err
-	}
-	return onServer(cmd, t, func(ctx context.Context, c *client) error {
-		c.key = key
-		c.http.Timeout = s.ChangeTimeout + c.http.Timeout
-		return f(ctx, c)
-	})
-}
-
-// change sends a request that the admin key opens.
-func (c *client) change(req *http.Request, out any) error {
-	req.Header.Set("Authorization", "Bearer "+string(c.key))
-	err := c.do(req, out)
-	if p, ok := errors.AsType[*gateway.Problem](err); ok && p.Code == quality.KindConflict && len(p.Errors) > 0 {
-		var missing []string
-		for _, e := range p.Errors {
-			missing = append(missing, e.Message)
-		}
-		return fmt.Errorf("%w: %s", p, strings.Join(missing, " "))
-	}
-	return err
 }

@@ -1,37 +1,12 @@
 package main
 
 import (
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/agiqa/agiqa/internal/config"
 )
-
-// Lists go in one parameter each: of several of one name the server reads the
-// first alone.
-func TestClientAsksForEveryCheckpoint(t *testing.T) {
-	t.Parallel()
-	var asked url.Values
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = r.URL.Query()
-		_, _ = w.Write([]byte(`{"results":[{}]}`))
-	}))
-	defer server.Close()
-	if _, err := newClient(server.URL).score(t.Context(), "/v1/compare", picture{}, []string{"a", "b"}, []string{"embedding", "all_arms"}); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{"checkpoint": "a,b", "include": "embedding,all_arms"} {
-		if got := asked[name]; len(got) != 1 || got[0] != want {
-			t.Errorf("%s: got %q, want %q", name, got, want)
-		}
-	}
-}
 
 // Beside a running server, a setting is honoured or refused by name. It never
 // looks as if it had an effect.
@@ -70,28 +45,5 @@ func TestSettingsBesideARunningServer(t *testing.T) {
 				t.Errorf("want one line on stderr alone, got %s%s", out, errs)
 			}
 		})
-	}
-}
-
-// Settings that only a server reads are refused in the environment and the file
-// too, where the server was not named but found.
-func TestSettingsBesideAServerThatWasFound(t *testing.T) {
-	src := config.Sources{
-		Environ:  []string{"AGIQA_QUEUE=7", "AGIQA_PREPROCESS=fast", "AGIQA_DATA_DIR=x", "AGIQA_LISTEN="},
-		File:     []byte("max_images: 3\n"),
-		FileName: "agiqa.yaml",
-	}
-	given, err := config.GivenBy(src)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := "agiqa.yaml: max_images, AGIQA_QUEUE have no effect on the server that runs at http://s: " +
-		"stop that server, or start another one for this command with --embedded, or name the server with --url"
-	if err := checkEffective(given, "http://s"); err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
-	}
-	src.Environ = append(src.Environ, "AGIQA_URL=http://s")
-	if given, err = config.GivenBy(src); err != nil || checkEffective(given, "http://s") != nil {
-		t.Errorf("of a named server: %v, %v", err, checkEffective(given, "http://s"))
 	}
 }

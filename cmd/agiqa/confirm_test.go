@@ -16,6 +16,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
 // asking are the commands that ask, each with the question.
@@ -41,7 +43,7 @@ func TestCommandsThatAsk(t *testing.T) {
 			visit(c)
 		}
 	}
-	visit(newRoot(&terminal{}))
+	visit(newRoot(&cli.Terminal{}))
 	var want []string
 	for name := range asking {
 		want = append(want, name)

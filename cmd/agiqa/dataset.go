@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
 // opinion is one row of a data set.
@@ -111,7 +113,7 @@ func column(header []string, name string, usual ...string) (int, error) {
 type imageFolder struct {
 	root  string
 	index map[string][]string // paths by what a data set may call them; nil: not needed so far
-	walk  selection
+	walk  cli.Selection
 }
 
 func openImageFolder(root string) (*imageFolder, error) {
@@ -150,17 +152,17 @@ func (f *imageFolder) find(name string) (string, error) {
 }
 
 func (f *imageFolder) buildIndex() {
-	f.index, f.walk = map[string][]string{}, walk(f.root)
-	for _, p := range f.walk.list {
-		rel, err := filepath.Rel(f.root, p.path)
+	f.index, f.walk = map[string][]string{}, cli.Walk(f.root)
+	for _, p := range f.walk.List {
+		rel, err := filepath.Rel(f.root, p.Path)
 		if err != nil {
 			continue
 		}
 		rel = filepath.ToSlash(rel)
-		names := []string{rel, withoutImageSuffix(rel), path.Base(rel), withoutImageSuffix(path.Base(rel))}
+		names := []string{rel, cli.WithoutImageSuffix(rel), path.Base(rel), cli.WithoutImageSuffix(path.Base(rel))}
 		slices.Sort(names)
 		for _, name := range slices.Compact(names) {
-			f.index[name] = append(f.index[name], p.path)
+			f.index[name] = append(f.index[name], p.Path)
 		}
 	}
 }

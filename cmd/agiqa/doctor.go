@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/prerequisites"
@@ -20,13 +21,13 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-func newDoctor(t *terminal) *cobra.Command {
+func newDoctor(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Report what's missing on this machine, and the command that fixes it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
@@ -37,14 +38,14 @@ func newDoctor(t *terminal) *cobra.Command {
 			return report(cmd, t, findings)
 		},
 	}
-	addJSON(cmd)
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
 	return cmd
 }
 
 // examine looks at everything that up needs, all of it, whatever fails.
 func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error) {
-	cfg, err := server.EmbeddedConfig(s, s.DataDir, systemTerminal().env)
+	cfg, err := server.EmbeddedConfig(s, s.DataDir, cli.SystemTerminal().Env)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 		if err := l.Close(); err != nil {
 			f.OK, f.Detail = false, err.Error()
 		}
-	case newClient("http://" + s.Listen).answers(ctx):
+	case cli.NewClient("http://" + s.Listen).Answers(ctx):
 		f.Detail = "an agiqa server runs on " + s.Listen
 	default:
 		f.OK, f.Detail, f.Fix = false, err.Error(), "AGIQA_LISTEN=127.0.0.1:0 make run"
@@ -171,14 +172,14 @@ func lookAtCollector(ctx context.Context, s config.Settings) embedded.Finding {
 	return f
 }
 
-func report(cmd *cobra.Command, t *terminal, findings []embedded.Finding) error {
+func report(cmd *cobra.Command, t *cli.Terminal, findings []embedded.Finding) error {
 	bad := 0
 	for _, f := range findings {
 		if !f.OK {
 			bad++
 		}
 	}
-	if asJSON(cmd) {
+	if cli.AsJSON(cmd) {
 		type finding struct {
 			Name   string `json:"name"`
 			OK     bool   `json:"ok"`
@@ -192,7 +193,7 @@ func report(cmd *cobra.Command, t *terminal, findings []embedded.Finding) error 
 		for _, f := range findings {
 			out.Findings = append(out.Findings, finding(f))
 		}
-		if err := printJSON(t.out, out); err != nil {
+		if err := cli.PrintJSON(t.Out, out); err != nil {
 			return err
 		}
 	} else {
@@ -201,9 +202,9 @@ func report(cmd *cobra.Command, t *terminal, findings []embedded.Finding) error 
 			if !f.OK {
 				mark = "FAULT "
 			}
-			fmt.Fprintf(t.out, "%s%-18s %s\n", mark, f.Name, f.Detail)
+			fmt.Fprintf(t.Out, "%s%-18s %s\n", mark, f.Name, f.Detail)
 			if f.Fix != "" {
-				fmt.Fprintf(t.out, "      %-18s fix: %s\n", "", f.Fix)
+				fmt.Fprintf(t.Out, "      %-18s fix: %s\n", "", f.Fix)
 			}
 		}
 	}
@@ -213,12 +214,12 @@ func report(cmd *cobra.Command, t *terminal, findings []embedded.Finding) error 
 	return nil
 }
 
-func newHealthcheck(t *terminal) *cobra.Command {
+func newHealthcheck(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "healthcheck", Short: "Exit with 0 when the server at --url is ready (for container health checks)",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
@@ -239,7 +240,7 @@ func newHealthcheck(t *terminal) *cobra.Command {
 			return nil
 		},
 	}
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
 // TestOpenAPIHasNotDrifted: the document in the repository is the one that the
@@ -17,7 +19,7 @@ func TestOpenAPIHasNotDrifted(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	root := newRoot(&terminal{out: &out, err: &errs})
+	root := newRoot(&cli.Terminal{Out: &out, Err: &errs})
 	root.SetArgs([]string{"openapi"})
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("agiqa openapi: %v (%s)", err, errs.String())

@@ -17,12 +17,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/evaluation"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 )
 
-func newEval(t *terminal) *cobra.Command {
+func newEval(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval --csv FILE --images DIR",
 		Short: "Score a data set and report how well the scores agree with people",
@@ -46,10 +47,10 @@ func newEval(t *terminal) *cobra.Command {
 			if e.folder, err = openImageFolder(o.images); err != nil {
 				return err
 			}
-			return withServer(cmd, t, e.evaluate)
+			return cli.WithServer(cmd, t, e.evaluate)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	defaults := evaluation.DefaultBootstrap()
 	cmd.Flags().String("csv", "", "data set: a CSV that names images and their mean opinion scores")
 	cmd.Flags().String("images", "", "folder of the images")
@@ -63,7 +64,7 @@ func newEval(t *terminal) *cobra.Command {
 	cmd.Flags().Int("replicates", defaults.Replicates, "of the bootstrap; 0: no intervals")
 	cmd.Flags().Float64("confidence", defaults.Confidence, "of the intervals")
 	cmd.Flags().Uint64("seed", defaults.Seed, "of the bootstrap")
-	addServing(cmd)
+	cli.AddServing(cmd)
 	return cmd
 }
 
@@ -104,7 +105,7 @@ func evalOptionsOf(cmd *cobra.Command) (evalOptions, error) {
 type evaluator struct {
 	evalOptions
 	cmd     *cobra.Command
-	t       *terminal
+	t       *cli.Terminal
 	dataset []opinion
 	folder  *imageFolder
 }
@@ -116,14 +117,14 @@ type evalReport struct {
 }
 
 // evaluate scores what has no score yet and reports on all that has one.
-func (e *evaluator) evaluate(ctx context.Context, c *client) error {
-	judge, err := c.judge(ctx, e.checkpoint)
+func (e *evaluator) evaluate(ctx context.Context, c *cli.Client) error {
+	judge, err := findCheckpoint(ctx, c, e.checkpoint)
 	if err != nil {
 		return err
 	}
-	mode := c.mode
+	mode := c.Mode
 	key := scoreKey{checkpoint: judge.Digest.String()}
-	if key.preprocess, err = c.preprocessID(ctx, mode); err != nil {
+	if key.preprocess, err = preprocessID(ctx, c, mode); err != nil {
 		return err
 	}
 	if e.out == "" {
@@ -168,11 +169,11 @@ func (e *evaluator) report(rows []scoreRow, unscored []string) error {
 			return err
 		}
 	}
-	if asJSON(e.cmd) {
-		err = printJSON(e.t.out, evalReport{report, unscored})
+	if cli.AsJSON(e.cmd) {
+		err = cli.PrintJSON(e.t.Out, evalReport{report, unscored})
 	} else {
-		_, err = fmt.Fprint(e.t.out, report.Table())
-		e.t.note("scores: %s", e.out)
+		_, err = fmt.Fprint(e.t.Out, report.Table())
+		e.t.Note("scores: %s", e.out)
 	}
 	if err == nil && len(unscored) > 0 {
 		err = fmt.Errorf(
@@ -186,24 +187,24 @@ func (e *evaluator) report(rows []scoreRow, unscored []string) error {
 }
 
 // judge resolves the checkpoint that will score: a name, or the default.
-func (c *client) judge(ctx context.Context, name string) (gateway.CheckpointView, error) {
+func findCheckpoint(ctx context.Context, c *cli.Client, name string) (gateway.CheckpointView, error) {
 	var view gateway.CheckpointView
 	if name == "" {
 		var list struct {
 			Default string `json:"default"`
 		}
-		if err := c.get(ctx, "/v1/checkpoints", &list); err != nil {
+		if err := c.Get(ctx, "/v1/checkpoints", &list); err != nil {
 			return view, err
 		}
 		if name = list.Default; name == "" {
 			return view, errors.New("the server has no default checkpoint: give --checkpoint")
 		}
 	}
-	return view, c.get(ctx, "/v1/checkpoints/"+pathSegment(name), &view)
+	return view, c.Get(ctx, "/v1/checkpoints/"+cli.PathSegment(name), &view)
 }
 
 // preprocessID is the server's name for how images become pixels in mode.
-func (c *client) preprocessID(ctx context.Context, mode string) (string, error) {
+func preprocessID(ctx context.Context, c *cli.Client, mode string) (string, error) {
 	var pixel bytes.Buffer
 	if err := png.Encode(&pixel, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
 		return "", err
@@ -212,18 +213,18 @@ func (c *client) preprocessID(ctx context.Context, mode string) (string, error) 
 	if mode != "" {
 		query.Set("preprocess", mode)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/v1/preprocess?"+query.Encode(), &pixel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+"/v1/preprocess?"+query.Encode(), &pixel)
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "image/png")
-	_, header, err := c.send(req)
+	_, header, err := c.Send(req)
 	if err != nil {
 		return "", err
 	}
 	id := header.Get("X-Preprocess")
 	if id == "" {
-		return "", fmt.Errorf("%s does not report how it preprocesses images", c.base)
+		return "", fmt.Errorf("%s does not report how it preprocesses images", c.Base)
 	}
 	return id, nil
 }
@@ -240,36 +241,36 @@ type scoredImage struct {
 // that cannot be scored are named.
 func (e *evaluator) score(
 	ctx context.Context,
-	c *client,
+	c *cli.Client,
 	judge gateway.CheckpointView,
 	book *scoreBook,
 ) (rows []scoreRow, unscored []string, err error) {
-	list, faults, opinions := make([]picture, len(e.dataset)), map[string]error{}, map[string]opinion{}
+	list, faults, opinions := make([]cli.Picture, len(e.dataset)), map[string]error{}, map[string]opinion{}
 	for i, row := range e.dataset {
 		opinions[row.image] = row
 		file, err := e.folder.find(row.image)
 		if err != nil {
 			faults[row.image] = err
 		}
-		list[i] = picture{name: row.image, path: file}
+		list[i] = cli.Picture{Name: row.image, Path: file}
 	}
-	for _, err := range e.folder.walk.unreadable {
-		e.t.note("agiqa: %v", err)
+	for _, err := range e.folder.walk.Unreadable {
+		e.t.Note("agiqa: %v", err)
 	}
 	known := 0
-	bar := e.t.progress(len(list), "scoring")
-	inOrder(list, e.parallel, func(p picture) scoredImage {
-		if err := cmp.Or(context.Cause(ctx), faults[p.name]); err != nil {
+	bar := e.t.Progress(len(list), "scoring")
+	cli.InOrder(list, e.parallel, func(p cli.Picture) scoredImage {
+		if err := cmp.Or(context.Cause(ctx), faults[p.Name]); err != nil {
 			return scoredImage{err: err}
 		}
-		return c.scoreOpinion(ctx, p, judge, book)
-	}, func(p picture, s scoredImage) {
-		s.opinion = opinions[p.name]
+		return scoreOpinion(ctx, c, p, judge, book)
+	}, func(p cli.Picture, s scoredImage) {
+		s.opinion = opinions[p.Name]
 		switch {
 		case s.err != nil && ctx.Err() == nil:
-			bar.clear()
-			e.t.note("agiqa: %s: %v", p.name, s.err)
-			unscored = append(unscored, p.name)
+			bar.Clear()
+			e.t.Note("agiqa: %s: %v", p.Name, s.err)
+			unscored = append(unscored, p.Name)
 		case s.err == nil:
 			rows = append(rows, s.scoreRow)
 			if s.known {
@@ -278,9 +279,9 @@ func (e *evaluator) score(
 				err = book.add(s.scoreRow)
 			}
 		}
-		bar.step()
+		bar.Step()
 	})
-	bar.done()
+	bar.Done()
 	if ctx.Err() != nil {
 		err = errors.Join(
 			err,
@@ -292,26 +293,27 @@ func (e *evaluator) score(
 		)
 	}
 	if known > 0 && err == nil {
-		e.t.note("agiqa: %d of %d scores are from an earlier run, in %s", known, len(list), e.out)
+		e.t.Note("agiqa: %d of %d scores are from an earlier run, in %s", known, len(list), e.out)
 	}
 	return rows, unscored, err
 }
 
 // scoreOpinion scores one image unless the book has its score.
-func (c *client) scoreOpinion(
+func scoreOpinion(
 	ctx context.Context,
-	p picture,
+	c *cli.Client,
+	p cli.Picture,
 	judge gateway.CheckpointView,
 	book *scoreBook,
 ) (s scoredImage) {
-	if s.err = p.load(); s.err != nil {
+	if s.err = p.Load(); s.err != nil {
 		return s
 	}
-	s.sha256 = quality.DigestOf(p.data).Hex()
+	s.sha256 = quality.DigestOf(p.Data).Hex()
 	if s.scoreRow.score, s.known = book.known[s.sha256]; s.known {
 		return s
 	}
-	answer, err := c.score(ctx, "/v1/score", p, []string{judge.Name}, nil)
+	answer, err := c.Score(ctx, "/v1/score", p, []string{judge.Name}, nil)
 	switch {
 	case err != nil:
 		s.err = err

@@ -19,6 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/cmd/agiqa/demo"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	experimentreport "github.com/agiqa/agiqa/experiment/report"
@@ -27,7 +29,7 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-func newExperiment(t *terminal) *cobra.Command {
+func newExperiment(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "experiment", Short: "Run A/B experiments of checkpoints on a server"}
 	cmd.AddCommand(
 		newExperimentValidate(t), newExperimentCreate(t), newExperimentList(t), newExperimentStatus(t),
@@ -37,30 +39,30 @@ func newExperiment(t *terminal) *cobra.Command {
 		endExperiment(t, "stop", "End it for good"),
 		endExperiment(t, "rollback", "End it and give everybody its control again"),
 		newExperimentRamp(t), newExperimentPromote(t), newExperimentAudit(t), newExperimentReport(t), newExperimentReplay(t),
-		newExperimentDemo(t),
+		demo.New(t, execute),
 	)
 	return cmd
 }
 
 // experimentCommand is a command that sends one request with the admin key.
-func experimentCommand(t *terminal, cmd *cobra.Command, request func(cmd *cobra.Command, args []string) (method, path string, body []byte, err error),
+func experimentCommand(t *cli.Terminal, cmd *cobra.Command, request func(cmd *cobra.Command, args []string) (method, path string, body []byte, err error),
 	show func(raw []byte) error) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		method, path, body, err := request(cmd, args)
 		if err != nil {
 			return err
 		}
-		return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
+		return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
 			if cmd.Flags().Lookup("yes") != nil {
 				what := cmd.Name() + " experiment " + args[0]
 				if len(args) > 1 {
 					what = cmd.Name() + " arm " + args[1] + " of experiment " + args[0]
 				}
-				if err := confirm(ctx, cmd, t, what, c.base); err != nil {
+				if err := cli.Confirm(ctx, cmd, t, what, c.Base); err != nil {
 					return err
 				}
 			}
-			req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+			req, err := http.NewRequestWithContext(ctx, method, c.Base+path, bytes.NewReader(body))
 			if err != nil {
 				return err
 			}
@@ -68,31 +70,29 @@ func experimentCommand(t *terminal, cmd *cobra.Command, request func(cmd *cobra.
 				req.Header.Set("Content-Type", definitionType(body))
 			}
 			var raw json.RawMessage
-			if err := c.change(req, &raw); err != nil {
+			if err := c.Change(req, &raw); err != nil {
 				return err
 			}
-			if asJSON(cmd) {
-				_, err := fmt.Fprintln(t.out, string(raw))
+			if cli.AsJSON(cmd) {
+				_, err := fmt.Fprintln(t.Out, string(raw))
 				return err
 			}
 			return show(raw)
 		})
 	}
-	addJSON(cmd)
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	cli.AddJSON(cmd)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 
-func experimentPath(id string) string { return "/v1/experiments/" + pathSegment(id) }
-
 // showExperiment shows an experiment after a change.
-func showExperiment(t *terminal) func(raw []byte) error {
+func showExperiment(t *cli.Terminal) func(raw []byte) error {
 	return func(raw []byte) error {
 		var x experiment.Experiment
 		if err := json.Unmarshal(raw, &x); err != nil {
 			return err
 		}
-		return printExperiment(t.out, x)
+		return printExperiment(t.Out, x)
 	}
 }
 
@@ -142,14 +142,14 @@ func definitionType(body []byte) string {
 }
 
 // readDefinition reads a file, "-" being the standard input.
-func readDefinition(t *terminal, path string) ([]byte, error) {
+func readDefinition(t *cli.Terminal, path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(io.LimitReader(t.in, experiment.MaxDefinitionBytes+1))
+		return io.ReadAll(io.LimitReader(t.In, experiment.MaxDefinitionBytes+1))
 	}
 	return os.ReadFile(path)
 }
 
-func newExperimentValidate(t *terminal) *cobra.Command {
+func newExperimentValidate(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "validate FILE", Short: "Check a definition, without a server", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -161,17 +161,17 @@ func newExperimentValidate(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON(cmd) {
-				return printJSON(t.out, x)
+			if cli.AsJSON(cmd) {
+				return cli.PrintJSON(t.Out, x)
 			}
-			return printExperiment(t.out, x)
+			return printExperiment(t.Out, x)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	return cmd
 }
 
-func newExperimentCreate(t *terminal) *cobra.Command {
+func newExperimentCreate(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "create FILE", Short: "Create a draft from a definition in YAML or JSON", Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		text, err := readDefinition(t, args[0])
@@ -179,21 +179,21 @@ func newExperimentCreate(t *terminal) *cobra.Command {
 	}, showExperiment(t))
 }
 
-func changeExperiment(t *terminal, verb, short string) *cobra.Command {
+func changeExperiment(t *cli.Terminal, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
-		return http.MethodPost, experimentPath(args[0]) + "/" + verb, nil, nil
+		return http.MethodPost, cli.ExperimentPath(args[0]) + "/" + verb, nil, nil
 	}, showExperiment(t))
 }
 
 // endExperiment is a change that ends an experiment: nothing starts it again.
-func endExperiment(t *terminal, verb, short string) *cobra.Command {
+func endExperiment(t *cli.Terminal, verb, short string) *cobra.Command {
 	cmd := changeExperiment(t, verb, short)
-	addYes(cmd)
+	cli.AddYes(cmd)
 	return cmd
 }
 
-func newExperimentRamp(t *terminal) *cobra.Command {
+func newExperimentRamp(t *cli.Terminal) *cobra.Command {
 	var coverage string
 	var weights map[string]string
 	cmd := &cobra.Command{
@@ -204,11 +204,11 @@ func newExperimentRamp(t *terminal) *cobra.Command {
 	cmd.Flags().StringToStringVar(&weights, "weights", nil, "new weights by arm")
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		body, err := json.Marshal(gateway.RampRequest{Coverage: coverage, Weights: weights})
-		return http.MethodPost, experimentPath(args[0]) + "/ramp", body, err
+		return http.MethodPost, cli.ExperimentPath(args[0]) + "/ramp", body, err
 	}, showExperiment(t))
 }
 
-func newExperimentPromote(t *terminal) *cobra.Command {
+func newExperimentPromote(t *cli.Terminal) *cobra.Command {
 	var promotion gateway.PromoteRequest
 	cmd := &cobra.Command{
 		Use: "promote ID ARM", Args: cobra.ExactArgs(2),
@@ -218,7 +218,7 @@ func newExperimentPromote(t *terminal) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&promotion.Force, "force", false, "promote although the rule of promotion is not met")
 	cmd.Flags().StringVar(&promotion.Reason, "reason", "", "why --force is right")
-	addYes(cmd)
+	cli.AddYes(cmd)
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		force := experiment.Force{On: promotion.Force, Reason: promotion.Reason}
 		if err := force.Validate(); err != nil {
@@ -226,11 +226,11 @@ func newExperimentPromote(t *terminal) *cobra.Command {
 		}
 		promotion.Arm = args[1]
 		body, err := json.Marshal(promotion)
-		return http.MethodPost, experimentPath(args[0]) + "/promote", body, err
+		return http.MethodPost, cli.ExperimentPath(args[0]) + "/promote", body, err
 	}, showExperiment(t))
 }
 
-func newExperimentList(t *terminal) *cobra.Command {
+func newExperimentList(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List experiments", Args: cobra.NoArgs}
 	return experimentCommand(t, cmd, func(*cobra.Command, []string) (string, string, []byte, error) {
 		return http.MethodGet, "/v1/experiments", nil, nil
@@ -240,7 +240,7 @@ func newExperimentList(t *terminal) *cobra.Command {
 			return err
 		}
 		for _, x := range list.Experiments {
-			if err := printExperiment(t.out, x); err != nil {
+			if err := printExperiment(t.Out, x); err != nil {
 				return err
 			}
 		}
@@ -248,16 +248,16 @@ func newExperimentList(t *terminal) *cobra.Command {
 	})
 }
 
-func newExperimentStatus(t *terminal) *cobra.Command {
+func newExperimentStatus(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "status ID", Short: "Show how an experiment is doing", Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
-		return http.MethodGet, experimentPath(args[0]), nil, nil
+		return http.MethodGet, cli.ExperimentPath(args[0]), nil, nil
 	}, func(raw []byte) error {
 		var s gateway.ExperimentStatus
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return err
 		}
-		return printStatus(t.out, s)
+		return printStatus(t.Out, s)
 	})
 }
 
@@ -297,17 +297,17 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 	return nil
 }
 
-func newExperimentAudit(t *terminal) *cobra.Command {
+func newExperimentAudit(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "audit ID", Short: "List what was done to an experiment, by whom, and by what numbers", Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
-		return http.MethodGet, experimentPath(args[0]) + "/audits", nil, nil
+		return http.MethodGet, cli.ExperimentPath(args[0]) + "/audits", nil, nil
 	}, func(raw []byte) error {
 		var list struct{ Audits []experiment.Audit }
 		if err := json.Unmarshal(raw, &list); err != nil {
 			return err
 		}
 		for _, a := range list.Audits {
-			printAudit(t.out, a)
+			printAudit(t.Out, a)
 		}
 		return nil
 	})
@@ -327,19 +327,19 @@ func printAudit(out io.Writer, a experiment.Audit) {
 	}
 }
 
-func newExperimentReport(t *terminal) *cobra.Command {
+func newExperimentReport(t *cli.Terminal) *cobra.Command {
 	var page, sheet, folder string
 	cmd := &cobra.Command{
 		Use: "report ID [--html FILE] [--png FILE] [--out DIR]", Short: "Print the whole analysis as JSON, or write it as a page and as a picture", Args: cobra.ExactArgs(1),
 		Long: "The server analyses once; the page and the picture are drawn here. --out writes report.json, report.html and report.png.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return onAdmin(cmd, t, func(ctx context.Context, c *client) error {
-				raw, err := c.fetch(ctx, experimentPath(args[0])+"/report")
+			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
+				raw, err := c.Fetch(ctx, cli.ExperimentPath(args[0])+"/report")
 				if err != nil {
 					return err
 				}
 				if page == "" && sheet == "" && folder == "" {
-					_, err = t.out.Write(append(raw, '\n'))
+					_, err = t.Out.Write(append(raw, '\n'))
 					return err
 				}
 				if folder == "" {
@@ -356,7 +356,7 @@ func newExperimentReport(t *terminal) *cobra.Command {
 	cmd.Flags().StringVar(&page, "html", "", "write a page to this file")
 	cmd.Flags().StringVar(&sheet, "png", "", "write a picture to this file")
 	cmd.Flags().StringVar(&folder, "out", "", "write all three forms to this folder")
-	config.AddFlags(cmd.Flags(), clientGroups...)
+	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
 
@@ -387,27 +387,16 @@ func writeReport(raw []byte, document, page, sheet string) error {
 	return nil
 }
 
-// fetch gets what the admin key opens, as it is.
-func (c *client) fetch(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+string(c.key))
-	raw, _, err := c.send(req)
-	return raw, err
-}
-
-func newExperimentReplay(t *terminal) *cobra.Command {
+func newExperimentReplay(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "replay ID [REPORT]", Short: "Compute an experiment again from its log, without a server", Args: cobra.RangeArgs(1, 2),
 		Long: "Opens the store that the setting experiment-store names and prints the report that its log gives. With REPORT, the JSON of agiqa experiment report, it computes that report again up to where it had read, compares the two bit by bit, and fails where they differ.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
-			store, err := server.OpenExperimentStore(cmd.Context(), s, server.NewLogger(s, t.err, t.screen))
+			store, err := server.OpenExperimentStore(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
 			if err != nil {
 				return err
 			}
@@ -419,7 +408,7 @@ func newExperimentReplay(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func replay(ctx context.Context, t *terminal, store experiment.Store, args []string) error {
+func replay(ctx context.Context, t *cli.Terminal, store experiment.Store, args []string) error {
 	if len(args) == 1 {
 		x, err := store.Get(ctx, experiment.ID(args[0]))
 		if err != nil {
@@ -433,7 +422,7 @@ func replay(ctx context.Context, t *terminal, store experiment.Store, args []str
 		if err != nil {
 			return err
 		}
-		return printJSON(t.out, report)
+		return cli.PrintJSON(t.Out, report)
 	}
 	raw, err := os.ReadFile(args[1])
 	if err != nil {
@@ -455,6 +444,6 @@ func replay(ctx context.Context, t *terminal, store experiment.Store, args []str
 	if !again.Equal {
 		return fmt.Errorf("the log gives other numbers: %s", strings.Join(again.Differences, "; "))
 	}
-	_, err = fmt.Fprintf(t.out, "the log gives the report's numbers, bit by bit (exposures read up to offset %d, feedback to %d)\n", again.Log.Exposures, again.Log.Feedback)
+	_, err = fmt.Fprintf(t.Out, "the log gives the report's numbers, bit by bit (exposures read up to offset %d, feedback to %d)\n", again.Log.Exposures, again.Log.Feedback)
 	return err
 }

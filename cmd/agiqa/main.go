@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/embedded"
 )
 
@@ -30,7 +31,7 @@ func run() int {
 	cache.SilenceDriver() // our own log line, once an outage, says more
 	ctx, stop := signalContext()
 	defer stop()
-	terminal := systemTerminal()
+	terminal := cli.SystemTerminal()
 	err := newRoot(terminal).ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -62,3 +63,10 @@ var (
 	// errReported says that the user has been told already.
 	errReported = errors.New("reported")
 )
+
+// execute runs the program with arguments.
+func execute(ctx context.Context, t *cli.Terminal, args []string) error {
+	root := newRoot(t)
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 )
@@ -44,7 +45,7 @@ func wantDeclared(t *testing.T, p *process) {
 func TestMetricsReference(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	root := newRoot(&terminal{out: &out, err: &errs})
+	root := newRoot(&cli.Terminal{Out: &out, Err: &errs})
 	root.SetArgs([]string{"metrics", "reference"})
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("agiqa metrics reference: %v (%s)", err, errs.String())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 )
 
@@ -104,7 +105,7 @@ func TestWhatDocumentsNameExists(t *testing.T) {
 
 // unknownCommand says what of a command line the program doesn't have.
 func unknownCommand(words []string) string {
-	cmd := newRoot(&terminal{})
+	cmd := newRoot(&cli.Terminal{})
 	for _, word := range words {
 		switch flag := flagNamed.FindString(word); {
 		case flag != "":

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/config"
@@ -18,21 +19,21 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-func newPreprocess(t *terminal) *cobra.Command {
+func newPreprocess(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preprocess FILE|DIR|- --out F.npy|F.png|DIR",
 		Short: "Write the exact 224x224 pixels that the model sees",
 		Long:  "Decodes, resizes and crops on this machine, without a server. One image goes to F.npy (uint8 [224,224,3]) or F.png; a folder gives NAME.npy for each of its images in DIR.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
 			return preprocessCommand(cmd, t, s, args)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().String("out", "", "where the pixels go: a .npy or .png file, or a folder")
 	cmd.Flags().Int("threads", runtime.NumCPU(), "images worked on at once")
 	config.AddFlags(cmd.Flags(), "Images", "Program")
@@ -51,7 +52,7 @@ type preparedLine struct {
 	Error      *gateway.Problem     `json:"error"`
 }
 
-func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args []string) error {
+func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, args []string) error {
 	out, err := cmd.Flags().GetString("out")
 	if err != nil || out == "" {
 		return errors.Join(err, errors.New("--out is needed: a .npy or .png file, or a folder"))
@@ -60,56 +61,56 @@ func preprocessCommand(cmd *cobra.Command, t *terminal, s config.Settings, args 
 	if err != nil || threads < 1 {
 		return errors.Join(err, errors.New("--threads must be at least 1"))
 	}
-	selected, err := pictures(args, t.in)
+	selected, err := cli.Pictures(args, t.In)
 	if err != nil {
 		return err
 	}
-	selected.note(t)
+	selected.Note(t)
 	target, err := newTarget(args[0], out)
 	if err != nil {
 		return err
 	}
-	if err := target.holdsEach(selected.list); err != nil {
+	if err := target.holdsEach(selected.List); err != nil {
 		return err
 	}
-	preparer, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.err, t.screen))
+	preparer, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
 	if err != nil {
 		return err
 	}
 	defer libraries.Close()
 	failed := 0
-	bar := t.progress(len(selected.list), "preprocessing")
-	inOrder(selected.list, threads, func(p picture) preparedLine {
+	bar := t.Progress(len(selected.List), "preprocessing")
+	cli.InOrder(selected.List, threads, func(p cli.Picture) preparedLine {
 		return prepareOne(cmd, preparer, target, p)
-	}, func(p picture, line preparedLine) {
-		bar.clear()
+	}, func(p cli.Picture, line preparedLine) {
+		bar.Clear()
 		switch {
-		case asJSON(cmd):
-			_ = printJSON(t.out, line)
+		case cli.AsJSON(cmd):
+			_ = cli.PrintJSON(t.Out, line)
 		case line.Error != nil:
-			t.note("agiqa: %s: %s", p.name, line.Error.Detail)
+			t.Note("agiqa: %s: %s", p.Name, line.Error.Detail)
 		default:
-			fmt.Fprintf(t.out, "%s  %s %dx%d\n", line.Out, line.Format, line.Width, line.Height)
+			fmt.Fprintf(t.Out, "%s  %s %dx%d\n", line.Out, line.Format, line.Width, line.Height)
 		}
 		if line.Error != nil {
 			failed++
 		}
-		bar.step()
+		bar.Step()
 	})
-	bar.done()
-	return selected.outcome(failed, "preprocessed")
+	bar.Done()
+	return selected.Outcome(failed, "preprocessed")
 }
 
-func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target, p picture) preparedLine {
-	line := preparedLine{File: p.name, Preprocess: preparer.ID("")}
+func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target, p cli.Picture) preparedLine {
+	line := preparedLine{File: p.Name, Preprocess: preparer.ID("")}
 	fail := func(err error) preparedLine {
 		line.Error = asProblem(err)
 		return line
 	}
-	if err := p.load(); err != nil {
+	if err := p.Load(); err != nil {
 		return fail(err)
 	}
-	image, err := preparer.Prepare(cmd.Context(), p.data)
+	image, err := preparer.Prepare(cmd.Context(), p.Data)
 	if err != nil {
 		return fail(err)
 	}
@@ -151,29 +152,29 @@ func newTarget(input, out string) (target, error) {
 	return target{folder: out, root: root}, nil
 }
 
-func (t target) path(p picture) string {
+func (t target) path(p cli.Picture) string {
 	if t.file != "" {
 		return t.file
 	}
 	name := "stdin"
-	if p.path != "" {
-		name = filepath.Base(p.path)
-		if rel, err := filepath.Rel(t.root, p.path); err == nil {
+	if p.Path != "" {
+		name = filepath.Base(p.Path)
+		if rel, err := filepath.Rel(t.root, p.Path); err == nil {
 			name = rel
 		}
 	}
-	return filepath.Join(t.folder, withoutImageSuffix(name)+".npy")
+	return filepath.Join(t.folder, cli.WithoutImageSuffix(name)+".npy")
 }
 
 // holdsEach refuses pictures whose pixels would overwrite each other's.
-func (t target) holdsEach(list []picture) error {
+func (t target) holdsEach(list []cli.Picture) error {
 	taken := map[string]string{}
 	for _, p := range list {
 		out := t.path(p)
 		if other, ok := taken[out]; ok {
-			return fmt.Errorf("%s and %s would both become %s: rename one, or give them folders of their own", other, p.name, out)
+			return fmt.Errorf("%s and %s would both become %s: rename one, or give them folders of their own", other, p.Name, out)
 		}
-		taken[out] = p.name
+		taken[out] = p.Name
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/experiment/storetest"
@@ -68,7 +69,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	}
 	s := testSettings(t)
 	g, err := gateway.New(gateway.Config{
-		Version: version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes), MaxBundleBytes: int64(s.MaxBundleBytes),
+		Version: cli.Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes), MaxBundleBytes: int64(s.MaxBundleBytes),
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
 	}, gateway.Deps{
 		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: e,

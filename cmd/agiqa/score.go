@@ -9,11 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 )
 
-func newScore(t *terminal) *cobra.Command {
+func newScore(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "score FILE|DIR|-...",
 		Short: "Score images, by a running server or an embedded one",
@@ -28,7 +29,7 @@ func newScore(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func newCompare(t *terminal) *cobra.Command {
+func newCompare(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare FILE|DIR|-...",
 		Short: "Score images by several checkpoints, encoding each image once",
@@ -43,10 +44,10 @@ func newCompare(t *terminal) *cobra.Command {
 }
 
 func addScoring(cmd *cobra.Command) {
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "images sent at once")
 	cmd.Flags().StringSlice("include", nil, "further parts of the answer (embedding), in JSON")
-	addServing(cmd)
+	cli.AddServing(cmd)
 }
 
 // scoredLine is one line of JSON output.
@@ -65,51 +66,46 @@ type scored struct {
 	err    error
 }
 
-func scoreCommand(cmd *cobra.Command, t *terminal, args []string, route string) error {
-	selected, err := pictures(args, t.in)
+func scoreCommand(cmd *cobra.Command, t *cli.Terminal, args []string, route string) error {
+	selected, err := cli.Pictures(args, t.In)
 	if err != nil {
 		return err
 	}
-	selected.note(t)
+	selected.Note(t)
 	checkpoints, include := flagList(cmd, "checkpoint"), flagList(cmd, "include")
 	workers, err := cmd.Flags().GetInt("parallel")
 	if err != nil {
 		return err
 	}
-	return withServer(cmd, t, func(ctx context.Context, c *client) error {
+	return cli.WithServer(cmd, t, func(ctx context.Context, c *cli.Client) error {
 		failed := 0
-		bar := t.progress(len(selected.list), "scoring")
-		inOrder(selected.list, workers, func(p picture) scored {
+		bar := t.Progress(len(selected.List), "scoring")
+		cli.InOrder(selected.List, workers, func(p cli.Picture) scored {
 			if ctx.Err() != nil {
 				return scored{err: context.Cause(ctx)}
 			}
-			if err := p.load(); err != nil {
+			if err := p.Load(); err != nil {
 				return scored{err: err}
 			}
-			answer, err := c.score(ctx, route, p, checkpoints, include)
+			answer, err := c.Score(ctx, route, p, checkpoints, include)
 			return scored{answer: answer, err: err}
-		}, func(p picture, r scored) {
-			if r.err != nil || slices.ContainsFunc(r.answer.Results, withFault) {
+		}, func(p cli.Picture, r scored) {
+			if r.err != nil || slices.ContainsFunc(r.answer.Results, cli.Faulty) {
 				failed++
 			}
-			bar.clear()
+			bar.Clear()
 			printScored(cmd, t, p, r)
-			bar.step()
+			bar.Step()
 		})
-		bar.done()
+		bar.Done()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case failed > 0 && len(selected.list) == 1 && len(selected.unreadable) == 0:
+		case failed > 0 && len(selected.List) == 1 && len(selected.Unreadable) == 0:
 			return errReported
 		}
-		return selected.outcome(failed, "scored")
+		return selected.Outcome(failed, "scored")
 	})
-}
-
-// withFault reports whether any checkpoint gave no score.
-func withFault(r gateway.Result) bool {
-	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.Verdict) bool { return v.Error != nil })
 }
 
 // flagList reads a flag that is a text in one command and a list in another.
@@ -123,34 +119,34 @@ func flagList(cmd *cobra.Command, name string) []string {
 	return nil
 }
 
-func printScored(cmd *cobra.Command, t *terminal, p picture, r scored) {
-	if asJSON(cmd) {
-		line := scoredLine{File: p.name}
+func printScored(cmd *cobra.Command, t *cli.Terminal, p cli.Picture, r scored) {
+	if cli.AsJSON(cmd) {
+		line := scoredLine{File: p.Name}
 		if r.err != nil {
-			line.Result = &gateway.Result{ID: p.name, Error: asProblem(r.err)}
+			line.Result = &gateway.Result{ID: p.Name, Error: asProblem(r.err)}
 		} else {
 			line.Result = &r.answer.Results[0]
 			line.Encoder, line.Preprocess = &r.answer.Encoder, r.answer.Preprocess
 			line.RequestID, line.TraceID, line.TimingMS = r.answer.RequestID, r.answer.TraceID, r.answer.TimingMS
 		}
-		_ = printJSON(t.out, line)
+		_ = cli.PrintJSON(t.Out, line)
 		return
 	}
 	if r.err != nil {
-		t.note("agiqa: %s: %v", p.name, r.err)
+		t.Note("agiqa: %s: %v", p.Name, r.err)
 		return
 	}
 	result := r.answer.Results[0]
 	if len(result.Scores) == 0 {
-		fmt.Fprintf(t.out, "%8.4f  %s\n", *result.Score, p.name)
+		fmt.Fprintf(t.Out, "%8.4f  %s\n", *result.Score, p.Name)
 		return
 	}
 	for _, v := range result.Scores {
 		if v.Error != nil {
-			t.note("agiqa: %s: checkpoint %s: %v", p.name, v.Checkpoint.Name, v.Error)
+			t.Note("agiqa: %s: checkpoint %s: %v", p.Name, v.Checkpoint.Name, v.Error)
 			continue
 		}
-		fmt.Fprintf(t.out, "%8.4f  %-24s  %s\n", *v.Score, v.Checkpoint.Name, p.name)
+		fmt.Fprintf(t.Out, "%8.4f  %-24s  %s\n", *v.Score, v.Checkpoint.Name, p.Name)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/server"
@@ -108,7 +109,7 @@ func TestReadinessShowsWhatRedisCannotDo(t *testing.T) {
 func newTestServer(t *testing.T, values map[string]string) *server.Server {
 	t.Helper()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	config.AddFlags(flags, serverGroups...)
+	config.AddFlags(flags, cli.ServerGroups...)
 	all := map[string]string{"listen": "127.0.0.1:0", "triton": "127.0.0.1:9", "data-dir": t.TempDir()}
 	maps.Copy(all, values)
 	for key, value := range all {
@@ -120,7 +121,6 @@ func newTestServer(t *testing.T, values map[string]string) *server.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	locate(&s)
 	s.ModelRepository, s.Checkpoints = "../../model_repository", "../../demo/checkpoints"
 	srv, err := server.New(t.Context(), server.Config{Settings: s, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

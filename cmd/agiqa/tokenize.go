@@ -8,9 +8,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/clip"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
-func newTokenize(t *terminal) *cobra.Command {
+func newTokenize(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokenize TEXT...|-",
 		Short: "Show the token ids that CLIP sees of a text",
@@ -30,21 +31,21 @@ func newTokenize(t *terminal) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("%.40q: %w", text, err)
 				}
-				if asJSON(cmd) {
-					return printJSON(t.out, ids)
+				if cli.AsJSON(cmd) {
+					return cli.PrintJSON(t.Out, ids)
 				}
-				_, err = fmt.Fprintln(t.out, strings.Trim(fmt.Sprint(ids), "[]"))
+				_, err = fmt.Fprintln(t.Out, strings.Trim(fmt.Sprint(ids), "[]"))
 				return err
 			}
 			return eachText(t, args, each)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().Bool("truncate", false, "cut a text that is too long instead of refusing it")
 	return cmd
 }
 
-func eachText(t *terminal, args []string, f func(text string) error) error {
+func eachText(t *cli.Terminal, args []string, f func(text string) error) error {
 	for _, arg := range args {
 		if arg != "-" {
 			if err := f(arg); err != nil {
@@ -52,7 +53,7 @@ func eachText(t *terminal, args []string, f func(text string) error) error {
 			}
 			continue
 		}
-		lines := bufio.NewScanner(t.in)
+		lines := bufio.NewScanner(t.In)
 		lines.Buffer(nil, clip.MaxTextBytes+1)
 		for lines.Scan() {
 			if err := f(lines.Text()); err != nil {

@@ -12,12 +12,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/server"
 	"github.com/agiqa/agiqa/telemetry/tracelog"
 )
 
-func newTrace(t *terminal) *cobra.Command {
+func newTrace(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "trace", Short: "Look at the traces that agiqa up --trace keeps",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, Args: cobra.NoArgs}
 	cmd.AddCommand(newTraceShow(t), newTraceList(t))
@@ -26,14 +27,14 @@ func newTrace(t *terminal) *cobra.Command {
 
 var traceID = regexp.MustCompile(`^[0-9a-f]{4,32}$`)
 
-func newTraceShow(t *terminal) *cobra.Command {
+func newTraceShow(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Draw one trace as a tree with a time line",
 		Long:  "ID is the trace_id of an answer or a log line, or its first characters.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
@@ -59,23 +60,23 @@ func newTraceShow(t *terminal) *cobra.Command {
 				return fmt.Errorf("no trace begins with %s; agiqa trace list shows those that are kept, and spans take up to a second (Triton's five) to arrive", args[0])
 			case len(ids) > 1:
 				return fmt.Errorf("%d traces begin with %s, such as %s and %s: give more of it", len(ids), args[0], ids[0], ids[1])
-			case asJSON(cmd):
-				return printJSON(t.out, map[string]any{"trace_id": ids[0], "spans": spans})
+			case cli.AsJSON(cmd):
+				return cli.PrintJSON(t.Out, map[string]any{"trace_id": ids[0], "spans": spans})
 			}
-			return tracelog.Draw(t.out, spans, tracelog.Options{Width: screenWidth(t), Attributes: attributes})
+			return tracelog.Draw(t.Out, spans, tracelog.Options{Width: screenWidth(t), Attributes: attributes})
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().Bool("attributes", false, "print each span's attributes below it")
 	config.AddFlags(cmd.Flags(), "Program")
 	return cmd
 }
 
-func newTraceList(t *terminal) *cobra.Command {
+func newTraceList(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the latest requests that were traced", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
@@ -96,15 +97,15 @@ func newTraceList(t *terminal) *cobra.Command {
 				sums = slices.DeleteFunc(sums, func(s tracelog.Summary) bool { return !s.Request })
 			}
 			sums = sums[:min(len(sums), max(limit, 0))]
-			if asJSON(cmd) {
+			if cli.AsJSON(cmd) {
 				for _, sum := range sums {
-					if err := printJSON(t.out, sum); err != nil {
+					if err := cli.PrintJSON(t.Out, sum); err != nil {
 						return err
 					}
 				}
 				return nil
 			}
-			w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+			w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "TRACE\tSTARTED\tMS\tSPANS\tSTATUS\tREQUEST")
 			for _, sum := range sums {
 				fmt.Fprintf(w, "%s\t%s\t%.2f\t%d\t%s\t%s\n", sum.Trace, sum.Start.UTC().Format("15:04:05.000"),
@@ -113,7 +114,7 @@ func newTraceList(t *terminal) *cobra.Command {
 			return w.Flush()
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().Int("limit", 20, "most traces")
 	cmd.Flags().Bool("all", false, "also what the server does of itself, such as its probes of Triton")
 	config.AddFlags(cmd.Flags(), "Program")
@@ -129,8 +130,8 @@ func readTraces(s config.Settings, prefix string) ([]tracelog.Span, error) {
 }
 
 // screenWidth is the width of the terminal that out is, or 120.
-func screenWidth(t *terminal) int {
-	if f, ok := t.out.(*os.File); ok {
+func screenWidth(t *cli.Terminal) int {
+	if f, ok := t.Out.(*os.File); ok {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
 			return width
 		}

@@ -9,48 +9,41 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/shell"
 	"github.com/agiqa/agiqa/server"
 )
 
-func newUp(t *terminal) *cobra.Command {
+func newUp(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine: an embedded Triton and the gateway",
 		Long:  "Starts the tritonserver of the project's Python environment as a supervised child on free loopback ports, then the gateway. Ctrl-C ends both.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
 			return up(cmd.Context(), s, t)
 		},
 	}
-	addServerFlags(cmd)
+	cli.AddServerFlags(cmd)
 	return cmd
 }
 
-func up(ctx context.Context, s config.Settings, t *terminal) error {
+func up(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	start := time.Now()
-	t.note("agiqa %s: starting Triton (its log: %s)", versionText(), filepath.Join(s.DataDir, server.TritonLog))
+	t.Note("agiqa %s: starting Triton (its log: %s)", cli.VersionText(), filepath.Join(s.DataDir, server.TritonLog))
 	if err := server.EnsureAdminKey(&s); err != nil {
 		return fmt.Errorf("admin key: %w", err)
 	}
-	srv, err := server.New(ctx, t.embedded(s, false))
+	srv, err := server.New(ctx, t.Embedded(s, false))
 	if err != nil {
 		return err
 	}
-	return srv.Run(ctx, func() { banner(t.out, s, srv, time.Since(start)) })
-}
-
-// embedded is a server with a Triton of its own, for the settings of a command.
-func (t *terminal) embedded(s config.Settings, ephemeral bool) server.Config {
-	return server.Config{
-		Settings: s, Version: version, Logger: server.NewLogger(s, t.err, t.screen),
-		Embedded: true, Ephemeral: ephemeral, Environ: t.env,
-	}
+	return srv.Run(ctx, func() { banner(t.Out, s, srv, time.Since(start)) })
 }
 
 // banner tells the person what runs, and how to try it.
@@ -70,7 +63,7 @@ agiqa %s is ready after %.1f s
   curl -sS -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
 %s
 Ctrl-C ends all of it.
-`, versionText(), took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
+`, cli.VersionText(), took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
 		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, shell.Quote("@"+example), srv.URL(), traceHint(s))
 }
 
@@ -85,7 +78,7 @@ func traceHint(s config.Settings) string {
 // examplePath is a picture to try: one of the repository's, seen from where
 // the person stands.
 func examplePath() string {
-	path := filepath.Join(projectFolder(), "examples", "harbour.jpg")
+	path := filepath.Join(cli.ProjectFolder(), "examples", "harbour.jpg")
 	if abs, err := filepath.Abs("."); err == nil {
 		if rel, err := filepath.Rel(abs, path); err == nil && len(rel) < len(path) {
 			return rel

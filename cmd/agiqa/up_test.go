@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/otlptest"
 	"github.com/agiqa/agiqa/quality"
@@ -234,7 +235,7 @@ func TestUp(t *testing.T) {
 		}
 		eventually(t, 15*time.Second, "readiness says degraded", func() bool {
 			var report gateway.ReadinessReport
-			return newClient(p.url).get(t.Context(), "/readyz", &report) == nil && report.Status == "degraded"
+			return cli.NewClient(p.url).Get(t.Context(), "/readyz", &report) == nil && report.Status == "degraded"
 		})
 	})
 

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -14,12 +14,13 @@ import (
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/tritonload"
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
 )
 
-func newBenchTriton(t *terminal) *cobra.Command {
+func newTriton(t *cli.Terminal) *cobra.Command {
 	var f loadFlags
 	var direct directFlags
 	var model, name string
@@ -33,7 +34,7 @@ func newBenchTriton(t *terminal) *cobra.Command {
 			if err := f.settle(cmd); err != nil {
 				return err
 			}
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
@@ -104,7 +105,7 @@ func (d *directFlags) ask(ctx context.Context, f *loadFlags, s config.Settings, 
 		return nil, err
 	}
 	if cfg.What != tritonload.ImageEncoder {
-		if cfg.Checkpoint, err = benchCheckpoint(s, checkpoint); err != nil {
+		if cfg.Checkpoint, err = openCheckpoint(s, checkpoint); err != nil {
 			return nil, err
 		}
 	}
@@ -189,7 +190,7 @@ func (f *loadFlags) tritonClient(from string, addresses []string) (*tritonclient
 	return tritonclient.New(cfg)
 }
 
-func benchCheckpoint(s config.Settings, name string) (quality.Checkpoint, error) {
+func openCheckpoint(s config.Settings, name string) (quality.Checkpoint, error) {
 	if filepath.Base(name) != name {
 		return quality.Checkpoint{}, fmt.Errorf("--checkpoint: %q is not the name of a bundle", name)
 	}

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -14,45 +14,45 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/demo"
 	"github.com/agiqa/agiqa/experiment/stats"
 	"github.com/agiqa/agiqa/gateway"
 )
 
-// demoStory is a demonstration in progress. It knows the server as any client
+// demonstration is a demonstration in progress. It knows the server as any client
 // does, by its address and the admin key.
-type demoStory struct {
-	*terminal
-	client *client
-	images []demo.Image
-	out    string
-	data   string // the server's data folder, for commands that read the key or the store
-	shake  float64
+type demonstration struct {
+	*cli.Terminal
+	execute Execute
+	client  *cli.Client
+	images  []demo.Image
+	out     string
+	data    string // the server's data folder, for commands that read the key or the store
+	shake   float64
 }
 
 // says shows a command and runs it, as a person would.
-func (d *demoStory) says(ctx context.Context, args ...string) error {
-	fmt.Fprintf(d.terminal.out, "\n$ agiqa %s\n", strings.Join(args, " "))
-	t := *d.terminal
-	t.env = append(slices.Clone(t.env), "AGIQA_URL="+d.client.base, "AGIQA_DATA_DIR="+d.data)
-	root := newRoot(&t)
-	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+func (d *demonstration) says(ctx context.Context, args ...string) error {
+	fmt.Fprintf(d.Terminal.Out, "\n$ agiqa %s\n", strings.Join(args, " "))
+	t := *d.Terminal
+	t.Env = append(slices.Clone(t.Env), "AGIQA_URL="+d.client.Base, "AGIQA_DATA_DIR="+d.data)
+	return d.execute(ctx, &t, args)
 }
 
-func (d *demoStory) print(format string, args ...any) {
-	fmt.Fprintf(d.terminal.out, format+"\n", args...)
+func (d *demonstration) print(format string, args ...any) {
+	fmt.Fprintf(d.Terminal.Out, format+"\n", args...)
 }
 
 // importArms brings three checkpoints in and makes the worse one the default.
-func (d *demoStory) importArms(ctx context.Context, original *checkpoint.Bundle) error {
-	candidate, err := original.Rescaled("candidate", demoFactor, demoOffset)
+func (d *demonstration) importArms(ctx context.Context, original *checkpoint.Bundle) error {
+	candidate, err := original.Rescaled("candidate", scaleFactor, scaleOffset)
 	if err != nil {
 		return err
 	}
 	d.print("\nImported over HTTP: candidate says %g times the demo checkpoint's score plus %g; current and twin are two copies of it\n"+
-		"whose weights are off at random, by up to %g times themselves. current is the default.", demoFactor, demoOffset, d.shake)
+		"whose weights are off at random, by up to %g times themselves. current is the default.", scaleFactor, scaleOffset, d.shake)
 	bundles := []*checkpoint.Bundle{candidate}
 	for i, name := range []string{"current", "twin"} {
 		b, err := candidate.Perturbed(name, uint64(i+1), d.shake)
@@ -63,7 +63,7 @@ func (d *demoStory) importArms(ctx context.Context, original *checkpoint.Bundle)
 	}
 	for _, b := range bundles {
 		name := b.Checkpoint().Name
-		body, contentType, err := importBody(b, name, name == "current")
+		body, contentType, err := cli.ImportBody(b, name, name == "current")
 		if err != nil {
 			return err
 		}
@@ -75,17 +75,17 @@ func (d *demoStory) importArms(ctx context.Context, original *checkpoint.Bundle)
 	return nil
 }
 
-func (d *demoStory) send(ctx context.Context, path, contentType string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.base+path, bytes.NewReader(body))
+func (d *demonstration) send(ctx context.Context, path, contentType string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.Base+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", contentType)
-	return d.client.change(req, out)
+	return d.client.Change(req, out)
 }
 
 // tell runs one experiment from its definition to its end.
-func (d *demoStory) tell(ctx context.Context, p demoPhase) error {
+func (d *demonstration) tell(ctx context.Context, p phase) error {
 	d.print("\n== %s: %s\n", p.id, p.title)
 	people, err := d.simulated(ctx, p)
 	if err != nil {
@@ -132,9 +132,9 @@ func (d *demoStory) tell(ctx context.Context, p demoPhase) error {
 	return d.end(ctx, p, last)
 }
 
-// definition is the experiment in text. It may end within a day,
+// Definition is the experiment in text. It may end within a day,
 // and is made for as many labels as there are images; all else is as it would be.
-func (p demoPhase) definition(images int) string {
+func (p phase) definition(images int) string {
 	return fmt.Sprintf(`id: %s
 hypothesis: %s agrees better with raters than current
 arms:
@@ -152,7 +152,7 @@ guardrails:
 
 // simulated makes the people and says what they like. For that both arms score
 // every image before the experiment begins; the scores go to the people only.
-func (d *demoStory) simulated(ctx context.Context, p demoPhase) ([][]stats.Rating, error) {
+func (d *demonstration) simulated(ctx context.Context, p phase) ([][]stats.Rating, error) {
 	control, treatment, err := d.scores(ctx, "current", p.treatment)
 	if err != nil {
 		return nil, err
@@ -177,26 +177,32 @@ func (d *demoStory) simulated(ctx context.Context, p demoPhase) ([][]stats.Ratin
 	return ratings, nil
 }
 
-func (d *demoStory) scores(ctx context.Context, names ...string) (control, treatment []float64, err error) {
-	bar := d.progress(len(d.images), "scoring by both")
-	defer bar.done()
-	list := make([]picture, len(d.images))
+// scored is the answer for one image, or why there is none.
+type scored struct {
+	answer gateway.ScoreResponse
+	err    error
+}
+
+func (d *demonstration) scores(ctx context.Context, names ...string) (control, treatment []float64, err error) {
+	bar := d.Progress(len(d.images), "scoring by both")
+	defer bar.Done()
+	list := make([]cli.Picture, len(d.images))
 	for i, m := range d.images {
-		list[i] = picture{name: m.Name, data: m.Data}
+		list[i] = cli.Picture{Name: m.Name, Data: m.Data}
 	}
-	inOrder(list, demoParallel, func(m picture) scored {
+	cli.InOrder(list, parallel, func(m cli.Picture) scored {
 		if ctx.Err() != nil {
 			return scored{err: context.Cause(ctx)}
 		}
-		answer, err := d.client.score(ctx, "/v1/compare", m, names, nil)
+		answer, err := d.client.Score(ctx, "/v1/compare", m, names, nil)
 		return scored{answer: answer, err: err}
-	}, func(m picture, r scored) {
-		bar.step()
-		if r.err == nil && (slices.ContainsFunc(r.answer.Results, withFault) || len(r.answer.Results[0].Scores) != len(names)) {
+	}, func(m cli.Picture, r scored) {
+		bar.Step()
+		if r.err == nil && (slices.ContainsFunc(r.answer.Results, cli.Faulty) || len(r.answer.Results[0].Scores) != len(names)) {
 			r.err = errors.New("it was not scored by both arms")
 		}
 		if r.err != nil {
-			err = errors.Join(err, fmt.Errorf("%s: %w", m.name, r.err))
+			err = errors.Join(err, fmt.Errorf("%s: %w", m.Name, r.err))
 			return
 		}
 		verdicts := r.answer.Results[0].Scores
@@ -206,25 +212,25 @@ func (d *demoStory) scores(ctx context.Context, names ...string) (control, treat
 }
 
 const (
-	demoParallel = 4
-	demoBatch    = 20 // images between two looks at the status
-	demoLine     = 40 // images between two lines of the table
+	parallel      = 4
+	batchSize     = 20 // images between two looks at the status
+	imagesPerLine = 40 // images between two lines of the table
 	// After the last rating the server looks at the records every five seconds; it
 	// has this long to promote, and an experiment that must not be promoted runs on
 	// for one of its looks.
-	demoPatience = 30 * time.Second
-	demoLook     = 6 * time.Second
+	promotionWait = 30 * time.Second
+	oneLook       = 6 * time.Second
 )
 
 // collect scores images as users would ask for them and lets people rate them,
 // until the server promotes or there are no more images.
-func (d *demoStory) collect(ctx context.Context, p demoPhase, people [][]stats.Rating) (gateway.ExperimentStatus, error) {
+func (d *demonstration) collect(ctx context.Context, p phase, people [][]stats.Rating) (gateway.ExperimentStatus, error) {
 	d.print("\nimages  ratings  effect   interval            decision")
-	bar := d.progress(len(d.images), "rating")
-	defer bar.done()
+	bar := d.Progress(len(d.images), "rating")
+	defer bar.Done()
 	var status gateway.ExperimentStatus
-	for first := 0; first < len(d.images); first += demoBatch {
-		over, err := d.rateBatch(ctx, p, people, first, min(first+demoBatch, len(d.images)), bar)
+	for first := 0; first < len(d.images); first += batchSize {
+		over, err := d.rateBatch(ctx, p, people, first, min(first+batchSize, len(d.images)), bar)
 		if err != nil {
 			return status, err
 		}
@@ -232,8 +238,8 @@ func (d *demoStory) collect(ctx context.Context, p demoPhase, people [][]stats.R
 			return status, err
 		}
 		over = over || status.Experiment.State != experiment.Running
-		if over || (first+demoBatch)%demoLine == 0 {
-			bar.clear()
+		if over || (first+batchSize)%imagesPerLine == 0 {
+			bar.Clear()
 			d.print("%s", tableLine(status))
 		}
 		if over {
@@ -267,13 +273,13 @@ func tableLine(s gateway.ExperimentStatus) string {
 }
 
 // await gives the server time for its own decision.
-func (d *demoStory) await(ctx context.Context, p demoPhase, status gateway.ExperimentStatus) (gateway.ExperimentStatus, error) {
+func (d *demonstration) await(ctx context.Context, p phase, status gateway.ExperimentStatus) (gateway.ExperimentStatus, error) {
 	if status.Experiment.State != experiment.Running {
 		return status, nil
 	}
-	patience := demoPatience
+	patience := promotionWait
 	if !p.promotes {
-		patience = demoLook
+		patience = oneLook
 		d.print("\nThose were all the images. The server looks at the records once more, and must not promote.")
 	}
 	deadline, cancel := context.WithTimeout(ctx, patience)
@@ -295,8 +301,8 @@ func (d *demoStory) await(ctx context.Context, p demoPhase, status gateway.Exper
 	return status, nil
 }
 
-func (d *demoStory) status(ctx context.Context, id string) (status gateway.ExperimentStatus, err error) {
-	raw, err := d.client.fetch(ctx, experimentPath(id))
+func (d *demonstration) status(ctx context.Context, id string) (status gateway.ExperimentStatus, err error) {
+	raw, err := d.client.Fetch(ctx, cli.ExperimentPath(id))
 	if err != nil {
 		return status, err
 	}
@@ -304,7 +310,7 @@ func (d *demoStory) status(ctx context.Context, id string) (status gateway.Exper
 }
 
 // rateBatch reports whether the experiment was over before the batch was.
-func (d *demoStory) rateBatch(ctx context.Context, p demoPhase, people [][]stats.Rating, first, end int, bar progress) (over bool, err error) {
+func (d *demonstration) rateBatch(ctx context.Context, p phase, people [][]stats.Rating, first, end int, bar cli.Progress) (over bool, err error) {
 	for i := first; i < end && !over; i++ {
 		ref, err := d.ask(ctx, d.images[i], fmt.Sprintf("visitor-%d", i))
 		if err != nil {
@@ -319,14 +325,14 @@ func (d *demoStory) rateBatch(ctx context.Context, p demoPhase, people [][]stats
 		if err := d.rate(ctx, p, ref.Assignment, i, people[i]); err != nil {
 			return false, err
 		}
-		bar.step()
+		bar.Step()
 	}
 	return over, nil
 }
 
 // ask has an image scored for a unit of the experiment.
-func (d *demoStory) ask(ctx context.Context, m demo.Image, unit string) (*gateway.ExperimentRef, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.base+"/v1/score", bytes.NewReader(m.Data))
+func (d *demonstration) ask(ctx context.Context, m demo.Image, unit string) (*gateway.ExperimentRef, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.Base+"/v1/score", bytes.NewReader(m.Data))
 	if err != nil {
 		return nil, err
 	}
@@ -334,7 +340,7 @@ func (d *demoStory) ask(ctx context.Context, m demo.Image, unit string) (*gatewa
 	req.Header.Set(experiment.UnitHeaderName, unit)
 	req.Header.Set("X-Agiqa-Blind", "true")
 	var answer gateway.ScoreResponse
-	if err := d.client.do(req, &answer); err != nil {
+	if err := d.client.Do(req, &answer); err != nil {
 		return nil, err
 	}
 	if len(answer.Results) != 1 || answer.Results[0].Error != nil {
@@ -345,7 +351,7 @@ func (d *demoStory) ask(ctx context.Context, m demo.Image, unit string) (*gatewa
 
 // rate sends what people say of an image. They send the first image's ratings
 // twice, as a client does that lost an answer: the second time counts nothing.
-func (d *demoStory) rate(ctx context.Context, p demoPhase, assignment string, image int, ratings []stats.Rating) error {
+func (d *demonstration) rate(ctx context.Context, p phase, assignment string, image int, ratings []stats.Rating) error {
 	for _, r := range ratings {
 		body, err := json.Marshal(gateway.FeedbackRequest{
 			Key: fmt.Sprintf("%s/%d/%d", p.id, image, r.Rater), Assignment: assignment, Rater: fmt.Sprintf("rater-%d", r.Rater),
@@ -372,9 +378,9 @@ func (d *demoStory) rate(ctx context.Context, p demoPhase, assignment string, im
 }
 
 // end holds the experiment to how it must end.
-func (d *demoStory) end(ctx context.Context, p demoPhase, last gateway.ExperimentStatus) error {
-	var list checkpointList
-	if err := d.client.get(ctx, "/v1/checkpoints", &list); err != nil {
+func (d *demonstration) end(ctx context.Context, p phase, last gateway.ExperimentStatus) error {
+	var list cli.CheckpointList
+	if err := d.client.Get(ctx, "/v1/checkpoints", &list); err != nil {
 		return err
 	}
 	promoted := last.Experiment.State == experiment.Promoted
@@ -398,7 +404,7 @@ func (d *demoStory) end(ctx context.Context, p demoPhase, last gateway.Experimen
 		return err
 	}
 	took := time.Since(began)
-	if err := d.client.get(ctx, "/v1/checkpoints", &list); err != nil {
+	if err := d.client.Get(ctx, "/v1/checkpoints", &list); err != nil {
 		return err
 	}
 	if list.Default != "current" {

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -10,9 +10,10 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/stubtriton"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
-func newBenchStubTriton(t *terminal) *cobra.Command {
+func newStubTriton(t *cli.Terminal) *cobra.Command {
 	cfg := stubtriton.DefaultConfig()
 	var listen string
 	cmd := &cobra.Command{
@@ -23,7 +24,7 @@ func newBenchStubTriton(t *terminal) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("model-repository") {
-				cfg.Repository = filepath.Join(projectFolder(), cfg.Repository)
+				cfg.Repository = filepath.Join(cli.ProjectFolder(), cfg.Repository)
 			}
 			s, err := stubtriton.New(cfg)
 			if err != nil {
@@ -41,7 +42,7 @@ func newBenchStubTriton(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func newBenchStubHTTP(t *terminal) *cobra.Command {
+func newStubHTTP(t *cli.Terminal) *cobra.Command {
 	var s load.Stub
 	var listen string
 	cmd := &cobra.Command{
@@ -64,12 +65,12 @@ func newBenchStubHTTP(t *terminal) *cobra.Command {
 
 // serveStub runs a stub until a signal, which is how it is meant to end. Its
 // first line says where it is.
-func serveStub(ctx context.Context, t *terminal, listen, what string, serve func(context.Context, net.Listener) error) error {
+func serveStub(ctx context.Context, t *cli.Terminal, listen, what string, serve func(context.Context, net.Listener) error) error {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(t.out, "%s at %s\n", what, l.Addr()); err != nil {
+	if _, err := fmt.Fprintf(t.Out, "%s at %s\n", what, l.Addr()); err != nil {
 		l.Close()
 		return err
 	}

@@ -1,10 +1,11 @@
-package main
+package cli_test
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/server"
 )
@@ -33,7 +34,7 @@ func TestClientKey(t *testing.T) {
 		{"http://127.0.0.1:8080", "given", "given"},
 	} {
 		s.URL, s.AdminKey = test.url, test.given
-		got, err := clientKey(s)
+		got, err := cli.ClientKey(s)
 		if got != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("%s, setting of %d characters: a key of %d characters, %v", test.url, len(test.given), len(got), err)
 		}
@@ -42,7 +43,7 @@ func TestClientKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.URL, s.AdminKey = "http://127.0.0.1", ""
-	if _, err := clientKey(s); err == nil {
+	if _, err := cli.ClientKey(s); err == nil {
 		t.Error("a key of five characters was taken")
 	}
 }

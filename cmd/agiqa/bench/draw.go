@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
-func newBenchDraw(t *terminal) *cobra.Command {
+func newDraw(t *cli.Terminal) *cobra.Command {
 	var r requestFlags
 	var out string
 	var copies int
@@ -43,7 +45,7 @@ func newBenchDraw(t *terminal) *cobra.Command {
 					}
 				}
 			}
-			_, err = fmt.Fprintf(t.out, "%d images in %s\n", copies*len(pictures), out)
+			_, err = fmt.Fprintf(t.Out, "%d images in %s\n", copies*len(pictures), out)
 			return err
 		},
 	}

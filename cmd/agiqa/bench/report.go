@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -9,9 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
-func newBenchReport(t *terminal) *cobra.Command {
+func newReport(t *cli.Terminal) *cobra.Command {
 	var html string
 	var events []string
 	var window time.Duration
@@ -38,20 +39,20 @@ func newBenchReport(t *terminal) *cobra.Command {
 					return fmt.Errorf("--html: %w", err)
 				}
 			}
-			if asJSON(cmd) {
-				return printJSON(t.out, map[string]any{"reports": s.Reports()})
+			if cli.AsJSON(cmd) {
+				return cli.PrintJSON(t.Out, map[string]any{"reports": s.Reports()})
 			}
-			return s.Text(t.out)
+			return s.Text(t.Out)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().StringVar(&html, "html", "", "file for a page with plots")
 	cmd.Flags().StringSliceVar(&events, "event", nil, "when something happened, by the clock: 2026-01-02T03:04:05.678Z (date -u +%FT%T.%3NZ)")
 	cmd.Flags().DurationVar(&window, "window", time.Second, "before and after each --event")
 	return cmd
 }
 
-func reportAround(cmd *cobra.Command, t *terminal, s load.Summary, events []string, window time.Duration) error {
+func reportAround(cmd *cobra.Command, t *cli.Terminal, s load.Summary, events []string, window time.Duration) error {
 	var runs []load.Run
 	for _, m := range s.Measurements {
 		for _, one := range m.Series {
@@ -70,10 +71,10 @@ func reportAround(cmd *cobra.Command, t *terminal, s load.Summary, events []stri
 	if err != nil {
 		return fmt.Errorf("--event: %w", err)
 	}
-	if asJSON(cmd) {
-		return printJSON(t.out, a)
+	if cli.AsJSON(cmd) {
+		return cli.PrintJSON(t.Out, a)
 	}
-	return a.Text(t.out)
+	return a.Text(t.Out)
 }
 
 func writePage(name string, s load.Summary) (err error) {

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -14,20 +14,20 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// picture is one input of a command.
-type picture struct {
-	name string // as the person wrote it
-	path string // empty for standard input
-	data []byte
+// Picture is one input of a command.
+type Picture struct {
+	Name string // as the person wrote it
+	Path string // empty for standard input
+	Data []byte
 }
 
-// load reads the file, if it is one.
-func (p *picture) load() error {
-	if p.path == "" {
+// Load reads the file, if it is one.
+func (p *Picture) Load() error {
+	if p.Path == "" {
 		return nil
 	}
-	data, err := os.ReadFile(p.path)
-	p.data = data
+	data, err := os.ReadFile(p.Path)
+	p.Data = data
 	return err
 }
 
@@ -41,25 +41,25 @@ func hasImageSuffix(path string) bool {
 	return slices.Contains(imageSuffixes, strings.ToLower(filepath.Ext(path)))
 }
 
-// withoutImageSuffix keeps what only looks like a suffix, as in "sd1.5".
-func withoutImageSuffix(path string) string {
+// WithoutImageSuffix keeps what only looks like a suffix, as in "sd1.5".
+func WithoutImageSuffix(path string) string {
 	if hasImageSuffix(path) {
 		return strings.TrimSuffix(path, filepath.Ext(path))
 	}
 	return path
 }
 
-// selection is what the arguments of a command select.
-type selection struct {
-	list       []picture
-	skipped    []string // entries of folders that are not images, each with the reason
-	unreadable []error  // entries of folders that could not be read
+// Selection is what the arguments of a command select.
+type Selection struct {
+	List       []Picture
+	Skipped    []string // entries of folders that are not images, each with the reason
+	Unreadable []error  // entries of folders that could not be read
 }
 
-// pictures expands arguments: files, folders, and - for standard input. A file
+// Pictures expands arguments: files, folders, and - for standard input. A file
 // that is named outright is taken whatever its name and kind.
-func pictures(args []string, in io.Reader) (selection, error) {
-	var all selection
+func Pictures(args []string, in io.Reader) (Selection, error) {
+	var all Selection
 	for _, arg := range args {
 		switch {
 		case arg == "-":
@@ -67,7 +67,7 @@ func pictures(args []string, in io.Reader) (selection, error) {
 			if err != nil {
 				return all, fmt.Errorf("standard input: %w", err)
 			}
-			all.list = append(all.list, picture{name: "-", data: data})
+			all.List = append(all.List, Picture{Name: "-", Data: data})
 		case strings.HasPrefix(arg, "http://"), strings.HasPrefix(arg, "https://"):
 			return all, quality.Errorf(
 				quality.KindImageURLForbidden,
@@ -75,38 +75,38 @@ func pictures(args []string, in io.Reader) (selection, error) {
 				arg,
 			)
 		default:
-			s, err := onDisk(arg)
+			s, err := OnDisk(arg)
 			if err != nil {
 				return all, err
 			}
-			all.list = append(all.list, s.list...)
-			all.skipped = append(all.skipped, s.skipped...)
-			all.unreadable = append(all.unreadable, s.unreadable...)
+			all.List = append(all.List, s.List...)
+			all.Skipped = append(all.Skipped, s.Skipped...)
+			all.Unreadable = append(all.Unreadable, s.Unreadable...)
 		}
 	}
 	return all, nil
 }
 
-func onDisk(arg string) (selection, error) {
+func OnDisk(arg string) (Selection, error) {
 	info, err := os.Stat(arg)
 	if err != nil {
-		return selection{}, err
+		return Selection{}, err
 	}
 	if !info.IsDir() {
-		return selection{list: []picture{{name: arg, path: arg}}}, nil
+		return Selection{List: []Picture{{Name: arg, Path: arg}}}, nil
 	}
-	s := walk(arg)
-	if len(s.list) == 0 {
+	s := Walk(arg)
+	if len(s.List) == 0 {
 		err := fmt.Errorf("%s: no images in this folder (JPEG, PNG, WebP or GIF)", arg)
-		return s, errors.Join(append([]error{err}, s.unreadable...)...)
+		return s, errors.Join(append([]error{err}, s.Unreadable...)...)
 	}
 	return s, nil
 }
 
-// walk selects the images in a folder and those below it, in order of name.
+// Walk selects the images in a folder and those below it, in order of name.
 // Links to folders are followed after everything else, and no folder is read
 // twice, so that a link to a parent ends nothing and repeats nothing.
-func walk(root string) selection {
+func Walk(root string) Selection {
 	w := walker{visited: map[string]bool{}}
 	w.folder(root)
 	for len(w.linked) > 0 {
@@ -114,11 +114,11 @@ func walk(root string) selection {
 		w.linked = w.linked[1:]
 		w.folder(next)
 	}
-	return w.selection
+	return w.Selection
 }
 
 type walker struct {
-	selection
+	Selection
 	visited map[string]bool // by path without links
 	linked  []string        // folders behind links, still to be read
 }
@@ -129,7 +129,7 @@ func (w *walker) folder(path string) {
 		real, err = filepath.Abs(real)
 	}
 	if err != nil {
-		w.unreadable = append(w.unreadable, err)
+		w.Unreadable = append(w.Unreadable, err)
 		return
 	}
 	if w.visited[real] {
@@ -138,7 +138,7 @@ func (w *walker) folder(path string) {
 	w.visited[real] = true
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		w.unreadable = append(w.unreadable, err)
+		w.Unreadable = append(w.Unreadable, err)
 	}
 	for _, e := range entries { // those before the error
 		w.entry(filepath.Join(path, e.Name()), e)
@@ -146,7 +146,7 @@ func (w *walker) folder(path string) {
 }
 
 func (w *walker) entry(path string, e fs.DirEntry) {
-	skip := func(reason string) { w.skipped = append(w.skipped, path+" ("+reason+")") }
+	skip := func(reason string) { w.Skipped = append(w.Skipped, path+" ("+reason+")") }
 	if name := e.Name(); strings.HasPrefix(name, "._") || name == "__MACOSX" {
 		skip("macOS metadata")
 		return
@@ -155,7 +155,7 @@ func (w *walker) entry(path string, e fs.DirEntry) {
 	if isLink {
 		info, err := os.Stat(path)
 		if err != nil {
-			w.unreadable = append(w.unreadable, err)
+			w.Unreadable = append(w.Unreadable, err)
 			return
 		}
 		mode = info.Mode()
@@ -168,7 +168,7 @@ func (w *walker) entry(path string, e fs.DirEntry) {
 	case !mode.IsRegular():
 		skip("not a regular file")
 	case hasImageSuffix(path) || looksLikeImage(path):
-		w.list = append(w.list, picture{name: path, path: path})
+		w.List = append(w.List, Picture{Name: path, Path: path})
 	default:
 		skip("not an image")
 	}
@@ -189,32 +189,32 @@ func looksLikeImage(path string) bool {
 // maxNamed is how many skipped entries a note names.
 const maxNamed = 5
 
-// note names what was left out of folders, once.
-func (s selection) note(t *terminal) {
-	if n := len(s.skipped); n > 0 {
-		text := strings.Join(s.skipped[:min(n, maxNamed)], ", ")
+// Note names what was left out of folders, once.
+func (s Selection) Note(t *Terminal) {
+	if n := len(s.Skipped); n > 0 {
+		text := strings.Join(s.Skipped[:min(n, maxNamed)], ", ")
 		if n > maxNamed {
 			text += fmt.Sprintf(" and %d more", n-maxNamed)
 		}
-		t.note("agiqa: skipped %s: %s", count(n, "entry", "entries"), text)
+		t.Note("agiqa: skipped %s: %s", count(n, "entry", "entries"), text)
 	}
-	for _, err := range s.unreadable {
-		t.note("agiqa: %v", err)
+	for _, err := range s.Unreadable {
+		t.Note("agiqa: %v", err)
 	}
 }
 
-// outcome is the error that a command over many images ends with: nil when all
+// Outcome is the error that a command over many images ends with: nil when all
 // that was selected could be read and none failed. done is a participle, such as
 // "scored".
-func (s selection) outcome(failed int, done string) error {
+func (s Selection) Outcome(failed int, done string) error {
 	var faults []string
 	if failed > 0 {
 		faults = append(
 			faults,
-			fmt.Sprintf("%d of %s could not be %s", failed, count(len(s.list), "image", "images"), done),
+			fmt.Sprintf("%d of %s could not be %s", failed, count(len(s.List), "image", "images"), done),
 		)
 	}
-	if n := len(s.unreadable); n > 0 {
+	if n := len(s.Unreadable); n > 0 {
 		faults = append(faults, fmt.Sprintf("%s of folders could not be read", count(n, "entry", "entries")))
 	}
 	if len(faults) == 0 {
@@ -231,9 +231,9 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// inOrder runs work on every picture, workers at a time, and gives each result
+// InOrder runs work on every picture, workers at a time, and gives each result
 // to emit in the order of the list.
-func inOrder[T any](list []picture, workers int, work func(p picture) T, emit func(p picture, result T)) {
+func InOrder[T any](list []Picture, workers int, work func(p Picture) T, emit func(p Picture, result T)) {
 	results := make([]chan T, len(list))
 	for i := range results {
 		results[i] = make(chan T, 1)

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bufio"
@@ -11,26 +11,26 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// addYes marks a command that does what no other command undoes: it calls
-// confirm before it does it.
-func addYes(cmd *cobra.Command) {
+// AddYes adds the flag --yes of a command that no other command undoes. Such a
+// command calls Confirm first.
+func AddYes(cmd *cobra.Command) {
 	cmd.Flags().Bool("yes", false, "do it without asking; needed where there is no terminal to ask on")
 }
 
-// confirm asks whether to do what, such as "stop experiment x", on the server at
+// Confirm asks whether to do what, such as "stop experiment x", on the server at
 // url. It returns nil for yes, which --yes says in advance, and an error for
 // everything else.
-func confirm(ctx context.Context, cmd *cobra.Command, t *terminal, what, url string) error {
+func Confirm(ctx context.Context, cmd *cobra.Command, t *Terminal, what, url string) error {
 	if yes, err := cmd.Flags().GetBool("yes"); yes || err != nil {
 		return err
 	}
 	if !t.asks {
 		return fmt.Errorf("give --yes to %s: there is no terminal to ask on", what)
 	}
-	fmt.Fprintf(t.err, "%s on %s? [y/N] ", strings.ToUpper(what[:1])+what[1:], url)
+	fmt.Fprintf(t.Err, "%s on %s? [y/N] ", strings.ToUpper(what[:1])+what[1:], url)
 	answer := make(chan string, 1)
 	go func() { // a signal must not wait for the answer
-		line, _ := bufio.NewReader(t.in).ReadString('\n') // nothing is no
+		line, _ := bufio.NewReader(t.In).ReadString('\n') // nothing is no
 		answer <- strings.ToLower(strings.TrimSpace(line))
 	}()
 	select {
@@ -40,7 +40,7 @@ func confirm(ctx context.Context, cmd *cobra.Command, t *terminal, what, url str
 		}
 		return nil
 	case <-ctx.Done():
-		fmt.Fprintln(t.err)
+		fmt.Fprintln(t.Err)
 		return context.Cause(ctx)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-// clientKey is the admin key that a client command sends: the setting, or for a
+// clientKey returns the admin key that a client command sends: the setting, or for a
 // server on this machine the one in the data folder. A key from the folder
 // goes nowhere else.
 func clientKey(s config.Settings) (config.Secret, error) {

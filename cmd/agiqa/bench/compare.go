@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -9,9 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
-func newBenchCompare(t *terminal) *cobra.Command {
+func newCompare(t *cli.Terminal) *cobra.Command {
 	var f loadFlags
 	var r requestFlags
 	plan := load.ComparePlan{Pairs: 6, Pause: 200 * time.Millisecond}
@@ -53,7 +54,7 @@ func newBenchCompare(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func newBenchKnee(t *terminal) *cobra.Command {
+func newKnee(t *cli.Terminal) *cobra.Command {
 	var f loadFlags
 	var r requestFlags
 	plan := load.KneePlan{Max: 100_000, Precision: 0.05, Pause: 500 * time.Millisecond, Objective: load.DefaultObjective()}
@@ -98,7 +99,7 @@ func newBenchKnee(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func newBenchOverload(t *terminal) *cobra.Command {
+func newOverload(t *cli.Terminal) *cobra.Command {
 	var f loadFlags
 	var r requestFlags
 	plan := load.OverloadPlan{Factor: 2, Objective: load.DefaultObjective()}
@@ -139,7 +140,7 @@ func newBenchOverload(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func newBenchSoak(t *terminal) *cobra.Command {
+func newSoak(t *cli.Terminal) *cobra.Command {
 	var f loadFlags
 	var r requestFlags
 	w := load.Watcher{Every: time.Second}

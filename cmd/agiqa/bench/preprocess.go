@@ -1,19 +1,17 @@
-package main
+package bench
 
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/imageprep/native"
 	"github.com/agiqa/agiqa/internal/config"
@@ -21,18 +19,7 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-func newBench(t *terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure agiqa, or any server, on this machine", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(
-		newBenchHTTP(t), newBenchTriton(t), newBenchKnee(t), newBenchCompare(t), newBenchOverload(t), newBenchSoak(t), newBenchReport(t),
-		newBenchStubHTTP(t), newBenchStubTriton(t), newBenchDraw(t),
-		newBenchArms(t), newBenchPreprocess(t),
-	)
-	return cmd
-}
-
-func newBenchPreprocess(t *terminal) *cobra.Command {
+func newPreprocess(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preprocess [--images DIR] [--against pillow]",
 		Short: "Time decode, resize and both, per format and size",
@@ -40,18 +27,18 @@ func newBenchPreprocess(t *terminal) *cobra.Command {
 			"that has Pillow and NumPy and does the same work. Prints processor time, ratios with intervals, and allocations, and fails when the pixels differ.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o, err := benchOptionsOf(cmd)
+			o, err := preprocessOptionsOf(cmd)
 			if err != nil {
 				return err
 			}
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
-			return benchPreprocess(cmd, t, s, o)
+			return runPreprocess(cmd, t, s, o)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	plan := preprocess.DefaultPlan()
 	cmd.Flags().String("images", "", "folder of images (default: drawn ones)")
 	cmd.Flags().IntSlice("sizes", []int{512, 1024, 2048}, "sides of the drawn images, in pixels")
@@ -64,7 +51,7 @@ func newBenchPreprocess(t *terminal) *cobra.Command {
 	return cmd
 }
 
-type benchOptions struct {
+type preprocessOptions struct {
 	images, python, out string
 	against             bool
 	sizes               []int
@@ -72,8 +59,8 @@ type benchOptions struct {
 	plan                preprocess.Plan
 }
 
-func benchOptionsOf(cmd *cobra.Command) (benchOptions, error) {
-	o := benchOptions{plan: preprocess.DefaultPlan()}
+func preprocessOptionsOf(cmd *cobra.Command) (preprocessOptions, error) {
+	o := preprocessOptions{plan: preprocess.DefaultPlan()}
 	f := cmd.Flags()
 	var against string
 	var errs [7]error
@@ -99,9 +86,9 @@ func benchOptionsOf(cmd *cobra.Command) (benchOptions, error) {
 	return o, err
 }
 
-func benchPreprocess(cmd *cobra.Command, t *terminal, s config.Settings, o benchOptions) (err error) {
+func runPreprocess(cmd *cobra.Command, t *cli.Terminal, s config.Settings, o preprocessOptions) (err error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	manifest := preprocess.NewManifest(time.Now(), commandLine(cmd), benchCommit(), o.plan)
+	manifest := preprocess.NewManifest(time.Now(), commandLine(cmd), buildCommit(), o.plan)
 	manifest.PinnedTo = o.cpu
 	if o.cpu >= 0 {
 		unpin, err := preprocess.Pin(o.cpu)
@@ -110,7 +97,7 @@ func benchPreprocess(cmd *cobra.Command, t *terminal, s config.Settings, o bench
 		}
 		defer unpin()
 	}
-	ours, closeAll, err := benchContestants(cmd, t, s, manifest.Ours)
+	ours, closeAll, err := contestants(cmd, t, s, manifest.Ours)
 	if err != nil {
 		return err
 	}
@@ -124,28 +111,28 @@ func benchPreprocess(cmd *cobra.Command, t *terminal, s config.Settings, o bench
 		defer func() { err = errors.Join(err, pillow.Close()) }()
 		rival, manifest.Rival = pillow, pillow.Versions
 	}
-	cases, err := benchCases(t, o, pillow)
+	cases, err := preprocessCases(t, o, pillow)
 	if err != nil {
 		return err
 	}
 	report := preprocess.Report{Manifest: manifest}
-	bar := t.progress(len(cases), "measuring")
+	bar := t.Progress(len(cases), "measuring")
 	for _, c := range cases {
 		result, err := preprocess.Measure(cmd.Context(), c, ours, rival, o.plan)
 		if err != nil {
-			bar.done()
+			bar.Done()
 			return err
 		}
 		report.Results = append(report.Results, result)
-		bar.step()
+		bar.Step()
 	}
-	bar.done()
-	return benchReport(cmd, t, o, report)
+	bar.Done()
+	return printPreprocess(cmd, t, o, report)
 }
 
-// benchContestants gives our ways to prepare, exact and fast, and notes their
+// contestants gives our ways to prepare, exact and fast, and notes their
 // ids: with Go's decoders, and with the libraries that this machine has.
-func benchContestants(cmd *cobra.Command, t *terminal, s config.Settings, ids map[string]string) (ours []preprocess.Contestant, closeAll func(), err error) {
+func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings, ids map[string]string) (ours []preprocess.Contestant, closeAll func(), err error) {
 	var sets []*native.Set
 	closeAll = func() {
 		for _, set := range sets {
@@ -154,7 +141,7 @@ func benchContestants(cmd *cobra.Command, t *terminal, s config.Settings, ids ma
 	}
 	for _, decoders := range []string{"go", s.Decoders} {
 		s.Decoders = decoders
-		p, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.err, t.screen))
+		p, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
 		if err != nil {
 			closeAll()
 			return nil, nil, err
@@ -176,72 +163,49 @@ func benchContestants(cmd *cobra.Command, t *terminal, s config.Settings, ids ma
 	return ours, closeAll, nil
 }
 
-func benchCases(t *terminal, o benchOptions, pillow *preprocess.Pillow) ([]preprocess.Case, error) {
+func preprocessCases(t *cli.Terminal, o preprocessOptions, pillow *preprocess.Pillow) ([]preprocess.Case, error) {
 	if o.images == "" {
-		bar := t.progress(len(o.sizes)*preprocess.DrawnFiles(), "drawing")
-		defer bar.done()
-		return preprocess.Draw(o.sizes, pillow, bar.step)
+		bar := t.Progress(len(o.sizes)*preprocess.DrawnFiles(), "drawing")
+		defer bar.Done()
+		return preprocess.Draw(o.sizes, pillow, bar.Step)
 	}
-	selected, err := onDisk(o.images)
+	selected, err := cli.OnDisk(o.images)
 	if err != nil {
 		return nil, err
 	}
-	selected.note(t)
+	selected.Note(t)
 	var cases []preprocess.Case
-	for _, p := range selected.list {
-		if err := p.load(); err != nil {
+	for _, p := range selected.List {
+		if err := p.Load(); err != nil {
 			return nil, err
 		}
-		h, err := imageprep.Sniff(p.data)
+		h, err := imageprep.Sniff(p.Data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
-		name, err := filepath.Rel(o.images, p.path)
+		name, err := filepath.Rel(o.images, p.Path)
 		if err != nil || name == "." {
-			name = filepath.Base(p.path)
+			name = filepath.Base(p.Path)
 		}
-		cases = append(cases, preprocess.Case{Name: name, Format: string(h.Format), Width: h.Width, Height: h.Height, Data: p.data})
+		cases = append(cases, preprocess.Case{Name: name, Format: string(h.Format), Width: h.Width, Height: h.Height, Data: p.Data})
 	}
 	return cases, nil
 }
 
-func benchReport(cmd *cobra.Command, t *terminal, o benchOptions, r preprocess.Report) error {
+func printPreprocess(cmd *cobra.Command, t *cli.Terminal, o preprocessOptions, r preprocess.Report) error {
 	if o.out != "" {
 		if err := r.Write(o.out); err != nil {
 			return fmt.Errorf("--out: %w", err)
 		}
 	}
 	var err error
-	if asJSON(cmd) {
-		err = printJSON(t.out, r)
+	if cli.AsJSON(cmd) {
+		err = cli.PrintJSON(t.Out, r)
 	} else {
-		err = r.Text(t.out)
+		err = r.Text(t.Out)
 	}
 	if unequal := r.Unequal(); len(unequal) > 0 {
 		err = errors.Join(err, fmt.Errorf("pixels differ: %s", strings.Join(unequal, ", ")))
 	}
 	return err
-}
-
-// benchCommit is what the binary was built from, or, where the build did not
-// note it, what is checked out here.
-func benchCommit() string {
-	if c := commit(); c != "" {
-		return c
-	}
-	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// commandLine says how to run the command again. It is kept with results, which
-// name no folder for temporary files of one machine.
-func commandLine(cmd *cobra.Command) string {
-	line := []string{cmd.CommandPath()}
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		line = append(line, fmt.Sprintf("--%s=%s", f.Name, strings.Trim(f.Value.String(), "[]")))
-	})
-	return strings.ReplaceAll(strings.Join(line, " "), filepath.Clean(os.TempDir())+"/", "$TMPDIR/")
 }

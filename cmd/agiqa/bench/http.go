@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"errors"
@@ -11,9 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 )
 
-func newBenchHTTP(t *terminal) *cobra.Command {
+func newHTTP(t *cli.Terminal) *cobra.Command {
 	var f loadFlags
 	var r requestFlags
 	var stub bool
@@ -27,9 +28,9 @@ func newBenchHTTP(t *terminal) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !stub {
-				return benchHTTP(cmd, t, &f, &r, nil)
+				return runHTTP(cmd, t, &f, &r, nil)
 			}
-			return withStub(cmd.Context(), load.Stub{}, func(url string) error { return benchHTTP(cmd, t, &f, &r, []string{url}) })
+			return withStub(cmd.Context(), load.Stub{}, func(url string) error { return runHTTP(cmd, t, &f, &r, []string{url}) })
 		},
 	}
 	f.add(cmd)
@@ -42,7 +43,7 @@ func newBenchHTTP(t *terminal) *cobra.Command {
 	return cmd
 }
 
-func benchHTTP(cmd *cobra.Command, t *terminal, f *loadFlags, r *requestFlags, address []string) error {
+func runHTTP(cmd *cobra.Command, t *cli.Terminal, f *loadFlags, r *requestFlags, address []string) error {
 	asked, err := r.aim(cmd, t, f, address)
 	if err != nil {
 		return err
@@ -61,19 +62,19 @@ type textual interface{ Text(w io.Writer) error }
 
 // tell prints a report, after its manifest, and leaves records and reports in
 // the folder --out.
-func (f *loadFlags) tell(cmd *cobra.Command, t *terminal, m load.Manifest, labels []string, report textual, runs ...load.Run) error {
+func (f *loadFlags) tell(cmd *cobra.Command, t *cli.Terminal, m load.Manifest, labels []string, report textual, runs ...load.Run) error {
 	if f.out != "" {
 		if err := save(f.out, m, labels, report, runs); err != nil {
 			return fmt.Errorf("--out: %w", err)
 		}
 	}
-	if asJSON(cmd) {
-		return printJSON(t.out, report)
+	if cli.AsJSON(cmd) {
+		return cli.PrintJSON(t.Out, report)
 	}
-	if err := m.Text(t.out); err != nil {
+	if err := m.Text(t.Out); err != nil {
 		return err
 	}
-	return report.Text(t.out)
+	return report.Text(t.Out)
 }
 
 func save(folder string, m load.Manifest, labels []string, report textual, runs []load.Run) error {
@@ -87,7 +88,7 @@ func save(folder string, m load.Manifest, labels []string, report textual, runs 
 	if err := report.Text(&text); err != nil {
 		return err
 	}
-	if err := printJSON(&doc, report); err != nil {
+	if err := cli.PrintJSON(&doc, report); err != nil {
 		return err
 	}
 	for name, content := range map[string]string{"report.txt": text.String(), "report.json": doc.String()} {

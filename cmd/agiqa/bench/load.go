@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/server"
 )
@@ -43,7 +44,7 @@ type loadFlags struct {
 }
 
 func (f *loadFlags) add(cmd *cobra.Command) {
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	o := load.DefaultOptions()
 	flags := cmd.Flags()
 	flags.Float64Var(&f.rate, "rate", 10, "requests per second")
@@ -113,14 +114,14 @@ func (f *loadFlags) manifest(cmd *cobra.Command) load.Manifest {
 	if !cmd.Flags().Changed("seed") {
 		line += fmt.Sprintf(" --seed=%d", f.seed)
 	}
-	m := load.NewManifest(time.Now(), cmd.Name(), line, benchCommit(), f.seed)
-	m.Notes, m.Versions = f.notes, map[string]string{"generator": versionText()}
+	m := load.NewManifest(time.Now(), cmd.Name(), line, buildCommit(), f.seed)
+	m.Notes, m.Versions = f.notes, map[string]string{"generator": cli.VersionText()}
 	maps.Copy(m.Versions, f.versions)
 	return m
 }
 
 // measure runs what the flags say against a target, with a bar on a screen.
-func (f *loadFlags) measure(ctx context.Context, t *terminal, target load.Target) (load.Run, error) {
+func (f *loadFlags) measure(ctx context.Context, t *cli.Terminal, target load.Target) (load.Run, error) {
 	f.options.PID = f.pid
 	if f.closed > 0 {
 		return f.options.Closed(ctx, target, f.duration)
@@ -132,10 +133,10 @@ func (f *loadFlags) measure(ctx context.Context, t *terminal, target load.Target
 	return f.open(ctx, t, target, s)
 }
 
-func (f *loadFlags) open(ctx context.Context, t *terminal, target load.Target, s load.Schedule) (load.Run, error) {
+func (f *loadFlags) open(ctx context.Context, t *cli.Terminal, target load.Target, s load.Schedule) (load.Run, error) {
 	o := f.options
 	o.Progress = &load.Progress{}
-	stop := t.follow(len(s.Due), "requests", o.Progress)
+	stop := follow(t, len(s.Due), "requests", o.Progress)
 	defer stop()
 	return o.Open(ctx, target, s)
 }
@@ -184,7 +185,7 @@ func (r *requestFlags) add(cmd *cobra.Command) {
 }
 
 // workload reads or draws what is sent.
-func (r *requestFlags) workload(t *terminal, seed uint64) (load.Workload, error) {
+func (r *requestFlags) workload(t *cli.Terminal, seed uint64) (load.Workload, error) {
 	if r.method == http.MethodGet || r.method == http.MethodHead {
 		return load.Fixed{}, nil
 	}
@@ -210,19 +211,19 @@ func (r *requestFlags) workload(t *terminal, seed uint64) (load.Workload, error)
 	})
 }
 
-func (r *requestFlags) pictures(t *terminal) ([]load.Picture, error) {
+func (r *requestFlags) pictures(t *cli.Terminal) ([]load.Picture, error) {
 	if r.images != "" {
-		selected, err := onDisk(r.images)
+		selected, err := cli.OnDisk(r.images)
 		if err != nil {
 			return nil, fmt.Errorf("--images: %w", err)
 		}
-		selected.note(t)
+		selected.Note(t)
 		var out []load.Picture
-		for _, p := range selected.list {
-			if err := p.load(); err != nil {
+		for _, p := range selected.List {
+			if err := p.Load(); err != nil {
 				return nil, err
 			}
-			out = append(out, load.Picture{Name: p.name, Data: p.data})
+			out = append(out, load.Picture{Name: p.Name, Data: p.Data})
 		}
 		return out, nil
 	}
@@ -231,9 +232,9 @@ func (r *requestFlags) pictures(t *terminal) ([]load.Picture, error) {
 			return nil, fmt.Errorf("--sizes has %d, must be 1 to 5000", side)
 		}
 	}
-	bar := t.progress(len(r.sizes)*preprocess.DrawnFiles(), "drawing")
-	defer bar.done()
-	cases, err := preprocess.Draw(r.sizes, nil, bar.step)
+	bar := t.Progress(len(r.sizes)*preprocess.DrawnFiles(), "drawing")
+	defer bar.Done()
+	cases, err := preprocess.Draw(r.sizes, nil, bar.Step)
 	if err != nil {
 		return nil, err
 	}
@@ -315,11 +316,11 @@ func (r *requestFlags) check(cmd *cobra.Command, f *loadFlags, addresses []strin
 
 // aims checks the flags and opens the targets at several addresses. HTTP
 // servers are asked the same. Each has to be closed.
-func (r *requestFlags) aims(cmd *cobra.Command, t *terminal, f *loadFlags, addresses []string) (out []aim, err error) {
+func (r *requestFlags) aims(cmd *cobra.Command, t *cli.Terminal, f *loadFlags, addresses []string) (out []aim, err error) {
 	if err := f.settle(cmd); err != nil {
 		return nil, err
 	}
-	s, err := loadSettings(cmd, t)
+	s, err := cli.LoadSettings(cmd, t)
 	if err != nil {
 		return nil, err
 	}
@@ -371,11 +372,11 @@ func closeAll(aims []aim) {
 }
 
 // addURL adds the setting url, and its company.
-func addURL(cmd *cobra.Command) { config.AddFlags(cmd.Flags(), clientGroups...) }
+func addURL(cmd *cobra.Command) { config.AddFlags(cmd.Flags(), cli.ClientGroups...) }
 
 // aim checks the flags and opens the one target that is named: as an argument,
 // or by the setting url. What stands behind it will be watched.
-func (r *requestFlags) aim(cmd *cobra.Command, t *terminal, f *loadFlags, args []string) (aim, error) {
+func (r *requestFlags) aim(cmd *cobra.Command, t *cli.Terminal, f *loadFlags, args []string) (aim, error) {
 	aims, err := r.aims(cmd, t, f, args)
 	if err != nil {
 		return aim{}, err
@@ -386,9 +387,9 @@ func (r *requestFlags) aim(cmd *cobra.Command, t *terminal, f *loadFlags, args [
 
 // follow shows how many of total have ended, until the function it returns is
 // called.
-func (t *terminal) follow(total int, what string, p *load.Progress) (stop func()) {
-	bar := t.progress(total, what)
-	if bar.bar == nil {
+func follow(t *cli.Terminal, total int, what string, p *load.Progress) (stop func()) {
+	bar := t.Progress(total, what)
+	if !bar.Visible() {
 		return func() {}
 	}
 	done, gone := make(chan struct{}), make(chan struct{})
@@ -399,9 +400,9 @@ func (t *terminal) follow(total int, what string, p *load.Progress) (stop func()
 		for {
 			select {
 			case <-tick.C:
-				bar.set(int(p.Ended.Load()))
+				bar.Set(int(p.Ended.Load()))
 			case <-done:
-				bar.done()
+				bar.Done()
 				return
 			}
 		}

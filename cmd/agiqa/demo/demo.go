@@ -1,4 +1,7 @@
-package main
+// Package demo is the command "agiqa experiment demo": it starts a server with an
+// embedded Triton and shows an experiment from its definition to its end, over
+// HTTP. Package experiment/demo makes the images and simulates the raters.
+package demo
 
 import (
 	"context"
@@ -12,13 +15,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/experiment/demo"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/server"
 )
 
-func newExperimentDemo(t *terminal) *cobra.Command {
-	o := demoOptions{phases: demoPhases(), shake: demoShake}
+// Execute runs agiqa with arguments on a terminal.
+type Execute func(ctx context.Context, t *cli.Terminal, args []string) error
+
+// New returns the command "experiment demo". It runs other commands by execute.
+func New(t *cli.Terminal, execute Execute) *cobra.Command {
+	o := options{phases: phases(), shake: fullShake}
 	var equal, quick bool
 	cmd := &cobra.Command{
 		Use: "demo [--images DIR] [--out DIR] [--equal | --quick]", Short: "Show a whole experiment that ends with a promotion, and one that rightly does not", Args: cobra.NoArgs,
@@ -26,52 +34,52 @@ func newExperimentDemo(t *terminal) *cobra.Command {
 			"and lets simulated people rate them until the server promotes the better arm. Then the same with two arms of which none is better. " +
 			"The people and what they like are simulated, and the output says how; images, scores, records, statistics and decisions are not. Fails unless both end as they must; a server that is right 95 % of the time may promote one of equal arms for one folder of images in forty.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.count < leastDemoImages {
-				return fmt.Errorf("--count is %d, must be at least %d: no sequence says anything of fewer", o.count, leastDemoImages)
+			if o.count < leastImages {
+				return fmt.Errorf("--count is %d, must be at least %d: no sequence says anything of fewer", o.count, leastImages)
 			}
 			if quick {
-				o.count, o.phases, o.shake = leastDemoImages, quickPhases(), quickShake
+				o.count, o.phases, o.shake = leastImages, quickPhases(), quickShake
 			}
 			if equal {
-				o.phases = slices.DeleteFunc(o.phases, func(p demoPhase) bool { return p.promotes })
+				o.phases = slices.DeleteFunc(o.phases, func(p phase) bool { return p.promotes })
 			}
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
-			return experimentDemo(cmd.Context(), t, s, o)
+			return run(cmd.Context(), t, execute, s, o)
 		},
 	}
 	cmd.Flags().StringVar(&o.images, "images", "", "folder of JPEG, PNG or GIF images that the demonstration's are cut from (default: the project's drawn examples)")
 	cmd.Flags().StringVar(&o.out, "out", "", "folder for reports and the store (default: a new one in data-dir)")
 	cmd.Flags().BoolVar(&equal, "equal", false, "only the one with equal arms")
-	cmd.Flags().BoolVar(&quick, "quick", false, fmt.Sprintf("only the one with a better candidate, with %d images and a control that is worse by more", leastDemoImages))
+	cmd.Flags().BoolVar(&quick, "quick", false, fmt.Sprintf("only the one with a better candidate, with %d images and a control that is worse by more", leastImages))
 	cmd.MarkFlagsMutuallyExclusive("equal", "quick")
 	cmd.Flags().IntVar(&o.count, "count", 400, "images of each experiment")
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
 	return cmd
 }
 
-type demoOptions struct {
+type options struct {
 	images, out string
 	count       int
-	phases      []demoPhase
+	phases      []phase
 	shake       float64 // weights of the worse arms are off by up to so many times themselves
 }
 
 const (
-	leastDemoImages = 120
-	demoSeed        = 7
+	leastImages = 120
+	seed        = 7
 	// Scores of the demo checkpoint lie near the upper end of the scale, where
 	// people's ratings are cut off. All arms are copies of it that say
-	// demoFactor*score + demoOffset.
-	demoFactor, demoOffset = 0.6, 0.9
-	demoShake              = 3
-	quickShake             = 3.9 // with 4.5, canaries forbid the start
+	// scaleFactor*score + scaleOffset.
+	scaleFactor, scaleOffset = 0.6, 0.9
+	fullShake                = 3
+	quickShake               = 3.9 // with 4.5, canaries forbid the start
 )
 
-// demoPhase is one experiment of the demonstration.
-type demoPhase struct {
+// phase is one experiment of the demonstration.
+type phase struct {
 	id, title, treatment string
 	truth                demo.Truth
 	careless             int    // people who do not look; they favour scores that spread less, so equal arms have none
@@ -79,16 +87,17 @@ type demoPhase struct {
 	promotes             bool
 }
 
-func demoPhases() []demoPhase {
-	return []demoPhase{
+// phases returns the two experiments of the whole demonstration.
+func phases() []phase {
+	return []phase{
 		{
 			id: "better", title: "a better candidate", treatment: "candidate", promotes: true, careless: 1,
-			truth: demo.Truth{OfTreatment: 1, ImageSD: 0.3, Seed: demoSeed},
+			truth: demo.Truth{OfTreatment: 1, ImageSD: 0.3, Seed: seed},
 			told:  "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows (deviation 0.3)",
 		},
 		{
 			id: "equal", title: "two arms of which none is better", treatment: "twin",
-			truth: demo.Truth{OfTreatment: 0.5, ImageSD: 0.3, Seed: demoSeed + 1},
+			truth: demo.Truth{OfTreatment: 0.5, ImageSD: 0.3, Seed: seed + 1},
 			told:  "people's true opinion lies half way between both arms' scores, and a part that no checkpoint knows (deviation 0.3)",
 		},
 	}
@@ -96,26 +105,26 @@ func demoPhases() []demoPhase {
 
 // quickPhases is an experiment that fewer images decide: nearly all of an opinion is
 // the candidate's score, and everybody looks.
-func quickPhases() []demoPhase {
-	p := demoPhases()[0]
+func quickPhases() []phase {
+	p := phases()[0]
 	p.truth.ImageSD, p.careless = 0.1, 0
 	p.told = "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows (deviation 0.1)"
-	return []demoPhase{p}
+	return []phase{p}
 }
 
-func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoOptions) (err error) {
+func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Settings, o options) (err error) {
 	began := time.Now()
-	if o.out, err = demoFolder(s, o.out); err != nil {
+	if o.out, err = makeFolder(s, o.out); err != nil {
 		return err
 	}
-	sources, err := demoSources(t, o.images)
+	sources, err := readSources(t, o.images)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t.out, "%d images are made of %d by cutting, mirroring and blurring.\n", o.count, len(sources))
-	bar := t.progress(o.count, "making images")
-	images, err := demo.Images(sources, o.count, demoSeed, bar.step)
-	bar.done()
+	fmt.Fprintf(t.Out, "%d images are made of %d by cutting, mirroring and blurring.\n", o.count, len(sources))
+	bar := t.Progress(o.count, "making images")
+	images, err := demo.Images(sources, o.count, seed, bar.Step)
+	bar.Done()
 	if err != nil {
 		return fmt.Errorf("--images: %w", err)
 	}
@@ -131,14 +140,14 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 	if err := server.EnsureAdminKey(&s); err != nil {
 		return err
 	}
-	srv, err := server.New(ctx, t.embedded(s, false))
+	srv, err := server.New(ctx, t.Embedded(s, false))
 	if err != nil {
 		return err
 	}
 	err = srv.While(ctx, func(ctx context.Context) error {
-		c := newClient(srv.URL())
-		c.key = s.AdminKey
-		story := &demoStory{terminal: t, client: c, images: images, out: o.out, data: s.DataDir, shake: o.shake}
+		c := cli.NewClient(srv.URL())
+		c.Key = s.AdminKey
+		story := &demonstration{Terminal: t, execute: execute, client: c, images: images, out: o.out, data: s.DataDir, shake: o.shake}
 		if err := story.importArms(ctx, original); err != nil {
 			return err
 		}
@@ -156,13 +165,13 @@ func experimentDemo(ctx context.Context, t *terminal, s config.Settings, o demoO
 	if len(o.phases) == 1 {
 		what = "It"
 	}
-	_, err = fmt.Fprintf(t.out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n", what, time.Since(began).Seconds(), o.out)
+	_, err = fmt.Fprintf(t.Out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n", what, time.Since(began).Seconds(), o.out)
 	return err
 }
 
-// demoFolder makes the folder, which must have no store yet: what is decided
+// makeFolder makes the folder, which must have no store yet: what is decided
 // must rest on this run alone.
-func demoFolder(s config.Settings, out string) (string, error) {
+func makeFolder(s config.Settings, out string) (string, error) {
 	if out == "" {
 		parent := filepath.Join(s.DataDir, "demo-experiment")
 		if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -180,25 +189,25 @@ func demoFolder(s config.Settings, out string) (string, error) {
 	return out, os.MkdirAll(out, 0o755)
 }
 
-// demoSources reads the images that others are cut from.
-func demoSources(t *terminal, dir string) ([]demo.Image, error) {
+// readSources reads the images that others are cut from.
+func readSources(t *cli.Terminal, dir string) ([]demo.Image, error) {
 	if dir == "" {
-		dir = filepath.Join(projectFolder(), "examples")
+		dir = filepath.Join(cli.ProjectFolder(), "examples")
 	}
-	selected, err := pictures([]string{dir}, t.in)
+	selected, err := cli.Pictures([]string{dir}, t.In)
 	if err != nil {
 		return nil, fmt.Errorf("--images: %w", err)
 	}
-	selected.note(t)
+	selected.Note(t)
 	var sources []demo.Image
-	for _, p := range selected.list {
-		if err := p.load(); err != nil {
+	for _, p := range selected.List {
+		if err := p.Load(); err != nil {
 			return nil, err
 		}
-		if http.DetectContentType(p.data) == "image/webp" { // the images are decoded with Go's own packages
+		if http.DetectContentType(p.Data) == "image/webp" { // the images are decoded with Go's own packages
 			continue
 		}
-		sources = append(sources, demo.Image{Name: p.name, Data: p.data})
+		sources = append(sources, demo.Image{Name: p.Name, Data: p.Data})
 	}
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("--images: %s: no JPEG, PNG or GIF", dir)

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bytes"
@@ -15,13 +15,14 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/arms"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/server"
 )
 
-func newBenchArms(t *terminal) *cobra.Command {
+func newArms(t *cli.Terminal) *cobra.Command {
 	plan := arms.DefaultPlan()
 	cmd := &cobra.Command{
 		Use:   "arms [--duration 90s]",
@@ -43,32 +44,32 @@ func newBenchArms(t *terminal) *cobra.Command {
 			if err := errors.Join(errs[:]...); err != nil {
 				return err
 			}
-			s, err := loadSettings(cmd, t)
+			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
 				return err
 			}
-			return benchArms(cmd, t, s, plan, out)
+			return runArms(cmd, t, s, plan, out)
 		},
 	}
-	addJSON(cmd)
+	cli.AddJSON(cmd)
 	cmd.Flags().IntSlice("counts", plan.Counts, "checkpoints of a request; the first is what the others are held against")
 	cmd.Flags().Duration("duration", plan.Duration, "time of all together, after the warm-up")
 	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
-	config.AddFlags(cmd.Flags(), serverGroups...)
+	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
 	return cmd
 }
 
-func benchArms(cmd *cobra.Command, t *terminal, s config.Settings, plan arms.Plan, out string) (err error) {
+func runArms(cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.Plan, out string) (err error) {
 	if s.DataDir, err = os.MkdirTemp("", "agiqa-arms-"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.DataDir)) }()
 	s.Listen, s.ImageCacheBytes, s.RedisURL = "127.0.0.1:0", 0, ""
-	srv, err := server.New(cmd.Context(), t.embedded(s, false))
+	srv, err := server.New(cmd.Context(), t.Embedded(s, false))
 	if err != nil {
 		return err
 	}
-	report := arms.Report{Manifest: arms.NewManifest(time.Now(), commandLine(cmd), benchCommit(), plan)}
+	report := arms.Report{Manifest: arms.NewManifest(time.Now(), commandLine(cmd), buildCommit(), plan)}
 	err = srv.While(cmd.Context(), func(ctx context.Context) (err error) {
 		encoder, _ := srv.Encoder()
 		report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name, encoder.Dim, srv.Child().Version()
@@ -83,18 +84,18 @@ func benchArms(cmd *cobra.Command, t *terminal, s config.Settings, plan arms.Pla
 			return fmt.Errorf("--out: %w", err)
 		}
 	}
-	if asJSON(cmd) {
-		return printJSON(t.out, report)
+	if cli.AsJSON(cmd) {
+		return cli.PrintJSON(t.Out, report)
 	}
-	return report.Text(t.out)
+	return report.Text(t.Out)
 }
 
-func measureArms(ctx context.Context, srv *server.Server, t *terminal, plan arms.Plan) ([]arms.Result, error) {
+func measureArms(ctx context.Context, srv *server.Server, t *cli.Terminal, plan arms.Plan) ([]arms.Result, error) {
 	all, err := importArms(ctx, srv, t, plan.Counts)
 	if err != nil {
 		return nil, err
 	}
-	t.note("measuring for %s", plan.Duration)
+	t.Note("measuring for %s", plan.Duration)
 	random := rand.New(rand.NewPCG(plan.Seed, 1))
 	return arms.Measure(ctx, plan, func(ctx context.Context, _, n int) error {
 		file, err := noise(random) // new to the server, so that the encoder works
@@ -120,7 +121,7 @@ func (s armSets) WantedPanels() [][]quality.Digest { return s }
 
 // importArms brings the largest count of checkpoints in, the default first,
 // and waits until each set has its panel.
-func importArms(ctx context.Context, srv *server.Server, t *terminal, counts []int) ([]quality.Checkpoint, error) {
+func importArms(ctx context.Context, srv *server.Server, t *cli.Terminal, counts []int) ([]quality.Checkpoint, error) {
 	first, err := srv.Library().Snapshot().Default()
 	if err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func importArms(ctx context.Context, srv *server.Server, t *terminal, counts []i
 	for _, n := range counts {
 		most = max(most, n)
 	}
-	t.note("importing %d checkpoints", most-1)
+	t.Note("importing %d checkpoints", most-1)
 	for i := 1; i < most; i++ {
 		b, err := first.Bundle.Perturbed(fmt.Sprintf("arm-%d", i), uint64(i), .1)
 		if err != nil {

@@ -1,0 +1,51 @@
+// Package bench is the command "agiqa bench": flags and printing around the
+// packages below benchmarks, which send the load and compute the reports.
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+)
+
+// New returns the command "bench" with its sub-commands.
+func New(t *cli.Terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure agiqa, or any server, on this machine", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(
+		newHTTP(t), newTriton(t), newKnee(t), newCompare(t), newOverload(t), newSoak(t), newReport(t),
+		newStubHTTP(t), newStubTriton(t), newDraw(t),
+		newArms(t), newPreprocess(t),
+	)
+	return cmd
+}
+
+// buildCommit is what the binary was built from, or, where the build did not
+// note it, what is checked out here.
+func buildCommit() string {
+	if c := cli.Commit(); c != "" {
+		return c
+	}
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// commandLine says how to run the command again. It is kept with results, which
+// name no folder for temporary files of one machine.
+func commandLine(cmd *cobra.Command) string {
+	line := []string{cmd.CommandPath()}
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		line = append(line, fmt.Sprintf("--%s=%s", f.Name, strings.Trim(f.Value.String(), "[]")))
+	})
+	return strings.ReplaceAll(strings.Join(line, " "), filepath.Clean(os.TempDir())+"/", "$TMPDIR/")
+}

@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// Client calls a server over its public API.
+type Client struct {
+	Base string        // URL without a slash at its end
+	Key  config.Secret // the admin key, sent by Change and Fetch only
+	Mode string        // preprocessing mode, sent with scoring requests; "": the server's own
+	http *http.Client
+}
+
+// NewClient returns a client of the server at a URL.
+func NewClient(base string) *Client {
+	return &Client{Base: strings.TrimRight(base, "/"), http: &http.Client{Timeout: 2 * time.Minute, Transport: transport()}}
+}
+
+// transport is the process's default one with room for many connections to one
+// server. Tests put one there that checks the answers.
+func transport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.Proxy, t.MaxIdleConnsPerHost, t.IdleConnTimeout = nil, 64, time.Minute
+	return t
+}
+
+// Answers reports whether an agiqa server responds at the URL within 2 seconds.
+func (c *Client) Answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var health struct{ Name string }
+	return c.Get(ctx, "/healthz", &health) == nil && health.Name == "agiqa"
+}
+
+// Get sends a GET request and decodes the answer. Errors are those of Send.
+func (c *Client) Get(ctx context.Context, path string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Base+path, nil)
+	if err != nil {
+		return err
+	}
+	return c.Do(req, out)
+}
+
+// Score sends one picture by the route ("/v1/score" or "/v1/compare") to the
+// checkpoints that are named and returns the whole answer.
+func (c *Client) Score(
+	ctx context.Context,
+	route string,
+	p Picture,
+	checkpoints, include []string,
+) (gateway.ScoreResponse, error) {
+	var out gateway.ScoreResponse
+	query := url.Values{}
+	// The server reads lists that are divided by commas, and only the first of
+	// parameters of one name.
+	if len(checkpoints) > 0 {
+		query.Set("checkpoint", strings.Join(checkpoints, ","))
+	}
+	if len(include) > 0 {
+		query.Set("include", strings.Join(include, ","))
+	}
+	if c.Mode != "" {
+		query.Set("preprocess", c.Mode)
+	}
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		c.Base+route+"?"+query.Encode(),
+		bytes.NewReader(p.Data),
+	)
+	if err != nil {
+		return out, err
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	if err := c.Do(req, &out); err != nil {
+		return out, err
+	}
+	if len(out.Results) != 1 {
+		return out, fmt.Errorf("the server gave %d results for one image", len(out.Results))
+	}
+	return out, nil
+}
+
+// maxAnswer bounds what is read of an answer: embeddings for 64 checkpoints
+// stay far below it.
+const maxAnswer = 16 << 20
+
+// Do sends req and decodes the answer. Errors are those of Send.
+func (c *Client) Do(req *http.Request, out any) error {
+	body, _, err := c.Send(req)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("answer of %s: %w", c.Base, err)
+	}
+	return nil
+}
+
+// Send sends req and returns the body and headers of the answer. A problem that
+// the server reports is an error of type *gateway.Problem.
+func (c *Client) Send(req *http.Request) ([]byte, http.Header, error) {
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, nil, fmt.Errorf("answer of %s: %w", c.Base, err)
+	}
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
+		problem := &gateway.Problem{}
+		if json.Unmarshal(body, problem) == nil && problem.Code != "" {
+			return nil, nil, problem
+		}
+		return nil, nil, fmt.Errorf("%s answered %s", c.Base, res.Status)
+	}
+	return body, res.Header, nil
+}
+
+// Change sends a request with the admin key and decodes the answer. The error of
+// a conflict lists what is missing.
+func (c *Client) Change(req *http.Request, out any) error {
+	req.Header.Set("Authorization", "Bearer "+string(c.Key))
+	err := c.Do(req, out)
+	if p, ok := errors.AsType[*gateway.Problem](err); ok && p.Code == quality.KindConflict && len(p.Errors) > 0 {
+		var missing []string
+		for _, e := range p.Errors {
+			missing = append(missing, e.Message)
+		}
+		return fmt.Errorf("%w: %s", p, strings.Join(missing, " "))
+	}
+	return err
+}
+
+// Fetch sends a GET request with the admin key and returns the body.
+func (c *Client) Fetch(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+string(c.Key))
+	raw, _, err := c.Send(req)
+	return raw, err
+}
+
+// PathSegment escapes a name for use as one segment of a path.
+func PathSegment(name string) string { return url.PathEscape(name) }
+
+// ExperimentPath returns the path of an experiment in the API.
+func ExperimentPath(id string) string { return "/v1/experiments/" + PathSegment(id) }
+
+// Faulty reports whether the score of any checkpoint is missing.
+func Faulty(r gateway.Result) bool {
+	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.Verdict) bool { return v.Error != nil })
+}

@@ -1,0 +1,30 @@
+package cli_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+)
+
+// Lists go in one parameter each: of several of one name the server reads the
+// first alone.
+func TestClientAsksForEveryCheckpoint(t *testing.T) {
+	t.Parallel()
+	var asked url.Values
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Query()
+		_, _ = w.Write([]byte(`{"results":[{}]}`))
+	}))
+	defer server.Close()
+	if _, err := cli.NewClient(server.URL).Score(t.Context(), "/v1/compare", cli.Picture{}, []string{"a", "b"}, []string{"embedding", "all_arms"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"checkpoint": "a,b", "include": "embedding,all_arms"} {
+		if got := asked[name]; len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
