@@ -48,7 +48,7 @@ func TestRegistryMisses(t *testing.T) {
 		strings.Repeat("a", 10_000): `"` + strings.Repeat("a", 64) + `"...`,
 	} {
 		_, err := r.Get(name)
-		if quality.KindOf(err) != quality.KindCheckpointNotFound || !strings.HasSuffix(err.Error(), "there is no checkpoint "+want+"; known are demo") {
+		if quality.KindOf(err) != quality.KindCheckpointNotFound || !strings.HasSuffix(err.Error(), "checkpoint "+want+" not found; available: demo") {
 			t.Errorf("Get(%.40q): %v, want %s named", name, err, want)
 		}
 	}

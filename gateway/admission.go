@@ -18,17 +18,17 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// Door says, before a request's body is read, whether it would be worked on.
-type Door interface {
+// Admitter decides, before the body of a request is read, whether to accept it.
+type Admitter interface {
 	Admit(ctx context.Context) error
 }
 
-// admission turns scoring requests away before their bodies are read: those of
-// a client that sends too many, those that find the queue full, and all while
-// memory is short. What a body takes is counted as it arrives.
+// admission rejects scoring requests before their bodies are read: those of a
+// client over its rate limit, those that the [Admitter] rejects, and all while
+// memory is low. It counts the memory of bodies as they arrive.
 type admission struct {
-	door      Door
-	pressure  func() bool        // whether memory is short; nil: nobody looks
+	admitter  Admitter
+	pressure  func() bool        // whether memory is low; nil: not checked
 	limiter   *ratelimit.Limiter // nil: no limits
 	keyHeader string             // holds the client's key for the limiter
 	bodies    *bodyMemory
@@ -36,7 +36,7 @@ type admission struct {
 }
 
 func newAdmission(cfg Config, deps Deps) (*admission, error) {
-	a := &admission{door: deps.Door, pressure: deps.Pressure}
+	a := &admission{admitter: deps.Admitter, pressure: deps.Pressure}
 	if cfg.RateLimit.PerSecond > 0 {
 		a.limiter = ratelimit.New(ratelimit.Config{
 			PerSecond: cfg.RateLimit.PerSecond, Burst: cfg.RateLimit.Burst, Keys: cfg.RateLimit.Keys,
@@ -77,8 +77,7 @@ func scores(r *http.Request) bool {
 	return false
 }
 
-// handle is the middleware. It stands inside the budget, so that the request's
-// deadline is known.
+// handle is the middleware. It runs after budget has set the request's deadline.
 func (a *admission) handle(c *gin.Context) {
 	if !scores(c.Request) {
 		c.Next()
@@ -87,13 +86,13 @@ func (a *admission) handle(c *gin.Context) {
 	ctx := c.Request.Context()
 	if reason, err := a.refuse(ctx, c.Request); err != nil {
 		if reason != "" {
-			a.refused(ctx, reason)
+			a.countRefusal(ctx, reason)
 		}
 		abort(c, err)
 		return
 	}
 	body := &countedBody{ReadCloser: c.Request.Body, memory: a.bodies}
-	body.full = func() { a.refused(ctx, "body_memory") }
+	body.full = func() { a.countRefusal(ctx, "body_memory") }
 	if w, ok := c.Request.Body.(*watchedBody); ok {
 		body.ReadCloser, w.ReadCloser = w.ReadCloser, body // its faults are watched too
 	} else {
@@ -112,23 +111,23 @@ func (a *admission) refuse(ctx context.Context, r *http.Request) (reason string,
 		}
 	}
 	if a.pressure != nil && a.pressure() {
-		return "memory", quality.Errorf(quality.KindOverloaded, "memory is short").After(time.Second)
+		return "memory", quality.Errorf(quality.KindOverloaded, "the server is low on memory").After(time.Second)
 	}
 	if !a.bodies.fits(r.ContentLength) {
 		return "body_memory", errBodyMemory()
 	}
-	if a.door != nil {
-		return "", a.door.Admit(ctx)
+	if a.admitter != nil {
+		return "", a.admitter.Admit(ctx)
 	}
 	return "", nil
 }
 
-func (a *admission) refused(ctx context.Context, reason string) {
+func (a *admission) countRefusal(ctx context.Context, reason string) {
 	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason(reason)))
 }
 
 func errBodyMemory() error {
-	return quality.Errorf(quality.KindOverloaded, "too many request bodies are in memory already").After(time.Second)
+	return quality.Errorf(quality.KindOverloaded, "too many request bodies are in memory").After(time.Second)
 }
 
 // bodyMemory bounds what all bodies together take.
@@ -137,8 +136,8 @@ type bodyMemory struct {
 	held   atomic.Int64
 }
 
-// fits looks whether an announced length could be taken now. Nothing is
-// reserved for a body that has not come: announcing costs a client nothing.
+// fits reports whether a body of n bytes would fit now. It reserves nothing: a
+// client could announce bodies that it never sends.
 func (m *bodyMemory) fits(n int64) bool { return m.held.Load()+max(0, n) <= m.budget }
 
 func (m *bodyMemory) take(n int64) bool {
@@ -175,8 +174,8 @@ func (b *countedBody) release() {
 	b.held = 0
 }
 
-// clientKey is what limits hold for: the key that a client sends, or where it
-// comes from.
+// clientKey identifies a client to the limiter: by the key that it sends, or
+// else by its address.
 func clientKey(r *http.Request, header string) string {
 	if key := r.Header.Get(header); key != "" {
 		return "key " + key
@@ -191,7 +190,7 @@ func clientKey(r *http.Request, header string) string {
 	return "from " + host
 }
 
-// validate reports every field that cannot be right.
+// validate reports every invalid field.
 func (c RateLimit) validate() error {
 	var faults []error
 	if c.PerSecond < 0 {

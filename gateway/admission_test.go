@@ -14,10 +14,10 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// doorFunc is a door made of one function.
-type doorFunc func(ctx context.Context) error
+// admitFunc is an Admitter made of one function.
+type admitFunc func(ctx context.Context) error
 
-func (f doorFunc) Admit(ctx context.Context) error { return f(ctx) }
+func (f admitFunc) Admit(ctx context.Context) error { return f(ctx) }
 
 // unreadable fails the test when somebody reads it.
 type unreadable struct{ t *testing.T }
@@ -46,9 +46,9 @@ func (r *rig) postUnread(target string, length int64, edits ...edit) reply {
 func TestTheDoorIsAskedBeforeTheBody(t *testing.T) {
 	full := true
 	r := newRig(t, func(p *plan) {
-		p.door = doorFunc(func(ctx context.Context) error {
+		p.admitter = admitFunc(func(ctx context.Context) error {
 			if _, has := ctx.Deadline(); !has {
-				t.Error("the door does not know how much time there is")
+				t.Error("the admitter does not know how much time there is")
 			}
 			if full {
 				return quality.Errorf(quality.KindOverloaded, "full").After(3 * time.Second)

@@ -121,7 +121,7 @@ var imageAliases = []string{"images", "image[]", "images[]", "file", "files", "f
 // json_too_deep, invalid_utf8, unknown_field, unsupported_media_type.
 func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (batch, error) {
 	if contentEncoding != "" && !strings.EqualFold(contentEncoding, "identity") {
-		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "bodies with a Content-Encoding are not accepted; images are compressed already")
+		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Encoding is not supported; send the body without it, images are compressed already")
 	}
 	mediaType, params, err := mediaTypeOf(contentType, body)
 	if err != nil {
@@ -135,7 +135,7 @@ func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (bat
 	case mediaType == "application/json":
 		return r.json(body)
 	}
-	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Type %s is not accepted; %s", quality.Quote(mediaType), acceptedTypes)
+	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "unsupported Content-Type %s; %s", quality.Quote(mediaType), acceptedTypes)
 }
 
 const (
@@ -150,7 +150,7 @@ const (
 func mediaTypeOf(contentType string, body []byte) (mediaType string, params map[string]string, err error) {
 	if contentType != "" {
 		if mediaType, params, err = mime.ParseMediaType(contentType); err != nil {
-			return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Type %s cannot be parsed; %s", quality.Quote(contentType), acceptedTypes)
+			return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "invalid Content-Type %s; %s", quality.Quote(contentType), acceptedTypes)
 		}
 	}
 	if mediaType != "" && mediaType != formType {
@@ -224,7 +224,7 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 			break
 		}
 		if err != nil {
-			return batch{}, quality.Errorf(quality.KindBadRequest, "the multipart body cannot be read").Because(err)
+			return batch{}, quality.Errorf(quality.KindBadRequest, "the multipart body is malformed").Because(err)
 		}
 		if n >= r.maxImages+64 {
 			return batch{}, r.tooMany()
@@ -270,14 +270,14 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 	case "include":
 		for _, name := range splitNames(string(data)) {
 			if name != includeEmbedding && name != includeArms {
-				return quality.Errorf(quality.KindBadRequest, "include knows only %s and %s", includeEmbedding, includeArms)
+				return quality.Errorf(quality.KindBadRequest, "include must be %s or %s", includeEmbedding, includeArms)
 			}
 			b.include = append(b.include, name)
 		}
 	case "preprocess":
 		mode := quality.PreprocessMode(data)
 		if !mode.Known() {
-			return quality.Errorf(quality.KindBadRequest, "preprocess is either %s or %s", quality.Exact, quality.Fast)
+			return quality.Errorf(quality.KindBadRequest, "preprocess must be %s or %s", quality.Exact, quality.Fast)
 		}
 		if b.preprocess != "" && b.preprocess != mode {
 			return quality.Errorf(quality.KindBadRequest, "preprocess is both %s and %s in the body", b.preprocess, mode)
@@ -297,7 +297,7 @@ func (r *bodyReader) unknownPart(part *multipart.Part) error {
 	case part.FileName() != "":
 		return quality.Errorf(quality.KindUnknownField, "unknown multipart file %s; name the images %s", quality.Quote(name), imageField)
 	}
-	return quality.Errorf(quality.KindUnknownField, "unknown multipart field %s; %s", quality.Quote(name), meant(name, r.fields))
+	return quality.Errorf(quality.KindUnknownField, "unknown multipart field %s; %s", quality.Quote(name), suggestion(name, r.fields))
 }
 
 // partID is the part's file name where that is a plain one, otherwise its
@@ -340,9 +340,9 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	err := json.Unmarshal(body, &request, json.RejectUnknownMembers(true))
 	switch {
 	case errors.Is(err, json.ErrUnknownName): // huma's validation does not mind the case of names
-		return batch{}, quality.Errorf(quality.KindUnknownField, "the JSON body has a name that is not known; names are in lower case").Because(err)
+		return batch{}, quality.Errorf(quality.KindUnknownField, "the JSON body has an unknown field; field names are lower case").Because(err)
 	case err != nil:
-		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body does not fit its schema").Because(err)
+		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body does not match its schema").Because(err)
 	case len(request.Images) == 0:
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body has no images")
 	}
@@ -382,7 +382,7 @@ func (r *bodyReader) checkJSON(body []byte) error {
 		case errors.Is(err, io.EOF) && n > 0:
 			return nil
 		case n >= r.maxTokens():
-			return quality.Errorf(quality.KindPayloadTooLarge, "the JSON body holds far more values than %d images need", r.maxImages)
+			return quality.Errorf(quality.KindPayloadTooLarge, "the JSON body has far more values than %d images need", r.maxImages)
 		case errors.Is(err, jsontext.ErrDuplicateName):
 			at := "a name"
 			if fault, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
@@ -394,7 +394,7 @@ func (r *bodyReader) checkJSON(body []byte) error {
 		case dec.StackDepth() > maxJSONDepth:
 			return quality.Errorf(quality.KindJSONTooDeep, "the JSON body is nested deeper than %d", maxJSONDepth)
 		case dec.StackDepth() == 0 && dec.InputOffset() < int64(len(bytes.TrimRight(body, " \t\r\n"))):
-			return quality.Errorf(quality.KindBadRequest, "something follows the JSON value")
+			return quality.Errorf(quality.KindBadRequest, "unexpected data after the JSON value")
 		}
 	}
 }
@@ -455,9 +455,9 @@ func (r *bodyReader) input(in ImageInput, position int) scoring.Item {
 	case in.URL != "" && in.Data != "":
 		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "an image has either data or url, not both")}
 	case in.URL != "":
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden, "this server fetches no URLs; send the image itself")}
+		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden, "this server does not fetch URLs; send the image itself")}
 	case in.Data == "":
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "an image needs data")}
+		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "the image has no data")}
 	}
 	digits, padding, err := base64Digits(in.Data)
 	if err != nil {

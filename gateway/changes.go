@@ -168,7 +168,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		}
 		request.By = adminOf(ctx)
 		report, err := g.changes.ImportFiles(ctx, manifest, weights, request)
-		g.measures.changed(ctx, "import", err)
+		g.measures.countChange(ctx, "import", err)
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
@@ -183,7 +183,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		Description: "Requests that have begun keep the default that they began with. The old default stays loaded.", Errors: []int{404},
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Activate(ctx, in.Name, adminOf(ctx))
-		g.measures.changed(ctx, "activate", err)
+		g.measures.countChange(ctx, "activate", err)
 		return changed(ctx, change, err)
 	})
 	// A name begins with a letter or a digit, so "-" is none.
@@ -192,7 +192,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		Description: "Once more goes forth again.",
 	}), func(ctx context.Context, _ *struct{}) (*changeOutput, error) {
 		change, err := g.changes.Rollback(ctx, adminOf(ctx))
-		g.measures.changed(ctx, "rollback", err)
+		g.measures.countChange(ctx, "rollback", err)
 		return changed(ctx, change, err)
 	})
 	huma.Register(api, admin(huma.Operation{
@@ -200,7 +200,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404}, DefaultStatus: http.StatusOK,
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Remove(ctx, in.Name, adminOf(ctx))
-		g.measures.changed(ctx, "remove", err)
+		g.measures.countChange(ctx, "remove", err)
 		return changed(ctx, change, err)
 	})
 	huma.Register(api, huma.Operation{
@@ -243,19 +243,19 @@ func KeyID(key string) string {
 	return "key-" + hex.EncodeToString(sum[:4])
 }
 
-// admits judges an Authorization header. Digests of both keys are compared, so
+// checkAdminKey judges an Authorization header. Digests of both keys are compared, so
 // that the time says nothing about either.
-func (g *Gateway) admits(authorization string) error {
+func (g *Gateway) checkAdminKey(authorization string) error {
 	scheme, given, _ := strings.Cut(authorization, " ")
 	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(g.cfg.AdminKey))
 	same := subtle.ConstantTimeCompare(got[:], want[:]) == 1
 	switch {
 	case g.cfg.AdminKey == "":
-		return quality.Errorf(quality.KindUnauthenticated, "administrative routes are off: the server has no admin key")
+		return quality.Errorf(quality.KindUnauthenticated, "administrative routes are disabled: set admin-key on the server")
 	case given == "" || !strings.EqualFold(scheme, "Bearer"):
-		return quality.Errorf(quality.KindUnauthenticated, "this wants the header Authorization: Bearer and the admin key")
+		return quality.Errorf(quality.KindUnauthenticated, "this route requires the header Authorization: Bearer with the admin key")
 	case !same:
-		return quality.Errorf(quality.KindUnauthenticated, "that is not the admin key")
+		return quality.Errorf(quality.KindUnauthenticated, "the admin key is wrong")
 	}
 	return nil
 }
@@ -263,7 +263,7 @@ func (g *Gateway) admits(authorization string) error {
 // adminOnly lets through who knows the key, before a byte of the body is read.
 func (g *Gateway) adminOnly(hctx huma.Context, next func(huma.Context)) {
 	authorization := hctx.Header("Authorization")
-	fault := g.admits(authorization)
+	fault := g.checkAdminKey(authorization)
 	_, given, _ := strings.Cut(authorization, " ")
 	if fault == nil {
 		next(huma.WithValue(hctx, adminKey{}, KeyID(given)))
@@ -312,19 +312,19 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 			break
 		}
 		if err != nil {
-			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "the multipart body is cut off or malformed").Because(err)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "the multipart body is truncated or malformed").Because(err)
 		}
 		name := part.FormName()
 		switch name {
 		case "manifest", "weights", "name", "activate":
 		default:
-			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "an import has parts manifest, weights, name and activate, and no %s", clip(name, 64))
+			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "unknown part %s; an import has the parts manifest, weights, name and activate", clip(name, 64))
 		}
 		if _, twice := parts[name]; twice {
-			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s comes twice", name)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s appears twice", name)
 		}
 		if parts[name], err = io.ReadAll(part); err != nil {
-			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s is cut off", name).Because(err)
+			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s is truncated", name).Because(err)
 		}
 	}
 	for _, name := range []string{"manifest", "weights"} {
@@ -342,7 +342,7 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 	case "true":
 		in.Activate = true
 	default:
-		return nil, nil, in, quality.Errorf(quality.KindBadRequest, "activate is true or false")
+		return nil, nil, in, quality.Errorf(quality.KindBadRequest, "activate must be true or false")
 	}
 	return parts["manifest"], parts["weights"], in, nil
 }

@@ -103,11 +103,11 @@ func TestChangesWantTheKey(t *testing.T) {
 		{"no header", adminKey, nil, "Authorization: Bearer"},
 		{"another scheme", adminKey, []string{"Authorization", "Basic " + adminKey}, "Authorization: Bearer"},
 		{"no key in the header", adminKey, []string{"Authorization", "Bearer "}, "Authorization: Bearer"},
-		{"a wrong key", adminKey, bearer("a key for testz"), "not the admin key"},
-		{"the beginning of the key", adminKey, bearer("a key"), "not the admin key"},
-		{"more than the key", adminKey, bearer(adminKey + " "), "not the admin key"},
-		{"a server without a key", "", bearer(""), "are off"},
-		{"a server without a key, and any", "", bearer("x"), "are off"},
+		{"a wrong key", adminKey, bearer("a key for testz"), "the admin key is wrong"},
+		{"the beginning of the key", adminKey, bearer("a key"), "the admin key is wrong"},
+		{"more than the key", adminKey, bearer(adminKey + " "), "the admin key is wrong"},
+		{"a server without a key", "", bearer(""), "are disabled"},
+		{"a server without a key, and any", "", bearer("x"), "are disabled"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := &ledger{}

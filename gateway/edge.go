@@ -195,7 +195,7 @@ func (e *edge) recoverPanics(c *gin.Context) {
 			panic(http.ErrAbortHandler)
 		}
 		e.logger.ErrorContext(c.Request.Context(), "panic", "value", clip(fmt.Sprint(v), 1024), "stack", string(debug.Stack()))
-		err := quality.Errorf(quality.KindInternal, "an unexpected error; the log has it under this request id").
+		err := quality.Errorf(quality.KindInternal, "internal error; the server logged the cause with this request_id").
 			Because(fmt.Errorf("panic: %v", v))
 		if c.Writer.Written() {
 			idsOf(c.Request.Context()).fail(err)

@@ -64,7 +64,7 @@ func TestNamesOfFiles(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"chekpoint": `unknown multipart field "chekpoint"; did you mean checkpoint?`,
-		"model":     `unknown multipart field "model"; known are checkpoint, checkpoints, image, include, preprocess`,
+		"model":     `unknown multipart field "model"; known: checkpoint, checkpoints, image, include, preprocess`,
 	} {
 		body, contentType := form(t, "image", string(file), name, strings.Repeat("x", 5000))
 		if p := r.post("/v1/score", body, contentType).wantProblem(t, quality.KindUnknownField); p.Detail != want {
@@ -100,7 +100,7 @@ func TestBodiesWithoutAType(t *testing.T) {
 		{"text", "", "hello", quality.KindUnsupportedImageFormat, ""},
 		{"nothing", "", "", quality.KindUnsupportedImageFormat, ""},
 		{"text from curl", form, "a=b", quality.KindUnsupportedMediaType, "send image/*, application/octet-stream"},
-		{"text that says so", "text/plain", "a=b", quality.KindUnsupportedMediaType, `Content-Type "text/plain" is not accepted; send image/*`},
+		{"text that says so", "text/plain", "a=b", quality.KindUnsupportedMediaType, `unsupported Content-Type "text/plain"; send image/*`},
 		{"an image that says it is text", "text/plain", string(testimages.PNG(8, 8)), quality.KindUnsupportedMediaType, `"text/plain"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

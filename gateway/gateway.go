@@ -39,7 +39,7 @@ type Config struct {
 	ChangeTimeout  time.Duration // budget of an administrative request; 0: five minutes
 }
 
-// Validate reports every field that cannot be right.
+// Validate reports every invalid field.
 func (c Config) Validate() error {
 	var faults []error
 	for name, v := range map[string]int64{
@@ -67,8 +67,8 @@ type Deps struct {
 	Changes     CheckpointChanges
 	Experiments Experiments // nil: there are none, and no routes
 	Readiness   *Readiness
-	Door        Door         // asked before bodies are read; nil: all come in
-	Pressure    func() bool  // whether memory is short; nil: nobody looks
+	Admitter    Admitter     // asked before bodies are read; nil: all are accepted
+	Pressure    func() bool  // whether memory is low; nil: not checked
 	Metrics     http.Handler // GET /metrics
 	Tracer      trace.TracerProvider
 	Meter       metric.MeterProvider
@@ -135,8 +135,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.crossOrigin, g.budget, admission.handle)
-	registerPages(engine) // before knownQuery: links to them may carry any query
-	engine.Use(g.knownQuery)
+	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
+	engine.Use(g.rejectUnknownParameters)
 	engine.NoRoute(func(c *gin.Context) {
 		path := c.Request.URL.Path
 		if g.experiments == nil && (strings.HasPrefix(path, "/v1/experiments") || path == "/v1/feedback") {
@@ -146,7 +146,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		abort(c, errNothingHere)
 	})
 	engine.NoMethod(func(c *gin.Context) {
-		abort(c, quality.Errorf(quality.KindMethodNotAllowed, "this route does not take that method; see /docs"))
+		abort(c, quality.Errorf(quality.KindMethodNotAllowed, "this route does not support the method; see /docs"))
 	})
 
 	hcfg := huma.DefaultConfig("agiqa", cfg.Version)
@@ -184,7 +184,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	return g, nil
 }
 
-var errNothingHere = quality.Errorf(quality.KindNotFound, "there is nothing here; see /docs")
+var errNothingHere = quality.Errorf(quality.KindNotFound, "no such route; see /docs")
 
 // Handler serves the API.
 func (g *Gateway) Handler() http.Handler { return g.engine }
@@ -203,7 +203,7 @@ func (g *Gateway) budget(c *gin.Context) {
 		c.Header("Connection", "close")
 	}
 	if g.draining.Load() && c.Request.Method == http.MethodPost {
-		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; another one will answer").After(time.Second))
+		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; retry on another one").After(time.Second))
 		return
 	}
 	limit, timeout := g.cfg.MaxBodyBytes, g.cfg.RequestTimeout

@@ -17,7 +17,7 @@ func unmarshal(data []byte, v any) error {
 	err := json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), v, json.MatchCaseInsensitiveNames(true))
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return errors.New("the name " + clip(syntax.JSONPointer.LastToken(), 64) + " comes twice in an object")
+			return errors.New("the name " + clip(syntax.JSONPointer.LastToken(), 64) + " appears twice in an object")
 		}
 		return errors.New("the body is not valid JSON")
 	}

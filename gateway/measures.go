@@ -63,9 +63,9 @@ func checkLabel(name string) string {
 	return sort
 }
 
-// scored counts the verdicts of a response. An image that no checkpoint could
+// countScores counts the scores of a response. An image that no checkpoint could
 // have scored is counted in agiqa.images alone.
-func (m *measures) scored(ctx context.Context, response scoring.Response) {
+func (m *measures) countScores(ctx context.Context, response scoring.Response) {
 	type key struct{ checkpoint, outcome string }
 	counts := map[key]int64{}
 	for _, result := range response.Results {
@@ -83,7 +83,7 @@ func (m *measures) scored(ctx context.Context, response scoring.Response) {
 	}
 }
 
-// changed counts a change of checkpoints: import, activate, rollback or remove.
-func (m *measures) changed(ctx context.Context, change string, err error) {
+// countChange counts a change of checkpoints: import, activate, rollback or remove.
+func (m *measures) countChange(ctx context.Context, change string, err error) {
 	m.changes.Add(ctx, 1, metric.WithAttributes(attribute.String("change", change), metrics.OutcomeOf(err)))
 }

@@ -46,16 +46,16 @@ func operations(item *huma.PathItem) map[string]*huma.Operation {
 	return all
 }
 
-// knownQuery refuses a query that cannot be parsed as a whole, of which
-// net/http drops the rest without a word, and parameters that the operation
-// does not have. A route without an operation has none.
-func (g *Gateway) knownQuery(c *gin.Context) {
+// rejectUnknownParameters rejects a query that net/http can't parse, of which it
+// drops the rest silently, and parameters that the operation doesn't have. A
+// route without an operation has none.
+func (g *Gateway) rejectUnknownParameters(c *gin.Context) {
 	if c.FullPath() == "" || c.Request.URL.RawQuery == "" {
 		return
 	}
 	values, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
-		abort(c, quality.Errorf(quality.KindBadRequest, "the query cannot be parsed: %s", clip(err.Error(), 128)))
+		abort(c, quality.Errorf(quality.KindBadRequest, "invalid query: %s", clip(err.Error(), 128)))
 		return
 	}
 	known, documented := g.queries[c.Request.Method+" "+c.FullPath()]
@@ -67,7 +67,7 @@ func (g *Gateway) knownQuery(c *gin.Context) {
 		if slices.Contains(known, name) || len(invalid.Fields) == maxFaults {
 			continue
 		}
-		hint := meant(name, known)
+		hint := suggestion(name, known)
 		if len(invalid.Fields) == 0 {
 			invalid.Detail = fmt.Sprintf("unknown query parameter %s; %s", quality.Quote(name), hint)
 		}
@@ -78,11 +78,11 @@ func (g *Gateway) knownQuery(c *gin.Context) {
 	}
 }
 
-// meant says which of known an unknown name was likely meant to be, or else
-// which there are.
-func meant(name string, known []string) string {
+// suggestion names the known one that an unknown name was likely meant to be, or lists
+// them all.
+func suggestion(name string, known []string) string {
 	if len(known) == 0 {
-		return "there is none here"
+		return "none is accepted here"
 	}
 	if len(name) <= 64 { // the distance takes time by the product of both lengths
 		closest := slices.MinFunc(known, func(a, b string) int {
@@ -92,7 +92,7 @@ func meant(name string, known []string) string {
 			return "did you mean " + closest + "?"
 		}
 	}
-	return "known are " + strings.Join(known, ", ")
+	return "known: " + strings.Join(known, ", ")
 }
 
 // parameters checks what huma does not: parameters and headers that come more

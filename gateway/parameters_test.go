@@ -115,10 +115,10 @@ func TestQueriesThatAreNotUnderstood(t *testing.T) {
 		{"Checkpoint=other", quality.KindUnknownField, `"Checkpoint"; did you mean checkpoint?`},
 		{"checkpoints[]=other", quality.KindUnknownField, `"checkpoints[]"; did you mean checkpoints?`},
 		{"preproces=fast", quality.KindUnknownField, `did you mean preprocess?`},
-		{"model=other", quality.KindUnknownField, `"model"; known are checkpoint, checkpoints, include, preprocess`},
-		{"=other", quality.KindUnknownField, `""; known are`},
-		{"other", quality.KindUnknownField, `"other"; known are`},
-		{strings.Repeat("x", 5000) + "=1", quality.KindUnknownField, strings.Repeat("x", 64) + `"...; known are`},
+		{"model=other", quality.KindUnknownField, `"model"; known: checkpoint, checkpoints, include, preprocess`},
+		{"=other", quality.KindUnknownField, `""; known:`},
+		{"other", quality.KindUnknownField, `"other"; known:`},
+		{strings.Repeat("x", 5000) + "=1", quality.KindUnknownField, strings.Repeat("x", 64) + `"...; known:`},
 		{"a%0d%0aSet-Cookie:x=1", quality.KindUnknownField, `"a\r\nSet-Cookie:x"`},
 		{"checkpoint=", quality.KindBadRequest, "checkpoint is empty"},
 		{"checkpoints=,+,", quality.KindBadRequest, "checkpoints is empty"},
@@ -128,7 +128,7 @@ func TestQueriesThatAreNotUnderstood(t *testing.T) {
 		{"checkpoint=%zz", quality.KindBadRequest, `invalid URL escape "%zz"`},
 		{"include=embedding;checkpoint=other", quality.KindBadRequest, "semicolon"},
 		{"checkpoint=other;", quality.KindBadRequest, "semicolon"},
-		{"checkpoint=nobody", quality.KindCheckpointNotFound, `no checkpoint "nobody"; known are demo, other`},
+		{"checkpoint=nobody", quality.KindCheckpointNotFound, `checkpoint "nobody" not found; available: demo, other`},
 		{"checkpoints=demo&checkpoint=nobody", quality.KindCheckpointNotFound, `"nobody"`},
 	} {
 		calls := len(r.calls())

@@ -144,9 +144,9 @@ func (i *ids) problem(err error) *Problem {
 	case kind == quality.KindDeadlineExceeded:
 		p.Detail = "the request used up its time budget"
 	case kind == quality.KindClientClosedRequest:
-		p.Detail = "the client went away"
+		p.Detail = "the client disconnected"
 	default:
-		p.Detail = "an unexpected error; the log has it under this request id"
+		p.Detail = "internal error; the server logged the cause with this request_id"
 	}
 	if body, ok := errors.AsType[*InvalidRequest](err); ok {
 		p.Errors = body.Fields
@@ -209,7 +209,7 @@ func humaFault(hctx huma.Context, status int, message string, errs []error) erro
 		if ids.bodyErr != nil {
 			return bodyFault(ids.bodyErr)
 		}
-		return quality.Errorf(quality.KindInternal, "an unexpected error; the log has it under this request id").
+		return quality.Errorf(quality.KindInternal, "internal error; the server logged the cause with this request_id").
 			Because(errors.Join(append(errs, errors.New(message))...))
 	}
 	return quality.Errorf(kind, "%s", message)

@@ -175,7 +175,7 @@ func TestCheckpointNames(t *testing.T) {
 		"../demo", "..", "/etc/passwd", `..\demo`, "demo\x00", strings.Repeat("a", 10_000), "dеmo", "DEMO", "CON", "*", "nobody", "{demo}",
 		"demo\nx", "demo%00", "sha256:00", "a/b/c", "?", "#", "demo/../demo", "<script>", "\u202edemo", "\xff",
 	} {
-		want := "there is no checkpoint " + quality.Quote(name) + "; known are demo, other"
+		want := "checkpoint " + quality.Quote(name) + " not found; available: demo, other"
 		if len(want) > 500 || strings.ContainsFunc(want, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Fatalf("a detail that is not short and plain: %q", want)
 		}

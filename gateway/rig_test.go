@@ -43,7 +43,7 @@ type plan struct {
 	changes     gateway.CheckpointChanges
 	natives     []imageprep.Native
 	experiments gateway.Experiments
-	door        gateway.Door // nil: the use case itself
+	admitter    gateway.Admitter // nil: the use case itself
 	pressure    func() bool
 	telemetry   *telemetry.Telemetry // nil: spans and metrics are kept for the test to read
 	mayBreak    bool                 // an internal error is what the test is about
@@ -109,14 +109,14 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	must(t, err)
 	r.service.Use(newModels(t, shelf, client))
 	var scorer gateway.Scorer = r.service
-	if p.door == nil {
-		p.door = r.service
+	if p.admitter == nil {
+		p.admitter = r.service
 	}
 	if p.wrap != nil {
 		scorer = p.wrap(scorer)
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
-		Door: p.door, Pressure: p.pressure, Experiments: p.experiments,
+		Admitter: p.admitter, Pressure: p.pressure, Experiments: p.experiments,
 		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
 	})

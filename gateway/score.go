@@ -118,7 +118,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		names = append(names, splitNames(text)...)
 	}
 	names = append(names, b.checkpoints...)
-	chosen, err := g.choose(names, compare)
+	chosen, err := g.resolveCheckpoints(names, compare)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	include := append(in.Include, b.include...)
 	if slices.Contains(include, includeArms) {
-		if err := g.admits(in.header("Authorization")); err != nil {
+		if err := g.checkAdminKey(in.header("Authorization")); err != nil {
 			return nil, err
 		}
 	}
@@ -143,7 +143,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	g.measures.scored(ctx, response)
+	g.measures.countScores(ctx, response)
 	if len(response.Results) == 1 && response.Results[0].Err != nil {
 		return nil, response.Results[0].Err
 	}
@@ -172,8 +172,8 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 // maxChosen is the most checkpoints of one request.
 const maxChosen = 64
 
-// choose turns names into checkpoints, each once, in the order of the names.
-func (g *Gateway) choose(names []string, compare bool) ([]quality.Checkpoint, error) {
+// resolveCheckpoints turns names into checkpoints, each once, in the order of the names.
+func (g *Gateway) resolveCheckpoints(names []string, compare bool) ([]quality.Checkpoint, error) {
 	if len(names) == 0 && compare {
 		encoder, _ := g.scorer.Encoder()
 		var all []quality.Checkpoint // of one moment: what was listed is not looked up again

@@ -81,7 +81,7 @@ func (w *watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *watchedWriter) note(err error) {
 	if err != nil && w.ids.writeErr == nil {
 		w.ids.writeErr = err
-		w.ids.fail(quality.Errorf(quality.KindClientClosedRequest, "the client went away while it was answered").Because(err))
+		w.ids.fail(quality.Errorf(quality.KindClientClosedRequest, "the client disconnected before the response was complete").Because(err))
 	}
 }
 
@@ -92,12 +92,12 @@ func bodyFault(err error) error {
 		return e
 	}
 	if _, ok := errors.AsType[*net.OpError](err); ok {
-		return quality.Errorf(quality.KindClientClosedRequest, "the client went away while it sent the body").Because(err)
+		return quality.Errorf(quality.KindClientClosedRequest, "the client disconnected while sending the body").Because(err)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return quality.Errorf(quality.KindBadRequest, "the body ends before its announced length").Because(err)
+		return quality.Errorf(quality.KindBadRequest, "the body is shorter than its Content-Length").Because(err)
 	}
-	return quality.Errorf(quality.KindBadRequest, "the body cannot be read").Because(err)
+	return quality.Errorf(quality.KindBadRequest, "reading the body failed").Because(err)
 }
 
 func bodyTooLarge(limit int64) error {

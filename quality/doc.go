@@ -1,14 +1,13 @@
-// Package quality is the domain of agiqa: what an image, an embedding, a
-// prompt checkpoint and a score are, and the few interfaces through which the
-// rest of the house talks about them.
+// Package quality is the domain of agiqa: images, embeddings, prompt checkpoints
+// and scores, the kinds of errors, and the few interfaces through which the
+// other packages use them.
 //
-// One idea carries it: embed once, judge many. A frozen CLIP turns an image
-// into one [Embedding]; a [Checkpoint] (six learned prompts and a small
+// One idea carries the design: embed once, judge many. A frozen CLIP turns an
+// image into one [Embedding]; a [Checkpoint] (six learned prompts and a small
 // regression head, CLIP-AGIQA, arXiv 2408.15098) judges that embedding. The
-// embedding does not depend on the checkpoint, so it is computed and cached
-// once for all of them.
+// embedding doesn't depend on the checkpoint, so it's computed and cached once
+// for all of them.
 //
-// The package refuses to know how anything travels or is stored: it imports
-// the standard library only, and neither net/http nor os. It stands at the
-// bottom of every import chain.
+// The package knows neither transport nor storage: it imports only the standard
+// library, without net/http and os. Every other package may import it.
 package quality

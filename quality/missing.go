@@ -15,13 +15,13 @@ const maxListed = 10
 // so that control characters and look-alike letters are visible.
 func NoCheckpoint(name string, known []string) *Error {
 	if len(known) == 0 {
-		return Errorf(KindCheckpointNotFound, "there is no checkpoint %s, nor any other", Quote(name))
+		return Errorf(KindCheckpointNotFound, "checkpoint %s not found; the server has none", Quote(name))
 	}
 	listed := strings.Join(known[:min(len(known), maxListed)], ", ")
 	if more := len(known) - maxListed; more > 0 {
 		listed += fmt.Sprintf(" and %d more", more)
 	}
-	return Errorf(KindCheckpointNotFound, "there is no checkpoint %s; known are %s", Quote(name), listed)
+	return Errorf(KindCheckpointNotFound, "checkpoint %s not found; available: %s", Quote(name), listed)
 }
 
 // Quote makes a client's text safe to repeat in a message: quoted, in ASCII,

@@ -18,11 +18,11 @@ func TestNoCheckpointNamesWhatThereIs(t *testing.T) {
 		known []string
 		want  string
 	}{
-		{"x", nil, `there is no checkpoint "x", nor any other`},
-		{"x", []string{"a", "b"}, `there is no checkpoint "x"; known are a, b`},
-		{"x\r\n\u202e", []string{"a"}, `there is no checkpoint "x\r\n\u202e"; known are a`},
-		{strings.Repeat("é", 40), []string{"a"}, `there is no checkpoint "` + strings.Repeat(`\u00e9`, 32) + `"...; known are a`},
-		{"x", many, `there is no checkpoint "x"; known are ` + strings.Join(many[:10], ", ") + " and 2 more"},
+		{"x", nil, `checkpoint "x" not found; the server has none`},
+		{"x", []string{"a", "b"}, `checkpoint "x" not found; available: a, b`},
+		{"x\r\n\u202e", []string{"a"}, `checkpoint "x\r\n\u202e" not found; available: a`},
+		{strings.Repeat("é", 40), []string{"a"}, `checkpoint "` + strings.Repeat(`\u00e9`, 32) + `"... not found; available: a`},
+		{"x", many, `checkpoint "x" not found; available: ` + strings.Join(many[:10], ", ") + " and 2 more"},
 	} {
 		err := quality.NoCheckpoint(test.name, test.known)
 		if err.Kind != quality.KindCheckpointNotFound || err.Detail != test.want {
