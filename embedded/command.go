@@ -11,13 +11,13 @@ import (
 )
 
 // arguments returns the command line of tritonserver, without its name.
-func arguments(cfg Config, models []string, ports Ports, folder runFolder, m mark) []string {
+func arguments(cfg Config, models []string, ports Ports, folder runFolder, id runID) []string {
 	args := []string{
 		"--backend-directory=" + folder.backends(),
 		"--model-control-mode=explicit",
 		"--model-config-name=" + cfg.ConfigName,
-		// Our configurations are complete. Completing them would start and end
-		// one more stub for each model, three quarters of the time to load it.
+		// The configurations are complete. Completing them would start and stop
+		// one more stub per model, which takes three quarters of the load time.
 		"--disable-auto-complete-config",
 		// A checkpoint that fails to load must not make the server unready.
 		"--strict-readiness=false",
@@ -25,9 +25,9 @@ func arguments(cfg Config, models []string, ports Ports, folder runFolder, m mar
 		"--allow-gpu-metrics=false",
 		"--pinned-memory-pool-byte-size=0",
 		fmt.Sprintf("--exit-timeout-secs=%d", exitSeconds(cfg.StopGrace)),
-		// One setting for each --backend-config: a comma does not separate two.
+		// One setting per --backend-config: a comma doesn't separate two.
 		fmt.Sprintf("--backend-config=python,shm-default-byte-size=%d", cfg.ShmBytes),
-		"--backend-config=python,shm-region-prefix-name=" + string(m),
+		"--backend-config=python,shm-region-prefix-name=" + string(id),
 		"--http-address=" + loopback, "--http-port=" + strconv.Itoa(ports.HTTP),
 		"--grpc-address=" + loopback, "--grpc-port=" + strconv.Itoa(ports.GRPC),
 		"--metrics-address=" + loopback, "--metrics-port=" + strconv.Itoa(ports.Metrics),
@@ -41,8 +41,8 @@ func arguments(cfg Config, models []string, ports Ports, folder runFolder, m mar
 	return append(args, tracing(cfg)...)
 }
 
-// exitSeconds is how long the server may wait for requests in flight: it must
-// be done before the keeper loses patience.
+// exitSeconds is how long the server may wait for requests in flight. It must
+// exit before the grace period ends.
 func exitSeconds(grace time.Duration) int {
 	return max(1, int(grace/time.Second)-2)
 }
@@ -56,12 +56,12 @@ func tracing(cfg Config) []string {
 	settings := []string{
 		"mode=opentelemetry", "level=TIMESTAMPS", "rate=0", "count=-1",
 		"opentelemetry,url=" + cfg.OTLPTracesURL,
-		// Spans leave after half a second instead of five, so that a trace is
-		// whole soon after the answer.
+		// Export spans after half a second instead of five, so that a trace is
+		// complete soon after the response.
 		"opentelemetry,bsp_schedule_delay=500",
-		// A request makes up to nine spans, so that the default of 2048 holds
-		// those of 450 requests a second between two exports; what is more is
-		// dropped in silence.
+		// A request creates up to nine spans, so the default queue of 2048 holds
+		// 450 requests per second between two exports. The server silently drops
+		// the rest.
 		"opentelemetry,bsp_max_queue_size=65536",
 		"opentelemetry,bsp_max_export_batch_size=2048",
 	}
@@ -77,12 +77,12 @@ func tracing(cfg Config) []string {
 	return args
 }
 
-// environment returns what tritonserver inherits: base with the search paths
-// that lead to the wheel's libraries and the environment's Python, and without
-// our own settings, of which some are secrets. The stubs ignore the locale and
-// every PYTHON* variable; they find the environment by looking for python3 on
-// PATH.
-func environment(base []string, folder runFolder) []string {
+// environment returns the environment of tritonserver: base, with the search
+// paths of the wheel's libraries and of the environment's Python, and with the
+// run ID. It leaves out agiqa's own settings, some of which are secrets. The
+// stubs ignore the locale and every PYTHON* variable; they find the Python
+// environment by looking for python3 on PATH.
+func environment(base []string, folder runFolder, id runID) []string {
 	path, libraries := "/usr/local/bin:/usr/bin:/bin", ""
 	var env []string
 	for _, entry := range base {
@@ -99,5 +99,5 @@ func environment(base []string, folder runFolder) []string {
 	path = filepath.Join(folder.venv(), "bin") + ":" + path
 	wheel := filepath.Join(folder.sitePackages(), "nvidia_pytriton.libs")
 	libraries = strings.TrimSuffix(wheel+":"+folder.libPython()+":"+libraries, ":")
-	return append(env, "PATH="+path, "LD_LIBRARY_PATH="+libraries)
+	return append(env, "PATH="+path, "LD_LIBRARY_PATH="+libraries, runIDVariable+"="+string(id))
 }

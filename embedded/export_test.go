@@ -2,24 +2,15 @@ package embedded
 
 import "context"
 
-// What the external tests need of the inside.
+// Internals that the external tests use.
 type (
-	Mark      = mark
 	Machine   = machine
 	HeldPorts = heldPorts
-	Process   = process
 )
 
 var (
 	HoldPorts     = holdPorts
-	ThisMachine   = thisMachine
-	NewMark       = newMark
-	OrphanMark    = orphanMark
-	ReadProcess   = readProcess
-	Processes     = processes
 	ChildrenOf    = childrenOf
-	AwaitPidfd    = awaitPidfd
-	RemoveTraces  = removeTraces
 	Requirements  = requirements
 	DistInfoNames = func(lock, python string) ([]string, error) {
 		pins, err := parseLock(lock, python)
@@ -44,8 +35,5 @@ var (
 	}
 )
 
-// Parent, PID and Dead show the fields of a process.
-func (p process) Parent() int { return p.parent }
-func (p process) PID() int    { return p.pid }
-func (p process) Group() int  { return p.group }
-func (p process) Dead() bool  { return p.dead }
+// PID returns the process ID.
+func (p process) PID() int { return p.pid }

@@ -143,22 +143,23 @@ func TestExitSeconds(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	const libraries = "LD_LIBRARY_PATH=/r/site-packages/nvidia_pytriton.libs:/r/libpython"
+	const run = "AGIQA_TRITON_RUN=agiqa_1_2_00000000"
 	tests := []struct {
 		name       string
 		base, want []string
 	}{
 		{"nothing inherited", nil, []string{
-			"PATH=/r/venv/bin:/usr/local/bin:/usr/bin:/bin", libraries,
+			"PATH=/r/venv/bin:/usr/local/bin:/usr/bin:/bin", libraries, run,
 		}},
 		{
 			"paths are kept behind ours, secrets are not kept",
 			[]string{"HOME=/h", "AGIQA_ADMIN_KEY=secret", "PATH=/p", "LD_LIBRARY_PATH=/l", "AGIQA_REDIS_URL=redis://:pw@h"},
-			[]string{"HOME=/h", "PATH=/r/venv/bin:/p", libraries + ":/l"},
+			[]string{"HOME=/h", "PATH=/r/venv/bin:/p", libraries + ":/l", run},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := environment(tt.base, "/r"); !slices.Equal(got, tt.want) {
+			if got := environment(tt.base, "/r", "agiqa_1_2_00000000"); !slices.Equal(got, tt.want) {
 				t.Errorf("environment %q, want %q", got, tt.want)
 			}
 		})
@@ -172,9 +173,9 @@ func TestParseStat(t *testing.T) {
 		want       process
 		fault      bool
 	}{
-		{"plain", "12 (cat) S" + after, process{pid: 12, parent: 7, group: 8, started: 4242}, false},
-		{"zombie", "12 (cat) Z" + after, process{pid: 12, parent: 7, group: 8, dead: true, started: 4242}, false},
-		{"a name to trip over", "12 (a) S 1 (b) S" + after, process{pid: 12, parent: 7, group: 8, started: 4242}, false},
+		{"plain", "12 (cat) S" + after, process{pid: 12, parent: 7, started: 4242}, false},
+		{"zombie", "12 (cat) Z" + after, process{pid: 12, parent: 7, dead: true, started: 4242}, false},
+		{"a name to trip over", "12 (a) S 1 (b) S" + after, process{pid: 12, parent: 7, started: 4242}, false},
 		{"empty", "", process{}, true},
 		{"cut off", "12 (cat) S 7 8", process{}, true},
 		{"not a number", "x (cat) S" + after, process{}, true},
@@ -192,26 +193,26 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestOrphanMark(t *testing.T) {
-	own, err := newMark()
+func TestOrphanRunID(t *testing.T) {
+	own, err := newRunID()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
 		name, file string
-		want       mark
+		want       runID
 		orphan     bool
 	}{
 		{"our own", string(own) + "_region", "", false},
 		{"a dead process", "agiqa_4194305_17_0123abcd_region", "agiqa_4194305_17_0123abcd", true},
-		{"our number, used before", fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid()), mark(fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid())), true},
+		{"our number, used before", fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid()), runID(fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid())), true},
 		{"a stranger's", "sem.mp-1sqylvt6", "", false},
 		{"almost ours", "agiqa_12_0123abcd", "", false},
 		{"a number too large", "agiqa_99999999999999999999_1_0123abcd", "", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, orphan := orphanMark(tt.file)
+			got, orphan := orphanRunID(tt.file)
 			if got != tt.want || orphan != tt.orphan {
 				t.Errorf("%q, %v, want %q, %v", got, orphan, tt.want, tt.orphan)
 			}
@@ -219,7 +220,7 @@ func TestOrphanMark(t *testing.T) {
 	}
 }
 
-func TestRemoveTracesTouchesNothingElse(t *testing.T) {
+func TestRemoveLeftoversTouchesNothingElse(t *testing.T) {
 	shm, runs := t.TempDir(), t.TempDir()
 	for _, name := range []string{"agiqa_1_2_aaaaaaaa_x", "agiqa_1_2_aaaaaaaa_y", "agiqa_1_2_bbbbbbbb_x", "other"} {
 		if err := os.WriteFile(filepath.Join(shm, name), nil, 0o600); err != nil {
@@ -229,8 +230,8 @@ func TestRemoveTracesTouchesNothingElse(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(runs, "agiqa_1_2_aaaaaaaa", "backends"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []mark{"", "agiqa_1_2_aaaaaaaa"} {
-		if err := removeTraces(shm, runs, m); err != nil {
+	for _, id := range []runID{"", "agiqa_1_2_aaaaaaaa"} {
+		if err := removeLeftovers(shm, runs, id); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,17 +6,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/agiqa/agiqa/embedded"
 )
@@ -112,26 +112,26 @@ func TestRealTriton(t *testing.T) {
 	double(t, s.HTTPAddr(), nil)
 	logMemory(t, s.PID())
 	awaitMetric(t, s.MetricsAddr(), `nv_inference_request_success{model="double",version="1"} 1`)
-	if marks := marksIn(t, "/dev/shm", os.Getpid()); len(marks) == 0 {
-		t.Error("the server's regions do not carry our mark, so that nobody could remove them")
+	if regions := leftoversIn(t, "/dev/shm", os.Getpid()); len(regions) == 0 {
+		t.Error("the names of the server's regions lack the run ID, so that nothing could remove them")
 	}
 
-	family := watchAll(t, keeperOf(t, s.PID()))
+	family := watchAll(t, s.PID())
 	began = time.Now()
 	if err := s.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
 	t.Logf("stopped after %v", time.Since(began).Round(time.Millisecond))
 	family.mustEnd(t)
-	noTraces(t, cfg, os.Getpid())
+	noLeftovers(t, cfg, os.Getpid())
 }
 
 // The environment's own path matters too: its interpreter, its libraries and
 // its stubs are in it.
 func TestRealTritonInAwkwardFolders(t *testing.T) {
 	cfg := realConfig(t)
-	// Python's venv refuses a folder that would divide PATH.
-	venv := filepath.Join(t.TempDir(), strings.ReplaceAll(awkward, ":", ""))
+	// Python's venv refuses a folder with a colon, or whose name isn't UTF-8.
+	venv := filepath.Join(t.TempDir(), strings.NewReplacer(":", "", "\xe9", "").Replace(awkward))
 	python := filepath.Join(cfg.Venv, "bin", "python")
 	made, err := exec.Command(python, "-m", "venv", "--without-pip", venv).CombinedOutput()
 	if err != nil {
@@ -216,7 +216,6 @@ func logMemory(t *testing.T, server int) {
 func TestRealTritonComesBack(t *testing.T) {
 	for name, strike := range map[string]func(t *testing.T, s started){
 		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
-		"keeper killed": func(t *testing.T, s started) { kill(t, keeperOf(t, s.PID())) },
 		"stub killed": func(t *testing.T, s started) {
 			stubs := embedded.ChildrenOf(s.PID())
 			if len(stubs) != 1 {
@@ -228,7 +227,7 @@ func TestRealTritonComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, realConfig(t))
 			double(t, s.HTTPAddr(), nil)
-			family, before := watchAll(t, keeperOf(t, s.PID())), s.HTTPAddr()
+			family, before := watchAll(t, s.PID()), s.HTTPAddr()
 			struck := time.Now()
 			strike(t, s)
 			s.await(t, embedded.Restarting, embedded.Ready)
@@ -239,38 +238,82 @@ func TestRealTritonComesBack(t *testing.T) {
 	}
 }
 
-func TestKillingAgiqaLeavesNothingOfARealTriton(t *testing.T) {
+// A kill -9 of agiqa kills the server, and its stubs notice: all of them end
+// without another start.
+func TestKillingAgiqaEndsARealTriton(t *testing.T) {
 	cfg := realConfig(t)
-	agiqa, server := runAgiqa(t, cfg)
-	family := watchAll(t, keeperOf(t, server))
-	if len(family) < 3 {
-		t.Fatalf("%d processes, want keeper, server and a stub", len(family))
+	agiqa := startAgiqa(t, cfg)
+	family := watchAll(t, agiqa.server(t))
+	if len(family) != 2 {
+		t.Fatalf("%d processes, want server and stub", len(family))
 	}
-	kill(t, agiqa.Process.Pid)
-	_ = agiqa.Wait()
+	agiqa.kill()
 	family.mustEnd(t)
-	noTraces(t, cfg, agiqa.Process.Pid)
+	if left := leftoversIn(t, "/dev/shm", agiqa.Process.Pid); len(left) > 0 {
+		t.Logf("left in /dev/shm until the next start: %v", left)
+	}
 }
 
-// With the keeper gone too, the kernel tells the server to end, which takes its
-// stubs along, and nearly always its regions: once in some fifty times Triton
-// leaves one. That and the run folder wait for the next start.
-func TestKillingAgiqaAndKeeperEndsARealTriton(t *testing.T) {
+// TestKillsOfAgiqaWithARealTriton kills agiqa -9 at random moments, from before
+// the server process exists until it serves, and starts another each time. It
+// kills 3 times, or as often as AGIQA_TEST_CRASH_ROUNDS says (make test-crash).
+func TestKillsOfAgiqaWithARealTriton(t *testing.T) {
+	rounds := 3
+	if n, err := strconv.Atoi(os.Getenv("AGIQA_TEST_CRASH_ROUNDS")); err == nil && n > 0 {
+		rounds = n
+	}
 	cfg := realConfig(t)
-	agiqa, server := runAgiqa(t, cfg)
-	keeper := keeperOf(t, server)
-	family := watchAll(t, keeper)
-	if err := unix.Kill(keeper, unix.SIGSTOP); err != nil { // or it would do its duty in between
+	began := time.Now()
+	agiqa := startAgiqa(t, cfg)
+	agiqa.server(t)
+	full := time.Since(began)
+	for round := range rounds {
+		if round > 0 {
+			agiqa = startAgiqa(t, cfg)
+			// One in each part of the start and of the time after it.
+			at := (float64(round-1) + rand.Float64()) / float64(rounds-1) * 1.3
+			<-time.After(time.Duration(at * float64(full)))
+		}
+		family := watchAll(t, processesNaming(t, agiqa.Process.Pid)...)
+		agiqa.kill()
+		t.Logf("round %d: killed with %d processes of its server and %d regions in /dev/shm",
+			round, len(family), len(leftoversIn(t, "/dev/shm", agiqa.Process.Pid)))
+		s, err := embedded.Start(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		family.mustEnd(t)
+		if left := processesNaming(t, agiqa.Process.Pid); len(left) > 0 {
+			t.Errorf("round %d: processes %v are left", round, left)
+		}
+		noLeftovers(t, cfg, agiqa.Process.Pid)
+		double(t, s.HTTPAddr(), nil)
+		if err := s.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// processesNaming returns the processes whose command line names a run that
+// process owner owns: the server, its stubs, and the shells that start those.
+func processesNaming(t *testing.T, owner int) []int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
 		t.Fatal(err)
 	}
-	kill(t, agiqa.Process.Pid, keeper)
-	_ = agiqa.Wait()
-	family.mustEnd(t)
-	if left := marksIn(t, "/dev/shm", agiqa.Process.Pid); len(left) > 0 {
-		t.Logf("Triton left in /dev/shm: %v", left)
+	var pids []int
+	for _, file := range files {
+		line, _ := os.ReadFile(file) // gone, if it fails
+		if bytes.Contains(line, fmt.Appendf(nil, "agiqa_%d_", owner)) {
+			pid, err := strconv.Atoi(strings.Split(file, "/")[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
 	}
-	startServer(t, cfg)
-	noTraces(t, cfg, agiqa.Process.Pid)
+	return pids
 }
 
 func TestRealTritonSaysWhyItDoesNotStart(t *testing.T) {
@@ -284,7 +327,7 @@ func TestRealTritonSaysWhyItDoesNotStart(t *testing.T) {
 	if !strings.Contains(err.Error(), "No module named 'no_such_package'") {
 		t.Errorf("error lacks the reason:\n%v", err)
 	}
-	noTraces(t, cfg, os.Getpid())
+	noLeftovers(t, cfg, os.Getpid())
 }
 
 func TestRealTritonTracesRequestsThatCarryATrace(t *testing.T) {

@@ -11,23 +11,28 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// shmPrefix begins the names of everything that a server leaves on the
+// shmPrefix begins the names of everything that a server creates on the
 // machine.
 const shmPrefix = "agiqa_"
 
-// mark names one run of the server: the folder in RunDir, and the first part
-// of the names of its regions in /dev/shm. It says whose the run is, by number
-// and start time, since numbers of processes come round again.
-type mark string
+// runID names one run of the server. Its folder in RunDir has that name, the
+// names of its regions in /dev/shm begin with it, and its processes have it in
+// their environment. It holds the process ID of the agiqa that owns the run,
+// and that process's start time, since the kernel reuses process IDs.
+type runID string
 
-var markForm = regexp.MustCompile(`^agiqa_([0-9]+)_([0-9]+)_[0-9a-f]{8}`)
+// runIDVariable is the environment variable that marks the processes of a run.
+const runIDVariable = "AGIQA_TRITON_RUN"
 
-// newMark returns a mark of this process.
-func newMark() (mark, error) {
+var runIDForm = regexp.MustCompile(`^agiqa_([0-9]+)_([0-9]+)_[0-9a-f]{8}`)
+
+// newRunID returns the ID of a new run owned by this process.
+func newRunID() (runID, error) {
 	pid := os.Getpid()
 	started, err := startTime(pid)
 	if err != nil {
@@ -35,12 +40,13 @@ func newMark() (mark, error) {
 	}
 	var r [4]byte
 	rand.Read(r[:])
-	return mark(fmt.Sprintf("%s%d_%d_%s", shmPrefix, pid, started, hex.EncodeToString(r[:]))), nil
+	return runID(fmt.Sprintf("%s%d_%d_%s", shmPrefix, pid, started, hex.EncodeToString(r[:]))), nil
 }
 
-// orphanMark returns the mark that name begins with if its process is gone.
-func orphanMark(name string) (mark, bool) {
-	m := markForm.FindStringSubmatch(name)
+// orphanRunID returns the run ID that name begins with if the owner of the run
+// is dead.
+func orphanRunID(name string) (runID, bool) {
+	m := runIDForm.FindStringSubmatch(name)
 	if m == nil {
 		return "", false
 	}
@@ -51,21 +57,21 @@ func orphanMark(name string) (mark, bool) {
 	if started, err := startTime(pid); err == nil && strconv.FormatUint(started, 10) == m[2] {
 		return "", false
 	}
-	return mark(m[0]), true
+	return runID(m[0]), true
 }
 
-// removeTraces removes the regions and the run folder of a run.
-func removeTraces(shm, runs string, m mark) error {
-	if m == "" { // would match every region of every program
+// removeLeftovers removes the shared memory regions and the run folder of a run.
+func removeLeftovers(shm, runs string, id runID) error {
+	if id == "" { // would match every region of every program
 		return nil
 	}
 	entries, err := os.ReadDir(shm)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), string(m)) {
+		if strings.HasPrefix(e.Name(), string(id)) {
 			err = errors.Join(err, ignoreGone(os.Remove(filepath.Join(shm, e.Name()))))
 		}
 	}
-	return errors.Join(err, os.RemoveAll(filepath.Join(runs, string(m))))
+	return errors.Join(err, os.RemoveAll(filepath.Join(runs, string(id))))
 }
 
 func ignoreGone(err error) error {
@@ -75,27 +81,27 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// sweep removes what runs whose agiqa is gone left behind, and returns their
-// marks. Processes that outlived their agiqa and their keeper are killed first.
-func sweep(shm string, runs []string) ([]mark, error) {
-	orphans := map[mark]bool{}
+// sweep ends the processes and removes the files of runs whose agiqa is dead,
+// and returns the IDs of those runs.
+func sweep(shm string, runs []string) ([]runID, error) {
+	orphans := map[runID]bool{}
 	var faults error
 	for _, dir := range append([]string{shm}, runs...) {
 		entries, err := os.ReadDir(dir)
 		faults = errors.Join(faults, ignoreGone(err))
 		for _, e := range entries {
-			if m, ok := orphanMark(e.Name()); ok && owned(filepath.Join(dir, e.Name())) {
-				orphans[m] = true
+			if id, ok := orphanRunID(e.Name()); ok && owned(filepath.Join(dir, e.Name())) {
+				orphans[id] = true
 			}
 		}
 	}
-	var swept []mark
-	for m := range orphans {
-		killProcessesOf(m)
+	var swept []runID
+	for id := range orphans {
+		faults = errors.Join(faults, killProcesses(id))
 		for _, dir := range runs {
-			faults = errors.Join(faults, removeTraces(shm, dir, m))
+			faults = errors.Join(faults, removeLeftovers(shm, dir, id))
 		}
-		swept = append(swept, m)
+		swept = append(swept, id)
 	}
 	return swept, faults
 }
@@ -106,31 +112,54 @@ func owned(path string) bool {
 	return unix.Lstat(path, &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
-// killProcessesOf kills the server that was started under m, and its stubs:
-// both have the mark on their command lines.
-func killProcessesOf(m mark) {
-	for _, p := range processes() {
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid))
-		if err != nil || !bytes.Contains(line, []byte(m)) {
-			continue
+// A killed process ends within milliseconds, unless it waits for a broken disk.
+const (
+	killTimeout  = 5 * time.Second
+	killInterval = 5 * time.Millisecond
+)
+
+// killProcesses kills the processes of a run and returns when they are gone.
+func killProcesses(id runID) error {
+	deadline := time.Now().Add(killTimeout)
+	for {
+		left := processesOf(id)
+		if len(left) == 0 {
+			return nil
 		}
-		program, _, _ := bytes.Cut(line, []byte{0})
-		switch filepath.Base(string(program)) {
-		case "tritonserver", "triton_python_backend_stub":
-			// Gone already is as good; somebody else's is not ours to end.
+		if time.Now().After(deadline) {
+			return fmt.Errorf("process %d did not end within %v of SIGKILL", left[0].pid, killTimeout)
+		}
+		for _, p := range left {
 			_ = unix.Kill(p.pid, unix.SIGKILL)
+			if p.parent == os.Getpid() { // agiqa is process 1 of a container
+				_, _ = unix.Wait4(p.pid, nil, 0, nil)
+			}
 		}
+		time.Sleep(killInterval)
 	}
 }
 
-// process is a line of /proc/<pid>/stat.
-type process struct {
-	pid, parent, group int
-	dead               bool // a zombie: nobody has waited for it yet
-	started            uint64
+// processesOf returns the live processes of a run: the server and everything
+// that it started. A zombie has no environment.
+func processesOf(id runID) []process {
+	var found []process
+	for _, p := range processes() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.pid))
+		if err == nil && bytes.Contains(env, []byte(runIDVariable+"="+string(id))) {
+			found = append(found, p)
+		}
+	}
+	return found
 }
 
-// processes lists those that can be read.
+// process holds fields of /proc/<pid>/stat.
+type process struct {
+	pid, parent int
+	dead        bool // a zombie: its parent has not reaped it yet
+	started     uint64
+}
+
+// processes returns all processes whose stat this process may read.
 func processes() []process {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -168,8 +197,8 @@ func readProcess(pid int) (process, error) {
 	return parseStat(string(b))
 }
 
-// parseStat reads /proc/<pid>/stat; see proc(5). The name in parentheses may
-// hold anything, parentheses and spaces included.
+// parseStat parses /proc/<pid>/stat; see proc(5). The name in parentheses may
+// contain any character, parentheses and spaces included.
 func parseStat(s string) (process, error) {
 	number, rest, ok := strings.Cut(s, " (")
 	end := strings.LastIndex(rest, ") ")
@@ -181,17 +210,16 @@ func parseStat(s string) (process, error) {
 		return process{}, fmt.Errorf("stat %.80q has %d fields after the name, want 20", s, len(f))
 	}
 	var p process
-	var faults [4]error
+	var faults [3]error
 	p.pid, faults[0] = strconv.Atoi(number)
 	p.parent, faults[1] = strconv.Atoi(f[1])
-	p.group, faults[2] = strconv.Atoi(f[2])
-	p.started, faults[3] = strconv.ParseUint(f[19], 10, 64)
+	p.started, faults[2] = strconv.ParseUint(f[19], 10, 64)
 	p.dead = f[0] == "Z" || f[0] == "X"
 	return p, errors.Join(faults[:]...)
 }
 
-// startTime returns when a process started, in clock ticks since the boot. A
-// dead one that nobody waited for yet counts as gone.
+// startTime returns when a process started, in clock ticks since boot. It
+// returns an error for a zombie.
 func startTime(pid int) (uint64, error) {
 	p, err := readProcess(pid)
 	if err == nil && p.dead {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -15,16 +16,14 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/agiqa/agiqa/embedded"
 )
 
-// The test binary plays every part: the keeper, as the product's own binary
-// does, and, in place of the wheel, a tritonserver, its stubs and an agiqa that
-// can be killed.
+// The test binary also acts as a tritonserver, in place of the wheel's, as the
+// server's stubs, and as an agiqa that can be killed.
 func TestMain(m *testing.M) {
-	if status, ran := embedded.KeeperMain(os.Args); ran {
-		os.Exit(status)
-	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "__server":
@@ -117,8 +116,19 @@ func fakeStub() {
 	}
 }
 
-// fakeAgiqa starts a server, says so in one line and waits to be killed.
+// subreaperVariable makes fakeAgiqa adopt the orphans below it, as process 1 of
+// a container does.
+const subreaperVariable = "TEST_SUBREAPER"
+
+// fakeAgiqa starts a server, prints its process ID and stops it when its
+// standard input ends. It then prints its state and waits to be killed.
 func fakeAgiqa(config string) int {
+	if os.Getenv(subreaperVariable) != "" {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
 	var cfg embedded.Config
 	if err := json.Unmarshal([]byte(config), &cfg); err != nil {
 		fmt.Println(err)
@@ -130,8 +140,13 @@ func fakeAgiqa(config string) int {
 		return 1
 	}
 	fmt.Println("server", s.PID())
-	<-s.Done()
-	return 1
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := s.Stop(context.Background()); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println(s.State())
+	select {}
 }
 
 // appendLine returns the number of lines that the file then has.

@@ -1,172 +1,221 @@
 package embedded
 
 import (
-	"bufio"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// run is one life of the server: its keeper and what that reports.
+// run is one tritonserver process, from its start until nothing of it is left.
 type run struct {
-	mark mark
-	pid  int
-	stop func()        // begins the end of the server; may be called again
-	done chan struct{} // closed when the server is gone and nothing is left
-	err  error         // why, to be read after done
+	id   runID
+	cmd  *exec.Cmd
+	stop func()        // requests an orderly end; may be called again
+	done chan struct{} // closed when the process has ended and its leftovers are removed
+	err  error         // why it ended; valid once done is closed
 }
 
-// launch starts a keeper and, through it, a server. It returns when the server
-// process exists.
+func (r *run) pid() int { return r.cmd.Process.Pid }
+
+// launch starts a server process. When it fails, nothing is left.
 func (s *Server) launch() (*run, error) {
-	m, err := newMark()
+	id, err := newRunID()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.folder(m).create(s.cfg, s.setup.installation); err != nil {
-		return nil, errors.Join(err, removeTraces(s.shm, s.setup.runDir, m))
-	}
-	r, err := s.launchKeeper(m)
+	r, err := s.launchAs(id)
 	if err != nil {
-		return nil, errors.Join(err, removeTraces(s.shm, s.setup.runDir, m))
+		return nil, errors.Join(err, removeLeftovers(s.shm, s.setup.runDir, id))
 	}
 	return r, nil
 }
 
-// folder is the run folder of m.
-func (s *Server) folder(m mark) runFolder { return runFolder(filepath.Join(s.setup.runDir, string(m))) }
-
-func (s *Server) launchKeeper(m mark) (*run, error) {
-	// This very program, even if its file was replaced since.
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = []string{"triton-keeper", keeperArg}
-	cmd.Env = []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	orders, err := cmd.StdinPipe()
+func (s *Server) launchAs(id runID) (*run, error) {
+	folder := runFolder(filepath.Join(s.setup.runDir, string(id)))
+	if err := folder.create(s.cfg, s.setup.installation); err != nil {
+		return nil, err
+	}
+	log, err := openLog(s.cfg.LogFile, s.cfg.LogMaxBytes)
 	if err != nil {
 		return nil, err
 	}
-	reports, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
+	stopping := make(chan struct{})
+	r := &run{
+		id: id, cmd: s.command(folder, id), done: make(chan struct{}),
+		stop: sync.OnceFunc(func() { close(stopping) }),
 	}
-	complaints, err := os.OpenFile(s.cfg.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer complaints.Close()
-	cmd.Stderr = complaints
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the keeper: %w", err)
-	}
-	lines := json.NewDecoder(bufio.NewReader(reports))
-	first, err := s.give(orders, lines, m)
-	if err != nil {
-		orders.Close()
-		_ = cmd.Wait()
-		return nil, err
-	}
-	r := &run{mark: m, pid: first.PID, stop: func() { orders.Close() }, done: make(chan struct{})}
-	go func() {
-		defer close(r.done)
-		r.err = s.attend(cmd, lines, r)
-		orders.Close()
-	}()
-	return r, nil
-}
-
-// give hands the order to the keeper and reads its first report.
-func (s *Server) give(orders io.Writer, lines *json.Decoder, m mark) (report, error) {
-	folder := s.folder(m)
-	env := environment(s.cfg.Env, folder)
-	if s.cfg.OTLPTracesURL != "" {
-		env = withZeroing(env, findZeroing(libraryFolders()))
-	}
-	o := order{
-		Path: folder.server(), Args: arguments(s.cfg, s.setup.models, s.ports, folder, m), Env: env,
-		Dir: string(folder), Mark: m, Shm: s.shm, RunDir: s.setup.runDir,
-		LogFile: s.cfg.LogFile, LogMaxBytes: s.cfg.LogMaxBytes, Grace: s.cfg.StopGrace,
-	}
-	// Only now, so that the ports are free for as short a time as possible.
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	// Release the ports as late as possible, so that they are free only briefly.
 	s.held.release()
-	var first report
-	if err := json.NewEncoder(orders).Encode(o); err != nil {
-		return first, fmt.Errorf("order the keeper: %w", err)
-	}
-	if err := lines.Decode(&first); err != nil {
-		return first, fmt.Errorf("keeper ended before the server ran (does main call embedded.KeeperMain first?): %w", err)
-	}
-	if first.Error != "" {
-		return first, errors.New(first.Error)
-	}
-	return first, nil
-}
-
-// attend waits for the end of the run and returns its reason. A keeper that
-// was killed leaves its duty to us.
-func (s *Server) attend(cmd *exec.Cmd, lines *json.Decoder, r *run) error {
-	server, pidfdErr := unix.PidfdOpen(r.pid, 0)
-	if pidfdErr == nil {
-		defer unix.Close(server)
-	}
-	var last report
-	err := lines.Decode(&last)
-	waitErr := cmd.Wait()
-	if err != nil {
-		if pidfdErr == nil {
-			s.replaceKeeper(server, r)
+	started := make(chan error)
+	go func() {
+		// The kernel sends the parent-death signal when the thread that started
+		// the process ends, so that thread must live as long as the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer log.Close()
+		err := r.cmd.Start()
+		started <- err
+		if err == nil {
+			r.err = s.wait(r, stopping)
+			close(r.done)
 		}
-		return fmt.Errorf("keeper died (%v)", waitErr)
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start tritonserver: %w", err)
 	}
-	if last.Traces != "" {
-		s.cfg.Logger.Warn("triton left traces", "detail", last.Traces)
-	}
-	if last.Crashed {
-		return crashError(last.Ended)
-	}
-	return errors.New(last.Ended)
+	return r, nil
 }
 
-// crashError says how a server ended by a fault of its own.
+// command returns the server's command. The process leads a session and a
+// process group of its own: a terminal's Ctrl-C doesn't reach it, so that agiqa
+// can finish its requests before it stops the server. If agiqa dies in any way,
+// the kernel kills the server.
+func (s *Server) command(folder runFolder, id runID) *exec.Cmd {
+	cmd := exec.Command(folder.server(), arguments(s.cfg, s.setup.models, s.ports, folder, id)...)
+	cmd.Dir = string(folder)
+	cmd.Env = environment(s.cfg.Env, folder, id)
+	if s.cfg.OTLPTracesURL != "" {
+		cmd.Env = withZeroing(cmd.Env, findZeroing(libraryFolders()))
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	// A process that can't be killed may hold the log's pipe open.
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// wait returns why the server ended, once no process and no file of it is left.
+func (s *Server) wait(r *run, stopping <-chan struct{}) error {
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		awaitExit(r.pid())
+	}()
+	reason := s.watch(r.pid(), exited, stopping)
+	// Before Wait, after which the kernel may give the group's ID to others.
+	_ = unix.Kill(-r.pid(), unix.SIGKILL)
+	killErr := killProcesses(r.id)
+	_ = r.cmd.Wait() // ProcessState has the details
+	reapGroup(r.pid())
+	if err := errors.Join(killErr, removeLeftovers(s.shm, s.setup.runDir, r.id)); err != nil {
+		s.cfg.Logger.Warn("could not clean up after triton", "error", err)
+	}
+	status, _ := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case reason != "":
+		return errors.New(reason)
+	case crashed(status):
+		return crashError(describe(status))
+	}
+	return errors.New(describe(status))
+}
+
+// awaitExit returns when pid has exited, without reaping it: until then its
+// ID, and that of its group, can't be given to another process.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// deadStubGrace replaces the grace period for a server with a dead stub. Its
+// other models may finish their requests, which take milliseconds.
+const deadStubGrace = time.Second
+
+// stubCheckInterval is how often the supervisor looks for dead stubs. A stub
+// counts as dead if two checks in a row see it dead: the server reaps those
+// that it stopped itself.
+const stubCheckInterval = time.Second
+
+// watch returns when the server has exited. The reason is empty if the server
+// exited by itself.
+func (s *Server) watch(pid int, exited, stopping <-chan struct{}) (reason string) {
+	check := time.NewTicker(stubCheckInterval)
+	defer check.Stop()
+	var zombies map[int]bool
+	for {
+		select {
+		case <-exited:
+			return ""
+		case <-stopping:
+			return s.terminate(pid, exited, "stopped", s.cfg.StopGrace)
+		case <-check.C:
+			now := deadChildren(pid)
+			for stub := range now {
+				if zombies[stub] {
+					return s.terminate(pid, exited, fmt.Sprintf("its Python backend process %d died", stub),
+						min(deadStubGrace, s.cfg.StopGrace))
+				}
+			}
+			zombies = now
+		}
+	}
+}
+
+func deadChildren(parent int) map[int]bool {
+	dead := map[int]bool{}
+	for _, p := range childrenOf(parent) {
+		if p.dead {
+			dead[p.pid] = true
+		}
+	}
+	return dead
+}
+
+// terminate sends SIGTERM, and SIGKILL if the server hasn't exited after grace
+// or [Server.Stop] ran out of time.
+func (s *Server) terminate(pid int, exited <-chan struct{}, reason string, grace time.Duration) string {
+	_ = unix.Kill(pid, unix.SIGTERM)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-exited:
+		return reason
+	case <-timer.C:
+		reason += fmt.Sprintf("; killed after %v", grace)
+	case <-s.killed:
+		reason += "; killed"
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL)
+	<-exited
+	return reason
+}
+
+// reapGroup reaps what became a child of this process when the server exited.
+// That happens where agiqa runs as process 1, in a container.
+func reapGroup(group int) {
+	for {
+		_, err := unix.Wait4(-group, nil, 0, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// crashError says how a server crashed.
 type crashError string
 
 func (e crashError) Error() string { return string(e) }
 
-// replaceKeeper ends a server whose keeper was killed. The kernel has sent it
-// SIGTERM already; its descriptor says when it is gone.
-func (s *Server) replaceKeeper(server int, r *run) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StopGrace)
-	defer cancel()
-	if !awaitPidfd(ctx, server) {
-		_ = unix.PidfdSendSignal(server, unix.SIGKILL, nil, 0)
-		awaitPidfd(context.Background(), server)
-	}
-	killProcessesOf(r.mark) // its stubs
-	if err := removeTraces(s.shm, s.setup.runDir, r.mark); err != nil {
-		s.cfg.Logger.Warn("triton left traces", "detail", err)
-	}
+// crashed reports whether the process was ended by a fault of its own.
+func crashed(s syscall.WaitStatus) bool {
+	return s.Signaled() && slices.Contains([]syscall.Signal{unix.SIGABRT, unix.SIGSEGV, unix.SIGBUS}, s.Signal())
 }
 
-// awaitPidfd reports whether the process ended within ctx.
-func awaitPidfd(ctx context.Context, pidfd int) bool {
-	for {
-		timeout := -1
-		if deadline, ok := ctx.Deadline(); ok {
-			timeout = max(0, int(time.Until(deadline).Milliseconds()))
-		}
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, timeout)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		return n > 0
+func describe(s syscall.WaitStatus) string {
+	if s.Signaled() {
+		return "killed by " + s.Signal().String()
 	}
+	return fmt.Sprintf("ended with status %d", s.ExitStatus())
 }

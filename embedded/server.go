@@ -7,11 +7,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// State is where a server stands.
+// State is the state of a server's lifecycle.
 type State string
 
 // The states. Starting leads to Ready, or ends Start with an error. A server
@@ -32,12 +30,14 @@ type Server struct {
 	cfg   Config // absolute
 	setup setup
 	shm   string
-	ports Ports     // settled by start
-	held  heldPorts // touched by start, then by supervise alone
+	ports Ports     // set by start
+	held  heldPorts // used by start, then by supervise alone
 
-	ask    chan struct{}      // a restart is wanted
-	cancel context.CancelFunc // ends supervise
-	done   chan struct{}      // closed when supervise has returned
+	restart  chan struct{}      // receives requests for a restart
+	cancel   context.CancelFunc // ends supervise
+	killed   chan struct{}      // closed to end the grace period at once
+	killOnce sync.Once
+	done     chan struct{} // closed when supervise has returned
 
 	mu       sync.Mutex
 	state    State
@@ -47,19 +47,19 @@ type Server struct {
 	err      error
 }
 
-// Start runs the server and returns when it is ready: its models are loaded
-// and it answers on all of its ports. Its errors name the first fault of
-// [Preflight], or end with the last lines of the log. ctx bounds the start
-// alone; the server lives until [Server.Stop].
+// Start starts the server and returns when it is ready: its models are loaded
+// and it answers on all of its ports. An error names the first failed check of
+// [Preflight], or ends with the last lines of the log. ctx bounds the start
+// alone; the server runs until [Server.Stop], or until this process ends.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return start(ctx, cfg, thisMachine(), holdPorts)
 }
 
-// startTries is how often a start is tried when somebody took a port between
-// its choice and its use, or the server crashed, as it does now and then when
-// the memory that it shares with several stubs is not ready for one of them
-// (boost::interprocess::lock_exception).
-const startTries = 3
+// startAttempts is how often a start is attempted if another process took a
+// port between its choice and its use, or if the server crashed. It crashes now
+// and then when the memory that it shares with several stubs isn't ready for one
+// of them (boost::interprocess::lock_exception).
+const startAttempts = 3
 
 func start(ctx context.Context, cfg Config, m machine, hold func(Ports) (heldPorts, error)) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
@@ -75,37 +75,38 @@ func start(ctx context.Context, cfg Config, m machine, hold func(Ports) (heldPor
 	}
 	s := &Server{
 		cfg: cfg, setup: setup, shm: m.shm,
-		ask: make(chan struct{}, 1), done: make(chan struct{}),
+		restart: make(chan struct{}, 1), killed: make(chan struct{}), done: make(chan struct{}),
 	}
-	if err := s.clearAway(); err != nil {
+	if err := s.cleanUpEarlierRuns(); err != nil {
 		return nil, err
 	}
-	s.change(Starting, "models", setup.models)
+	s.setState(Starting, "models", setup.models)
 	began := time.Now()
 	var r *run
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		if s.held, err = hold(cfg.Ports); err != nil {
 			return nil, fmt.Errorf("embedded triton: %w", err)
 		}
 		s.ports = s.held.Ports
-		if r, err = s.begin(ctx); err == nil {
+		if r, err = s.startOnce(ctx); err == nil {
 			break
 		}
 		switch {
-		case try == startTries || ctx.Err() != nil:
+		case attempt == startAttempts || ctx.Err() != nil:
 			return nil, fmt.Errorf("embedded triton: %w", err)
 		case isCrash(err):
-			cfg.Logger.Warn("triton starts again: it crashed before it was ready", "error", err)
+			cfg.Logger.Warn("starting triton again: it crashed before it was ready", "error", err)
 		case s.ports.taken():
-			cfg.Logger.Info("triton starts again: a port was taken", "ports", s.ports)
+			cfg.Logger.Info("starting triton again: another process took a port", "ports", s.ports)
 		default:
 			return nil, fmt.Errorf("embedded triton: %w", err)
 		}
 	}
-	life, cancel := context.WithCancel(context.Background())
+	running, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.change(Ready, "after", time.Since(began).Round(time.Millisecond), "version", s.Version(), "pid", r.pid, "grpc", s.GRPCAddr())
-	go s.supervise(life, r)
+	s.setState(Ready, "after", time.Since(began).Round(time.Millisecond),
+		"version", s.Version(), "pid", r.pid(), "grpc", s.GRPCAddr())
+	go s.supervise(running, r)
 	return s, nil
 }
 
@@ -114,22 +115,22 @@ func isCrash(err error) bool {
 	return ok
 }
 
-// clearAway removes what earlier runs left and puts the old log aside.
-func (s *Server) clearAway() error {
+// cleanUpEarlierRuns removes what earlier runs left and renames the old log.
+func (s *Server) cleanUpEarlierRuns() error {
 	swept, err := sweep(s.shm, s.setup.runDirs)
 	if err != nil {
-		// Another user's regions, say: a nuisance, not an obstacle.
-		s.cfg.Logger.Warn("leftovers of an earlier triton stay", "error", err)
+		// They use space, but don't prevent a start.
+		s.cfg.Logger.Warn("could not clean up after an earlier triton", "error", err)
 	}
 	if len(swept) > 0 {
-		s.cfg.Logger.Info("removed leftovers of earlier tritons", "runs", swept)
+		s.cfg.Logger.Info("cleaned up after earlier tritons", "runs", swept)
 	}
 	return rotateLog(s.cfg.LogFile)
 }
 
-// begin launches the server and waits until it is ready. When it fails,
+// startOnce launches the server and waits until it is ready. When it fails,
 // nothing is left running.
-func (s *Server) begin(ctx context.Context) (*run, error) {
+func (s *Server) startOnce(ctx context.Context) (*run, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
 	r, err := s.launch()
@@ -147,43 +148,43 @@ func (s *Server) begin(ctx context.Context) (*run, error) {
 		return nil, s.withTail(err)
 	}
 	s.mu.Lock()
-	s.pid, s.version = r.pid, version
+	s.pid, s.version = r.pid(), version
 	s.mu.Unlock()
 	return r, nil
 }
 
-// errorLines is how much of the log an error carries.
+// errorLines is how many lines of the log an error contains.
 const errorLines = 25
 
 func (s *Server) withTail(err error) error {
 	return fmt.Errorf("%w; the end of %s:\n%s", err, s.cfg.LogFile, strings.Join(s.Tail(errorLines), "\n"))
 }
 
-// supervise starts the server again when it dies, until life ends or the
-// policy forbids it.
-func (s *Server) supervise(life context.Context, r *run) {
+// supervise restarts the server when it dies, until ctx ends or the policy
+// forbids another restart.
+func (s *Server) supervise(ctx context.Context, r *run) {
 	defer close(s.done)
 	past := restartLog{policy: s.cfg.Restart}
 	for r != nil {
 		var cause error
 		select {
-		case <-life.Done():
+		case <-ctx.Done():
 			s.end(r)
 			return
-		case <-s.ask:
-			cause = errors.New("a restart was asked for")
+		case <-s.restart:
+			cause = errors.New("a restart was requested")
 			r.stop()
 			<-r.done
 		case <-r.done:
 			cause = r.err
 		}
-		r = s.again(life, &past, cause)
+		r = s.startAgain(ctx, &past, cause)
 	}
 }
 
-// again starts the server after it died of cause, as often as the policy
-// allows. It returns nil when that is over: given up, or asked to stop.
-func (s *Server) again(life context.Context, past *restartLog, cause error) *run {
+// startAgain restarts a server that died of cause, as often as the policy
+// allows. It returns nil once the server has failed or was stopped.
+func (s *Server) startAgain(ctx context.Context, past *restartLog, cause error) *run {
 	for {
 		s.mu.Lock()
 		s.pid = 0
@@ -193,38 +194,38 @@ func (s *Server) again(life context.Context, past *restartLog, cause error) *run
 			s.giveUp(cause)
 			return nil
 		}
-		s.change(Restarting, "in", delay, "cause", cause)
-		r, err := s.beginAfter(life, delay)
+		s.setState(Restarting, "in", delay, "cause", cause)
+		r, err := s.startAfter(ctx, delay)
 		if err == nil {
-			s.change(Ready, "pid", r.pid, "restarts", s.Restarts())
+			s.setState(Ready, "pid", r.pid(), "restarts", s.Restarts())
 			return r
 		}
-		if life.Err() != nil {
-			s.change(Stopped)
+		if ctx.Err() != nil {
+			s.setState(Stopped)
 			return nil
 		}
 		cause = err
 	}
 }
 
-// beginAfter begins on the ports of before, and keeps them from others until
-// then.
-func (s *Server) beginAfter(life context.Context, delay time.Duration) (*run, error) {
+// startAfter starts the server on the same ports after delay, and holds the
+// ports until then.
+func (s *Server) startAfter(ctx context.Context, delay time.Duration) (*run, error) {
 	held, holdErr := holdPorts(s.ports)
 	s.held = held
-	if !wait(life, delay) {
+	if !wait(ctx, delay) {
 		s.held.release()
-		return nil, life.Err()
+		return nil, ctx.Err()
 	}
 	if holdErr != nil {
 		return nil, holdErr
 	}
-	r, err := s.begin(life)
+	r, err := s.startOnce(ctx)
 	if err != nil {
 		return nil, err
 	}
 	select {
-	case <-s.ask: // asked for while it was under way
+	case <-s.restart: // requested during this restart
 	default:
 	}
 	s.mu.Lock()
@@ -236,20 +237,20 @@ func (s *Server) beginAfter(life context.Context, delay time.Duration) (*run, er
 func (s *Server) giveUp(cause error) {
 	p := s.cfg.Restart
 	s.mu.Lock()
-	s.err = fmt.Errorf("embedded triton died too often (%d restarts within %v), last: %w", p.Limit, p.Window, cause)
+	s.err = fmt.Errorf("embedded triton died too often (%d restarts within %v), last cause: %w", p.Limit, p.Window, cause)
 	s.mu.Unlock()
-	s.change(Failed, "error", s.Err())
+	s.setState(Failed, "error", s.Err())
 }
 
-// end stops the server that runs.
+// end stops the running server.
 func (s *Server) end(r *run) {
-	s.change(Stopping, "pid", r.pid)
+	s.setState(Stopping, "pid", r.pid())
 	r.stop()
 	<-r.done
 	s.mu.Lock()
 	s.pid = 0
 	s.mu.Unlock()
-	s.change(Stopped)
+	s.setState(Stopped)
 }
 
 // wait reports whether d passed before ctx ended.
@@ -264,7 +265,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (s *Server) change(to State, facts ...any) {
+func (s *Server) setState(to State, attrs ...any) {
 	s.mu.Lock()
 	s.state = to
 	s.mu.Unlock()
@@ -272,16 +273,16 @@ func (s *Server) change(to State, facts ...any) {
 	if to == Restarting || to == Failed {
 		log = s.cfg.Logger.Error
 	}
-	log("triton "+string(to), facts...)
+	log("triton "+string(to), attrs...)
 	if s.cfg.OnState != nil {
 		s.cfg.OnState(to)
 	}
 }
 
-// Stop ends the server: SIGTERM, StopGrace, SIGKILL for whatever is left. It
-// returns when no process, no shared memory and no run folder remains. When
-// ctx ends first the server is killed without further grace. A second call
-// waits for the first.
+// Stop stops the server: SIGTERM, StopGrace, then SIGKILL for the processes that
+// are left. It returns when no process, shared memory or run folder is left. If
+// ctx ends first, the server is killed at once. A second call waits for the
+// first.
 func (s *Server) Stop(ctx context.Context) error {
 	s.cancel()
 	select {
@@ -289,25 +290,23 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if pid := s.PID(); pid != 0 {
-		_ = unix.Kill(-pid, unix.SIGKILL)
-	}
+	s.killOnce.Do(func() { close(s.killed) })
 	<-s.done
 	return fmt.Errorf("embedded triton was killed: %w", context.Cause(ctx))
 }
 
-// Restart ends the server and has it started again, as after a crash: for
-// whoever finds that it answers its probes and no longer works. It returns at
-// once; a restart under way already is as good.
+// Restart stops the server and starts it again, as after a crash. It is for a
+// caller who finds that the server passes its health checks and no longer works.
+// It returns at once, and has no effect during a restart.
 func (s *Server) Restart() {
 	select {
-	case s.ask <- struct{}{}:
+	case s.restart <- struct{}{}:
 	default:
 	}
 }
 
-// GRPCAddr returns host:port of the inference service, the same for the whole
-// life of s.
+// GRPCAddr returns host:port of the inference service. It doesn't change when
+// the server restarts.
 func (s *Server) GRPCAddr() string { return onLoopback(s.ports.GRPC) }
 
 // HTTPAddr returns host:port of the HTTP service.
@@ -325,38 +324,38 @@ func (s *Server) LogFile() string { return s.cfg.LogFile }
 // Tail returns the last n lines of the log.
 func (s *Server) Tail(n int) []string { return tailLog(s.cfg.LogFile, n) }
 
-// Version returns what the server calls its version, such as "2.51.0".
+// Version returns the version that the server reports, such as "2.51.0".
 func (s *Server) Version() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.version
 }
 
-// PID returns the process number of tritonserver, 0 while there is none.
+// PID returns the process ID of tritonserver, 0 while there is none.
 func (s *Server) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pid
 }
 
-// Restarts counts how often the server was started again.
+// Restarts returns how often the server was restarted.
 func (s *Server) Restarts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.restarts
 }
 
-// State returns where the server stands.
+// State returns the current state.
 func (s *Server) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
 }
 
-// Done is closed when the server is over: stopped, or given up.
+// Done is closed when the server is Stopped or Failed.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
-// Err returns why the server was given up; nil in every other state.
+// Err returns why the server is Failed; nil in every other state.
 func (s *Server) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

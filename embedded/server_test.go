@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -74,11 +75,10 @@ func tail(s *embedded.Server) []string {
 	return s.Tail(20)
 }
 
-// lives is a set of processes, held so that their numbers stay theirs.
-type lives map[int]int // number to descriptor
+// lives is a set of processes, held open so that their IDs aren't reused.
+type lives map[int]int // process ID to descriptor
 
-// watchAll takes hold of pid, its parent where keeper is set, and everything
-// below them.
+// watchAll opens the processes in roots and everything below them.
 func watchAll(t *testing.T, roots ...int) lives {
 	t.Helper()
 	held := lives{}
@@ -104,28 +104,27 @@ func (l lives) mustEnd(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for pid, fd := range l {
-		if !embedded.AwaitPidfd(ctx, fd) {
+		if !awaitPidfd(ctx, fd) {
 			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			t.Errorf("process %d (%q) is still there", pid, line)
 		}
 	}
 }
 
-func keeperOf(t *testing.T, server int) int {
-	t.Helper()
-	p, err := embedded.ReadProcess(server)
-	if err != nil {
-		t.Fatal(err)
+// awaitPidfd reports whether the process ended before the deadline of ctx.
+func awaitPidfd(ctx context.Context, pidfd int) bool {
+	deadline, _ := ctx.Deadline()
+	for {
+		timeout := max(0, int(time.Until(deadline).Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, timeout)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0
+		}
 	}
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.Parent()))
-	if err != nil || strings.TrimSpace(string(name)) != "triton-keeper" {
-		t.Fatalf("the server's parent %d is %q (%v), want triton-keeper", p.Parent(), name, err)
-	}
-	return p.Parent()
 }
 
-// marksIn lists what the runs of process pid left in a folder.
-func marksIn(t *testing.T, dir string, pid int) []string {
+// leftoversIn lists the files in dir of the runs that process pid owned.
+func leftoversIn(t *testing.T, dir string, pid int) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("agiqa_%d_*", pid)))
 	if err != nil {
@@ -134,10 +133,10 @@ func marksIn(t *testing.T, dir string, pid int) []string {
 	return names
 }
 
-func noTraces(t *testing.T, cfg embedded.Config, pid int) {
+func noLeftovers(t *testing.T, cfg embedded.Config, pid int) {
 	t.Helper()
 	for _, dir := range []string{"/dev/shm", cfg.RunDir, "/tmp"} {
-		if left := marksIn(t, dir, pid); len(left) > 0 {
+		if left := leftoversIn(t, dir, pid); len(left) > 0 {
 			t.Errorf("left in %s: %v", dir, left)
 		}
 	}
@@ -179,19 +178,19 @@ func TestStartServesOnLoopbackAndStopLeavesNothing(t *testing.T) {
 		c.Close()
 	}
 	isReady(t, s.HTTPAddr())
-	if left := marksIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
+	if left := leftoversIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
 		t.Fatalf("regions %v, want one: the fake server makes it", left)
 	}
-	family := watchAll(t, keeperOf(t, s.PID()))
-	if len(family) != 4 {
-		t.Fatalf("%d processes, want keeper, server and two stubs", len(family))
+	family := watchAll(t, s.PID())
+	if len(family) != 3 {
+		t.Fatalf("%d processes, want server and two stubs", len(family))
 	}
 	if err := s.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.await(t, embedded.Stopping, embedded.Stopped)
 	family.mustEnd(t)
-	noTraces(t, s.cfg, os.Getpid())
+	noLeftovers(t, s.cfg, os.Getpid())
 	if pid := s.PID(); pid != 0 {
 		t.Errorf("process %d after the stop, want 0", pid)
 	}
@@ -203,9 +202,9 @@ func TestStartServesOnLoopbackAndStopLeavesNothing(t *testing.T) {
 	}
 }
 
-// awkward is the name of a folder that a shell, a list of paths or a decoder of
-// ASCII trips over. As a command it makes the file that $PWNED names.
-const awkward = "a b é: $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED&\nz"
+// awkward is the name of a folder that breaks a shell, a list of paths, or a
+// decoder of ASCII or UTF-8. As a command it creates the file that $PWNED names.
+const awkward = "a b é\xe9: $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED&\nz"
 
 // inAwkwardFolders moves the data folder, and has the run folders in a folder
 // of the test. The returned check fails if a path was executed or anything but
@@ -228,7 +227,7 @@ func inAwkwardFolders(t *testing.T, cfg *embedded.Config) (check func()) {
 		if _, err := os.Stat(cfg.LogFile); err != nil {
 			t.Errorf("no log: %v", err)
 		}
-		noTraces(t, *cfg, os.Getpid())
+		noLeftovers(t, *cfg, os.Getpid())
 	}
 }
 
@@ -257,19 +256,15 @@ func TestStartInAwkwardFolders(t *testing.T) {
 // session: the server must be in neither.
 func TestServerIsInAnotherSession(t *testing.T) {
 	s := startServer(t, newFakeMachine(t).config(t))
-	keeper := keeperOf(t, s.PID())
 	own, err := unix.Getsid(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, pid := range map[string]int{"keeper": keeper, "server": s.PID()} {
-		session, err := unix.Getsid(pid)
-		if err != nil || session == own {
-			t.Errorf("%s is in session %d (%v), ours is %d", name, session, err, own)
-		}
+	if session, err := unix.Getsid(s.PID()); err != nil || session == own {
+		t.Errorf("the server is in session %d (%v), the test in %d", session, err, own)
 	}
-	if p, err := embedded.ReadProcess(s.PID()); err != nil || p.Group() != s.PID() {
-		t.Errorf("server's group is %d (%v), want its own %d", p.Group(), err, s.PID())
+	if group, err := unix.Getpgid(s.PID()); err != nil || group != s.PID() {
+		t.Errorf("the server's group is %d (%v), want its own %d", group, err, s.PID())
 	}
 }
 
@@ -280,30 +275,36 @@ func TestStopKillsAServerThatDoesNotListen(t *testing.T) {
 		cfg := m.config(t)
 		cfg.StopGrace = 50 * time.Millisecond
 		s := startServer(t, cfg)
-		family := watchAll(t, keeperOf(t, s.PID()))
+		family := watchAll(t, s.PID())
 		if err := s.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
 		family.mustEnd(t)
-		noTraces(t, cfg, os.Getpid())
+		noLeftovers(t, cfg, os.Getpid())
 	})
 	t.Run("when the caller is out of time", func(t *testing.T) {
 		cfg := m.config(t)
 		cfg.StopGrace = time.Hour
 		s := startServer(t, cfg)
-		family := watchAll(t, keeperOf(t, s.PID()))
+		family := watchAll(t, s.PID())
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := s.Stop(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("stop: %v, want canceled", err)
 		}
 		family.mustEnd(t)
-		noTraces(t, cfg, os.Getpid())
+		noLeftovers(t, cfg, os.Getpid())
 	})
 }
 
-// runAgiqa starts a process that starts a server, and returns both numbers.
-func runAgiqa(t *testing.T, cfg embedded.Config) (agiqa *exec.Cmd, server int) {
+// agiqaProcess is a process that starts a server.
+type agiqaProcess struct {
+	*exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startAgiqa(t *testing.T, cfg embedded.Config, env ...string) agiqaProcess {
 	t.Helper()
 	cfg.Env = nil
 	text, err := json.Marshal(struct {
@@ -313,22 +314,39 @@ func runAgiqa(t *testing.T, cfg embedded.Config) (agiqa *exec.Cmd, server int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agiqa = exec.Command(os.Args[0], "__agiqa", string(text))
-	agiqa.Stderr = os.Stderr
-	out, err := agiqa.StdoutPipe()
+	cmd := exec.Command(os.Args[0], "__agiqa", string(text))
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := agiqa.Start(); err != nil {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	line, _ := bufio.NewReader(out).ReadString('\n')
-	if _, err := fmt.Sscanf(line, "server %d", &server); err != nil {
-		_ = agiqa.Process.Kill()
-		_ = agiqa.Wait()
-		t.Fatalf("it says %q: %v", line, err)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	return agiqa, server
+	a := agiqaProcess{Cmd: cmd, in: in, out: bufio.NewReader(out)}
+	t.Cleanup(a.kill)
+	return a
+}
+
+// kill kills the process, if it still runs.
+func (a agiqaProcess) kill() {
+	_ = a.Process.Kill()
+	_ = a.Wait()
+}
+
+// server waits until the server is ready and returns its process ID.
+func (a agiqaProcess) server(t *testing.T) (pid int) {
+	t.Helper()
+	line, _ := a.out.ReadString('\n')
+	if _, err := fmt.Sscanf(line, "server %d", &pid); err != nil {
+		t.Fatalf("agiqa prints %q: %v", line, err)
+	}
+	return pid
 }
 
 func kill(t *testing.T, pids ...int) {
@@ -340,53 +358,54 @@ func kill(t *testing.T, pids ...int) {
 	}
 }
 
-func TestKillingAgiqaLeavesNothing(t *testing.T) {
-	for name, control := range map[string]string{"server ends in order": "", "server ignores SIGTERM": "deaf"} {
+// A kill -9 of agiqa kills the server, even one that ignores SIGTERM. The stubs
+// of this fake outlive it, unlike Triton's: they and the files are for the next
+// start.
+func TestNextStartCleansUpAfterAKilledAgiqa(t *testing.T) {
+	for name, control := range map[string]string{"server obeys SIGTERM": "", "server ignores SIGTERM": "deaf"} {
 		t.Run(name, func(t *testing.T) {
 			m := newFakeMachine(t)
 			m.control(t, control)
 			cfg := m.config(t)
-			cfg.StopGrace = 200 * time.Millisecond
-			agiqa, server := runAgiqa(t, cfg)
-			family := watchAll(t, keeperOf(t, server))
-			if len(marksIn(t, "/dev/shm", agiqa.Process.Pid)) != 1 {
-				t.Error("no region in /dev/shm to begin with")
+			agiqa := startAgiqa(t, cfg)
+			server := agiqa.server(t)
+			family := watchAll(t, server)
+			agiqa.kill()
+			lives{server: family[server]}.mustEnd(t)
+			for _, dir := range []string{"/dev/shm", cfg.RunDir} {
+				if n := len(leftoversIn(t, dir, agiqa.Process.Pid)); n != 1 {
+					t.Errorf("%d leftovers in %s, want 1, or the test proves nothing", n, dir)
+				}
 			}
-			kill(t, agiqa.Process.Pid)
-			_ = agiqa.Wait()
+			m.control(t)
+			s := startServer(t, cfg)
 			family.mustEnd(t)
-			noTraces(t, cfg, agiqa.Process.Pid)
+			noLeftovers(t, cfg, agiqa.Process.Pid)
+			isReady(t, s.HTTPAddr())
 		})
 	}
 }
 
-func TestNextStartRemovesWhatAKilledAgiqaAndKeeperLeft(t *testing.T) {
-	m := newFakeMachine(t)
-	m.control(t, "deaf") // to SIGTERM, so that it outlives its keeper
-	cfg := m.config(t)
-	agiqa, server := runAgiqa(t, cfg)
-	keeper := keeperOf(t, server)
-	rest := watchAll(t, server)
-	// The keeper first, stopped, or it would do its duty in between.
-	if err := unix.Kill(keeper, unix.SIGSTOP); err != nil {
+// As process 1 of a container, agiqa becomes the parent of a dead server's stubs.
+func TestStopReapsAdoptedProcesses(t *testing.T) {
+	cfg := newFakeMachine(t).config(t)
+	agiqa := startAgiqa(t, cfg, subreaperVariable+"=1")
+	agiqa.server(t)
+	if err := agiqa.in.Close(); err != nil {
 		t.Fatal(err)
 	}
-	kill(t, agiqa.Process.Pid, keeper)
-	_ = agiqa.Wait()
-	if len(marksIn(t, "/dev/shm", agiqa.Process.Pid)) != 1 || len(marksIn(t, cfg.RunDir, agiqa.Process.Pid)) != 1 {
-		t.Error("nothing was left: the test proves nothing")
+	if line, err := agiqa.out.ReadString('\n'); line != "stopped\n" {
+		t.Fatalf("agiqa prints %q (%v), want stopped", line, err)
 	}
-	m.control(t)
-	s := startServer(t, cfg)
-	rest.mustEnd(t)
-	noTraces(t, cfg, agiqa.Process.Pid)
-	isReady(t, s.HTTPAddr())
+	if children := embedded.ChildrenOf(agiqa.Process.Pid); len(children) > 0 {
+		t.Errorf("agiqa still has the children %+v", children)
+	}
+	noLeftovers(t, cfg, agiqa.Process.Pid)
 }
 
 func TestServerComesBackOnTheSamePorts(t *testing.T) {
 	for name, strike := range map[string]func(t *testing.T, s started){
 		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
-		"keeper killed": func(t *testing.T, s started) { kill(t, keeperOf(t, s.PID())) },
 		"asked for":     func(_ *testing.T, s started) { s.Restart() },
 		"stub killed": func(t *testing.T, s started) {
 			for _, c := range embedded.ChildrenOf(s.PID()) {
@@ -401,7 +420,7 @@ func TestServerComesBackOnTheSamePorts(t *testing.T) {
 			before := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}
 			// A client's connection leaves the old port in TIME_WAIT.
 			isReady(t, s.HTTPAddr())
-			pid, family := s.PID(), watchAll(t, keeperOf(t, s.PID()))
+			pid, family := s.PID(), watchAll(t, s.PID())
 			strike(t, s)
 			s.await(t, embedded.Restarting, embedded.Ready)
 			family.mustEnd(t)
@@ -415,7 +434,7 @@ func TestServerComesBackOnTheSamePorts(t *testing.T) {
 			if s.PID() == pid || s.PID() == 0 {
 				t.Errorf("process %d, want a new one (was %d)", s.PID(), pid)
 			}
-			if left := marksIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
+			if left := leftoversIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
 				t.Errorf("regions %v, want those of the new server alone", left)
 			}
 		})
@@ -441,7 +460,7 @@ func TestGivesUpAfterTheLimit(t *testing.T) {
 	if got := strings.Count(string(starts), "\n"); readErr != nil || got != 4 {
 		t.Errorf("%d starts (%v), want 1 and 3 more", got, readErr)
 	}
-	noTraces(t, s.cfg, os.Getpid())
+	noLeftovers(t, s.cfg, os.Getpid())
 	if err := s.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -460,7 +479,7 @@ func TestStopDuringARestart(t *testing.T) {
 		t.Error(err)
 	}
 	s.await(t, embedded.Stopped)
-	noTraces(t, cfg, os.Getpid())
+	noLeftovers(t, cfg, os.Getpid())
 }
 
 // Triton crashes now and then while it starts.
@@ -538,7 +557,7 @@ func TestStartFails(t *testing.T) {
 					t.Errorf("error %q lacks %q", err, w)
 				}
 			}
-			noTraces(t, cfg, os.Getpid())
+			noLeftovers(t, cfg, os.Getpid())
 		})
 	}
 }

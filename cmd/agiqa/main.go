@@ -1,4 +1,4 @@
-// Command agiqa scores AI-generated images: it is the gateway, the keeper of
+// Command agiqa scores AI-generated images: it is the gateway, the supervisor of
 // an embedded Triton, and the client of both.
 //
 // This package reads flags and settings, wires the other packages together
@@ -16,13 +16,9 @@ import (
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
-	"github.com/agiqa/agiqa/embedded"
 )
 
 func main() {
-	if status, ran := embedded.KeeperMain(os.Args); ran {
-		os.Exit(status)
-	}
 	os.Exit(run())
 }
 
@@ -43,7 +39,7 @@ func run() int {
 }
 
 // signalContext ends at the first SIGINT or SIGTERM. A second one ends the
-// process at once; what it had started is stopped by its keeper.
+// process at once; the kernel kills an embedded Triton with it.
 func signalContext() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -25,9 +25,6 @@ import (
 const actAsProgram = "AGIQA_TEST_ACT_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if status, ran := embedded.KeeperMain(os.Args); ran {
-		os.Exit(status)
-	}
 	if os.Getenv(actAsProgram) != "" {
 		_ = os.Unsetenv(actAsProgram)
 		checkAnswers(endOnContradiction)
