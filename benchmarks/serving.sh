@@ -32,7 +32,7 @@ note() { echo "$(date -u +%T.%3N) $*" | tee -a "$out/events.txt"; }
 # up NAME FLAGS...: a Triton with a gateway of its own; sets pid_NAME, url_NAME, grpc_NAME.
 up() {
   local name=$1; shift
-  AGIQA_DATA_DIR=$work/$name AGIQA_LOG_LEVEL=error $agiqa up --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  AGIQA_DATA_DIR=$work/$name AGIQA_LOG_LEVEL=error "$agiqa" up --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
   local pid=$!; started+=("$pid")
   await "$work/$name.out" Ctrl-C
   printf -v "pid_$name" %s "$pid"
@@ -44,7 +44,7 @@ up() {
 gateway() {
   local name=$1 tritons=$2; shift 2
   rm -f "$work/$name.err" # of the one that had the name before
-  AGIQA_DATA_DIR=$work/$name AGIQA_LOG_FORMAT=json $agiqa serve --triton "$tritons" --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
+  AGIQA_DATA_DIR=$work/$name AGIQA_LOG_FORMAT=json "$agiqa" serve --triton "$tritons" --listen 127.0.0.1:0 "$@" >"$work/$name.out" 2>"$work/$name.err" &
   local pid=$!; started+=("$pid")
   await "$work/$name.err" '"msg":"ready"'
   printf -v "pid_$name" %s "$pid"
@@ -60,7 +60,7 @@ tritonserver() {
   done
 }
 
-bench() { $agiqa bench "$@"; }
+bench() { "$agiqa" bench "$@"; }
 
 # under NAME URL RATE: load in the background; ends with its report in OUT.
 under() {

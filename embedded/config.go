@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// Config says what to run and where. Start from [DefaultConfig].
+// Config configures a server. Start from [DefaultConfig].
 type Config struct {
-	// Venv is the Python environment that venv.sh made.
+	// Venv is the Python environment that venv.sh created.
 	Venv string
 	// ModelRepositories are the folders of Triton models. A model may be in
 	// one of them only. At least one is needed.
 	ModelRepositories []string
-	// LaterRepositories are further folders of models, none of which is loaded
-	// at start: a client asks for them. What comes and goes while the server
-	// runs belongs here, since a start fails for a model that has gone. They
-	// must exist.
+	// LaterRepositories are further folders of models, which must exist. Their
+	// models aren't loaded at start but when a client requests it. Models that
+	// may be removed while the server runs belong here, since a start fails if a
+	// model to load is missing.
 	LaterRepositories []string
 	// Models are loaded at start, in the order of their dependencies. Nil: all
 	// that have a configs/<ConfigName>.pbtxt.
@@ -33,18 +33,18 @@ type Config struct {
 	// Where Triton can't work in it because of the characters of its path,
 	// the folder is in XDG_RUNTIME_DIR of Env or in /tmp.
 	RunDir string
-	// LogFile takes what the server prints. At start the file of the run
-	// before becomes LogFile + ".1".
+	// LogFile receives the output of the server. Start renames an existing file
+	// to LogFile + ".1".
 	LogFile string
-	// LogMaxBytes bounds LogFile; a full one becomes LogFile + ".1", so twice
-	// as much may lie on the disk.
+	// LogMaxBytes bounds LogFile. A full file is renamed to LogFile + ".1", so
+	// the logs take up to twice as much disk.
 	LogMaxBytes int64
 
-	// Ports on 127.0.0.1; a 0 takes a free one. They stay the same when the
+	// Ports on 127.0.0.1; 0 chooses a free one. They stay the same when the
 	// server is restarted.
 	Ports Ports
-	// ShmBytes is the shared memory, in bytes, that each model instance begins
-	// with. It grows as needed.
+	// ShmBytes is the initial size of each model instance's shared memory, in
+	// bytes. It grows as needed.
 	ShmBytes int64
 
 	// OTLPTracesURL is where the server sends its spans as OTLP/HTTP, path
@@ -55,18 +55,18 @@ type Config struct {
 	// "triton" unless given.
 	TraceResource map[string]string
 
-	// Env is what the server inherits, in the form of os.Environ. AGIQA_* are
-	// left out: some hold secrets.
+	// Env is the environment of the server, in the form of os.Environ. AGIQA_*
+	// are left out: some hold secrets.
 	Env []string
 
 	// StartTimeout bounds the time until the server is ready, each time.
 	StartTimeout time.Duration
 	// StopGrace is the time between SIGTERM and SIGKILL.
 	StopGrace time.Duration
-	// Restart says how often and how fast a server that died is started again.
+	// Restart limits how often and how fast a server that died is restarted.
 	Restart RestartPolicy
 
-	// Logger hears of every change of state. Nil: silence.
+	// Logger logs every change of state. Nil: no logs.
 	Logger *slog.Logger
 	// OnState is called for every change of state, one call at a time, from a
 	// goroutine that waits for it: it must not block. May be nil.
@@ -151,7 +151,7 @@ func (p Ports) validate() []error {
 			faults = append(faults, fmt.Errorf("%s is %d, want 0 to 65535", "Ports."+f.name, f.port))
 		}
 		if f.port != 0 && slices.Contains(seen, f.port) {
-			faults = append(faults, fmt.Errorf("%s is %d, which another listener has", "Ports."+f.name, f.port))
+			faults = append(faults, fmt.Errorf("%s is %d, which is another listener's port", "Ports."+f.name, f.port))
 		}
 		seen = append(seen, f.port)
 	}

@@ -10,22 +10,21 @@ import (
 	"time"
 )
 
-// errEnded says that the server is gone while somebody waited for it.
+// errEnded means that the server ended before it was ready.
 var errEnded = errors.New("tritonserver ended")
 
-// readyPoll is how often a starting server is asked. It answers in well under
-// a millisecond, and not at all before its models are loaded.
+// readyPoll is the interval of readiness checks. The server answers one in well
+// under a millisecond, and doesn't answer before its models are loaded.
 const readyPoll = 20 * time.Millisecond
 
-// awaitReady returns the server's version as soon as it is ready, and errEnded
-// when ended is closed first.
+// awaitReady returns the server's version once it is ready, or errEnded if ended
+// is closed first.
 func awaitReady(ctx context.Context, addr string, ended <-chan struct{}) (string, error) {
-	// No proxy, whatever the environment says; and no connection that outlives
-	// the question.
+	// Use no proxy, whatever the environment says, and keep no connection open.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	tick := time.NewTicker(readyPoll)
 	defer tick.Stop()
-	last := errors.New("it was never asked")
+	last := errors.New("none")
 	for {
 		select {
 		case <-ended:

@@ -53,7 +53,7 @@ onnxruntime==1.32.0 ; python_full_version >= '3.11' \
 		{"at the border", lock, "3.11", []pin{{"numpy", "1.26.4"}, {"onnxruntime", "1.32.0"}}, ""},
 		{"new", lock, "3.12", []pin{{"numpy", "1.26.4"}, {"onnxruntime", "1.32.0"}}, ""},
 		{"a range", "numpy>=1", "3.12", nil, "not name==version"},
-		{"another marker", "a==1 ; sys_platform == 'win32'", "3.12", nil, "not understood"},
+		{"another marker", "a==1 ; sys_platform == 'win32'", "3.12", nil, "not supported"},
 		{"no Python version", "a==1 ; python_full_version < '3.11'", "x", nil, "not a version"},
 	}
 	for _, tt := range tests {
@@ -100,7 +100,9 @@ func TestArguments(t *testing.T) {
 	cfg.OTLPTracesURL = "http://127.0.0.1:4318/v1/traces"
 	cfg.TraceResource = map[string]string{"service.version": "7", "a": "b"}
 	cfg.LaterRepositories = []string{"/later"}
-	got := strings.Join(arguments(cfg, []string{"a", "b"}, Ports{HTTP: 1, GRPC: 2, Metrics: 3}, "/run/agiqa_1_2_00000000", "agiqa_1_2_00000000"), "\n")
+	const id = "agiqa_1_2_00000000"
+	ports := Ports{HTTP: 1, GRPC: 2, Metrics: 3}
+	got := strings.Join(arguments(cfg, []string{"a", "b"}, ports, "/run/"+id, id), "\n")
 	want := strings.Join([]string{
 		"--backend-directory=/run/agiqa_1_2_00000000/backends",
 		"--model-control-mode=explicit", "--model-config-name=embedded", "--disable-auto-complete-config",
@@ -198,6 +200,7 @@ func TestOrphanRunID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reused := fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid())
 	tests := []struct {
 		name, file string
 		want       runID
@@ -205,7 +208,7 @@ func TestOrphanRunID(t *testing.T) {
 	}{
 		{"our own", string(own) + "_region", "", false},
 		{"a dead process", "agiqa_4194305_17_0123abcd_region", "agiqa_4194305_17_0123abcd", true},
-		{"our number, used before", fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid()), runID(fmt.Sprintf("agiqa_%d_1_0123abcd", os.Getpid())), true},
+		{"our process ID, used before", reused, runID(reused), true},
 		{"a stranger's", "sem.mp-1sqylvt6", "", false},
 		{"almost ours", "agiqa_12_0123abcd", "", false},
 		{"a number too large", "agiqa_99999999999999999999_1_0123abcd", "", false},

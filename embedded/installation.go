@@ -30,11 +30,11 @@ type installation struct {
 	sharedDirs   []string // where it may be
 }
 
-// interview is what the environment's Python says of itself. sysconfig's
-// INSTSONAME is the static library where there is no shared one, hence the
-// name built from the version. The packages are named from the environment's
-// folder, whose own path may not survive being read by Python.
-const interview = `
+// inspection is a Python script that describes the interpreter that runs it.
+// sysconfig's INSTSONAME names the static library if there is no shared one, so
+// the name is built from the version. The path of the packages is relative to
+// the environment, since Python may not be able to decode the latter's path.
+const inspection = `
 import json, os, sys, sysconfig
 v = "%d.%d" % sys.version_info[:2]
 lib = sysconfig.get_config_var
@@ -42,13 +42,13 @@ print(json.dumps({"version": v, "site_packages": os.path.relpath(sysconfig.get_p
     "free_threaded": bool(lib("Py_GIL_DISABLED")), "shared_name": "libpython%s.so.1.0" % v,
     "shared_dirs": [d for d in (lib("LIBDIR"), os.path.join(sys.base_prefix, "lib")) if d]}))`
 
-// interrogate asks the environment's Python about itself.
-func interrogate(ctx context.Context, venv string) (installation, error) {
-	// Generous: a cold disk and a busy machine.
+// inspectPython runs the environment's Python to describe it.
+func inspectPython(ctx context.Context, venv string) (installation, error) {
+	// Long enough for a cold disk and a busy machine.
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	python := filepath.Join(venv, "bin", "python")
-	out, err := exec.CommandContext(ctx, python, "-I", "-X", "utf8", "-c", interview).Output()
+	out, err := exec.CommandContext(ctx, python, "-I", "-X", "utf8", "-c", inspection).Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = fmt.Errorf("%w: %.200s", err, lastLine(string(exit.Stderr)))
@@ -63,10 +63,11 @@ func interrogate(ctx context.Context, venv string) (installation, error) {
 		SharedDirs   []string `json:"shared_dirs"`
 	}
 	if err := json.Unmarshal(out, &answer); err != nil {
-		return installation{}, fmt.Errorf("%s answers %.80q: %w", python, out, err)
+		return installation{}, fmt.Errorf("%s prints %.80q: %w", python, out, err)
 	}
 	return installation{
-		venv: venv, version: answer.Version, sitePackages: filepath.Join(venv, answer.SitePackages), freeThreaded: answer.FreeThreaded,
+		venv: venv, version: answer.Version,
+		sitePackages: filepath.Join(venv, answer.SitePackages), freeThreaded: answer.FreeThreaded,
 		sharedName: answer.SharedName, sharedDirs: answer.SharedDirs,
 	}, nil
 }
@@ -98,7 +99,7 @@ func (i installation) libPython() string {
 	return ""
 }
 
-// missingPackages names each package of the lock that the environment lacks.
+// missingPackages returns the packages of the lock that the environment lacks.
 func (i installation) missingPackages(lock string) ([]string, error) {
 	pins, err := parseLock(lock, i.version)
 	if err != nil {
@@ -116,7 +117,7 @@ func (i installation) missingPackages(lock string) ([]string, error) {
 // pin is one package of a lock.
 type pin struct{ name, version string }
 
-// distInfo is the folder that pip leaves beside an installed package.
+// distInfo is the folder that pip creates beside an installed package.
 func (p pin) distInfo() string {
 	return strings.ReplaceAll(p.name, "-", "_") + "-" + p.version + ".dist-info"
 }
@@ -126,8 +127,8 @@ var (
 	lockMarker = regexp.MustCompile(`^python_full_version (<|>=) '(\d+)\.(\d+)'$`)
 )
 
-// parseLock returns the pins of a requirements lock that concern the given
-// Python. It understands what lock.sh writes and refuses everything else.
+// parseLock returns the pins of a requirements lock that apply to the given
+// Python. It parses what lock.sh writes and rejects everything else.
 func parseLock(lock, python string) ([]pin, error) {
 	var pins []pin
 	for line := range strings.Lines(lock) {
@@ -156,7 +157,7 @@ func markerHolds(marker, python string) (bool, error) {
 	}
 	m := lockMarker.FindStringSubmatch(marker)
 	if m == nil {
-		return false, fmt.Errorf("requirements: marker %q is not understood", marker)
+		return false, fmt.Errorf("requirements: marker %q is not supported", marker)
 	}
 	have, err := parseVersion(python)
 	if err != nil {

@@ -68,7 +68,8 @@ class TritonPythonModel:
 func double(t *testing.T, addr string, header http.Header) {
 	t.Helper()
 	body := `{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/v2/models/double/infer", strings.NewReader(body))
+	url := "http://" + addr + "/v2/models/double/infer"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,14 +8,14 @@ import (
 	"os"
 )
 
-// rotateLog makes path the old log, if there is one.
+// rotateLog renames the log at path, if there is one, to the old log.
 func rotateLog(path string) error {
 	return ignoreGone(os.Rename(path, path+".1"))
 }
 
 // logFile appends to a file and starts a new one when it is full, keeping one
-// old one. A write that fails is dropped: the server must not block or end
-// because a disk is full.
+// old file. It drops writes that fail: the server must not block or end because
+// a disk is full.
 type logFile struct {
 	path string
 	max  int64
@@ -44,7 +44,7 @@ func (l *logFile) open() error {
 // Write implements [io.Writer]. It always reports success.
 func (l *logFile) Write(b []byte) (int, error) {
 	if l.size+int64(len(b)) > l.max && l.size > 0 {
-		// When the new file cannot be opened, the old one goes on.
+		// If the new file can't be opened, keep writing to the old one.
 		if err := rotateLog(l.path); err == nil {
 			old := l.file
 			if l.open() == nil {
@@ -63,8 +63,8 @@ func (l *logFile) Close() error { return l.file.Close() }
 // tailBytes is how much of a log is read for its last lines.
 const tailBytes = 64 << 10
 
-// tailLog returns the last n lines of the log at path, of the old one too
-// where the current one is shorter. A line is cut after 500 bytes: the server
+// tailLog returns the last n lines of the log at path, including the old log's
+// if the current one is shorter. It cuts lines after 500 bytes: the server
 // prints tables of any width.
 func tailLog(path string, n int) []string {
 	lines := lastLines(path, n)

@@ -43,22 +43,22 @@ func findModels(cfg Config) ([]string, error) {
 
 var versionFolder = regexp.MustCompile(`^[1-9][0-9]*$`)
 
-// checkModel reports what Triton would stumble over: a model in no repository
-// or in two, without the configuration, or without a version.
+// checkModel returns an error for what Triton would reject: a model in no
+// repository or in two, without the configuration, or without a version.
 func checkModel(cfg Config, name string) error {
-	var home []string
+	var homes []string
 	for _, repository := range cfg.ModelRepositories {
 		if _, err := os.Stat(filepath.Join(repository, name)); err == nil {
-			home = append(home, repository)
+			homes = append(homes, repository)
 		}
 	}
-	if len(home) != 1 {
-		return fmt.Errorf("model %s is in %d of the repositories %v, want 1", name, len(home), cfg.ModelRepositories)
+	if len(homes) != 1 {
+		return fmt.Errorf("model %s is in %d of the repositories %v, want 1", name, len(homes), cfg.ModelRepositories)
 	}
-	if _, err := os.Stat(cfg.modelConfig(home[0], name)); err != nil {
+	if _, err := os.Stat(cfg.modelConfig(homes[0], name)); err != nil {
 		return fmt.Errorf("model %s: %w", name, err)
 	}
-	entries, err := os.ReadDir(filepath.Join(home[0], name))
+	entries, err := os.ReadDir(filepath.Join(homes[0], name))
 	if err != nil {
 		return fmt.Errorf("model %s: %w", name, err)
 	}
@@ -67,7 +67,7 @@ func checkModel(cfg Config, name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("model %s has no version folder, such as %s", name, filepath.Join(home[0], name, "1"))
+	return fmt.Errorf("model %s has no version folder, such as %s", name, filepath.Join(homes[0], name, "1"))
 }
 
 func (c Config) modelConfig(repository, model string) string {

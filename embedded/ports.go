@@ -14,16 +14,16 @@ const loopback = "127.0.0.1"
 // heldPorts keeps three ports for a server that does not listen yet.
 //
 // A port is held by a socket that is bound and does not listen. That keeps the
-// kernel from giving it away as somebody's source port while the server is
-// down, which matters most for our own clients: on loopback, one that tries
-// again and again to connect to a free port of the ephemeral range may in the
-// end connect to itself, and hold the port for good.
+// kernel from using it as the source port of a connection while the server is
+// down. That matters most for agiqa's own clients: on loopback, a client that
+// keeps trying to connect to a free port of the ephemeral range may eventually
+// connect to itself and occupy the port for good.
 type heldPorts struct {
 	Ports
 	fds []int
 }
 
-// holdPorts binds the given ports, and free ones in the place of zeros.
+// holdPorts binds the given ports, and a free port for each 0.
 func holdPorts(want Ports) (heldPorts, error) {
 	held := heldPorts{Ports: want}
 	for _, p := range []struct {
@@ -40,7 +40,7 @@ func holdPorts(want Ports) (heldPorts, error) {
 	return held, nil
 }
 
-// release lets the ports go, so that the server can bind them.
+// release closes the sockets, so that the server can bind the ports.
 func (h *heldPorts) release() {
 	for _, fd := range h.fds {
 		unix.Close(fd)
@@ -59,8 +59,8 @@ func bindLoopback(port int) (fd, bound int, err error) {
 		}
 	}()
 	if port != 0 {
-		// Connections of the server before may linger in TIME_WAIT. Not for
-		// port 0: it would let the kernel hand out a port held by another.
+		// Connections of an earlier server may linger in TIME_WAIT. Not for
+		// port 0: the kernel could then choose a port that another socket holds.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return fd, 0, err
 		}
@@ -79,7 +79,7 @@ func bindLoopback(port int) (fd, bound int, err error) {
 	return fd, inet.Port, nil
 }
 
-// taken reports whether somebody else has one of the ports.
+// taken reports whether another process uses one of the ports.
 func (p Ports) taken() bool {
 	held, err := holdPorts(p)
 	held.release()

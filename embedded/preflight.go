@@ -15,15 +15,15 @@ import (
 	"github.com/agiqa/agiqa/internal/shell"
 )
 
-// Finding is the answer to one question that is asked before a start.
+// Finding is the result of one check before a start.
 type Finding struct {
-	// Name of what was looked at, such as "glibc".
+	// Name is what was checked, such as "glibc".
 	Name string
-	// OK says that it will do.
+	// OK reports whether the check passed.
 	OK bool
 	// Detail is one line: what was found, or what is wrong.
 	Detail string
-	// Fix is the command that mends it, or advice where no command does. Empty
+	// Fix is the command that fixes it, or advice if no command does. Empty
 	// when OK.
 	Fix string
 }
@@ -33,13 +33,13 @@ func (f Finding) String() string {
 	if f.OK {
 		return f.Name + ": " + f.Detail
 	}
-	return fmt.Sprintf("%s: %s; to mend it: %s", f.Name, f.Detail, f.Fix)
+	return fmt.Sprintf("%s: %s; to fix it: %s", f.Name, f.Detail, f.Fix)
 }
 
-// Preflight looks at everything that [Start] relies on and reports all of it
-// at once. What cannot be asked because something before it is wrong (the
-// packages of an environment that does not exist) is left out. It changes
-// nothing but making RunDir and the folder of LogFile.
+// Preflight checks everything that [Start] relies on and reports all of it at
+// once. It leaves out checks that depend on a failed one, such as those of the
+// packages of an environment that doesn't exist. Its only effect is to create
+// RunDir and the folder of LogFile.
 func Preflight(ctx context.Context, cfg Config) []Finding {
 	if err := cfg.Validate(); err != nil {
 		return []Finding{{Name: "configuration", Detail: oneLine(err), Fix: "correct the settings of the embedded Triton"}}
@@ -52,7 +52,7 @@ func Preflight(ctx context.Context, cfg Config) []Finding {
 	return findings
 }
 
-// machine is what the checks ask of the machine, so that tests can have others.
+// machine is what the checks need to know of the machine. Tests replace it.
 type machine struct {
 	platform string // GOOS/GOARCH
 	glibc    func(context.Context) (string, error)
@@ -71,7 +71,7 @@ func thisMachine() machine {
 	}
 }
 
-// setup is what a start needs to know and a preflight finds out.
+// setup is what preflight found out and start needs.
 type setup struct {
 	installation
 	models  []string
@@ -123,7 +123,8 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 func checkPlatform(m machine) Finding {
 	const name, want = "platform", "linux/amd64"
 	if m.platform != want {
-		return fault(name, "agiqa serve --triton HOST:8001", "the bundled Triton runs on %s only, this is %s", want, m.platform)
+		return fault(name, "agiqa serve --triton HOST:8001",
+			"the bundled Triton runs only on %s, this is %s", want, m.platform)
 	}
 	return pass(name, "%s", m.platform)
 }
@@ -132,7 +133,7 @@ func checkPlatform(m machine) Finding {
 var oldestGlibc = version{2, 35}
 
 func checkGlibc(ctx context.Context, m machine) Finding {
-	const name, fix = "glibc", "use Debian 12, Ubuntu 22.04 or newer, or a Triton elsewhere with agiqa serve"
+	const name, fix = "glibc", "use Debian 12, Ubuntu 22.04 or newer, or agiqa serve with a Triton elsewhere"
 	text, err := m.glibc(ctx)
 	if err != nil {
 		return fault(name, fix, "no glibc found: %w", err)
@@ -147,7 +148,7 @@ func checkGlibc(ctx context.Context, m machine) Finding {
 	return pass(name, "%s", text)
 }
 
-// glibcVersion asks getconf, and ldd where a slim image has none.
+// glibcVersion runs getconf, or ldd if an image has no getconf.
 func glibcVersion(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "getconf", "GNU_LIBC_VERSION").Output()
 	if err == nil {
@@ -157,7 +158,7 @@ func glibcVersion(ctx context.Context) (string, error) {
 	}
 	out, err = exec.CommandContext(ctx, "ldd", "--version").Output()
 	if err != nil {
-		return "", fmt.Errorf("neither getconf nor ldd tells: %w", err)
+		return "", fmt.Errorf("neither getconf nor ldd reports it: %w", err)
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
 	return first[strings.LastIndexByte(first, ' ')+1:], nil
@@ -171,14 +172,14 @@ func checkBash(m machine) Finding {
 	return pass("bash", "%s", path)
 }
 
-// checkEnvironment asks the environment's Python and, when it answers, all
-// that depends on it.
+// checkEnvironment inspects the environment's Python and, if that runs, the
+// packages in it.
 func checkEnvironment(ctx context.Context, venv string) (installation, []Finding) {
 	const name = "python"
 	if _, err := os.Stat(filepath.Join(venv, "bin", "python")); err != nil {
 		return installation{}, []Finding{fault(name, makeVenv, "no Python environment at %s", venv)}
 	}
-	i, err := interrogate(ctx, venv)
+	i, err := inspectPython(ctx, venv)
 	if err != nil {
 		return i, []Finding{fault(name, makeVenv, "%w", err)}
 	}
@@ -238,11 +239,11 @@ func checkModels(cfg Config) ([]string, Finding) {
 	return models, pass("models", "%s", strings.Join(models, ", "))
 }
 
-// shmHeadroom is left for what the regions grow by and for other programs.
+// shmHeadroom is left for regions that grow and for other programs.
 const shmHeadroom = 16 << 20
 
-// checkShm makes a file there, and asks for twice the region of each model:
-// they grow with the first large batch.
+// checkShm creates a file there, and requires twice the initial region of each
+// model: regions grow with the first large batch.
 func checkShm(cfg Config, m machine, models int) Finding {
 	const name = "shared memory"
 	f, err := os.CreateTemp(m.shm, shmPrefix+"probe_*")
@@ -258,7 +259,8 @@ func checkShm(cfg Config, m machine, models int) Finding {
 	need := shmHeadroom + 2*cfg.ShmBytes*int64(models)
 	free := int64(fs.Bavail) * fs.Bsize
 	if free < need {
-		return fault(name, fmt.Sprintf("mount -o remount,size=%dm %s, or docker run --shm-size=%[1]dm", 2*need>>20, m.shm),
+		return fault(name,
+			fmt.Sprintf("mount -o remount,size=%dm %s, or docker run --shm-size=%[1]dm", 2*need>>20, m.shm),
 			"%s has %d MiB free, want %d MiB", m.shm, free>>20, need>>20)
 	}
 	return pass(name, "%d MiB free in %s", free>>20, m.shm)
@@ -269,12 +271,13 @@ func checkPorts(p Ports) Finding {
 		held, err := holdPorts(Ports{HTTP: f.port})
 		held.release()
 		if err != nil {
-			return fault("ports", fmt.Sprintf("ss -ltnp 'sport = :%d', stop what listens there or set another port", f.port),
+			return fault("ports",
+				fmt.Sprintf("ss -ltnp 'sport = :%d', stop what listens there or set another port", f.port),
 				"%s on %s: %w", f.name, loopback, err)
 		}
 	}
 	if p == (Ports{}) {
-		return pass("ports", "free ones of %s", loopback)
+		return pass("ports", "any free ones on %s", loopback)
 	}
 	return pass("ports", "free on %s: %+v", loopback, p)
 }
@@ -292,8 +295,8 @@ func checkLogFolder(cfg Config) Finding {
 	return pass(name, "%s", dir)
 }
 
-// checkRunDirs says where the run folders go, and why they aren't in
-// [Config].RunDir where they aren't.
+// checkRunDirs returns the folder for run folders. The finding says why it isn't
+// [Config].RunDir, if it isn't.
 func checkRunDirs(cfg Config, dirs []string) (string, Finding) {
 	const name = "run folder"
 	dir, err := chooseRunDir(cfg, dirs)

@@ -195,7 +195,10 @@ func TestPreflight(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newFakeMachine(t)
-			s := scene{fakeMachine: m, cfg: m.config(t), platform: "linux/amd64", shm: t.TempDir(), tmp: t.TempDir(), glibc: "2.36"}
+			s := scene{
+				fakeMachine: m, cfg: m.config(t), platform: "linux/amd64",
+				shm: t.TempDir(), tmp: t.TempDir(), glibc: "2.36",
+			}
 			s.cfg.Env = nil
 			if tt.spoil != nil {
 				tt.spoil(t, &s)
@@ -292,7 +295,8 @@ func TestPreflightReportsAllFaultsAtOnce(t *testing.T) {
 	}
 	cfg.StopGrace, cfg.LogFile = 0, ""
 	findings := embedded.Preflight(t.Context(), cfg)
-	if len(findings) != 1 || !strings.Contains(findings[0].Detail, "StopGrace") || !strings.Contains(findings[0].Detail, "LogFile") {
+	if len(findings) != 1 || !strings.Contains(findings[0].Detail, "StopGrace") ||
+		!strings.Contains(findings[0].Detail, "LogFile") {
 		t.Errorf("findings %q, want one that names StopGrace and LogFile", findings)
 	}
 }

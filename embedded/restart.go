@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// RestartPolicy bounds how often and how fast a server that died is started
-// again: after Initial, then twice as long each time, at most Max; and at most
-// Limit times within Window, after which the supervisor gives up.
+// RestartPolicy limits restarts of a server that died. The first delay is
+// Initial; it doubles each time, up to Max. After Limit restarts within Window
+// the supervisor gives up.
 type RestartPolicy struct {
 	Initial, Max time.Duration
 	Limit        int
@@ -17,7 +17,8 @@ type RestartPolicy struct {
 func (p RestartPolicy) validate() []error {
 	var faults []error
 	if p.Initial <= 0 || p.Max < p.Initial {
-		faults = append(faults, fmt.Errorf("Restart.Initial is %v and Restart.Max %v, want 0 < Initial <= Max", p.Initial, p.Max))
+		faults = append(faults,
+			fmt.Errorf("Restart.Initial is %v and Restart.Max %v, want 0 < Initial <= Max", p.Initial, p.Max))
 	}
 	if p.Limit < 0 {
 		faults = append(faults, fmt.Errorf("Restart.Limit is %d, want 0 or more", p.Limit))
@@ -28,15 +29,15 @@ func (p RestartPolicy) validate() []error {
 	return faults
 }
 
-// restartLog remembers the restarts of the last Window. The zero value with a
-// policy is ready for use.
+// restartLog records the restarts of the last Window. The zero value with a
+// policy is ready to use.
 type restartLog struct {
 	policy RestartPolicy
 	at     []time.Time
 }
 
-// next reports how long to wait before the restart that is due now, and
-// whether there may be one.
+// next returns the delay before a restart due now, and whether the policy
+// allows it.
 func (l *restartLog) next(now time.Time) (time.Duration, bool) {
 	for len(l.at) > 0 && now.Sub(l.at[0]) >= l.policy.Window {
 		l.at = l.at[1:]

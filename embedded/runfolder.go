@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plainPath is a path that stands for itself in a line of shell, in the lists
-// of PATH and LD_LIBRARY_PATH, and in every encoding of text.
+// plainPath matches paths that need no quoting in a shell command, nor in the
+// lists of PATH and LD_LIBRARY_PATH, and are the same in every text encoding.
 //
-// Triton starts a Python stub by `bash -c "exec STUB MODEL ..."` and quotes
+// Triton starts a Python stub with `bash -c "exec STUB MODEL ..."` and quotes
 // neither path, so any other path breaks there, or runs as a command. A stub
-// also ignores locale and PYTHONUTF8, and reads paths as ASCII.
+// also ignores locale and PYTHONUTF8, and decodes paths as ASCII.
 var plainPath = regexp.MustCompile(`^/[A-Za-z0-9_./+@-]*$`)
 
 // runDirs returns the folders that may hold the run folders, in order of
@@ -59,7 +59,7 @@ func checkRunDir(cfg Config, dir string) error {
 	if err := unix.Stat(dir, &st); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	// Whoever may rename a run folder may put another in its place.
+	// A user who may rename a run folder may replace it.
 	owned := st.Uid == 0 || int(st.Uid) == os.Geteuid()
 	if shared := st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0; dir != cfg.RunDir && (!owned || shared) {
 		return fmt.Errorf("%s is open to other users", dir)
@@ -71,10 +71,10 @@ func checkRunDir(cfg Config, dir string) error {
 }
 
 // runFolder is the folder of one run of the server, and its working directory.
-// It holds links to everything whose path the server or a stub is given, so
-// that all of these paths are plain, wherever the project, the environment and
-// the models are. Its name ends in random digits and it must not exist before,
-// so nobody else can prepare it.
+// It holds links to every file and folder that the server or a stub opens by
+// path, so all of these paths are plain, wherever the project, the environment
+// and the models are. Its name ends in random digits and it must not exist
+// before, so no other user can prepare it.
 type runFolder string
 
 func (f runFolder) backends() string { return filepath.Join(string(f), "backends") }
@@ -85,14 +85,14 @@ func (f runFolder) venv() string         { return filepath.Join(string(f), "venv
 func (f runFolder) sitePackages() string { return filepath.Join(string(f), "site-packages") }
 func (f runFolder) libPython() string    { return filepath.Join(string(f), "libpython") }
 
-// server is the path of tritonserver. It finds its own libraries beside the
-// file that this leads to.
+// server is the path of tritonserver, which finds its own libraries beside the
+// target of the link.
 func (f runFolder) server() string {
 	return filepath.Join(f.sitePackages(), "pytriton", "tritonserver", "bin", "tritonserver")
 }
 
-// create makes the folder and its links. The wheel keeps the Python backend
-// and its stubs apart; the server wants them in one folder.
+// create creates the folder and its links. The wheel has the Python backend and
+// its stubs in separate folders; the server expects them in one.
 func (f runFolder) create(cfg Config, i installation) error {
 	if err := os.Mkdir(string(f), 0o700); err != nil {
 		return err

@@ -511,8 +511,10 @@ func TestStartFails(t *testing.T) {
 		{name: "the server crashes", control: "crash", want: []string{"killed by aborted", "lock_exception"}},
 		{
 			name: "the server is never ready", control: "mute",
-			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) { c.StartTimeout = 2 * time.Second }, // time enough to speak
-			want:   []string{"not ready", "deadline exceeded", "fake server speaks"},
+			change: func(_ *testing.T, _ fakeMachine, c *embedded.Config) {
+				c.StartTimeout = 2 * time.Second // long enough to print a line
+			},
+			want: []string{"not ready", "deadline exceeded", "fake server speaks"},
 		},
 		{name: "the caller gives up", ctx: cancelled, want: []string{"canceled"}},
 		{

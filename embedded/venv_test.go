@@ -23,7 +23,8 @@ files = {name + ".py": b"answer = 42\n",
          info + "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
          info + "WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
 def digest(b): return base64.urlsafe_b64encode(hashlib.sha256(b).digest()).rstrip(b"=").decode()
-files[info + "RECORD"] = "".join(f"{p},sha256={digest(b)},{len(b)}\n" for p, b in files.items()).encode() + f"{info}RECORD,,\n".encode()
+lines = [f"{p},sha256={digest(b)},{len(b)}\n" for p, b in files.items()] + [f"{info}RECORD,,\n"]
+files[info + "RECORD"] = "".join(lines).encode()
 path = f"{folder}/{name}-1.0-py3-none-any.whl"
 with zipfile.ZipFile(path, "w") as z:
     for p, b in files.items(): z.writestr(p, b)
@@ -91,8 +92,14 @@ func TestVenvIsMadeOnceAndMadeAnewWhenItMust(t *testing.T) {
 		{"again", func() {}, []string{w.lock}, "", false},
 		{"one more list", func() {}, []string{w.lock, other}, "installing other.lock", false},
 		{"fewer lists", func() {}, []string{w.lock}, "", false},
-		{"half made", func() { os.Remove(filepath.Join(w.venv, "agiqa.stamp")) }, []string{w.lock}, "installing some.lock", true},
-		{"Python gone", func() { os.Remove(filepath.Join(w.venv, "bin", "python")) }, []string{w.lock}, "installing some.lock", true},
+		{
+			"half made", func() { os.Remove(filepath.Join(w.venv, "agiqa.stamp")) },
+			[]string{w.lock}, "installing some.lock", true,
+		},
+		{
+			"Python gone", func() { os.Remove(filepath.Join(w.venv, "bin", "python")) },
+			[]string{w.lock}, "installing some.lock", true,
+		},
 		{"another list", func() { write(t, w.lock, w.pin(t, "third")) }, []string{w.lock}, "installing some.lock", true},
 	}
 	for _, tt := range tests {
@@ -117,7 +124,8 @@ func TestVenvWithoutEnsurepip(t *testing.T) {
 	w := newWorkshop(t)
 	out, err := exec.Command("python3", "-c", "import ensurepip, glob, os, sys\n"+
 		"print(glob.glob(os.path.dirname(ensurepip.__file__) + '/_bundled/pip-*.whl')[0] if "+
-		"os.path.isdir(os.path.dirname(ensurepip.__file__) + '/_bundled') else glob.glob('/usr/share/python-wheels/pip-*.whl')[0])").Output()
+		"os.path.isdir(os.path.dirname(ensurepip.__file__) + '/_bundled') "+
+		"else glob.glob('/usr/share/python-wheels/pip-*.whl')[0])").Output()
 	if err != nil {
 		t.Fatalf("no wheel of pip: %v", err)
 	}
@@ -163,19 +171,41 @@ func TestVenvRefuses(t *testing.T) {
 	}{
 		{"no Python", nil, []string{"no-such-python", fresh, w.lock}, []string{"no-such-python not found"}},
 		{"Python does not run", nil, []string{broken, fresh, w.lock}, []string{"does not run", "PYTHON"}},
-		{"too old", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"), []string{"python3", fresh, w.lock}, []string{"is Python 3.9", "3.10, 3.11 and 3.12"}},
-		{"too new", disguise(t, "sys.version_info = (3, 13, 1, 'final', 0)"), []string{"python3", fresh, w.lock}, []string{"is Python 3.13"}},
-		{"none of them will do", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"), []string{"", fresh, w.lock}, []string{"python3 is Python 3.9", "no other was downloaded", "make deps"}},
-		{"no venv module", append(disguise(t, "sys.modules['ensurepip'] = None"), "PREREQUISITES_ROOT="+t.TempDir()), []string{"python3", fresh, w.lock}, []string{"no venv module"}},
+		{
+			"too old", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"),
+			[]string{"python3", fresh, w.lock}, []string{"is Python 3.9", "3.10, 3.11 and 3.12"},
+		},
+		{
+			"too new", disguise(t, "sys.version_info = (3, 13, 1, 'final', 0)"),
+			[]string{"python3", fresh, w.lock}, []string{"is Python 3.13"},
+		},
+		{
+			"none of them will do", disguise(t, "sys.version_info = (3, 9, 1, 'final', 0)"),
+			[]string{"", fresh, w.lock}, []string{"python3 is Python 3.9", "no other was downloaded", "make deps"},
+		},
+		{
+			"no venv module", append(disguise(t, "sys.modules['ensurepip'] = None"), "PREREQUISITES_ROOT="+t.TempDir()),
+			[]string{"python3", fresh, w.lock}, []string{"no venv module"},
+		},
 		{
 			"no shared libpython", disguise(t, "sys.base_prefix = '/none'; sysconfig.get_config_vars()['LIBDIR'] = '/none'"),
 			[]string{"python3", fresh, w.lock},
 			[]string{"libpython", "which Triton's Python backend loads"},
 		},
-		{"somebody's folder", nil, []string{"", occupied, w.lock}, []string{"no Python environment", "remove it or give another"}},
+		{
+			"somebody's folder", nil,
+			[]string{"", occupied, w.lock}, []string{"no Python environment", "remove it or give another"},
+		},
 		{"no list", nil, []string{"", w.venv, filepath.Join(w.env, "none.lock")}, []string{"none.lock cannot be read"}},
-		{"wrong hash", nil, []string{"", w.venv, w.lock, wrong}, []string{"not the one that wrong.lock lists", "PIP_INDEX_URL"}},
-		{"no network", nil, []string{"", w.venv, w.lock, absent}, []string{"cannot be reached or lacks a package of absent.lock", "PIP_FIND_LINKS"}},
+		{
+			"wrong hash", nil,
+			[]string{"", w.venv, w.lock, wrong}, []string{"not the one that wrong.lock lists", "PIP_INDEX_URL"},
+		},
+		{
+			"no network", nil,
+			[]string{"", w.venv, w.lock, absent},
+			[]string{"cannot be reached or lacks a package of absent.lock", "PIP_FIND_LINKS"},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -201,7 +231,8 @@ func TestVenvRefuses(t *testing.T) {
 	if _, err := os.Stat(fresh); err == nil {
 		t.Error("a refusal left a folder")
 	}
-	if stamp, err := os.ReadFile(filepath.Join(w.venv, "agiqa.stamp")); err != nil || strings.Count(string(stamp), "\n") != 1 {
+	stamp, err := os.ReadFile(filepath.Join(w.venv, "agiqa.stamp"))
+	if err != nil || strings.Count(string(stamp), "\n") != 1 {
 		t.Errorf("stamp %q (%v), want that of the list which was installed", stamp, err)
 	}
 }

@@ -7,17 +7,16 @@ import (
 	"strings"
 )
 
-// zeroingLibrary is jemalloc, which can hand out memory that holds zeros.
+// zeroingLibrary is jemalloc, which can fill allocated memory with zeros.
 //
-// This server takes the trace context of a call for a string that ends in a
-// zero byte. The header that it got has none: what lies behind it is what its
-// memory held before. Where that is not zero the context is not understood,
-// and the request is not traced: 29 of 321 calls when it was counted, and 0 of
-// 322 with memory that begins as zeros. The C library cannot be asked for
-// that.
+// This server reads the trace context of a call as a zero-terminated string, but
+// the header has no terminator: earlier contents of the memory follow it. Unless
+// those start with a zero, the server can't parse the context and doesn't trace
+// the request: 29 of 321 calls in a measurement, and 0 of 322 with zeroed
+// memory. The C library has no such option.
 const zeroingLibrary = "libjemalloc.so.2"
 
-// libraryFolders are where distributions keep shared libraries.
+// libraryFolders returns where distributions install shared libraries.
 func libraryFolders() []string {
 	triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
 	return []string{"/usr/lib/" + triplet, "/usr/lib64", "/usr/lib", "/usr/local/lib"}
@@ -34,8 +33,8 @@ func findZeroing(folders []string) string {
 	return ""
 }
 
-// withZeroing makes a program that inherits env use the library; "" leaves env
-// as it is.
+// withZeroing returns env with variables that make a program use the library.
+// If library is "", it returns env.
 func withZeroing(env []string, library string) []string {
 	if library == "" {
 		return env
@@ -55,8 +54,8 @@ func withZeroing(env []string, library string) []string {
 	return append(out, "LD_PRELOAD="+preload, "MALLOC_CONF="+options)
 }
 
-// TracesWhole looks whether the spans of the embedded server can be complete:
-// without the library about a tenth of its requests are not traced by it.
+// TracesWhole checks whether the spans of the embedded server can be complete.
+// Without the library, the server doesn't trace about a tenth of its requests.
 func TracesWhole() Finding {
 	f := Finding{Name: "triton's spans", OK: true}
 	if path := findZeroing(libraryFolders()); path != "" {

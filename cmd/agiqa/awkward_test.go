@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// TestUpInAwkwardFolders runs everything where a shell, a URL or a decoder of
-// ASCII trips over the path of each folder.
+// TestUpInAwkwardFolders runs everything in folders whose paths break a shell, a
+// URL, or a decoder of ASCII or UTF-8.
 func TestUpInAwkwardFolders(t *testing.T) {
 	needsTriton(t)
 	root, runtime := t.TempDir(), t.TempDir()
 	pwned := filepath.Join(root, "pwned")
-	project := filepath.Join(root, "a b é:,%41?#[ $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED& z")
+	project := filepath.Join(root, "a b é\xe9:,%41?#[ $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED& z")
 	for _, dir := range []string{"model_repository", "demo/checkpoints", "examples"} {
 		if err := os.CopyFS(filepath.Join(project, dir), os.DirFS(filepath.Join(repository, dir))); err != nil {
 			t.Fatal(err)
