@@ -94,8 +94,9 @@ test-go: venv-test build collector generated-clients ## Go tests with the race d
 	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 10m ./cmd/agiqa ./embedded ./...
 
 .PHONY: test-crash
-test-crash: ## kill -9 the gateway 20 times under feedback: nothing acknowledged is lost
+test-crash: ## kill -9 the gateway 20 times under feedback, and 20 times around a start: nothing is lost or left over
 	AGIQA_TEST_CRASH_ROUNDS=20 $(GO) test -count=1 -run TestAcknowledgedFeedbackSurvivesKill -v ./cmd/agiqa
+	AGIQA_TEST_CRASH_ROUNDS=20 $(GO) test -count=1 -run TestKillsOfAgiqaWithARealTriton -v ./embedded
 
 .PHONY: test-python
 test-python: venv-test ## Python tests of the Triton models (no torch)
