@@ -51,8 +51,8 @@
 //     /tmp. Neither the server nor the stub resolves the links.
 //   - A stub imports from its working directory first, so that is the run
 //     folder.
-//   - Models loaded at run time are lost in a restart. Whoever loaded them must
-//     load them again; see [Config].OnState.
+//   - Models loaded at run time are lost in a restart. The client that loaded
+//     them must load them again; see [Config].OnState.
 //
 // The package runs only on Linux x86-64 with glibc 2.35 or newer, listens only
 // on 127.0.0.1, and installs nothing.

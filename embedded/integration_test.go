@@ -215,7 +215,7 @@ func logMemory(t *testing.T, server int) {
 }
 
 func TestRealTritonComesBack(t *testing.T) {
-	for name, strike := range map[string]func(t *testing.T, s started){
+	for name, disrupt := range map[string]func(t *testing.T, s started){
 		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
 		"stub killed": func(t *testing.T, s started) {
 			stubs := embedded.ChildrenOf(s.PID())
@@ -229,10 +229,10 @@ func TestRealTritonComesBack(t *testing.T) {
 			s := startServer(t, realConfig(t))
 			double(t, s.HTTPAddr(), nil)
 			family, before := watchAll(t, s.PID()), s.HTTPAddr()
-			struck := time.Now()
-			strike(t, s)
+			disrupted := time.Now()
+			disrupt(t, s)
 			s.await(t, embedded.Restarting, embedded.Ready)
-			t.Logf("ready again after %v", time.Since(struck).Round(time.Millisecond))
+			t.Logf("ready again after %v", time.Since(disrupted).Round(time.Millisecond))
 			family.mustEnd(t)
 			double(t, before, nil)
 		})

@@ -404,7 +404,7 @@ func TestStopReapsAdoptedProcesses(t *testing.T) {
 }
 
 func TestServerComesBackOnTheSamePorts(t *testing.T) {
-	for name, strike := range map[string]func(t *testing.T, s started){
+	for name, disrupt := range map[string]func(t *testing.T, s started){
 		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
 		"asked for":     func(_ *testing.T, s started) { s.Restart() },
 		"stub killed": func(t *testing.T, s started) {
@@ -421,7 +421,7 @@ func TestServerComesBackOnTheSamePorts(t *testing.T) {
 			// A client's connection leaves the old port in TIME_WAIT.
 			isReady(t, s.HTTPAddr())
 			pid, family := s.PID(), watchAll(t, s.PID())
-			strike(t, s)
+			disrupt(t, s)
 			s.await(t, embedded.Restarting, embedded.Ready)
 			family.mustEnd(t)
 			if after := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}; !slices.Equal(before, after) {
