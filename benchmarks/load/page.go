@@ -1,6 +1,7 @@
 package load
 
 import (
+	_ "embed"
 	"fmt"
 	"html/template"
 	"io"
@@ -133,6 +134,9 @@ func (s Summary) HTML(w io.Writer) error {
 	})
 }
 
+//go:embed page.html
+var pageText string
+
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"orNone": orNone,
 	"rows": func(r Report) []namedPercentiles {
@@ -145,29 +149,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 		}
 		return slices.DeleteFunc(out, func(p namedPercentiles) bool { return p.P == nil })
 	},
-}).Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>agiqa bench</title>
-<style>body{font:14px system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}table{border-collapse:collapse;margin:1em 0}
-td,th{padding:.2em .7em;text-align:right;border-bottom:1px solid #e2e8f0}td:first-child,th:first-child{text-align:left}
-svg{max-width:100%}code,pre{font-size:12px;white-space:pre-wrap}.note{background:#fffaf0;padding:.3em .6em}</style>
-<h1>agiqa bench</h1>
-{{range .Measurements}}<p><b>{{.Name}}</b>: {{.Manifest.Kind}}, {{.Manifest.Time}}, commit {{.Manifest.Commit}}, {{.Manifest.Go}} {{.Manifest.OS}},
-{{.Manifest.Processors}} x {{.Manifest.Processor}}{{.Manifest.Allotment}}, load before {{.Manifest.LoadBefore}}, seed {{.Manifest.Seed}}{{with .Manifest.Notes}}; {{.}}{{end}}<br><code>{{.Manifest.Command}}</code></p>
-{{end}}{{.Percentiles}}{{.Time}}
-{{range .Reports}}<h2>{{.Label}}</h2>
-<p>{{.Loop}} loop; scheduled {{.Scheduled}} ({{.OfferedPerS}}/s) = completed {{.Completed}} ({{.CompletedPer}}/s) + errors {{.Errors}} + dropped {{.Dropped}} + unsent {{.Unsent}}</p>
-{{range .Warnings}}<p class="note">{{.}}</p>{{end}}
-{{with .Failures}}<p>{{range $k, $n := .}}{{$k}}: {{$n}} {{end}}</p>{{end}}
-<table><tr><th>ms<th>p50<th>p90<th>p95<th>p99<th>p99.9<th>max<th>mean<th>count</tr>
-{{range rows .}}<tr><td>{{.Name}}{{with .P}}<td>{{.P50}}<td>{{.P90}}<td>{{.P95}}<td>{{.P99}}<td>{{.P999}}<td>{{.Max}}<td>{{.Mean}}<td>{{.Count}}{{end}}</tr>
-{{end}}</table>
-{{with .Triton}}<table><tr><th>Triton, means in ms<th>requests<th>failures<th>executions<th>mean batch<th>queue<th>compute<th>input<th>infer<th>output</tr>
-{{range .}}<tr><td>{{.Model}}<td>{{.Requests}}<td>{{.Failures}}<td>{{.Executions}}<td>{{printf "%.2f" .MeanBatch}}<td>{{printf "%.3f" .QueueMS}}<td>{{printf "%.3f" .ComputeMS}}<td>{{printf "%.3f" .InputMS}}<td>{{printf "%.3f" .InferMS}}<td>{{printf "%.3f" .OutputMS}}</tr>
-{{end}}</table>{{end}}
-{{with .Split}}<p>{{.}}</p>{{end}}
-{{with .Process}}<p>target's processes: {{.CPUS}} CPU s, {{.CPUPer1000}} CPU s per 1000 completed, {{.RSSKB}} kB resident</p>{{end}}
-{{end}}</html>
-`))
+}).Parse(pageText))
 
 type namedPercentiles struct {
 	Name string
