@@ -3,11 +3,9 @@ package server
 import (
 	"bytes"
 	"context"
-	"image"
-	"image/color"
 	"image/png"
-	"math/rand/v2"
 
+	"github.com/agiqa/agiqa/internal/pictures"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -55,46 +53,10 @@ func (c canaries) Judge(ctx context.Context, checkpoints []quality.Checkpoint) (
 	return rows, nil
 }
 
-// canary draws one: a gradient between two colours, with a number of discs and
-// an amount of noise that grow with its number.
+// canary encodes one of them.
 func canary(n uint64) ([]byte, error) {
-	r := rand.New(rand.NewPCG(n, 0xca9a))
-	const side = 224
-	from, to := colour(r), colour(r)
-	img := image.NewRGBA(image.Rect(0, 0, side, side))
-	for y := range side {
-		for x := range side {
-			img.SetRGBA(x, y, mix(from, to, float64(x+y)/(2*side)))
-		}
-	}
-	for range n % 10 {
-		cx, cy, radius, c := r.IntN(side), r.IntN(side), 5+r.IntN(60), colour(r)
-		for y := max(0, cy-radius); y < min(side, cy+radius); y++ {
-			for x := max(0, cx-radius); x < min(side, cx+radius); x++ {
-				if (x-cx)*(x-cx)+(y-cy)*(y-cy) < radius*radius {
-					img.SetRGBA(x, y, c)
-				}
-			}
-		}
-	}
-	if strength := int(n / 10 * 30); strength > 0 {
-		for i := range img.Pix {
-			if i%4 != 3 {
-				img.Pix[i] = uint8(min(255, max(0, int(img.Pix[i])+r.IntN(2*strength)-strength)))
-			}
-		}
-	}
 	var b bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.NoCompression} // nobody keeps or sends it
-	err := encoder.Encode(&b, img)
+	err := encoder.Encode(&b, pictures.Canary(n))
 	return b.Bytes(), err
-}
-
-func colour(r *rand.Rand) color.RGBA {
-	return color.RGBA{uint8(r.IntN(256)), uint8(r.IntN(256)), uint8(r.IntN(256)), 255}
-}
-
-func mix(a, b color.RGBA, t float64) color.RGBA {
-	of := func(x, y uint8) uint8 { return uint8(float64(x)*(1-t) + float64(y)*t) }
-	return color.RGBA{of(a.R, b.R), of(a.G, b.G), of(a.B, b.B), 255}
 }

@@ -7,32 +7,16 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
-)
 
-// Picture returns a gradient with a checkered disc on it, w x h pixels. The
-// same size gives the same pixels, and a different seed a different picture.
-func Picture(w, h int, seed uint32) *image.RGBA {
-	img := image.NewRGBA(image.Rect(0, 0, w, h))
-	r := min(w, h) / 3
-	for y := range h {
-		for x := range w {
-			c := color.RGBA{uint8(255 * x / w), uint8(255 * y / h), uint8(seed * 37), 255}
-			dx, dy := x-w/2, y-h/2
-			if dx*dx+dy*dy < r*r && (x/4+y/4+int(seed))%2 == 0 {
-				c = color.RGBA{uint8(seed*91 + 200), uint8(seed * 53), 240, 255}
-			}
-			img.SetRGBA(x, y, c)
-		}
-	}
-	return img
-}
+	"github.com/agiqa/agiqa/internal/pictures"
+)
 
 // Pixels returns 224x224x3 bytes, what a preprocessed image looks like, for
 // tests that need an image but no file.
 func Pixels(seed uint32) []byte {
 	const side = 224
 	rgb := make([]byte, 0, side*side*3)
-	pix := Picture(side, side, seed).Pix
+	pix := pictures.Gradient(side, side, seed).Pix
 	for i := 0; i < len(pix); i += 4 {
 		rgb = append(rgb, pix[i], pix[i+1], pix[i+2])
 	}
@@ -40,7 +24,7 @@ func Pixels(seed uint32) []byte {
 }
 
 // PNG returns an 8-bit RGB PNG of w x h pixels.
-func PNG(w, h int) []byte { return PNGOf(Picture(w, h, 1)) }
+func PNG(w, h int) []byte { return PNGOf(pictures.Gradient(w, h, 1)) }
 
 // PNGOf encodes any picture.
 func PNGOf(img image.Image) []byte {
@@ -50,7 +34,7 @@ func PNGOf(img image.Image) []byte {
 }
 
 // JPEG returns a baseline 4:2:0 JPEG of w x h pixels, quality 85.
-func JPEG(w, h int) []byte { return JPEGOf(Picture(w, h, 1)) }
+func JPEG(w, h int) []byte { return JPEGOf(pictures.Gradient(w, h, 1)) }
 
 // JPEGOf encodes any picture as JPEG, quality 85.
 func JPEGOf(img image.Image) []byte {
@@ -66,7 +50,7 @@ func GIF(w, h int) []byte { return AnimatedGIF(w, h, 1) }
 func AnimatedGIF(w, h, n int) []byte {
 	g := &gif.GIF{}
 	for i := range n {
-		g.Image = append(g.Image, paletted(Picture(w, h, uint32(i+1))))
+		g.Image = append(g.Image, paletted(pictures.Gradient(w, h, uint32(i+1))))
 		g.Delay = append(g.Delay, 4)
 	}
 	var b bytes.Buffer

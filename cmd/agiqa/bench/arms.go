@@ -1,12 +1,9 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"image"
-	"image/png"
 	"math/rand/v2"
 	"os"
 	"time"
@@ -17,6 +14,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/pictures"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/server"
@@ -98,7 +96,7 @@ func measureArms(ctx context.Context, srv *server.Server, t *cli.Terminal, plan 
 	t.Note("measuring for %s", plan.Duration)
 	random := rand.New(rand.NewPCG(plan.Seed, 1))
 	return arms.Measure(ctx, plan, func(ctx context.Context, _, n int) error {
-		file, err := noise(random) // new to the server, so that the encoder works
+		file, err := pictures.PNG(pictures.Noise(quality.ImageSize, random)) // new to the server, so that the encoder works
 		if err != nil {
 			return err
 		}
@@ -168,15 +166,4 @@ func importArms(ctx context.Context, srv *server.Server, t *cli.Terminal, counts
 		}
 	}
 	return all, nil
-}
-
-// noise is a small picture that nobody has seen.
-func noise(random *rand.Rand) ([]byte, error) {
-	picture := image.NewGray(image.Rect(0, 0, quality.ImageSize, quality.ImageSize))
-	for i := range picture.Pix {
-		picture.Pix[i] = byte(random.Uint32())
-	}
-	var b bytes.Buffer
-	err := png.Encode(&b, picture)
-	return b.Bytes(), err
 }
