@@ -9,7 +9,7 @@ import (
 )
 
 // errDropped says that a write was not attempted.
-var errDropped = errors.New("cache: too many writes under way")
+var errDropped = errors.New("cache: too many writes in progress")
 
 // background runs work that nobody waits for: a bounded number at a time, each
 // with its own timeout.
@@ -55,7 +55,7 @@ func (b *background) close(ctx context.Context) error {
 	b.closed = true
 	b.mu.Unlock()
 	if err := wait(ctx, &b.running); err != nil {
-		return fmt.Errorf("writes are still under way: %w", err)
+		return fmt.Errorf("writes did not finish: %w", err)
 	}
 	return nil
 }

@@ -33,8 +33,8 @@ type breaker struct {
 	era       uint64    // counts changes of state, so that late reports are told apart
 }
 
-// admission is the right to one operation; it must be reported exactly once.
-type admission struct {
+// permit is the right to one operation; it must be reported exactly once.
+type permit struct {
 	era   uint64
 	probe bool
 }
@@ -50,23 +50,23 @@ const (
 )
 
 // admit reports whether the server may be asked now.
-func (b *breaker) admit() (admission, bool) {
+func (b *breaker) admit() (permit, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.open {
-		return admission{era: b.era}, true
+		return permit{era: b.era}, true
 	}
 	now := b.now()
 	if b.probing || now.Before(b.nextProbe) {
-		return admission{}, false
+		return permit{}, false
 	}
 	b.probing = true
 	b.nextProbe = now.Add(b.interval)
-	return admission{era: b.era, probe: true}, true
+	return permit{era: b.era, probe: true}, true
 }
 
 // report takes the outcome of an admitted operation.
-func (b *breaker) report(a admission, o outcome) change {
+func (b *breaker) report(a permit, o outcome) change {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if a.era != b.era {

@@ -112,6 +112,6 @@ func (f *faultLog) note(ctx context.Context, layer Layer, op operation, reason R
 	if !ok {
 		return
 	}
-	f.logger.WarnContext(ctx, "cache "+string(op)+" went wrong; continuing without it",
+	f.logger.WarnContext(ctx, "cache "+string(op)+" failed; continuing without it",
 		"layer", string(layer), "reason", string(reason), "error", err.Error(), "suppressed", suppressed)
 }

@@ -25,7 +25,7 @@ var urlParameters = []string{"db", "skip_verify"}
 func parseRedisURL(raw string) (*redis.Options, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("URL is not a URL; want redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:///path")
+		return nil, errors.New("invalid URL; want redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:///path")
 	}
 	switch u.Scheme {
 	case "redis", "rediss", "unix":
@@ -34,7 +34,7 @@ func parseRedisURL(raw string) (*redis.Options, error) {
 	}
 	for name := range u.Query() {
 		if !slices.Contains(urlParameters, name) {
-			return nil, fmt.Errorf("URL has a parameter that is not supported; want none but %s", strings.Join(urlParameters, ", "))
+			return nil, fmt.Errorf("URL has an unsupported parameter; supported are %s", strings.Join(urlParameters, ", "))
 		}
 	}
 	options, err := redis.ParseURL(raw)

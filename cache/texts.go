@@ -85,15 +85,15 @@ func (c TextsConfig) Validate() error {
 // then the source. For one checkpoint the source runs once at a time, however
 // many callers wait.
 type Texts struct {
-	config TextsConfig
-	source PromptEmbedder
-	memory *layer
-	remote *layer // nil: none
-	flying flights[foundText]
-	writes *background
+	config  TextsConfig
+	source  PromptEmbedder
+	memory  *layer
+	remote  *layer // nil: none
+	sources group[foundText]
+	writes  *background
 }
 
-// foundText is what a flight brings home.
+// foundText is the result of a coalesced call.
 type foundText struct {
 	text   quality.TextEmbeddings
 	cached bool
@@ -116,11 +116,11 @@ func NewTexts(config TextsConfig, source PromptEmbedder) (*Texts, error) {
 	}
 	faults := newFaultLog(config.Logger, config.LogInterval)
 	t := &Texts{
-		config: config,
-		source: source,
-		memory: &layer{name: LayerMemory, store: config.Memory, record: record, faults: faults},
-		flying: flights[foundText]{timeout: config.SourceTimeout},
-		writes: newBackground(config.MaxWrites, config.WriteTimeout),
+		config:  config,
+		source:  source,
+		memory:  &layer{name: LayerMemory, store: config.Memory, record: record, faults: faults},
+		sources: group[foundText]{timeout: config.SourceTimeout},
+		writes:  newBackground(config.MaxWrites, config.WriteTimeout),
 	}
 	if config.Remote != nil {
 		t.remote = &layer{name: LayerRedis, store: config.Remote, record: record, faults: faults}
@@ -142,7 +142,7 @@ func (t *Texts) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quali
 	if rows, _, ok := t.memory.read(ctx, s); ok {
 		return quality.TextEmbeddings(rows), true, nil
 	}
-	found, err := t.flying.do(ctx, s.key, func(ctx context.Context) (foundText, error) {
+	found, err := t.sources.do(ctx, s.key, func(ctx context.Context) (foundText, error) {
 		return t.find(ctx, s, c)
 	})
 	if err != nil {
@@ -151,9 +151,9 @@ func (t *Texts) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quali
 	return found.text, found.cached, nil
 }
 
-// find is one flight.
+// find is the work of a coalesced call.
 func (t *Texts) find(ctx context.Context, s slot, c quality.Checkpoint) (foundText, error) {
-	// Between this caller's look into memory and this flight, another flight
+	// Between this caller's look into memory and this call, another call
 	// may have landed. The look is not counted: it is the same request's.
 	if value, err := t.memory.store.Get(ctx, s.key); err == nil {
 		if rows, err := Decode(s.id, value); err == nil {
@@ -196,19 +196,19 @@ func (t *Texts) ttl() time.Duration { return jittered(t.config.TTL, t.config.Jit
 // Close lets no new computation begin, waits for those under way and for their
 // writes, and cancels what is left when ctx ends first, with ctx's error.
 func (t *Texts) Close(ctx context.Context) error {
-	return errors.Join(t.flying.close(ctx), t.writes.close(ctx))
+	return errors.Join(t.sources.close(ctx), t.writes.close(ctx))
 }
 
 // textError gives a kind to the errors of waiting, and leaves the source's
 // errors as they are.
 func textError(ctx context.Context, c quality.Checkpoint, err error) error {
 	switch {
-	case errors.Is(err, errFlightsClosed):
+	case errors.Is(err, errClosed):
 		return quality.Errorf(quality.KindDraining, "the server is shutting down")
 	case isQualityError(err):
 		return err
 	case errors.Is(err, context.Canceled) && ctx.Err() == nil:
-		// Only Close cancels a flight.
+		// Only Close cancels a call.
 		return quality.Errorf(quality.KindDraining, "the server is shutting down").Because(err)
 	case errors.Is(err, context.Canceled):
 		return quality.Errorf(quality.KindClientClosedRequest, "the request was cancelled").Because(err)

@@ -132,7 +132,7 @@ func (s *lateStore) Get(ctx context.Context, key string) ([]byte, error) {
 }
 
 // TestTextsSeesAFlightThatHasJustLanded covers a caller who looked into memory
-// just before a flight landed there, and begins one of his own just after.
+// just before another call stored it there, and starts one of its own just after.
 func TestTextsSeesAFlightThatHasJustLanded(t *testing.T) {
 	memory, source := &lateStore{Store: newMemory(t)}, &fakeSource{}
 	texts := newTexts(t, source, func(config *cache.TextsConfig) { config.Memory = memory })
@@ -423,7 +423,7 @@ func TestTextsClose(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := texts.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Close with a flight that does not end: %v, want deadline exceeded", err)
+			t.Errorf("Close with a call that does not end: %v, want deadline exceeded", err)
 		}
 		group.Wait()
 		wantKind(t, waiting, quality.KindDraining)

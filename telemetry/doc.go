@@ -1,11 +1,11 @@
-// Package telemetry sets OpenTelemetry up: the tracer and meter providers that
-// cmd hands to everything else, the Prometheus endpoint, and a shutdown that is
-// bounded in time.
+// Package telemetry sets up OpenTelemetry: the tracer and meter providers that
+// package server passes to the other packages, the Prometheus endpoint, and a
+// shutdown that is bounded in time.
 //
-// Every span of a sampled trace is queued; the queue is large, what it cannot
-// take is counted, and the books add up at every moment (agiqa.spans, by
-// outcome), because the SDK's own processor loses spans in silence. No
-// collector, a slow one or a dead one never holds a request up.
+// Every span of a sampled trace is queued, and every span is accounted for
+// (agiqa.spans, by outcome): exported, failed, dropped or still queued. The SDK's
+// own processor drops spans silently. A missing, slow or dead collector never
+// delays a request.
 //
-// It refuses to know any other package of this project. It stands beside cmd.
+// It imports no other domain package of this project.
 package telemetry

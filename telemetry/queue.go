@@ -13,15 +13,15 @@ import (
 	"github.com/agiqa/agiqa/internal/metrics"
 )
 
-// queue is a span processor whose books add up. Ending a span takes a lock and
-// a place in a ring: it never waits for an exporter. One goroutine empties the
-// ring in batches. At every moment
+// queue is a span processor that accounts for every span. Ending a span takes a
+// lock and a slot in a ring: it never waits for an exporter. One goroutine
+// exports the ring in batches. At every moment
 //
 //	ended = exported + failed + dropped + queued
 //
-// where failed are those whose export was given up, dropped those that found
-// the ring full, and queued those that wait or are being exported. The SDK's
-// own processor tells nobody of what it drops.
+// where failed are spans whose export failed, dropped those that found the ring
+// full, and queued those that wait or are being exported. The SDK's own processor
+// doesn't report what it drops.
 type queue struct {
 	cfg      Config
 	exporter sdktrace.SpanExporter
@@ -30,19 +30,19 @@ type queue struct {
 	ring   []sdktrace.ReadOnlySpan
 	head   int // of the oldest
 	length int
-	books  books
+	counts spanCounts
 	closed bool
 
 	full     chan struct{}      // a batch is ready
-	flushing chan chan struct{} // closed by the worker when all that waited is out
+	flushing chan chan struct{} // closed by the worker when all queued spans are exported
 	stopping chan struct{}      // closed: empty the ring and end
 	stopped  chan struct{}      // closed by the worker
 	stop     sync.Once
-	abandon  context.CancelFunc // ends the export under way
+	abandon  context.CancelFunc // cancels the export in progress
 }
 
-// books count spans.
-type books struct{ ended, exported, failed, dropped, queued int64 }
+// spanCounts counts spans by what became of them.
+type spanCounts struct{ ended, exported, failed, dropped, queued int64 }
 
 func newQueue(cfg Config, exporter sdktrace.SpanExporter, mp metric.MeterProvider) (*queue, error) {
 	q := &queue{
@@ -79,10 +79,10 @@ func (q *queue) observe(mp metric.MeterProvider) error {
 	return err
 }
 
-func (q *queue) read() books {
+func (q *queue) read() spanCounts {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.books
+	return q.counts
 }
 
 // OnStart implements [sdktrace.SpanProcessor].
@@ -94,15 +94,15 @@ func (q *queue) OnEnd(s sdktrace.ReadOnlySpan) {
 		return
 	}
 	q.mu.Lock()
-	q.books.ended++
+	q.counts.ended++
 	if q.closed || q.length == len(q.ring) {
-		q.books.dropped++
+		q.counts.dropped++
 		q.mu.Unlock()
 		return
 	}
 	q.ring[(q.head+q.length)%len(q.ring)] = s
 	q.length++
-	q.books.queued++
+	q.counts.queued++
 	ready := q.length >= q.cfg.BatchSize
 	q.mu.Unlock()
 	if ready {
@@ -118,19 +118,19 @@ func (q *queue) work(ctx context.Context) {
 	defer close(q.stopped)
 	ticker := time.NewTicker(q.cfg.BatchDelay)
 	defer ticker.Stop()
-	spell := &spell{logger: q.cfg.Logger}
+	outage := &outage{logger: q.cfg.Logger}
 	for {
 		select {
 		case <-ticker.C:
-			q.export(ctx, spell, q.read().queued)
+			q.export(ctx, outage, q.read().queued)
 		case <-q.full:
 			queued := q.read().queued
-			q.export(ctx, spell, queued-queued%int64(q.cfg.BatchSize))
+			q.export(ctx, outage, queued-queued%int64(q.cfg.BatchSize))
 		case done := <-q.flushing:
-			q.export(ctx, spell, q.read().queued)
+			q.export(ctx, outage, q.read().queued)
 			close(done)
 		case <-q.stopping:
-			for q.export(ctx, spell, q.read().queued) {
+			for q.export(ctx, outage, q.read().queued) {
 			}
 			return
 		}
@@ -139,7 +139,7 @@ func (q *queue) work(ctx context.Context) {
 
 // export sends the oldest n spans, batch by batch. It reports whether there
 // was one.
-func (q *queue) export(ctx context.Context, spell *spell, n int64) bool {
+func (q *queue) export(ctx context.Context, outage *outage, n int64) bool {
 	batch := make([]sdktrace.ReadOnlySpan, 0, min(n, int64(q.cfg.BatchSize)))
 	sent := int64(0)
 	for sent < n {
@@ -148,7 +148,7 @@ func (q *queue) export(ctx context.Context, spell *spell, n int64) bool {
 			break
 		}
 		err := q.send(ctx, batch)
-		spell.note(ctx, err)
+		outage.record(ctx, err)
 		q.settle(int64(len(batch)), err)
 		sent += int64(len(batch))
 	}
@@ -171,11 +171,11 @@ func (q *queue) take(batch []sdktrace.ReadOnlySpan, n int64) []sdktrace.ReadOnly
 func (q *queue) settle(n int64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.books.queued -= n
+	q.counts.queued -= n
 	if err != nil {
-		q.books.failed += n
+		q.counts.failed += n
 	} else {
-		q.books.exported += n
+		q.counts.exported += n
 	}
 }
 
@@ -221,8 +221,8 @@ func (q *queue) ForceFlush(ctx context.Context) error {
 	}
 }
 
-// Shutdown exports what is queued. When ctx ends first, the export under way
-// is broken off and the rest counts as failed. It implements
+// Shutdown exports what is queued. When ctx ends first, it cancels the
+// export in progress and counts the rest as failed. It implements
 // [sdktrace.SpanProcessor].
 func (q *queue) Shutdown(ctx context.Context) error {
 	q.mu.Lock()
@@ -246,23 +246,23 @@ func (q *queue) Shutdown(ctx context.Context) error {
 // report logs what became of the spans when any of them did not arrive.
 func (q *queue) report(ctx context.Context, logger *slog.Logger) {
 	if b := q.read(); b.ended != b.exported {
-		logger.WarnContext(ctx, "not every span was exported", "ended", b.ended, "exported", b.exported,
+		logger.WarnContext(ctx, "some spans were not exported", "ended", b.ended, "exported", b.exported,
 			"failed", b.failed, "dropped", b.dropped)
 	}
 }
 
-// spell logs the first failure of a spell of failures, and its end.
-type spell struct {
+// outage logs when exports begin to fail and when they succeed again.
+type outage struct {
 	logger *slog.Logger
-	ailing bool
+	active bool
 }
 
-func (s *spell) note(ctx context.Context, err error) {
+func (o *outage) record(ctx context.Context, err error) {
 	switch {
-	case err != nil && !s.ailing:
-		s.logger.WarnContext(ctx, "spans cannot be exported", "error", err)
-	case err == nil && s.ailing:
-		s.logger.InfoContext(ctx, "spans are exported again")
+	case err != nil && !o.active:
+		o.logger.WarnContext(ctx, "exporting spans fails", "error", err)
+	case err == nil && o.active:
+		o.logger.InfoContext(ctx, "exporting spans works again")
 	}
-	s.ailing = err != nil
+	o.active = err != nil
 }

@@ -41,7 +41,7 @@ func TestARestartOfTheCollectorLosesNothing(t *testing.T) {
 }
 
 // TestADeadCollector costs spans and nothing else: ending them takes no time,
-// the books say what is missing, and the end does not wait for each batch.
+// the counts show what is missing, and the end does not wait for each batch.
 func TestADeadCollector(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &exporter{export: func(context.Context, int) error { return errors.New("connection refused") }}

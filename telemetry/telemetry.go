@@ -32,7 +32,7 @@ type Config struct {
 	ExportTimeout  time.Duration // of a batch, until it is given up
 	SampleRatio    float64       // share of traces that is recorded: above 0, at most 1
 	ShutdownLimit  time.Duration // Close takes no longer
-	Logger         *slog.Logger  // trouble with exporting, once for each spell
+	Logger         *slog.Logger  // the start and end of each outage of exporting
 }
 
 // DefaultConfig holds a burst of 65,536 spans: with the SDK's default of 2,048
@@ -126,7 +126,7 @@ func describe(ctx context.Context, cfg Config) *resource.Resource {
 		attribute.String("service.version", cfg.ServiceVersion),
 	), resource.WithFromEnv())
 	if err != nil { // the attributes that could be read are in the resource
-		cfg.Logger.WarnContext(ctx, "OTEL_RESOURCE_ATTRIBUTES can't be read completely", "error", err)
+		cfg.Logger.WarnContext(ctx, "OTEL_RESOURCE_ATTRIBUTES is invalid in part", "error", err)
 	}
 	return res
 }

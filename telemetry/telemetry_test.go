@@ -108,7 +108,7 @@ func outcomes(t *testing.T, tel *telemetry.Telemetry) map[string]int {
 	return out
 }
 
-// wantOutcomes also holds that the books add up.
+// wantOutcomes also checks that the counts add up.
 func wantOutcomes(t *testing.T, tel *telemetry.Telemetry, ended, exported, failed, dropped int) {
 	t.Helper()
 	want := map[string]int{"ended": ended, "exported": exported, "failed": failed, "dropped": dropped, "queued": ended - exported - failed - dropped}
@@ -167,7 +167,7 @@ func TestDropsAreWhatIsMissing(t *testing.T) {
 	})
 }
 
-// TestFailedExportsAreCounted, and logged once for each spell.
+// TestFailedExportsAreCounted, and logged once for each outage.
 func TestFailedExportsAreCounted(t *testing.T) {
 	var log bytes.Buffer
 	fail := true
@@ -191,7 +191,7 @@ func TestFailedExportsAreCounted(t *testing.T) {
 		end(t.Context(), tel, 3)
 		flush(t, tel)
 		wantOutcomes(t, tel, step.ended, step.exported, step.failed, 0)
-		warnings, recoveries := strings.Count(log.String(), "spans cannot be exported"), strings.Count(log.String(), "spans are exported again")
+		warnings, recoveries := strings.Count(log.String(), "exporting spans fails"), strings.Count(log.String(), "exporting spans works again")
 		if warnings != step.warnings || recoveries != step.recoveries {
 			t.Errorf("step %d: %d warnings and %d recoveries, want %d and %d", i, warnings, recoveries, step.warnings, step.recoveries)
 		}
@@ -331,7 +331,7 @@ func TestNobodyListens(t *testing.T) {
 			if err := tel.Close(t.Context()); err != nil {
 				t.Errorf("Close: %v, want nil: a program may stop without a collector", err)
 			}
-			if !strings.Contains(log.String(), "not every span was exported") || !strings.Contains(log.String(), `"ended":100,"exported":0`) {
+			if !strings.Contains(log.String(), "some spans were not exported") || !strings.Contains(log.String(), `"ended":100,"exported":0`) {
 				t.Errorf("the log does not say what was lost: %s", log.String())
 			}
 			if took := time.Since(start); took > generous {

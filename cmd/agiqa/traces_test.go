@@ -328,7 +328,7 @@ func TestEveryRequestIsTraced(t *testing.T) {
 		if took := time.Since(stopping); took > 30*time.Second {
 			t.Errorf("the program took %v to end with a dead collector", took)
 		}
-		lost := p.records("not every span was exported")
+		lost := p.records("some spans were not exported")
 		if len(lost) != 1 {
 			t.Fatalf("%d lines about lost spans, want 1", len(lost))
 		}

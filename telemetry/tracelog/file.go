@@ -93,7 +93,7 @@ func (f *File) Close() error {
 }
 
 // ErrNoTraces says that a folder holds no log.
-var ErrNoTraces = errors.New("no traces are kept there")
+var ErrNoTraces = errors.New("no traces recorded")
 
 // Read returns every span in the log of dir whose trace id begins with
 // prefix, the oldest first, each once. A line that is not whole, as the last

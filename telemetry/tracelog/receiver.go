@@ -56,7 +56,7 @@ func Listen(file *File, endpoint string, logger *slog.Logger) (*Receiver, error)
 	go func() {
 		defer close(r.done)
 		if err := r.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Warn("traces are not kept any more", "error", err)
+			logger.Warn("traces are no longer recorded", "error", err)
 		}
 	}()
 	return r, nil
@@ -87,13 +87,13 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if err := r.file.Append(export); err != nil {
-		r.logger.Warn("spans could not be written", "error", err)
-		http.Error(w, "the file cannot be written", http.StatusServiceUnavailable)
+		r.logger.Warn("writing spans failed", "error", err)
+		http.Error(w, "writing the file failed", http.StatusServiceUnavailable)
 		return
 	}
 	if r.forward != "" {
 		if err := r.send(req, body); err != nil {
-			http.Error(w, "the collector did not take it", http.StatusServiceUnavailable)
+			http.Error(w, "the collector rejected the spans", http.StatusServiceUnavailable)
 			return
 		}
 	}
@@ -118,7 +118,7 @@ func Parse(header http.Header, body []byte) (e Export, isJSON bool, err error) {
 			return e, false, fmt.Errorf("gzip: %w", err)
 		}
 	default:
-		return e, false, errors.New("content encoding is neither gzip nor identity")
+		return e, false, errors.New("unsupported Content-Encoding: want gzip or identity")
 	}
 	switch kind, _, _ := mime.ParseMediaType(header.Get("Content-Type")); kind {
 	case "application/json":
@@ -128,7 +128,7 @@ func Parse(header http.Header, body []byte) (e Export, isJSON bool, err error) {
 		e, err = parseProto(body)
 		return e, false, err
 	}
-	return e, false, errors.New("content type is neither application/json nor application/x-protobuf")
+	return e, false, errors.New("unsupported Content-Type: want application/json or application/x-protobuf")
 }
 
 // send passes a body on as it came.
