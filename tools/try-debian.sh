@@ -10,7 +10,7 @@
 # COMMAND           as for tools/stranger.sh; default: run test
 # --ca-bundle FILE  trust this certificate authority too (PEM), for machines
 #                   behind a proxy that has its own
-# --mirror URL      default http://deb.debian.org/debian
+# --mirror URL      Debian's archive; default: debootstrap's own
 # --keep DIR        use and keep this root; it is made when it is not there
 # --log FILE        default try-SUITE.log in the current folder
 #
@@ -22,7 +22,7 @@ die() {
 	exit 1
 }
 
-mirror=http://deb.debian.org/debian root='' bundle='' log=''
+mirror='' root='' bundle='' log=''
 while [[ ${1-} == --* ]]; do
 	(($# > 1)) || die "$1 wants a value"
 	case $1 in
@@ -61,7 +61,7 @@ trap 'exit 130' INT TERM
 exec > >(tee "$log") 2>&1
 echo "== $suite, commit $(git -C "$top" rev-parse --short HEAD), $(date -u +%F)"
 if [[ ! -e $root/etc/debian_version ]]; then
-	debootstrap --variant=minbase --include=git,curl,make,ca-certificates "$suite" "$root" "$mirror" >/dev/null || die "debootstrap failed"
+	debootstrap --variant=minbase --include=git,curl,make,ca-certificates "$suite" "$root" ${mirror:+"$mirror"} >/dev/null || die "debootstrap failed"
 fi
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"

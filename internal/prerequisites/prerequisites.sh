@@ -362,10 +362,22 @@ confirm() {
 	confirmed=yes
 }
 
+# archive prints the Debian archive that this machine uses.
+archive() {
+	local uri suite
+	while read -r uri suite; do
+		[[ $suite == *-security ]] || break
+		uri=''
+	done < <(apt-get indextargets --format '$(REPO_URI) $(SUITE)' 'Created-By: Packages' 'Origin: Debian')
+	[[ -n $uri ]] || die "apt knows no Debian archive: run apt-get update, and see /etc/apt/sources.list"
+	printf '%s\n' "${uri%/}"
+}
+
 add_suite() { # add_suite SUITE: an apt source of backports, which are installed only where -t asks for them
-	local file=$root/etc/apt/sources.list.d/agiqa-$1.list line
+	local file=$root/etc/apt/sources.list.d/agiqa-$1.list uri line
 	[[ ! -e $file ]] || return 0
-	line="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $1 main"
+	uri=$(archive)
+	line="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $1 main"
 	step "echo '$line' > $file"
 }
 
@@ -422,8 +434,9 @@ install_python() {
 # debian_12_python installs Debian 12's python3.11 on Debian 13, which has its
 # libraries too. Nothing else of Debian 12 is installable: the pin forbids it.
 debian_12_python() {
-	local key=/usr/share/keyrings/debian-archive-keyring.gpg
-	step "printf '%s\\n' 'deb [signed-by=$key] http://deb.debian.org/debian bookworm main' 'deb [signed-by=$key] http://deb.debian.org/debian-security bookworm-security main' > $root/etc/apt/sources.list.d/agiqa-python3.11.list"
+	local key=/usr/share/keyrings/debian-archive-keyring.gpg archive
+	archive=$(archive)
+	step "printf '%s\\n' 'deb [signed-by=$key] $archive bookworm main' 'deb [signed-by=$key] $archive-security bookworm-security main' > $root/etc/apt/sources.list.d/agiqa-python3.11.list"
 	step "printf '%s\\n' 'Package: *' 'Pin: release n=bookworm*' 'Pin-Priority: -1' '' 'Package: python3.11* libpython3.11*' 'Pin: release n=bookworm*' 'Pin-Priority: 500' > $root/etc/apt/preferences.d/agiqa-python3.11"
 	step "apt-get update"
 	step "apt-get install --yes --no-install-recommends python3.11 libpython3.11 python3-pip-whl"

@@ -352,12 +352,22 @@ func TestPython(t *testing.T) {
 	}
 }
 
+// fakeArchive is where the fake machine's apt gets Debian from; its security
+// updates come first in apt's list.
+const fakeArchive = "http://mirror.example/debian"
+
+// indexTargets is a fake apt-get's answer to that question.
+const indexTargets = `if [[ $1 == indextargets ]]; then
+echo "` + fakeArchive + `-security/ stable-security"; echo "` + fakeArchive + `/ stable"; exit
+fi
+`
+
 // TestInstall: make deps announces what it runs, runs exactly that, and is
 // content only when nothing is missing afterwards.
 func TestInstall(t *testing.T) {
 	bare := "apt-get install --yes --no-install-recommends ca-certificates make"
 	rest := "git gcc libc6-dev redis-server postgresql prometheus nodejs npm libjemalloc2"
-	key := "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian"
+	key := "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + fakeArchive
 	backports := "/etc/apt/sources.list.d/agiqa-bookworm-backports.list"
 	tests := []struct {
 		name, id, version string
@@ -439,7 +449,7 @@ func TestInstall(t *testing.T) {
 			m.link(t, "env", "bash", "stat")
 			m.command(t, "sudo", `exec "$@"`)
 			log := filepath.Join(t.TempDir(), "log")
-			m.command(t, "apt-get", fmt.Sprintf("echo \"apt-get $*\" >> %s; [[ $1 == update ]] || . %s/after", log, m.root))
+			m.command(t, "apt-get", indexTargets+fmt.Sprintf("echo \"apt-get $*\" >> %s; [[ $1 == update ]] || . %s/after", log, m.root))
 			// Installation brings everything, Python last.
 			var after strings.Builder
 			full := newFakeMachine(t)
