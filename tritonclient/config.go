@@ -3,15 +3,11 @@ package tritonclient
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"strconv"
+	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/metric"
-	"google.golang.org/grpc"
-
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // Models names the two encoders on Triton.
@@ -20,13 +16,28 @@ type Models struct {
 	TextEncoder  string
 }
 
+// label bounds the values of the label model: names of heads are made of digests,
+// and there would be more of them with every import.
+func (m Models) label(model string) string {
+	switch {
+	case model == m.ImageEncoder:
+		return "image_encoder"
+	case model == m.TextEncoder:
+		return "text_encoder"
+	case strings.HasPrefix(model, "clip_agiqa_"):
+		return "ensemble"
+	case strings.HasPrefix(model, "prompt_head_"):
+		return "head"
+	case strings.HasPrefix(model, "prompt_panel_"):
+		return "panel"
+	}
+	return "_other"
+}
+
 // Config is what a [Client] needs. Start from [DefaultConfig] and set
 // Addresses.
 type Config struct {
-	// Addresses of Triton's gRPC endpoints, host:port each. Work goes
-	// to the least busy one, and a host name that resolves to several addresses is balanced
-	// over these as well.
-	Addresses []string
+	replicas.Config // where the servers are, and how they are reached
 
 	// Models names the encoders.
 	Models Models
@@ -52,67 +63,30 @@ type Config struct {
 
 	// MaxBatch caps the items of one request, below what a model allows.
 	MaxBatch int
-
-	// MaxInFlight bounds inferences that Triton has not answered yet, those
-	// included that no caller waits for any more. It is a backstop: set it well
-	// above what the gateway admits, so that only abandoned calls reach it.
-	MaxInFlight int
-
-	// MaxMessageBytes bounds one gRPC message, either way.
-	MaxMessageBytes int
-
-	// Connections is how many connections are kept to each address. One carries
-	// a hundred inferences at a time.
-	Connections int
-
-	// Logger takes the cause and the end of each replica's outage; nil for
-	// silence.
-	Logger *slog.Logger
-
-	// Meter takes the client's metrics; nil for none.
-	Meter metric.MeterProvider
-
-	// Now is the clock of ejections; nil is time.Now.
-	Now func() time.Time
-
-	// DialOptions are appended to the client's own, so that they win. TLS and
-	// the tracing stats handler come from here. Triton traces whatever carries
-	// a valid trace context, sampled or not, so the handler's propagator
-	// should inject sampled contexts only.
-	DialOptions []grpc.DialOption
 }
 
 // DefaultConfig returns a Config without addresses.
 func DefaultConfig() Config {
 	return Config{
-		Models:          Models{ImageEncoder: "clip_image_encoder", TextEncoder: "clip_text_encoder"},
-		RequestTimeout:  10 * time.Second,
-		Margin:          20 * time.Millisecond,
-		MinBudget:       5 * time.Millisecond,
-		StatusTimeout:   5 * time.Second,
-		LoadTimeout:     10 * time.Minute,
-		MaxBatch:        64,
-		MaxInFlight:     256,
-		Connections:     1,
-		MaxMessageBytes: 64 << 20,
+		Config:         replicas.DefaultConfig(),
+		Models:         Models{ImageEncoder: "clip_image_encoder", TextEncoder: "clip_text_encoder"},
+		RequestTimeout: 10 * time.Second,
+		Margin:         20 * time.Millisecond,
+		MinBudget:      5 * time.Millisecond,
+		StatusTimeout:  5 * time.Second,
+		LoadTimeout:    10 * time.Minute,
+		MaxBatch:       64,
 	}
 }
 
 // Validate reports every fault of the configuration at once, each with the
 // name of its field.
 func (c Config) Validate() error {
-	var faults []error
+	faults := []error{c.Config.Validate()}
 	fault := func(ok bool, format string, args ...any) {
 		if !ok {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
-	}
-	fault(len(c.Addresses) > 0, "Addresses: empty, want at least one host:port")
-	seen := map[string]bool{}
-	for i, a := range c.Addresses {
-		fault(validAddress(a), "Addresses[%d]: %q is not host:port", i, a)
-		fault(!seen[a], "Addresses[%d]: %q is given twice", i, a)
-		seen[a] = true
 	}
 	fault(c.Models.ImageEncoder != "", "Models.ImageEncoder: empty")
 	fault(c.Models.TextEncoder != "", "Models.TextEncoder: empty")
@@ -123,8 +97,6 @@ func (c Config) Validate() error {
 	fault(c.StatusTimeout > 0, "StatusTimeout: %v, want more than 0", c.StatusTimeout)
 	fault(c.LoadTimeout > 0, "LoadTimeout: %v, want more than 0", c.LoadTimeout)
 	fault(c.MaxBatch > 0, "MaxBatch: %d, want at least 1", c.MaxBatch)
-	fault(c.MaxInFlight > 0, "MaxInFlight: %d, want at least 1", c.MaxInFlight)
-	fault(c.Connections > 0 && c.Connections <= 64, "Connections: %d, want 1 to 64", c.Connections)
 	fault(c.MaxMessageBytes >= minMessageBytes,
 		"MaxMessageBytes: %d, want at least %d, which one image needs", c.MaxMessageBytes, minMessageBytes)
 	return errors.Join(faults...)
@@ -135,12 +107,3 @@ func (c Config) Validate() error {
 const messageOverhead = 16 << 10
 
 const minMessageBytes = quality.PixelsLen + 128<<10 + messageOverhead
-
-func validAddress(a string) bool {
-	host, port, err := net.SplitHostPort(a)
-	if err != nil || host == "" {
-		return false
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
-}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 func TestDefaultConfigIsValid(t *testing.T) {
@@ -23,9 +24,11 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	}{
 		{"zero", tritonclient.Config{}, []string{
 			"Addresses: empty", "Models.ImageEncoder", "Models.TextEncoder", "MinBudget", "StatusTimeout",
-			"LoadTimeout", "MaxBatch", "MaxInFlight", "MaxMessageBytes",
+			"LoadTimeout", "MaxBatch", "MaxInFlight", "Connections", "MaxMessageBytes",
 		}},
-		{"addresses", tritonclient.Config{Addresses: []string{"a:1", "nohost", ":1", "b:0", "b:65536", "b:http", "a:1"}}, []string{
+		{"addresses", tritonclient.Config{Config: replicas.Config{
+			Addresses: []string{"a:1", "nohost", ":1", "b:0", "b:65536", "b:http", "a:1"},
+		}}, []string{
 			`Addresses[1]: "nohost"`, `Addresses[2]: ":1"`, `Addresses[3]: "b:0"`, `Addresses[4]: "b:65536"`,
 			`Addresses[5]: "b:http"`, `Addresses[6]: "a:1" is given twice`,
 		}},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // ModelState is one line of a replica's model repository.
@@ -37,15 +38,15 @@ func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 	defer cancel()
 	var mu sync.Mutex
 	var all []ModelState
-	err := c.each(ctx, func(ctx context.Context, r *replica) error {
-		resp, err := r.rpc().RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
+	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		resp, err := rpc(r).RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
 		if err != nil {
-			return r.failure(ctx, "", err)
+			return r.Failure(ctx, "", err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		for _, m := range resp.GetModels() {
-			all = append(all, ModelState{r.addr, m.GetName(), m.GetVersion(), m.GetState(), m.GetReason()})
+			all = append(all, ModelState{r.Addr(), m.GetName(), m.GetVersion(), m.GetState(), m.GetReason()})
 		}
 		return nil
 	})
@@ -60,31 +61,33 @@ func (c *Client) Index(ctx context.Context) ([]ModelState, error) {
 // other files are uploaded (Triton 24.10 answers that all is well and serves
 // the old ones), so a new content needs a new name.
 func (c *Client) Load(ctx context.Context, model string, upload *ModelUpload) error {
-	return c.load(ctx, model, upload, func(context.Context, *replica) bool { return true })
+	return c.load(ctx, model, upload, func(context.Context, *replicas.Replica) bool { return true })
 }
 
 // Ensure loads a model on the replicas where it is not ready. It is the step
 // by which a replica that restarted catches up with the others: models here
 // never change under their name.
 func (c *Client) Ensure(ctx context.Context, model string, upload *ModelUpload) error {
-	return c.load(ctx, model, upload, func(ctx context.Context, r *replica) bool {
-		return r.modelReady(ctx, model) != nil
+	return c.load(ctx, model, upload, func(ctx context.Context, r *replicas.Replica) bool {
+		return modelReady(ctx, r, model) != nil
 	})
 }
 
-func (c *Client) load(ctx context.Context, model string, upload *ModelUpload, needed func(context.Context, *replica) bool) error {
+func (c *Client) load(
+	ctx context.Context, model string, upload *ModelUpload, needed func(context.Context, *replicas.Replica) bool,
+) error {
 	req, err := loadRequest(model, upload)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.LoadTimeout)
 	defer cancel()
-	return c.each(ctx, func(ctx context.Context, r *replica) error {
+	return c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
 		if !needed(ctx, r) {
 			return nil
 		}
-		if _, err := r.rpc().RepositoryModelLoad(ctx, req); err != nil {
-			return fmt.Errorf("load: %w", r.failure(ctx, model, err))
+		if _, err := rpc(r).RepositoryModelLoad(ctx, req); err != nil {
+			return fmt.Errorf("load: %w", r.Failure(ctx, model, err))
 		}
 		return nil
 	})
@@ -101,10 +104,10 @@ func (c *Client) Unload(ctx context.Context, model string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
 	c.batch.forget(model)
-	return c.each(ctx, func(ctx context.Context, r *replica) error {
-		_, err := r.rpc().RepositoryModelUnload(ctx, &pb.RepositoryModelUnloadRequest{ModelName: model})
+	return c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		_, err := rpc(r).RepositoryModelUnload(ctx, &pb.RepositoryModelUnloadRequest{ModelName: model})
 		if err != nil {
-			return fmt.Errorf("unload: %w", r.failure(ctx, model, err))
+			return fmt.Errorf("unload: %w", r.Failure(ctx, model, err))
 		}
 		return nil
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
@@ -135,7 +136,7 @@ func TestControlFailures(t *testing.T) {
 
 	err := c.Load(t.Context(), cp.HeadModel(), upload(t, cp))
 	wantError(t, err, quality.KindModelUnavailable, "cannot be reached")
-	replica, ok := errors.AsType[*tritonclient.ReplicaError](err)
+	replica, ok := errors.AsType[*replicas.Error](err)
 	if !ok || replica.Replica != down.Addr() {
 		t.Errorf("error %v does not name replica %s", err, down.Addr())
 	}
@@ -193,8 +194,8 @@ func TestNameOfSeveralServers(t *testing.T) {
 	b := tritontest.New(t, tritontest.WithAddress(net.JoinHostPort("127.0.0.2", port)))
 	c := newClient(t, func(cfg *tritonclient.Config) {
 		cfg.Addresses = []string{net.JoinHostPort("localhost", port)}
+		cfg.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1", "127.0.0.2"}, nil }
 	}, a)
-	c.SetLookup(func(context.Context, string) ([]string, error) { return []string{"127.0.0.1", "127.0.0.2"}, nil })
 	if err := c.Load(t.Context(), cp.HeadModel(), upload(t, cp)); err != nil {
 		t.Fatalf("Load: %v", err)
 	}

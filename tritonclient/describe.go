@@ -2,12 +2,14 @@ package tritonclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // The tensors of the models.
@@ -49,15 +51,13 @@ type tensor struct {
 func (c *Client) Describe(ctx context.Context) (quality.Encoder, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	r := c.pick(nil)
+	r := c.pool.Pick()
 	enc, err := c.describe(ctx, r)
 	if err != nil {
 		return quality.Encoder{}, err
 	}
 	c.encoder.Store(&enc)
-	for _, r := range c.replicas {
-		r.forgetCheck()
-	}
+	c.pool.Recheck()
 	return enc, nil
 }
 
@@ -69,7 +69,7 @@ func (c *Client) described(ctx context.Context) (quality.Encoder, error) {
 	return c.Describe(ctx)
 }
 
-func (c *Client) describe(ctx context.Context, r *replica) (quality.Encoder, error) {
+func (c *Client) describe(ctx context.Context, r *replicas.Replica) (quality.Encoder, error) {
 	image, text := c.cfg.Models.ImageEncoder, c.cfg.Models.TextEncoder
 	imageConfig, err := c.modelConfig(ctx, r, image)
 	if err != nil {
@@ -111,10 +111,12 @@ func (c *Client) describe(ctx context.Context, r *replica) (quality.Encoder, err
 func (c *Client) CheckCheckpoint(ctx context.Context, enc quality.Encoder, cp quality.Checkpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	return c.checkCheckpoint(ctx, c.pick(nil), enc, cp)
+	return c.checkCheckpoint(ctx, c.pool.Pick(), enc, cp)
 }
 
-func (c *Client) checkCheckpoint(ctx context.Context, r *replica, enc quality.Encoder, cp quality.Checkpoint) error {
+func (c *Client) checkCheckpoint(
+	ctx context.Context, r *replicas.Replica, enc quality.Encoder, cp quality.Checkpoint,
+) error {
 	d := int64(enc.Dim)
 	imageEmbedding := tensor{tensorImageEmbedding, typeFP32, []int64{-1, d}}
 	texts := tensor{tensorTextEmbeddings, typeFP32, []int64{-1, quality.CategoryCount, d}}
@@ -148,7 +150,9 @@ func pixelsTensor() tensor {
 
 // checkDigests compares what a model's configuration says of the encoder and,
 // under the parameter name, of its content.
-func (c *Client) checkDigests(ctx context.Context, r *replica, model string, enc quality.Encoder, name string, want quality.Digest) error {
+func (c *Client) checkDigests(
+	ctx context.Context, r *replicas.Replica, model string, enc quality.Encoder, name string, want quality.Digest,
+) error {
 	cfg, err := c.modelConfig(ctx, r, model)
 	if err != nil {
 		return err
@@ -171,31 +175,27 @@ func (c *Client) checkDigests(ctx context.Context, r *replica, model string, enc
 	return nil
 }
 
-// checkReplica makes sure, once after every new connection, that r holds the
-// encoder that the client described. A name that stands for several servers
-// is asked once for each connection to it.
-func (c *Client) checkReplica(ctx context.Context, r *replica) error {
+var errExchanged = errors.New("encoder_digest differs from the one described before")
+
+// verifyEncoder makes sure that r holds the encoder that the client described.
+func (c *Client) verifyEncoder(ctx context.Context, r *replicas.Replica) error {
 	want := c.encoder.Load()
-	begun := r.conns.begun.Load()
-	if want == nil || r.checkedAt.Load() == begun {
+	if want == nil {
 		return nil
 	}
 	model := c.cfg.Models.ImageEncoder
-	for range max(1, r.conns.open.Load()) {
-		cfg, err := c.askConfig(ctx, r, model)
-		if err != nil {
-			return err // as it is: the caller may send to another replica
-		}
-		got, err := digestParameter(cfg, model, paramEncoderDigest)
-		if err != nil {
-			return err
-		}
-		if got != want.Digest {
-			return quality.Errorf(quality.KindModelUnavailable, "the encoder was exchanged: %s is now %s, was %s",
-				model, got.Short(), want.Digest.Short()).Because(&ReplicaError{Replica: r.addr, Err: errExchanged})
-		}
+	cfg, err := c.askConfig(ctx, r, model)
+	if err != nil {
+		return err // as it is: the caller may send to another replica
 	}
-	r.checkedAt.Store(begun)
+	got, err := digestParameter(cfg, model, paramEncoderDigest)
+	if err != nil {
+		return err
+	}
+	if got != want.Digest {
+		return quality.Errorf(quality.KindModelUnavailable, "the encoder was exchanged: %s is now %s, was %s",
+			model, got.Short(), want.Digest.Short()).Because(&replicas.Error{Replica: r.Addr(), Err: errExchanged})
+	}
 	return nil
 }
 
@@ -277,10 +277,10 @@ func sizeParameter(cfg *pb.ModelConfig, model, name string) (int, error) {
 }
 
 // checkTensors compares the metadata of a model with what it should have.
-func (c *Client) checkTensors(ctx context.Context, r *replica, model string, in, out []tensor) error {
-	meta, err := r.rpc().ModelMetadata(ctx, &pb.ModelMetadataRequest{Name: model})
+func (c *Client) checkTensors(ctx context.Context, r *replicas.Replica, model string, in, out []tensor) error {
+	meta, err := rpc(r).ModelMetadata(ctx, &pb.ModelMetadataRequest{Name: model})
 	if err != nil {
-		return r.failure(ctx, model, err)
+		return r.Failure(ctx, model, err)
 	}
 	if err := matchTensors(model, "input", meta.GetInputs(), in); err != nil {
 		return err
@@ -309,17 +309,17 @@ func matchTensors(model, what string, got []*pb.ModelMetadataResponse_TensorMeta
 }
 
 // modelConfig asks r for a model's configuration and remembers its batch size.
-func (c *Client) modelConfig(ctx context.Context, r *replica, model string) (*pb.ModelConfig, error) {
+func (c *Client) modelConfig(ctx context.Context, r *replicas.Replica, model string) (*pb.ModelConfig, error) {
 	cfg, err := c.askConfig(ctx, r, model)
 	if err != nil {
-		return nil, r.failure(ctx, model, err)
+		return nil, r.Failure(ctx, model, err)
 	}
 	return cfg, nil
 }
 
 // askConfig is modelConfig with the call's own error.
-func (c *Client) askConfig(ctx context.Context, r *replica, model string) (*pb.ModelConfig, error) {
-	resp, err := r.rpc().ModelConfig(ctx, &pb.ModelConfigRequest{Name: model})
+func (c *Client) askConfig(ctx context.Context, r *replicas.Replica, model string) (*pb.ModelConfig, error) {
+	resp, err := rpc(r).ModelConfig(ctx, &pb.ModelConfigRequest{Name: model})
 	if err != nil {
 		return nil, err
 	}
@@ -338,4 +338,9 @@ func shapeText(shape []int64) string {
 		return fmt.Sprintf("%v... (%d dimensions)", shape[:most], len(shape))
 	}
 	return fmt.Sprint(shape)
+}
+
+// badOutput is a reply that must not be believed.
+func badOutput(model, format string, args ...any) error {
+	return quality.Errorf(quality.KindModelBadOutput, "model %s: %s", model, fmt.Sprintf(format, args...))
 }

@@ -11,15 +11,13 @@
 // It refuses to trust a reply: names, data types, shapes, byte lengths,
 // finiteness and unit norm are checked, and a reply that fails is a
 // model_bad_output. (A panel's numbers are left for the caller to check: each
-// column is another checkpoint's.) It refuses to start work that cannot finish in time, to
-// send more than it may have in flight, and to retry: a request goes out a
-// second time, to another replica, only when it is certain that the first did
-// no work on it, and what a living server refused only within a budget. A
-// replica that fails gets no work for a while. It gives no work to a server whose encoder is not the one it
+// column is another checkpoint's.) It refuses to start work that cannot finish
+// in time. It gives no work to a server whose encoder is not the one it
 // described.
 //
 // It stands between scoring, which knows no gRPC, and inferencepb, which
-// knows no domain. Every gRPC code becomes a [quality.Kind] here, in the one
-// table of classify.go. Package tritontest is a server for tests that speaks
-// the same protocol.
+// knows no domain. Package replicas below it owns the connections: which
+// server is asked, which one gets no work for a while, what is sent a second
+// time, and which [quality.Kind] a gRPC code is. Package tritontest is a server
+// for tests that speaks the same protocol.
 package tritonclient

@@ -27,7 +27,7 @@ func (c *Client) EncodeImages(ctx context.Context, images []quality.Pixels) ([]q
 	}
 	embeddings := make([]quality.Embedding, 0, len(images))
 	err = c.inBatches(ctx, c.cfg.Models.ImageEncoder, len(images), quality.PixelsLen, func(from, to int) error {
-		batch, err := c.encodeImages(ctx, nil, enc, images[from:to])
+		batch, err := c.encodeImages(ctx, c.pool, enc, images[from:to])
 		embeddings = append(embeddings, batch...)
 		return err
 	})
@@ -37,11 +37,13 @@ func (c *Client) EncodeImages(ctx context.Context, images []quality.Pixels) ([]q
 	return embeddings, nil
 }
 
-// encodeImages sends one request, to r or to any replica.
-func (c *Client) encodeImages(ctx context.Context, r *replica, enc quality.Encoder, images []quality.Pixels) ([]quality.Embedding, error) {
+// encodeImages sends one request.
+func (c *Client) encodeImages(
+	ctx context.Context, on target, enc quality.Encoder, images []quality.Pixels,
+) ([]quality.Embedding, error) {
 	model := c.cfg.Models.ImageEncoder
 	want := output{name: tensorImageEmbedding, shape: []int64{int64(len(images)), int64(enc.Dim)}}
-	got, err := c.infer(ctx, r, model, []input{pixelsInput(images)}, []output{want})
+	got, err := c.infer(ctx, on, model, []input{pixelsInput(images)}, []output{want})
 	if err != nil {
 		return nil, err
 	}
@@ -76,10 +78,12 @@ func (c *Client) EncodePrompts(ctx context.Context, prompts quality.Prompts) ([]
 	return embeddings, nil
 }
 
-func (c *Client) encodePrompts(ctx context.Context, enc quality.Encoder, prompts quality.Prompts, from, to int) ([]quality.Embedding, error) {
+func (c *Client) encodePrompts(
+	ctx context.Context, enc quality.Encoder, prompts quality.Prompts, from, to int,
+) ([]quality.Embedding, error) {
 	model := c.cfg.Models.TextEncoder
 	want := output{name: tensorTextEmbedding, shape: []int64{int64(to - from), int64(enc.Dim)}}
-	got, err := c.infer(ctx, nil, model, promptInputs(prompts, from, to), []output{want})
+	got, err := c.infer(ctx, c.pool, model, promptInputs(prompts, from, to), []output{want})
 	if err != nil {
 		return nil, err
 	}

@@ -3,15 +3,12 @@ package tritonclient
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
-
-var errExchanged = errors.New("encoder_digest differs from the one described before")
 
 // ServerInfo is what a Triton says of itself.
 type ServerInfo struct {
@@ -24,23 +21,23 @@ type ServerInfo struct {
 func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	r := c.pick(nil)
-	resp, err := r.rpc().ServerMetadata(ctx, &pb.ServerMetadataRequest{})
+	r := c.pool.Pick()
+	resp, err := rpc(r).ServerMetadata(ctx, &pb.ServerMetadataRequest{})
 	if err != nil {
-		return ServerInfo{}, r.failure(ctx, "", err)
+		return ServerInfo{}, r.Failure(ctx, "", err)
 	}
 	return ServerInfo{Name: resp.GetName(), Version: resp.GetVersion(), Extensions: resp.GetExtensions()}, nil
 }
 
 // Live reports whether any replica answers.
 func (c *Client) Live(ctx context.Context) error {
-	return c.any(ctx, func(ctx context.Context, r *replica) error { return r.live(ctx) })
+	return c.any(ctx, live)
 }
 
 // ModelReady reports whether any replica has the model loaded. A model that
 // is not is a model_unavailable that names it.
 func (c *Client) ModelReady(ctx context.Context, model string) error {
-	return c.any(ctx, func(ctx context.Context, r *replica) error { return r.modelReady(ctx, model) })
+	return c.any(ctx, func(ctx context.Context, r *replicas.Replica) error { return modelReady(ctx, r, model) })
 }
 
 // Probe runs the image encoder on a gray image and checks the embedding. A
@@ -54,68 +51,50 @@ func (c *Client) Probe(ctx context.Context) error {
 // and passes a probe, with the encoder that was described. Otherwise it
 // returns the error of one that did not.
 func (c *Client) Check(ctx context.Context, models ...string) error {
-	return c.any(ctx, func(ctx context.Context, r *replica) error {
-		if err := r.live(ctx); err != nil {
+	return c.any(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		if err := live(ctx, r); err != nil {
 			return err
 		}
 		for _, m := range models {
-			if err := r.modelReady(ctx, m); err != nil {
+			if err := modelReady(ctx, r, m); err != nil {
 				return err
 			}
 		}
-		r.forgetCheck() // ask again: a model may be exchanged without a restart
+		r.Recheck() // ask again: a model may be exchanged without a restart
 		return c.probe(ctx, r)
 	})
 }
 
-// any runs f on every configured address at once and returns nil as soon as
-// one succeeds, else one of the errors.
-func (c *Client) any(ctx context.Context, f func(context.Context, *replica) error) error {
+// any is [replicas.Pool.Any] within StatusTimeout.
+func (c *Client) any(ctx context.Context, f func(context.Context, *replicas.Replica) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	results := make(chan error, len(c.replicas))
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for _, r := range c.replicas {
-		wg.Go(func() { results <- f(ctx, r) })
-	}
-	var first error
-	for range c.replicas {
-		err := <-results
-		if err == nil {
-			cancel()
-			return nil
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	return first
+	return c.pool.Any(ctx, f)
 }
 
-func (r *replica) live(ctx context.Context) error {
-	resp, err := r.rpc().ServerLive(ctx, &pb.ServerLiveRequest{})
+func live(ctx context.Context, r *replicas.Replica) error {
+	resp, err := rpc(r).ServerLive(ctx, &pb.ServerLiveRequest{})
 	if err != nil {
-		return r.failure(ctx, "", err)
+		return r.Failure(ctx, "", err)
 	}
 	if !resp.GetLive() {
-		return quality.Errorf(quality.KindModelUnavailable, "the inference server is not live").After(retryAfter)
+		return quality.Errorf(quality.KindModelUnavailable, "the inference server is not live").After(replicas.RetryAfter)
 	}
 	return nil
 }
 
-func (r *replica) modelReady(ctx context.Context, model string) error {
-	resp, err := r.rpc().ModelReady(ctx, &pb.ModelReadyRequest{Name: model})
+func modelReady(ctx context.Context, r *replicas.Replica, model string) error {
+	resp, err := rpc(r).ModelReady(ctx, &pb.ModelReadyRequest{Name: model})
 	if err != nil {
-		return r.failure(ctx, model, err)
+		return r.Failure(ctx, model, err)
 	}
 	if !resp.GetReady() {
-		return quality.Errorf(quality.KindModelUnavailable, "model %s is not ready", model).After(retryAfter)
+		return quality.Errorf(quality.KindModelUnavailable, "model %s is not ready", model).After(replicas.RetryAfter)
 	}
 	return nil
 }
 
-func (c *Client) probe(ctx context.Context, r *replica) error {
+func (c *Client) probe(ctx context.Context, r *replicas.Replica) error {
 	enc, err := c.described(ctx)
 	if err != nil {
 		return err

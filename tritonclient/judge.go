@@ -9,15 +9,19 @@ import (
 
 // Judge implements [quality.Judge] with the checkpoint's head. A checkpoint of
 // another encoder is an encoder_mismatch.
-func (c *Client) Judge(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
+func (c *Client) Judge(
+	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+) ([]quality.Judgement, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.judgeOn(ctx, nil, cp, text, images)
+	return c.judgeOn(ctx, c.pool, cp, text, images)
 }
 
-// judgeOn asks r or, if r is nil, whichever replica is next.
-func (c *Client) judgeOn(ctx context.Context, r *replica, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
+// judgeOn is Judge on one replica or on whichever is next.
+func (c *Client) judgeOn(
+	ctx context.Context, on target, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+) ([]quality.Judgement, error) {
 	enc, err := c.forCheckpoint(ctx, cp, text)
 	if err != nil {
 		return nil, err
@@ -32,7 +36,7 @@ func (c *Client) judgeOn(ctx context.Context, r *replica, cp quality.Checkpoint,
 	err = c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{embeddingsInput(images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
-		got, err := c.infer(ctx, r, cp.HeadModel(), in, judgementOutputs(n))
+		got, err := c.infer(ctx, on, cp.HeadModel(), in, judgementOutputs(n))
 		if err != nil {
 			return err
 		}
@@ -46,7 +50,9 @@ func (c *Client) judgeOn(ctx context.Context, r *replica, cp quality.Checkpoint,
 }
 
 // EmbedAndJudge implements [quality.Ensemble] with the checkpoint's ensemble.
-func (c *Client) EmbedAndJudge(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
+func (c *Client) EmbedAndJudge(
+	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels,
+) ([]quality.Judgement, []quality.Embedding, error) {
 	if err := checkImages(images); err != nil || len(images) == 0 {
 		return nil, nil, err
 	}
@@ -62,7 +68,7 @@ func (c *Client) EmbedAndJudge(ctx context.Context, cp quality.Checkpoint, text 
 		n := to - from
 		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
 		want := append(judgementOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})
-		got, err := c.infer(ctx, nil, model, in, want)
+		got, err := c.infer(ctx, c.pool, model, in, want)
 		if err != nil {
 			return err
 		}
@@ -96,7 +102,9 @@ func readJudgements(scores, similarities []float32) []quality.Judgement {
 
 // forCheckpoint returns the encoder once it is certain that the checkpoint
 // was trained on it and that text came from it.
-func (c *Client) forCheckpoint(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings) (quality.Encoder, error) {
+func (c *Client) forCheckpoint(
+	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings,
+) (quality.Encoder, error) {
 	enc, err := c.described(ctx)
 	if err != nil {
 		return quality.Encoder{}, err

@@ -7,19 +7,24 @@ import (
 	"sync"
 
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // JudgePanel implements [quality.PanelJudge]. A panel of another encoder is an
 // encoder_mismatch, one that Triton does not hold a model_unavailable.
-func (c *Client) JudgePanel(ctx context.Context, p quality.Panel, images []quality.Embedding) ([][]quality.Judgement, error) {
+func (c *Client) JudgePanel(
+	ctx context.Context, p quality.Panel, images []quality.Embedding,
+) ([][]quality.Judgement, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.judgePanelOn(ctx, nil, p, images)
+	return c.judgePanelOn(ctx, c.pool, p, images)
 }
 
-// judgePanelOn asks r or, if r is nil, whichever replica is next.
-func (c *Client) judgePanelOn(ctx context.Context, r *replica, p quality.Panel, images []quality.Embedding) ([][]quality.Judgement, error) {
+// judgePanelOn is JudgePanel on one replica or on whichever is next.
+func (c *Client) judgePanelOn(
+	ctx context.Context, on target, p quality.Panel, images []quality.Embedding,
+) ([][]quality.Judgement, error) {
 	enc, err := c.described(ctx)
 	if err != nil {
 		return nil, err
@@ -38,7 +43,7 @@ func (c *Client) judgePanelOn(ctx context.Context, r *replica, p quality.Panel, 
 	itemBytes := 4 * max(enc.Dim, k*(1+quality.CategoryCount)) // the larger of both ways
 	err = c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
 		n := int64(to - from)
-		got, err := c.infer(ctx, r, p.Model(), []input{embeddingsInput(images[from:to], enc.Dim)}, []output{
+		got, err := c.infer(ctx, on, p.Model(), []input{embeddingsInput(images[from:to], enc.Dim)}, []output{
 			{name: tensorScore, shape: []int64{n, int64(k)}, loose: true},
 			{name: tensorSimilarity, shape: []int64{n, int64(k), quality.CategoryCount}, loose: true},
 		})
@@ -56,17 +61,19 @@ func (c *Client) judgePanelOn(ctx context.Context, r *replica, p quality.Panel, 
 
 // JudgePanelEverywhere is [Client.JudgePanel] on every replica: one answer for
 // each, by its address. The error names each replica that failed.
-func (c *Client) JudgePanelEverywhere(ctx context.Context, p quality.Panel, images []quality.Embedding) (map[string][][]quality.Judgement, error) {
+func (c *Client) JudgePanelEverywhere(
+	ctx context.Context, p quality.Panel, images []quality.Embedding,
+) (map[string][][]quality.Judgement, error) {
 	var mu sync.Mutex
 	answers := map[string][][]quality.Judgement{}
-	err := c.each(ctx, func(ctx context.Context, r *replica) error {
+	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
 		judged, err := c.judgePanelOn(ctx, r, p, images)
 		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		answers[r.addr] = judged
+		answers[r.Addr()] = judged
 		return nil
 	})
 	return answers, err
@@ -79,7 +86,7 @@ func (c *Client) CheckPanelEverywhere(ctx context.Context, enc quality.Encoder, 
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
 	d, k := int64(enc.Dim), int64(len(p.Checkpoints))
-	return c.each(ctx, func(ctx context.Context, r *replica) error {
+	return c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
 		if err := c.checkDigests(ctx, r, p.Model(), enc, paramPanelDigest, p.ID); err != nil {
 			return err
 		}

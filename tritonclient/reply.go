@@ -39,7 +39,9 @@ func readReply(resp *pb.ModelInferResponse, model string, want []output) ([][]fl
 }
 
 // readTensor checks one output and reads its numbers.
-func readTensor(model string, got *pb.ModelInferResponse_InferOutputTensor, raw []byte, want output) ([]float32, error) {
+func readTensor(
+	model string, got *pb.ModelInferResponse_InferOutputTensor, raw []byte, want output,
+) ([]float32, error) {
 	n := elements(want.shape)
 	switch {
 	case got.GetDatatype() != typeFP32:

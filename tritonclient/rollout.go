@@ -9,6 +9,7 @@ import (
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // NewUpload returns a model that travels with the load call: config is its
@@ -30,7 +31,7 @@ func NewUpload(config []byte, files map[string][]byte) (*ModelUpload, error) {
 func (c *Client) ReadyEverywhere(ctx context.Context, model string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	return c.each(ctx, func(ctx context.Context, r *replica) error { return r.modelReady(ctx, model) })
+	return c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error { return modelReady(ctx, r, model) })
 }
 
 // CheckCheckpointEverywhere is [Client.CheckCheckpoint] on every replica. The
@@ -38,22 +39,26 @@ func (c *Client) ReadyEverywhere(ctx context.Context, model string) error {
 func (c *Client) CheckCheckpointEverywhere(ctx context.Context, enc quality.Encoder, cp quality.Checkpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	return c.each(ctx, func(ctx context.Context, r *replica) error { return c.checkCheckpoint(ctx, r, enc, cp) })
+	return c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		return c.checkCheckpoint(ctx, r, enc, cp)
+	})
 }
 
 // JudgeEverywhere is [Client.Judge] on every replica: one answer for each, by
 // its address. The error names each replica that failed.
-func (c *Client) JudgeEverywhere(ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) (map[string][]quality.Judgement, error) {
+func (c *Client) JudgeEverywhere(
+	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+) (map[string][]quality.Judgement, error) {
 	var mu sync.Mutex
 	answers := map[string][]quality.Judgement{}
-	err := c.each(ctx, func(ctx context.Context, r *replica) error {
+	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
 		judged, err := c.judgeOn(ctx, r, cp, text, images)
 		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		answers[r.addr] = judged
+		answers[r.Addr()] = judged
 		return nil
 	})
 	return answers, err
@@ -70,7 +75,7 @@ type Runtime struct {
 func (c *Client) Runtime(ctx context.Context) (Runtime, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	cfg, err := c.modelConfig(ctx, c.pick(nil), c.cfg.Models.ImageEncoder)
+	cfg, err := c.modelConfig(ctx, c.pool.Pick(), c.cfg.Models.ImageEncoder)
 	if err != nil {
 		return Runtime{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
@@ -48,7 +49,7 @@ func TestEverywhere(t *testing.T) {
 	b.Unload(cp.HeadModel())
 	for name, call := range calls {
 		err := call()
-		r, ok := errors.AsType[*tritonclient.ReplicaError](err)
+		r, ok := errors.AsType[*replicas.Error](err)
 		if !ok || r.Replica != b.Addr() || quality.KindOf(err) != quality.KindModelUnavailable {
 			t.Errorf("%s: %v, want model_unavailable of %s", name, err, b.Addr())
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // ModelStatistics are the totals of one model version on one replica since it was
@@ -30,15 +31,15 @@ func (c *Client) Statistics(ctx context.Context, model string) ([]ModelStatistic
 	defer cancel()
 	var mu sync.Mutex
 	var all []ModelStatistics
-	err := c.each(ctx, func(ctx context.Context, r *replica) error {
-		resp, err := r.rpc().ModelStatistics(ctx, &pb.ModelStatisticsRequest{Name: model})
+	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		resp, err := rpc(r).ModelStatistics(ctx, &pb.ModelStatisticsRequest{Name: model})
 		if err != nil {
-			return r.failure(ctx, model, err)
+			return r.Failure(ctx, model, err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		for _, s := range resp.GetModelStats() {
-			all = append(all, readStatistics(r.addr, s))
+			all = append(all, readStatistics(r.Addr(), s))
 		}
 		return nil
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // Servers are all replicas of a Triton client. Errors name the replicas that
@@ -139,12 +140,12 @@ func forOperators(err error) error {
 }
 
 // replicaErrors finds the outermost replica errors of a tree of joined ones.
-func replicaErrors(err error) []*tritonclient.ReplicaError {
+func replicaErrors(err error) []*replicas.Error {
 	switch e := err.(type) {
-	case *tritonclient.ReplicaError:
-		return []*tritonclient.ReplicaError{e}
+	case *replicas.Error:
+		return []*replicas.Error{e}
 	case interface{ Unwrap() []error }:
-		var all []*tritonclient.ReplicaError
+		var all []*replicas.Error
 		for _, part := range e.Unwrap() {
 			all = append(all, replicaErrors(part)...)
 		}

@@ -1,8 +1,9 @@
-package tritonclient
+package replicas
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -44,7 +45,7 @@ func (o *outage) set(cause string) (before string) {
 }
 
 // watch follows a replica's first connection until ctx ends.
-func (r *replica) watch(ctx context.Context, logger *slog.Logger) {
+func (r *Replica) watch(ctx context.Context, logger *slog.Logger) {
 	conn := r.links[0]
 	for state := conn.GetState(); ctx.Err() == nil && state != connectivity.Shutdown; state = conn.GetState() {
 		r.look(ctx, logger, state)
@@ -58,7 +59,7 @@ func (r *replica) watch(ctx context.Context, logger *slog.Logger) {
 }
 
 // look logs each cause of an outage once, and the end of the outage.
-func (r *replica) look(ctx context.Context, logger *slog.Logger, state connectivity.State) {
+func (r *Replica) look(ctx context.Context, logger *slog.Logger, state connectivity.State) {
 	switch state {
 	case connectivity.Ready:
 		if r.outage.set("") != "" {
@@ -116,4 +117,23 @@ func diagnoseProtocol(ctx context.Context, addr string) (cause string, err error
 	_ = res.Body.Close()
 	return "this looks like an HTTP port; give the gRPC port, 8001 by default",
 		errors.New("it answers HTTP with " + res.Status)
+}
+
+// lookupHost prefers IPv4, so that a name such as localhost, which stands for
+// one server under two addresses, is one replica.
+func lookupHost(ctx context.Context, host string) ([]string, error) {
+	for _, network := range []string{"ip4", "ip6"} {
+		ips, err := net.DefaultResolver.LookupIP(ctx, network, host)
+		if err == nil && len(ips) > 0 {
+			out := make([]string, len(ips))
+			for i, ip := range ips {
+				out[i] = ip.String()
+			}
+			return out, nil
+		}
+		if network == "ip6" && err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("host %q has no address", host)
 }

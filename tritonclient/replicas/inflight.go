@@ -1,4 +1,4 @@
-package tritonclient
+package replicas
 
 import (
 	"context"
@@ -39,7 +39,7 @@ func (f *inFlight) take() (*inFlightCall, error) {
 		return nil, quality.Errorf(quality.KindDraining, "the server is shutting down")
 	case f.running >= f.max:
 		return nil, quality.Errorf(quality.KindOverloaded,
-			"too many inferences are in flight").After(retryAfter)
+			"too many inferences are in flight").After(RetryAfter)
 	}
 	f.running++
 	return &inFlightCall{of: f}, nil
@@ -78,12 +78,11 @@ func (f *inFlight) count() (running, abandoned int) {
 	return f.running, f.abandoned
 }
 
-// drain refuses further calls and waits as wait does.
-func (f *inFlight) drain(ctx context.Context) {
+// close refuses further calls.
+func (f *inFlight) close() {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.closed = true
-	f.mu.Unlock()
-	f.wait(ctx)
 }
 
 // wait returns when no call is left or ctx ends.

@@ -1,4 +1,4 @@
-package tritonclient
+package replicas
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package tritonclient
+package replicas
 
 import (
 	"sync"
@@ -9,18 +9,13 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// pick returns the replica for a question that is no inference: see
-// [Client.choose], without probing.
-func (c *Client) pick(not *replica) *replica {
-	if r, _ := c.choose("", not, false); r != nil {
+// Pick returns the replica for a question that is no inference: one of those
+// that are not ejected if there is one.
+func (p *Pool) Pick() *Replica {
+	if r, _ := p.choose("", nil, false); r != nil {
 		return r
 	}
-	for _, r := range c.replicas { // all are ejected: a question may find out that one is back
-		if r != not {
-			return r
-		}
-	}
-	return nil
+	return p.replicas[0] // all are ejected: a question may find out that one is back
 }
 
 // choose returns the replica for a request to model, other than not: of those
@@ -31,11 +26,11 @@ func (c *Client) pick(not *replica) *replica {
 //
 // A gateway knows all its own requests, so it compares all replicas and not two
 // random ones: that pays where views are stale or replicas many.
-func (c *Client) choose(model string, not *replica, mayProbe bool) (best *replica, probe bool) {
+func (p *Pool) choose(model string, not *Replica, mayProbe bool) (best *Replica, probe bool) {
 	bestRank, bestLoad := 0, int64(0)
-	start := c.next.Add(1)
-	for i := range uint64(len(c.replicas)) {
-		r := c.replicas[(start+i)%uint64(len(c.replicas))]
+	start := p.next.Add(1)
+	for i := range uint64(len(p.replicas)) {
+		r := p.replicas[(start+i)%uint64(len(p.replicas))]
 		if r == not {
 			continue
 		}
@@ -74,20 +69,20 @@ func connectionRank(s connectivity.State) int {
 
 // Available returns nil when some server may answer, and otherwise, at once, a
 // model_unavailable. It is for those who have work to do before they ask.
-func (c *Client) Available() error {
-	for _, r := range c.replicas {
+func (p *Pool) Available() error {
+	for _, r := range p.replicas {
 		ok, _ := r.health.admit(r.conns.begun.Load())
 		if ok && connectionRank(r.state()) > 1 {
 			return nil
 		}
 	}
-	return c.noReplica()
+	return p.noReplica()
 }
 
 // noReplica is the error that no replica may be asked, with the time until one may be.
-func (c *Client) noReplica() error {
-	after := retryAfter
-	for _, r := range c.replicas {
+func (p *Pool) noReplica() error {
+	after := RetryAfter
+	for _, r := range p.replicas {
 		if out, until := r.health.isEjected(); out {
 			after = max(time.Millisecond, min(after, time.Until(until)))
 		}
@@ -95,23 +90,23 @@ func (c *Client) noReplica() error {
 	return quality.Errorf(quality.KindModelUnavailable, "no inference server answers").After(after)
 }
 
-// assessReplica tells a replica's health what a call said, and ejects it where
+// assess tells a replica's health what a call said, and ejects it where
 // that asks for it. The last replica that is connected and not ejected stays,
 // unless it hangs: then answers come at once instead of at their deadlines.
-func (c *Client) assessReplica(r *replica, v callResult, probe bool) {
+func (p *Pool) assess(r *Replica, v callResult, probe bool) {
 	why := r.health.report(v, probe)
-	if why == "" || why != ejectedLate && !c.othersServe(r, why) {
+	if why == "" || why != ejectedLate && !p.othersServe(r, why) {
 		return
 	}
 	if r.health.eject(why, r.conns.begun.Load()) {
-		c.metrics.ejection(why)
+		p.metrics.ejection(why)
 	}
 }
 
 // othersServe reports whether another replica is there to take the work, and
 // where errors are the reason, does better.
-func (c *Client) othersServe(r *replica, why ejectionReason) bool {
-	for _, other := range c.replicas {
+func (p *Pool) othersServe(r *Replica, why ejectionReason) bool {
+	for _, other := range p.replicas {
 		if other == r || other.state() != connectivity.Ready {
 			continue
 		}

@@ -1,8 +1,7 @@
-package tritonclient_test
+package replicas_test
 
 import (
 	"bytes"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,7 +13,8 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/agiqa/agiqa/quality"
-	"github.com/agiqa/agiqa/tritonclient"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
@@ -41,7 +41,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 	for addr, cause := range unreachable(t) {
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		got := tritonclient.Watch(t.Context(), addr, logger, down, down, connectivity.Connecting, down)
+		got := replicas.Watch(t.Context(), addr, logger, down, down, connectivity.Connecting, down)
 		if !strings.Contains(got, cause) {
 			t.Errorf("%s: the cause is %q, want %q", addr, got, cause)
 		}
@@ -49,7 +49,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 		if strings.Count(lines, "\n") != 1 || !strings.Contains(lines, cause) || !strings.Contains(lines, addr) {
 			t.Errorf("%s: want one line with address and cause %q, got:\n%s", addr, cause, &log)
 		}
-		if got := tritonclient.Watch(t.Context(), addr, logger, down, up); got != "" {
+		if got := replicas.Watch(t.Context(), addr, logger, down, up); got != "" {
 			t.Errorf("%s: reachable, and the cause is still %q", addr, got)
 		}
 		if !strings.Contains(log.String(), "reachable again") {
@@ -59,7 +59,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 	s := tritontest.New(t)
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	if got := tritonclient.Watch(t.Context(), s.Addr(), logger, down); got != "" || log.Len() > 0 {
+	if got := replicas.Watch(t.Context(), s.Addr(), logger, down); got != "" || log.Len() > 0 {
 		t.Errorf("a gRPC server is explained by %q: %s", got, &log)
 	}
 }
@@ -67,14 +67,11 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 // TestErrorsCarryTheCause: what readiness shows names the cause and no address.
 func TestErrorsCarryTheCause(t *testing.T) {
 	for addr, cause := range unreachable(t) {
-		c := newClient(t, func(cfg *tritonclient.Config) { cfg.Addresses = []string{addr} }, tritontest.New(t))
+		r := newPool(t, replicas.Calls{}, addr).Pick()
 		deadline := time.Now().Add(20 * time.Second)
 		for {
-			_, err := c.Describe(t.Context())
-			var e *quality.Error
-			if !errors.As(err, &e) || e.Kind != quality.KindModelUnavailable {
-				t.Fatalf("%s: %v", addr, err)
-			}
+			_, err := pb.NewGRPCInferenceServiceClient(r.Conn()).ServerLive(t.Context(), &pb.ServerLiveRequest{})
+			e := wantError(t, r.Failure(t.Context(), "", err), quality.KindModelUnavailable, "")
 			host, _, _ := net.SplitHostPort(addr)
 			if strings.Contains(e.Detail, host) {
 				t.Errorf("%s: %q holds the address", addr, e.Detail)

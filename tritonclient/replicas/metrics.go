@@ -1,9 +1,8 @@
-package tritonclient
+package replicas
 
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -13,17 +12,19 @@ import (
 	"github.com/agiqa/agiqa/internal/metrics"
 )
 
+// scope is that of the client, whose calls are measured here.
 const scope = "github.com/agiqa/agiqa/tritonclient"
 
-// instruments measure what the client does.
+// instruments measure what a pool does.
 type instruments struct {
 	attempts, retries, ejections metric.Int64Counter
 	duration                     metric.Float64Histogram
 	release                      func() error
-	models                       Models
+	label                        func(model string) string
 }
 
-func newInstruments(provider metric.MeterProvider, c *Client) (*instruments, error) {
+func newInstruments(p *Pool) (*instruments, error) {
+	provider := p.cfg.Meter
 	if provider == nil {
 		provider = noop.NewMeterProvider()
 	}
@@ -40,12 +41,12 @@ func newInstruments(provider metric.MeterProvider, c *Client) (*instruments, err
 	}
 	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		out := int64(0)
-		for _, r := range c.replicas {
+		for _, r := range p.replicas {
 			if is, _ := r.health.isEjected(); is {
 				out++
 			}
 		}
-		running, left := c.inFlight.count()
+		running, left := p.inFlight.count()
 		o.ObserveInt64(ejected, out)
 		o.ObserveInt64(active, int64(running))
 		o.ObserveInt64(abandoned, int64(left))
@@ -56,7 +57,7 @@ func newInstruments(provider metric.MeterProvider, c *Client) (*instruments, err
 	}
 	return &instruments{
 		attempts: attempts, retries: retries, ejections: ejections, duration: duration,
-		release: registration.Unregister, models: c.cfg.Models,
+		release: registration.Unregister, label: p.calls.Label,
 	}, nil
 }
 
@@ -82,23 +83,5 @@ func (i *instruments) attempt(ctx context.Context, model string, took time.Durat
 	}
 	i.attempts.Add(ctx, 1, metric.WithAttributes(metrics.Outcome(outcome)))
 	i.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
-		attribute.String("model", i.sort(model)), metrics.Outcome(outcome)))
-}
-
-// sort bounds the values of the label model: names of heads are made of digests,
-// and there would be more of them with every import.
-func (i *instruments) sort(model string) string {
-	switch {
-	case model == i.models.ImageEncoder:
-		return "image_encoder"
-	case model == i.models.TextEncoder:
-		return "text_encoder"
-	case strings.HasPrefix(model, "clip_agiqa_"):
-		return "ensemble"
-	case strings.HasPrefix(model, "prompt_head_"):
-		return "head"
-	case strings.HasPrefix(model, "prompt_panel_"):
-		return "panel"
-	}
-	return "_other"
+		attribute.String("model", i.label(model)), metrics.Outcome(outcome)))
 }

@@ -1,4 +1,4 @@
-package tritonclient_test
+package replicas_test
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/agiqa/agiqa/quality"
-	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
 )
 
@@ -63,16 +63,15 @@ func TestClassify(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cause := status.Error(test.code, test.message)
-			err := tritonclient.Classify("m", cause)
-			wantError(t, err, test.kind, test.detail)
-			e, _ := errors.AsType[*quality.Error](err)
+			err := replicas.Classify("m", cause)
+			e := wantError(t, err, test.kind, test.detail)
 			if e.RetryAfter != test.after {
 				t.Errorf("retry after %v, want %v", e.RetryAfter, test.after)
 			}
 			if !errors.Is(err, cause) || !strings.Contains(err.Error(), "192.0.2.1:8001") {
 				t.Errorf("%v hides its cause or replica from the log", err)
 			}
-			answered, unanswered := tritonclient.MayGoElsewhere(cause, true), tritonclient.MayGoElsewhere(cause, false)
+			answered, unanswered := replicas.MayGoElsewhere(cause, true), replicas.MayGoElsewhere(cause, false)
 			if got := map[[2]bool]string{{false, false}: never, {false, true}: ifUnanswered, {true, true}: refused}[[2]bool{answered, unanswered}]; got != test.again {
 				t.Errorf("may go elsewhere: %q, want %q", got, test.again)
 			}
@@ -87,13 +86,13 @@ func TestClassifyCoversEveryCode(t *testing.T) {
 	}
 	for code := codes.Canceled; code <= 20; code++ { // 16 is the last; the rest are from the future
 		for _, text := range []string{"", "something new"} {
-			err := tritonclient.Classify("m", status.Error(code, text))
+			err := replicas.Classify("m", status.Error(code, text))
 			if got := quality.KindOf(err); !slices.Contains(allowed, got) {
 				t.Errorf("code %v %q is %s, want one of %v", code, text, got, allowed)
 			}
 		}
 	}
-	if got := quality.KindOf(tritonclient.Classify("m", fmt.Errorf("no status at all"))); got != quality.KindModelUnavailable {
+	if got := quality.KindOf(replicas.Classify("m", fmt.Errorf("no status at all"))); got != quality.KindModelUnavailable {
 		t.Errorf("an error without a status is %s", got)
 	}
 }

@@ -1,0 +1,206 @@
+package replicas_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
+)
+
+// newPool returns a pool of the addresses that closes with the test.
+func newPool(t *testing.T, calls replicas.Calls, addresses ...string) *replicas.Pool {
+	t.Helper()
+	cfg := replicas.DefaultConfig()
+	cfg.Addresses, cfg.MaxInFlight = addresses, 1
+	if calls.Verify == nil {
+		calls.Verify = func(context.Context, *replicas.Replica) error { return nil }
+	}
+	p, err := replicas.New(cfg, calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(context.Background()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return p
+}
+
+// wantError checks kind and detail, that the detail holds no address, and
+// returns the error.
+func wantError(t *testing.T, err error, kind quality.Kind, detail string) *quality.Error {
+	t.Helper()
+	e, ok := errors.AsType[*quality.Error](err)
+	if !ok || e.Kind != kind {
+		t.Fatalf("error %v, want kind %s", err, kind)
+	}
+	if !strings.Contains(e.Detail, detail) || strings.Contains(e.Detail, "127.0.0.") {
+		t.Errorf("detail %q, want one that says %q and no address", e.Detail, detail)
+	}
+	return e
+}
+
+// nobody returns n addresses at which nothing listens.
+func nobody(t *testing.T, n int) []string {
+	t.Helper()
+	out := make([]string, n)
+	for i := range out {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		out[i] = l.Addr().String()
+	}
+	return out
+}
+
+// A call is a function: what it returns decides alone whether another replica
+// is asked, and what the caller is told.
+func TestDo(t *testing.T) {
+	lost := status.Error(codes.Unavailable, "connection reset by peer")
+	for _, test := range []struct {
+		name     string
+		replicas int
+		answers  []error // of one attempt after another
+		kind     quality.Kind
+		attempts int
+	}{
+		{"answered", 2, []error{nil}, "", 1},
+		{"lost, then answered", 2, []error{lost, nil}, "", 2},
+		{"lost twice", 3, []error{lost, lost, nil}, quality.KindModelUnavailable, 2},
+		{"lost, and nobody else", 1, []error{lost, nil}, quality.KindModelUnavailable, 1},
+		{"queue full", 2, []error{status.Error(codes.Unavailable, "Exceeds maximum queue size"), nil}, quality.KindOverloaded, 1},
+		{"not to be believed", 2, []error{quality.Errorf(quality.KindModelBadOutput, "NaN"), nil}, quality.KindModelBadOutput, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPool(t, replicas.Calls{}, nobody(t, test.replicas)...)
+			attempts := 0
+			err := p.Do(t.Context(), time.Now().Add(time.Minute), "m", func(context.Context, grpc.ClientConnInterface) error {
+				attempts++
+				return test.answers[attempts-1]
+			})
+			if attempts != test.attempts {
+				t.Errorf("%d attempts, want %d", attempts, test.attempts)
+			}
+			if test.kind == "" && err != nil {
+				t.Error(err)
+			} else if test.kind != "" {
+				wantError(t, err, test.kind, "")
+			}
+		})
+	}
+}
+
+// A replica that does not pass gets no inference; it is asked again only after
+// Recheck or on a new connection.
+func TestDoVerifiesFirst(t *testing.T) {
+	addresses := nobody(t, 2)
+	verified := 0
+	p := newPool(t, replicas.Calls{Verify: func(_ context.Context, r *replicas.Replica) error {
+		verified++
+		if r.Addr() == addresses[0] {
+			return status.Error(codes.Unavailable, "no")
+		}
+		return nil
+	}}, addresses...)
+	served := 0
+	call := func(context.Context, grpc.ClientConnInterface) error { served++; return nil }
+	deadline := time.Now().Add(time.Minute)
+	for range 10 {
+		if err := p.Do(t.Context(), deadline, "m", call); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if served != 10 {
+		t.Errorf("%d calls were made for 10 inferences", served)
+	}
+	passing := 0
+	err := p.Each(t.Context(), func(ctx context.Context, r *replicas.Replica) error {
+		if r.Addr() == addresses[0] {
+			return nil
+		}
+		before := verified
+		for range 3 {
+			if err := r.Do(ctx, deadline, "m", call); err != nil {
+				return err
+			}
+		}
+		passing = verified - before
+		r.Recheck()
+		before = verified
+		err := r.Do(ctx, deadline, "m", call)
+		passing = 10*passing + verified - before
+		return err
+	})
+	if err != nil || passing != 1 {
+		t.Errorf("verified %02d times (before and after Recheck), want 0 and 1: %v", passing, err)
+	}
+}
+
+// A caller that leaves is told at once; its call keeps its place until it ends.
+func TestDoOutlivesItsCaller(t *testing.T) {
+	p := newPool(t, replicas.Calls{}, nobody(t, 1)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, release := make(chan struct{}), make(chan struct{})
+	left := make(chan error, 1)
+	deadline := time.Now().Add(time.Minute)
+	go func() {
+		left <- p.Do(ctx, deadline, "m", func(ctx context.Context, _ grpc.ClientConnInterface) error {
+			close(begun)
+			<-release
+			return ctx.Err()
+		})
+	}()
+	<-begun
+	cancel()
+	wantError(t, <-left, quality.KindClientClosedRequest, "model m")
+	if running, abandoned := p.InFlight(); running != 1 || abandoned != 1 {
+		t.Errorf("%d in flight, %d abandoned, want 1 and 1", running, abandoned)
+	}
+	err := p.Do(t.Context(), deadline, "m", func(context.Context, grpc.ClientConnInterface) error { return nil })
+	wantError(t, err, quality.KindOverloaded, "in flight")
+	close(release)
+	p.WaitIdle(t.Context())
+	if running, abandoned := p.InFlight(); running+abandoned != 0 {
+		t.Errorf("%d in flight, %d abandoned, want none", running, abandoned)
+	}
+}
+
+func TestEachAndAny(t *testing.T) {
+	addresses := nobody(t, 3)
+	p := newPool(t, replicas.Calls{}, addresses...)
+	cause := errors.New("no")
+	failing := func(bad ...string) func(context.Context, *replicas.Replica) error {
+		return func(_ context.Context, r *replicas.Replica) error {
+			if slices.Contains(bad, r.Addr()) {
+				return cause
+			}
+			return nil
+		}
+	}
+	if err := p.Any(t.Context(), failing(addresses[:2]...)); err != nil {
+		t.Errorf("Any with one that works: %v", err)
+	}
+	if err := p.Any(t.Context(), failing(addresses...)); err != cause {
+		t.Errorf("Any with none that works: %v", err)
+	}
+	if err := p.Each(t.Context(), failing()); err != nil {
+		t.Errorf("Each with all that work: %v", err)
+	}
+	err := p.Each(t.Context(), failing(addresses[1]))
+	if e, ok := errors.AsType[*replicas.Error](err); !ok || e.Replica != addresses[1] || !errors.Is(err, cause) {
+		t.Errorf("Each with one that fails: %v, want its address and error", err)
+	}
+}
