@@ -6,7 +6,7 @@
 // manifest.json. [Open] reads one and believes nothing: sizes, shapes, finite
 // values and the content digest are checked before anything is built from it.
 // [OpenOriginal] reads what the original's own training saves instead, and
-// [WriteBundle] makes a bundle of it once golden cases are there.
+// [Encode] makes a bundle of it once golden cases are there.
 // A [Registry] is an unchanging set of bundles by name and digest.
 // [Materialize] writes a bundle's models for Triton: the head, as a graph and
 // as NumPy, and the ensemble that puts it behind the image encoder.

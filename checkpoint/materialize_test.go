@@ -83,19 +83,19 @@ func TestMaterialize(t *testing.T) {
 		}
 	})
 	t.Run("graph", func(t *testing.T) {
-		s, err := onnxpb.ReadSignature([]byte(got[c.HeadModel()+"/1/model.onnx"]))
+		s, err := readSignature([]byte(got[c.HeadModel()+"/1/model.onnx"]))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := onnxpb.Signature{
+		want := signature{
 			IRVersion: 8, Opset: 17,
-			Inputs: []onnxpb.Value{
-				{Name: "image_embedding", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, dim}},
-				{Name: "text_embeddings", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, 6, dim}},
+			Inputs: []graphValue{
+				{Name: "image_embedding", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, dim}},
+				{Name: "text_embeddings", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, 6, dim}},
 			},
-			Outputs: []onnxpb.Value{
-				{Name: "score", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, 1}},
-				{Name: "category_similarity", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, 6}},
+			Outputs: []graphValue{
+				{Name: "score", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, 1}},
+				{Name: "category_similarity", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, 6}},
 			},
 		}
 		if diff := cmp.Diff(want, s); diff != "" {

@@ -354,7 +354,9 @@ func TestOriginalToBundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "agiqa-3k")
-	if err := checkpoint.WriteBundle(b, dir); quality.KindOf(err) != quality.KindCheckpointInvalid {
+	checkpointtest.WriteBundle(t, b, dir)
+	_, err = checkpoint.Open(dir, checkpoint.DefaultLimits())
+	if quality.KindOf(err) != quality.KindCheckpointInvalid {
 		t.Errorf("without golden cases: error is %v, want kind %s", err, quality.KindCheckpointInvalid)
 	}
 	golden := checkpoint.GoldenCase{ImageEmbedding: unit(rand.New(rand.NewPCG(1, 2))), Score: 2.5}
@@ -362,9 +364,7 @@ func TestOriginalToBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := checkpoint.WriteBundle(b, dir); err != nil {
-		t.Fatal(err)
-	}
+	checkpointtest.WriteBundle(t, b, dir)
 	read, err := checkpoint.Open(dir, checkpoint.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)

@@ -207,19 +207,19 @@ func TestPanelModels(t *testing.T) {
 			t.Errorf("%s: %v", variant, err)
 		}
 		if graph := model.Files["1/model.onnx"]; graph != nil {
-			got, err := onnxpb.ReadSignature(graph)
+			got, err := readSignature(graph)
 			if err != nil {
 				t.Fatal(err)
 			}
-			signature := onnxpb.Signature{
+			want := signature{
 				IRVersion: 8, Opset: 17,
-				Inputs: []onnxpb.Value{{Name: "image_embedding", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, dim}}},
-				Outputs: []onnxpb.Value{
-					{Name: "score", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, 3}},
-					{Name: "category_similarity", Type: onnxpb.Tensor_FLOAT, Shape: []int64{onnxpb.Dynamic, 3, 6}},
+				Inputs: []graphValue{{Name: "image_embedding", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, dim}}},
+				Outputs: []graphValue{
+					{Name: "score", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, 3}},
+					{Name: "category_similarity", Type: onnxpb.Tensor_FLOAT, Shape: []int64{dynamic, 3, 6}},
 				},
 			}
-			if diff := cmp.Diff(signature, got); diff != "" {
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: graph (-want +got):\n%s", variant, diff)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -157,4 +158,19 @@ func TestRegistryReaders(t *testing.T) {
 		})
 	}
 	readers.Wait()
+}
+
+// A folder that a crash has left half-written is not a bundle.
+func TestLoadDirPassesOverHidden(t *testing.T) {
+	parent := t.TempDir()
+	for name, seed := range map[string]uint64{"a": 1, ".a.new-1": 1} {
+		checkpointtest.WriteBundle(t, newDraft("a", seed).bundle(t), filepath.Join(parent, name))
+	}
+	r, err := checkpoint.LoadDir(parent, "", checkpoint.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(r.List()); got != 1 {
+		t.Errorf("%d bundles, want 1", got)
+	}
 }

@@ -228,7 +228,7 @@ func checkFiles(repository fs.FS, model string, want contract) error {
 		if path.Ext(name) != ".onnx" {
 			continue
 		}
-		s, err := onnxpb.ReadSignature(b)
+		s, err := readSignature(b)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -238,7 +238,7 @@ func checkFiles(repository fs.FS, model string, want contract) error {
 		}
 		for _, side := range []struct {
 			what string
-			got  []onnxpb.Value
+			got  []graphValue
 			want []tensor
 		}{{"inputs", s.Inputs, want.inputs}, {"outputs", s.Outputs, want.outputs}} {
 			if got, want := fmt.Sprint(side.got), fmt.Sprint(asGraph(side.want)); got != want {
@@ -250,15 +250,15 @@ func checkFiles(repository fs.FS, model string, want contract) error {
 }
 
 // asGraph says the same tensors in the words of an ONNX file.
-func asGraph(tensors []tensor) []onnxpb.Value {
+func asGraph(tensors []tensor) []graphValue {
 	types := map[inferencepb.DataType]onnxpb.Tensor_DataType{
 		inferencepb.DataType_TYPE_UINT8: onnxpb.Tensor_UINT8,
 		inferencepb.DataType_TYPE_INT32: onnxpb.Tensor_INT32,
 		inferencepb.DataType_TYPE_FP32:  onnxpb.Tensor_FLOAT,
 	}
-	var out []onnxpb.Value
+	var out []graphValue
 	for _, t := range tensors {
-		out = append(out, onnxpb.Value{Name: t.name, Type: types[t.kind], Shape: append([]int64{onnxpb.Dynamic}, t.dims...)})
+		out = append(out, graphValue{Name: t.name, Type: types[t.kind], Shape: append([]int64{dynamic}, t.dims...)})
 	}
 	return out
 }

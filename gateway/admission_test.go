@@ -159,8 +159,7 @@ func TestRateLimitKey(t *testing.T) {
 
 func TestRateLimitAnswer(t *testing.T) {
 	r := newRig(t, func(p *plan) {
-		p.gateway.RateLimit = gateway.DefaultRateLimit()
-		p.gateway.RateLimit.PerSecond, p.gateway.RateLimit.Burst = 0.25, 1
+		p.gateway.RateLimit = gateway.RateLimit{PerSecond: 0.25, Burst: 1, Header: "X-API-Key", Keys: 10}
 	})
 	if got := r.post("/v1/score", testimages.PNG(8, 8), "image/png"); got.status != 200 {
 		t.Fatalf("the first: status %d", got.status)

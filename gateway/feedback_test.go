@@ -26,6 +26,7 @@ import (
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
+	"github.com/agiqa/agiqa/experiment/experimenttest"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
@@ -241,7 +242,7 @@ func (r *trialRig) settled() settled {
 		all = append(all, f.Record)
 	}
 	out := settled{standing: map[string]experiment.Standing{}}
-	for _, f := range experiment.Settle(all) {
+	for _, f := range experimenttest.Settle(all) {
 		out.standing[f.Key] = f.Standing
 		switch {
 		case f.Standing != experiment.Accepted || !f.Blind:
@@ -329,7 +330,7 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	if r := compare(); !r.Equal {
 		t.Errorf("in another order: %v", r.Differences)
 	}
-	// What experiment.Settle says of each piece is what the report counts.
+	// What experimenttest.Settle says of each piece is what the report counts.
 	settled := one.settled()
 	if again := two.settled(); !maps.Equal(settled.standing, again.standing) {
 		t.Errorf("standings %v, in another order %v", settled.standing, again.standing)

@@ -9,6 +9,3 @@ type RateLimit struct {
 	Header    string  // holds the client's key; without it Authorization, then the address count
 	Keys      int     // clients that are remembered; the one not seen for longest goes first
 }
-
-// DefaultRateLimit is off.
-func DefaultRateLimit() RateLimit { return RateLimit{Burst: 20, Header: "X-API-Key", Keys: 10_000} }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -201,7 +202,7 @@ func TestOpenLibraryRefuses(t *testing.T) {
 		}},
 		{"a name is shipped with another content", `two checkpoints are named "shipped"`, func(r *rig) {
 			b := r.bundle(shippedName, 5)
-			must(r.t, checkpoint.WriteBundle(b, filepath.Join(r.dir, shippedName)))
+			checkpointtest.WriteBundle(r.t, b, filepath.Join(r.dir, shippedName))
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

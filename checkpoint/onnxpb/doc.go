@@ -1,7 +1,6 @@
 // Package onnxpb holds the part of the ONNX model format that the project
-// writes and checks: a wire-compatible definition of its own, the code
-// generated from it, and [ReadSignature], which says what any ONNX file takes
-// and gives.
+// writes and checks: a wire-compatible definition of its own and the code
+// generated from it.
 //
 // It refuses to run, optimise or validate graphs; that is onnxruntime's work.
 // Package checkpoint builds the head's graph with it, and the model

@@ -8,7 +8,7 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// given orders what one rater said of one thing, as [experiment.Settle] does.
+// given orders what one rater said of one thing.
 type given struct {
 	nanos   int64
 	key, id string

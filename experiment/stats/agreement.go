@@ -39,15 +39,6 @@ type Panel struct {
 	Ratings []Rating    // every image has at least one
 }
 
-// PanelOf takes one label an image, a mean opinion for example.
-func PanelOf(scores [][]float64, labels []float64) Panel {
-	p := Panel{Scores: scores, Ratings: make([]Rating, len(labels))}
-	for i, v := range labels {
-		p.Ratings[i] = Rating{Image: i, Value: v}
-	}
-	return p
-}
-
 // Agreement is how well the arms of a panel agree with people.
 type Agreement struct {
 	Images, Ratings, Raters int

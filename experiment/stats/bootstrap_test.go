@@ -11,6 +11,15 @@ import (
 	"github.com/agiqa/agiqa/experiment/stats"
 )
 
+// panelOf takes one label an image, a mean opinion for example.
+func panelOf(scores [][]float64, labels []float64) stats.Panel {
+	p := stats.Panel{Scores: scores, Ratings: make([]stats.Rating, len(labels))}
+	for i, v := range labels {
+		p.Ratings[i] = stats.Rating{Image: i, Value: v}
+	}
+	return p
+}
+
 // SciPy draws other samples, so ends agree within what chance does to the ends of
 // 20,000 and 10,000 resamples: about two hundredths of the interval's width.
 func TestAgreementGivesTheIntervalsOfSciPy(t *testing.T) {
@@ -21,7 +30,7 @@ func TestAgreementGivesTheIntervalsOfSciPy(t *testing.T) {
 	}](t, "bca")
 	b := stats.DefaultBootstrap()
 	b.Workers = 2
-	got := must[stats.Agreement](t)(b.Agreement(stats.PanelOf([][]float64{c.First, c.Second}, c.Labels), stats.Metrics()))
+	got := must[stats.Agreement](t)(b.Agreement(panelOf([][]float64{c.First, c.Second}, c.Labels), stats.Metrics()))
 	if got.Images != 80 || got.Ratings != 80 || got.Raters != 1 {
 		t.Errorf("got %d images, %d ratings, %d raters", got.Images, got.Ratings, got.Raters)
 	}
@@ -194,17 +203,17 @@ func TestAgreementRefuses(t *testing.T) {
 		argument string
 		tooFew   bool
 	}{
-		{"no arm", nil, stats.PanelOf(nil, good), "scores", false},
-		{"lengths", nil, stats.PanelOf([][]float64{good, good[:4]}, good), "scores", false},
-		{"few images", nil, stats.PanelOf([][]float64{good[:3]}, good[:3]), "scores", true},
-		{"constant arm", nil, stats.PanelOf([][]float64{good, {2, 2, 2, 2, 2}}, good), "scores", false},
-		{"constant labels", nil, stats.PanelOf([][]float64{good}, []float64{2, 2, 2, 2, 2}), "ratings", false},
-		{"NaN label", nil, stats.PanelOf([][]float64{good}, []float64{2, 2, math.NaN(), 2, 2}), "ratings", false},
-		{"unrated image", nil, stats.PanelOf([][]float64{good}, good[:4]), "ratings", false},
-		{"one rater", func(b *stats.Bootstrap) { b.ByRater = true }, stats.PanelOf([][]float64{good}, good), "raters", true},
-		{"no worker", func(b *stats.Bootstrap) { b.Workers = 0 }, stats.PanelOf([][]float64{good}, good), "workers", false},
-		{"few resamples", func(b *stats.Bootstrap) { b.Resamples = 99 }, stats.PanelOf([][]float64{good}, good), "resamples", false},
-		{"confidence", func(b *stats.Bootstrap) { b.Confidence = 1 }, stats.PanelOf([][]float64{good}, good), "confidence", false},
+		{"no arm", nil, panelOf(nil, good), "scores", false},
+		{"lengths", nil, panelOf([][]float64{good, good[:4]}, good), "scores", false},
+		{"few images", nil, panelOf([][]float64{good[:3]}, good[:3]), "scores", true},
+		{"constant arm", nil, panelOf([][]float64{good, {2, 2, 2, 2, 2}}, good), "scores", false},
+		{"constant labels", nil, panelOf([][]float64{good}, []float64{2, 2, 2, 2, 2}), "ratings", false},
+		{"NaN label", nil, panelOf([][]float64{good}, []float64{2, 2, math.NaN(), 2, 2}), "ratings", false},
+		{"unrated image", nil, panelOf([][]float64{good}, good[:4]), "ratings", false},
+		{"one rater", func(b *stats.Bootstrap) { b.ByRater = true }, panelOf([][]float64{good}, good), "raters", true},
+		{"no worker", func(b *stats.Bootstrap) { b.Workers = 0 }, panelOf([][]float64{good}, good), "workers", false},
+		{"few resamples", func(b *stats.Bootstrap) { b.Resamples = 99 }, panelOf([][]float64{good}, good), "resamples", false},
+		{"confidence", func(b *stats.Bootstrap) { b.Confidence = 1 }, panelOf([][]float64{good}, good), "confidence", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := b
@@ -215,7 +224,7 @@ func TestAgreementRefuses(t *testing.T) {
 			refused(t, err, c.argument, c.tooFew)
 		})
 	}
-	_, err := b.Agreement(stats.PanelOf([][]float64{good}, good), []stats.Metric{"R2"})
+	_, err := b.Agreement(panelOf([][]float64{good}, good), []stats.Metric{"R2"})
 	refused(t, err, "metrics", false)
 }
 
@@ -233,7 +242,7 @@ func BenchmarkAgreement(b *testing.B) {
 	o := stats.DefaultBootstrap()
 	o.Workers = 2
 	for b.Loop() {
-		if _, err := o.Agreement(stats.PanelOf(scores, labels), stats.Metrics()); err != nil {
+		if _, err := o.Agreement(panelOf(scores, labels), stats.Metrics()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -64,9 +64,6 @@ func TestTwoSampleSequence(t *testing.T) {
 		if !b.Ready || b.N != 1000 || !closeInterval(b.Current, want) {
 			t.Errorf("got %+v, want %v", b, want)
 		}
-		if control, treatment := s.Arms(); control != arms[0] || treatment != arms[1] {
-			t.Errorf("got arms %v and %v, want %v", control, treatment, arms)
-		}
 	}
 	if share, limit := float64(missed)/runs, 0.05+3*math.Sqrt(0.05*0.95/runs); share > limit {
 		t.Errorf("missed in %v of the runs, want at most %v", share, limit)
@@ -134,9 +131,14 @@ func TestEvidenceDoesNotDependOnOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			won, lost := p.Counts()
-			if share := float64(won) / float64(won+lost); !i.Contains(share) {
-				t.Fatalf("%d wins, %d losses: %v does not hold their share", won, lost, i)
+			won := 0
+			for _, w := range wins {
+				if w {
+					won++
+				}
+			}
+			if share := float64(won) / float64(len(wins)); !i.Contains(share) {
+				t.Fatalf("%d wins of %d: %v does not hold their share", won, len(wins), i)
 			}
 			if p.P() > 1 || p.P() <= 0 {
 				t.Fatalf("got p %v", p.P())
@@ -220,7 +222,7 @@ func FuzzNoNaN(f *testing.F) {
 			}
 		}
 		b := stats.Bootstrap{Resamples: 100, Confidence: 0.95, Workers: 1}
-		got, err := b.Agreement(stats.PanelOf(lists[:2], lists[2]), stats.Metrics())
+		got, err := b.Agreement(panelOf(lists[:2], lists[2]), stats.Metrics())
 		if err != nil {
 			return
 		}

@@ -75,12 +75,6 @@ func (p *Preferences) Add(win bool) {
 	p.evidence.set(p.logE(0.5))
 }
 
-// Wins and losses so far.
-func (p *Preferences) Counts() (wins, losses int) { return p.wins, p.losses }
-
-// LogE is the logarithm of the e-value against 1/2 now.
-func (p *Preferences) LogE() float64 { return p.evidence.now }
-
 // P is the anytime-valid p-value: 1 over the largest e-value so far.
 func (p *Preferences) P() float64 { return p.evidence.p() }
 

@@ -75,6 +75,3 @@ func (s *TwoSampleSequence) Bounds() Bounds {
 	b.Ready, b.Current, b.Running = true, s.current(), s.running
 	return b.settled()
 }
-
-// Arms are what was seen of control and treatment.
-func (s *TwoSampleSequence) Arms() (control, treatment Moments) { return s.arms[0], s.arms[1] }

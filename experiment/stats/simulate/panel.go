@@ -54,13 +54,3 @@ func (p Population) Panel(o PanelOptions) ([]stats.Rating, error) {
 	}
 	return ratings, nil
 }
-
-// ScoresOf scores every image of a population with both arms.
-func (p Population) ScoresOf(a Arms, seed uint64) (first, second []float64) {
-	random := stream(seed, 2)
-	first, second = make([]float64, len(p)), make([]float64, len(p))
-	for i, image := range p {
-		first[i], second[i] = a.Scores(image, random)
-	}
-	return first, second
-}
