@@ -30,6 +30,7 @@ import (
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/pictures"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
@@ -93,7 +94,7 @@ func (r *trialRig) begin(mode experiment.Mode) {
 	must(r.t, err)
 }
 
-func picture(n int) []byte { return testimages.PNGOf(testimages.Picture(48, 48, uint32(n))) }
+func picture(n int) []byte { return testimages.PNGOf(pictures.Gradient(48, 48, uint32(n))) }
 
 // show scores an image for a unit, whose rater will not see the score.
 func (r *trialRig) show(unit string, image []byte) gateway.Result {
