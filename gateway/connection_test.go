@@ -329,7 +329,7 @@ type ready struct{ gateway.Scorer }
 
 func (ready) Score(context.Context, scoring.Request) (scoring.Response, error) {
 	return scoring.Response{Timings: &scoring.Timings{}, Results: []scoring.ImageResult{{
-		Verdicts: make([]scoring.Verdict, 1), Embedding: make(quality.Embedding, 1<<20),
+		Scores: make([]scoring.CheckpointScore, 1), Embedding: make(quality.Embedding, 1<<20),
 	}}}, nil
 }
 

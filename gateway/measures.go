@@ -69,7 +69,7 @@ func (m *measures) countScores(ctx context.Context, response scoring.Response) {
 	type key struct{ checkpoint, outcome string }
 	counts := map[key]int64{}
 	for _, result := range response.Results {
-		for _, v := range result.Verdicts {
+		for _, v := range result.Scores {
 			outcome := metrics.OK
 			if v.Err != nil {
 				outcome = "error"

@@ -149,7 +149,7 @@ type view struct {
 }
 
 func (v view) result(id *ids, r scoring.ImageResult) Result {
-	first := r.Verdicts[0]
+	first := r.Scores[0]
 	out := Result{
 		ID:    r.ID,
 		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
@@ -167,7 +167,7 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		out.Embedding = r.Embedding
 	}
 	if v.several {
-		for _, verdict := range r.Verdicts {
+		for _, verdict := range r.Scores {
 			out.Scores = append(out.Scores, verdictOf(id, verdict))
 		}
 	}
@@ -179,7 +179,7 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 	return out
 }
 
-func verdictOf(id *ids, v scoring.Verdict) Verdict {
+func verdictOf(id *ids, v scoring.CheckpointScore) Verdict {
 	out := Verdict{Checkpoint: checkpointRef(v.Checkpoint), TextEmbeddings: hitOrMiss(v.TextCached)}
 	if v.Err != nil {
 		out.Error = id.problem(v.Err)

@@ -26,7 +26,6 @@ type admission struct {
 	retryAfter   time.Duration
 	queueWait    time.Duration // 0: half of the time that a request has
 	refusals     metric.Int64Counter
-	release      func() error // takes the gauges off the meter
 
 	mu       sync.Mutex
 	working  int
@@ -56,7 +55,7 @@ func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 		return nil, err
 	}
 	a.refusals = refusals
-	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		o.ObserveInt64(depth, int64(a.waiting.Len()))
@@ -64,11 +63,7 @@ func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 		o.ObserveFloat64(wait, a.expected(a.pace.cost.value).Seconds())
 		return nil
 	}, depth, working, wait)
-	if err != nil {
-		return nil, err
-	}
-	a.release = registration.Unregister
-	return a, nil
+	return a, err
 }
 
 // refusal says how far a request had come; it is the outcome of

@@ -48,11 +48,12 @@ func (c BatchConfig) validate() error {
 type batchedTriton struct {
 	Triton
 	encode *batcher[quality.Pixels, quality.Embedding]
-	embed  *batcher[quality.Pixels, embedded]
+	embed  *batcher[quality.Pixels, judgedEmbedding]
 	judge  *batcher[quality.Embedding, quality.Judgement]
 }
 
-type embedded struct {
+// judgedEmbedding is what an ensemble gives for one image.
+type judgedEmbedding struct {
 	judgement quality.Judgement
 	embedding quality.Embedding
 }
@@ -67,17 +68,9 @@ func newBatchedTriton(cfg BatchConfig, triton Triton, tracer trace.Tracer, meter
 	return &batchedTriton{
 		Triton: triton,
 		encode: &batcher[quality.Pixels, quality.Embedding]{batching: common, what: "encoder"},
-		embed:  &batcher[quality.Pixels, embedded]{batching: common, what: "ensemble"},
+		embed:  &batcher[quality.Pixels, judgedEmbedding]{batching: common, what: "ensemble"},
 		judge:  &batcher[quality.Embedding, quality.Judgement]{batching: common, what: "head"},
 	}, nil
-}
-
-// Available implements [Availability].
-func (b *batchedTriton) Available() error {
-	if a, ok := b.Triton.(Availability); ok {
-		return a.Available()
-	}
-	return nil
 }
 
 // EncodeImages implements [quality.ImageEncoder].
@@ -87,25 +80,31 @@ func (b *batchedTriton) EncodeImages(ctx context.Context, images []quality.Pixel
 
 // Judge implements [quality.Judge]. The texts of a checkpoint are the same in
 // every call.
-func (b *batchedTriton) Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
-	return b.judge.do(ctx, c.Digest.Hex(), images, func(ctx context.Context, images []quality.Embedding) ([]quality.Judgement, error) {
+func (b *batchedTriton) Judge(
+	ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+) ([]quality.Judgement, error) {
+	call := func(ctx context.Context, images []quality.Embedding) ([]quality.Judgement, error) {
 		return b.Triton.Judge(ctx, c, text, images)
-	})
+	}
+	return b.judge.do(ctx, c.Digest.Hex(), images, call)
 }
 
 // EmbedAndJudge implements [quality.Ensemble].
-func (b *batchedTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
-	got, err := b.embed.do(ctx, c.Digest.Hex(), images, func(ctx context.Context, images []quality.Pixels) ([]embedded, error) {
+func (b *batchedTriton) EmbedAndJudge(
+	ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels,
+) ([]quality.Judgement, []quality.Embedding, error) {
+	call := func(ctx context.Context, images []quality.Pixels) ([]judgedEmbedding, error) {
 		judged, embeddings, err := b.Triton.EmbedAndJudge(ctx, c, text, images)
 		if err != nil {
 			return nil, err
 		}
-		out := make([]embedded, len(judged))
+		out := make([]judgedEmbedding, len(judged))
 		for i := range out {
-			out[i] = embedded{judged[i], embeddings[i]}
+			out[i] = judgedEmbedding{judged[i], embeddings[i]}
 		}
 		return out, nil
-	})
+	}
+	got, err := b.embed.do(ctx, c.Digest.Hex(), images, call)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,10 +151,9 @@ type pendingCall[I, O any] struct {
 }
 
 // do runs call on items, alone or as a part of a larger call.
-func (b *batcher[I, O]) do(ctx context.Context, key string, items []I, call func(context.Context, []I) ([]O, error)) ([]O, error) {
-	if len(items) == 0 {
-		return call(ctx, items)
-	}
+func (b *batcher[I, O]) do(
+	ctx context.Context, key string, items []I, call func(context.Context, []I) ([]O, error),
+) ([]O, error) {
 	p := &pendingCall[I, O]{ctx: ctx, items: items, call: call, done: make(chan struct{})}
 	if b.enqueue(key, p) {
 		defer b.release(key)
@@ -191,15 +189,20 @@ func (b *batcher[I, O]) enqueue(key string, p *pendingCall[I, O]) (alone bool) {
 	case l.size() >= b.cfg.Max:
 		b.flush(key, l)
 	case l.timer == nil:
-		l.timer = time.AfterFunc(b.cfg.Wait, func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if b.queues[key] == l && len(l.waiting) > 0 {
-				b.flush(key, l)
-			}
-		})
+		b.flushLater(key, l)
 	}
 	return false
+}
+
+// flushLater flushes what still waits when it has waited long enough.
+func (b *batcher[I, O]) flushLater(key string, l *queue[I, O]) {
+	l.timer = time.AfterFunc(b.cfg.Wait, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.queues[key] == l && len(l.waiting) > 0 {
+			b.flush(key, l)
+		}
+	})
 }
 
 func (l *queue[I, O]) size() int {
@@ -243,13 +246,7 @@ func (b *batcher[I, O]) flush(key string, l *queue[I, O]) {
 		l.waiting = l.waiting[1:]
 	}
 	if len(l.waiting) > 0 { // for them it begins anew
-		l.timer = time.AfterFunc(b.cfg.Wait, func() {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if b.queues[key] == l && len(l.waiting) > 0 {
-				b.flush(key, l)
-			}
-		})
+		b.flushLater(key, l)
 	}
 	if len(calls) == 0 {
 		if l.running == 0 && len(l.waiting) == 0 {
@@ -270,7 +267,8 @@ func (b *batcher[I, O]) flush(key string, l *queue[I, O]) {
 func (b *batcher[I, O]) run(calls []*pendingCall[I, O], n int) {
 	defer func() {
 		if v := recover(); v != nil {
-			b.settle(calls, quality.Errorf(quality.KindInternal, "an unexpected error").Because(fmt.Errorf("panic in a batch: %v", v)))
+			err := quality.Errorf(quality.KindInternal, "an unexpected error")
+			b.settle(calls, err.Because(fmt.Errorf("panic in a batch: %v", v)))
 		}
 	}()
 	b.count(calls[0].ctx, n)
@@ -337,8 +335,10 @@ func (b *batcher[I, O]) shared(calls []*pendingCall[I, O], n int) (context.Conte
 			links = append(links, trace.LinkFromContext(p.ctx))
 		}
 	}
-	ctx, span := b.tracer.Start(context.WithoutCancel(calls[0].ctx), "batch", trace.WithLinks(links...), trace.WithAttributes(
-		attribute.Int("agiqa.batch.size", n), attribute.Int("agiqa.batch.requests", len(calls)), attribute.String("agiqa.batch.call", b.what)))
+	ctx := context.WithoutCancel(calls[0].ctx)
+	ctx, span := b.tracer.Start(ctx, "batch", trace.WithLinks(links...), trace.WithAttributes(
+		attribute.Int("agiqa.batch.size", n), attribute.Int("agiqa.batch.requests", len(calls)),
+		attribute.String("agiqa.batch.call", b.what)))
 	for _, p := range calls[1:] {
 		trace.SpanFromContext(p.ctx).AddLink(trace.LinkFromContext(ctx))
 	}

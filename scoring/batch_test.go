@@ -48,8 +48,8 @@ func (r batchRig) rush(t *testing.T, n int, ctxOf func(i int) context.Context) [
 				err = got.Results[0].Err
 			}
 			if errs[i] = err; err == nil {
-				if want := float32('A'+i) + 1000; got.Results[0].Verdicts[0].Score != want {
-					t.Errorf("request %d: score %g, want %g", i, got.Results[0].Verdicts[0].Score, want)
+				if want := float32('A'+i) + 1000; got.Results[0].Scores[0].Score != want {
+					t.Errorf("request %d: score %g, want %g", i, got.Results[0].Scores[0].Score, want)
 				}
 			}
 			done <- true

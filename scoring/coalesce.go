@@ -10,161 +10,186 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// coalescer lets equal images of different requests be decoded and encoded once.
-// The request that comes first leads; the others follow and take what it
-// brings: the embedding, or the image's own fault. Nothing else of a leader is
-// shared: when it fails for another reason, or leaves, one follower leads in
-// its place, with its own time and its own checkpoints.
-type coalescer struct {
-	mu  sync.Mutex
-	all map[quality.EmbeddingKey]*coalescingGroup
+// coalescing is an embedder that has equal images of different requests
+// embedded by next once. The request that comes first leads; the others follow
+// and take what it brings: the embedding, or the image's own fault. Nothing
+// else of a leader is shared: when it fails for another reason, or leaves, one
+// follower leads in its place, with its own time and its own checkpoints.
+//
+// A request waits for another only while it leads nothing, so that no two wait
+// for each other.
+type coalescing struct {
+	next      embedder
+	telemetry *telemetry
+
+	mu     sync.Mutex
+	groups map[quality.EmbeddingKey]*coalescingGroup
 }
 
+func newCoalescing(next embedder, tel *telemetry) *coalescing {
+	return &coalescing{next: next, telemetry: tel, groups: map[quality.EmbeddingKey]*coalescingGroup{}}
+}
+
+// coalescingGroup is the requests that want one image embedded. Its fields are
+// guarded by coalescing.mu.
 type coalescingGroup struct {
 	key       quality.EmbeddingKey
-	done      chan struct{} // closed when embedding or err is set
-	lead      chan struct{} // holds a token while nobody leads
-	embedding quality.Embedding
-	err       error
-	followers int // guarded by coalescer.mu
+	led       bool
+	followers int
+	result    *embedded     // what followers take; the group is over then
+	changed   chan struct{} // closed when there is a result, or a lead to be taken
 }
 
-// join begins a group, or follows the one that is under way.
-func (c *coalescer) join(key quality.EmbeddingKey) (g *coalescingGroup, leads bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if g = c.all[key]; g != nil {
-		g.followers++
-		return g, false
-	}
-	if c.all == nil {
-		c.all = map[quality.EmbeddingKey]*coalescingGroup{}
-	}
-	g = &coalescingGroup{key: key, done: make(chan struct{}), lead: make(chan struct{}, 1)}
-	c.all[key] = g
-	return g, true
+// member is an image of one request in its group.
+type member struct {
+	image
+	place int // in the request
+	group *coalescingGroup
 }
 
-// finish ends a group with what its followers take.
-func (c *coalescer) finish(g *coalescingGroup, embedding quality.Embedding, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	g.embedding, g.err = embedding, err
-	delete(c.all, g.key)
-	close(g.done)
-}
-
-// handOver gives the lead to one of the followers, if there are any.
-func (c *coalescer) handOver(g *coalescingGroup) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if g.followers == 0 {
-		delete(c.all, g.key)
-		return
-	}
-	g.lead <- struct{}{}
-}
-
-// leave is for a follower that waits no longer. The last one takes a lead that
-// nobody wanted with it.
-func (c *coalescer) leave(g *coalescingGroup) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if g.followers--; g.followers > 0 {
-		return
-	}
-	select {
-	case <-g.lead:
-		delete(c.all, g.key)
-	default:
-	}
-}
-
-// wait returns when the group is finished, or when this follower has to lead it.
-func (c *coalescer) wait(ctx context.Context, g *coalescingGroup) (leads bool, err error) {
-	select {
-	case <-g.done:
-		c.leave(g)
-		return false, nil
-	case <-g.lead:
-		c.mu.Lock()
-		g.followers--
-		c.mu.Unlock()
-		return true, nil
-	case <-ctx.Done():
-		c.leave(g)
-		return false, context.Cause(ctx)
-	}
-}
-
-// claim joins the groups of the images that are not known, and sets those
-// aside that other requests lead.
-func (w *work) claim() (followed []*subject) {
-	var rest []*subject
-	for _, s := range w.subjects {
-		if s.err != nil || s.cached {
-			rest = append(rest, s)
-			continue
+func (c *coalescing) embed(ctx context.Context, p plan, images []image) ([]embedded, error) {
+	out := make([]embedded, len(images))
+	led, followed, _ := c.take(c.join(p, images), out)
+	defer func() { c.leave(followed) }()
+	for {
+		err := c.lead(ctx, p, led, out)
+		if err != nil {
+			return nil, err
 		}
-		if s.group, s.leads = w.service.coalescer.join(w.key(s)); s.leads {
-			rest = append(rest, s)
-		} else {
-			followed = append(followed, s)
+		if len(followed) == 0 {
+			return out, nil
 		}
-	}
-	w.subjects = rest
-	return followed
-}
-
-// settle finishes the groups that this request leads.
-func (w *work) settle() {
-	for _, s := range w.subjects {
-		if !s.leads {
-			continue
-		}
-		s.leads = false
-		switch {
-		case s.err == nil && s.embedding != nil:
-			w.service.coalescer.finish(s.group, s.embedding, nil)
-		case s.err != nil && s.everybodys():
-			w.service.coalescer.finish(s.group, nil, s.err)
-		default:
-			w.service.coalescer.handOver(s.group)
-		}
-	}
-}
-
-// everybodys reports whether the subject's error is its image's: whoever
-// follows would meet it as well.
-func (s *subject) everybodys() bool {
-	kind := quality.KindOf(s.err)
-	return !kind.Temporary() && kind != quality.KindClientClosedRequest
-}
-
-// follow waits for the images that other requests lead. It comes after this
-// request's own groups are finished, so that no two requests wait for each other.
-// It leaves in w.subjects what is still to be scored.
-func (w *work) follow(ctx context.Context, followed []*subject) error {
-	w.subjects = followed
-	return w.service.telemetry.run(ctx, w.timings, StageFollow, func(ctx context.Context, span trace.Span) error {
-		taken := 0
-		for i, s := range followed {
-			leads, err := w.service.coalescer.wait(ctx, s.group)
-			if err != nil {
-				for _, rest := range followed[i+1:] {
-					w.service.coalescer.leave(rest.group)
-				}
-				w.settle() // those that it leads by now
+		err = c.telemetry.run(ctx, p.timings, StageFollow, func(ctx context.Context, span trace.Span) (err error) {
+			taken := len(followed)
+			if led, followed, err = c.follow(ctx, followed, out); err != nil {
 				return err
 			}
-			if s.leads = leads; leads {
-				continue
-			}
-			taken++
-			s.embedding, s.err, s.cached = s.group.embedding, s.group.err, s.group.err == nil
+			taken -= len(led) + len(followed)
+			span.SetAttributes(attribute.Int("agiqa.images.coalesced", taken))
+			c.telemetry.coalesced.Add(ctx, int64(taken))
+			return nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		span.SetAttributes(attribute.Int("agiqa.images.coalesced", taken))
-		w.service.telemetry.coalesced.Add(ctx, int64(taken))
+	}
+}
+
+// join enters the request in the groups of its images, as a follower.
+func (c *coalescing) join(p plan, images []image) []member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members := make([]member, len(images))
+	for i, one := range images {
+		key := p.key(one)
+		g := c.groups[key]
+		if g == nil {
+			g = &coalescingGroup{key: key, changed: make(chan struct{})}
+			c.groups[key] = g
+		}
+		g.followers++
+		members[i] = member{one, i, g}
+	}
+	return members
+}
+
+// take puts the results that there are in their places of out, and takes the
+// leads that nobody has. The rest it still follows; changed is closed when it
+// is worth asking again.
+func (c *coalescing) take(members []member, out []embedded) (led, rest []member, changed <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range members {
+		switch g := m.group; {
+		case g.result != nil:
+			out[m.place] = *g.result
+		case !g.led:
+			g.led, g.followers = true, g.followers-1
+			led = append(led, m)
+		default:
+			rest, changed = append(rest, m), g.changed
+		}
+	}
+	return led, rest, changed
+}
+
+// follow waits until there are results for all members, or a lead to take.
+func (c *coalescing) follow(ctx context.Context, members []member, out []embedded) (led, rest []member, err error) {
+	for {
+		led, rest, changed := c.take(members, out)
+		if len(led) > 0 || len(rest) == 0 {
+			return led, rest, nil
+		}
+		select {
+		case <-changed:
+			members = rest
+		case <-ctx.Done():
+			return nil, rest, context.Cause(ctx)
+		}
+	}
+}
+
+// leave is for a request that follows no longer.
+func (c *coalescing) leave(members []member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range members {
+		m.group.followers--
+		c.forget(m.group)
+	}
+}
+
+// lead has next embed the images whose groups this request leads, and puts the
+// results in their places of out. Whatever happens, nobody waits in vain.
+func (c *coalescing) lead(ctx context.Context, p plan, members []member, out []embedded) error {
+	if len(members) == 0 {
 		return nil
-	})
+	}
+	images := make([]image, len(members))
+	for i, m := range members {
+		images[i] = m.image
+	}
+	var results []embedded
+	defer func() { c.release(members, results) }()
+	brought, err := c.next.embed(ctx, p, images)
+	if err != nil {
+		return err
+	}
+	results = brought
+	for i, m := range members {
+		out[m.place] = results[i]
+	}
+	return nil
+}
+
+// release gives followers the results that are theirs as well, and gives up
+// the lead of the other groups.
+func (c *coalescing) release(members []member, results []embedded) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, m := range members {
+		g := m.group
+		if i < len(results) && results[i].everybodys() {
+			r := results[i]
+			g.result = &embedded{embedding: r.embedding, cached: r.err == nil, err: r.err}
+		}
+		g.led = false
+		close(g.changed)
+		g.changed = make(chan struct{})
+		c.forget(g)
+	}
+}
+
+// forget deletes a group that has nothing more to do.
+func (c *coalescing) forget(g *coalescingGroup) {
+	if over := g.result != nil || !g.led && g.followers == 0; over && c.groups[g.key] == g {
+		delete(c.groups, g.key)
+	}
+}
+
+// everybodys reports whether followers may take e: it is an embedding, or an
+// error that they would meet as well.
+func (e embedded) everybodys() bool {
+	kind := quality.KindOf(e.err)
+	return e.err == nil || !kind.Temporary() && kind != quality.KindClientClosedRequest
 }

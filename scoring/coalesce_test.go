@@ -2,10 +2,14 @@ package scoring_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/agiqa/agiqa/internal/metrics/metricstest"
 	"github.com/agiqa/agiqa/quality"
@@ -40,7 +44,7 @@ func TestEqualImagesAreEncodedOnce(t *testing.T) {
 			if errs[i] != nil {
 				t.Fatal(errs[i])
 			}
-			if got, want := r.Results[0].Verdicts[0].Score, float32('1'+1000*(i%3)); got != want {
+			if got, want := r.Results[0].Scores[0].Score, float32('1'+1000*(i%3)); got != want {
 				t.Errorf("request %d: score %g, want %g", i, got, want)
 			}
 			if r.Results[0].EmbeddingCached {
@@ -148,8 +152,8 @@ func TestCrossingRequests(t *testing.T) {
 			}
 			for k, r := range responses[i].Results {
 				name := orders[i%4][k]
-				if want := float32(name[len(name)-1]) + 1000; r.Err != nil || r.Verdicts[0].Score != want {
-					t.Errorf("request %d, image %s: %v %v, want %g", i, name, r.Err, r.Verdicts, want)
+				if want := float32(name[len(name)-1]) + 1000; r.Err != nil || r.Scores[0].Score != want {
+					t.Errorf("request %d, image %s: %v %v, want %g", i, name, r.Err, r.Scores, want)
 				}
 			}
 		}
@@ -157,4 +161,95 @@ func TestCrossingRequests(t *testing.T) {
 			t.Errorf("decoded %d times, want each of 5 images once", b.preparer.decoded)
 		}
 	})
+}
+
+// A leader of two images fails; each of its two followers takes over one of
+// them. Neither waits for the other one's before its own is done.
+func TestFollowersThatTakeOverDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, scoring.DefaultConfig())
+		b.slow(100 * time.Millisecond)
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, leave)
+		orders := [][]string{{"good1", "good2"}, {"good1", "good2"}, {"good2", "good1"}, {"good2", "good3", "good1"}}
+		responses, errs := coalesced(t, b, len(orders), func(i int) (scoring.Response, error) {
+			c := t.Context()
+			if i == 0 {
+				c = ctx
+			}
+			return b.service.Score(c, scoring.Request{Items: items(orders[i]...), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
+		})
+		if quality.KindOf(errs[0]) != quality.KindClientClosedRequest {
+			t.Errorf("the leader: %v", errs[0])
+		}
+		for i, r := range responses[1:] {
+			if errs[i+1] != nil {
+				t.Fatalf("follower %d: %v", i+1, errs[i+1])
+			}
+			for k, result := range r.Results {
+				name := orders[i+1][k]
+				if want := float32(name[len(name)-1]) + 1000; result.Err != nil || result.Scores[0].Score != want {
+					t.Errorf("follower %d, image %s: %v %v, want %g", i+1, name, result.Err, result.Scores, want)
+				}
+			}
+		}
+		if b.preparer.decoded != 5 { // two by the leader, then each of three once
+			t.Errorf("decoded %d times, want 5", b.preparer.decoded)
+		}
+	})
+}
+
+// One request takes an embedding from the cache, one from another request, and
+// computes one: only the last is a miss and has a decoder. Its texts are
+// fetched once.
+func TestWhereEmbeddingsComeFrom(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		checkpoints []quality.Checkpoint
+		calls       []string // with two to the ensemble by those before; in order of text
+	}{
+		{"ensemble", []quality.Checkpoint{checkpointOf("a", 1)}, []string{"ensemble a +", "ensemble a +", "ensemble a +", "head a +", "head a +"}},
+		{"heads", []quality.Checkpoint{checkpointOf("a", 1), checkpointOf("b", 2)},
+			[]string{"encoder+", "ensemble a +", "ensemble a +", "head a +++", "head b +++"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, scoring.DefaultConfig())
+				if _, err := b.service.Score(t.Context(), requestOf("good1")); err != nil {
+					t.Fatal(err)
+				}
+				b.slow(100 * time.Millisecond)
+				led := make(chan error, 1)
+				go func() { _, err := b.service.Score(t.Context(), requestOf("good2")); led <- err }()
+				synctest.Wait()
+				texts := 0
+				once := b.texts
+				b.texts = func(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
+					b.triton.mu.Lock()
+					texts++
+					b.triton.mu.Unlock()
+					return once(ctx, c)
+				}
+				got, err := b.service.Score(t.Context(), scoring.Request{Items: items("good1", "good2", "good3", "good3"), Checkpoints: tc.checkpoints})
+				if err := errors.Join(err, <-led); err != nil {
+					t.Fatal(err)
+				}
+				var from []string
+				for _, r := range got.Results {
+					from = append(from, fmt.Sprintf("%t %q %g", r.EmbeddingCached, r.Decoder, r.Scores[0].Score))
+				}
+				want := []string{`true "" 1049`, `true "" 1050`, `false "fake 1.0" 1051`, `false "fake 1.0" 1051`}
+				if diff := cmp.Diff(want, from); diff != "" {
+					t.Errorf("cached, decoder and score (-want +got):\n%s", diff)
+				}
+				slices.Sort(b.triton.calls)
+				if diff := cmp.Diff(tc.calls, b.triton.calls); diff != "" {
+					t.Errorf("calls to Triton (-want +got):\n%s", diff)
+				}
+				if texts != len(tc.checkpoints) {
+					t.Errorf("texts were asked for %d times, want once for each of %d checkpoints", texts, len(tc.checkpoints))
+				}
+			})
+		})
+	}
 }

@@ -20,12 +20,12 @@ import (
 
 var nan = float32(math.NaN())
 
-// verdicts are the scores of an answer as text, a kind where there is none.
-func verdicts(r scoring.Response) []string {
+// scoresOf returns the scores of an answer as text, a kind where there is none.
+func scoresOf(r scoring.Response) []string {
 	var out []string
 	for _, image := range r.Results {
 		var line []string
-		for _, v := range image.Verdicts {
+		for _, v := range image.Scores {
 			if v.Err != nil {
 				line = append(line, string(quality.KindOf(v.Err)))
 			} else {
@@ -141,8 +141,8 @@ func TestSeveralCheckpoints(t *testing.T) {
 			if tc.kind != "" && quality.KindOf(err) != tc.kind || tc.kind == "" && err != nil {
 				t.Fatalf("error %v, want one of kind %q", err, tc.kind)
 			}
-			if diff := cmp.Diff(tc.want, verdicts(got)); diff != "" {
-				t.Errorf("verdicts (-want +got):\n%s", diff)
+			if diff := cmp.Diff(tc.want, scoresOf(got)); diff != "" {
+				t.Errorf("scores (-want +got):\n%s", diff)
 			}
 			slices.Sort(bench.triton.calls)
 			if diff := cmp.Diff(tc.calls, bench.triton.calls); diff != "" {
@@ -155,15 +155,15 @@ func TestSeveralCheckpoints(t *testing.T) {
 				t.Errorf("%d panels were said to have failed, want %d", len(panels.failed), tc.failed)
 			}
 			for i, r := range got.Results {
-				for k, v := range r.Verdicts {
+				for k, v := range r.Scores {
 					if v.Checkpoint != tc.ask[k] {
-						t.Errorf("verdict %d of image %d is %s's, want %s's", k, i, v.Checkpoint.Name, tc.ask[k].Name)
+						t.Errorf("score %d of image %d is %s's, want %s's", k, i, v.Checkpoint.Name, tc.ask[k].Name)
 					}
 					if v.Err != nil && v.Judgement != (quality.Judgement{}) {
-						t.Errorf("verdict %d of image %d has an error and the score %v", k, i, v.Score)
+						t.Errorf("score %d of image %d has an error and the score %v", k, i, v.Score)
 					}
 					if want := tc.asked == 0; v.TextCached != want {
-						t.Errorf("verdict %d of image %d: texts cached %t, want %t", k, i, v.TextCached, want)
+						t.Errorf("score %d of image %d: texts cached %t, want %t", k, i, v.TextCached, want)
 					}
 				}
 			}

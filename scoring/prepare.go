@@ -5,6 +5,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/quality"
@@ -14,15 +15,15 @@ import (
 func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode) (quality.Image, error) {
 	var image quality.Image
 	timings := &Timings{}
-	in, err := s.preparer.Inspect(data)
+	in, err := s.decoding.preparer.Inspect(data)
 	if err == nil {
 		var release func()
 		if release, _, err = s.admission.acquire(ctx, in.DecodeCost()+costOfImage); err != nil {
 			return quality.Image{}, err
 		}
 		defer release()
-		err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, span trace.Span) (err error) {
-			image, err = s.prepareOne(ctx, timings, in, mode)
+		err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, _ trace.Span) (err error) {
+			image, err = s.decoding.decode(ctx, timings, in, mode)
 			return err
 		})
 	}
@@ -30,16 +31,57 @@ func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.Preproc
 	return image, err
 }
 
-// prepareOne decodes under the bound on decoders: one per CPU, because more
-// would only take turns and hold memory.
-func (s *Service) prepareOne(ctx context.Context, timings *Timings, in imageprep.Inspected, mode quality.PreprocessMode) (quality.Image, error) {
+// decoding turns files into pixels, as many at once as there are slots: one
+// per CPU, because more would only take turns and hold memory.
+type decoding struct {
+	preparer  Preparer
+	slots     chan struct{}
+	telemetry *telemetry
+}
+
+// prepared is an image as the encoder takes it.
+type prepared struct {
+	image
+	pixels  quality.Pixels
+	decoder string
+	err     error // the image's own fault
+}
+
+func (p prepared) sound() bool { return p.err == nil }
+
+// prepare decodes images. An image's own fault stays with the image; a context
+// that ended ends the request.
+func (d *decoding) prepare(ctx context.Context, j *job, images []image) ([]prepared, error) {
+	out := make([]prepared, len(images))
+	err := d.telemetry.run(ctx, j.timings, StagePrepare, func(ctx context.Context, _ trace.Span) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(cap(d.slots))
+		for i, one := range images {
+			group.Go(func() error {
+				decoded, err := d.decode(ctx, j.timings, one.Inspected, j.Preprocess)
+				out[i] = prepared{image: one, pixels: decoded.Pixels, decoder: decoded.Decoder, err: err}
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				return nil
+			})
+		}
+		return group.Wait()
+	})
+	return out, err
+}
+
+// decode decodes one image, in a slot.
+func (d *decoding) decode(
+	ctx context.Context, timings *Timings, in imageprep.Inspected, mode quality.PreprocessMode,
+) (quality.Image, error) {
 	select {
-	case s.decoders <- struct{}{}:
-		defer func() { <-s.decoders }()
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
 	case <-ctx.Done():
 		return quality.Image{}, context.Cause(ctx)
 	}
-	return s.preparer.PrepareInspected(imageprep.Observed(ctx, func(done imageprep.Done) {
+	return d.preparer.PrepareInspected(imageprep.Observed(ctx, func(done imageprep.Done) {
 		attributes := []attribute.KeyValue{
 			attribute.String("agiqa.image.format", in.Info.Format),
 			attribute.Int("agiqa.image.width", in.Info.Width),
@@ -48,6 +90,6 @@ func (s *Service) prepareOne(ctx context.Context, timings *Timings, in imageprep
 		if done.Decoder != "" {
 			attributes = append(attributes, attribute.String("agiqa.image.decoder", done.Decoder))
 		}
-		s.telemetry.Record(ctx, timings, Stage(done.Step), done.Start, done.End, done.Err, attributes...)
+		d.telemetry.Record(ctx, timings, Stage(done.Step), done.Start, done.End, done.Err, attributes...)
 	}), in, mode)
 }

@@ -2,6 +2,10 @@ package scoring
 
 import (
 	"context"
+	"sync"
+
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
@@ -23,28 +27,28 @@ type Request struct {
 	Caller      *experiment.Caller     // nil: the request takes no part in experiments
 }
 
-// Verdict is what one checkpoint says of one image, or Err: several
+// CheckpointScore is the score of one image by one checkpoint, or Err: several
 // checkpoints do not fail because one of them does.
-type Verdict struct {
+type CheckpointScore struct {
 	Checkpoint quality.Checkpoint
 	quality.Judgement
 	TextCached bool // no text encoder ran for it
 	Err        error
 }
 
-// ImageResult is the outcome for one image: Verdicts in the order of the
+// ImageResult is the outcome for one image: Scores in the order of the
 // request's checkpoints, at least one of them without an Err; or Err.
 type ImageResult struct {
 	ID              string
 	Info            quality.ImageInfo
 	Decoder         string // what decoded it; empty where nothing had to
-	Verdicts        []Verdict
+	Scores          []CheckpointScore
 	Embedding       quality.Embedding
-	EmbeddingCached bool
+	EmbeddingCached bool // no image encoder ran for it in this request
 	Err             error
 
 	Shown *experiment.Shown // the experiment that chose the checkpoint; nil: none did
-	Arms  []Verdict         // of every arm of it, for whoever may know
+	Arms  []CheckpointScore // by every arm of it, for whoever may know
 }
 
 // Response answers a Request: one result per item, in order.
@@ -58,36 +62,161 @@ type Response struct {
 // Score scores every image by every checkpoint.
 //
 // An image that is at fault has its own Err in the results, and so has one of
-// several checkpoints that fails, in its verdicts. The call itself
+// several checkpoints that fails, in its scores. The call itself
 // fails when nothing could be scored for a reason that is not an image's:
 // overloaded, model_unavailable, model_bad_output, deadline_exceeded,
 // encoder_mismatch.
 func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
-	w := &work{service: s, request: req, timings: req.Timings}
-	if w.timings == nil {
-		w.timings = &Timings{}
-	}
-	var err error
-	if w.models, err = s.current(); err != nil {
+	j, err := s.newJob(req)
+	if err != nil {
 		return Response{}, err
 	}
-	for _, c := range req.Checkpoints {
-		if c.Encoder != w.models.Encoder.Digest {
-			return Response{}, quality.Errorf(quality.KindEncoderMismatch,
-				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, w.models.Encoder.Name)
-		}
-	}
-	release, err := w.admit(ctx)
+	in := s.inspect(ctx, j)
+	images, release, err := s.admit(ctx, j, in.images)
 	if err != nil {
 		return Response{}, err
 	}
 	defer release()
-	err = w.run(ctx)
-	w.count(ctx)
+	scores, err := s.scoreImages(ctx, j, images)
+	results := in.results(j, scores, err)
+	for _, r := range results {
+		s.telemetry.countImage(ctx, r.Info.Format, r.Err)
+	}
 	if err != nil {
 		return Response{}, err
 	}
-	return Response{
-		Encoder: w.models.Encoder, Preprocess: s.preparer.ID(req.Preprocess), Results: w.results(), Timings: w.timings,
-	}, nil
+	return Response{Encoder: j.models.Encoder, Preprocess: j.preprocess, Results: results, Timings: j.timings}, nil
+}
+
+// job is a request with what it runs on. No step changes it.
+type job struct {
+	Request
+	models     *Models
+	timings    *Timings
+	preprocess quality.PreprocessID
+}
+
+func (s *Service) newJob(req Request) (*job, error) {
+	models, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range req.Checkpoints {
+		if c.Encoder != models.Encoder.Digest {
+			return nil, quality.Errorf(quality.KindEncoderMismatch,
+				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, models.Encoder.Name)
+		}
+	}
+	j := &job{Request: req, models: models, timings: req.Timings, preprocess: s.decoding.preparer.ID(req.Preprocess)}
+	if j.timings == nil {
+		j.timings = &Timings{}
+	}
+	return j, nil
+}
+
+// admit looks embeddings up, which is cheap and tells what the request will
+// cost, and takes a turn for it. It returns the images with what the cache
+// knows of them. Nothing is decoded for a Triton that is known to be gone.
+func (s *Service) admit(ctx context.Context, j *job, images []image) (_ []image, release func(), err error) {
+	if len(images) == 0 {
+		return nil, func() {}, nil
+	}
+	images = s.lookUp(ctx, j, images)
+	cost := 0.0
+	for _, i := range images {
+		if i.missing() {
+			cost += i.DecodeCost() + costOfImage
+		}
+	}
+	if cost > 0 {
+		if err := s.available(); err != nil {
+			return nil, nil, err
+		}
+	}
+	waited := false
+	err = s.telemetry.run(ctx, j.timings, StageAdmission, func(ctx context.Context, _ trace.Span) (err error) {
+		release, waited, err = s.admission.acquire(ctx, cost)
+		return err
+	})
+	if waited && err == nil {
+		images = s.lookUp(ctx, j, images) // others may have brought them meanwhile
+	}
+	return images, release, err
+}
+
+// plan is how an admitted job gets its scores.
+type plan struct {
+	*job
+	panel *quality.Panel         // that has all the checkpoints; nil: heads one by one
+	texts func() ([]text, error) // by checkpoint, fetched once; a panel holds its own
+}
+
+// ensemble reports whether one call embeds and scores.
+func (p plan) ensemble() bool { return len(p.Checkpoints) == 1 && !p.Checkpoints[0].HeadOnly }
+
+func (s *Service) newPlan(ctx context.Context, j *job) plan {
+	p := plan{job: j, texts: sync.OnceValues(func() ([]text, error) { return s.fetchTexts(ctx, j) })}
+	if j.models.Panels == nil || len(j.Checkpoints) < 2 {
+		return p
+	}
+	if panel, ok := j.models.Panels.Cover(j.Checkpoints); ok && panel.Encoder == j.models.Encoder.Digest {
+		p.panel = &panel
+	}
+	return p
+}
+
+// scoreImages embeds and scores. Texts and images do not depend on each other
+// and are fetched side by side. With an ensemble known images do not wait for
+// the others; otherwise one call to each model is for all.
+func (s *Service) scoreImages(ctx context.Context, j *job, images []image) ([]scored, error) {
+	if len(images) == 0 {
+		return nil, nil
+	}
+	out := make([]scored, len(images))
+	group, ctx := errgroup.WithContext(ctx)
+	p := s.newPlan(ctx, j)
+	if p.panel == nil {
+		group.Go(func() error { _, err := p.texts(); return err })
+	}
+	score := func(which func(image) bool) {
+		group.Go(func() error {
+			return applyTo(images, which, out, func(images []image) ([]scored, error) {
+				embedded, err := s.embedder.embed(ctx, p, images)
+				if err != nil {
+					return nil, err
+				}
+				return s.heads.score(ctx, p, embedded)
+			})
+		})
+	}
+	if p.ensemble() {
+		score(image.missing)
+		score(image.found)
+	} else {
+		score(func(image) bool { return true })
+	}
+	return out, group.Wait()
+}
+
+// applyTo calls f, if at all, with those elements that match, and puts what it
+// returns for each in its place of out.
+func applyTo[I, O any](in []I, match func(I) bool, out []O, f func([]I) ([]O, error)) error {
+	var chosen []I
+	var places []int
+	for i, x := range in {
+		if match(x) {
+			chosen, places = append(chosen, x), append(places, i)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil
+	}
+	results, err := f(chosen)
+	if err != nil {
+		return err
+	}
+	for k, i := range places {
+		out[i] = results[k]
+	}
+	return nil
 }

@@ -71,10 +71,10 @@ func TestCallsToTriton(t *testing.T) {
 			var scores [][]float32
 			for i, r := range got.Results {
 				var row []float32
-				for k, v := range r.Verdicts {
+				for k, v := range r.Scores {
 					row = append(row, v.Score)
 					if v.Checkpoint != tc.checkpoints[k] {
-						t.Errorf("verdict %d of image %d is %s's, want %s's", k, i, v.Checkpoint.Name, tc.checkpoints[k].Name)
+						t.Errorf("score %d of image %d is %s's, want %s's", k, i, v.Checkpoint.Name, tc.checkpoints[k].Name)
 					}
 				}
 				scores = append(scores, row)
@@ -249,6 +249,27 @@ func TestSpansAndMetrics(t *testing.T) {
 	want := map[string]int64{"format=png,outcome=ok": 2, "format=unknown,outcome=unsupported_image_format": 1}
 	if diff := cmp.Diff(want, metricstest.Values(t, reader, "agiqa.images")); diff != "" {
 		t.Errorf("agiqa.images (-want +got):\n%s", diff)
+	}
+}
+
+// Images of a request that fails as a whole count with its error, however many
+// checkpoints it has.
+func TestImagesOfAFailedRequestAreNotOK(t *testing.T) {
+	a, b := checkpointOf("a", 1), checkpointOf("b", 2)
+	for _, checkpoints := range [][]quality.Checkpoint{{a}, {a, b}} {
+		bench, reader := measured(t, scoring.DefaultConfig())
+		bench.triton.fail = func(string) error { return quality.Errorf(quality.KindModelUnavailable, "gone") }
+		request := scoring.Request{Items: items("good1", "good2", "bad"), Checkpoints: checkpoints}
+		if _, err := bench.service.Score(t.Context(), request); quality.KindOf(err) != quality.KindModelUnavailable {
+			t.Fatalf("error %v, want model_unavailable", err)
+		}
+		want := map[string]int64{
+			"format=png,outcome=model_unavailable":            2,
+			"format=unknown,outcome=unsupported_image_format": 1,
+		}
+		if diff := cmp.Diff(want, metricstest.Values(t, reader, "agiqa.images")); diff != "" {
+			t.Errorf("%d checkpoints: agiqa.images (-want +got):\n%s", len(checkpoints), diff)
+		}
 	}
 }
 

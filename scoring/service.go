@@ -96,11 +96,11 @@ type Deps struct {
 
 // Service scores images. It is safe for concurrent use.
 type Service struct {
-	preparer  Preparer
-	triton    Triton
+	triton    Triton // without batching, for its Availability
 	admission *admission
-	decoders  chan struct{} // held by images being decoded
-	coalescer coalescer
+	decoding  *decoding
+	embedder  embedder
+	heads     *heads
 	telemetry *telemetry
 	models    atomic.Pointer[Models]
 }
@@ -133,11 +133,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, err
 		}
 	}
+	decoding := &decoding{deps.Preparer, make(chan struct{}, runtime.GOMAXPROCS(0)), tel}
 	return &Service{
-		preparer:  deps.Preparer,
-		triton:    triton,
+		triton:    deps.Triton,
 		admission: admission,
-		decoders:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		decoding:  decoding,
+		embedder:  cacheFirst{newCoalescing(&encoding{decoding, triton, tel}, tel)},
+		heads:     &heads{triton, tel},
 		telemetry: tel,
 	}, nil
 }
@@ -170,7 +172,7 @@ func (s *Service) Encoder() (quality.Encoder, bool) {
 
 // PreprocessID names the way from bytes to pixels.
 func (s *Service) PreprocessID(mode quality.PreprocessMode) quality.PreprocessID {
-	return s.preparer.ID(mode)
+	return s.decoding.preparer.ID(mode)
 }
 
 // current returns the models, or model_unavailable.

@@ -3,6 +3,7 @@ package scoring
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -37,12 +38,6 @@ const (
 	StagePanel     Stage = "panel"     // several heads in one call
 )
 
-// Names of spans that the handling of an experiment makes.
-const (
-	SpanAssign = "experiment.assign"
-	SpanExpose = "experiment.expose"
-)
-
 const scope = "github.com/agiqa/agiqa/scoring"
 
 // Stages measures stages. One measurement becomes a span, a value in the
@@ -63,13 +58,17 @@ func NewStages(tp trace.TracerProvider, mp metric.MeterProvider) (*Stages, error
 
 // Record reports a stage that is over. An error that is the server's fault
 // marks the span.
-func (s *Stages) Record(ctx context.Context, timings *Timings, stage Stage, start, end time.Time, err error, attributes ...attribute.KeyValue) {
+func (s *Stages) Record(
+	ctx context.Context, timings *Timings, stage Stage, start, end time.Time, err error, attributes ...attribute.KeyValue,
+) {
 	ctx, span := s.tracer.Start(ctx, string(stage), trace.WithTimestamp(start), trace.WithAttributes(attributes...))
 	s.end(ctx, span, timings, stage, start, end, err)
 }
 
 // run runs f as a stage.
-func (s *Stages) run(ctx context.Context, timings *Timings, stage Stage, f func(ctx context.Context, span trace.Span) error) error {
+func (s *Stages) run(
+	ctx context.Context, timings *Timings, stage Stage, f func(ctx context.Context, span trace.Span) error,
+) error {
 	start := time.Now()
 	ctx, span := s.tracer.Start(ctx, string(stage), trace.WithTimestamp(start))
 	defer span.End() // where f panics
@@ -78,7 +77,9 @@ func (s *Stages) run(ctx context.Context, timings *Timings, stage Stage, f func(
 	return err
 }
 
-func (s *Stages) end(ctx context.Context, span trace.Span, timings *Timings, stage Stage, start, end time.Time, err error) {
+func (s *Stages) end(
+	ctx context.Context, span trace.Span, timings *Timings, stage Stage, start, end time.Time, err error,
+) {
 	took := end.Sub(start)
 	timings.record(stage, took)
 	s.durations.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("stage", string(stage))))
@@ -124,11 +125,7 @@ type Timings struct {
 func (t *Timings) Stages() map[Stage]time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make(map[Stage]time.Duration, len(t.stages))
-	for k, v := range t.stages {
-		out[k] = v
-	}
-	return out
+	return maps.Clone(t.stages)
 }
 
 func (t *Timings) record(stage Stage, d time.Duration) {

@@ -3,6 +3,7 @@ package scoring
 import (
 	"context"
 	"math"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,7 +39,7 @@ type Trial interface {
 }
 
 // Directed scores as its Service does, and lets requests take part in
-// experiments: all arms judge one embedding, and the answer holds the verdict
+// experiments: all arms judge one embedding, and the answer holds the score
 // of the assigned one.
 type Directed struct {
 	*Service
@@ -103,16 +104,8 @@ func (d *Directed) Score(ctx context.Context, req Request) (Response, error) {
 func digestsOf(items []Item) []func() quality.Digest {
 	out := make([]func() quality.Digest, len(items))
 	for i, item := range items {
-		if item.Err != nil {
-			continue
-		}
-		var known *quality.Digest
-		out[i] = func() quality.Digest {
-			if known == nil {
-				digest := quality.DigestOf(item.Data)
-				known = &digest
-			}
-			return *known
+		if item.Err == nil {
+			out[i] = sync.OnceValue(func() quality.Digest { return quality.DigestOf(item.Data) })
 		}
 	}
 	return out
@@ -120,7 +113,8 @@ func digestsOf(items []Item) []func() quality.Digest {
 
 // outcomes tells the arms' scores of a response, or how it failed.
 func outcomes(r Response, err error, images []func() quality.Digest, arms []experiment.Arm) experiment.Scored {
-	out := experiment.Scored{Outcomes: make([]experiment.Outcome, len(images)), Encoder: r.Encoder.Digest, Preprocess: r.Preprocess}
+	out := experiment.Scored{Encoder: r.Encoder.Digest, Preprocess: r.Preprocess}
+	out.Outcomes = make([]experiment.Outcome, len(images))
 	for i, image := range images {
 		o := &out.Outcomes[i]
 		if image == nil {
@@ -137,7 +131,7 @@ func outcomes(r Response, err error, images []func() quality.Digest, arms []expe
 		if result.Err != nil {
 			o.Status = string(quality.KindOf(result.Err))
 		}
-		for k, v := range result.Verdicts {
+		for k, v := range result.Scores {
 			s := experiment.ArmScore{Arm: arms[k].ID, Score: v.Score}
 			if v.Err != nil {
 				s.Fault = string(quality.KindOf(v.Err))
@@ -167,10 +161,10 @@ func controlOf(arms []experiment.Arm) int {
 	return 0
 }
 
-// show makes the verdict of the arm that answers the only one that is seen. The
+// show makes the score of the arm that answers the only one that is seen. The
 // others stay in Arms, for whoever may know.
 func (r *ImageResult) show(s *experiment.Shown, control int) {
-	if len(r.Verdicts) == 0 {
+	if len(r.Scores) == 0 {
 		r.Shown = s
 		return
 	}
@@ -178,9 +172,9 @@ func (r *ImageResult) show(s *experiment.Shown, control int) {
 	if s != nil {
 		served = s.Served
 	}
-	r.Shown, r.Arms = s, r.Verdicts
-	r.Verdicts = []Verdict{r.Arms[served]}
-	if err := r.Verdicts[0].Err; err != nil { // the arm's and the control's
+	r.Shown, r.Arms = s, r.Scores
+	r.Scores = []CheckpointScore{r.Arms[served]}
+	if err := r.Scores[0].Err; err != nil { // the arm's and the control's
 		r.Err = err
 	}
 }

@@ -42,7 +42,7 @@ func (c canaries) Judge(ctx context.Context, checkpoints []quality.Checkpoint) (
 			if r.Err != nil {
 				return nil, r.Err
 			}
-			for k, v := range r.Verdicts {
+			for k, v := range r.Scores {
 				if v.Err != nil {
 					return nil, v.Err
 				}

@@ -58,8 +58,8 @@ func TestActivationsUnderLoad(t *testing.T) {
 						return
 					}
 					want, err := e.Bundle.Head().Judge(got.Embedding, text)
-					if err != nil || math.Abs(float64(want.Score-got.Verdicts[0].Score)) > 1e-5 {
-						t.Errorf("%s scored %v, want %v (%v)", e.Checkpoint.Name, got.Verdicts[0].Score, want.Score, err)
+					if err != nil || math.Abs(float64(want.Score-got.Scores[0].Score)) > 1e-5 {
+						t.Errorf("%s scored %v, want %v (%v)", e.Checkpoint.Name, got.Scores[0].Score, want.Score, err)
 					}
 				}
 			})

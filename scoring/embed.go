@@ -1,0 +1,97 @@
+package scoring
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/agiqa/agiqa/quality"
+)
+
+// embedder finds the embeddings of images: one result per image, in order. An
+// image's own fault is in its result; an error concerns the whole call.
+//
+// Each embedder wraps the next: cacheFirst, coalescing, encoding. Batching
+// wraps the Triton that encoding calls.
+type embedder interface {
+	embed(ctx context.Context, p plan, images []image) ([]embedded, error)
+}
+
+// embedded is an image with its embedding.
+type embedded struct {
+	embedding      quality.Embedding
+	decoder        string            // what decoded it for this request
+	cached         bool              // no encoder ran for it in this request
+	ensembleScores []CheckpointScore // by the ensemble that embedded it, else nil
+	err            error             // the image's own fault
+}
+
+func (e embedded) needsHeads() bool { return e.err == nil && e.ensembleScores == nil }
+
+// encoding decodes images and has Triton embed them.
+type encoding struct {
+	decoding  *decoding
+	triton    Triton
+	telemetry *telemetry
+}
+
+func (e *encoding) embed(ctx context.Context, p plan, images []image) ([]embedded, error) {
+	ready, err := e.decoding.prepare(ctx, p.job, images)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]embedded, len(ready))
+	for i, one := range ready {
+		out[i] = embedded{decoder: one.decoder, err: one.err}
+	}
+	err = applyTo(ready, prepared.sound, out, func(sound []prepared) ([]embedded, error) {
+		return e.encode(ctx, p, sound)
+	})
+	return out, err
+}
+
+// encode embeds decoded images, and scores them in the same call where there
+// is an ensemble.
+func (e *encoding) encode(ctx context.Context, p plan, images []prepared) ([]embedded, error) {
+	out, pixels := make([]embedded, len(images)), make([]quality.Pixels, len(images))
+	for i, one := range images {
+		out[i].decoder, pixels[i] = one.decoder, one.pixels
+	}
+	keep := func(ctx context.Context, embeddings []quality.Embedding) {
+		for i, one := range images {
+			out[i].embedding = embeddings[i]
+			if p.models.Embeddings != nil {
+				p.models.Embeddings.Store(ctx, p.key(one.image), embeddings[i])
+			}
+		}
+	}
+	size := attribute.Int("agiqa.batch.size", len(images))
+	if !p.ensemble() {
+		return out, e.telemetry.run(ctx, p.timings, StageEncode, func(ctx context.Context, span trace.Span) error {
+			span.SetAttributes(size)
+			embeddings, err := e.triton.EncodeImages(ctx, pixels)
+			if err == nil {
+				keep(ctx, embeddings)
+			}
+			return err
+		})
+	}
+	texts, err := p.texts()
+	if err != nil {
+		return nil, err
+	}
+	return out, e.telemetry.run(ctx, p.timings, StageEnsemble, func(ctx context.Context, span trace.Span) error {
+		c := p.Checkpoints[0]
+		span.SetAttributes(size, attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
+		judged, embeddings, err := e.triton.EmbedAndJudge(ctx, c, texts[0].embeddings, pixels)
+		if err != nil {
+			return err
+		}
+		keep(ctx, embeddings)
+		for i := range out {
+			out[i].ensembleScores = []CheckpointScore{{Checkpoint: c, Judgement: judged[i], TextCached: texts[0].cached}}
+		}
+		return nil
+	})
+}

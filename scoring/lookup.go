@@ -1,0 +1,62 @@
+package scoring
+
+import (
+	"context"
+	"slices"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
+)
+
+// lookupsAtOnce bounds what one request asks of the cache at a time.
+const lookupsAtOnce = 16
+
+// lookUp asks the cache for the embeddings that are missing. It comes before
+// admission, since what is known costs next to nothing.
+func (s *Service) lookUp(ctx context.Context, j *job, images []image) []image {
+	if j.models.Embeddings == nil {
+		return images
+	}
+	out := slices.Clone(images)
+	_ = s.telemetry.run(ctx, j.timings, StageLookup, func(ctx context.Context, span trace.Span) error {
+		var group errgroup.Group
+		group.SetLimit(lookupsAtOnce)
+		for i := range out {
+			if out[i].found() {
+				continue
+			}
+			group.Go(func() error {
+				if e, ok := j.models.Embeddings.Lookup(ctx, j.key(out[i])); ok {
+					out[i].known = e
+				}
+				return nil
+			})
+		}
+		_ = group.Wait() // a lookup does not fail
+		hits := 0
+		for _, i := range out {
+			if i.found() {
+				hits++
+			}
+		}
+		span.SetAttributes(attribute.Int("agiqa.cache.hits", hits), attribute.Int("agiqa.images", len(out)))
+		return nil
+	})
+	return out
+}
+
+// cacheFirst is an embedder that takes what the cache knew and has next embed
+// the rest.
+type cacheFirst struct{ next embedder }
+
+func (c cacheFirst) embed(ctx context.Context, p plan, images []image) ([]embedded, error) {
+	out := make([]embedded, len(images))
+	for i, one := range images {
+		out[i] = embedded{embedding: one.known, cached: true}
+	}
+	err := applyTo(images, image.missing, out, func(missing []image) ([]embedded, error) {
+		return c.next.embed(ctx, p, missing)
+	})
+	return out, err
+}
