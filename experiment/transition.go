@@ -115,7 +115,7 @@ func (e *NotReady) Unwrap() error {
 func Apply(e Experiment, c Change, now time.Time) (Experiment, Audit, error) {
 	rule, ok := machine[c.Do]
 	if !ok || !slices.Contains(rule.from, e.State) {
-		return e, Audit{}, quality.Errorf(quality.KindConflict, "experiment %s is %s: it cannot %s", e.ID, e.State, c.Do)
+		return e, Audit{}, quality.Errorf(quality.KindConflict, "experiment %s is %s; it can't %s", e.ID, e.State, c.Do)
 	}
 	next := e
 	next.Arms, next.Slots = slices.Clone(e.Arms), slices.Clone(e.Slots)
@@ -171,7 +171,7 @@ func (e *Experiment) promote(winner ArmID, now time.Time) error {
 	case !ok:
 		return quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", e.ID, string(winner))
 	case a.Out:
-		return quality.Errorf(quality.KindConflict, "a guardrail took arm %s out; it cannot be promoted", a.ID)
+		return quality.Errorf(quality.KindConflict, "arm %s was removed by a guardrail and can't be promoted", a.ID)
 	}
 	e.Winner = winner
 	if e.Ended.IsZero() {
@@ -212,7 +212,7 @@ func (e *Experiment) weigh(c Change) error {
 	}
 	for _, a := range e.Arms {
 		if a.Out && a.Weight > 0 {
-			return quality.Errorf(quality.KindConflict, "a guardrail took arm %s out; it takes another experiment to try it again", a.ID)
+			return quality.Errorf(quality.KindConflict, "arm %s was removed by a guardrail; start another experiment to try it again", a.ID)
 		}
 	}
 	e.Slots = Allot(e.Slots, e.Arms)
@@ -227,7 +227,7 @@ func (e *Experiment) weigh(c Change) error {
 func (e *Experiment) takeOut(out []ArmID) error {
 	control, ok := e.Control()
 	if !ok || slices.Contains(out, control.ID) {
-		return quality.Errorf(quality.KindConflict, "experiment %s: the control cannot be taken out", e.ID)
+		return quality.Errorf(quality.KindConflict, "experiment %s: the control arm can't be removed", e.ID)
 	}
 	var freed PPM
 	taken := false
@@ -237,7 +237,7 @@ func (e *Experiment) takeOut(out []ArmID) error {
 		}
 	}
 	if !taken {
-		return quality.Errorf(quality.KindConflict, "experiment %s: those arms are out already", e.ID)
+		return quality.Errorf(quality.KindConflict, "experiment %s: these arms are already removed", e.ID)
 	}
 	for i := range e.Arms {
 		if e.Arms[i].ID == control.ID {

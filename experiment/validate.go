@@ -203,7 +203,7 @@ func (e Experiment) CheckOthers(others []Experiment) error {
 			continue
 		}
 		if e.Namespace.From < o.Namespace.To && o.Namespace.From < e.Namespace.To {
-			return quality.Errorf(quality.KindConflict, "experiment %s has a part of that share of namespace %s", o.ID, o.Namespace.Name)
+			return quality.Errorf(quality.KindConflict, "experiment %s already uses part of this share of namespace %s", o.ID, o.Namespace.Name)
 		}
 	}
 	return nil

@@ -58,7 +58,7 @@ func Analyse(s *State, now time.Time, o Options) (Report, error) {
 }
 
 // collect does what needs the lock: everything that is not only about labels.
-func (s *State) collect(now time.Time, o Options) (Report, looked) {
+func (s *State) collect(now time.Time, o Options) (Report, views) {
 	d, l := s.decideWith(mostPoints)
 	confidence := 1 - s.alpha()
 	o.Bootstrap.Confidence = confidence
@@ -157,8 +157,8 @@ func (s *State) scoresByArm(images []*image) [][]float64 {
 	for i := range scores {
 		scores[i] = make([]float64, len(images))
 		for k, image := range images {
-			if scores[i][k] = math.NaN(); image.said[i].any {
-				scores[i][k] = float64(image.said[i].score)
+			if scores[i][k] = math.NaN(); image.scores[i].any {
+				scores[i][k] = float64(image.scores[i].score)
 			}
 		}
 	}

@@ -13,7 +13,7 @@ const (
 )
 
 // quality collects what speaks against the data.
-func (s *State) quality(l looked, d Decision, images []*image) Quality {
+func (s *State) quality(l views, d Decision, images []*image) Quality {
 	v := l.all
 	q := Quality{
 		AA: true, MissingScores: v.missing, Unstable: make([]int, len(s.e.Arms)),
@@ -33,7 +33,7 @@ func (s *State) quality(l looked, d Decision, images []*image) Quality {
 		}
 	}
 	for _, i := range images {
-		for arm, said := range i.said {
+		for arm, said := range i.scores {
 			if said.any && said.high-said.low > unstable {
 				q.Unstable[arm]++
 			}
@@ -47,7 +47,7 @@ func (s *State) quality(l looked, d Decision, images []*image) Quality {
 
 // screen looks for raters who answer at random, and decides again without them:
 // a second analysis, never the first.
-func (s *State) screen(q *Quality, l looked) {
+func (s *State) screen(q *Quality, l views) {
 	v := l.all
 	if s.e.BlindOnly {
 		v = l.blind
@@ -110,37 +110,37 @@ func (v view) without(raters map[string]bool) view {
 
 // faults says in words what keeps the numbers from being trusted.
 func (s *State) faults(q *Quality, d Decision) {
-	say := func(format string, args ...any) { q.Faults = append(q.Faults, fmt.Sprintf(format, args...)) }
+	addFault := func(format string, args ...any) { q.Faults = append(q.Faults, fmt.Sprintf(format, args...)) }
 	if d.SRM.Mismatch {
-		say("Units did not fall to the arms as ordered: %v of arms %v (p = %.2g, anytime-valid).", d.SRM.Units, d.SRM.Arms, d.SRM.AnytimeP)
+		addFault("Units did not fall to the arms as ordered: %v of arms %v (p = %.2g, anytime-valid).", d.SRM.Units, d.SRM.Arms, d.SRM.AnytimeP)
 	}
 	if n := d.Counts.Units; n > 0 && float64(d.SRM.Multiple) > 0.01*float64(n) {
-		say("%d of %d units were seen in several arms.", d.SRM.Multiple, n)
+		addFault("%d of %d units were seen in several arms.", d.SRM.Multiple, n)
 	}
 	for i, n := range q.MissingScores {
 		if total := d.Counts.LabelledAll + n; n > 0 && float64(n) > 0.02*float64(total) {
-			say("Arm %s has no score for %d labelled images: those are left out of every arm, and what is left may lean.", s.e.Arms[i].ID, n)
+			addFault("Arm %s has no score for %d labelled images: those are left out of every arm, and what is left may lean.", s.e.Arms[i].ID, n)
 		}
 	}
 	for i, n := range q.Unstable {
 		if n > 0 {
-			say("Arm %s gave %d images another score when they came again: the arm, the encoder or the preparation changed.", s.e.Arms[i].ID, n)
+			addFault("Arm %s gave %d images another score when they came again: the arm, the encoder or the preparation changed.", s.e.Arms[i].ID, n)
 		}
 	}
 	if q.OtherEncoder > 0 {
-		say("%d exposures are of another encoder or preparation; their scores are not used.", q.OtherEncoder)
+		addFault("%d exposures are of another encoder or preparation; their scores are not used.", q.OtherEncoder)
 	}
 	if s.e.BlindOnly && q.NotBlind > 0 && q.NotBlind >= d.Counts.Labels {
-		say("No label is blind: nothing can be decided.")
+		addFault("No label is blind: nothing can be decided.")
 	}
 	if q.AA {
 		for _, c := range d.Comparisons {
 			if c.Decision == stats.Superior || c.Decision == stats.Inferior {
-				say("All arms are the same checkpoint, and arm %s was found to differ: something is broken.", c.Arm)
+				addFault("All arms are the same checkpoint, and arm %s was found to differ: something is broken.", c.Arm)
 			}
 		}
 	}
 	if s.seen.level+s.units.level+s.images.level+s.labels.level > 0 {
-		say("There are more records than are kept; figures are of a sample at random.")
+		addFault("There are more records than are kept; figures are of a sample at random.")
 	}
 }

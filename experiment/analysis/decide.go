@@ -82,14 +82,14 @@ func (s *State) decide() Decision {
 	return d
 }
 
-// looked is what a decision looked at.
-type looked struct {
+// views are the labels that a decision uses, by basis.
+type views struct {
 	blind, all view
 	outcomes   []outcome
 }
 
-func (s *State) decideWith(points int) (Decision, looked) {
-	l := looked{blind: s.look(BasisBlind), all: s.look(BasisAll)}
+func (s *State) decideWith(points int) (Decision, views) {
+	l := views{blind: s.viewOf(BasisBlind), all: s.viewOf(BasisAll)}
 	l.outcomes, _, _ = s.outcomes()
 	d := Decision{
 		Experiment: s.e.ID, Phase: s.e.Phase, Primary: s.e.Primary, SRM: s.srm(),

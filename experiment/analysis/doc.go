@@ -1,14 +1,14 @@
-// Package analysis is what is concluded from an experiment's records: which arm
+// Package analysis draws conclusions from an experiment's records: which arm
 // agrees better with people, what users did, whether the data can be trusted, and
-// whether a treatment may take the control's place.
+// whether a treatment may replace the control.
 //
 // [State] reads the log of one phase. [State.Decide] is cheap and serves the live
-// status and the controller; [Analyse] adds everything that a report tells,
-// bootstrap included; [Promote] is the rule of promotion; [Replay] computes
-// everything again from the log and compares it with what was said before.
+// status and the controller; [Analyse] computes a full report, bootstrap included;
+// [Promote] is the promotion rule; [Replay] recomputes everything from the log and
+// compares it with an earlier report.
 //
-// The same set of records gives the same bits, in whatever order and however often
-// they came; what a record is taken for is written at [State]. The package takes
-// statistics from experiment/stats and makes none; it knows no HTTP, no SQL and no
-// clock. Pictures and pages are made of its [Report] in experiment/report.
+// The same set of records gives the same bits, in any order and with duplicates;
+// [State] documents how each record counts. The statistics come from
+// experiment/stats. The package knows neither HTTP nor SQL and reads no clock.
+// Package experiment/report draws its [Report] as pages and pictures.
 package analysis

@@ -56,16 +56,16 @@ type shown struct {
 // image is a picture with what the arms said of it.
 type image struct {
 	digest quality.Digest
-	first  moment // of the earliest exposure
-	last   int64  // nanoseconds
-	said   []said // by arm
-	fold   byte   // by its prompt, or by itself where none was sent
+	first  moment     // of the earliest exposure
+	last   int64      // nanoseconds
+	scores []armScore // by arm
+	fold   byte       // by its prompt, or by itself where none was sent
 	trace  string
 	slices map[string]string
 }
 
-// said is the score of one arm.
-type said struct {
+// armScore is the score that one arm gave an image.
+type armScore struct {
 	from      moment // the earliest exposure with a score
 	any       bool
 	score     float32
@@ -217,7 +217,7 @@ func (s *State) picture(x experiment.Exposure, at moment) {
 		return
 	}
 	if made {
-		row.said = make([]said, len(s.perArm))
+		row.scores = make([]armScore, len(s.perArm))
 	}
 	if made || at.compare(row.first) < 0 {
 		row.digest, row.first, row.trace, row.slices = x.Image, at, x.Trace, bounded(x.Slices)
@@ -233,7 +233,7 @@ func (s *State) picture(x experiment.Exposure, at moment) {
 		if !ok || a.Fault != "" || !usable(a.Score) {
 			continue
 		}
-		said := &row.said[i]
+		said := &row.scores[i]
 		if !said.any {
 			said.low, said.high = a.Score, a.Score
 		}

@@ -26,8 +26,8 @@ func (g given) compare(o given) int {
 	return cmp.Or(cmp.Compare(g.nanos, o.nanos), cmp.Compare(g.key, o.key), cmp.Compare(g.id, o.id))
 }
 
-// saying is what the kinds of feedback have in common: who, of what, when.
-type saying struct {
+// vote is the part that all kinds of feedback share: the rater, the subject and the time.
+type vote struct {
 	rater       string
 	assignment  key // zero where none was named
 	named       bool
@@ -39,7 +39,7 @@ type saying struct {
 }
 
 // take notes a record and reports whether it is the last one given so far.
-func (s *saying) take(f experiment.Feedback) bool {
+func (s *vote) take(f experiment.Feedback) bool {
 	at := givenOf(f)
 	if s.records == 0 || at.compare(s.first) < 0 {
 		s.first = at
@@ -59,18 +59,18 @@ func (s *saying) take(f experiment.Feedback) bool {
 
 // label is a rater's opinion of an image.
 type label struct {
-	saying
+	vote
 	value float64
 }
 
-// thumb is a user's verdict on what was shown.
+// thumb is a user's rating of what was shown.
 type thumb struct {
-	saying
+	vote
 	up bool
 }
 
 // choice is the image that was taken from an interleaved ranking.
-type choice struct{ saying }
+type choice struct{ vote }
 
 // winner of a pair whose images are in the order of their digests.
 type winner uint8
@@ -83,7 +83,7 @@ const (
 
 // pair is a rater's preference.
 type pair struct {
-	saying
+	vote
 	low, high quality.Digest
 	winner    winner
 	seen      uint8 // winners that were ever given, a bit each

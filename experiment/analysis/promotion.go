@@ -96,11 +96,11 @@ func effectReason(e experiment.Experiment, c Comparison) string {
 // sharedReasons are what is missing for every arm.
 func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Checks) []string {
 	var missing []string
-	say := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
+	require := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
 	switch e.State {
 	case experiment.Running, experiment.Paused, experiment.Stopped:
 	default:
-		say("The experiment is %s.", e.State)
+		require("The experiment is %s.", e.State)
 	}
 	have, what := d.Counts.LabelledBlind, "images with blind labels"
 	switch e.Primary {
@@ -110,29 +110,29 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 		have, what = d.Counts.JudgingUnits, "units with thumbs"
 	}
 	if have < e.MinLabels {
-		say("There are %d %s; %d are needed.", have, what, e.MinLabels)
+		require("There are %d %s; %d are needed.", have, what, e.MinLabels)
 	}
 	if e.Primary != experiment.PrimaryUser && d.Counts.RatersBlind < e.MinRaters {
-		say("There are %d raters with blind labels; %d are needed.", d.Counts.RatersBlind, e.MinRaters)
+		require("There are %d raters with blind labels; %d are needed.", d.Counts.RatersBlind, e.MinRaters)
 	}
 	end := now
 	if !e.Ended.IsZero() && e.Ended.Before(now) {
 		end = e.Ended
 	}
 	if ran := end.Sub(e.Started); e.Started.IsZero() || ran < e.MinDuration {
-		say("It has run for %s; %s are needed.", max(0, ran).Round(time.Second), e.MinDuration)
+		require("It has run for %s; %s are needed.", max(0, ran).Round(time.Second), e.MinDuration)
 	}
 	if d.SRM.Mismatch {
-		say("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is concluded.", d.SRM.AnytimeP)
+		require("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is concluded.", d.SRM.AnytimeP)
 	}
 	if len(e.Held) > 0 {
-		say("It is held: %s.", strings.Join(e.Held, ", "))
+		require("It is held: %s.", strings.Join(e.Held, ", "))
 	}
 	switch {
 	case checks.Replay == nil:
-		say("The numbers were not computed again from the log.")
+		require("The numbers were not computed again from the log.")
 	case !checks.Replay.Equal:
-		say("The log gives other numbers than the live ones: %s.", strings.Join(checks.Replay.Differences, "; "))
+		require("The log gives other numbers than the live ones: %s.", strings.Join(checks.Replay.Differences, "; "))
 	}
 	return missing
 }

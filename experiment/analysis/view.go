@@ -68,8 +68,8 @@ type view struct {
 	missing      []int // labelled images without a score, by arm
 }
 
-// look collects the labels of a basis. The caller holds the lock.
-func (s *State) look(basis Basis) view {
+// viewOf collects the labels of a basis. The caller holds the lock.
+func (s *State) viewOf(basis Basis) view {
 	v := view{basis: basis, missing: make([]int, len(s.e.Arms))}
 	raters := map[string]bool{}
 	s.lookImages(&v, raters)
@@ -88,7 +88,7 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 			continue
 		}
 		v.superseded += l.records - 1
-		digest, last, there := s.joined(l.saying)
+		digest, last, there := s.joined(l.vote)
 		switch {
 		case !there:
 			v.orphans++
@@ -140,7 +140,7 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 }
 
 // joined finds the image that is spoken of, and when it was last shown.
-func (s *State) joined(of saying) (image quality.Digest, last int64, there bool) {
+func (s *State) joined(of vote) (image quality.Digest, last int64, there bool) {
 	image = of.image
 	if of.named {
 		if a := s.shown.rows[of.assignment]; a != nil {
@@ -165,10 +165,10 @@ func (s *State) joined(of saying) (image quality.Digest, last int64, there bool)
 func (s *State) scores(row *image) (scores []float64, complete bool) {
 	scores, complete = make([]float64, len(s.e.Arms)), true
 	for i := range scores {
-		if scores[i] = math.NaN(); row.said[i].any {
-			scores[i] = float64(row.said[i].score)
+		if scores[i] = math.NaN(); row.scores[i].any {
+			scores[i] = float64(row.scores[i].score)
 		}
-		complete = complete && (row.said[i].any || s.e.Arms[i].Out)
+		complete = complete && (row.scores[i].any || s.e.Arms[i].Out)
 	}
 	return scores, complete
 }
@@ -278,8 +278,8 @@ func (s *State) outcomes() (units []outcome, orphans, superseded int) {
 			units = append(units, outcome{unit: a.unit, arm: u.arm, first: row.t.first})
 		}
 		control := math.NaN()
-		if picture := s.images.rows[key(a.image[:16])]; picture != nil && picture.said[s.control].any {
-			control = float64(picture.said[s.control].score)
+		if picture := s.images.rows[key(a.image[:16])]; picture != nil && picture.scores[s.control].any {
+			control = float64(picture.scores[s.control].score)
 		}
 		units[i].thumbs, units[i].control = append(units[i].thumbs, row.t.up), append(units[i].control, control)
 	}
@@ -301,7 +301,7 @@ func (s *State) credits() (arms []int, orphans int) {
 		return cmp.Or(a.c.first.compare(b.c.first), bytes.Compare(a.k[:], b.k[:]))
 	})
 	for _, row := range rows {
-		arm, there := s.credited(row.c.saying)
+		arm, there := s.credited(row.c.vote)
 		if !there {
 			orphans++
 			continue
@@ -312,7 +312,7 @@ func (s *State) credits() (arms []int, orphans int) {
 }
 
 // credited is the arm that placed the image that was taken.
-func (s *State) credited(of saying) (arm int, there bool) {
+func (s *State) credited(of vote) (arm int, there bool) {
 	if placed := s.placed.rows[placeOf(of.assignment, of.image)]; placed != nil {
 		return *placed, true
 	}

@@ -46,7 +46,7 @@ func checkCanaries(l *live, scores [][]float32, numbers map[string]string) error
 		}
 	}
 	if len(faults) > 0 {
-		return quality.Errorf(quality.KindConflict, "the canaries forbid a start: %s", strings.Join(faults, "; "))
+		return quality.Errorf(quality.KindConflict, "the canary check failed: %s", strings.Join(faults, "; "))
 	}
 	return nil
 }

@@ -132,20 +132,20 @@ func (e *Engine) numbers(ctx context.Context, x experiment.Experiment, arm exper
 func (e *Engine) Decide(ctx context.Context) {
 	for _, x := range e.current.Load().all {
 		if (x.State == experiment.Running || x.State == experiment.Paused) && e.Now().Sub(x.Started) > x.MaxDuration {
-			e.tell(ctx, x, e.expire(ctx, x))
+			e.logUndecided(ctx, x, e.expire(ctx, x))
 		}
 	}
 	for _, l := range e.current.Load().running {
-		e.tell(ctx, l.Experiment, e.decide(ctx, l))
+		e.logUndecided(ctx, l.Experiment, e.decide(ctx, l))
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.readings, func(id experiment.ID, _ *reading) bool { return e.watches[id] == nil })
 }
 
-func (e *Engine) tell(ctx context.Context, x experiment.Experiment, err error) {
+func (e *Engine) logUndecided(ctx context.Context, x experiment.Experiment, err error) {
 	if err != nil && ctx.Err() == nil {
-		e.Logger.InfoContext(ctx, "experiment not decided", "experiment", string(x.ID), "error", err)
+		e.Logger.InfoContext(ctx, "deciding an experiment failed", "experiment", string(x.ID), "error", err)
 	}
 }
 
@@ -228,7 +228,7 @@ func (e *Engine) Report(ctx context.Context, id experiment.ID) (analysis.Report,
 	state := r.state
 	r.mu.Unlock()
 	if state == nil {
-		return analysis.Report{}, quality.Errorf(quality.KindConflict, "the experiment changed while it was read; ask again")
+		return analysis.Report{}, quality.Errorf(quality.KindConflict, "the experiment changed while it was read; try again")
 	}
 	return analysis.Analyse(state, e.Now(), o)
 }

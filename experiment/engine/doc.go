@@ -1,14 +1,12 @@
-// Package engine runs experiments: it enrols requests, writes down what they
-// were shown before they are answered, takes feedback, watches guardrails,
-// widens ramps, and promotes and rolls back.
+// Package engine runs experiments: it assigns the images of requests to arms,
+// records exposures before the response is sent, accepts feedback, watches
+// guardrails, widens ramps, and promotes and rolls back.
 //
-// Several engines may work on one store. Each reads it once a second and at
-// once after a change of its own; every change is a compare-and-swap on the
-// experiment's revision, so that of two engines that want the same thing one
-// does it.
+// Several engines can share a store. Each reads it once a second, and after each
+// of its own changes. Every change is a compare-and-swap on the experiment's
+// revision, so that only one of two competing engines makes it.
 //
-// It refuses to let an experiment cost a score: where the store fails, the
-// control answers and the answer says so; where an arm fails, the control
-// answers for it. scoring asks it for the arms of a request and tells it what
-// they said (scoring.Director); gateway and cmd show it to people.
+// An experiment never costs a score: if the store or an arm fails, the control
+// arm answers, and the response says so. Package scoring calls it during a
+// request (scoring.Director), package gateway on the experiment routes.
 package engine

@@ -105,7 +105,7 @@ func (e *Engine) Refresh(ctx context.Context) error {
 		if x.State != experiment.Running {
 			continue
 		}
-		l, err := e.liven(x)
+		l, err := e.resolve(x)
 		if err != nil {
 			next.trouble[x.ID] = err.Error()
 			continue
@@ -113,26 +113,26 @@ func (e *Engine) Refresh(ctx context.Context) error {
 		next.running = append(next.running, l)
 	}
 	slices.SortStableFunc(next.running, func(a, b *live) int { return a.Started.Compare(b.Started) })
-	e.say(ctx, e.current.Swap(next), next)
+	e.logChanges(ctx, e.current.Swap(next), next)
 	e.keepWatches(next)
 	return nil
 }
 
-// say logs what became of experiments since the last look.
-func (e *Engine) say(ctx context.Context, old, next *snapshot) {
+// logChanges logs the experiments that this server has stopped serving since the last refresh.
+func (e *Engine) logChanges(ctx context.Context, old, next *snapshot) {
 	for id, why := range next.trouble {
 		if old.trouble[id] != why {
-			e.Logger.WarnContext(ctx, "experiment is not served here", "experiment", string(id), "why", why)
+			e.Logger.WarnContext(ctx, "experiment is not served by this server", "experiment", string(id), "why", why)
 		}
 	}
 }
 
-// liven resolves the arms of an experiment to what this server has.
-func (e *Engine) liven(x experiment.Experiment) (*live, error) {
+// resolve resolves the arms of an experiment to what this server has.
+func (e *Engine) resolve(x experiment.Experiment) (*live, error) {
 	l := &live{Experiment: x}
 	control, ok := x.Control()
 	if !ok {
-		return nil, quality.Errorf(quality.KindExperimentInvalid, "it has no control")
+		return nil, quality.Errorf(quality.KindExperimentInvalid, "the experiment has no control arm")
 	}
 	l.control = control
 	if def, err := e.Checkpoints.Default(); err != nil {
@@ -144,7 +144,7 @@ func (e *Engine) liven(x experiment.Experiment) (*live, error) {
 		if a.Out {
 			continue
 		}
-		c, err := e.resolve(a)
+		c, err := e.resolveArm(a)
 		if err != nil {
 			return nil, err
 		}
@@ -159,15 +159,15 @@ func notDefault(control experiment.Arm, def quality.Checkpoint) error {
 	return quality.Errorf(quality.KindConflict, "the control, checkpoint %s, is not the server's default, which is %s", control.Checkpoint, def.Name)
 }
 
-// resolve returns the checkpoint that an arm means. Its name may have come to
+// resolveArm returns the checkpoint that an arm means. Its name may have come to
 // mean another one.
-func (e *Engine) resolve(a experiment.Arm) (quality.Checkpoint, error) {
+func (e *Engine) resolveArm(a experiment.Arm) (quality.Checkpoint, error) {
 	c, err := e.Checkpoints.Resolve(a.Checkpoint)
 	if err != nil {
 		return c, err
 	}
 	if c.Digest != a.Digest {
-		return c, quality.Errorf(quality.KindConflict, "checkpoint %s is another one here than the experiment's", a.Checkpoint)
+		return c, quality.Errorf(quality.KindConflict, "checkpoint %s of this server differs from the experiment's", a.Checkpoint)
 	}
 	return c, nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// place is where an image of a request was put.
-type place struct {
+// placement is the arm that an image of a request was assigned to.
+type placement struct {
 	arm  experiment.ArmID // "": in none
 	kind experiment.UnitKind
 	unit string // keyed
@@ -22,11 +22,11 @@ type place struct {
 
 // Trial is the part of one request in one experiment.
 type Trial struct {
-	engine *Engine
-	live   *live
-	caller experiment.Caller
-	places []place
-	began  time.Time
+	engine     *Engine
+	live       *live
+	caller     experiment.Caller
+	placements []placement
+	began      time.Time
 }
 
 // Enrol finds the first running experiment that takes the request, the one that
@@ -34,7 +34,7 @@ type Trial struct {
 // returns nil where there is none. Requests that are left out are counted.
 func (e *Engine) Enrol(ctx context.Context, c experiment.Caller, images []func() quality.Digest) *Trial {
 	for _, l := range e.current.Load().running {
-		t := &Trial{engine: e, live: l, caller: c, places: make([]place, len(images)), began: e.Now()}
+		t := &Trial{engine: e, live: l, caller: c, placements: make([]placement, len(images)), began: e.Now()}
 		why := "audience"
 		if l.Audience.Admits(c.Attributes) {
 			why = t.assign(images)
@@ -67,7 +67,7 @@ func (t *Trial) assign(images []func() quality.Digest) string {
 			why = "coverage"
 			continue
 		}
-		t.places[i] = place{arm: arm, kind: kind, unit: t.engine.Hasher.Unit(kind, value)}
+		t.placements[i] = placement{arm: arm, kind: kind, unit: t.engine.Hasher.Unit(kind, value)}
 		taken = true
 	}
 	if taken {
@@ -86,15 +86,15 @@ func (t *Trial) Expose(ctx context.Context, s experiment.Scored) []*experiment.S
 	e := t.engine
 	t.checkRange(&s)
 	t.rank(s)
-	shown := make([]*experiment.Shown, len(t.places))
+	shown := make([]*experiment.Shown, len(t.placements))
 	var records []experiment.Exposure
-	for i, p := range t.places {
+	for i, p := range t.placements {
 		if p.arm == "" || s.Outcomes[i].Image.IsZero() {
 			continue
 		}
 		record, err := t.record(ctx, p, s, s.Outcomes[i])
 		if err != nil { // no entropy
-			e.Logger.ErrorContext(ctx, "an exposure has no id", "error", err)
+			e.Logger.ErrorContext(ctx, "generating an exposure id failed", "error", err)
 			continue
 		}
 		records = append(records, record)
@@ -105,7 +105,7 @@ func (t *Trial) Expose(ctx context.Context, s experiment.Scored) []*experiment.S
 	}
 	if err := e.append(ctx, records); err != nil {
 		trace.SpanFromContext(ctx).SetAttributes(attribute.Bool("agiqa.experiment.degraded", true))
-		e.Logger.WarnContext(ctx, "exposures could not be recorded; the control answers", "experiment", string(t.live.ID), "error", err)
+		e.Logger.WarnContext(ctx, "recording exposures failed; the control arm answers", "experiment", string(t.live.ID), "error", err)
 		e.telemetry.wasDegraded(ctx, t.live.ID, len(records))
 		control := t.index(t.live.control.ID)
 		for i := range shown {
@@ -145,7 +145,7 @@ func (e *Engine) append(ctx context.Context, records []experiment.Exposure) erro
 	return err
 }
 
-func (t *Trial) record(ctx context.Context, p place, s experiment.Scored, o experiment.Outcome) (experiment.Exposure, error) {
+func (t *Trial) record(ctx context.Context, p placement, s experiment.Scored, o experiment.Outcome) (experiment.Exposure, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return experiment.Exposure{}, err

@@ -61,14 +61,14 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	}
 	rater := e.Hasher.Rater(l.Rater)
 	if wait := e.raters.Take(rater); wait > 0 {
-		return experiment.Receipt{}, quality.Errorf(quality.KindRateLimited, "this rater sends faster than anybody looks at images").After(wait)
+		return experiment.Receipt{}, quality.Errorf(quality.KindRateLimited, "too many labels from this rater").After(wait)
 	}
 	if err := e.checkAgainst(ctx, l); err != nil {
 		return experiment.Receipt{}, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return experiment.Receipt{}, quality.Errorf(quality.KindInternal, "there is no randomness for an id").Because(err)
+		return experiment.Receipt{}, quality.Errorf(quality.KindInternal, "generating an id failed").Because(err)
 	}
 	now := e.Now().UTC()
 	f := experiment.Feedback{
@@ -105,7 +105,7 @@ func (e *Engine) check(l Label) error {
 	case !sound(l.Rater):
 		return invalid("rater_id must be text of 1 to %d bytes", maxNameBytes)
 	case l.Assignment != "" && !e.Hasher.Issued(l.Assignment):
-		return invalid("assignment_id is none that this server gave out")
+		return invalid("assignment_id was not issued by this server")
 	case !(l.LatencyMS >= 0) || math.IsInf(l.LatencyMS, 0):
 		return invalid("latency_ms must be 0 or more")
 	case l.Value != nil && (math.IsNaN(*l.Value) || math.IsInf(*l.Value, 0)):
@@ -115,10 +115,10 @@ func (e *Engine) check(l Label) error {
 		return checkPair(l)
 	}
 	if l.Winner != "" || !l.ImageA.IsZero() || !l.ImageB.IsZero() {
-		return invalid("winner, image_a and image_b belong to a pair")
+		return invalid("winner, image_a and image_b are only for kind pair")
 	}
 	if l.Assignment == "" && l.Image.IsZero() {
-		return invalid("assignment_id or image_sha256 is needed")
+		return invalid("assignment_id or image_sha256 is required")
 	}
 	switch l.Kind {
 	case experiment.MOS:
@@ -127,14 +127,14 @@ func (e *Engine) check(l Label) error {
 		}
 	case experiment.Thumb:
 		if l.Value == nil || *l.Value != 0 && *l.Value != 1 {
-			return invalid("thumb has the value 0 or 1")
+			return invalid("value of a thumb must be 0 or 1")
 		}
 	case experiment.Choice:
 		if l.Assignment == "" || l.Value != nil {
-			return invalid("choice names the assignment_id of the image that was chosen, and has no value")
+			return invalid("choice requires the assignment_id of the chosen image, and no value")
 		}
 	default:
-		return invalid("kind is mos, pair, thumb or choice")
+		return invalid("kind must be mos, pair, thumb or choice")
 	}
 	return nil
 }
@@ -144,9 +144,9 @@ func checkPair(l Label) error {
 	case l.ImageA.IsZero() || l.ImageB.IsZero() || l.ImageA == l.ImageB:
 		return invalid("pair needs two different images, image_a and image_b")
 	case l.Winner != "a" && l.Winner != "b" && l.Winner != "tie":
-		return invalid("winner is a, b or tie")
+		return invalid("winner must be a, b or tie")
 	case l.Value != nil || !l.Image.IsZero():
-		return invalid("pair has a winner, and neither value nor image_sha256")
+		return invalid("pair requires a winner, and neither value nor image_sha256")
 	}
 	return nil
 }
@@ -166,10 +166,10 @@ func (e *Engine) checkAgainst(ctx context.Context, l Label) error {
 	low, high := 1.0, 5.0
 	if known {
 		if l.Assignment != "" && !l.Image.IsZero() && x.Image != l.Image {
-			return invalid("image_sha256 is not the image of that assignment")
+			return invalid("image_sha256 does not match the image of the assignment")
 		}
 		if l.Kind == experiment.Choice && x.Rank == 0 {
-			return invalid("that assignment is not of a ranking")
+			return invalid("the assignment does not belong to a ranking")
 		}
 		for _, o := range e.current.Load().all {
 			if o.ID == x.Experiment && o.ScoreMax > o.ScoreMin {

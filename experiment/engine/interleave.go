@@ -20,7 +20,7 @@ func (t *Trial) rank(s experiment.Scored) {
 		}
 	}
 	var images []int
-	for i, p := range t.places {
+	for i, p := range t.placements {
 		if p.arm != "" && len(s.Outcomes[i].Scores) == len(t.live.judged) {
 			images = append(images, i)
 		}
@@ -43,7 +43,7 @@ func (t *Trial) rank(s experiment.Scored) {
 		})
 	}
 	for place, pick := range draft(orders, t.coin(s, images)) {
-		t.places[pick.image].arm, t.places[pick.image].rank = t.live.judged[teams[pick.team]].ID, place+1
+		t.placements[pick.image].arm, t.placements[pick.image].rank = t.live.judged[teams[pick.team]].ID, place+1
 	}
 }
 

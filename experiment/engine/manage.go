@@ -71,7 +71,7 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 	if err := x.CheckOthers(all); err != nil {
 		return x, err
 	}
-	l, err := e.liven(x)
+	l, err := e.resolve(x)
 	if err != nil {
 		return x, err
 	}
@@ -99,7 +99,7 @@ func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64, c
 		return x, err
 	}
 	if revision != 0 && x.Revision != revision {
-		return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d by now", id, x.Revision)
+		return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d; read it again", id, x.Revision)
 	}
 	return e.change(ctx, x, c)
 }
@@ -164,7 +164,7 @@ func (e *Engine) promote(
 	if !ok {
 		return x, quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", x.ID, string(arm))
 	}
-	if _, err := e.resolve(a); err != nil {
+	if _, err := e.resolveArm(a); err != nil {
 		return x, err
 	}
 	if x.State != experiment.Promoted || x.Winner != arm {
@@ -204,7 +204,7 @@ func (e *Engine) activate(ctx context.Context, x experiment.Experiment, a experi
 		e.followed(x)
 		return nil
 	}
-	if _, err := e.resolve(a); err != nil {
+	if _, err := e.resolveArm(a); err != nil {
 		return err
 	}
 	if err := e.Checkpoints.Activate(ctx, a.Checkpoint, by); err != nil {
@@ -238,7 +238,7 @@ func (e *Engine) follow(ctx context.Context, all []experiment.Experiment) {
 			continue
 		}
 		if err := e.activate(ctx, x, target, "experiment "+string(x.ID)); err != nil {
-			e.Logger.WarnContext(ctx, "a decision of another server could not be followed", "experiment", string(x.ID), "error", err)
+			e.Logger.WarnContext(ctx, "applying the decision of another server failed", "experiment", string(x.ID), "error", err)
 		}
 	}
 }

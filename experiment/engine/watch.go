@@ -75,7 +75,7 @@ type watch struct {
 	stepped  time.Time // when it began to be seen
 	unitsAt  int       // units that were seen before it
 	times    ring
-	told     map[string]bool // guards that were acted upon
+	reported map[string]bool // broken guardrails that were acted on
 }
 
 type armWatch struct {
@@ -111,7 +111,7 @@ func (r *ring) sum() (s float64) {
 func newWatch(l *live, now time.Time) *watch {
 	w := &watch{
 		phase: l.Phase, arms: map[experiment.ArmID]*armWatch{}, units: map[string]experiment.ArmID{}, ranked: map[string]bool{},
-		last: now, step: l.RampStep, stepped: now, times: ring{size: timesKept}, told: map[string]bool{},
+		last: now, step: l.RampStep, stepped: now, times: ring{size: timesKept}, reported: map[string]bool{},
 	}
 	var weights []float64
 	for _, a := range l.judged {
@@ -400,7 +400,7 @@ func (e *Engine) act(ctx context.Context, l *live, guards []analysis.Guard) {
 		if g.Arm != "" {
 			name += " " + string(g.Arm)
 		}
-		if g.OK || !w.tell(name) {
+		if g.OK || !w.markReported(name) {
 			continue
 		}
 		e.telemetry.tripped(ctx, l.ID, g.Kind, g.Action)
@@ -434,25 +434,25 @@ func (e *Engine) act(ctx context.Context, l *live, guards []analysis.Guard) {
 		change = experiment.Change{Do: experiment.DoGuard, By: "server", Detail: detail, Numbers: numbers, Out: out}
 	}
 	if _, err := e.change(ctx, l.Experiment, change); err != nil {
-		w.untell() // another server acted, or the store is away: look again
-		e.Logger.WarnContext(ctx, "guardrail could not be acted upon", "experiment", string(l.ID), "error", err)
-		_ = e.Refresh(ctx) // whose error was told just now
+		w.clearReported() // another server acted, or the store is away: look again
+		e.Logger.WarnContext(ctx, "acting on a guardrail failed", "experiment", string(l.ID), "error", err)
+		_ = e.Refresh(ctx) // which logs its own error
 	}
 }
 
-// tell reports whether a broken guardrail is news.
-func (w *watch) tell(name string) bool {
+// markReported marks a broken guardrail as reported; it returns false if it was already.
+func (w *watch) markReported(name string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.told[name] {
+	if w.reported[name] {
 		return false
 	}
-	w.told[name] = true
+	w.reported[name] = true
 	return true
 }
 
-func (w *watch) untell() {
+func (w *watch) clearReported() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	clear(w.told)
+	clear(w.reported)
 }

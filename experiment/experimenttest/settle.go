@@ -28,7 +28,7 @@ func Settle(all []experiment.Feedback) []experiment.Feedback {
 	slices.SortStableFunc(out, func(a, b experiment.Feedback) int {
 		return cmp.Or(a.Given.Compare(b.Given), cmp.Compare(a.Key, b.Key), cmp.Compare(a.ID, b.ID))
 	})
-	type saying struct {
+	type subject struct {
 		rater      string
 		experiment experiment.ID
 		phase      int
@@ -36,12 +36,12 @@ func Settle(all []experiment.Feedback) []experiment.Feedback {
 		a, b       quality.Digest
 		blind      bool
 	}
-	groups := map[saying][]int{}
+	groups := map[subject][]int{}
 	for i, f := range out {
 		if f.Standing != experiment.Accepted {
 			continue
 		}
-		s := saying{rater: f.Rater, experiment: f.Experiment, phase: f.Phase, kind: f.Kind, a: f.Image, blind: f.Blind && f.Kind != experiment.Thumb}
+		s := subject{rater: f.Rater, experiment: f.Experiment, phase: f.Phase, kind: f.Kind, a: f.Image, blind: f.Blind && f.Kind != experiment.Thumb}
 		switch f.Kind {
 		case experiment.Pair:
 			s.a, s.b = inOrder(f.ImageA, f.ImageB)

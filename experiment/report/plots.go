@@ -160,8 +160,8 @@ func pictures(r analysis.Report) []picture {
 	return all
 }
 
-// place is where an arm stands in its experiment.
-func place(r analysis.Report, arm string) int {
+// armIndex is the position of an arm in its experiment.
+func armIndex(r analysis.Report, arm string) int {
 	for i, a := range r.Experiment.Arms {
 		if string(a.ID) == arm {
 			return i
@@ -198,7 +198,7 @@ func trajectory(r analysis.Report, i int) (picture, bool) {
 	for k := len(high) - 1; k >= 0; k-- {
 		area = append(area, high[k])
 	}
-	c := armColour(place(r, string(t.Arm)))
+	c := armColour(armIndex(r, string(t.Arm)))
 	if band, err := plotter.NewPolygon(area); err == nil {
 		band.Color = pale(c, bandAlpha)
 		band.LineStyle.Width = 0
@@ -292,7 +292,7 @@ func forest(r analysis.Report) (picture, bool) {
 			}
 			rows = append(rows, row{
 				metricName(d.Metric, d.Mapping) + armSuffix(r, string(a.Arm)), float64(d.Effect), float64(d.Low), float64(d.High),
-				armColour(place(r, string(a.Arm))),
+				armColour(armIndex(r, string(a.Arm))),
 			})
 		}
 	}
@@ -327,7 +327,7 @@ func sliceForest(r analysis.Report) (picture, bool) {
 		}
 		rows = append(rows, row{
 			short(s.Attribute+"="+s.Value) + armSuffix(r, string(s.Arm)), float64(v), float64(v - 1.96*se), float64(v + 1.96*se),
-			armColour(place(r, string(s.Arm))),
+			armColour(armIndex(r, string(s.Arm))),
 		})
 	}
 	if len(rows) == 0 {
@@ -344,7 +344,7 @@ func sliceForest(r analysis.Report) (picture, bool) {
 func differences(r analysis.Report, i int) (picture, bool) {
 	h := r.Pictures.Differences[i]
 	p := chart.New("Paired differences: "+short(string(h.Arm)), "squared error on one image, control less arm", "images")
-	top := bars(p, h, armColour(place(r, string(h.Arm))), 1)
+	top := bars(p, h, armColour(armIndex(r, string(h.Arm))), 1)
 	line(p, plotter.XYs{{X: 0, Y: 0}, {X: 0, Y: top}}, stroke(ink, 1))
 	if l := line(p, plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}}, stroke(stop, 1.5, 3, 2)); l != nil {
 		named(p, fmt.Sprintf("mean %.3g", float64(h.Mean)), l)
@@ -393,7 +393,7 @@ func scatter(r analysis.Report, i int) (picture, bool) {
 	if len(points) == 0 {
 		return picture{}, false
 	}
-	c := armColour(place(r, string(s.Arm)))
+	c := armColour(armIndex(r, string(s.Arm)))
 	if dots, err := plotter.NewScatter(points); err == nil {
 		dots.GlyphStyle = draw.GlyphStyle{Color: pale(c, dotAlpha), Radius: 1.8, Shape: draw.CircleGlyph{}}
 		p.Add(dots)
@@ -425,7 +425,7 @@ func densities(r analysis.Report) (picture, bool) {
 		if total == 0 || !(h.Width > 0) {
 			continue
 		}
-		i := place(r, string(h.Arm))
+		i := armIndex(r, string(h.Arm))
 		outline := plotter.XYs{}
 		for k, n := range h.Counts {
 			y := float64(n) / float64(total) / float64(h.Width)
@@ -462,7 +462,7 @@ func srm(r analysis.Report) (picture, bool) {
 				points = append(points, plotter.XY{X: float64(at.Units), Y: float64(at.Shares[k])})
 			}
 		}
-		c := armColour(place(r, string(id)))
+		c := armColour(armIndex(r, string(id)))
 		if l := line(p, points, stroke(c, 1.4)); l != nil {
 			named(p, string(id), l)
 		}

@@ -39,8 +39,8 @@ func metricName(m stats.Metric, by analysis.Mapping) string {
 	return name
 }
 
-// verdict is a decision in words.
-func verdict(c analysis.Comparison) string {
+// conclusion is a decision in words.
+func conclusion(c analysis.Comparison) string {
 	switch c.Decision {
 	case stats.Superior:
 		return "better than the control"

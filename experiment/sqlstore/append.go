@@ -83,10 +83,10 @@ func (s *Store) appendJobs(ctx context.Context, tx *sql.Tx, jobs []*job, again b
 	return err
 }
 
-// log gives places. It is held by one transaction at a time.
+// log numbers records. It is held by one transaction at a time.
 type log struct{ last int64 }
 
-func (l *log) place() int64 {
+func (l *log) next() int64 {
 	l.last++
 	return l.last
 }
@@ -100,26 +100,26 @@ func (s *Store) insertExposures(ctx context.Context, tx *sql.Tx, l *log, rows []
 	for len(rows) > 0 {
 		chunk := rows[:min(len(rows), maxRows)]
 		rows = rows[len(chunk):]
-		byPlace := make(map[int64]experiment.Exposure, len(chunk))
+		bySeq := make(map[int64]experiment.Exposure, len(chunk))
 		args := make([]any, 0, 6*len(chunk))
 		for _, r := range chunk {
-			place := l.place()
-			byPlace[place] = r.Exposure
-			args = append(args, place, r.ID, string(r.Experiment), r.Assignment, image(r.Image), r.raw)
+			seq := l.next()
+			bySeq[seq] = r.Exposure
+			args = append(args, seq, r.ID, string(r.Experiment), r.Assignment, image(r.Image), r.raw)
 		}
 		written, err := s.insert(ctx, tx, `INSERT INTO agiqa_exposures (seq, id, experiment, assignment, image, record) VALUES `+
 			tuples(len(chunk), 6)+` ON CONFLICT (id) DO NOTHING RETURNING seq`, args)
 		if err != nil {
 			return err
 		}
-		if err := s.joinOrphans(ctx, tx, l, byPlace, written); err != nil {
+		if err := s.joinOrphans(ctx, tx, l, bySeq, written); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// insert returns the places of the rows that were not there yet, as a set.
+// insert returns the sequence numbers of the rows that were new, as a set.
 func (s *Store) insert(ctx context.Context, tx *sql.Tx, statement string, args []any) (map[int64]bool, error) {
 	rows, err := tx.QueryContext(ctx, s.sql(statement), args...)
 	if err != nil {
@@ -128,11 +128,11 @@ func (s *Store) insert(ctx context.Context, tx *sql.Tx, statement string, args [
 	defer rows.Close()
 	written := make(map[int64]bool)
 	for rows.Next() {
-		var place int64
-		if err := rows.Scan(&place); err != nil {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
 			return nil, err
 		}
-		written[place] = true
+		written[seq] = true
 	}
 	return written, rows.Err()
 }
@@ -143,17 +143,17 @@ func (s *Store) insertFeedback(ctx context.Context, tx *sql.Tx, l *log, jobs []*
 	for len(jobs) > 0 {
 		chunk := jobs[:min(len(jobs), maxRows)]
 		jobs = jobs[len(chunk):]
-		byPlace := make(map[int64]*job, len(chunk))
+		bySeq := make(map[int64]*job, len(chunk))
 		args := make([]any, 0, 9*len(chunk))
 		for _, j := range chunk {
 			f, err := s.joinKnown(ctx, tx, *j.feedback)
 			if err != nil {
 				return err
 			}
-			place := l.place()
-			byPlace[place] = j
+			seq := l.next()
+			bySeq[seq] = j
 			j.receipt.Feedback = f.Feedback
-			args = append(args, place, f.Key, string(f.Experiment), f.Time.UnixMicro(), f.Assignment,
+			args = append(args, seq, f.Key, string(f.Experiment), f.Time.UnixMicro(), f.Assignment,
 				image(f.Image), image(f.ImageA), image(f.ImageB), f.raw)
 		}
 		written, err := s.insert(ctx, tx, `INSERT INTO agiqa_feedback
@@ -162,8 +162,8 @@ func (s *Store) insertFeedback(ctx context.Context, tx *sql.Tx, l *log, jobs []*
 		if err != nil {
 			return err
 		}
-		for place, j := range byPlace {
-			if written[place] {
+		for seq, j := range bySeq {
+			if written[seq] {
 				continue
 			}
 			if err := s.judgeRepeated(ctx, tx, j, again); err != nil {
@@ -198,7 +198,7 @@ func (s *Store) judgeRepeated(ctx context.Context, tx *sql.Tx, j *job, again boo
 		return err
 	}
 	if stored.Body != j.feedback.Body {
-		j.err = quality.Errorf(quality.KindConflict, "other feedback was sent with this idempotency key")
+		j.err = quality.Errorf(quality.KindConflict, "this idempotency key was used for different feedback")
 		return nil
 	}
 	own := again && stored.ID == j.feedback.ID

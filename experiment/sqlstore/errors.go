@@ -23,14 +23,14 @@ func unavailable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return left(ctx)
 	}
-	return quality.Errorf(quality.KindStoreUnavailable, "the records of experiments cannot be reached now").
+	return quality.Errorf(quality.KindStoreUnavailable, "the experiment store is unavailable").
 		After(retryAfter).Because(err)
 }
 
 func left(ctx context.Context) error {
-	return quality.Errorf(quality.KindOf(ctx.Err()), "the caller did not wait for the records of experiments").Because(ctx.Err())
+	return quality.Errorf(quality.KindOf(ctx.Err()), "the request ended before the experiment store answered").Because(ctx.Err())
 }
 
 func closed() error {
-	return quality.Errorf(quality.KindStoreUnavailable, "the records of experiments are closed")
+	return quality.Errorf(quality.KindStoreUnavailable, "the experiment store is closed")
 }

@@ -30,7 +30,7 @@ func (s *Store) Create(ctx context.Context, e experiment.Experiment, a experimen
 					return err
 				}
 			}
-			return quality.Errorf(quality.KindConflict, "there is an experiment %q already", e.ID)
+			return quality.Errorf(quality.KindConflict, "experiment %q already exists", e.ID)
 		}
 		return s.addAudit(ctx, tx, a, audit)
 	}})
@@ -113,7 +113,7 @@ func (s *Store) Audits(ctx context.Context, id experiment.ID) ([]experiment.Audi
 }
 
 func noExperiment(id experiment.ID) error {
-	return quality.Errorf(quality.KindNotFound, "there is no experiment %q", id)
+	return quality.Errorf(quality.KindNotFound, "experiment %q not found", id)
 }
 
 func encodeChange(e experiment.Experiment, a experiment.Audit) (record, audit []byte, err error) {

@@ -9,20 +9,20 @@ import (
 )
 
 // joinOrphans gives the orphans that waited for exposures which were just
-// written their experiment, and a place at the end of the log, where readers
+// written their experiment, and a position at the end of the log, where readers
 // that went past the old one find them.
-func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, byPlace map[int64]experiment.Exposure, written map[int64]bool) error {
+func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, bySeq map[int64]experiment.Exposure, written map[int64]bool) error {
 	var waiting bool
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM agiqa_feedback WHERE experiment = '')`).Scan(&waiting); err != nil || !waiting {
 		return err
 	}
-	places := make([]int64, 0, len(written))
-	for place := range written {
-		places = append(places, place)
+	seqs := make([]int64, 0, len(written))
+	for seq := range written {
+		seqs = append(seqs, seq)
 	}
-	slices.Sort(places)
-	for _, place := range places {
-		if err := s.joinOrphansOf(ctx, tx, l, byPlace[place]); err != nil {
+	slices.Sort(seqs)
+	for _, seq := range seqs {
+		if err := s.joinOrphansOf(ctx, tx, l, bySeq[seq]); err != nil {
 			return err
 		}
 	}
@@ -31,8 +31,8 @@ func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, byPlace map
 
 func (s *Store) joinOrphansOf(ctx context.Context, tx *sql.Tx, l *log, e experiment.Exposure) error {
 	type orphan struct {
-		place int64
-		raw   []byte
+		seq int64
+		raw []byte
 	}
 	var orphans []orphan
 	digest := image(e.Image)
@@ -45,7 +45,7 @@ func (s *Store) joinOrphansOf(ctx context.Context, tx *sql.Tx, l *log, e experim
 	defer rows.Close()
 	for rows.Next() {
 		var o orphan
-		if err := rows.Scan(&o.place, &o.raw); err != nil {
+		if err := rows.Scan(&o.seq, &o.raw); err != nil {
 			return err
 		}
 		orphans = append(orphans, o)
@@ -63,7 +63,7 @@ func (s *Store) joinOrphansOf(ctx context.Context, tx *sql.Tx, l *log, e experim
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, s.sql(`UPDATE agiqa_feedback SET seq = ?, experiment = ?, record = ? WHERE seq = ?`),
-			l.place(), string(joined.Experiment), joined.raw, o.place); err != nil {
+			l.next(), string(joined.Experiment), joined.raw, o.seq); err != nil {
 			return err
 		}
 	}

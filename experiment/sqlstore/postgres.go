@@ -51,7 +51,7 @@ func openPostgres(c Config) (dialect, error) {
 	}
 	return dialect{
 		name:       "postgresql",
-		types:      strings.NewReplacer("{place}", "BIGINT PRIMARY KEY", "{int}", "BIGINT", "{bytes}", "BYTEA"),
+		types:      strings.NewReplacer("{seq}", "BIGINT PRIMARY KEY", "{int}", "BIGINT", "{bytes}", "BYTEA"),
 		numbered:   true,
 		lockSchema: `SELECT pg_advisory_xact_lock(7020941)`, // any number that all gateways share
 		lockLog:    `SELECT last FROM agiqa_log WHERE id = 1 FOR UPDATE`,
@@ -87,7 +87,7 @@ func (s *Store) warnOfServer(ctx context.Context) {
 	for _, name := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		var value string
 		if err := s.dialect.read.QueryRowContext(ctx, "SHOW "+name).Scan(&value); err == nil && value == "off" {
-			s.config.Logger.WarnContext(ctx, "acknowledged records of experiments may be lost: the database server's setting is off", "setting", name)
+			s.config.Logger.WarnContext(ctx, "the database server may lose acknowledged records: a durability setting is off", "setting", name)
 		}
 	}
 }

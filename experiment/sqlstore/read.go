@@ -80,7 +80,7 @@ func one[T any](ctx context.Context, s *Store, statement string, args ...any) (r
 func (s *Store) ByAssignment(ctx context.Context, assignment string) (experiment.Exposure, error) {
 	e, found, err := one[experiment.Exposure](ctx, s, byAssignment, assignment)
 	if err == nil && !found {
-		err = quality.Errorf(quality.KindNotFound, "no exposure with this assignment is known")
+		err = quality.Errorf(quality.KindNotFound, "no exposure found for this assignment")
 	}
 	return e, err
 }
@@ -89,7 +89,7 @@ func (s *Store) ByAssignment(ctx context.Context, assignment string) (experiment
 func (s *Store) ByImage(ctx context.Context, digest quality.Digest) (experiment.Exposure, error) {
 	e, found, err := one[experiment.Exposure](ctx, s, byImages, image(digest), nil, nil)
 	if err == nil && !found {
-		err = quality.Errorf(quality.KindNotFound, "no exposure of this image in a running experiment is known")
+		err = quality.Errorf(quality.KindNotFound, "no exposure of this image found in a running experiment")
 	}
 	return e, err
 }

@@ -21,12 +21,12 @@ const (
 func encode(record any, names ...string) ([]byte, error) {
 	for _, name := range names {
 		if len(name) > maxName || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
-			return nil, quality.Errorf(quality.KindInternal, "a record has a name that cannot be stored: %.40q", name)
+			return nil, quality.Errorf(quality.KindInternal, "a record has an invalid name: %.40q", name)
 		}
 	}
 	raw, err := json.Marshal(record)
 	if err != nil {
-		return nil, quality.Errorf(quality.KindInternal, "a record cannot be encoded").Because(err)
+		return nil, quality.Errorf(quality.KindInternal, "encoding a record failed").Because(err)
 	}
 	if len(raw) > maxRecord {
 		return nil, quality.Errorf(quality.KindInternal, "a record has %d bytes, more than %d", len(raw), maxRecord)
@@ -38,7 +38,7 @@ func encode(record any, names ...string) ([]byte, error) {
 func decode[T any](raw []byte) (T, error) {
 	var record T
 	if err := json.Unmarshal(raw, &record); err != nil {
-		return record, quality.Errorf(quality.KindStoreUnavailable, "a stored record cannot be read").Because(err)
+		return record, quality.Errorf(quality.KindStoreUnavailable, "decoding a stored record failed").Because(err)
 	}
 	return record, nil
 }

@@ -1,6 +1,6 @@
 package sqlstore
 
-// migrations lists, by version from 1, the statements that lead there. {place},
+// migrations lists, by version from 1, the statements that lead there. {seq},
 // {bytes} and {int} are the dialect's types. A migration that was released is
 // never edited: add another.
 //
@@ -19,13 +19,13 @@ var migrations = [][]string{{
 		experiment TEXT NOT NULL, revision {int} NOT NULL, record {bytes} NOT NULL, PRIMARY KEY (experiment, revision))`,
 
 	`CREATE TABLE agiqa_exposures (
-		seq {place}, id TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, assignment TEXT NOT NULL, image {bytes}, record {bytes} NOT NULL)`,
+		seq {seq}, id TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, assignment TEXT NOT NULL, image {bytes}, record {bytes} NOT NULL)`,
 	`CREATE INDEX agiqa_exposures_experiment ON agiqa_exposures (experiment, seq)`,
 	`CREATE INDEX agiqa_exposures_assignment ON agiqa_exposures (assignment, seq)`,
 	`CREATE INDEX agiqa_exposures_image ON agiqa_exposures (image, seq)`,
 
 	`CREATE TABLE agiqa_feedback (
-		seq {place}, idempotency TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, at {int} NOT NULL, assignment TEXT NOT NULL,
+		seq {seq}, idempotency TEXT NOT NULL UNIQUE, experiment TEXT NOT NULL, at {int} NOT NULL, assignment TEXT NOT NULL,
 		image {bytes}, image_a {bytes}, image_b {bytes}, record {bytes} NOT NULL)`,
 	`CREATE INDEX agiqa_feedback_experiment ON agiqa_feedback (experiment, seq)`,
 	// Orphans have no experiment.

@@ -53,7 +53,7 @@ func openSQLite(c Config) (dialect, error) {
 	}
 	return dialect{
 		name:    "sqlite",
-		types:   strings.NewReplacer("{place}", "INTEGER PRIMARY KEY", "{int}", "INTEGER", "{bytes}", "BLOB"),
+		types:   strings.NewReplacer("{seq}", "INTEGER PRIMARY KEY", "{int}", "INTEGER", "{bytes}", "BLOB"),
 		lockLog: `SELECT last FROM agiqa_log WHERE id = 1`, // the transaction began as a writer
 		write:   write, read: read,
 		fault: sqliteFault,
@@ -117,7 +117,7 @@ func sameFile(path string, file os.FileInfo) func() error {
 			return err
 		}
 		if !os.SameFile(file, now) {
-			return fmt.Errorf("%s was replaced by another file; start the server again", path)
+			return fmt.Errorf("%s was replaced by another file; restart the server", path)
 		}
 		return nil
 	}

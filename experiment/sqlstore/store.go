@@ -75,7 +75,7 @@ func (s *Store) start(ctx context.Context) error {
 				return err
 			}
 		case fault == ofLink && s.dialect.orLater:
-			s.config.Logger.WarnContext(ctx, "the database of experiments cannot be reached; going on without it", "cause", err)
+			s.config.Logger.WarnContext(ctx, "the experiment database is unavailable; continuing without it", "cause", err)
 			return nil
 		default:
 			return err
@@ -135,7 +135,7 @@ func (s *Store) purge(ctx context.Context) {
 		case <-tick.C:
 		}
 		if _, err := s.PurgeOrphans(ctx); err != nil && ctx.Err() == nil {
-			s.config.Logger.WarnContext(ctx, "expired orphans of feedback stay for now", "cause", err)
+			s.config.Logger.WarnContext(ctx, "removing expired orphaned feedback failed", "cause", err)
 		}
 	}
 }

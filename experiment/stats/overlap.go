@@ -94,7 +94,7 @@ func Steiger(o Overlap) (Test, error) {
 	c := covariance / ((1 - square) * (1 - square))
 	spread := 2 - 2*c
 	if !(spread > 0) {
-		return Test{}, fault("correlations", "the two arms cannot be told apart")
+		return Test{}, fault("correlations", "the two arms are indistinguishable")
 	}
 	return zTest((math.Atanh(o.First) - math.Atanh(o.Second)) * math.Sqrt(float64(o.N-3)/spread)), nil
 }

@@ -58,7 +58,7 @@ func (m *Memory) enter(ctx context.Context) error {
 	m.mu.Lock()
 	if m.broken != nil {
 		defer m.mu.Unlock()
-		return quality.Errorf(quality.KindStoreUnavailable, "the records of experiments cannot be reached").Because(m.broken)
+		return quality.Errorf(quality.KindStoreUnavailable, "the experiment store is unavailable").Because(m.broken)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (m *Memory) Create(ctx context.Context, e experiment.Experiment, a experime
 		return err
 	}
 	if m.find(e.ID) >= 0 {
-		return quality.Errorf(quality.KindConflict, "there is an experiment %q already", e.ID)
+		return quality.Errorf(quality.KindConflict, "experiment %q already exists", e.ID)
 	}
 	record, err := encode(a)
 	if err != nil {
@@ -215,7 +215,7 @@ func (m *Memory) AppendFeedback(ctx context.Context, f experiment.Feedback) (exp
 		}
 		stored := decode[experiment.Feedback](r.raw)
 		if !bytes.Equal(stored.Body[:], f.Body[:]) {
-			return experiment.Receipt{}, quality.Errorf(quality.KindConflict, "other feedback was sent with this idempotency key")
+			return experiment.Receipt{}, quality.Errorf(quality.KindConflict, "this idempotency key was used for different feedback")
 		}
 		return experiment.Receipt{Feedback: stored, Duplicate: true}, nil
 	}
@@ -250,7 +250,7 @@ func (m *Memory) ByAssignment(ctx context.Context, assignment string) (experimen
 	if e, ok := m.byAssignment(assignment); ok {
 		return e, nil
 	}
-	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure with this assignment is known")
+	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure found for this assignment")
 }
 
 func (m *Memory) byAssignment(assignment string) (experiment.Exposure, bool) {
@@ -271,7 +271,7 @@ func (m *Memory) ByImage(ctx context.Context, image quality.Digest) (experiment.
 	if e, ok := m.latest(experiment.Feedback{Image: image}.IsOn); ok {
 		return e, nil
 	}
-	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure of this image in a running experiment is known")
+	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure of this image found in a running experiment")
 }
 
 // latest returns the last exposure of a running experiment that is wanted.
@@ -330,13 +330,13 @@ func (m *Memory) find(id experiment.ID) int {
 }
 
 func noExperiment(id experiment.ID) error {
-	return quality.Errorf(quality.KindNotFound, "there is no experiment %q", id)
+	return quality.Errorf(quality.KindNotFound, "experiment %q not found", id)
 }
 
 func encode(record any) ([]byte, error) {
 	raw, err := json.Marshal(record)
 	if err != nil {
-		return nil, quality.Errorf(quality.KindInternal, "a record cannot be encoded").Because(err)
+		return nil, quality.Errorf(quality.KindInternal, "encoding a record failed").Because(err)
 	}
 	return raw, nil
 }
