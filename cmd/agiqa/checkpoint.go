@@ -14,7 +14,7 @@ import (
 )
 
 func newCheckpoint(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "checkpoint", Short: "Look at prompt checkpoints, and change those of the running server"}
+	cmd := &cobra.Command{Use: "checkpoint", Short: "Inspect and change the prompt checkpoints of the running server"}
 	cmd.AddCommand(
 		newCheckpointList(t), newCheckpointShow(t), newCheckpointDiff(t),
 		newCheckpointImport(t), newCheckpointActivate(t), newCheckpointDeactivate(t), newCheckpointRemove(t),
@@ -55,7 +55,7 @@ func newCheckpointList(t *cli.Terminal) *cobra.Command {
 
 func newCheckpointShow(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show NAME", Short: "Show what is known of a checkpoint", Args: cobra.ExactArgs(1),
+		Use: "show NAME", Short: "Show the details of a checkpoint", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.OnServer(cmd, t, func(ctx context.Context, c *cli.Client) error {
 				var view gateway.CheckpointView
@@ -92,7 +92,7 @@ func newCheckpointMaterialize(t *cli.Terminal) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := cmd.Flags().GetString("out")
 			if err != nil || out == "" {
-				return fmt.Errorf("--out is needed: the folder of Triton models")
+				return fmt.Errorf("--out is required: a folder of Triton models")
 			}
 			bundle, err := checkpoint.Open(args[0], checkpoint.DefaultLimits())
 			if err != nil {

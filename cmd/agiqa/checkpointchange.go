@@ -24,24 +24,26 @@ func newCheckpointImport(t *cli.Terminal) *cobra.Command {
 	var o checkpoint.OriginalOptions
 	cmd := &cobra.Command{
 		Use:   "import BUNDLE|DIR --name NAME",
-		Short: "Take a checkpoint into the running server",
-		Long: "Sends a bundle (manifest.json and weights.safetensors) to the server, which validates it, loads it into every Triton, replays its golden scores and only then makes it selectable. " +
-			"DIR may also be a folder that CLIP-AGIQA's own training wrote (prompt_learner and regression): it is converted here, for the encoder that the server has, and the flags say what its files do not.",
+		Short: "Import a checkpoint into the running server",
+		Long: "Sends a bundle (manifest.json and weights.safetensors) to the server. The server validates it, loads it " +
+			"into every Triton and replays its golden scores before it can be selected. DIR may also be the output of " +
+			"the original CLIP-AGIQA training (prompt_learner and regression): this command converts it for the " +
+			"server's encoder, and flags supply what its files don't contain.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error { return importCheckpoint(ctx, cmd, t, c, args[0], o) })
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Name, "name", "", "name on the server; a bundle's own when absent")
+	f.StringVar(&o.Name, "name", "", "name on the server (default: the bundle's own)")
 	f.Bool("activate", false, "make it the default")
-	f.StringVar((*string)(&o.Position), "position", string(clip.End), "where the class name stands in the prompts: end, middle or front (original folders)")
+	f.StringVar((*string)(&o.Position), "position", string(clip.End), "position of the class name in the prompts: end, middle or front (original folders)")
 	f.Float64Var(&o.Score.Min, "score-min", 0, "lower end of the score's scale (original folders)")
-	f.Float64Var(&o.Score.Max, "score-max", 5, "upper end: 5 for AGIQA-3K, 100 for AIGCIQA2023 (original folders)")
-	f.StringVar(&o.Score.Unit, "score-unit", "MOS", "what the score counts (original folders)")
+	f.Float64Var(&o.Score.Max, "score-max", 5, "upper end of the score's scale: 5 for AGIQA-3K, 100 for AIGCIQA2023 (original folders)")
+	f.StringVar(&o.Score.Unit, "score-unit", "MOS", "unit of the score (original folders)")
 	f.StringVar(&o.Licence, "licence", "", "licence of the weights (original folders)")
-	f.IntVar(&o.Epoch, "epoch", 0, "which model.pth.tar-N; 0: the highest (original folders)")
-	f.BoolVar(&o.Best, "best", false, "take model-best.pth.tar (original folders)")
+	f.IntVar(&o.Epoch, "epoch", 0, "N of the model.pth.tar-N to use; 0: the highest (original folders)")
+	f.BoolVar(&o.Best, "best", false, "use model-best.pth.tar (original folders)")
 	cli.AddJSON(cmd)
 	config.AddFlags(f, cli.ClientGroups...)
 	return cmd
@@ -77,7 +79,7 @@ func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *cli.Terminal, 
 		return cli.PrintJSON(t.Out, report)
 	}
 	if report.Known {
-		fmt.Fprintf(t.Out, "%s was there already (%s)\n", report.Checkpoint.Name, report.Checkpoint.Digest)
+		fmt.Fprintf(t.Out, "%s was already imported (%s)\n", report.Checkpoint.Name, report.Checkpoint.Digest)
 	} else {
 		fmt.Fprintf(t.Out, "%s imported (%s): %d golden scores within %.2g of their values on every Triton\n",
 			report.Checkpoint.Name, report.Checkpoint.Digest, report.Golden, report.MaxDiff)
@@ -95,11 +97,11 @@ func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string, o checkp
 	}
 	for _, part := range []string{"prompt_learner", "regression"} {
 		if _, err := os.Stat(filepath.Join(path, part)); err != nil {
-			return nil, fmt.Errorf("%s is neither a bundle (no %s) nor a folder of the original training (no %s)", path, checkpoint.ManifestFile, part)
+			return nil, fmt.Errorf("%s is neither a bundle (no %s) nor the output of the original training (no %s)", path, checkpoint.ManifestFile, part)
 		}
 	}
 	if o.Name == "" {
-		return nil, errors.New("--name is needed: the original's folders hold none")
+		return nil, errors.New("--name is required: folders of the original training contain no name")
 	}
 	var list cli.CheckpointList
 	if err := c.Get(ctx, "/v1/checkpoints", &list); err != nil {
@@ -118,7 +120,7 @@ func newCheckpointActivate(t *cli.Terminal) *cobra.Command {
 }
 
 func newCheckpointDeactivate(t *cli.Terminal) *cobra.Command {
-	return changeCommand(t, "deactivate", "Go back to the previous default", cobra.NoArgs, http.MethodPost,
+	return changeCommand(t, "deactivate", "Restore the previous default", cobra.NoArgs, http.MethodPost,
 		func([]string) string { return "/v1/checkpoints/-/rollback" })
 }
 
@@ -166,7 +168,7 @@ func printDefault(t *cli.Terminal, c gateway.CheckpointChange) error {
 		line += " (was " + c.Before + ")"
 	}
 	if c.Previous != "" {
-		line += "; agiqa checkpoint deactivate goes back to " + c.Previous
+		line += "; agiqa checkpoint deactivate restores " + c.Previous
 	}
 	_, err := fmt.Fprintln(t.Out, line)
 	return err

@@ -34,7 +34,7 @@ func TestSettingsBesideARunningServer(t *testing.T) {
 		"eval --queue":               {nil, []string{"eval", "--csv", dataset, "--images", dir, "--queue", "256"}, "", "--queue has no effect"},
 		"several":                    {nil, []string{"score", image, "--queue=1", "--data-dir=x"}, "", "--queue, --data-dir have no effect"},
 		"score --default-checkpoint": {nil, []string{"score", image, "--default-checkpoint", "x"}, "", "--checkpoint chooses a checkpoint for this command"},
-		"--embedded":                 {nil, []string{"score", image, "--embedded"}, "", "--embedded and --url exclude each other"},
+		"--embedded":                 {nil, []string{"score", image, "--embedded"}, "", "--embedded and --url are mutually exclusive"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, errs, status := runCommand(t, tc.env, nil, append(tc.args, "--url", server.URL)...)

@@ -24,7 +24,7 @@ import (
 func newDoctor(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Report what's missing on this machine, and the command that fixes it",
+		Short: "Report what's missing on this machine and how to fix it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := cli.LoadSettings(cmd, t)

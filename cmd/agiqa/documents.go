@@ -16,7 +16,7 @@ import (
 )
 
 func newConfig(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Explain the settings"}
+	cmd := &cobra.Command{Use: "config", Short: "Describe the settings"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "reference", Short: "Print the reference page of all settings", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -26,14 +26,15 @@ import (
 func newEval(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval --csv FILE --images DIR",
-		Short: "Score a data set and report how well the scores agree with people",
-		Long: "Scores the images that a CSV names, through a server, and prints SRCC, KRCC, PLCC and RMSE with bootstrap intervals: the figures of agiqa-train evaluate. " +
-			"The columns are image (or name) and mos (or score, or mos_quality), in any case, " +
-			"divided by commas, semicolons or tabs. An image is found by its path below --images, or by its name alone, " +
-			"with or without the suffix. Scores are kept in --out as they come, with the checkpoint, the preprocess id " +
-			"and the SHA-256 of the image, so that an interrupted run resumes where it stopped and no score of another " +
-			"image is used. Images that can't be scored are named; the figures are of the others, " +
-			"and the exit status is 1.",
+		Short: "Score a data set and report how well the scores agree with human opinion",
+		Long: "Scores the images listed in a CSV file through a server and prints SRCC, KRCC, PLCC and RMSE with " +
+			"bootstrap intervals, as agiqa-train evaluate does. " +
+			"The columns are image (or name) and mos (or score, or mos_quality), case-insensitive, " +
+			"separated by commas, semicolons or tabs. An image is found by its path below --images, or by its name alone, " +
+			"with or without the suffix. Scores are saved to --out as they arrive, with the checkpoint, the preprocess id " +
+			"and the SHA-256 of the image, so an interrupted run resumes where it stopped and never uses the score of another " +
+			"image. If images can't be scored, the command lists them, computes the figures from the others, " +
+			"and exits with status 1.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := evalOptionsOf(cmd)
@@ -52,18 +53,18 @@ func newEval(t *cli.Terminal) *cobra.Command {
 	}
 	cli.AddJSON(cmd)
 	defaults := evaluation.DefaultBootstrap()
-	cmd.Flags().String("csv", "", "data set: a CSV that names images and their mean opinion scores")
+	cmd.Flags().String("csv", "", "data set: a CSV file of images and their mean opinion scores")
 	cmd.Flags().String("images", "", "folder of the images")
 	cmd.Flags().
 		String("out", "", "scores, as CSV (default: beside the data set, named after the checkpoint and --preprocess)")
-	cmd.Flags().String("svg", "", "also draw the scores against the opinions")
+	cmd.Flags().String("svg", "", "also write a scatter plot of scores against opinions to this file")
 	cmd.Flags().String("image-column", "", "column of the image (default: image or name)")
 	cmd.Flags().String("mos-column", "", "column of the opinion (default: mos, score or mos_quality)")
-	cmd.Flags().String("checkpoint", "", "checkpoint that scores (default: the server's)")
-	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "images sent at once")
-	cmd.Flags().Int("replicates", defaults.Replicates, "of the bootstrap; 0: no intervals")
-	cmd.Flags().Float64("confidence", defaults.Confidence, "of the intervals")
-	cmd.Flags().Uint64("seed", defaults.Seed, "of the bootstrap")
+	cmd.Flags().String("checkpoint", "", "checkpoint to score with (default: the server's)")
+	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "number of images to send concurrently")
+	cmd.Flags().Int("replicates", defaults.Replicates, "number of bootstrap replicates; 0: no intervals")
+	cmd.Flags().Float64("confidence", defaults.Confidence, "confidence level of the intervals")
+	cmd.Flags().Uint64("seed", defaults.Seed, "seed of the bootstrap")
 	cli.AddServing(cmd)
 	return cmd
 }

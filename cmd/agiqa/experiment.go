@@ -33,11 +33,11 @@ func newExperiment(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "experiment", Short: "Run A/B experiments of checkpoints on a server"}
 	cmd.AddCommand(
 		newExperimentValidate(t), newExperimentCreate(t), newExperimentList(t), newExperimentStatus(t),
-		changeExperiment(t, "start", "Let a draft take requests, once its canaries are sound"),
-		changeExperiment(t, "pause", "Give everybody the default; nothing is recorded"),
-		changeExperiment(t, "resume", "Go on after a pause; what held it is taken for looked at"),
-		endExperiment(t, "stop", "End it for good"),
-		endExperiment(t, "rollback", "End it and give everybody its control again"),
+		changeExperiment(t, "start", "Start an experiment after checking its arms on canary images"),
+		changeExperiment(t, "pause", "Pause: every request gets the default checkpoint, and nothing is recorded"),
+		changeExperiment(t, "resume", "Resume after a pause; clears the reasons for a hold"),
+		endExperiment(t, "stop", "End an experiment permanently"),
+		endExperiment(t, "rollback", "End an experiment and make its control the default again"),
 		newExperimentRamp(t), newExperimentPromote(t), newExperimentAudit(t), newExperimentReport(t), newExperimentReplay(t),
 		demo.New(t, execute),
 	)
@@ -198,9 +198,10 @@ func newExperimentRamp(t *cli.Terminal) *cobra.Command {
 	var weights map[string]string
 	cmd := &cobra.Command{
 		Use: "ramp ID --coverage 25%|--weights ARM=SHARE,...", Short: "Change coverage or weights", Args: cobra.ExactArgs(1),
-		Long: "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new phase and move as few units as can be.",
+		Long: "Increasing coverage moves no unit between arms. Changing weights or reducing coverage starts a new phase and " +
+			"moves as few units as possible.",
 	}
-	cmd.Flags().StringVar(&coverage, "coverage", "", "share of units that take part: a percentage, or parts per million")
+	cmd.Flags().StringVar(&coverage, "coverage", "", "share of units that participate: a percentage, or parts per million")
 	cmd.Flags().StringToStringVar(&weights, "weights", nil, "new weights by arm")
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		body, err := json.Marshal(gateway.RampRequest{Coverage: coverage, Weights: weights})
@@ -213,11 +214,11 @@ func newExperimentPromote(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "promote ID ARM", Args: cobra.ExactArgs(2),
 		Short: "Make an arm's checkpoint the default and end the experiment",
-		Long: "Refused while the rule of promotion is not met; what is missing is named. " +
-			"--force promotes nevertheless: its --reason becomes part of the audit record and the report.",
+		Long: "Fails if the experiment doesn't meet its promotion rule, and lists what's missing. " +
+			"--force promotes anyway; its --reason is recorded in the audit log and the report.",
 	}
-	cmd.Flags().BoolVar(&promotion.Force, "force", false, "promote although the rule of promotion is not met")
-	cmd.Flags().StringVar(&promotion.Reason, "reason", "", "why --force is right")
+	cmd.Flags().BoolVar(&promotion.Force, "force", false, "promote even if the promotion rule isn't met")
+	cmd.Flags().StringVar(&promotion.Reason, "reason", "", "why --force is justified")
 	cli.AddYes(cmd)
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		force := experiment.Force{On: promotion.Force, Reason: promotion.Reason}
@@ -249,7 +250,7 @@ func newExperimentList(t *cli.Terminal) *cobra.Command {
 }
 
 func newExperimentStatus(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "status ID", Short: "Show how an experiment is doing", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "status ID", Short: "Show the status of an experiment", Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		return http.MethodGet, cli.ExperimentPath(args[0]), nil, nil
 	}, func(raw []byte) error {
@@ -298,7 +299,7 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 }
 
 func newExperimentAudit(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit ID", Short: "List what was done to an experiment, by whom, and by what numbers", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "audit ID", Short: "List the changes of an experiment: who made them, and on what numbers", Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		return http.MethodGet, cli.ExperimentPath(args[0]) + "/audits", nil, nil
 	}, func(raw []byte) error {
@@ -330,8 +331,9 @@ func printAudit(out io.Writer, a experiment.Audit) {
 func newExperimentReport(t *cli.Terminal) *cobra.Command {
 	var page, sheet, folder string
 	cmd := &cobra.Command{
-		Use: "report ID [--html FILE] [--png FILE] [--out DIR]", Short: "Print the whole analysis as JSON, or write it as a page and as a picture", Args: cobra.ExactArgs(1),
-		Long: "The server analyses once; the page and the picture are drawn here. --out writes report.json, report.html and report.png.",
+		Use: "report ID [--html FILE] [--png FILE] [--out DIR]", Short: "Print the full analysis as JSON, or write it as a page and an image", Args: cobra.ExactArgs(1),
+		Long: "The server computes the analysis; this command renders it. " +
+			"--out writes report.json, report.html and report.png.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
 				raw, err := c.Fetch(ctx, cli.ExperimentPath(args[0])+"/report")
@@ -353,9 +355,9 @@ func newExperimentReport(t *cli.Terminal) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&page, "html", "", "write a page to this file")
-	cmd.Flags().StringVar(&sheet, "png", "", "write a picture to this file")
-	cmd.Flags().StringVar(&folder, "out", "", "write all three forms to this folder")
+	cmd.Flags().StringVar(&page, "html", "", "write an HTML page to this file")
+	cmd.Flags().StringVar(&sheet, "png", "", "write a PNG image to this file")
+	cmd.Flags().StringVar(&folder, "out", "", "write all three formats to this folder")
 	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
 }
@@ -389,8 +391,10 @@ func writeReport(raw []byte, document, page, sheet string) error {
 
 func newExperimentReplay(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "replay ID [REPORT]", Short: "Compute an experiment again from its log, without a server", Args: cobra.RangeArgs(1, 2),
-		Long: "Opens the store that the setting experiment-store names and prints the report that its log gives. With REPORT, the JSON of agiqa experiment report, it computes that report again up to where it had read, compares the two bit by bit, and fails where they differ.",
+		Use: "replay ID [REPORT]", Short: "Recompute an experiment's report from its log, without a server", Args: cobra.RangeArgs(1, 2),
+		Long: "Opens the store of setting experiment-store and prints the report computed from its log. With REPORT, " +
+			"the JSON output of agiqa experiment report, recomputes that report from the same records and fails " +
+			"unless the two are bit-identical.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 func newMetrics(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "metrics", Short: "Explain the metrics"}
+	cmd := &cobra.Command{Use: "metrics", Short: "Describe the metrics"}
 	cmd.AddCommand(&cobra.Command{
 		Use: "reference", Short: "Print the reference page of all metrics", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -23,8 +23,9 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preprocess FILE|DIR|- --out F.npy|F.png|DIR",
 		Short: "Write the exact 224x224 pixels that the model sees",
-		Long:  "Decodes, resizes and crops on this machine, without a server. One image goes to F.npy (uint8 [224,224,3]) or F.png; a folder gives NAME.npy for each of its images in DIR.",
-		Args:  cobra.ExactArgs(1),
+		Long: "Decodes, resizes and crops images locally, without a server. Writes one image to F.npy " +
+			"(uint8 [224,224,3]) or F.png, and each image of a folder to NAME.npy in DIR.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
@@ -34,8 +35,8 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	cli.AddJSON(cmd)
-	cmd.Flags().String("out", "", "where the pixels go: a .npy or .png file, or a folder")
-	cmd.Flags().Int("threads", runtime.NumCPU(), "images worked on at once")
+	cmd.Flags().String("out", "", "output: a .npy or .png file, or a folder")
+	cmd.Flags().Int("threads", runtime.NumCPU(), "number of images to process concurrently")
 	config.AddFlags(cmd.Flags(), "Images", "Program")
 	return cmd
 }
@@ -55,7 +56,7 @@ type preparedLine struct {
 func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, args []string) error {
 	out, err := cmd.Flags().GetString("out")
 	if err != nil || out == "" {
-		return errors.Join(err, errors.New("--out is needed: a .npy or .png file, or a folder"))
+		return errors.Join(err, errors.New("--out is required: a .npy or .png file, or a folder"))
 	}
 	threads, err := cmd.Flags().GetInt("threads")
 	if err != nil || threads < 1 {

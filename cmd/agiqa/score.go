@@ -17,22 +17,23 @@ import (
 func newScore(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "score FILE|DIR|-...",
-		Short: "Score images, by a running server or an embedded one",
-		Long:  "Scores files, whole folders and standard input (-). The server at --url does it; when none runs there, an embedded one is started for the occasion.",
-		Args:  cobra.MinimumNArgs(1),
+		Short: "Score images with a running server or an embedded one",
+		Long: "Scores files, folders and standard input (-) with the server at --url. If none is running there, " +
+			"starts an embedded server for this command.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return scoreCommand(cmd, t, args, "/v1/score")
 		},
 	}
 	addScoring(cmd)
-	cmd.Flags().String("checkpoint", "", "checkpoint that scores (default: the server's)")
+	cmd.Flags().String("checkpoint", "", "checkpoint to score with (default: the server's)")
 	return cmd
 }
 
 func newCompare(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare FILE|DIR|-...",
-		Short: "Score images by several checkpoints, encoding each image once",
+		Short: "Score images with several checkpoints, encoding each image once",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return scoreCommand(cmd, t, args, "/v1/compare")
@@ -45,8 +46,8 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 
 func addScoring(cmd *cobra.Command) {
 	cli.AddJSON(cmd)
-	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "images sent at once")
-	cmd.Flags().StringSlice("include", nil, "further parts of the answer (embedding), in JSON")
+	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "number of images to send concurrently")
+	cmd.Flags().StringSlice("include", nil, "additional fields of the JSON output: embedding")
 	cli.AddServing(cmd)
 }
 

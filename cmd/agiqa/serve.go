@@ -13,9 +13,10 @@ import (
 func newServe(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the gateway against a Triton that runs elsewhere",
-		Long:  "Runs the gateway alone. --triton (AGIQA_TRITON) names the gRPC addresses of one or more Triton servers that hold the models.",
-		Args:  cobra.NoArgs,
+		Short: "Run the gateway with a remote Triton",
+		Long: "Runs the gateway only. --triton (AGIQA_TRITON) lists the gRPC addresses of the Triton servers that " +
+			"host the models.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {

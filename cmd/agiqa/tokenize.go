@@ -14,8 +14,8 @@ import (
 func newTokenize(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokenize TEXT...|-",
-		Short: "Show the token ids that CLIP sees of a text",
-		Long:  "Prints 77 token ids for each text: start, the text's, end, zeros. - reads one text a line from standard input.",
+		Short: "Print the CLIP token ids of a text",
+		Long:  "Prints 77 token ids for each text: start, text, end, zero padding. - reads texts from standard input, one per line.",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			truncate, err := cmd.Flags().GetBool("truncate")
@@ -41,7 +41,7 @@ func newTokenize(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	cli.AddJSON(cmd)
-	cmd.Flags().Bool("truncate", false, "cut a text that is too long instead of refusing it")
+	cmd.Flags().Bool("truncate", false, "truncate a text that is too long instead of failing")
 	return cmd
 }
 

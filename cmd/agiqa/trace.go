@@ -19,7 +19,7 @@ import (
 )
 
 func newTrace(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "trace", Short: "Look at the traces that agiqa up --trace keeps",
+	cmd := &cobra.Command{Use: "trace", Short: "Show the traces recorded by agiqa up --trace",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }, Args: cobra.NoArgs}
 	cmd.AddCommand(newTraceShow(t), newTraceList(t))
 	return cmd
@@ -30,8 +30,8 @@ var traceID = regexp.MustCompile(`^[0-9a-f]{4,32}$`)
 func newTraceShow(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Draw one trace as a tree with a time line",
-		Long:  "ID is the trace_id of an answer or a log line, or its first characters.",
+		Short: "Show one trace as a tree with a timeline",
+		Long:  "ID is the trace_id of a response or a log line, or a prefix of it.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := cli.LoadSettings(cmd, t)
@@ -74,7 +74,7 @@ func newTraceShow(t *cli.Terminal) *cobra.Command {
 
 func newTraceList(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the latest requests that were traced", Args: cobra.NoArgs,
+		Use: "list", Short: "List the most recent traced requests", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {
@@ -115,8 +115,8 @@ func newTraceList(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	cli.AddJSON(cmd)
-	cmd.Flags().Int("limit", 20, "most traces")
-	cmd.Flags().Bool("all", false, "also what the server does of itself, such as its probes of Triton")
+	cmd.Flags().Int("limit", 20, "maximum number of traces")
+	cmd.Flags().Bool("all", false, "include traces of the server's own work, such as probes of Triton")
 	config.AddFlags(cmd.Flags(), "Program")
 	return cmd
 }

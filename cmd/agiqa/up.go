@@ -18,9 +18,10 @@ import (
 func newUp(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Run everything on this machine: an embedded Triton and the gateway",
-		Long:  "Starts the tritonserver of the project's Python environment as a supervised child on free loopback ports, then the gateway. Ctrl-C ends both.",
-		Args:  cobra.NoArgs,
+		Short: "Run everything on this machine: the gateway and an embedded Triton",
+		Long: "Starts tritonserver from the project's Python environment as a supervised child process on free loopback " +
+			"ports, then the gateway. Ctrl-C stops both.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := cli.LoadSettings(cmd, t)
 			if err != nil {

@@ -24,9 +24,10 @@ func newArms(t *cli.Terminal) *cobra.Command {
 	plan := arms.DefaultPlan()
 	cmd := &cobra.Command{
 		Use:   "arms [--duration 90s]",
-		Short: "Time the same images by 1, 2, 8 and 32 checkpoints",
-		Long: "Starts an embedded Triton and the whole server in a temporary folder, imports perturbed copies of the default checkpoint, and scores new images " +
-			"by growing sets of them, in turns. HTTP is left out. --model-repository and --checkpoints choose another encoder, such as one of ViT-B/16's size.",
+		Short: "Measure scoring with 1, 2, 8 and 32 checkpoints",
+		Long: "Starts a server with an embedded Triton in a temporary folder, imports perturbed copies of the default " +
+			"checkpoint, and scores new images with sets of increasing size, interleaved and without HTTP. " +
+			"--model-repository and --checkpoints select another encoder, such as one of ViT-B/16's size.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			var errs [3]error
@@ -50,8 +51,8 @@ func newArms(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	cli.AddJSON(cmd)
-	cmd.Flags().IntSlice("counts", plan.Counts, "checkpoints of a request; the first is what the others are held against")
-	cmd.Flags().Duration("duration", plan.Duration, "time of all together, after the warm-up")
+	cmd.Flags().IntSlice("counts", plan.Counts, "numbers of checkpoints per request; the first is the baseline")
+	cmd.Flags().Duration("duration", plan.Duration, "total measurement time after the warm-up")
 	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
 	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
 	return cmd

@@ -17,7 +17,7 @@ import (
 
 // New returns the command "bench" with its sub-commands.
 func New(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure agiqa, or any server, on this machine", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "bench", Short: "Benchmark agiqa or any other server on this machine", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(
 		newHTTP(t), newTriton(t), newKnee(t), newCompare(t), newOverload(t), newSoak(t), newReport(t),

@@ -18,9 +18,10 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 	plan := load.ComparePlan{Pairs: 6, Pause: 200 * time.Millisecond}
 	cmd := &cobra.Command{
 		Use:   "compare URL_A URL_B",
-		Short: "Measure two targets in turns and tell how many times one is the other",
-		Long: "Gives two targets the same requests at the same times, in blocks A B B A A B B A, and tells the ratios of throughput and latency with an interval " +
-			"from a bootstrap over the pairs. In an open loop both answer what is asked, so that latency differs; with --closed N throughput does.",
+		Short: "Measure two targets in alternation and report their ratios",
+		Long: "Sends the same requests on the same schedule to two targets, in blocks A B B A A B B A, and reports the " +
+			"ratios of throughput and latency with bootstrap intervals over the pairs. In an open loop both targets " +
+			"get the same rate, so compare latency; with --closed N compare throughput.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asked, err := r.aims(cmd, t, &f, args)
@@ -45,11 +46,11 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 	f.add(cmd)
 	r.add(cmd)
 	r.addDirect(cmd)
-	cmd.Flags().Lookup("duration").Usage = "of one block"
-	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop instead: so many connections send as soon as they have an answer")
-	cmd.Flags().IntVar(&plan.Pairs, "pairs", plan.Pairs, "blocks of each target")
-	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "between blocks")
-	cmd.Flags().IntVar(&plan.PIDs[0], "pid-a", 0, "process of A, whose processor time and memory are read, with its children's")
+	cmd.Flags().Lookup("duration").Usage = "duration of one block"
+	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop: this many connections, each sending as soon as it has a response; 0: open loop")
+	cmd.Flags().IntVar(&plan.Pairs, "pairs", plan.Pairs, "number of blocks per target")
+	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "pause between blocks")
+	cmd.Flags().IntVar(&plan.PIDs[0], "pid-a", 0, "process of A, to measure its CPU time and memory, with its children")
 	cmd.Flags().IntVar(&plan.PIDs[1], "pid-b", 0, "process of B, likewise")
 	return cmd
 }
@@ -61,8 +62,9 @@ func newKnee(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "knee [URL] --objective 250ms",
 		Short: "Find the highest rate within a latency objective",
-		Long: "Doubles an open-loop rate, beginning at --rate, until the objective is missed, bisects, and confirms the result with a probe twice as long. " +
-			"--pid adds the processor time of a request at the knee, and how many a core does in a second.",
+		Long: "Doubles an open-loop rate from --rate until it misses the objective, then bisects, and confirms the result " +
+			"with a probe of twice the length. --pid adds the CPU time per request at the knee, and requests per " +
+			"second and core.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asked, err := r.aim(cmd, t, &f, args)
@@ -90,12 +92,12 @@ func newKnee(t *cli.Terminal) *cobra.Command {
 	r.addDirect(cmd)
 	addURL(cmd)
 	addObjective(cmd, &plan.Objective)
-	cmd.Flags().Lookup("rate").Usage = "to begin with, requests per second"
-	cmd.Flags().Lookup("duration").Usage = "of one probe"
-	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, whose processor time and memory are read in each probe, with its children's")
-	cmd.Flags().Float64Var(&plan.Max, "max-rate", plan.Max, "no rate above it is tried")
-	cmd.Flags().Float64Var(&plan.Precision, "precision", plan.Precision, "share of itself to which the knee is found")
-	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "between probes")
+	cmd.Flags().Lookup("rate").Usage = "initial rate, requests per second"
+	cmd.Flags().Lookup("duration").Usage = "duration of one probe"
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, to measure its CPU time and memory in each probe, with its children")
+	cmd.Flags().Float64Var(&plan.Max, "max-rate", plan.Max, "highest rate to try")
+	cmd.Flags().Float64Var(&plan.Precision, "precision", plan.Precision, "relative precision of the knee")
+	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "pause between probes")
 	return cmd
 }
 
@@ -105,9 +107,10 @@ func newOverload(t *cli.Terminal) *cobra.Command {
 	plan := load.OverloadPlan{Factor: 2, Objective: load.DefaultObjective()}
 	cmd := &cobra.Command{
 		Use:   "overload [URL] --rate R --factor K",
-		Short: "Ask several times of a server what it bears, and watch it recover",
-		Long:  "Sends at --rate, then at K times that, then at --rate again, for --duration each, and tells goodput, the latency of what was accepted and of what was refused, and the time to recover.",
-		Args:  cobra.MaximumNArgs(1),
+		Short: "Overload a server and measure how it recovers",
+		Long: "Sends at --rate, at K times that rate, and at --rate again, for --duration each. Reports goodput, the " +
+			"latency of accepted and of rejected requests, and the time to recover.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asked, err := r.aim(cmd, t, &f, args)
 			if err != nil {
@@ -135,8 +138,8 @@ func newOverload(t *cli.Terminal) *cobra.Command {
 	r.addDirect(cmd)
 	addURL(cmd)
 	addObjective(cmd, &plan.Objective)
-	cmd.Flags().Lookup("duration").Usage = "of each of the three phases"
-	cmd.Flags().Float64Var(&plan.Factor, "factor", plan.Factor, "how many times the rate is asked")
+	cmd.Flags().Lookup("duration").Usage = "duration of each of the three phases"
+	cmd.Flags().Float64Var(&plan.Factor, "factor", plan.Factor, "overload factor: multiple of --rate")
 	return cmd
 }
 
@@ -146,9 +149,10 @@ func newSoak(t *cli.Terminal) *cobra.Command {
 	w := load.Watcher{Every: time.Second}
 	cmd := &cobra.Command{
 		Use:   "soak [URL] --pid PID --duration 1h",
-		Short: "Send for long, and watch what the server's process uses",
-		Long:  "Sends on a schedule and meanwhile reads memory, file descriptors and threads of a process and its children from /proc, and goroutines from its metrics; tells the slopes.",
-		Args:  cobra.MaximumNArgs(1),
+		Short: "Send load for a long time and track the server's resources",
+		Long: "Sends on a schedule while sampling memory, file descriptors and threads of a process and its children " +
+			"from /proc, and goroutines from its metrics. Reports the slopes.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			asked, err := r.aim(cmd, t, &f, args)
 			if err != nil {
@@ -184,14 +188,14 @@ func newSoak(t *cli.Terminal) *cobra.Command {
 	r.add(cmd)
 	r.addDirect(cmd)
 	addURL(cmd)
-	cmd.Flags().IntVar(&f.pid, "pid", 0, "process to watch, with its children; 0: none")
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "process to sample, with its children; 0: none")
 	cmd.Flags().StringVar(&w.Metrics, "metrics", "", "URL of its metrics, such as http://127.0.0.1:8080/metrics")
-	cmd.Flags().DurationVar(&w.Every, "every", w.Every, "between looks")
+	cmd.Flags().DurationVar(&w.Every, "every", w.Every, "sampling interval")
 	return cmd
 }
 
 func addObjective(cmd *cobra.Command, o *load.Objective) {
-	cmd.Flags().DurationVar(&o.Latency, "objective", o.Latency, "latency from when a request was due, at --quantile")
-	cmd.Flags().Float64Var(&o.Quantile, "quantile", o.Quantile, "share of answers within --objective")
-	cmd.Flags().Float64Var(&o.BadShare, "bad-share", o.BadShare, "share of requests that may go unanswered")
+	cmd.Flags().DurationVar(&o.Latency, "objective", o.Latency, "latency at --quantile, measured from when a request was due")
+	cmd.Flags().Float64Var(&o.Quantile, "quantile", o.Quantile, "quantile of latency that must meet --objective")
+	cmd.Flags().Float64Var(&o.BadShare, "bad-share", o.BadShare, "share of requests that may fail")
 }

@@ -18,9 +18,9 @@ func newDraw(t *cli.Terminal) *cobra.Command {
 	var copies int
 	cmd := &cobra.Command{
 		Use:   "draw --sizes 256,512 --out DIR",
-		Short: "Write the drawn images to a folder, for --images of the other commands",
-		Long: "Writes the drawn images to a folder, for --images of the other commands. --copies makes several files of each, " +
-			"with equal pixels and different bytes, so that a cache takes them for different images.",
+		Short: "Write generated images to a folder, for --images of other commands",
+		Long: "Writes generated images to a folder, for --images of other commands. --copies writes several files of each, " +
+			"with equal pixels but different bytes, so that caches treat them as different images.",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if copies < 1 || copies > 10_000 {
@@ -50,7 +50,7 @@ func newDraw(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	r.addDrawn(cmd.Flags())
-	cmd.Flags().IntVar(&copies, "copies", 1, "files of each image")
+	cmd.Flags().IntVar(&copies, "copies", 1, "number of files per image")
 	cmd.Flags().StringVar(&out, "out", "images", "folder to write to")
 	return cmd
 }

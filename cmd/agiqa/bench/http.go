@@ -20,11 +20,13 @@ func newHTTP(t *cli.Terminal) *cobra.Command {
 	var stub bool
 	cmd := &cobra.Command{
 		Use:   "http --url URL --rate R --duration D",
-		Short: "Send requests on a schedule and time the answers from when each was due",
-		Long: "Sends images, or any request, to an HTTP server in an open loop: the schedule is fixed before the start, and a request that has to wait " +
-			"for a free connection has waited for the server. Prints counts (scheduled = completed + errors + dropped + unsent), percentiles, and how late " +
-			"the generator itself was. An answer of status 200 in which an image or a checkpoint has an error is an error (image_error). A URL without a path means /v1/score. " +
-			"--triton adds what Triton counted meanwhile and splits the mean time of the gateway's Triton stages into Triton's queue, its compute, and what is left: transfer.",
+		Short: "Send requests on a schedule and measure latency from when each was due",
+		Long: "Sends images, or any request, to an HTTP server in an open loop: the schedule is fixed in advance, and time " +
+			"spent waiting for a free connection counts as latency. Prints counts (scheduled = completed + errors + " +
+			"dropped + unsent), latency percentiles, and how late the generator itself was. A 200 response with an error " +
+			"for an image or a checkpoint counts as an error (image_error). A URL without a path means /v1/score. " +
+			"--triton adds Triton's statistics of the run and splits the mean time of the gateway's Triton stages into " +
+			"Triton's queue, its compute, and the rest: transfer.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !stub {
@@ -37,8 +39,8 @@ func newHTTP(t *cli.Terminal) *cobra.Command {
 	f.addShapes(cmd)
 	f.addBehind(cmd)
 	r.add(cmd)
-	cmd.Flags().BoolVar(&stub, "stub", false, "measure the generator: send to a server in this process that answers a few bytes")
-	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, whose processor time and memory are read, with its children's")
+	cmd.Flags().BoolVar(&stub, "stub", false, "measure the generator itself against a trivial server in this process")
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, to measure its CPU time and memory, with its children")
 	addURL(cmd)
 	return cmd
 }

@@ -48,23 +48,23 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 	o := load.DefaultOptions()
 	flags := cmd.Flags()
 	flags.Float64Var(&f.rate, "rate", 10, "requests per second")
-	flags.DurationVar(&f.duration, "duration", 10*time.Second, "how long requests are due")
-	flags.StringVar(&f.arrivals, "arrivals", string(load.Even), "constant: evenly spaced; poisson: like many independent callers")
-	flags.IntVar(&f.options.Connections, "connections", o.Connections, "requests under way at once; further ones wait, and the wait counts")
-	flags.IntVar(&f.options.MaxOutstanding, "max-outstanding", o.MaxOutstanding, "requests under way or waiting; what is due beyond is dropped and counted")
-	flags.DurationVar(&f.options.Timeout, "timeout", o.Timeout, "for an answer, from when a connection takes the request")
-	flags.DurationVar(&f.options.Drain, "drain", o.Drain, "for what is outstanding when the last request was due; then it is cut off")
-	flags.Uint64Var(&f.seed, "seed", 0, "of schedule and content; 0: a random one, which is printed")
+	flags.DurationVar(&f.duration, "duration", 10*time.Second, "duration of the schedule")
+	flags.StringVar(&f.arrivals, "arrivals", string(load.Even), "constant: evenly spaced; poisson: as from many independent clients")
+	flags.IntVar(&f.options.Connections, "connections", o.Connections, "maximum number of concurrent requests; others wait, and the wait counts as latency")
+	flags.IntVar(&f.options.MaxOutstanding, "max-outstanding", o.MaxOutstanding, "maximum number of requests in flight or waiting; others are dropped and counted")
+	flags.DurationVar(&f.options.Timeout, "timeout", o.Timeout, "timeout of a request, from when it gets a connection")
+	flags.DurationVar(&f.options.Drain, "drain", o.Drain, "how long to wait for outstanding requests after the last one was due")
+	flags.Uint64Var(&f.seed, "seed", 0, "seed of schedule and content; 0: random, and printed")
 	flags.StringVar(&f.out, "out", "", "folder for records, manifest and reports")
-	flags.StringVar(&f.notes, "notes", "", "kept in the manifest")
-	flags.BoolVar(&f.allowRemote, "allow-remote", false, "send load to another machine, which has to be yours")
+	flags.StringVar(&f.notes, "notes", "", "notes to store in the manifest")
+	flags.BoolVar(&f.allowRemote, "allow-remote", false, "allow sending load to another machine; it must be yours")
 }
 
 // addShapes are flags of commands that run one schedule of any shape.
 func (f *loadFlags) addShapes(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.profile, "profile", "", "instead of rate and duration: steps 100@10s,200@10s, a ramp 10-500@60s, or bursts:50,500@1s/10s,60s")
-	cmd.Flags().StringVar(&f.trace, "trace", "", "file with the time of each request, one a line, in seconds from the start")
-	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop instead: so many connections send as soon as they have an answer")
+	cmd.Flags().StringVar(&f.profile, "profile", "", "replaces --rate and --duration: steps 100@10s,200@10s, a ramp 10-500@60s, or bursts:50,500@1s/10s,60s")
+	cmd.Flags().StringVar(&f.trace, "trace", "", "file of request times in seconds from the start, one per line")
+	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop: this many connections, each sending as soon as it has a response; 0: open loop")
 }
 
 // settle checks the flags and draws the seed.
@@ -78,10 +78,10 @@ func (f *loadFlags) settle(cmd *cobra.Command) error {
 		faults = append(faults, fmt.Errorf("--closed is %d, must not be negative", f.closed))
 	}
 	if f.profile != "" && f.trace != "" || f.closed > 0 && f.profile+f.trace != "" {
-		faults = append(faults, errors.New("--profile, --trace and --closed exclude each other"))
+		faults = append(faults, errors.New("--profile, --trace and --closed are mutually exclusive"))
 	}
 	if f.profile+f.trace != "" && cmd.Flags().Changed("rate") {
-		faults = append(faults, errors.New("--rate has no meaning beside --profile or --trace"))
+		faults = append(faults, errors.New("--rate has no effect with --profile or --trace"))
 	}
 	if f.closed > 0 {
 		f.options.Connections = f.closed
@@ -159,8 +159,8 @@ type requestFlags struct {
 
 // addDrawn are the flags of images that are drawn.
 func (r *requestFlags) addDrawn(f *pflag.FlagSet) {
-	f.IntSliceVar(&r.sizes, "sizes", []int{512}, "sides of the drawn images, in pixels")
-	f.StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the drawn images: jpeg, png, gif")
+	f.IntSliceVar(&r.sizes, "sizes", []int{512}, "side lengths of the generated images, in pixels")
+	f.StringSliceVar(&r.formats, "formats", []string{"jpeg"}, "formats of the generated images: jpeg, png, gif")
 }
 
 func (r *requestFlags) add(cmd *cobra.Command) {
@@ -168,19 +168,19 @@ func (r *requestFlags) add(cmd *cobra.Command) {
 	defer cmd.Flags().AddFlagSet(f)
 	r.flags = f
 	r.addDrawn(f)
-	f.StringVar(&r.images, "images", "", "folder of images to send (default: drawn ones)")
-	f.StringVar(&r.form, "form", string(load.Raw), "how an image is sent: raw, multipart or json")
-	f.StringVar(&r.pick, "pick", string(load.InTurn), "which image comes next: round-robin, uniform or zipf")
+	f.StringVar(&r.images, "images", "", "folder of images to send (default: generated images)")
+	f.StringVar(&r.form, "form", string(load.Raw), "request format: raw, multipart or json")
+	f.StringVar(&r.pick, "pick", string(load.InTurn), "order of images: round-robin, uniform or zipf")
 	f.Float64Var(&r.zipf, "zipf", 1.1, "exponent of --pick zipf")
-	f.BoolVar(&r.unique, "unique", false, "make the bytes of each image different and leave its pixels alike, so that no cache knows it")
-	f.StringSliceVar(&r.checkpoints, "checkpoint", nil, "checkpoints to ask for; several are asked by --checkpoint-pick")
-	f.StringVar(&r.checkpointPick, "checkpoint-pick", string(load.InTurn), "round-robin or uniform")
-	f.IntVar(&r.units, "units", 0, "experiment units to send, at random; 0: none")
-	f.StringVar(&r.unitHeader, "unit-header", "X-Agiqa-Unit", "header that carries the unit")
+	f.BoolVar(&r.unique, "unique", false, "vary the bytes but not the pixels of each image, to defeat caches")
+	f.StringSliceVar(&r.checkpoints, "checkpoint", nil, "checkpoints to request, one per request in the order of --checkpoint-pick")
+	f.StringVar(&r.checkpointPick, "checkpoint-pick", string(load.InTurn), "order of checkpoints: round-robin or uniform")
+	f.IntVar(&r.units, "units", 0, "number of experiment units to draw from at random; 0: none")
+	f.StringVar(&r.unitHeader, "unit-header", "X-Agiqa-Unit", "header for the unit")
 	f.StringVar(&r.method, "method", http.MethodPost, "HTTP method")
-	f.StringArrayVar(&r.headers, "header", nil, "further header, 'Name: value'")
-	f.StringVar(&r.body, "body", "", "file that is sent as it is, instead of images; empty file: no body")
-	f.StringVar(&r.contentType, "content-type", "", "of --body (default: by its name)")
+	f.StringArrayVar(&r.headers, "header", nil, "additional header, 'Name: value'")
+	f.StringVar(&r.body, "body", "", "file to send as the body instead of images; empty file: no body")
+	f.StringVar(&r.contentType, "content-type", "", "content type of --body (default: by file name)")
 	f.IntSliceVar(&r.statuses, "expect", nil, "statuses that count as completed (default: 200 to 299)")
 }
 
@@ -281,9 +281,10 @@ func (r *requestFlags) target(address string, allowRemote bool, w load.Workload)
 func (r *requestFlags) addDirect(cmd *cobra.Command) {
 	r.direct = &directFlags{}
 	r.direct.add(cmd)
-	cmd.Flags().String("checkpoints", config.Default().Checkpoints, "folder of the bundle that is asked for by a triton:// target")
-	cmd.Long += " A target is a URL, or Triton itself without a gateway: triton://HOST:PORT/image-encoder, /head or /ensemble, " +
-		"the latter two of the bundle --checkpoint (demo), with --batch images in one request; its statistics are part of the report."
+	cmd.Flags().String("checkpoints", config.Default().Checkpoints, "folder of bundles for triton:// targets")
+	cmd.Long += " A target is a URL, or Triton without a gateway: triton://HOST:PORT/image-encoder, /head or /ensemble, " +
+		"the latter two of bundle --checkpoint (demo), with --batch images per request. The report includes " +
+		"Triton's statistics."
 }
 
 // check refuses flags that nothing of what is asked would heed.
@@ -296,18 +297,18 @@ func (r *requestFlags) check(cmd *cobra.Command, f *loadFlags, addresses []strin
 	}
 	if direct == 0 {
 		if cmd.Flags().Changed("batch") {
-			return errors.New("--batch has no meaning without a triton:// target")
+			return errors.New("--batch has no effect without a triton:// target")
 		}
 		return nil
 	}
 	if f.triton != "" {
-		return errors.New("--triton has no meaning beside a triton:// target, whose statistics are read anyway")
+		return errors.New("--triton has no effect with a triton:// target, whose statistics are always read")
 	}
 	var faults []error
 	if direct == len(addresses) {
 		r.flags.VisitAll(func(flag *pflag.Flag) {
 			if flag.Changed && flag.Name != "checkpoint" {
-				faults = append(faults, fmt.Errorf("--%s has no meaning for a triton:// target", flag.Name))
+				faults = append(faults, fmt.Errorf("--%s has no effect on a triton:// target", flag.Name))
 			}
 		})
 	}

@@ -22,9 +22,10 @@ import (
 func newPreprocess(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "preprocess [--images DIR] [--against pillow]",
-		Short: "Time decode, resize and both, per format and size",
-		Long: "Times preparation of drawn images, or of a folder's, on one core; with --against pillow interleaved with a Python process " +
-			"that has Pillow and NumPy and does the same work. Prints processor time, ratios with intervals, and allocations, and fails when the pixels differ.",
+		Short: "Measure decode, resize and both, per format and size",
+		Long: "Measures preprocessing of generated images, or of those in a folder, on one core. With --against pillow, " +
+			"alternates with a Python process that does the same work with Pillow and NumPy. Prints CPU time, ratios " +
+			"with intervals, and allocations, and fails if pixels differ.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := preprocessOptionsOf(cmd)
@@ -40,13 +41,13 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 	}
 	cli.AddJSON(cmd)
 	plan := preprocess.DefaultPlan()
-	cmd.Flags().String("images", "", "folder of images (default: drawn ones)")
-	cmd.Flags().IntSlice("sizes", []int{512, 1024, 2048}, "sides of the drawn images, in pixels")
-	cmd.Flags().String("against", "", "pillow: hold it against Pillow and NumPy")
-	cmd.Flags().String("python", "python3", "interpreter that has Pillow and NumPy")
+	cmd.Flags().String("images", "", "folder of images (default: generated images)")
+	cmd.Flags().IntSlice("sizes", []int{512, 1024, 2048}, "side lengths of the generated images, in pixels")
+	cmd.Flags().String("against", "", "pillow: compare with Pillow and NumPy")
+	cmd.Flags().String("python", "python3", "Python interpreter with Pillow and NumPy")
 	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
-	cmd.Flags().Int("rounds", plan.Rounds, "timed executions of each step")
-	cmd.Flags().Int("cpu", preprocess.LastProcessor(), "processor to run on; -1: any")
+	cmd.Flags().Int("rounds", plan.Rounds, "measured runs of each step")
+	cmd.Flags().Int("cpu", preprocess.LastProcessor(), "CPU to run on; -1: any")
 	config.AddFlags(cmd.Flags(), "Images", "Program")
 	return cmd
 }

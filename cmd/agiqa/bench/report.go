@@ -18,9 +18,10 @@ func newReport(t *cli.Terminal) *cobra.Command {
 	var window time.Duration
 	cmd := &cobra.Command{
 		Use:   "report DIR...",
-		Short: "Derive reports from the records of measurements, side by side",
-		Long: "Reads folders that the other commands wrote with --out, checks that their counts add up, and prints a table; --html writes a page with plots that overlay all of them. " +
-			"--event prints instead what came of the requests that were due just before and just after something happened, over all folders.",
+		Short: "Report on recorded measurements side by side",
+		Long: "Reads folders written by other commands with --out, checks that their counts add up, and prints a table. " +
+			"--html writes a page of plots that overlay them all. --event instead reports on the requests due just " +
+			"before and just after an event, over all folders.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s load.Summary
@@ -46,9 +47,9 @@ func newReport(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	cli.AddJSON(cmd)
-	cmd.Flags().StringVar(&html, "html", "", "file for a page with plots")
-	cmd.Flags().StringSliceVar(&events, "event", nil, "when something happened, by the clock: 2026-01-02T03:04:05.678Z (date -u +%FT%T.%3NZ)")
-	cmd.Flags().DurationVar(&window, "window", time.Second, "before and after each --event")
+	cmd.Flags().StringVar(&html, "html", "", "file for an HTML page of plots")
+	cmd.Flags().StringSliceVar(&events, "event", nil, "time of an event: 2026-01-02T03:04:05.678Z (date -u +%FT%T.%3NZ)")
+	cmd.Flags().DurationVar(&window, "window", time.Second, "time before and after each --event to report on")
 	return cmd
 }
 

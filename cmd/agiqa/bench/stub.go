@@ -18,9 +18,9 @@ func newStubTriton(t *cli.Terminal) *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "stub-triton --service-time 10ms --listen 127.0.0.1:8001",
-		Short: "Run a Triton without models, to measure what stands in front of it",
-		Long: "Speaks Triton's gRPC protocol, shows the models of a repository, takes a set time for each request and answers unit vectors made from the input. " +
-			"Prints its address, and runs until it is stopped.",
+		Short: "Run a stub of Triton, to measure the gateway in front of it",
+		Long: "Serves Triton's gRPC protocol with the models of a repository: takes a fixed time for each request and returns " +
+			"unit vectors derived from the input. Prints its address and runs until stopped.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("model-repository") {
@@ -35,10 +35,10 @@ func newStubTriton(t *cli.Terminal) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8001", "address; port 0 picks a free one")
-	f.StringVar(&cfg.Repository, "model-repository", cfg.Repository, "folder of models to show")
-	f.StringVar(&cfg.Variant, "variant", cfg.Variant, "which configuration of each model: embedded, cpu or gpu")
-	f.DurationVar(&cfg.ServiceTime, "service-time", cfg.ServiceTime, "of one request")
-	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "requests that each model works on at once")
+	f.StringVar(&cfg.Repository, "model-repository", cfg.Repository, "folder of models to announce")
+	f.StringVar(&cfg.Variant, "variant", cfg.Variant, "configuration of each model: embedded, cpu or gpu")
+	f.DurationVar(&cfg.ServiceTime, "service-time", cfg.ServiceTime, "service time of a request")
+	f.IntVar(&cfg.Instances, "instances", cfg.Instances, "concurrent requests per model")
 	return cmd
 }
 
@@ -47,7 +47,7 @@ func newStubHTTP(t *cli.Terminal) *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "stub-http --listen 127.0.0.1:8090",
-		Short: "Run an HTTP server that answers a few bytes, to measure the generator",
+		Short: "Run a trivial HTTP server, to measure the load generator",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if s.ServiceTime < 0 || s.Concurrency < 0 {
@@ -58,8 +58,8 @@ func newStubHTTP(t *cli.Terminal) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8090", "address; port 0 picks a free one")
-	f.DurationVar(&s.ServiceTime, "service-time", 0, "of one request")
-	f.IntVar(&s.Concurrency, "concurrency", 0, "requests worked on at once; 0: any number")
+	f.DurationVar(&s.ServiceTime, "service-time", 0, "service time of a request")
+	f.IntVar(&s.Concurrency, "concurrency", 0, "maximum number of concurrent requests; 0: unlimited")
 	return cmd
 }
 

@@ -27,8 +27,8 @@ func newTriton(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "triton --triton 127.0.0.1:8001 --model ensemble",
 		Short: "Ask Triton's models directly, without the gateway",
-		Long: "Sends drawn pixels or embeddings to the image encoder, to a checkpoint's head or to its ensemble on a schedule, and adds what Triton counted meanwhile: " +
-			"batches, time in the queue, time in the model.",
+		Long: "Sends generated pixels or embeddings to the image encoder, or to the head or ensemble of a checkpoint, on a " +
+			"schedule. Adds Triton's statistics of the run: batches, queue time, compute time.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.settle(cmd); err != nil {
@@ -39,7 +39,7 @@ func newTriton(t *cli.Terminal) *cobra.Command {
 				return err
 			}
 			if len(s.Triton) == 0 {
-				return errors.New("--triton is needed: Triton's gRPC address")
+				return errors.New("--triton is required: the gRPC address of Triton")
 			}
 			asked, err := direct.open(cmd.Context(), &f, s, "--triton", s.Triton, tritonload.Config{What: tritonload.What(model)}, name)
 			if err != nil {
@@ -57,10 +57,10 @@ func newTriton(t *cli.Terminal) *cobra.Command {
 	}
 	f.add(cmd)
 	f.addShapes(cmd)
-	cmd.Flags().StringVar(&model, "model", string(tritonload.Ensemble), "image-encoder, head or ensemble")
+	cmd.Flags().StringVar(&model, "model", string(tritonload.Ensemble), "model to call: image-encoder, head or ensemble")
 	direct.add(cmd)
-	cmd.Flags().StringVar(&name, "checkpoint", demoBundle, "bundle in the checkpoints folder whose head or ensemble is asked")
-	cmd.Flags().IntVar(&f.pid, "pid", 0, "Triton's process, whose processor time and memory are read, with its children's")
+	cmd.Flags().StringVar(&name, "checkpoint", demoBundle, "bundle in the checkpoints folder whose head or ensemble to call")
+	cmd.Flags().IntVar(&f.pid, "pid", 0, "Triton's process, to measure its CPU time and memory, with its children")
 	config.AddFlags(cmd.Flags(), "Triton", "Checkpoints", "Program")
 	return cmd
 }
@@ -72,7 +72,7 @@ const demoBundle = "demo"
 type directFlags struct{ batch int }
 
 func (d *directFlags) add(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&d.batch, "batch", 1, "images in one request to Triton")
+	cmd.Flags().IntVar(&d.batch, "batch", 1, "images per request to Triton")
 }
 
 // aim is a target, and what a measurement of it needs beside.
@@ -156,7 +156,7 @@ func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settin
 // addBehind adds the flag of commands that ask a gateway and may look at what
 // its Triton did meanwhile.
 func (f *loadFlags) addBehind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.triton, "triton", "", "gRPC address of the Triton behind the gateway, several with commas: its statistics are read before and after")
+	cmd.Flags().StringVar(&f.triton, "triton", "", "gRPC addresses of the Triton servers behind the gateway, comma-separated, to read their statistics")
 }
 
 // watchTriton connects to what the flag names; close has to be called.

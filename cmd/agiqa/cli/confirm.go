@@ -14,7 +14,7 @@ import (
 // AddYes adds the flag --yes of a command that no other command undoes. Such a
 // command calls Confirm first.
 func AddYes(cmd *cobra.Command) {
-	cmd.Flags().Bool("yes", false, "do it without asking; needed where there is no terminal to ask on")
+	cmd.Flags().Bool("yes", false, "don't ask for confirmation; required without a terminal")
 }
 
 // Confirm asks whether to do what, such as "stop experiment x", on the server at

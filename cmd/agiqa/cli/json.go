@@ -9,7 +9,7 @@ import (
 
 // AddJSON adds the flag --json.
 func AddJSON(cmd *cobra.Command) {
-	cmd.Flags().Bool("json", false, "print JSON; one object a line for many inputs")
+	cmd.Flags().Bool("json", false, "print JSON, one object per line for multiple inputs")
 }
 
 // AsJSON reports whether --json was given.

@@ -18,7 +18,7 @@ import (
 // there is none, starts one: the settings of a server, and --embedded.
 func AddServing(cmd *cobra.Command) {
 	config.AddFlags(cmd.Flags(), ServerGroups...)
-	cmd.Flags().Bool("embedded", false, "start a server for this command, also where one runs")
+	cmd.Flags().Bool("embedded", false, "start a server for this command even if one is running")
 }
 
 // WithServer runs f with a client of the server at the url setting. If none runs
@@ -44,7 +44,7 @@ func WithServer(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *
 	_, asked := given["url"]
 	switch c := NewClient(s.URL); {
 	case embedded && asked && given["url"].Flag:
-		return errors.New("--embedded and --url exclude each other")
+		return errors.New("--embedded and --url are mutually exclusive")
 	case embedded:
 	case c.Answers(ctx):
 		if err := checkEffective(given, s.URL); err != nil {

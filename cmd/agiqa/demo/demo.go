@@ -29,13 +29,16 @@ func New(t *cli.Terminal, execute Execute) *cobra.Command {
 	o := options{phases: phases(), shake: fullShake}
 	var equal, quick bool
 	cmd := &cobra.Command{
-		Use: "demo [--images DIR] [--out DIR] [--equal | --quick]", Short: "Show a whole experiment that ends with a promotion, and one that rightly does not", Args: cobra.NoArgs,
-		Long: "Starts an embedded Triton and the whole server with a store of its own, and works it over HTTP as anybody would: imports checkpoints, starts an experiment, scores images, " +
-			"and lets simulated people rate them until the server promotes the better arm. Then the same with two arms of which none is better. " +
-			"The people and what they like are simulated, and the output says how; images, scores, records, statistics and decisions are not. Fails unless both end as they must; a server that is right 95 % of the time may promote one of equal arms for one folder of images in forty.",
+		Use: "demo [--images DIR] [--out DIR] [--equal | --quick]", Short: "Demonstrate an experiment that ends with a promotion, and one that doesn't", Args: cobra.NoArgs,
+		Long: "Starts a server with an embedded Triton and its own store, and uses it over HTTP as any client would: imports " +
+			"checkpoints, starts an experiment, scores images, and submits ratings of simulated people until the server " +
+			"promotes the better arm. Then repeats this with two equal arms. Only the people and their preferences are " +
+			"simulated, as the output explains; images, scores, records, statistics and decisions are real. Fails unless " +
+			"both experiments end as expected. With 95 % confidence, the server may promote one of two equal arms for " +
+			"one folder of images in forty.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.count < leastImages {
-				return fmt.Errorf("--count is %d, must be at least %d: no sequence says anything of fewer", o.count, leastImages)
+				return fmt.Errorf("--count is %d, must be at least %d: fewer give no confidence sequence", o.count, leastImages)
 			}
 			if quick {
 				o.count, o.phases, o.shake = leastImages, quickPhases(), quickShake
@@ -50,12 +53,12 @@ func New(t *cli.Terminal, execute Execute) *cobra.Command {
 			return run(cmd.Context(), t, execute, s, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.images, "images", "", "folder of JPEG, PNG or GIF images that the demonstration's are cut from (default: the project's drawn examples)")
+	cmd.Flags().StringVar(&o.images, "images", "", "folder of JPEG, PNG or GIF images to crop from (default: the project's examples)")
 	cmd.Flags().StringVar(&o.out, "out", "", "folder for reports and the store (default: a new one in data-dir)")
-	cmd.Flags().BoolVar(&equal, "equal", false, "only the one with equal arms")
-	cmd.Flags().BoolVar(&quick, "quick", false, fmt.Sprintf("only the one with a better candidate, with %d images and a control that is worse by more", leastImages))
+	cmd.Flags().BoolVar(&equal, "equal", false, "run only the experiment with equal arms")
+	cmd.Flags().BoolVar(&quick, "quick", false, fmt.Sprintf("run only the experiment with a better candidate, with %d images and a worse control", leastImages))
 	cmd.MarkFlagsMutuallyExclusive("equal", "quick")
-	cmd.Flags().IntVar(&o.count, "count", 400, "images of each experiment")
+	cmd.Flags().IntVar(&o.count, "count", 400, "number of images per experiment")
 	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
 	return cmd
 }
