@@ -147,7 +147,7 @@ func (f *imageFolder) find(name string) (string, error) {
 	case 1:
 		return found[0], nil
 	default:
-		return "", fmt.Errorf("%s and %s are both called so", found[0], found[1])
+		return "", fmt.Errorf("%s and %s both have that name", found[0], found[1])
 	}
 }
 

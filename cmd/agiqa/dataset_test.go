@@ -56,7 +56,7 @@ func TestImageFolderFindsByName(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"c": "both called so", "x.png": "no such image", "one": "no such image", "pipe.png": "not a regular file", "raw.bin": "no such image",
+		"c": "both have that name", "x.png": "no such image", "one": "no such image", "pipe.png": "not a regular file", "raw.bin": "no such image",
 	} {
 		if got, err := folder.find(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("find(%q) = %q, %v, want an error with %q", name, got, err, want)

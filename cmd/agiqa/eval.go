@@ -97,7 +97,7 @@ func evalOptionsOf(cmd *cobra.Command) (evalOptions, error) {
 	faults = append(faults, err)
 	o.bootstrap.Workers = runtime.NumCPU()
 	if o.csv == "" || o.images == "" {
-		faults = append(faults, errors.New("--csv and --images are needed"))
+		faults = append(faults, errors.New("--csv and --images are required"))
 	}
 	return o, errors.Join(faults...)
 }

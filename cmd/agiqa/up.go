@@ -63,7 +63,7 @@ agiqa %s is ready after %.1f s
 
   curl -sS -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
 %s
-Ctrl-C ends all of it.
+Ctrl-C stops everything.
 `, cli.VersionText(), took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
 		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, shell.Quote("@"+example), srv.URL(), traceHint(s))
 }

@@ -106,7 +106,7 @@ func measureArms(ctx context.Context, srv *server.Server, t *cli.Terminal, plan 
 			return err
 		}
 		if _, by := answer.Timings.Stages()[scoring.StagePanel]; by != (n > 1) {
-			return fmt.Errorf("by a panel: %t", by)
+			return fmt.Errorf("scored by a panel: %t", by)
 		}
 		return answer.Results[0].Err
 	})

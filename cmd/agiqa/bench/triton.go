@@ -143,7 +143,7 @@ func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settin
 		return aim{}, fmt.Errorf("%s: want triton://HOST:PORT/MODEL", u.Redacted())
 	}
 	if len(checkpoints) > 1 {
-		return aim{}, fmt.Errorf("--checkpoint %s: %s is asked for one", strings.Join(checkpoints, ","), address)
+		return aim{}, fmt.Errorf("--checkpoint %s: %s takes one checkpoint", strings.Join(checkpoints, ","), address)
 	}
 	name := demoBundle
 	if len(checkpoints) == 1 {

@@ -27,5 +27,5 @@ func clientKey(s config.Settings) (config.Secret, error) {
 			return key, err
 		}
 	}
-	return "", errors.New("setting admin-key (AGIQA_ADMIN_KEY) is empty: it opens the administrative routes of the server")
+	return "", errors.New("setting admin-key (AGIQA_ADMIN_KEY) is empty: the administrative routes of the server require it")
 }
