@@ -249,7 +249,7 @@ func checkValue(dec *json.Decoder, depth int) error {
 			}
 			key, _ := t.(string) // the decoder lets nothing else be a key
 			if seen[key] {
-				return fmt.Errorf("key %.80q comes twice", key)
+				return fmt.Errorf("duplicate key %.80q", key)
 			}
 			seen[key] = true
 		}

@@ -92,9 +92,9 @@ func TestDecodeManifestRefusesDocuments(t *testing.T) {
 		{"two documents", whole + "{}", "something after the document"},
 		{"not UTF-8", strings.Replace(whole, "demo", "d\xffmo", 1), "is not UTF-8"},
 		{"NaN", strings.Replace(whole, "3.25", "NaN", 1), "is not JSON"},
-		{"key twice", strings.Replace(whole, `"name":"demo"`, `"name":"demo","name":"demo"`, 1), `key "name" comes twice`},
-		{"key twice within", strings.Replace(whole, `"seed":1`, `"seed":1,"seed":2`, 1), `key "seed" comes twice`},
-		{"key twice, once escaped", strings.Replace(whole, `"name":"demo"`, `"name":"demo","\u006eame":"x"`, 1), `key "name" comes twice`},
+		{"key twice", strings.Replace(whole, `"name":"demo"`, `"name":"demo","name":"demo"`, 1), `duplicate key "name"`},
+		{"key twice within", strings.Replace(whole, `"seed":1`, `"seed":1,"seed":2`, 1), `duplicate key "seed"`},
+		{"key twice, once escaped", strings.Replace(whole, `"name":"demo"`, `"name":"demo","\u006eame":"x"`, 1), `duplicate key "name"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

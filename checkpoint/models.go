@@ -87,7 +87,7 @@ func modelOf(files folder, v Variant, tensors string) (Model, error) {
 	}
 	model := Model{Config: files["configs/"+string(v)+".pbtxt"], Files: map[string][]byte{}}
 	if model.Config == nil {
-		return Model{}, fmt.Errorf("there is no variant %.40q of a model", v)
+		return Model{}, fmt.Errorf("unknown model variant %.40q", v)
 	}
 	for _, name := range names {
 		model.Files[name] = files[name]

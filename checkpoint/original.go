@@ -208,7 +208,7 @@ func lastEpoch(root *os.Root, folder string) (int, error) {
 	entries, err := fs.ReadDir(root.FS(), folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return 0, quality.Errorf(quality.KindCheckpointInvalid, "there is no folder %s", folder)
+		return 0, quality.Errorf(quality.KindCheckpointInvalid, "folder %s not found", folder)
 	case err != nil:
 		return 0, err
 	}
@@ -259,7 +259,7 @@ func openRegular(root *os.Root, file string) (*os.File, error) {
 	info, err := root.Stat(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, quality.Errorf(quality.KindCheckpointInvalid, "there is no %s", file)
+		return nil, quality.Errorf(quality.KindCheckpointInvalid, "file %s not found", file)
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():

@@ -215,8 +215,8 @@ func TestOpenOriginalRefuses(t *testing.T) {
 		{"an epoch of another name", rename("regression/model.pth.tar-2", "regression/model.pth.tar-10"), head + ": says that it is of epoch 2"},
 		{"the head in the place of the prompts", rename(head, prompts), "ask for one that both have"},
 		{"the last epochs differ", remove(head), "the last epoch of prompt_learner is 10, that of regression is 2"},
-		{"no prompts", remove("prompt_learner"), "there is no folder prompt_learner"},
-		{"no head", remove("regression"), "there is no folder regression"},
+		{"no prompts", remove("prompt_learner"), "folder prompt_learner not found"},
+		{"no head", remove("regression"), "folder regression not found"},
 		{"no epochs", func(t *testing.T, dir string) {
 			remove("regression/model.pth.tar-2")(t, dir)
 			remove(head)(t, dir)
@@ -268,8 +268,8 @@ func TestOpenOriginalAsksForEpochs(t *testing.T) {
 		best   bool
 		want   string
 	}{
-		{"an epoch that is not there", "shared", 7, false, "there is no prompt_learner/model.pth.tar-7"},
-		{"no best one", "specific", 0, true, "there is no prompt_learner/model-best.pth.tar"},
+		{"an epoch that is not there", "shared", 7, false, "file prompt_learner/model.pth.tar-7 not found"},
+		{"no best one", "specific", 0, true, "file prompt_learner/model-best.pth.tar not found"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := originalOptions(t)

@@ -48,7 +48,7 @@ func NewRegistry(bundles []*Bundle, defaultName string) (*Registry, error) {
 	switch {
 	case defaultName != "":
 		if r.preset = r.byName[defaultName]; r.preset == nil {
-			return nil, fmt.Errorf("default checkpoint %.80q is not among the %d that were found", defaultName, len(bundles))
+			return nil, fmt.Errorf("default checkpoint %.80q not found among %d checkpoints", defaultName, len(bundles))
 		}
 	case len(r.sorted) == 1:
 		r.preset = r.sorted[0]
@@ -103,7 +103,7 @@ func (r *Registry) ByDigest(d quality.Digest) (*Bundle, error) {
 	if b, ok := r.byDigest[d]; ok {
 		return b, nil
 	}
-	return nil, quality.Errorf(quality.KindCheckpointNotFound, "there is no checkpoint with digest %s", d)
+	return nil, quality.Errorf(quality.KindCheckpointNotFound, "no checkpoint with digest %s found", d)
 }
 
 // Default returns the bundle that scores when a request names none, or an error

@@ -97,7 +97,7 @@ func TestNewRegistryRefuses(t *testing.T) {
 	}{
 		{"same name", []*checkpoint.Bundle{newDraft("a", 1).bundle(t), newDraft("a", 2).bundle(t)}, "", `two checkpoints are named "a"`},
 		{"same contents", []*checkpoint.Bundle{newDraft("b", 1).bundle(t), newDraft("a", 1).bundle(t)}, "", `checkpoints "a" and "b" are the same: sha256:`},
-		{"default is not there", []*checkpoint.Bundle{newDraft("a", 1).bundle(t)}, "b", `default checkpoint "b" is not among the 1`},
+		{"default is not there", []*checkpoint.Bundle{newDraft("a", 1).bundle(t)}, "b", `default checkpoint "b" not found among 1 checkpoints`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -139,7 +139,7 @@ const GoDecoder = "go"
 // outOfTime says which of the two ways a context ended.
 func outOfTime(err error) *quality.Error {
 	if errors.Is(err, context.Canceled) {
-		return quality.Errorf(quality.KindClientClosedRequest, "the request was given up while its image was being prepared").Because(err)
+		return quality.Errorf(quality.KindClientClosedRequest, "the request was cancelled while its image was being prepared").Because(err)
 	}
 	return quality.Errorf(quality.KindDeadlineExceeded, "the image was not prepared before the deadline").Because(err)
 }

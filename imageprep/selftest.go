@@ -97,14 +97,14 @@ func (p *Preparer) testOne(ctx context.Context, c selfTestCase) error {
 		sum.Write(row)
 	}
 	if hex.EncodeToString(sum.Sum(nil)) != c.rgb {
-		return fmt.Errorf("decoder %s gives other pixels than Pillow for %s", decoder, c.name)
+		return fmt.Errorf("decoder %s produces different pixels than Pillow for %s", decoder, c.name)
 	}
 	out, err := p.resizer.resizeAndCrop(ctx, img)
 	if err != nil {
 		return err
 	}
 	if got := sha256.Sum256(out); hex.EncodeToString(got[:]) != c.out {
-		return fmt.Errorf("the resampler gives other pixels than Pillow for %s", c.name)
+		return fmt.Errorf("the resampler produces different pixels than Pillow for %s", c.name)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func Sniff(data []byte) (Header, error) {
 		if name := otherFormat(data); name != "" {
 			return Header{}, unsupported(name)
 		}
-		return Header{}, quality.Errorf(quality.KindUnsupportedImageFormat, "not an image of a known format; send jpeg, png, webp or gif")
+		return Header{}, quality.Errorf(quality.KindUnsupportedImageFormat, "unsupported image format; send jpeg, png, webp or gif")
 	}
 	if err != nil {
 		return Header{}, err

@@ -54,9 +54,9 @@ func TestSniff(t *testing.T) {
 func TestUnsupportedFormats(t *testing.T) {
 	pad := strings.Repeat("\x00", 64)
 	for _, tc := range []struct{ name, data, wantDetail string }{
-		{"empty", "", "known format"},
-		{"one byte", "\xff", "known format"},
-		{"text", "hello, this is no image", "known format"},
+		{"empty", "", "unsupported image format"},
+		{"one byte", "\xff", "unsupported image format"},
+		{"text", "hello, this is no image", "unsupported image format"},
 		{"html", "<!DOCTYPE html><html><body>404</body></html>", "html"},
 		{"svg", `<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>`, "svg"},
 		{"svg after a byte order mark", "\xef\xbb\xbf <svg/>", "svg"},
@@ -73,7 +73,7 @@ func TestUnsupportedFormats(t *testing.T) {
 		{"jpeg xl", "\xff\x0a" + pad, "jxl"},
 		{"jpeg xl container", "\x00\x00\x00\x0cJXL \r\n" + pad, "jxl"},
 		{"jpeg 2000", "\x00\x00\x00\x0cjP  \r\n" + pad, "jpeg2000"},
-		{"riff that is no webp", "RIFF\x10\x00\x00\x00WAVEfmt " + pad, "known format"},
+		{"riff that is no webp", "RIFF\x10\x00\x00\x00WAVEfmt " + pad, "unsupported image format"},
 		{"jpeg, arithmetic", string(testimages.JPEGHeader(0xC9, 64, 64, 8, 3)), "jpeg_arithmetic"},
 		{"jpeg, arithmetic progressive", string(testimages.JPEGHeader(0xCA, 64, 64, 8, 3)), "jpeg_arithmetic"},
 		{"jpeg, lossless", string(testimages.JPEGHeader(0xC3, 64, 64, 8, 3)), "jpeg_lossless"},

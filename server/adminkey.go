@@ -59,7 +59,7 @@ func ReadAdminKey(s config.Settings) (config.Secret, error) {
 	}
 	key := strings.TrimSpace(string(raw))
 	if len(key) < 16 {
-		return "", fmt.Errorf("%s holds no key; remove it, and up makes another", adminKeyFile(s))
+		return "", fmt.Errorf("%s has no key; remove the file, and agiqa up creates another", adminKeyFile(s))
 	}
 	return config.Secret(key), nil
 }

@@ -20,7 +20,7 @@ func NewPreparer(ctx context.Context, s config.Settings, logger *slog.Logger) (*
 	libraries := OpenDecoders(s)
 	sound, faults := VerifyDecoders(ctx, libraries.Found)
 	for _, err := range faults {
-		logger.WarnContext(ctx, "a decoder is switched off: it does not give Pillow's pixels", "error", err)
+		logger.WarnContext(ctx, "disabling a decoder: its pixels differ from Pillow's", "error", err)
 	}
 	cfg := imageprep.DefaultConfig()
 	cfg.MaxBytes = int64(s.MaxImageBytes)
@@ -58,10 +58,10 @@ func OpenDecoders(s config.Settings) *native.Set {
 	return native.Load()
 }
 
-// selfTested is the readiness check that holds preparer against Pillow's
+// selfTestCheck is the readiness check that holds preparer against Pillow's
 // pixels. What it found once stays: neither code nor libraries change while
 // the program runs.
-func selfTested(preparer *imageprep.Preparer) gateway.Check {
+func selfTestCheck(preparer *imageprep.Preparer) gateway.Check {
 	outcome := sync.OnceValue(func() error {
 		if err := preparer.SelfTest(context.Background()); err != nil {
 			return quality.Errorf(quality.KindInternal, "the self-test of preprocessing failed: %v", err)

@@ -37,7 +37,7 @@ func TestReadinessNamesTheDecoderThatIsOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		check := selfTested(preparer)
+		check := selfTestCheck(preparer)
 		if err := check.Run(t.Context()); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %v, want %q", name, err, tc.want)
 		}

@@ -64,7 +64,7 @@ func experimentKey(s config.Settings) ([]byte, error) {
 	}
 	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
 	if err != nil || len(key) < 32 {
-		return nil, fmt.Errorf("%s holds no key; with another one, units of running experiments change their arms", path)
+		return nil, fmt.Errorf("%s has no key; restore it: with another key, units of running experiments change their arms", path)
 	}
 	return key, nil
 }

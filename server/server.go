@@ -177,7 +177,7 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	}
 	return s.buildGateway(tel, checks{
 		follower: s.follower, library: s.library, readiness: lifecycle.NewReadiness(triton, caches),
-		redis: redis, preparing: selfTested(preparer),
+		redis: redis, preparing: selfTestCheck(preparer),
 	})
 }
 
@@ -404,7 +404,7 @@ func (s *Server) While(ctx context.Context, f func(ctx context.Context) error) e
 		if ctx.Err() != nil {
 			return errors.Join(context.Cause(ctx), err)
 		}
-		return errors.Join(errors.New("the server ended before it was ready"), err)
+		return errors.Join(errors.New("the server stopped before it was ready"), err)
 	}
 	err := f(running)
 	stop()
@@ -485,7 +485,7 @@ func (s *Server) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.settings.DrainTimeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests were cut off after drain-timeout: %w", err), s.http.Close())
+		return errors.Join(fmt.Errorf("requests were cancelled after drain-timeout: %w", err), s.http.Close())
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func (s bundles) write(b *checkpoint.Bundle) error {
 	}
 	written, err := checkpoint.Open(temporary, s.limits)
 	if err != nil {
-		return fmt.Errorf("what was written cannot be read: %w", err)
+		return fmt.Errorf("reading back what was written: %w", err)
 	}
 	if got, want := written.Checkpoint(), b.Checkpoint(); got != want {
 		return fmt.Errorf("what was written is checkpoint %+v, want %+v", got, want)

@@ -1,23 +1,21 @@
-// Package lifecycle changes which checkpoints a running server has: it takes
-// them in, makes one the default, goes back, and takes them out.
+// Package lifecycle changes the checkpoints of a running server: it imports them,
+// makes one the default, rolls the default back, and removes them.
 //
-// A [Library] is what there is: shipped bundles, which nobody changes, and
-// imported ones in a folder of their own, with the names of the default and of
-// the one before it. Readers take a [Snapshot], which never changes, so a
-// request keeps the checkpoints that it began with. A [Manager] changes the
-// library together with the inference servers.
+// A [Library] is the current set: shipped bundles, which never change, and
+// imported ones in a folder of their own, with the names of the default and the
+// previous default. Readers take an immutable [Snapshot], so a request keeps the
+// checkpoints that it began with. A [Manager] changes the library together with
+// the inference servers.
 //
-// Order is what the package is about. An import checks everything before it
-// changes anything; what it changes it changes in steps that can be undone;
-// and the step that makes a checkpoint selectable comes last. So a checkpoint
-// that can be named is one that every server has, whose text embeddings are
-// known, and whose golden scores came out right.
+// The order of steps is what matters here. An import checks everything before it
+// changes anything, makes its changes in steps that can be undone, and makes the
+// checkpoint selectable last. So a checkpoint that a request can name is on every
+// server, has its text embeddings, and has passed its golden scores.
 //
-// [Panels] keeps, beside the requests, the models that judge by several
-// checkpoints in one call.
+// [Panels] manages the models that judge an image by several checkpoints in one
+// call.
 //
-// The package refuses to know how servers are reached: it declares what it
-// needs of them ([Servers], [ModelFolder], [Texts]), and package main brings
-// Triton and the caches. It stands beside the use case, not in the way of a
-// request.
+// The package doesn't know how servers are reached: it declares what it needs of
+// them ([Servers], [ModelFolder], [Texts]), and package server passes in Triton
+// and the caches. It isn't in the path of a request.
 package lifecycle

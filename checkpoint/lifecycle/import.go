@@ -89,19 +89,19 @@ func (m *Manager) Import(ctx context.Context, in Import) (Report, error) {
 	}
 	i.entry.Checkpoint.HeadOnly = m.Library.Snapshot().headOnly
 	if known, err := m.Library.Snapshot().Get(i.entry.Checkpoint.Name); err == nil && known.Checkpoint.Digest == i.digest {
-		return m.again(ctx, in, known)
+		return m.importKnown(ctx, in, known)
 	}
 	m.Library.pending.Store(in.Bundle)
 	defer m.Library.pending.Store(nil)
 	if err := i.run(ctx); err != nil {
 		return Report{}, err
 	}
-	i.report.Change = m.changed(ctx, "import", in.By, i.entry.Checkpoint, i.before, i.after)
+	i.report.Change = m.logChange(ctx, "import", in.By, i.entry.Checkpoint, i.before, i.after)
 	return i.report, nil
 }
 
-// again answers for a checkpoint that is there already.
-func (m *Manager) again(ctx context.Context, in Import, known Entry) (Report, error) {
+// importKnown answers for a checkpoint that is there already.
+func (m *Manager) importKnown(ctx context.Context, in Import, known Entry) (Report, error) {
 	s := m.Library.Snapshot()
 	r := Report{Known: true, Change: Change{
 		Checkpoint: known.Checkpoint, Default: s.defaultName(), Before: s.defaultName(), Previous: s.previous,
@@ -163,15 +163,15 @@ func (i *importing) run(ctx context.Context) error {
 			err = s.do(ctx)
 		}
 		if err != nil {
-			return i.failed(ctx, s.name, err, i.takeBack(ctx, done))
+			return i.failed(ctx, s.name, err, i.undo(ctx, done))
 		}
 		i.report.Steps = append(i.report.Steps, StepTime{Name: s.name, Took: time.Since(start)})
 	}
 	return nil
 }
 
-// takeBack undoes steps, the last first, also when the caller has left.
-func (i *importing) takeBack(ctx context.Context, done []step) error {
+// undo undoes steps, the last first, also when the caller has left.
+func (i *importing) undo(ctx context.Context, done []step) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), i.manager.cfg.UndoTimeout)
 	defer cancel()
 	var faults []error
@@ -210,7 +210,7 @@ func (i *importing) validate(context.Context) (err error) {
 	}
 	s := i.manager.Library.Snapshot()
 	if n := len(s.List()); n >= i.manager.cfg.MaxCheckpoints {
-		return quality.Errorf(quality.KindConflict, "the server holds %d checkpoints, as many as it may; remove one first", n)
+		return quality.Errorf(quality.KindConflict, "the server has %d checkpoints, the maximum; remove one first", n)
 	}
 	_, err = s.with(i.entry.Bundle) // names and digests are each there once
 	return err

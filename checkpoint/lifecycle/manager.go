@@ -149,7 +149,7 @@ func (m *Manager) Activate(ctx context.Context, name, by string) (Change, error)
 	if err := m.prepare(ctx, e); err != nil {
 		return Change{}, err
 	}
-	return m.choose(ctx, "activate", by, func(s *Snapshot) (string, error) { return name, nil })
+	return m.changeDefault(ctx, "activate", by, func(s *Snapshot) (string, error) { return name, nil })
 }
 
 // Rollback makes the default before this one the default again. Where there is
@@ -157,7 +157,7 @@ func (m *Manager) Activate(ctx context.Context, name, by string) (Change, error)
 func (m *Manager) Rollback(ctx context.Context, by string) (Change, error) {
 	target := m.Library.Snapshot().Previous()
 	if target == "" {
-		return Change{}, quality.Errorf(quality.KindConflict, "there is no default to go back to")
+		return Change{}, quality.Errorf(quality.KindConflict, "there is no previous default to roll back to")
 	}
 	e, err := m.Library.Snapshot().Get(target)
 	if err != nil {
@@ -166,7 +166,7 @@ func (m *Manager) Rollback(ctx context.Context, by string) (Change, error) {
 	if err := m.prepare(ctx, e); err != nil {
 		return Change{}, err
 	}
-	return m.choose(ctx, "rollback", by, func(s *Snapshot) (string, error) {
+	return m.changeDefault(ctx, "rollback", by, func(s *Snapshot) (string, error) {
 		if s.previous != target {
 			return "", quality.Errorf(quality.KindConflict, "somebody else changed the default at the same moment")
 		}
@@ -201,8 +201,8 @@ func (m *Manager) encoder() (quality.Encoder, error) {
 	return encoder, nil
 }
 
-// choose swaps the default.
-func (m *Manager) choose(ctx context.Context, action, by string, pick func(*Snapshot) (string, error)) (Change, error) {
+// changeDefault swaps the default.
+func (m *Manager) changeDefault(ctx context.Context, action, by string, pick func(*Snapshot) (string, error)) (Change, error) {
 	before, after, err := m.Library.change(func(s *Snapshot) (*Snapshot, error) {
 		name, err := pick(s)
 		if err != nil {
@@ -217,7 +217,7 @@ func (m *Manager) choose(ctx context.Context, action, by string, pick func(*Snap
 	if err != nil {
 		return Change{}, err
 	}
-	return m.changed(ctx, action, by, e.Checkpoint, before, after), nil
+	return m.logChange(ctx, action, by, e.Checkpoint, before, after), nil
 }
 
 // Remove takes an imported checkpoint out: first of the library, so that
@@ -253,7 +253,7 @@ func (m *Manager) Remove(ctx context.Context, name, by string) (Change, error) {
 		return Change{}, err
 	}
 	m.unload(ctx, e.Checkpoint)
-	return m.changed(ctx, "remove", by, e.Checkpoint, before, after), nil
+	return m.logChange(ctx, "remove", by, e.Checkpoint, before, after), nil
 }
 
 // unload takes a checkpoint that is in the library no longer off servers and
@@ -284,8 +284,8 @@ func (m *Manager) acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// changed writes the audit line.
-func (m *Manager) changed(ctx context.Context, action, by string, c quality.Checkpoint, before, after *Snapshot) Change {
+// logChange writes the audit line.
+func (m *Manager) logChange(ctx context.Context, action, by string, c quality.Checkpoint, before, after *Snapshot) Change {
 	change := Change{Checkpoint: c, Default: after.defaultName(), Before: before.defaultName(), Previous: after.previous}
 	m.Logger.InfoContext(ctx, "checkpoints changed", "action", action, "by", by,
 		"checkpoint", c.Name, "digest", c.Digest.String(), "default", change.Default, "default_before", change.Before)

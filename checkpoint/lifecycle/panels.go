@@ -91,7 +91,7 @@ func (c PanelConfig) Validate() error {
 		{"Timeout", c.Timeout > 0, c.Timeout},
 	} {
 		if !f.ok {
-			faults = append(faults, fmt.Errorf("lifecycle: panels: %s is %v, which cannot be", f.name, f.is))
+			faults = append(faults, fmt.Errorf("lifecycle: panels: invalid %s: %v", f.name, f.is))
 		}
 	}
 	return errors.Join(faults...)
@@ -254,7 +254,7 @@ func (p *Panels) Reconcile(ctx context.Context) (next time.Duration) {
 				p.publish(func(x quality.Panel) bool { return x.ID != panel.ID })
 				p.mu.Unlock()
 			}
-			p.tell(ctx, panel, err)
+			p.logFailure(ctx, panel, err)
 			continue
 		}
 		delete(p.trouble, panel.ID)
@@ -298,7 +298,7 @@ func (p *Panels) sets(encoder quality.Encoder) []quality.Panel {
 			panels = append(panels, panel)
 		}
 	}
-	panels = withoutNeedless(panels)
+	panels = withoutRedundant(panels)
 	return panels[:min(len(panels), p.cfg.MaxPanels)]
 }
 
@@ -415,7 +415,7 @@ func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel qual
 				return err
 			}
 			for server, rows := range answers {
-				if got := rows[i][k].Score; !alike(float64(got), float64(want.Score), p.cfg.Tolerance) {
+				if got := rows[i][k].Score; !withinTolerance(float64(got), float64(want.Score), p.cfg.Tolerance) {
 					return quality.Errorf(quality.KindModelBadOutput, "on %s: checkpoint %s scores %g in the panel, %g by its head (%g apart is allowed)",
 						server, panel.Checkpoints[k].Name, got, want.Score, p.cfg.Tolerance)
 				}
@@ -425,9 +425,9 @@ func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel qual
 	return nil
 }
 
-// alike reports whether two scores are near enough, or neither is a number: a
+// withinTolerance reports whether two scores are near enough, or neither is a number: a
 // head that overflows does so in a panel too, and harms only itself there.
-func alike(a, b, tolerance float64) bool {
+func withinTolerance(a, b, tolerance float64) bool {
 	number := func(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 	if !number(a) || !number(b) {
 		return number(a) == number(b)
@@ -486,7 +486,7 @@ func (p *Panels) unload(ctx context.Context, panel quality.Panel) bool {
 		err = p.Folder.RemovePanel(panel)
 	}
 	if err != nil {
-		p.tell(ctx, panel, err)
+		p.logFailure(ctx, panel, err)
 		return false
 	}
 	p.mu.Lock()
@@ -497,8 +497,8 @@ func (p *Panels) unload(ctx context.Context, panel quality.Panel) bool {
 	return true
 }
 
-// tell logs a trouble when it is new.
-func (p *Panels) tell(ctx context.Context, panel quality.Panel, err error) {
+// logFailure logs a trouble when it is new.
+func (p *Panels) logFailure(ctx context.Context, panel quality.Panel, err error) {
 	if ctx.Err() != nil || p.trouble[panel.ID] == err.Error() {
 		return
 	}

@@ -49,9 +49,9 @@ func smallest(panels []quality.Panel, checkpoints []quality.Checkpoint) (best qu
 	return best, ok
 }
 
-// withoutNeedless leaves out the panels that a larger one, which stays, serves
+// withoutRedundant leaves out the panels that a larger one, which stays, serves
 // as well. The order stays.
-func withoutNeedless(panels []quality.Panel) []quality.Panel {
+func withoutRedundant(panels []quality.Panel) []quality.Panel {
 	largest := slices.Clone(panels)
 	slices.SortStableFunc(largest, func(a, b quality.Panel) int { return len(b.Checkpoints) - len(a.Checkpoints) })
 	var kept []quality.Panel

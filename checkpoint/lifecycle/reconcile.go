@@ -49,7 +49,7 @@ func (m *Manager) Reconcile(ctx context.Context) {
 		}
 		if err := m.ensure(ctx, e); err != nil && ctx.Err() == nil {
 			troubles[e.Checkpoint.Digest] = err
-			m.tell(ctx, e.Checkpoint, err)
+			m.logFailure(ctx, e.Checkpoint, err)
 		}
 	}
 	m.mu.Lock()
@@ -83,8 +83,8 @@ func (m *Manager) ensure(ctx context.Context, e Entry) error {
 	return nil
 }
 
-// tell logs a trouble when it is new.
-func (m *Manager) tell(ctx context.Context, c quality.Checkpoint, err error) {
+// logFailure logs a trouble when it is new.
+func (m *Manager) logFailure(ctx context.Context, c quality.Checkpoint, err error) {
 	if old := m.Trouble(c.Digest); old == nil || old.Error() != err.Error() {
 		m.Logger.WarnContext(ctx, "checkpoint is not on every server", "checkpoint", c.Name, "digest", c.Digest.String(), "error", err)
 	}

@@ -148,7 +148,7 @@ func readHeader(b []byte, limits Limits) ([]entry, error) {
 }
 
 // readObject reads one JSON object and gives each key to value, which must
-// consume the value. A key that comes twice is an error.
+// consume the value. A key that appears twice is an error.
 func readObject(dec *json.Decoder, value func(key string) error) error {
 	if err := expect(dec, json.Delim('{')); err != nil {
 		return err
@@ -164,7 +164,7 @@ func readObject(dec *json.Decoder, value func(key string) error) error {
 			return errors.New("a key is not a string")
 		}
 		if seen[key] {
-			return fmt.Errorf("%.140q comes twice", key)
+			return fmt.Errorf("%.140q appears twice", key)
 		}
 		seen[key] = true
 		if err := value(key); err != nil {

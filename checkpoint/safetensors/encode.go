@@ -26,7 +26,7 @@ func Encode(tensors []Tensor) ([]byte, error) {
 		}
 		if i > 0 {
 			if sorted[i-1].Name == t.Name {
-				return nil, fmt.Errorf("tensor %q comes twice", t.Name)
+				return nil, fmt.Errorf("tensor %q appears twice", t.Name)
 			}
 			header.WriteByte(',')
 		}

@@ -85,8 +85,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"not JSON", file(`{a}`, nil), "is not JSON"},
 		{"two documents", file(`{}{}`, nil), "after the closing"},
 		{"not UTF-8", file("{\"\xff\":1}", nil), "is not UTF-8"},
-		{"name twice", file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, floats(1, 2)), `"a" comes twice`},
-		{"key twice", file(`{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, floats(1)), `"dtype" comes twice`},
+		{"name twice", file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, floats(1, 2)), `"a" appears twice`},
+		{"key twice", file(`{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, floats(1)), `"dtype" appears twice`},
 		{"unknown key", file(`{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}}`, floats(1)), "unknown key"},
 		{"key in another case", file(`{"a":{"DTYPE":"F32","shape":[1],"data_offsets":[0,4]}}`, floats(1)), "unknown key"},
 		{"missing key", file(`{"a":{"dtype":"F32","shape":[1]}}`, nil), "wants dtype, shape and data_offsets"},
@@ -209,7 +209,7 @@ func TestEncodeRefuses(t *testing.T) {
 		tensors []safetensors.Tensor
 		want    string
 	}{
-		{"name twice", []safetensors.Tensor{ok, ok}, "comes twice"},
+		{"name twice", []safetensors.Tensor{ok, ok}, "appears twice"},
 		{"bad name", []safetensors.Tensor{{Name: `a"`, Shape: []int{1}, Data: []float32{1}}}, "tensor name"},
 		{"shape too large", []safetensors.Tensor{{Name: "a", Shape: []int{2}, Data: []float32{1}}}, "shape [2]"},
 		{"shape too small", []safetensors.Tensor{{Name: "a", Shape: []int{1}, Data: []float32{1, 2}}}, "disagree"},

@@ -105,7 +105,7 @@ func (a *archive) take(files []*zip.File, size int64) error {
 		}
 		name := strings.TrimPrefix(f.Name, folder+"/")
 		if _, ok := a.entries[name]; ok {
-			return fmt.Errorf("entry %.140q comes twice", f.Name)
+			return fmt.Errorf("entry %.140q appears twice", f.Name)
 		}
 		offset, err := f.DataOffset()
 		if err != nil {

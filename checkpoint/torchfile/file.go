@@ -15,7 +15,7 @@ const longestPath = 256
 // File is what was saved: a dictionary, whose values are named by the keys
 // that lead to them, joined with dots. An element of a list or tuple has its
 // position for a key. {"state_dict": {"ctx": tensor}, "epoch": 5} gives the
-// tensor "state_dict.ctx" and the scalar "epoch". No name comes twice.
+// tensor "state_dict.ctx" and the scalar "epoch". No name appears twice.
 type File struct {
 	Tensors map[string]Tensor
 	Scalars map[string]any    // nil, bool, int64, float64 or string

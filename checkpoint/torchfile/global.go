@@ -65,7 +65,7 @@ func (m *machine) find(module, name string) (global, error) {
 	full := module + "." + name
 	g, ok := m.allowed[full]
 	if !ok {
-		return global{}, fmt.Errorf("the file wants %.140q of Python, which is not among the names that are read", full)
+		return global{}, fmt.Errorf("the file refers to the Python name %.140q, which is not allowed", full)
 	}
 	return g, nil
 }

@@ -24,7 +24,7 @@ func TestOpenRefusesPickles(t *testing.T) {
 		code []byte
 		want string
 	}{
-		{"a command", saved(call("os.system", text("true"))), `wants "os.system" of Python`},
+		{"a command", saved(call("os.system", text("true"))), `refers to the Python name "os.system"`},
 		{"a command by another name", saved(call("posix.system", text("true"))), `"posix.system"`},
 		{"evaluation", saved(call("builtins.eval", text("1"))), `"builtins.eval"`},
 		{"evaluation, in the words of Python 2", saved(call("__builtin__.eval", text("1"))), `"__builtin__.eval"`},
@@ -189,7 +189,7 @@ func TestOpenRefusesArchives(t *testing.T) {
 		{"folder", with(part{name: "x/data/"}), "not a plain relative path"},
 		{"another folder", with(part{name: "y/data.pkl"}), `not in the archive's one folder "x"`},
 		{"the folder itself", with(part{name: "x"}), `not in the archive's one folder "x"`},
-		{"entry twice", with(part{name: "x/data/0", data: storageOf(4)}), `entry "x/data/0" comes twice`},
+		{"entry twice", with(part{name: "x/data/0", data: storageOf(4)}), `entry "x/data/0" appears twice`},
 		{"compressed", change(0, func(p *part) { p.method = zip.Deflate }), "is compressed (method 8)"},
 		{"compressed, 1 TB", change(3, func(p *part) { p.method, p.size = zip.Deflate, 1<<40 }), "is compressed (method 8)"},
 		{"stored, 1 TB of 16 bytes", change(3, func(p *part) { p.size = 1 << 40 }), "has 16 bytes of 1099511627776"},

@@ -8,7 +8,7 @@ type (
 	none  struct{}
 	tuple []any
 	list  struct{ items []any }
-	// dict keeps its pairs as they came: that a key comes twice is found when
+	// dict keeps its pairs as they came: that a key appears twice is found when
 	// the values are named.
 	dict struct{ keys, values []any }
 	// marker stands for an object of a class that is known and not read.
