@@ -95,7 +95,7 @@ func (c checks) ofCheckpoints() []gateway.Check {
 // server. It scores on the others; why is in the log, with addresses.
 func (c checks) checkReplicas(context.Context) error {
 	for _, e := range c.library.List() {
-		if err := c.manager.Trouble(e.Checkpoint.Digest); err != nil {
+		if err := c.manager.Failure(e.Checkpoint.Digest); err != nil {
 			return quality.Errorf(quality.KindModelUnavailable,
 				"checkpoint %s could not be loaded into every inference server; it is tried again", e.Checkpoint.Name).Because(err)
 		}

@@ -115,7 +115,7 @@ type Manager struct {
 	wake     chan struct{}
 
 	mu       sync.Mutex
-	troubles map[quality.Digest]error // of the last round of reconciliation
+	failures map[quality.Digest]error // of the last round of reconciliation
 }
 
 // NewManager returns a Manager. Its goroutine is the caller's: [Manager.Run].
@@ -125,7 +125,7 @@ func NewManager(cfg Config, deps Deps) (*Manager, error) {
 	}
 	return &Manager{
 		Deps: deps, cfg: cfg, loading: make(chan struct{}, 1), wake: make(chan struct{}, 1),
-		troubles: map[quality.Digest]error{},
+		failures: map[quality.Digest]error{},
 	}, nil
 }
 

@@ -253,7 +253,7 @@ func TestReconcile(t *testing.T) {
 		if after := r.state(); after != before {
 			t.Errorf("before:\n%s\nafter:\n%s", before, after)
 		}
-		if err := r.manager.Trouble(b.Checkpoint().Digest); err != nil {
+		if err := r.manager.Failure(b.Checkpoint().Digest); err != nil {
 			t.Errorf("trouble: %v", err)
 		}
 	})
@@ -267,7 +267,7 @@ func TestReconcileTellsTrouble(t *testing.T) {
 	for range 3 {
 		r.manager.Reconcile(t.Context())
 	}
-	if err := r.manager.Trouble(d); err == nil || !strings.Contains(err.Error(), r.servers[1].Addr()) {
+	if err := r.manager.Failure(d); err == nil || !strings.Contains(err.Error(), r.servers[1].Addr()) {
 		t.Errorf("trouble %v, want one that names %s", err, r.servers[1].Addr())
 	}
 	if n := strings.Count(r.log.String(), "checkpoint is not on every server"); n < 1 || n > 4 {
@@ -278,7 +278,7 @@ func TestReconcileTellsTrouble(t *testing.T) {
 	r.servers[1].Start()
 	r.awaitServers()
 	r.manager.Reconcile(t.Context())
-	if err := r.manager.Trouble(d); err != nil {
+	if err := r.manager.Failure(d); err != nil {
 		t.Errorf("trouble afterwards: %v", err)
 	}
 	if got := r.servers[0].Loads(b.Checkpoint().HeadModel()); got != loads {

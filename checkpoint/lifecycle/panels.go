@@ -122,10 +122,10 @@ type Panels struct {
 	wanted []Wanted
 	failed map[quality.Digest]bool // by a request, since the last round
 
-	round   sync.Mutex // held through a round; guards what follows
-	since   map[quality.Digest]time.Time
-	held    []held // on the servers, as far as we know
-	trouble map[quality.Digest]string
+	round    sync.Mutex // held through a round; guards what follows
+	since    map[quality.Digest]time.Time
+	held     []held // on the servers, as far as we know
+	failures map[quality.Digest]string
 }
 
 // held is a panel that was loaded.
@@ -146,7 +146,7 @@ func NewPanels(cfg PanelConfig, deps PanelDeps) (*Panels, error) {
 	}
 	p := &Panels{
 		PanelDeps: deps, cfg: cfg, wake: make(chan struct{}, 1), failed: map[quality.Digest]bool{},
-		since: map[quality.Digest]time.Time{}, trouble: map[quality.Digest]string{},
+		since: map[quality.Digest]time.Time{}, failures: map[quality.Digest]string{},
 	}
 	p.ready.Store(&[]quality.Panel{})
 	return p, nil
@@ -257,7 +257,7 @@ func (p *Panels) Reconcile(ctx context.Context) (next time.Duration) {
 			p.logFailure(ctx, panel, err)
 			continue
 		}
-		delete(p.trouble, panel.ID)
+		delete(p.failures, panel.ID)
 	}
 	return min(next, p.retire(ctx, encoder, wanted, complete, now))
 }
@@ -311,7 +311,7 @@ func (p *Panels) forget(wanted []quality.Panel) {
 	for id := range p.since {
 		if !is[id] {
 			delete(p.since, id)
-			delete(p.trouble, id)
+			delete(p.failures, id)
 		}
 	}
 }
@@ -492,16 +492,16 @@ func (p *Panels) unload(ctx context.Context, panel quality.Panel) bool {
 	p.mu.Lock()
 	delete(p.failed, panel.ID)
 	p.mu.Unlock()
-	delete(p.trouble, panel.ID)
+	delete(p.failures, panel.ID)
 	p.Logger.InfoContext(ctx, "panel unloaded", "panel", panel.Model())
 	return true
 }
 
-// logFailure logs a trouble when it is new.
+// logFailure logs a failure when it is new.
 func (p *Panels) logFailure(ctx context.Context, panel quality.Panel, err error) {
-	if ctx.Err() != nil || p.trouble[panel.ID] == err.Error() {
+	if ctx.Err() != nil || p.failures[panel.ID] == err.Error() {
 		return
 	}
-	p.trouble[panel.ID] = err.Error()
+	p.failures[panel.ID] = err.Error()
 	p.Logger.WarnContext(ctx, "panel is not on every server", "panel", panel.Model(), "error", err)
 }

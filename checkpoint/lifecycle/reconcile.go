@@ -42,19 +42,19 @@ func (m *Manager) Reconcile(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.ReconcileTimeout)
 	defer cancel()
-	troubles := map[quality.Digest]error{}
+	failures := map[quality.Digest]error{}
 	for _, e := range m.Library.Snapshot().List() {
 		if e.Bundle.CheckEncoder(encoder) != nil {
 			continue // of another encoder: scoring says so
 		}
 		if err := m.ensure(ctx, e); err != nil && ctx.Err() == nil {
-			troubles[e.Checkpoint.Digest] = err
+			failures[e.Checkpoint.Digest] = err
 			m.logFailure(ctx, e.Checkpoint, err)
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.troubles = troubles
+	m.failures = failures
 }
 
 // ensure loads a checkpoint of the library where it is missing. One that was
@@ -83,17 +83,17 @@ func (m *Manager) ensure(ctx context.Context, e Entry) error {
 	return nil
 }
 
-// logFailure logs a trouble when it is new.
+// logFailure logs a failure when it is new.
 func (m *Manager) logFailure(ctx context.Context, c quality.Checkpoint, err error) {
-	if old := m.Trouble(c.Digest); old == nil || old.Error() != err.Error() {
+	if old := m.Failure(c.Digest); old == nil || old.Error() != err.Error() {
 		m.Logger.WarnContext(ctx, "checkpoint is not on every server", "checkpoint", c.Name, "digest", c.Digest.String(), "error", err)
 	}
 }
 
-// Trouble returns why a checkpoint is not on every server, nil where it is or
-// nobody has looked yet. Its text may hold addresses.
-func (m *Manager) Trouble(d quality.Digest) error {
+// Failure returns why a checkpoint is not on every server, nil where it is or
+// hasn't been checked yet. The text may hold addresses.
+func (m *Manager) Failure(d quality.Digest) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.troubles[d]
+	return m.failures[d]
 }
