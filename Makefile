@@ -64,9 +64,11 @@ test: lint test-python test-go ## every check there is
 # Compiled as test-go compiles, so that one compilation of everything serves
 # vet, staticcheck and the tests.
 .PHONY: lint
-lint: ## gofmt, vet, staticcheck
+lint: ## gofmt, length of lines, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	@long=$$(git ls-files '*.go' ':!*.pb.go' ':!*_test.go' | xargs awk 'length($$0) > 120 && !/`/ && !/^\/\/go:/ {print FILENAME ":" FNR}'); \
+	if [ -n "$$long" ]; then echo "longer than 120 columns:"; echo "$$long"; exit 1; fi
 	$(COMPILE) CGO_ENABLED=1 $(GO) vet -race ./...
 	$(COMPILE) $(GO) build -trimpath -modfile=tools/gotools.mod -o .cache/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(COMPILE) CGO_ENABLED=1 GOFLAGS="$$($(GO) env GOFLAGS) -race" .cache/staticcheck ./...
@@ -135,7 +137,7 @@ generate: build ## write what is generated: reference pages, notices, models of 
 
 .PHONY: training
 training: ## make training/.venv with the command agiqa-train
-	@test -x training/.venv/bin/python || "$${PYTHON:-python3}" -m venv training/.venv
+	@test -x training/.venv/bin/python || "$$($(PREREQUISITES) python)" -m venv training/.venv
 	training/.venv/bin/python -m pip install $(if $(CI),-q) --no-compile --require-hashes -r training/requirements.lock
 	training/.venv/bin/python -m pip install --no-deps --no-build-isolation -e training
 
