@@ -24,7 +24,10 @@ func TestByEncoder(t *testing.T) {
 	uses := 0
 	switchTo := func(e quality.Encoder, want bool) {
 		t.Helper()
-		switched, err := b.Switch(t.Context(), e, func(_ quality.TextSource, images quality.EmbeddingCache) { uses, embeddings = uses+1, images })
+		switched, err := b.Switch(t.Context(), e, func(_ quality.TextSource, images quality.EmbeddingCache) {
+			uses,
+				embeddings = uses+1, images
+		})
 		if err != nil || switched != want || b.Encoder() != e {
 			t.Fatalf("switch to %s: %t, %v; encoder %s", e.Name, switched, err, b.Encoder().Name)
 		}
@@ -83,7 +86,8 @@ func TestByEncoderKeepsNoImages(t *testing.T) {
 // changes nothing.
 func TestByEncoderKeepsTheOldCachesOnAFault(t *testing.T) {
 	b := cache.NewByEncoder(cache.DefaultTextsConfig(), nil, &fakeSource{}) // no store
-	switched, err := b.Switch(t.Context(), testEncoder, func(quality.TextSource, quality.EmbeddingCache) { t.Error("handed over") })
+	switched, err := b.Switch(t.Context(), testEncoder,
+		func(quality.TextSource, quality.EmbeddingCache) { t.Error("handed over") })
 	if switched || err == nil || b.Encoder() != (quality.Encoder{}) {
 		t.Errorf("switched %t, %v, encoder %+v", switched, err, b.Encoder())
 	}

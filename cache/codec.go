@@ -55,7 +55,8 @@ func (id Identity) Len() int { return headerLen + id.Rows*id.Dim*floatLen + chec
 // InvalidError says that a value is not what its key promises. The cache was
 // corrupted, holds another version, or answered for another key.
 type InvalidError struct {
-	Part   string // "size", "magic", "version", "checksum", "reserved", "kind", "shape", "key", "encoder", "checkpoint" or "numbers"
+	// "size", "magic", "version", "checksum", "reserved", "kind", "shape", "key", "encoder", "checkpoint" or "numbers"
+	Part   string
 	Detail string // holds no part of the value
 }
 

@@ -88,7 +88,8 @@ func TestImagesKeepsOnlyUnitVectorsOfItsEncoder(t *testing.T) {
 		want map[string]int64
 	}{
 		{"missing", imageKey("a"), nil, map[string]int64{"cache=image,layer=memory,operation=write,reason=invalid": 1}},
-		{"too short", imageKey("a"), unit(testDim-1, 1), map[string]int64{"cache=image,layer=memory,operation=write,reason=invalid": 1}},
+		{"too short", imageKey("a"), unit(testDim-1, 1),
+			map[string]int64{"cache=image,layer=memory,operation=write,reason=invalid": 1}},
 		{"not a number", imageKey("a"), nan, map[string]int64{"cache=image,layer=memory,operation=write,reason=invalid": 1}},
 		{"another encoder", foreign, unit(testDim, 1), map[string]int64{}},
 	} {

@@ -38,7 +38,8 @@ func TestOutageLog(t *testing.T) {
 	}
 	step("", unchanged, io.EOF)
 	step("", closed, nil) // never lost
-	step(`level=WARN msg="redis cache is unavailable; continuing without it" reason=closed error=EOF suppressed=0`, opened, io.EOF)
+	step(`level=WARN msg="redis cache is unavailable; continuing without it" reason=closed error=EOF suppressed=0`, opened,
+		io.EOF)
 	for range 59 {
 		c.advance(time.Second)
 		step("", probeFailed, io.EOF)

@@ -84,7 +84,8 @@ func TestMemoryExpiresToTheMoment(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if s := m.Stats(); s.Entries != 0 || s.Bytes != 0 {
-			t.Errorf("a minute later there are %d entries of %d bytes, want none: nobody must ask for an expired key to free it", s.Entries, s.Bytes)
+			t.Errorf("a minute later there are %d entries of %d bytes, want none: nobody must ask for an expired key to free it",
+				s.Entries, s.Bytes)
 		}
 	})
 }
@@ -113,7 +114,8 @@ func TestMemoryConfigNamesEveryFault(t *testing.T) {
 		{"the default", cache.DefaultMemoryConfig(), nil},
 		{"zero", cache.MemoryConfig{}, []string{"BudgetBytes", "MaxValueBytes"}},
 		{"negative", cache.MemoryConfig{BudgetBytes: -1, MaxValueBytes: -1}, []string{"BudgetBytes", "MaxValueBytes"}},
-		{"a value above the budget", cache.MemoryConfig{BudgetBytes: 10, MaxValueBytes: 11}, []string{"MaxValueBytes is 11, above BudgetBytes 10"}},
+		{"a value above the budget", cache.MemoryConfig{BudgetBytes: 10, MaxValueBytes: 11},
+			[]string{"MaxValueBytes is 11, above BudgetBytes 10"}},
 		{"a value at the budget", cache.MemoryConfig{BudgetBytes: 10, MaxValueBytes: 10}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -272,7 +272,8 @@ func TestRedisRefusalsOfEverythingOpenTheBreaker(t *testing.T) {
 		{"no password", []string{"--requirepass", "secret"}, nil, "", cache.ReasonNoAuth},
 		{"a wrong password", []string{"--requirepass", "secret"}, nil, ":wrong@", cache.ReasonNoAuth},
 		{"a user without the right", nil,
-			func(s *redistest.Server) { s.Do("ACL", "SETUSER", "u", "on", ">p", "~*", "+@connection") }, "u:p@", cache.ReasonNoAuth},
+			func(s *redistest.Server) { s.Do("ACL", "SETUSER", "u", "on", ">p", "~*", "+@connection") }, "u:p@",
+			cache.ReasonNoAuth},
 		{"a replica that serves nothing stale", []string{"--replica-serve-stale-data", "no"},
 			func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") }, "", cache.ReasonLoading},
 		{"a node of a cluster", []string{"--cluster-enabled", "yes"}, nil, "", cache.ReasonMoved},
@@ -407,7 +408,8 @@ func TestRedisTooManyClients(t *testing.T) {
 	}
 	second := newRedis(t, server.URL(), nil)
 	// The server says so and hangs up; which of the two is seen first is chance.
-	if got := cache.ReasonOf(second.Check(t.Context(), quality.Encoder{})); got != cache.ReasonRefused && got != cache.ReasonClosed {
+	if got := cache.ReasonOf(second.Check(t.Context(), quality.Encoder{})); got != cache.ReasonRefused &&
+		got != cache.ReasonClosed {
 		t.Errorf("reason = %s, want refused or closed", got)
 	}
 }
@@ -519,8 +521,10 @@ func TestRedisConfigNamesEveryFaultAndNoSecret(t *testing.T) {
 		{"everything", url("redis://user:" + secret + "@[::1]:6379/2"), nil},
 		{"TLS", url("rediss://:" + secret + "@redis.example:6380?skip_verify=true"), nil},
 		{"a socket", url("unix:///run/redis.sock?db=1"), nil},
-		{"zero", cache.RedisConfig{}, []string{"URL", "OperationTimeout", "DialTimeout", "PoolSize", "MaxValueBytes", "BreakerFailures", "BreakerInterval", "LogInterval"}},
-		{"negative", with(func(c *cache.RedisConfig) { c.OperationTimeout, c.PoolSize = -1, -1 }), []string{"OperationTimeout", "PoolSize"}},
+		{"zero", cache.RedisConfig{}, []string{"URL", "OperationTimeout", "DialTimeout", "PoolSize", "MaxValueBytes",
+			"BreakerFailures", "BreakerInterval", "LogInterval"}},
+		{"negative", with(func(c *cache.RedisConfig) { c.OperationTimeout, c.PoolSize = -1, -1 }),
+			[]string{"OperationTimeout", "PoolSize"}},
 		{"no URL at all", url("redis://:" + secret + "/x@host:1"), []string{"URL"}},
 		{"a bad port", url("redis://:" + secret + "@host:" + secret), []string{"URL"}},
 		{"another scheme", url("http://:" + secret + "@host"), []string{"scheme"}},
@@ -568,12 +572,15 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 		{name: "frozen", spoil: func(s *redistest.Server) { s.Stop() }, quick: true,
 			requests: map[string]int64{"error": 1},
 			errors:   map[string]int64{"operation=read,reason=timeout": 1, "operation=write,reason=timeout": 1}},
-		{name: "full, with the value", spoil: func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") }, wantCached: true,
-			requests: map[string]int64{"hit": 1}, errors: map[string]int64{}},
-		{name: "full, without the value", spoil: func(s *redistest.Server) { s.Do("FLUSHALL"); s.Do("CONFIG", "SET", "maxmemory", "1") },
+		{name: "full, with the value", spoil: func(s *redistest.Server) { s.Do("CONFIG", "SET", "maxmemory", "1") },
+			wantCached: true,
+			requests:   map[string]int64{"hit": 1}, errors: map[string]int64{}},
+		{name: "full, without the value",
+			spoil:    func(s *redistest.Server) { s.Do("FLUSHALL"); s.Do("CONFIG", "SET", "maxmemory", "1") },
 			requests: map[string]int64{"miss": 1}, errors: map[string]int64{"operation=write,reason=oom": 1}},
-		{name: "a replica, with the value", spoil: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") }, wantCached: true,
-			requests: map[string]int64{"hit": 1}, errors: map[string]int64{}},
+		{name: "a replica, with the value", spoil: func(s *redistest.Server) { s.Do("REPLICAOF", "127.0.0.1", "1") },
+			wantCached: true,
+			requests:   map[string]int64{"hit": 1}, errors: map[string]int64{}},
 		{name: "a replica, with a corrupt value",
 			spoil: func(s *redistest.Server) {
 				s.Do("SET", s.Keys()[0], "corrupt")
@@ -605,7 +612,8 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 			writer := newTexts(t, source, withRedis(newRedis(t, server.URL(), nil), newMetrics(t)))
 			wantText(t, writer, c, false)
 			closeTexts(t, writer)
-			if got := server.Keys(); len(got) != 1 || !strings.HasPrefix(got[0], "agiqa:v1:text:{"+testEncoder.Digest.Short()+"}:") {
+			if got := server.Keys(); len(got) != 1 ||
+				!strings.HasPrefix(got[0], "agiqa:v1:text:{"+testEncoder.Digest.Short()+"}:") {
 				t.Fatalf("keys = %q, want one with its readable prefix", got)
 			}
 
@@ -624,7 +632,8 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 			if diff := cmp.Diff(requests, ofRedis(m.values(t, "agiqa.cache.requests"))); diff != "" {
 				t.Errorf("agiqa.cache.requests (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(prefixed("cache=text,layer=redis,", test.errors), ofRedis(m.values(t, "agiqa.cache.errors"))); diff != "" {
+			if diff := cmp.Diff(prefixed("cache=text,layer=redis,", test.errors),
+				ofRedis(m.values(t, "agiqa.cache.errors"))); diff != "" {
 				t.Errorf("agiqa.cache.errors (-want +got):\n%s", diff)
 			}
 		})
@@ -753,7 +762,8 @@ func TestTextsOverRedisKilledUnderLoad(t *testing.T) {
 	for w := range 4 {
 		group.Go(func() {
 			for i := range 100 {
-				c := quality.Checkpoint{Name: "a", Digest: quality.DigestOf(fmt.Appendf(nil, "%d-%d", w, i)), Encoder: testEncoder.Digest}
+				c := quality.Checkpoint{Name: "a",
+					Digest: quality.DigestOf(fmt.Appendf(nil, "%d-%d", w, i)), Encoder: testEncoder.Digest}
 				text, _, err := texts.TextEmbeddings(context.Background(), c)
 				if err != nil {
 					t.Errorf("worker %d, request %d: %v", w, i, err)

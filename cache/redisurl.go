@@ -25,7 +25,8 @@ var urlParameters = []string{"db", "skip_verify"}
 func parseRedisURL(raw string) (*redis.Options, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("invalid URL; want redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:///path")
+		return nil, errors.New("invalid URL; want redis://[user:password@]host[:port][/db], rediss:// for TLS, or " +
+			"unix:///path")
 	}
 	switch u.Scheme {
 	case "redis", "rediss", "unix":

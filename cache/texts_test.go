@@ -210,8 +210,10 @@ func TestTextsRemembersNoFailure(t *testing.T) {
 		before func(context.Context, quality.Checkpoint) error
 		want   quality.Kind
 	}{
-		{"an error of the source", func(context.Context, quality.Checkpoint) error { return overloaded }, quality.KindOverloaded},
-		{"an error without a kind", func(context.Context, quality.Checkpoint) error { return errors.New("odd") }, quality.KindInternal},
+		{"an error of the source", func(context.Context, quality.Checkpoint) error { return overloaded },
+			quality.KindOverloaded},
+		{"an error without a kind", func(context.Context, quality.Checkpoint) error { return errors.New("odd") },
+			quality.KindInternal},
 		{"a panic", func(context.Context, quality.Checkpoint) error { panic("injected") }, quality.KindInternal},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -441,10 +443,14 @@ func TestTextsConfigNamesEveryFault(t *testing.T) {
 		want   []string
 	}{
 		{"valid", valid, nil},
-		{"zero", cache.TextsConfig{}, []string{"Encoder.Digest", "Encoder.Dim", "Memory", "TTL", "SourceTimeout", "WriteTimeout", "MaxWrites", "LogInterval"}},
-		{"jitter of one", func() cache.TextsConfig { c := valid; c.JitterFraction = 1; return c }(), []string{"JitterFraction"}},
-		{"jitter below zero", func() cache.TextsConfig { c := valid; c.JitterFraction = -0.1; return c }(), []string{"JitterFraction"}},
-		{"jitter not a number", func() cache.TextsConfig { c := valid; c.JitterFraction = math.NaN(); return c }(), []string{"JitterFraction"}},
+		{"zero", cache.TextsConfig{}, []string{"Encoder.Digest", "Encoder.Dim", "Memory", "TTL", "SourceTimeout",
+			"WriteTimeout", "MaxWrites", "LogInterval"}},
+		{"jitter of one", func() cache.TextsConfig { c := valid; c.JitterFraction = 1; return c }(),
+			[]string{"JitterFraction"}},
+		{"jitter below zero", func() cache.TextsConfig { c := valid; c.JitterFraction = -0.1; return c }(),
+			[]string{"JitterFraction"}},
+		{"jitter not a number", func() cache.TextsConfig { c := valid; c.JitterFraction = math.NaN(); return c }(),
+			[]string{"JitterFraction"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := cache.NewTexts(test.config, &fakeSource{})

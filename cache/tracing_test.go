@@ -26,7 +26,8 @@ func newTracer(t *testing.T) (*tracetest.InMemoryExporter, *trace.TracerProvider
 }
 
 // spansNamed returns the spans of a name, with their attributes as text.
-func spansNamed(exporter *tracetest.InMemoryExporter, name string) (spans []tracetest.SpanStub, attributes []map[string]string) {
+func spansNamed(exporter *tracetest.InMemoryExporter,
+	name string) (spans []tracetest.SpanStub, attributes []map[string]string) {
 	for _, s := range exporter.GetSpans() {
 		if s.Name != name {
 			continue
@@ -131,7 +132,8 @@ func TestRedisSpansQuoteNoArguments(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), value) {
 		t.Fatalf("error = %v; this test needs a reply that quotes the value", err)
 	}
-	if _, attributes := spansNamed(exporter, "SET"); len(attributes) != 1 || attributes[0]["db.response.status_code"] != "ERR" {
+	if _, attributes := spansNamed(exporter, "SET"); len(attributes) != 1 ||
+		attributes[0]["db.response.status_code"] != "ERR" {
 		t.Errorf("attributes of SET = %v, want one span with ERR", attributes)
 	}
 	wantNoSecret(t, exporter, key, value, "secret-password")

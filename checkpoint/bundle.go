@@ -156,7 +156,8 @@ func readPrompt(m Manifest, tensors map[string]safetensors.Tensor) (clip.PromptS
 	}
 	last := len(context.Shape) - 1
 	if last != len(want) || !slices.Equal(context.Shape[:last], want) || context.Shape[last] < 1 {
-		return clip.PromptSpec{}, fmt.Errorf("tensor %q has shape %v, want %v and the text width", tensorContext, context.Shape, want)
+		return clip.PromptSpec{}, fmt.Errorf("tensor %q has shape %v, want %v and the text width",
+			tensorContext, context.Shape, want)
 	}
 	spec := clip.PromptSpec{
 		Categories:    m.Categories,
@@ -254,13 +255,16 @@ func (b *Bundle) CheckEncoder(e quality.Encoder) error {
 	trained := b.manifest.Encoder
 	switch {
 	case trained.Digest != e.Digest:
-		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q was trained on encoder %q (%s), the server has %q (%s)",
+		return quality.Errorf(quality.KindEncoderMismatch,
+			"checkpoint %q was trained on encoder %q (%s), the server has %q (%s)",
 			b.manifest.Name, trained.Name, trained.Digest, e.Name, e.Digest)
 	case b.head.Dim != e.Dim:
-		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q: head for embeddings of %d numbers, encoder %q gives %d",
+		return quality.Errorf(quality.KindEncoderMismatch,
+			"checkpoint %q: head for embeddings of %d numbers, encoder %q gives %d",
 			b.manifest.Name, b.head.Dim, e.Name, e.Dim)
 	case b.prompt.W != e.TextWidth:
-		return quality.Errorf(quality.KindEncoderMismatch, "checkpoint %q: context vectors of %d numbers, encoder %q takes %d",
+		return quality.Errorf(quality.KindEncoderMismatch,
+			"checkpoint %q: context vectors of %d numbers, encoder %q takes %d",
 			b.manifest.Name, b.prompt.W, e.Name, e.TextWidth)
 	}
 	return nil

@@ -86,7 +86,8 @@ func TestReadRefuses(t *testing.T) {
 		want  string
 	}{
 		{"digest of other contents", set("digest", quality.DigestOf(nil).String()), "but the contents have sha256:"},
-		{"one bit of one weight", func(d *draft) { d.manifest["digest"] = d.digest(); d.tensors["context"].Data[7]++ }, "but the contents have"},
+		{"one bit of one weight", func(d *draft) { d.manifest["digest"] = d.digest(); d.tensors["context"].Data[7]++ },
+			"but the contents have"},
 		{"no context", func(d *draft) { delete(d.tensors, "context") }, `weights.safetensors: tensor "context" is missing`},
 		{"no head", func(d *draft) { delete(d.tensors, "head.0.weight") }, `"head.0.weight" is missing`},
 		{"no bias", func(d *draft) { delete(d.tensors, "head.1.bias") }, `"head.1.bias" is missing`},
@@ -106,8 +107,11 @@ func TestReadRefuses(t *testing.T) {
 			d.manifest["context_length"] = 76
 			reshape("context", 6, 76, width)(d)
 		}, "context length 76, want 1 to 75"},
-		{"golden embedding of another size", set("golden", []any{map[string]any{"image_embedding": []float32{1}, "score": 1}}), "golden[0]: image_embedding: embedding has 1 numbers, want 8"},
-		{"golden embedding not of norm 1", set("golden", []any{map[string]any{"image_embedding": make([]float32, dim), "score": 1}}), "norm 0, want 1"},
+		{"golden embedding of another size",
+			set("golden", []any{map[string]any{"image_embedding": []float32{1}, "score": 1}}),
+			"golden[0]: image_embedding: embedding has 1 numbers, want 8"},
+		{"golden embedding not of norm 1",
+			set("golden", []any{map[string]any{"image_embedding": make([]float32, dim), "score": 1}}), "norm 0, want 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,7 +178,8 @@ func TestReadLimits(t *testing.T) {
 		{"weights", func(l *checkpoint.Limits) { l.WeightsBytes = 100 }, "weights.safetensors: has more than 100 bytes"},
 		{"golden", func(l *checkpoint.Limits) { l.GoldenCases = 1 }, "golden: 2 cases, at most 1"},
 		{"tensors", func(l *checkpoint.Limits) { l.Tensors.Tensors = 4 }, "more than 4 tensors"},
-		{"not set", func(l *checkpoint.Limits) { *l = checkpoint.Limits{} }, "ManifestBytes is 0, must be positive\ncheckpoint limit WeightsBytes is 0"},
+		{"not set", func(l *checkpoint.Limits) { *l = checkpoint.Limits{} },
+			"ManifestBytes is 0, must be positive\ncheckpoint limit WeightsBytes is 0"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

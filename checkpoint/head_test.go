@@ -50,10 +50,12 @@ func TestHeadJudgeRefuses(t *testing.T) {
 	text := quality.TextEmbeddings{good, good, good, good, good, good}
 	short := text
 	short[5] = good[:dim-1]
-	if _, err := h.Judge(good[:1], text); err == nil || !strings.Contains(err.Error(), "embedding 1 of 7 has 1 numbers, want 8") {
+	if _, err := h.Judge(good[:1], text); err == nil ||
+		!strings.Contains(err.Error(), "embedding 1 of 7 has 1 numbers, want 8") {
 		t.Errorf("short image: %v", err)
 	}
-	if _, err := h.Judge(good, short); err == nil || !strings.Contains(err.Error(), "embedding 7 of 7 has 7 numbers, want 8") {
+	if _, err := h.Judge(good, short); err == nil ||
+		!strings.Contains(err.Error(), "embedding 7 of 7 has 7 numbers, want 8") {
 		t.Errorf("short text: %v", err)
 	}
 }

@@ -33,7 +33,8 @@ func TestNewHeadModel(t *testing.T) {
 		if diff := cmp.Diff(tt.files, slices.Sorted(maps.Keys(model.Files))); diff != "" {
 			t.Errorf("%s: files (-want +got):\n%s", tt.variant, diff)
 		}
-		if !bytes.Contains(model.Config, []byte(tt.backend)) || !bytes.Contains(model.Config, []byte(b.Checkpoint().HeadModel())) {
+		if !bytes.Contains(model.Config, []byte(tt.backend)) ||
+			!bytes.Contains(model.Config, []byte(b.Checkpoint().HeadModel())) {
 			t.Errorf("%s: configuration lacks %s or the model's name:\n%s", tt.variant, tt.backend, model.Config)
 		}
 	}

@@ -89,7 +89,8 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, err
 	}
-	if err := decodeObject(score, map[string]any{"min": &m.Score.Min, "max": &m.Score.Max, "unit": &m.Score.Unit}); err != nil {
+	if err := decodeObject(score,
+		map[string]any{"min": &m.Score.Min, "max": &m.Score.Max, "unit": &m.Score.Unit}); err != nil {
 		return Manifest{}, fmt.Errorf("score: %w", err)
 	}
 	if err := decodeObject(encoder, map[string]any{"name": &m.Encoder.Name, "digest": &m.Encoder.Digest}); err != nil {

@@ -38,7 +38,8 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		{"other format", set("agiqa-checkpoint/2", "format"), `format is "agiqa-checkpoint/2", want "agiqa-checkpoint/1"`},
 		{"digest without algorithm", set(strings.Repeat("0", 64), "digest"), "is not of the form sha256:"},
 		{"five categories", set([]string{"terrible", "bad", "poor", "average", "good"}, "categories"), "categories are"},
-		{"categories in another order", set([]string{"bad", "terrible", "poor", "average", "good", "perfect"}, "categories"), "categories are"},
+		{"categories in another order", set([]string{"bad", "terrible", "poor", "average", "good", "perfect"}, "categories"),
+			"categories are"},
 		{"position", set("start", "class_token_position"), `class_token_position is "start"`},
 		{"no context", set(0, "context_length"), "context_length is 0"},
 		{"scale upside down", set(5, "score", "min"), "score: min 5 is not below max 5"},
@@ -48,16 +49,21 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		{"score is a list", set([]int{1, 5}, "score"), "score: is not an object"},
 		{"number too large for the scale", set(json.RawMessage("1e999"), "score", "max"), "score: max: number 1e999"},
 		{"encoder without name", set("", "encoder", "name"), `encoder: name ""`},
-		{"encoder digest in upper case", set(strings.ToUpper(encoderDigest.String()), "encoder", "digest"), "encoder: digest"},
+		{"encoder digest in upper case", set(strings.ToUpper(encoderDigest.String()), "encoder", "digest"),
+			"encoder: digest"},
 		{"training is a string", set("on a laptop", "training"), "training is not an object"},
 		{"metrics is a list", set([]int{}, "metrics"), "metrics is not an object"},
 		{"deeply nested metrics", set(map[string]any{"a": nested}, "metrics"), "nested more than 16 deep"},
 		{"no licence", set("", "licence"), "licence"},
 		{"no golden case", set([]any{}, "golden"), "golden: no case"},
-		{"golden case with a key more", set([]any{map[string]any{"image_embedding": []int{1}, "score": 1, "id": 1}}, "golden"), `golden[0]: unknown key "id"`},
-		{"golden case without score", set([]any{map[string]any{"image_embedding": []int{1}}}, "golden"), "golden[0]: score is missing"},
-		{"golden number too large", set([]any{map[string]any{"image_embedding": []float64{1e300}, "score": 1}}, "golden"), "golden[0]: image_embedding: number 1e+300"},
-		{"all at once", func(m map[string]any) { m["name"], m["licence"] = "A", "" }, "name \"A\" does not match [a-z0-9][a-z0-9._-]{0,63}\nlicence"},
+		{"golden case with a key more", set([]any{map[string]any{"image_embedding": []int{1}, "score": 1, "id": 1}},
+			"golden"), `golden[0]: unknown key "id"`},
+		{"golden case without score", set([]any{map[string]any{"image_embedding": []int{1}}}, "golden"),
+			"golden[0]: score is missing"},
+		{"golden number too large", set([]any{map[string]any{"image_embedding": []float64{1e300}, "score": 1}}, "golden"),
+			"golden[0]: image_embedding: number 1e+300"},
+		{"all at once", func(m map[string]any) { m["name"], m["licence"] = "A", "" },
+			"name \"A\" does not match [a-z0-9][a-z0-9._-]{0,63}\nlicence"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -72,7 +78,8 @@ func TestDecodeManifestRefuses(t *testing.T) {
 func TestDecodeManifestRefusesNames(t *testing.T) {
 	for _, name := range []string{
 		"", ".", "..", "../demo", "%2e%2e%2f", "/etc/passwd", "a/b", `a\b`, "demo\x00", "demo ", " demo", "Demo", "CON",
-		"demo\n", "*", "{tag}", "-demo", "_demo", "dеmo" /* a Cyrillic е */, strings.Repeat("a", 65), strings.Repeat("a", 10_000),
+		"demo\n", "*", "{tag}", "-demo", "_demo", "dеmo" /* a Cyrillic е */, strings.Repeat("a", 65),
+		strings.Repeat("a", 10_000),
 	} {
 		d := newDraft(name, 1)
 		wantFault(t, d.files(t), "does not match [a-z0-9]")
@@ -94,7 +101,8 @@ func TestDecodeManifestRefusesDocuments(t *testing.T) {
 		{"NaN", strings.Replace(whole, "3.25", "NaN", 1), "is not JSON"},
 		{"key twice", strings.Replace(whole, `"name":"demo"`, `"name":"demo","name":"demo"`, 1), `duplicate key "name"`},
 		{"key twice within", strings.Replace(whole, `"seed":1`, `"seed":1,"seed":2`, 1), `duplicate key "seed"`},
-		{"key twice, once escaped", strings.Replace(whole, `"name":"demo"`, `"name":"demo","\u006eame":"x"`, 1), `duplicate key "name"`},
+		{"key twice, once escaped", strings.Replace(whole, `"name":"demo"`, `"name":"demo","\u006eame":"x"`, 1),
+			`duplicate key "name"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -149,7 +149,9 @@ func join(o OriginalOptions, prompts, head originalPart, limits Limits) (*Bundle
 	m.Training = fmt.Appendf(nil, `{"source":"github.com/wzczc/CLIP-AGIQA","epoch":%d}`, prompts.epoch)
 	context := prompts.tensors[tensorContext].Shape
 	if len(context) != 2 && len(context) != 3 {
-		return nil, fault(prompts.file, fmt.Errorf("tensor \"ctx\" has shape %v, want [n W] or [%d n W]", context, quality.CategoryCount))
+		return nil,
+			fault(prompts.file, fmt.Errorf("tensor \"ctx\" has shape %v, want [n W] or [%d n W]",
+				context, quality.CategoryCount))
 	}
 	m.ClassSpecific, m.ContextLength = len(context) == 3, context[len(context)-2]
 
@@ -170,7 +172,8 @@ func join(o OriginalOptions, prompts, head originalPart, limits Limits) (*Bundle
 		total += len(t.Data)
 	}
 	if total > limits.Tensors.Elements {
-		return nil, fault(head.file, fmt.Errorf("%d elements with the prompts, at most %d are allowed", total, limits.Tensors.Elements))
+		return nil,
+			fault(head.file, fmt.Errorf("%d elements with the prompts, at most %d are allowed", total, limits.Tensors.Elements))
 	}
 	m.Digest = contentDigest(m, tensors)
 	b.manifest = m
@@ -197,7 +200,8 @@ func originalFile(root *os.Root, o OriginalOptions) (string, error) {
 		return "", err
 	}
 	if prompts != head {
-		return "", quality.Errorf(quality.KindCheckpointInvalid, "the last epoch of %s is %d, that of %s is %d; ask for one that both have",
+		return "", quality.Errorf(quality.KindCheckpointInvalid, "the last epoch of %s is %d, that of %s is %d; ask for "+
+			"one that both have",
 			originalPrompts, prompts, originalHead, head)
 	}
 	return fmt.Sprintf("model.pth.tar-%d", prompts), nil

@@ -80,7 +80,8 @@ func TestOpenOriginal(t *testing.T) {
 			}
 			p := b.PromptSpec()
 			if p.ContextLength != 4 || p.W != 6 || p.ClassSpecific != test.specific || p.Position != clip.End {
-				t.Errorf("prompts: length %d, width %d, class-specific %t, position %s", p.ContextLength, p.W, p.ClassSpecific, p.Position)
+				t.Errorf("prompts: length %d, width %d, class-specific %t, position %s", p.ContextLength,
+					p.W, p.ClassSpecific, p.Position)
 			}
 			if len(b.Golden()) != 0 {
 				t.Errorf("%d golden cases, want none", len(b.Golden()))
@@ -212,7 +213,8 @@ func TestOpenOriginalRefuses(t *testing.T) {
 		{"prompts of whole numbers", put(prompts, "prompts_whole_numbers"), `tensor "ctx": is of type int32`},
 		{"no epoch", put(prompts, "prompts_without_epoch"), prompts + ": does not say its epoch"},
 		{"a bare state_dict", put(prompts, "prompts_bare"), "does not say its epoch"},
-		{"an epoch of another name", rename("regression/model.pth.tar-2", "regression/model.pth.tar-10"), head + ": says that it is of epoch 2"},
+		{"an epoch of another name", rename("regression/model.pth.tar-2", "regression/model.pth.tar-10"), head +
+			": says that it is of epoch 2"},
 		{"the head in the place of the prompts", rename(head, prompts), "ask for one that both have"},
 		{"the last epochs differ", remove(head), "the last epoch of prompt_learner is 10, that of regression is 2"},
 		{"no prompts", remove("prompt_learner"), "folder prompt_learner not found"},
@@ -221,8 +223,10 @@ func TestOpenOriginalRefuses(t *testing.T) {
 			remove("regression/model.pth.tar-2")(t, dir)
 			remove(head)(t, dir)
 		}, "regression has no file model.pth.tar-<epoch>"},
-		{"not a zip archive", func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, head), 3) }, head + ": is not a zip archive"},
-		{"half a file", func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, head), 3000) }, head + ": zip directory"},
+		{"not a zip archive", func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, head), 3) },
+			head + ": is not a zip archive"},
+		{"half a file", func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, head), 3000) }, head +
+			": zip directory"},
 		{"a link that leads out", func(t *testing.T, dir string) {
 			outside := filepath.Join(t.TempDir(), "elsewhere")
 			if err := os.Rename(filepath.Join(dir, head), outside); err != nil {
@@ -331,7 +335,8 @@ func TestOriginalOptionsValidate(t *testing.T) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
 	}
-	if _, err := checkpoint.OpenOriginal(originalFolder("shared"), o, checkpoint.DefaultLimits()); quality.KindOf(err) != quality.KindCheckpointInvalid {
+	if _, err := checkpoint.OpenOriginal(originalFolder("shared"), o,
+		checkpoint.DefaultLimits()); quality.KindOf(err) != quality.KindCheckpointInvalid {
 		t.Errorf("OpenOriginal: error is %v, want kind %s", err, quality.KindCheckpointInvalid)
 	}
 	if err := originalOptions(t).Validate(); err != nil {
@@ -387,9 +392,10 @@ func TestWithGoldenRefuses(t *testing.T) {
 	b := newDraft("a", 1).bundle(t)
 	sound := unit(rand.New(rand.NewPCG(1, 2)))
 	for name, cases := range map[string][]checkpoint.GoldenCase{
-		"golden: no case":                                nil,
-		"golden[0]: image_embedding":                     {{ImageEmbedding: sound[1:], Score: 1}},
-		"golden[1]: score is NaN":                        {{ImageEmbedding: sound, Score: 1}, {ImageEmbedding: sound, Score: math.NaN()}},
+		"golden: no case":            nil,
+		"golden[0]: image_embedding": {{ImageEmbedding: sound[1:], Score: 1}},
+		"golden[1]: score is NaN": {{ImageEmbedding: sound, Score: 1},
+			{ImageEmbedding: sound, Score: math.NaN()}},
 		"golden[0]: image_embedding: embedding has norm": {{ImageEmbedding: make(quality.Embedding, dim), Score: 1}},
 	} {
 		_, err := b.WithGolden(cases)

@@ -53,10 +53,12 @@ func NewPanel(p quality.Panel, members []Member) (*Panel, error) {
 	for i, m := range members {
 		got := m.Bundle.Checkpoint()
 		if want := p.Checkpoints[i]; got.Digest != want.Digest {
-			return nil, fmt.Errorf("panel %s: member %d is checkpoint %s, want %s", p.ID.Short(), i, got.Digest.Short(), want.Digest.Short())
+			return nil, fmt.Errorf("panel %s: member %d is checkpoint %s, want %s", p.ID.Short(), i,
+				got.Digest.Short(), want.Digest.Short())
 		}
 		if m.Bundle.head.Dim != out.dim {
-			return nil, fmt.Errorf("panel %s: checkpoint %s takes embeddings of %d numbers, the first one of %d", p.ID.Short(), got.Name, m.Bundle.head.Dim, out.dim)
+			return nil, fmt.Errorf("panel %s: checkpoint %s takes embeddings of %d numbers, the first one of %d", p.ID.Short(),
+				got.Name, m.Bundle.head.Dim, out.dim)
 		}
 		for c, e := range m.Texts {
 			if err := e.CheckUnit(out.dim); err != nil {
@@ -157,7 +159,8 @@ func (p *Panel) folder() (folder, error) {
 		return nil, err
 	}
 	var all []safetensors.Tensor
-	for _, name := range []string{tensorPanelW0, tensorPanelB0, tensorPanelRest, tensorPanelW1, tensorPanelB1, tensorPanelTexts} {
+	for _, name := range []string{tensorPanelW0, tensorPanelB0, tensorPanelRest, tensorPanelW1,
+		tensorPanelB1, tensorPanelTexts} {
 		all = append(all, p.tensors[name])
 	}
 	tensors, err := safetensors.Encode(all)
@@ -174,7 +177,8 @@ func (p *Panel) folder() (folder, error) {
 	}
 	files := folder{"1/model.onnx": graph, "1/panel.safetensors": tensors, "1/model.py": program}
 	return files, addConfigs(files, "panel.pbtxt.tmpl", map[string]any{
-		"Model": p.panel.Model(), "Panel": p.panel, "Members": strings.Join(members, ","), "Columns": len(members), "Dim": p.dim,
+		"Model": p.panel.Model(), "Panel": p.panel, "Members": strings.Join(members, ","),
+		"Columns": len(members), "Dim": p.dim,
 	})
 }
 

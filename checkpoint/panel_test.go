@@ -96,7 +96,8 @@ func TestPanelFiles(t *testing.T) {
 			scores = append(scores, float64(j.Score))
 			similarities = append(similarities, j.Similarity[:])
 		}
-		want.Images, want.Scores, want.Similarities = append(want.Images, image), append(want.Scores, scores), append(want.Similarities, similarities)
+		want.Images, want.Scores, want.Similarities = append(want.Images, image), append(want.Scores, scores),
+			append(want.Similarities, similarities)
 	}
 	document, err := json.MarshalIndent(want, "", " ")
 	if err != nil {
@@ -111,7 +112,8 @@ func TestPanelFiles(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(tree(t, panelDir), tree(t, dir)); diff != "" {
-		t.Errorf("%s is not what is written now; run go test ./checkpoint -run TestPanelFiles -update (-committed +written):\n%.2000s", panelDir, diff)
+		t.Errorf("%s is not what is written now; run go test ./checkpoint -run TestPanelFiles -update (-committed "+
+			"+written):\n%.2000s", panelDir, diff)
 	}
 	if err := checkpoint.RemovePanel(dir, p); err != nil {
 		t.Fatal(err)
@@ -182,15 +184,18 @@ func TestPanelModels(t *testing.T) {
 	want := contract{
 		inputs: []tensor{{"image_embedding", inferencepb.DataType_TYPE_FP32, []int64{dim}}},
 		outputs: []tensor{
-			{"score", inferencepb.DataType_TYPE_FP32, []int64{3}}, {"category_similarity", inferencepb.DataType_TYPE_FP32, []int64{3, 6}},
+			{"score", inferencepb.DataType_TYPE_FP32, []int64{3}},
+			{"category_similarity", inferencepb.DataType_TYPE_FP32, []int64{3, 6}},
 		},
 		maxBatch: 64,
 		parameters: map[string]string{
-			"encoder_digest": p.Encoder.String(), "panel_digest": p.ID.String(), "checkpoint_digests": strings.Join(digests, ","),
+			"encoder_digest": p.Encoder.String(), "panel_digest": p.ID.String(),
+			"checkpoint_digests": strings.Join(digests, ","),
 		},
 	}
 	for variant, files := range map[checkpoint.Variant][]string{
-		checkpoint.Embedded: {"1/model.py", "1/panel.safetensors"}, checkpoint.CPU: {"1/model.onnx"}, checkpoint.GPU: {"1/model.onnx"},
+		checkpoint.Embedded: {"1/model.py", "1/panel.safetensors"}, checkpoint.CPU: {"1/model.onnx"},
+		checkpoint.GPU: {"1/model.onnx"},
 	} {
 		model, err := built.Model(variant)
 		if err != nil {

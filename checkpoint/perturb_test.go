@@ -34,7 +34,8 @@ func TestPerturbed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := checkpoint.Decode(manifest, weights, checkpoint.DefaultLimits()); err != nil || again.Checkpoint() != one.Checkpoint() {
+	if again, err := checkpoint.Decode(manifest, weights, checkpoint.DefaultLimits()); err != nil ||
+		again.Checkpoint() != one.Checkpoint() {
 		t.Errorf("read back: %v", err)
 	}
 	if _, err := b.Perturbed("No Name", 1, .1); err == nil {
@@ -56,7 +57,8 @@ func TestRescaled(t *testing.T) {
 			t.Errorf("weight %d: got %v, want half of %v", i, w, b.Head().W1[i])
 		}
 	}
-	if b.Checkpoint() != newDraft("demo", 1).bundle(t).Checkpoint() || r.Checkpoint().Digest == b.Checkpoint().Digest || r.Checkpoint().Name != "calmer" {
+	if b.Checkpoint() != newDraft("demo", 1).bundle(t).Checkpoint() || r.Checkpoint().Digest == b.Checkpoint().Digest ||
+		r.Checkpoint().Name != "calmer" {
 		t.Errorf("%+v of %+v", r.Checkpoint(), b.Checkpoint())
 	}
 	if _, err := b.Rescaled("No Name", 1, 0); err == nil {

@@ -41,7 +41,8 @@ func NewRegistry(bundles []*Bundle, defaultName string) (*Registry, error) {
 			return nil, quality.Errorf(quality.KindConflict, "two checkpoints are named %q", c.Name)
 		}
 		if twin := r.byDigest[c.Digest]; twin != nil {
-			return nil, quality.Errorf(quality.KindConflict, "checkpoints %q and %q are the same: %s", twin.manifest.Name, c.Name, c.Digest)
+			return nil, quality.Errorf(quality.KindConflict, "checkpoints %q and %q are the same: %s",
+				twin.manifest.Name, c.Name, c.Digest)
 		}
 		r.byName[c.Name], r.byDigest[c.Digest] = b, b
 	}

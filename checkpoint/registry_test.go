@@ -45,11 +45,13 @@ func TestRegistryMisses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"": `""`, "../": `"../"`, "demo\x00": `"demo\x00"`, "dеmo": `"d\u0435mo"`, "demo ": `"demo "`, "demo\n": `"demo\n"`, "DEMO": `"DEMO"`,
+		"": `""`, "../": `"../"`, "demo\x00": `"demo\x00"`, "dеmo": `"d\u0435mo"`, "demo ": `"demo "`,
+		"demo\n": `"demo\n"`, "DEMO": `"DEMO"`,
 		strings.Repeat("a", 10_000): `"` + strings.Repeat("a", 64) + `"...`,
 	} {
 		_, err := r.Get(name)
-		if quality.KindOf(err) != quality.KindCheckpointNotFound || !strings.HasSuffix(err.Error(), "checkpoint "+want+" not found; available: demo") {
+		if quality.KindOf(err) != quality.KindCheckpointNotFound ||
+			!strings.HasSuffix(err.Error(), "checkpoint "+want+" not found; available: demo") {
 			t.Errorf("Get(%.40q): %v, want %s named", name, err, want)
 		}
 	}
@@ -95,9 +97,12 @@ func TestNewRegistryRefuses(t *testing.T) {
 		chosen  string
 		want    string
 	}{
-		{"same name", []*checkpoint.Bundle{newDraft("a", 1).bundle(t), newDraft("a", 2).bundle(t)}, "", `two checkpoints are named "a"`},
-		{"same contents", []*checkpoint.Bundle{newDraft("b", 1).bundle(t), newDraft("a", 1).bundle(t)}, "", `checkpoints "a" and "b" are the same: sha256:`},
-		{"default is not there", []*checkpoint.Bundle{newDraft("a", 1).bundle(t)}, "b", `default checkpoint "b" not found among 1 checkpoints`},
+		{"same name", []*checkpoint.Bundle{newDraft("a", 1).bundle(t), newDraft("a", 2).bundle(t)}, "",
+			`two checkpoints are named "a"`},
+		{"same contents", []*checkpoint.Bundle{newDraft("b", 1).bundle(t), newDraft("a", 1).bundle(t)}, "",
+			`checkpoints "a" and "b" are the same: sha256:`},
+		{"default is not there", []*checkpoint.Bundle{newDraft("a", 1).bundle(t)}, "b",
+			`default checkpoint "b" not found among 1 checkpoints`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -135,7 +140,8 @@ func TestLoadDir(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "third") || !strings.Contains(err.Error(), "fourth") {
 		t.Errorf("LoadDir with two broken bundles: %v, want both named", err)
 	}
-	if _, err := checkpoint.LoadDir(filepath.Join(dir, "absent"), "", checkpoint.DefaultLimits()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := checkpoint.LoadDir(filepath.Join(dir, "absent"), "",
+		checkpoint.DefaultLimits()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("LoadDir of nothing: %v, want %v", err, os.ErrNotExist)
 	}
 }

@@ -31,7 +31,8 @@ const (
 	bundlesDir    = "../demo/checkpoints"
 )
 
-var update = flag.Bool("update", false, "write the heads and ensembles of ../demo/checkpoints into ../model_repository anew")
+var update = flag.Bool("update", false,
+	"write the heads and ensembles of ../demo/checkpoints into ../model_repository anew")
 
 // tensor is an input or output, without its batch dimension.
 type tensor struct {
@@ -234,7 +235,8 @@ func checkFiles(repository fs.FS, model string, want contract) error {
 			continue
 		}
 		if s.IRVersion > 8 || s.Opset != 17 {
-			faults = append(faults, fmt.Errorf("%s: IR version %d and opset %d, want at most 8 and 17", name, s.IRVersion, s.Opset))
+			faults = append(faults,
+				fmt.Errorf("%s: IR version %d and opset %d, want at most 8 and 17", name, s.IRVersion, s.Opset))
 		}
 		for _, side := range []struct {
 			what string
@@ -442,7 +444,8 @@ func TestRepositoryCheckSees(t *testing.T) {
 		}
 	}
 	remove := func(file string) func(fstest.MapFS) { return func(f fstest.MapFS) { delete(f, file) } }
-	headConfig, gpuConfig, ensembleConfig := head+"/configs/cpu.pbtxt", head+"/configs/gpu.pbtxt", ensemble+"/configs/cpu.pbtxt"
+	headConfig, gpuConfig, ensembleConfig := head+"/configs/cpu.pbtxt", head+"/configs/gpu.pbtxt",
+		ensemble+"/configs/cpu.pbtxt"
 	tests := []struct {
 		name  string
 		spoil func(fstest.MapFS)
@@ -456,23 +459,34 @@ func TestRepositoryCheckSees(t *testing.T) {
 		{"kind", replace(gpuConfig, "KIND_GPU", "KIND_CPU"), "instance kind is KIND_CPU"},
 		{"queue timeout", replace(headConfig, "30000000", "0"), "queue timeout is 0"},
 		{"queue size", replace(headConfig, "4096", "0"), "queue size is 0"},
-		{"digest", replace(headConfig, bundles[0].Checkpoint().Digest.String(), quality.Digest{}.String()), "parameter checkpoint_digest is"},
-		{"encoder digest", replace("clip_image_encoder/configs/embedded.pbtxt", e.Digest.String(), quality.Digest{}.String()), "parameter encoder_digest is"},
+		{"digest", replace(headConfig, bundles[0].Checkpoint().Digest.String(), quality.Digest{}.String()),
+			"parameter checkpoint_digest is"},
+		{"encoder digest", replace("clip_image_encoder/configs/embedded.pbtxt", e.Digest.String(), quality.Digest{}.String()),
+			"parameter encoder_digest is"},
 		{"no configuration", remove(gpuConfig), "gpu.pbtxt: file does not exist"},
 		{"no program", remove(head + "/1/model.py"), "model.py: file does not exist"},
 		{"no version folder", remove(ensemble + "/1/.gitkeep"), ".gitkeep: file does not exist"},
-		{"graph of another model", func(f fstest.MapFS) { f[head+"/1/model.onnx"] = f["clip_image_encoder/1/model.onnx"] }, "1/model.onnx: inputs are"},
+		{"graph of another model", func(f fstest.MapFS) { f[head+"/1/model.onnx"] = f["clip_image_encoder/1/model.onnx"] },
+			"1/model.onnx: inputs are"},
 		{"graph cut off", func(f fstest.MapFS) {
 			b := f[head+"/1/model.onnx"].Data
 			f[head+"/1/model.onnx"] = &fstest.MapFile{Data: b[:len(b)/2]}
 		}, "onnx:"},
-		{"step that is not there", replace(ensembleConfig, `model_name: "`+head, `model_name: "x`), "step x is not in the repository"},
-		{"step that takes less", replace("clip_image_encoder/configs/cpu.pbtxt", "max_batch_size: 32", "max_batch_size: 8"), "takes batches of 8, the ensemble promises 32"},
-		{"input wired to nothing", replace(ensembleConfig, `key: "text_embeddings" value: "text_embeddings"`, `key: "text_embeddings" value: "texts"`), "input text_embeddings: wants"},
-		{"input wired to another tensor", replace(ensembleConfig, `key: "text_embeddings" value: "text_embeddings"`, `key: "text_embeddings" value: "pixels"`), "the ensemble has pixels"},
-		{"output that no step gives", replace(ensembleConfig, `output_map { key: "score" value: "score" }`, ""), "output score: wants"},
-		{"tensor that the step has not", replace(ensembleConfig, `input_map { key: "pixels"`, `input_map { key: "extra" value: "pixels" } input_map { key: "pixels"`), "maps tensors that it has not"},
-		{"stranger", func(f fstest.MapFS) { f["prompt_head_x/1/model.py"] = &fstest.MapFile{} }, "model prompt_head_x belongs to no encoder"},
+		{"step that is not there", replace(ensembleConfig, `model_name: "`+head, `model_name: "x`),
+			"step x is not in the repository"},
+		{"step that takes less", replace("clip_image_encoder/configs/cpu.pbtxt", "max_batch_size: 32", "max_batch_size: 8"),
+			"takes batches of 8, the ensemble promises 32"},
+		{"input wired to nothing", replace(ensembleConfig, `key: "text_embeddings" value: "text_embeddings"`,
+			`key: "text_embeddings" value: "texts"`), "input text_embeddings: wants"},
+		{"input wired to another tensor", replace(ensembleConfig, `key: "text_embeddings" value: "text_embeddings"`,
+			`key: "text_embeddings" value: "pixels"`), "the ensemble has pixels"},
+		{"output that no step gives", replace(ensembleConfig, `output_map { key: "score" value: "score" }`, ""),
+			"output score: wants"},
+		{"tensor that the step has not",
+			replace(ensembleConfig, `input_map { key: "pixels"`,
+				`input_map { key: "extra" value: "pixels" } input_map { key: "pixels"`), "maps tensors that it has not"},
+		{"stranger", func(f fstest.MapFS) { f["prompt_head_x/1/model.py"] = &fstest.MapFile{} },
+			"model prompt_head_x belongs to no encoder"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -107,7 +107,8 @@ func TestReadSignature(t *testing.T) {
 	}
 	graph := message(
 		bytesField(2, []byte("g")),
-		bytesField(5, message(intField(1, 2), intField(2, 1), bytesField(8, []byte("weight")), bytesField(9, make([]byte, 8)))),
+		bytesField(5, message(intField(1, 2), intField(2, 1), bytesField(8, []byte("weight")),
+			bytesField(9, make([]byte, 8)))),
 		bytesField(10, []byte("doc")),
 		bytesField(11, value("pixels", 2, symbolic, fixed(224), empty)),
 		bytesField(11, value("weight", 1, fixed(2))),

@@ -19,12 +19,13 @@ func BenchmarkNew(b *testing.B) {
 func BenchmarkTokenize(b *testing.B) {
 	const prompt = "A highly detailed matte painting of a castle at sunset, trending on art-station, 8K, it's dramatic. "
 	for name, text := range map[string]string{
-		"prompt":    prompt,
-		"chinese":   "坐在窗台上的小猫，超高清，电影感，名画风格",
-		"long":      strings.Repeat(prompt, clip.MaxTextBytes/len(prompt)),
-		"one_word":  strings.Repeat("a", clip.MaxTextBytes),
-		"marks":     strings.Repeat("\u0301\u0323", clip.MaxTextBytes/4),
-		"escapes":   "&" + strings.Repeat("amp;", clip.MaxEscapeDepth-1) + strings.Repeat("\u0301\u0323", clip.MaxTextBytes/4-20),
+		"prompt":   prompt,
+		"chinese":  "坐在窗台上的小猫，超高清，电影感，名画风格",
+		"long":     strings.Repeat(prompt, clip.MaxTextBytes/len(prompt)),
+		"one_word": strings.Repeat("a", clip.MaxTextBytes),
+		"marks":    strings.Repeat("\u0301\u0323", clip.MaxTextBytes/4),
+		"escapes": "&" + strings.Repeat("amp;", clip.MaxEscapeDepth-1) +
+			strings.Repeat("\u0301\u0323", clip.MaxTextBytes/4-20),
 		"ampersand": strings.Repeat("&", clip.MaxTextBytes),
 		"names":     strings.Repeat("&aaaaaaa", clip.MaxTextBytes/8),
 	} {

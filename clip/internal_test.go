@@ -71,7 +71,8 @@ func TestWordCacheIsBounded(t *testing.T) {
 // FuzzNFC compares our normal form with the library's wherever its stream-safe
 // format does not come between.
 func FuzzNFC(f *testing.F) {
-	for _, s := range []string{"", "café", "cafe\u0301", "o\u0323\u0302", "o\u0302\u0323", "\u1112\u1161\u11ab", "가\u11a8", "\u0344", "\u212b", "か\u3099", "\u0f71\u0f72", "\u09c7\u09be"} {
+	for _, s := range []string{"", "café", "cafe\u0301", "o\u0323\u0302", "o\u0302\u0323", "\u1112\u1161\u11ab",
+		"가\u11a8", "\u0344", "\u212b", "か\u3099", "\u0f71\u0f72", "\u09c7\u09be"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -55,7 +55,8 @@ func TestTokenizeAccepts(t *testing.T) {
 		{"as long as may be", strings.Repeat(" ", clip.MaxTextBytes-3) + "cat", clip.Options{}, []int32{2368}, false},
 		{"75 tokens", strings.Repeat("cat ", 75), clip.Options{}, slices.Repeat([]int32{2368}, 75), false},
 		{"76 tokens, cut", strings.Repeat("cat ", 76), clip.Options{Truncate: true}, slices.Repeat([]int32{2368}, 75), true},
-		{"escapes as deep as may be", "&" + strings.Repeat("amp;", clip.MaxEscapeDepth-1) + "lt;", clip.Options{}, []int32{283}, false},
+		{"escapes as deep as may be", "&" + strings.Repeat("amp;", clip.MaxEscapeDepth-1) + "lt;",
+			clip.Options{}, []int32{283}, false},
 		{"special mark read as such", "<|endoftext|>", clip.Options{SpecialTokens: true}, []int32{clip.EndToken}, false},
 	}
 	for _, tt := range tests {
@@ -84,7 +85,8 @@ func TestHugeReference(t *testing.T) {
 func TestSpecialTokensAreText(t *testing.T) {
 	tokenizer := newTokenizer(t)
 	for _, text := range []string{
-		"<|endoftext|>", "<|STARTOFTEXT|>", "&lt;|endoftext|&gt;", "＜｜endoftext｜＞", "<|endof\u200btext|>", "<|endof\x00text|>",
+		"<|endoftext|>", "<|STARTOFTEXT|>", "&lt;|endoftext|&gt;", "＜｜endoftext｜＞",
+		"<|endof\u200btext|>", "<|endof\x00text|>",
 	} {
 		ids, err := tokenizer.Encode(text)
 		if err != nil {

@@ -87,17 +87,20 @@ func TestTritonIsTheSameInBothProfiles(t *testing.T) {
 	cpu := load(t, "docker-compose.yml", secrets, "cpu").Services["triton-cpu"]
 	differ := []string{"--model-config-name=gpu", "--model-config-name=cpu", "--allow-gpu-metrics=false"}
 	common := func(command types.ShellCommand) []string {
-		return slices.DeleteFunc(slices.Clone([]string(command)), func(arg string) bool { return slices.Contains(differ, arg) })
+		return slices.DeleteFunc(slices.Clone([]string(command)),
+			func(arg string) bool { return slices.Contains(differ, arg) })
 	}
 	if diff := cmp.Diff(common(gpu.Command), common(cpu.Command)); diff != "" {
 		t.Errorf("command line (-gpu +cpu):\n%s", diff)
 	}
-	for service, alias := range map[*types.ServiceConfig][]string{&gpu: gpu.Networks["back"].Aliases, &cpu: cpu.Networks["back"].Aliases} {
+	for service, alias := range map[*types.ServiceConfig][]string{&gpu: gpu.Networks["back"].Aliases,
+		&cpu: cpu.Networks["back"].Aliases} {
 		if !slices.Contains(alias, "triton") {
 			t.Errorf("%s answers to %q, want triton among them", service.Name, alias)
 		}
 	}
-	if devices := gpu.Deploy.Resources.Reservations.Devices; len(devices) != 1 || !slices.Contains(devices[0].Capabilities, "gpu") {
+	if devices := gpu.Deploy.Resources.Reservations.Devices; len(devices) != 1 ||
+		!slices.Contains(devices[0].Capabilities, "gpu") {
 		t.Errorf("GPU reservation = %+v, want one of capability gpu", devices)
 	}
 	if cpu.Deploy.Resources.Reservations != nil {
@@ -115,7 +118,8 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 			t.Errorf("the gateway is given %s, which is no setting of the program", name)
 		}
 	}
-	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY", "AGIQA_EXPERIMENT_STORE", "AGIQA_EXPERIMENT_KEY"} {
+	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY",
+		"AGIQA_EXPERIMENT_STORE", "AGIQA_EXPERIMENT_KEY"} {
 		if value := gateway.Environment[need]; value == nil || *value == "" {
 			t.Errorf("the gateway is not given %s", need)
 		}
@@ -148,7 +152,8 @@ func TestExperimentsAreKept(t *testing.T) {
 	}
 	password, _ := store.User.Password()
 	for name, want := range map[string]string{
-		"POSTGRES_USER": store.User.Username(), "POSTGRES_DB": strings.TrimPrefix(store.Path, "/"), "POSTGRES_PASSWORD": password,
+		"POSTGRES_USER": store.User.Username(), "POSTGRES_DB": strings.TrimPrefix(store.Path, "/"),
+		"POSTGRES_PASSWORD": password,
 	} {
 		if got := postgres.Environment[name]; got == nil || *got != want {
 			t.Errorf("%s is not the %q of the gateway's AGIQA_EXPERIMENT_STORE", name, want)
@@ -218,7 +223,8 @@ func TestEnvFileStaysOutOfGitAndImages(t *testing.T) {
 	if ignored := strings.Fields(read(t, ".dockerignore")); !slices.Contains(ignored, ".env") {
 		t.Error(".dockerignore does not name .env: the secrets would be in the build's context")
 	}
-	if ignored := strings.Fields(read(t, ".gitignore")); !slices.Contains(ignored, ".env") && !slices.Contains(ignored, "/.env") {
+	if ignored := strings.Fields(read(t, ".gitignore")); !slices.Contains(ignored, ".env") &&
+		!slices.Contains(ignored, "/.env") {
 		t.Error(".gitignore does not name /.env: the secrets could be committed")
 	}
 }
@@ -347,7 +353,8 @@ func checkMounts(workingDir string, service types.ServiceConfig, report reporter
 }
 
 func checkUpkeep(service types.ServiceConfig, report reporter) {
-	if health := service.HealthCheck; withoutHealthcheck[service.Name] == "" && (health == nil || health.Disable || len(health.Test) == 0) {
+	if health := service.HealthCheck; withoutHealthcheck[service.Name] == "" &&
+		(health == nil || health.Disable || len(health.Test) == 0) {
 		report("no health check")
 	}
 	limits := types.Resource{}

@@ -23,7 +23,8 @@ import (
 // Triton's and the collector's documentation name them.
 var foreignMetrics = []string{
 	"nv_inference_request_success", "nv_inference_request_failure", "nv_inference_count",
-	"nv_inference_exec_count", "nv_inference_request_duration_us", "nv_inference_queue_duration_us", "nv_inference_compute_input_duration_us",
+	"nv_inference_exec_count", "nv_inference_request_duration_us", "nv_inference_queue_duration_us",
+	"nv_inference_compute_input_duration_us",
 	"nv_inference_compute_infer_duration_us", "nv_inference_compute_output_duration_us",
 	"nv_inference_pending_request_count", "nv_gpu_utilization", "nv_gpu_memory_used_bytes", "nv_gpu_memory_total_bytes",
 	"otelcol_exporter_send_failed_spans_total", "otelcol_exporter_sent_spans_total",
@@ -145,7 +146,8 @@ func TestCollectorKeepsWhatMatters(t *testing.T) {
 		method, route string
 		want          bool
 	}{
-		{"POST", "/v1/checkpoints", true}, {"DELETE", "/v1/checkpoints/:name", true}, {"POST", "/v1/experiments/:id/start", true},
+		{"POST", "/v1/checkpoints", true}, {"DELETE", "/v1/checkpoints/:name", true},
+		{"POST", "/v1/experiments/:id/start", true},
 		{"GET", "/v1/checkpoints", false}, {"POST", "/v1/score", false}, {"POST", "/v1/feedback", false},
 	} {
 		if got := matches(tt.method, tt.route); got != tt.want {
@@ -166,10 +168,12 @@ func TestCollectorFitsItsContainer(t *testing.T) {
 		}
 	}
 	decodeYAML(t, "deploy/otel-collector.yaml", &c)
-	container := int64(load(t, "docker-compose.yml", secrets).Services["otel-collector"].Deploy.Resources.Limits.MemoryBytes)
+	container := int64(load(t, "docker-compose.yml",
+		secrets).Services["otel-collector"].Deploy.Resources.Limits.MemoryBytes)
 	limit := c.Processors.MemoryLimiter
 	if limit.LimitMiB == 0 || limit.LimitMiB<<20 > container*9/10 || limit.SpikeMiB >= limit.LimitMiB {
-		t.Errorf("memory limiter %+v in a container of %d bytes: want a limit of at most nine tenths, and a spike below it", limit, container)
+		t.Errorf("memory limiter %+v in a container of %d bytes: want a limit of at most nine tenths, and a spike below it",
+			limit, container)
 	}
 }
 
@@ -352,13 +356,15 @@ func checkPanels(t *testing.T, d dashboard) {
 			t.Errorf("panel %q: data source %q is none of %q", panel.Title, panel.Datasource.UID, uids)
 		}
 		if panel.FieldConfig.Defaults.Unit == "" || panel.Description == "" {
-			t.Errorf("panel %q: unit %q, description %q; want both", panel.Title, panel.FieldConfig.Defaults.Unit, panel.Description)
+			t.Errorf("panel %q: unit %q, description %q; want both", panel.Title,
+				panel.FieldConfig.Defaults.Unit, panel.Description)
 		}
 		if len(panel.Targets) == 0 {
 			t.Errorf("panel %q asks nothing", panel.Title)
 		}
 		for _, target := range panel.Targets {
-			if strings.Contains(target.Expr, "histogram_quantile") && strings.Contains(target.Expr, "agiqa_") && !target.Exemplar {
+			if strings.Contains(target.Expr, "histogram_quantile") &&
+				strings.Contains(target.Expr, "agiqa_") && !target.Exemplar {
 				t.Errorf("panel %q: no exemplars, which lead from a latency to a trace", panel.Title)
 			}
 			for _, fault := range expressionFaults(target.Expr, made, jobs) {
@@ -377,7 +383,8 @@ func TestExpressionFaultsAreFound(t *testing.T) {
 		{"sound job", `up{job="gateway"} == 0`, ""},
 		{"not PromQL", "sum(up", "unexpected token"},
 		{"empty", "", "unexpected token"},
-		{"unknown metric of ours", "rate(agiqa_request_durations_count[5m])", "agiqa_request_durations_count is not exported"},
+		{"unknown metric of ours", "rate(agiqa_request_durations_count[5m])",
+			"agiqa_request_durations_count is not exported"},
 		{"unknown metric of Triton", "rate(nv_inference_counts[5m])", "nv_inference_counts is not exported"},
 		{"unknown job", `up{job="gatway"}`, "gatway is no scrape job"},
 		{"in a subquery", `max_over_time(agiqa_gone[5m:1m])`, "agiqa_gone is not exported"},
@@ -416,7 +423,8 @@ func expressionFaults(expr string, made, jobs []string) []string {
 		for _, filter := range slices.Concat(selector.LabelFilterss...) {
 			switch {
 			case filter.IsRegexp || filter.IsNegative:
-			case filter.Label == "__name__" && !slices.Contains(made, filter.Value) && !slices.Contains(foreignMetrics, filter.Value):
+			case filter.Label == "__name__" && !slices.Contains(made, filter.Value) &&
+				!slices.Contains(foreignMetrics, filter.Value):
 				faults = append(faults, "metric "+filter.Value+" is not exported")
 			case filter.Label == "job" && !slices.Contains(jobs, filter.Value):
 				faults = append(faults, filter.Value+" is no scrape job")

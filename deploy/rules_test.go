@@ -141,7 +141,8 @@ func TestRunbookIsOfThisService(t *testing.T) {
 		}
 	}
 	if len(queries) < 20 || len(named) < 10 {
-		t.Errorf("%d queries and %d services are named, want more: have the patterns of this test gone stale?", len(queries), len(named))
+		t.Errorf("%d queries and %d services are named, want more: have the patterns of this test gone stale?", len(queries),
+			len(named))
 	}
 	parse(t, queries)
 }

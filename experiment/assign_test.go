@@ -75,7 +75,8 @@ func TestKeys(t *testing.T) {
 	if h.Bucket(1, "s", experiment.UnitHeader, "u") == other.Bucket(1, "s", experiment.UnitHeader, "u") {
 		t.Error("the bucket does not depend on the key")
 	}
-	if h.Unit(experiment.UnitHeader, "u") == h.Unit(experiment.UnitAPIKey, "u") || h.Rater("u") == h.Unit(experiment.UnitHeader, "u") {
+	if h.Unit(experiment.UnitHeader, "u") == h.Unit(experiment.UnitAPIKey, "u") ||
+		h.Rater("u") == h.Unit(experiment.UnitHeader, "u") {
 		t.Error("names of different things are alike")
 	}
 	id := h.Assignment(uuid.MustParse("018f5b0e-0000-7000-8000-000000000001"))

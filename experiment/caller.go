@@ -40,7 +40,8 @@ func ParseAttributes(s string) (map[string]string, error) {
 		value = strings.TrimSpace(value)
 		if !ok || !attributeName.MatchString(name) || value == "" || len(value) > MaxAttributeBytes || !printable(value) {
 			return nil, quality.Errorf(quality.KindBadRequest,
-				"attributes read name=value, separated by commas: names of up to 32 of a-z, 0-9, _ . -, values of up to %d bytes", MaxAttributeBytes)
+				"attributes read name=value, separated by commas: names of up to 32 of a-z, 0-9, _ . -, values of up to %d bytes",
+				MaxAttributeBytes)
 		}
 		if out[name] = value; len(out) > MaxAttributes {
 			return nil, quality.Errorf(quality.KindBadRequest, "more than %d attributes", MaxAttributes)

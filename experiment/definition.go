@@ -120,7 +120,8 @@ func (s *Share) UnmarshalYAML(n *yaml.Node) error {
 // digests, encoder, preprocessing, times.
 func Parse(text []byte) (Experiment, error) {
 	if len(text) > MaxDefinitionBytes {
-		return Experiment{}, quality.Errorf(quality.KindExperimentInvalid, "the definition is longer than %d bytes", MaxDefinitionBytes)
+		return Experiment{},
+			quality.Errorf(quality.KindExperimentInvalid, "the definition is longer than %d bytes", MaxDefinitionBytes)
 	}
 	var d Definition
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -129,7 +130,8 @@ func Parse(text []byte) (Experiment, error) {
 		return Experiment{}, unreadable(err)
 	}
 	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
-		return Experiment{}, quality.Errorf(quality.KindExperimentInvalid, "the definition is one document, and something follows it")
+		return Experiment{}, quality.Errorf(quality.KindExperimentInvalid, "the definition is one document, and something "+
+			"follows it")
 	}
 	e := d.experiment()
 	if e.Salt == "" {
@@ -222,9 +224,11 @@ func newSalt() string {
 // experiment fills in what was left out.
 func (d Definition) experiment() Experiment {
 	e := Experiment{
-		ID: ID(d.ID), Name: orElse(d.Name, d.ID), Owner: d.Owner, Hypothesis: d.Hypothesis, State: Draft, Phase: 1, Revision: 1,
-		Primary: orElse(d.Primary, PrimaryLoss), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin, Horizon: orElse(d.Horizon, 1000),
-		Unit: orElse(d.Unit, UnitHeader), Header: d.Header, Fallback: d.Fallback, Coverage: Whole,
+		ID: ID(d.ID), Name: orElse(d.Name, d.ID), Owner: d.Owner, Hypothesis: d.Hypothesis,
+		State: Draft, Phase: 1, Revision: 1,
+		Primary: orElse(d.Primary, PrimaryLoss), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin,
+		Horizon: orElse(d.Horizon, 1000),
+		Unit:    orElse(d.Unit, UnitHeader), Header: d.Header, Fallback: d.Fallback, Coverage: Whole,
 		Salt: d.Salt, HashVersion: HashVersion, Audience: d.Audience, BlindOnly: true,
 		MinLabels: orElse(d.MinLabels, 300), MinRaters: orElse(d.MinRaters, 3), MinDuration: 24 * time.Hour,
 		MaxDuration: orElse(d.MaxDuration, 60*24*time.Hour), Auto: orElse(d.Auto, AutoRecommend),

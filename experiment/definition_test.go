@@ -60,7 +60,8 @@ func TestParseWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Arms[0].Weight != 875_000 || e.Arms[2].Weight != 0 || e.Coverage != 10_000 || e.Ramp[0].MinTime != 30*time.Minute ||
+	if e.Arms[0].Weight != 875_000 || e.Arms[2].Weight != 0 || e.Coverage != 10_000 ||
+		e.Ramp[0].MinTime != 30*time.Minute ||
 		e.Namespace.To != 500_000 || e.BlindOnly || e.MinDuration != 0 || e.Header != "" || e.Auto != experiment.AutoAct {
 		t.Errorf("%+v", e)
 	}
@@ -72,7 +73,8 @@ func TestParseFaults(t *testing.T) {
 		text string
 		want []string
 	}{
-		"unknown fields": {minimal + "colour: red\nsize: 3\n", []string{"there is no field colour", "there is no field size"}},
+		"unknown fields": {minimal + "colour: red\nsize: 3\n",
+			[]string{"there is no field colour", "there is no field size"}},
 		"several": {`
 id: Upper
 primary: happiness
@@ -161,7 +163,8 @@ func TestDefinitionOfJSON(t *testing.T) {
 		`{"id":"x","colour":1}`: "there is no field colour",
 		`{"id":"x","arms":{}}`:  "a mapping where a list belongs",
 	} {
-		if _, err := read(text); quality.KindOf(err) != quality.KindExperimentInvalid || !strings.Contains(err.Error(), want) {
+		if _, err := read(text); quality.KindOf(err) != quality.KindExperimentInvalid ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -181,7 +184,8 @@ func TestEncodersAndNamespaces(t *testing.T) {
 	}
 	other := e
 	other.ID, other.State = "other", experiment.Running
-	e.Namespace, other.Namespace = &experiment.Namespace{Name: "n", To: 500_000}, &experiment.Namespace{Name: "n", From: 499_999, To: 600_000}
+	e.Namespace, other.Namespace = &experiment.Namespace{Name: "n", To: 500_000},
+		&experiment.Namespace{Name: "n", From: 499_999, To: 600_000}
 	if err := e.CheckOthers([]experiment.Experiment{e, other}); quality.KindOf(err) != quality.KindConflict {
 		t.Errorf("an overlap: %v", err)
 	}
@@ -200,20 +204,23 @@ func TestAttributes(t *testing.T) {
 	if err != nil || got["style"] != "anime" || got["model"] != "sd xl" || len(got) != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, bad := range []string{"x", "=1", "a=", "A=1", "a=" + strings.Repeat("x", 65), "a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1", "a=\x01"} {
+	for _, bad := range []string{"x", "=1", "a=", "A=1", "a=" + strings.Repeat("x", 65),
+		"a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1", "a=\x01"} {
 		if _, err := experiment.ParseAttributes(bad); quality.KindOf(err) != quality.KindBadRequest {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	a := experiment.Audience{"style": {"anime", "photo"}, "model": {"sdxl"}}
-	if !a.Admits(map[string]string{"style": "photo", "model": "sdxl"}) || a.Admits(map[string]string{"style": "photo"}) || !(experiment.Audience)(nil).Admits(nil) {
+	if !a.Admits(map[string]string{"style": "photo", "model": "sdxl"}) || a.Admits(map[string]string{"style": "photo"}) ||
+		!(experiment.Audience)(nil).Admits(nil) {
 		t.Error("the audience")
 	}
 }
 
 func TestInvalidIsOneError(t *testing.T) {
 	_, err := experiment.Parse([]byte("id: X\narms: [{checkpoint: a},{checkpoint: b}]\n"))
-	if invalid, ok := errors.AsType[*experiment.Invalid](err); !ok || len(invalid.Faults) != 1 || invalid.Faults[0].Field != "id" {
+	if invalid, ok := errors.AsType[*experiment.Invalid](err); !ok || len(invalid.Faults) != 1 ||
+		invalid.Faults[0].Field != "id" {
 		t.Errorf("%v", err)
 	}
 }

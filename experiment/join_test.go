@@ -18,7 +18,8 @@ func TestFeedbackIsOnExposure(t *testing.T) {
 		want     bool
 	}{
 		{"its assignment", experiment.Feedback{Assignment: "a1"}, exposure, true},
-		{"another assignment, though the image is the same", experiment.Feedback{Assignment: "a2", Image: one}, exposure, false},
+		{"another assignment, though the image is the same", experiment.Feedback{Assignment: "a2", Image: one}, exposure,
+			false},
 		{"its image", experiment.Feedback{Image: one}, exposure, true},
 		{"another image", experiment.Feedback{Image: two}, exposure, false},
 		{"the first of a pair", experiment.Feedback{ImageA: one, ImageB: two}, exposure, true},

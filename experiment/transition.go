@@ -135,7 +135,8 @@ func Apply(e Experiment, c Change, now time.Time) (Experiment, Audit, error) {
 
 // Created is the audit record of a new experiment.
 func Created(e Experiment, by string, now time.Time) Audit {
-	return Audit{Time: now, Experiment: e.ID, Revision: e.Revision, Action: string(DoCreate), By: by, From: "", To: e.State}
+	return Audit{Time: now, Experiment: e.ID, Revision: e.Revision, Action: string(DoCreate),
+		By: by, From: "", To: e.State}
 }
 
 func (e *Experiment) edit(c Change, now time.Time) error {
@@ -182,7 +183,8 @@ func (e *Experiment) promote(winner ArmID, now time.Time) error {
 
 func (e *Experiment) ramp(c Change) error {
 	if c.Coverage < 0 || c.Coverage > Whole {
-		return &Invalid{Faults: []Fault{{Field: "coverage_ppm", Message: fmt.Sprintf("is %d, must be between 0 and %d", c.Coverage, Whole)}}}
+		return &Invalid{Faults: []Fault{{Field: "coverage_ppm",
+			Message: fmt.Sprintf("is %d, must be between 0 and %d", c.Coverage, Whole)}}}
 	}
 	// A coverage that shrinks lets units go, which then see another score: the
 	// records of before and after are not of one kind.
@@ -212,7 +214,8 @@ func (e *Experiment) weigh(c Change) error {
 	}
 	for _, a := range e.Arms {
 		if a.Out && a.Weight > 0 {
-			return quality.Errorf(quality.KindConflict, "arm %s was removed by a guardrail; start another experiment to try it again", a.ID)
+			return quality.Errorf(quality.KindConflict,
+				"arm %s was removed by a guardrail; start another experiment to try it again", a.ID)
 		}
 	}
 	e.Slots = Allot(e.Slots, e.Arms)

@@ -22,7 +22,8 @@ func in(t *testing.T, state experiment.State) experiment.Experiment {
 
 // What may be done in which state, and where it leads; all else is a conflict.
 func TestMachine(t *testing.T) {
-	const d, r, p, s, w, b = experiment.Draft, experiment.Running, experiment.Paused, experiment.Stopped, experiment.Promoted, experiment.RolledBack
+	const d, r, p, s, w, b = experiment.Draft, experiment.Running, experiment.Paused, experiment.Stopped,
+		experiment.Promoted, experiment.RolledBack
 	leads := map[experiment.Do]map[experiment.State]experiment.State{
 		experiment.DoStart:    {d: r},
 		experiment.DoPause:    {r: p},
@@ -39,7 +40,8 @@ func TestMachine(t *testing.T) {
 	for do, to := range leads {
 		for _, from := range []experiment.State{d, r, p, s, w, b} {
 			e := in(t, from)
-			next, audit, err := experiment.Apply(e, experiment.Change{Do: do, By: "me", Coverage: experiment.Whole, Out: []experiment.ArmID{"new"}, Winner: "new"}, now)
+			next, audit, err := experiment.Apply(e, experiment.Change{Do: do, By: "me", Coverage: experiment.Whole,
+				Out: []experiment.ArmID{"new"}, Winner: "new"}, now)
 			want, ok := to[from]
 			if !ok {
 				if quality.KindOf(err) != quality.KindConflict {
@@ -47,7 +49,8 @@ func TestMachine(t *testing.T) {
 				}
 				continue
 			}
-			if err != nil || next.State != want || next.Revision != 2 || audit.From != from || audit.To != want || audit.Revision != 2 || audit.By != "me" || audit.Action != string(do) {
+			if err != nil || next.State != want || next.Revision != 2 || audit.From != from || audit.To != want ||
+				audit.Revision != 2 || audit.By != "me" || audit.Action != string(do) {
 				t.Errorf("%s while %s: %s, revision %d, %+v, %v", do, from, next.State, next.Revision, audit, err)
 			}
 			if e.Revision != 1 || e.State != from {
@@ -82,7 +85,8 @@ func TestPhases(t *testing.T) {
 		t.Error("a draft has a second phase")
 	}
 	n = apply(e, experiment.Change{Do: experiment.DoGuard, Out: []experiment.ArmID{"new"}})
-	if n.Phase != 2 || !n.Arms[1].Out || n.Arms[1].Weight != 0 || n.Arms[0].Weight != experiment.Whole || n.Validate() != nil {
+	if n.Phase != 2 || !n.Arms[1].Out || n.Arms[1].Weight != 0 ||
+		n.Arms[0].Weight != experiment.Whole || n.Validate() != nil {
 		t.Errorf("an arm taken out: %+v", n)
 	}
 	for name, c := range map[string]experiment.Change{
@@ -107,7 +111,8 @@ func TestPhases(t *testing.T) {
 
 func TestRampConditions(t *testing.T) {
 	e := in(t, experiment.Running)
-	e.Ramp = []experiment.RampStep{{Coverage: 10_000, MinTime: time.Hour, MinUnits: 100}, {Coverage: 100_000, MinUnits: 5}, {Coverage: experiment.Whole}}
+	e.Ramp = []experiment.RampStep{{Coverage: 10_000, MinTime: time.Hour, MinUnits: 100}, {Coverage: 100_000, MinUnits: 5},
+		{Coverage: experiment.Whole}}
 	for _, tc := range []struct {
 		name  string
 		step  int

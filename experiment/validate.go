@@ -103,7 +103,8 @@ func (v *validation) statistics(e Experiment) {
 	v.that(e.MinLabels >= 1, "min_labels", "is %d, must be positive", e.MinLabels)
 	v.that(e.MinRaters >= 1, "min_raters", "is %d, must be positive", e.MinRaters)
 	v.that(e.MinDuration >= 0, "min_duration", "is %s, must not be negative", e.MinDuration)
-	v.that(e.MaxDuration > 0 && e.MaxDuration >= e.MinDuration, "max_duration", "is %s, must be positive and not below min_duration", e.MaxDuration)
+	v.that(e.MaxDuration > 0 && e.MaxDuration >= e.MinDuration, "max_duration",
+		"is %s, must be positive and not below min_duration", e.MaxDuration)
 }
 
 func (v *validation) arms(arms []Arm) {
@@ -143,7 +144,8 @@ func (v *validation) units(e Experiment) {
 	oneOf(v, "fallback_unit", e.Fallback, "", UnitAPIKey, UnitImage, UnitRequest)
 	if e.Unit == UnitHeader {
 		v.that(headerName.MatchString(e.Header), "header", "must name a header by letters, digits and -")
-		v.that(!slices.Contains(secretHeaders, strings.ToLower(e.Header)), "header", "%s carries secrets and cannot be a unit", e.Header)
+		v.that(!slices.Contains(secretHeaders, strings.ToLower(e.Header)), "header",
+			"%s carries secrets and cannot be a unit", e.Header)
 	}
 	v.share("coverage_ppm", e.Coverage)
 	v.that(saltText.MatchString(e.Salt), "salt", "must be 32 hexadecimal digits")
@@ -157,7 +159,8 @@ func (v *validation) units(e Experiment) {
 	v.that(len(e.Audience) <= MaxAttributes, "audience", "names more than %d attributes", MaxAttributes)
 	for name, values := range e.Audience {
 		v.that(attributeName.MatchString(name), "audience", "%q is no name of an attribute", name)
-		v.that(len(values) >= 1 && len(values) <= maxAudience, "audience."+name, "must list between 1 and %d values", maxAudience)
+		v.that(len(values) >= 1 && len(values) <= maxAudience, "audience."+name,
+			"must list between 1 and %d values", maxAudience)
 	}
 }
 
@@ -188,7 +191,8 @@ func (v *validation) automation(e Experiment) {
 // GuardrailKinds lists every kind, in the order of their declaration.
 func GuardrailKinds() []GuardrailKind {
 	return []GuardrailKind{
-		GuardErrors, GuardLatency, GuardDrift, GuardSaturation, GuardConstant, GuardSRM, GuardExposure, GuardTraffic, GuardStore,
+		GuardErrors, GuardLatency, GuardDrift, GuardSaturation, GuardConstant, GuardSRM,
+		GuardExposure, GuardTraffic, GuardStore,
 	}
 }
 
@@ -203,7 +207,8 @@ func (e Experiment) CheckOthers(others []Experiment) error {
 			continue
 		}
 		if e.Namespace.From < o.Namespace.To && o.Namespace.From < e.Namespace.To {
-			return quality.Errorf(quality.KindConflict, "experiment %s already uses part of this share of namespace %s", o.ID, o.Namespace.Name)
+			return quality.Errorf(quality.KindConflict, "experiment %s already uses part of this share of namespace %s", o.ID,
+				o.Namespace.Name)
 		}
 	}
 	return nil

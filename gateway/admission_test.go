@@ -114,7 +114,8 @@ func TestBodyMemory(t *testing.T) {
 		t.Errorf("a body that fits: status %d: %s", got.status, got.body)
 	}
 	// Of unknown length: refused when it has come too far.
-	long := r.ask(http.MethodPost, "/v1/score", append(bytes.Clone(image), make([]byte, 1000-len(image))...), header("Content-Type", "image/png"),
+	long := r.ask(http.MethodPost, "/v1/score", append(bytes.Clone(image), make([]byte, 1000-len(image))...),
+		header("Content-Type", "image/png"),
 		func(req *http.Request) { req.ContentLength = -1 })
 	long.wantProblem(t, quality.KindOverloaded)
 	if got := r.values("agiqa.gateway.refusals")["reason=body_memory"]; got != 2 {

@@ -55,7 +55,8 @@ func (b batch) mode(query string) (quality.PreprocessMode, error) {
 	case asked == "":
 		return b.preprocess, nil
 	case b.preprocess != "" && b.preprocess != asked:
-		return "", quality.Errorf(quality.KindBadRequest, "preprocess is %s in the query and %s in the body", asked, b.preprocess)
+		return "",
+			quality.Errorf(quality.KindBadRequest, "preprocess is %s in the query and %s in the body", asked, b.preprocess)
 	}
 	return asked, nil
 }
@@ -121,7 +122,8 @@ var imageAliases = []string{"images", "image[]", "images[]", "file", "files", "f
 // json_too_deep, invalid_utf8, unknown_field, unsupported_media_type.
 func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (batch, error) {
 	if contentEncoding != "" && !strings.EqualFold(contentEncoding, "identity") {
-		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Encoding is not supported; send the body without it, images are compressed already")
+		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Encoding is not supported; send the "+
+			"body without it, images are compressed already")
 	}
 	mediaType, params, err := mediaTypeOf(contentType, body)
 	if err != nil {
@@ -135,7 +137,8 @@ func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (bat
 	case mediaType == "application/json":
 		return r.json(body)
 	}
-	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "unsupported Content-Type %s; %s", quality.Quote(mediaType), acceptedTypes)
+	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "unsupported Content-Type %s; %s",
+		quality.Quote(mediaType), acceptedTypes)
 }
 
 const (
@@ -150,7 +153,8 @@ const (
 func mediaTypeOf(contentType string, body []byte) (mediaType string, params map[string]string, err error) {
 	if contentType != "" {
 		if mediaType, params, err = mime.ParseMediaType(contentType); err != nil {
-			return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "invalid Content-Type %s; %s", quality.Quote(contentType), acceptedTypes)
+			return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "invalid Content-Type %s; %s",
+				quality.Quote(contentType), acceptedTypes)
 		}
 	}
 	if mediaType != "" && mediaType != formType {
@@ -175,7 +179,8 @@ func mediaTypeOf(contentType string, body []byte) (mediaType string, params map[
 		return "", nil, quality.Errorf(quality.KindUnsupportedMediaType, "the header Content-Type is missing; %s", wanted)
 	}
 	return "", nil, quality.Errorf(quality.KindUnsupportedMediaType,
-		"Content-Type %s is not accepted (curl sends it unless -H sets another) and the body is not an image; %s", mediaType, wanted)
+		"Content-Type %s is not accepted (curl sends it unless -H sets another) and the body is not an image; %s", mediaType,
+		wanted)
 }
 
 // byteOrderMark may stand before UTF-8. Windows tools write it.
@@ -257,7 +262,8 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 		return quality.Errorf(quality.KindBadRequest, "the multipart body ends in the middle of a part").Because(err)
 	}
 	if name != imageField && int64(len(data)) > limit {
-		return quality.Errorf(quality.KindPayloadTooLarge, "the multipart field %s is longer than %d bytes", name, maxFieldBytes)
+		return quality.Errorf(quality.KindPayloadTooLarge,
+			"the multipart field %s is longer than %d bytes", name, maxFieldBytes)
 	}
 	if name != imageField && !utf8.Valid(data) {
 		return quality.Errorf(quality.KindInvalidUTF8, "the multipart field %s is not UTF-8", name)
@@ -295,9 +301,11 @@ func (r *bodyReader) unknownPart(part *multipart.Part) error {
 	case name == "":
 		return quality.Errorf(quality.KindUnknownField, "a multipart part has no name; name the images %s", imageField)
 	case part.FileName() != "":
-		return quality.Errorf(quality.KindUnknownField, "unknown multipart file %s; name the images %s", quality.Quote(name), imageField)
+		return quality.Errorf(quality.KindUnknownField, "unknown multipart file %s; name the images %s",
+			quality.Quote(name), imageField)
 	}
-	return quality.Errorf(quality.KindUnknownField, "unknown multipart field %s; %s", quality.Quote(name), suggestion(name, r.fields))
+	return quality.Errorf(quality.KindUnknownField, "unknown multipart field %s; %s",
+		quality.Quote(name), suggestion(name, r.fields))
 }
 
 // partID is the part's file name where that is a plain one, otherwise its
@@ -340,7 +348,8 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	err := json.Unmarshal(body, &request, json.RejectUnknownMembers(true))
 	switch {
 	case errors.Is(err, json.ErrUnknownName): // huma's validation does not mind the case of names
-		return batch{}, quality.Errorf(quality.KindUnknownField, "the JSON body has an unknown field; field names are lower case").Because(err)
+		return batch{}, quality.Errorf(quality.KindUnknownField, "the JSON body has an unknown field; field names are "+
+			"lower case").Because(err)
 	case err != nil:
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body does not match its schema").Because(err)
 	case len(request.Images) == 0:
@@ -382,7 +391,8 @@ func (r *bodyReader) checkJSON(body []byte) error {
 		case errors.Is(err, io.EOF) && n > 0:
 			return nil
 		case n >= r.maxTokens():
-			return quality.Errorf(quality.KindPayloadTooLarge, "the JSON body has far more values than %d images need", r.maxImages)
+			return quality.Errorf(quality.KindPayloadTooLarge,
+				"the JSON body has far more values than %d images need", r.maxImages)
 		case errors.Is(err, jsontext.ErrDuplicateName):
 			at := "a name"
 			if fault, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
@@ -455,7 +465,8 @@ func (r *bodyReader) input(in ImageInput, position int) scoring.Item {
 	case in.URL != "" && in.Data != "":
 		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "an image has either data or url, not both")}
 	case in.URL != "":
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden, "this server does not fetch URLs; send the image itself")}
+		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden, "this server does not fetch URLs; "+
+			"send the image itself")}
 	case in.Data == "":
 		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "the image has no data")}
 	}

@@ -32,7 +32,8 @@ func TestNotImages(t *testing.T) {
 	for name, data := range map[string]string{
 		"nothing": "", "one byte": "\xff", "text": "hello", "html": "<!doctype html><title>502</title>",
 		"svg": `<svg xmlns="http://www.w3.org/2000/svg"/>`, "xml bomb": `<!DOCTYPE a [<!ENTITY b "bbbb">]><a>&b;</a>`,
-		"pdf": "%PDF-1.7\n", "elf": "\x7fELF\x02\x01\x01", "exe": "MZ\x90\x00", "zip": "PK\x03\x04", "gzip": "\x1f\x8b\x08\x00",
+		"pdf": "%PDF-1.7\n", "elf": "\x7fELF\x02\x01\x01", "exe": "MZ\x90\x00",
+		"zip": "PK\x03\x04", "gzip": "\x1f\x8b\x08\x00",
 		"avif": "\x00\x00\x00\x20ftypavif\x00\x00\x00\x00", "heic": "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00",
 		"jpeg xl": "\x00\x00\x00\x0cJXL \r\n\x87\n", "tiff": "II*\x00\x08\x00\x00\x00", "bmp": "BM\x36\x00\x00\x00",
 	} {
@@ -84,7 +85,8 @@ func TestPolyglots(t *testing.T) {
 func TestContentTypes(t *testing.T) {
 	r := newRig(t)
 	for _, contentType := range []string{
-		"text/plain", "application/xml", "multipart/mixed; boundary=x", "image", "multipart/form-data; boundary", ";", "image/png; a=b; a=c",
+		"text/plain", "application/xml", "multipart/mixed; boundary=x", "image",
+		"multipart/form-data; boundary", ";", "image/png; a=b; a=c",
 		"application/x-www-form-urlencoded", strings.Repeat("a", 10000), "\"",
 	} {
 		r.post("/v1/score", []byte("x"), contentType).wantProblem(t, quality.KindUnsupportedMediaType)
@@ -116,22 +118,40 @@ func TestMultipart(t *testing.T) {
 		{"empty", "multipart/form-data; boundary=x", "", quality.KindBadRequest},
 		{"no parts", "multipart/form-data; boundary=x", "--x--\r\n", quality.KindBadRequest},
 		{"no end", "multipart/form-data; boundary=x", image[:len(image)-20], quality.KindBadRequest},
-		{"no image", "multipart/form-data; boundary=x", part(`name="checkpoint"`, "demo") + "--x--\r\n", quality.KindBadRequest},
-		{"unknown field", "multipart/form-data; boundary=x", image + part(`name="prompt"`, "x") + "--x--\r\n", quality.KindUnknownField},
-		{"no name", "multipart/form-data; boundary=x", image + part(`filename="a"`, "x") + "--x--\r\n", quality.KindUnknownField},
+		{"no image", "multipart/form-data; boundary=x", part(`name="checkpoint"`, "demo") +
+			"--x--\r\n", quality.KindBadRequest},
+		{"unknown field", "multipart/form-data; boundary=x", image + part(`name="prompt"`, "x") +
+			"--x--\r\n", quality.KindUnknownField},
+		{"no name", "multipart/form-data; boundary=x", image + part(`filename="a"`, "x") +
+			"--x--\r\n", quality.KindUnknownField},
 		{"no disposition", "multipart/form-data; boundary=x", image + "--x\r\n\r\nx\r\n--x--\r\n", quality.KindUnknownField},
-		{"field that is not text", "multipart/form-data; boundary=x", image + part(`name="checkpoint"`, "\xff\xfe") + "--x--\r\n", quality.KindInvalidUTF8},
-		{"huge field", "multipart/form-data; boundary=x", image + part(`name="checkpoint"`, strings.Repeat("a", 5000)) + "--x--\r\n", quality.KindPayloadTooLarge},
-		{"huge image", "multipart/form-data; boundary=x", part(`name="image"`, strings.Repeat("a", 257<<10)) + "--x--\r\n", quality.KindPayloadTooLarge},
-		{"10,000 images", "multipart/form-data; boundary=x", strings.Repeat(part(`name="image"`, "x"), 10000) + "--x--\r\n", quality.KindPayloadTooLarge},
-		{"10,000 fields", "multipart/form-data; boundary=x", image + strings.Repeat(part(`name="checkpoint"`, "demo"), 10000) + "--x--\r\n", quality.KindPayloadTooLarge},
-		{"many checkpoints in a field", "multipart/form-data; boundary=x", image + part(`name="checkpoints"`, strings.Repeat("demo,", 100)) + "--x--\r\n", quality.KindBadRequest},
-		{"unknown include", "multipart/form-data; boundary=x", image + part(`name="include"`, "weights") + "--x--\r\n", quality.KindBadRequest},
-		{"unknown checkpoint", "multipart/form-data; boundary=x", image + part(`name="checkpoint"`, "nobody") + "--x--\r\n", quality.KindCheckpointNotFound},
-		{"nested", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=image\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n" + file + "\r\n--y--\r\n--x--\r\n", quality.KindUnsupportedImageFormat},
-		{"quoted-printable is not decoded", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=image\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=89PNG\r\n--x--\r\n", quality.KindUnsupportedImageFormat},
-		{"zero byte in a header", "multipart/form-data; boundary=x", part("name=\"image\"; filename=\"nul\x00.png\"", file) + "--x--\r\n", quality.KindBadRequest},
-		{"header of a part without end", "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=image; filename=" + strings.Repeat("a", 200<<10), quality.KindBadRequest},
+		{"field that is not text", "multipart/form-data; boundary=x", image + part(`name="checkpoint"`, "\xff\xfe") +
+			"--x--\r\n", quality.KindInvalidUTF8},
+		{"huge field", "multipart/form-data; boundary=x", image + part(`name="checkpoint"`, strings.Repeat("a", 5000)) +
+			"--x--\r\n", quality.KindPayloadTooLarge},
+		{"huge image", "multipart/form-data; boundary=x", part(`name="image"`, strings.Repeat("a", 257<<10)) + "--x--\r\n",
+			quality.KindPayloadTooLarge},
+		{"10,000 images", "multipart/form-data; boundary=x", strings.Repeat(part(`name="image"`, "x"), 10000) + "--x--\r\n",
+			quality.KindPayloadTooLarge},
+		{"10,000 fields", "multipart/form-data; boundary=x", image +
+			strings.Repeat(part(`name="checkpoint"`, "demo"), 10000) + "--x--\r\n", quality.KindPayloadTooLarge},
+		{"many checkpoints in a field", "multipart/form-data; boundary=x", image +
+			part(`name="checkpoints"`, strings.Repeat("demo,", 100)) + "--x--\r\n", quality.KindBadRequest},
+		{"unknown include", "multipart/form-data; boundary=x", image + part(`name="include"`, "weights") +
+			"--x--\r\n", quality.KindBadRequest},
+		{"unknown checkpoint", "multipart/form-data; boundary=x", image + part(`name="checkpoint"`, "nobody") + "--x--\r\n",
+			quality.KindCheckpointNotFound},
+		{"nested", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=image\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n" +
+				file + "\r\n--y--\r\n--x--\r\n", quality.KindUnsupportedImageFormat},
+		{"quoted-printable is not decoded", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=image\r\nContent-Transfer-Encoding: " +
+				"quoted-printable\r\n\r\n=89PNG\r\n--x--\r\n", quality.KindUnsupportedImageFormat},
+		{"zero byte in a header", "multipart/form-data; boundary=x", part("name=\"image\"; filename=\"nul\x00.png\"", file) +
+			"--x--\r\n", quality.KindBadRequest},
+		{"header of a part without end", "multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=image; filename=" +
+				strings.Repeat("a", 200<<10), quality.KindBadRequest},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r.post("/v1/score", []byte(test.body), test.contentType).wantProblem(t, test.kind)
@@ -212,8 +232,10 @@ func TestJSONBodies(t *testing.T) {
 		{"images above the limit", many(9, `{"data":"`+data+`"}`), quality.KindPayloadTooLarge},
 		{"100,000 empty images", many(100_000, `{}`), quality.KindPayloadTooLarge},
 		{"100,000 numbers", many(100_000, `1`), quality.KindPayloadTooLarge},
-		{"65 checkpoints", `{"images":[{"data":"` + data + `"}],"checkpoints":[` + strings.TrimSuffix(strings.Repeat(`"demo",`, 65), ",") + `]}`, quality.KindBadRequest},
-		{"string of 900 kB", `{"images":[{"id":"` + strings.Repeat("a", 900_000) + `","data":"` + data + `"}]}`, quality.KindBadRequest},
+		{"65 checkpoints", `{"images":[{"data":"` + data + `"}],"checkpoints":[` +
+			strings.TrimSuffix(strings.Repeat(`"demo",`, 65), ",") + `]}`, quality.KindBadRequest},
+		{"string of 900 kB", `{"images":[{"id":"` + strings.Repeat("a", 900_000) + `","data":"` + data +
+			`"}]}`, quality.KindBadRequest},
 		{"url", many(1, `{"url":"http://169.254.169.254/"}`), quality.KindImageURLForbidden},
 		{"url and data", many(1, `{"url":"http://a/","data":"`+data+`"}`), quality.KindBadRequest},
 		{"neither", many(1, `{}`), quality.KindBadRequest},
@@ -227,7 +249,8 @@ func TestJSONBodies(t *testing.T) {
 		})
 	}
 	t.Run("every fault at once", func(t *testing.T) {
-		p := r.post("/v1/score", []byte(`{"images":[{"id":1},{"data":2}],"checkpoint":3}`), "application/json").wantProblem(t, quality.KindBadRequest)
+		p := r.post("/v1/score", []byte(`{"images":[{"id":1},{"data":2}],"checkpoint":3}`),
+			"application/json").wantProblem(t, quality.KindBadRequest)
 		if len(p.Errors) != 3 {
 			t.Errorf("errors %+v, want 3", p.Errors)
 		}
@@ -272,7 +295,8 @@ func TestBase64(t *testing.T) {
 		{"data URL with a parameter", "data:image/png;name=a.png;base64," + good, ""},
 		{"data URL without a type", "data:;base64," + good, ""},
 		{"data URL in the url alphabet", "data:image/png;base64," + base64.RawURLEncoding.EncodeToString(rest), ""},
-		{"data URL with percent-encoding", "data:image/png;base64," + strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(base64Of(rest)), ""},
+		{"data URL with percent-encoding", "data:image/png;base64," +
+			strings.NewReplacer("+", "%2B", "/", "%2F", "=", "%3D").Replace(base64Of(rest)), ""},
 		{"data URL that is not base64", "data:image/png," + good, quality.KindBadBase64},
 		{"data URL without data", "data:image/png;base64", quality.KindBadBase64},
 		{"data URL with a bad percent-encoding", "data:image/png;base64,%zz" + good, quality.KindBadBase64},
@@ -287,9 +311,11 @@ func TestBase64(t *testing.T) {
 		{"too long to be decoded", strings.Repeat("!", 400_000), quality.KindPayloadTooLarge},
 		{"decoded size above the limit", base64Of(make([]byte, 256<<10+1)), quality.KindPayloadTooLarge},
 		{"decoded size at the limit", base64Of(make([]byte, 256<<10)), quality.KindUnsupportedImageFormat},
-		{"decoded size at the limit, in lines", lines(base64Of(make([]byte, 256<<10)), 76), quality.KindUnsupportedImageFormat},
+		{"decoded size at the limit, in lines", lines(base64Of(make([]byte, 256<<10)), 76),
+			quality.KindUnsupportedImageFormat},
 		{"decoded size above the limit, in lines", lines(base64Of(make([]byte, 256<<10+1)), 76), quality.KindPayloadTooLarge},
-		{"decoded size above the limit, data URL", "data:;base64," + base64Of(make([]byte, 256<<10+1)), quality.KindPayloadTooLarge},
+		{"decoded size above the limit, data URL", "data:;base64," + base64Of(make([]byte, 256<<10+1)),
+			quality.KindPayloadTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			answer := r.postJSON("/v1/score", jsonOf(map[string]string{"data": test.data}))
@@ -308,7 +334,8 @@ func TestBase64(t *testing.T) {
 		"A\x07AA":                   `data is not base64: character 2 is "\a"`,
 		"AAAAA":                     `data is not base64: 5 characters are one too many or some too few`,
 	} {
-		if p := r.postJSON("/v1/score", jsonOf(map[string]string{"data": data})).wantProblem(t, quality.KindBadBase64); p.Detail != want {
+		if p := r.postJSON("/v1/score", jsonOf(map[string]string{"data": data})).wantProblem(t,
+			quality.KindBadBase64); p.Detail != want {
 			t.Errorf("%.60q: detail %q, want %q", data, p.Detail, want)
 		}
 	}
@@ -329,18 +356,25 @@ func TestBodyAtItsLimit(t *testing.T) {
 // within its bounds or with a fault of the request.
 func FuzzReadBody(f *testing.F) {
 	data := base64Of(testimages.PNG(4, 4))
-	f.Add("application/json", "", []byte(`{"images":[{"id":"a","data":"`+data+`"}],"checkpoints":["a","b"],"include":["embedding"]}`))
-	f.Add("application/json", "", []byte(`{"images":[{"url":"http://a/"},{"data":"!"},null,1,"",{"x":1}],"checkpoint":null}`))
+	f.Add("application/json", "",
+		[]byte(`{"images":[{"id":"a","data":"`+data+`"}],"checkpoints":["a","b"],"include":["embedding"]}`))
+	f.Add("application/json", "",
+		[]byte(`{"images":[{"url":"http://a/"},{"data":"!"},null,1,"",{"x":1}],"checkpoint":null}`))
 	f.Add("application/json", "", []byte(`{"images":{"a":[[[[[[[[[[[[[[[[[1e400]]]]]]]]]]]]]]]]]},"images":1}`))
-	f.Add("multipart/form-data; boundary=x", "", []byte("--x\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n123\r\n--x\r\nContent-Disposition: form-data; name=include\r\n\r\nembedding, ,\r\n--x--\r\n"))
+	f.Add("multipart/form-data; boundary=x", "",
+		[]byte("--x\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n123\r\n--x\r\nContent-Disposition: "+
+			"form-data; name=include\r\n\r\nembedding, ,\r\n--x--\r\n"))
 	f.Add("multipart/form-data", "", []byte("--\r\n\r\n\r\n--"))
 	f.Add("image/png", "identity", []byte("\x89PNG"))
 	f.Add("", "gzip", []byte{})
 	f.Add("text/plain", "", []byte("x"))
 	f.Add("application/x-www-form-urlencoded", "", []byte("\x89PNG\r\n\x1a\n"))
 	f.Add("", "", []byte("\xef\xbb\xbf{}"))
-	f.Add("application/json", "", []byte("\xef\xbb\xbf"+`{"images":[{"data":"data:image/png;base64,_-8"},{"data":"AA%3D="}],"checkpoint":["a,b"],"checkpoints":"c"}`))
-	f.Add("multipart/form-data; boundary=x", "", []byte("--x\r\nContent-Disposition: form-data; name=\"file[]\"; filename=a\r\n\r\n123\r\n--x\r\nContent-Disposition: form-data; name=model\r\n\r\na\r\n--x--\r\n"))
+	f.Add("application/json", "",
+		[]byte("\xef\xbb\xbf"+`{"images":[{"data":"data:image/png;base64,_-8"},{"data":"AA%3D="}],"checkpoint":["a,b"],"checkpoints":"c"}`))
+	f.Add("multipart/form-data; boundary=x", "",
+		[]byte("--x\r\nContent-Disposition: form-data; name=\"file[]\"; "+
+			"filename=a\r\n\r\n123\r\n--x\r\nContent-Disposition: form-data; name=model\r\n\r\na\r\n--x--\r\n"))
 	const maxImages, maxBytes = 3, 64
 	read := gateway.ReadBody(maxImages, maxBytes)
 	f.Fuzz(func(t *testing.T, contentType, contentEncoding string, body []byte) {
@@ -396,9 +430,11 @@ func (c *chosen) Score(_ context.Context, req scoring.Request) (scoring.Response
 // a status below 500. It is never the default that scores instead.
 func FuzzNamesOfCheckpoints(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"checkpoint", "other"}, {"checkpoints", "other,demo"}, {"checkpoint", ""}, {"Checkpoint", "other"}, {"chekpoint", "other"},
+		{"checkpoint", "other"}, {"checkpoints", "other,demo"}, {"checkpoint", ""},
+		{"Checkpoint", "other"}, {"chekpoint", "other"},
 		{"model", "x"}, {"checkpoint[]", "other"}, {"checkpoint", "other;"}, {"checkpoint;", "other"}, {"checkpoint", "%zz"},
-		{"checkpoint", "nobody"}, {"checkpoint", " other , "}, {"checkpoint", "other\x00"}, {"preprocess", "fast"}, {"include", "embedding"},
+		{"checkpoint", "nobody"}, {"checkpoint", " other , "}, {"checkpoint", "other\x00"},
+		{"preprocess", "fast"}, {"include", "embedding"},
 		{"checkpoint", `other","checkpoint":"demo`}, {"checkpoint\"; filename=\"a", "other"},
 	} {
 		for form := range byte(4) {
@@ -489,8 +525,9 @@ func bareGateway(t testing.TB, scorer gateway.Scorer) *gateway.Gateway {
 	g, err := gateway.New(gateway.Config{
 		Version: "test", RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxImages: 8, MaxImageBytes: 256 << 10,
 	}, gateway.Deps{
-		Scorer: scorer, Checkpoints: newShelf([]string{first, second}), Readiness: gateway.NewReadiness(time.Minute, time.Minute),
-		Metrics: http.NotFoundHandler(), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
+		Scorer: scorer, Checkpoints: newShelf([]string{first, second}),
+		Readiness: gateway.NewReadiness(time.Minute, time.Minute),
+		Metrics:   http.NotFoundHandler(), Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(),
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	must(t, err)
@@ -507,7 +544,8 @@ func wantFaultOfRequest(t *testing.T, err error) {
 		t.Errorf("kind %s has no row", kind)
 	}
 	if invalid, ok := errors.AsType[*gateway.InvalidRequest](err); ok {
-		if _, jsonErr := json.Marshal(invalid.Fields); jsonErr != nil || len(invalid.Fields) == 0 || len(invalid.Fields) > gateway.MaxFaults {
+		if _, jsonErr := json.Marshal(invalid.Fields); jsonErr != nil || len(invalid.Fields) == 0 ||
+			len(invalid.Fields) > gateway.MaxFaults {
 			t.Errorf("fields %+v: %v", invalid.Fields, jsonErr)
 		}
 	}

@@ -90,12 +90,14 @@ type CheckpointTensors struct {
 }
 
 func checkpointChange(c lifecycle.Change) CheckpointChange {
-	return CheckpointChange{Checkpoint: checkpointRef(c.Checkpoint), Default: c.Default, Before: c.Before, Previous: c.Previous}
+	return CheckpointChange{Checkpoint: checkpointRef(c.Checkpoint), Default: c.Default,
+		Before: c.Before, Previous: c.Previous}
 }
 
 func checkpointReport(r lifecycle.Report) CheckpointReport {
 	out := CheckpointReport{
-		CheckpointChange: checkpointChange(r.Change), Known: r.Known, Steps: []CheckpointStep{}, Golden: r.Golden, MaxDiff: r.MaxDiff,
+		CheckpointChange: checkpointChange(r.Change), Known: r.Known, Steps: []CheckpointStep{},
+		Golden: r.Golden, MaxDiff: r.MaxDiff,
 	}
 	for _, s := range r.Steps {
 		out.Steps = append(out.Steps, CheckpointStep{Name: string(s.Name), MS: float64(s.Took) / float64(time.Millisecond)})
@@ -105,7 +107,8 @@ func checkpointReport(r lifecycle.Report) CheckpointReport {
 
 func checkpointDiff(d lifecycle.Diff) CheckpointDiff {
 	out := CheckpointDiff{
-		A: checkpointRef(d.A.Checkpoint), B: checkpointRef(d.B.Checkpoint), Same: d.A.Checkpoint.Digest == d.B.Checkpoint.Digest,
+		A: checkpointRef(d.A.Checkpoint), B: checkpointRef(d.B.Checkpoint),
+		Same:   d.A.Checkpoint.Digest == d.B.Checkpoint.Digest,
 		Fields: []CheckpointFieldDiff{}, Tensors: []CheckpointTensors{},
 	}
 	for _, f := range d.Fields {
@@ -155,8 +158,10 @@ func (g *Gateway) registerChanges(api huma.API) {
 	}
 	huma.Register(api, admin(huma.Operation{
 		OperationID: "import-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints", Summary: "Import a checkpoint",
-		Description: "Takes a bundle in while the server runs. Everything is validated before anything changes; then its prompts are encoded, " +
-			"its models are loaded into every inference server and its golden scores are replayed there; only then can it be named. " +
+		Description: "Takes a bundle in while the server runs. Everything is validated before anything changes; then its " +
+			"prompts are encoded, " +
+			"its models are loaded into every inference server and its golden scores are replayed there; only then can it be " +
+			"named. " +
 			"When a step fails, everything is as it was, and the detail names the step.",
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 408, 413, 415, 422},
 		MaxBodyBytes: g.cfg.MaxBundleBytes + 1, BodyReadTimeout: g.cfg.ChangeTimeout + time.Second,
@@ -179,8 +184,10 @@ func (g *Gateway) registerChanges(api huma.API) {
 		return out, nil
 	})
 	huma.Register(api, admin(huma.Operation{
-		OperationID: "activate-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/{name}/activate", Summary: "Make a checkpoint the default",
-		Description: "Requests that have begun keep the default that they began with. The old default stays loaded.", Errors: []int{404},
+		OperationID: "activate-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/{name}/activate",
+		Summary:     "Make a checkpoint the default",
+		Description: "Requests that have begun keep the default that they began with. The old default stays loaded.",
+		Errors:      []int{404},
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Activate(ctx, in.Name, adminOf(ctx))
 		g.measures.countChange(ctx, "activate", err)
@@ -188,7 +195,8 @@ func (g *Gateway) registerChanges(api huma.API) {
 	})
 	// A name begins with a letter or a digit, so "-" is none.
 	huma.Register(api, admin(huma.Operation{
-		OperationID: "rollback-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/-/rollback", Summary: "Go back to the previous default",
+		OperationID: "rollback-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/-/rollback",
+		Summary:     "Go back to the previous default",
 		Description: "Once more goes forth again.",
 	}), func(ctx context.Context, _ *struct{}) (*changeOutput, error) {
 		change, err := g.changes.Rollback(ctx, adminOf(ctx))
@@ -196,8 +204,10 @@ func (g *Gateway) registerChanges(api huma.API) {
 		return changed(ctx, change, err)
 	})
 	huma.Register(api, admin(huma.Operation{
-		OperationID: "remove-checkpoint", Method: http.MethodDelete, Path: "/v1/checkpoints/{name}", Summary: "Remove an imported checkpoint",
-		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404}, DefaultStatus: http.StatusOK,
+		OperationID: "remove-checkpoint", Method: http.MethodDelete, Path: "/v1/checkpoints/{name}",
+		Summary:     "Remove an imported checkpoint",
+		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404},
+		DefaultStatus: http.StatusOK,
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Remove(ctx, in.Name, adminOf(ctx))
 		g.measures.countChange(ctx, "remove", err)
@@ -225,7 +235,8 @@ func changed(ctx context.Context, change lifecycle.Change, err error) (*changeOu
 // administrative reports whether a request may take the time and the bytes of
 // a change.
 func administrative(c *gin.Context) bool {
-	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead && (strings.HasPrefix(c.FullPath(), "/v1/checkpoints") || strings.HasPrefix(c.FullPath(), "/v1/experiments"))
+	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead &&
+		(strings.HasPrefix(c.FullPath(), "/v1/checkpoints") || strings.HasPrefix(c.FullPath(), "/v1/experiments"))
 }
 
 type adminKey struct{}
@@ -253,7 +264,8 @@ func (g *Gateway) checkAdminKey(authorization string) error {
 	case g.cfg.AdminKey == "":
 		return quality.Errorf(quality.KindUnauthenticated, "administrative routes are disabled: set admin-key on the server")
 	case given == "" || !strings.EqualFold(scheme, "Bearer"):
-		return quality.Errorf(quality.KindUnauthenticated, "this route requires the header Authorization: Bearer with the admin key")
+		return quality.Errorf(quality.KindUnauthenticated,
+			"this route requires the header Authorization: Bearer with the admin key")
 	case !same:
 		return quality.Errorf(quality.KindUnauthenticated, "the admin key is wrong")
 	}
@@ -302,7 +314,8 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 	kind, params, err := mime.ParseMediaType(contentType)
 	boundary := cmp.Or(params["boundary"], leadingBoundary(body))
 	if err != nil || kind != "multipart/form-data" || boundary == "" {
-		return nil, nil, in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as multipart/form-data with parts manifest and weights")
+		return nil, nil, in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as "+
+			"multipart/form-data with parts manifest and weights")
 	}
 	parts := map[string][]byte{}
 	reader := multipart.NewReader(bytes.NewReader(body), boundary)
@@ -312,13 +325,15 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 			break
 		}
 		if err != nil {
-			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "the multipart body is truncated or malformed").Because(err)
+			return nil, nil, in,
+				quality.Errorf(quality.KindBadRequest, "the multipart body is truncated or malformed").Because(err)
 		}
 		name := part.FormName()
 		switch name {
 		case "manifest", "weights", "name", "activate":
 		default:
-			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "unknown part %s; an import has the parts manifest, weights, name and activate", clip(name, 64))
+			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "unknown part %s; an import has the parts "+
+				"manifest, weights, name and activate", clip(name, 64))
 		}
 		if _, twice := parts[name]; twice {
 			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s appears twice", name)
@@ -334,7 +349,8 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 	}
 	if name, given := parts["name"]; given {
 		if in.Name = string(name); !quality.ValidCheckpointName(in.Name) {
-			return nil, nil, in, quality.Errorf(quality.KindCheckpointInvalid, "name %s does not match [a-z0-9][a-z0-9._-]{0,63}", clip(in.Name, 64))
+			return nil, nil, in,
+				quality.Errorf(quality.KindCheckpointInvalid, "name %s does not match [a-z0-9][a-z0-9._-]{0,63}", clip(in.Name, 64))
 		}
 	}
 	switch string(parts["activate"]) {

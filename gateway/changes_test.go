@@ -36,10 +36,12 @@ type importFiles struct {
 
 func (l *ledger) note(format string, args ...any) (lifecycle.Change, error) {
 	l.calls = append(l.calls, fmt.Sprintf(format, args...))
-	return lifecycle.Change{Checkpoint: tritontest.Checkpoint("new"), Default: "new", Before: first, Previous: first}, l.err
+	return lifecycle.Change{Checkpoint: tritontest.Checkpoint("new"), Default: "new", Before: first, Previous: first},
+		l.err
 }
 
-func (l *ledger) ImportFiles(_ context.Context, manifest, weights []byte, in lifecycle.Import) (lifecycle.Report, error) {
+func (l *ledger) ImportFiles(_ context.Context, manifest, weights []byte,
+	in lifecycle.Import) (lifecycle.Report, error) {
 	l.last = importFiles{manifest, weights, in}
 	change, err := l.note("import %s %t by %s", in.Name, in.Activate, in.By)
 	steps := []lifecycle.StepTime{{Name: lifecycle.StepLoad, Took: 2 * time.Millisecond}}
@@ -92,7 +94,8 @@ func bearer(key string) []string { return []string{"Authorization", "Bearer " + 
 // the body is not touched.
 func TestChangesWantTheKey(t *testing.T) {
 	routes := []string{
-		"POST /v1/checkpoints", "POST /v1/checkpoints/one/activate", "POST /v1/checkpoints/-/rollback", "DELETE /v1/checkpoints/one",
+		"POST /v1/checkpoints", "POST /v1/checkpoints/one/activate", "POST /v1/checkpoints/-/rollback",
+		"DELETE /v1/checkpoints/one",
 	}
 	for _, test := range []struct {
 		name    string
@@ -162,7 +165,8 @@ func TestChanges(t *testing.T) {
 				kind = quality.KindCheckpointNotFound
 			}
 			l.err = quality.Errorf(kind, "not now")
-			if w := r.admin(method, path, nil, bearer(adminKey)...); w.Code != gateway.StatusOf(kind) || !strings.Contains(w.Body.String(), "not now") {
+			if w := r.admin(method, path, nil, bearer(adminKey)...); w.Code != gateway.StatusOf(kind) ||
+				!strings.Contains(w.Body.String(), "not now") {
 				t.Errorf("after %s: status %d: %s", kind, w.Code, w.Body)
 			}
 		})
@@ -189,17 +193,20 @@ func TestImport(t *testing.T) {
 	r := newAdminRig(t, l)
 	send := func(pairs ...string) *httptest.ResponseRecorder {
 		body, contentType := bundleForm(t, pairs...)
-		return r.admin(http.MethodPost, "/v1/checkpoints", bytes.NewReader(body), append(bearer(adminKey), "Content-Type", contentType)...)
+		return r.admin(http.MethodPost, "/v1/checkpoints", bytes.NewReader(body),
+			append(bearer(adminKey), "Content-Type", contentType)...)
 	}
 	if w := send("manifest", "{}", "weights", "numbers", "name", "one", "activate", "true"); w.Code != http.StatusCreated {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
-	want := importFiles{[]byte("{}"), []byte("numbers"), lifecycle.Import{Name: "one", Activate: true, By: gateway.KeyID(adminKey)}}
+	want := importFiles{[]byte("{}"), []byte("numbers"),
+		lifecycle.Import{Name: "one", Activate: true, By: gateway.KeyID(adminKey)}}
 	if diff := cmp.Diff(want, l.last); diff != "" {
 		t.Errorf("import (-want +got):\n%s", diff)
 	}
 	l.known = true
-	if w := send("weights", "numbers", "manifest", "{}"); w.Code != http.StatusOK || l.last.In.Name != "" || l.last.In.Activate {
+	if w := send("weights", "numbers", "manifest", "{}"); w.Code != http.StatusOK ||
+		l.last.In.Name != "" || l.last.In.Activate {
 		t.Errorf("status %d, import %+v", w.Code, l.last)
 	}
 	calls := len(l.calls)
@@ -209,15 +216,18 @@ func TestImport(t *testing.T) {
 		code   quality.Kind
 		body   func() ([]byte, string)
 	}{
-		{"not a form", 415, quality.KindUnsupportedMediaType, func() ([]byte, string) { return []byte("{}"), "application/json" }},
-		{"no boundary", 415, quality.KindUnsupportedMediaType, func() ([]byte, string) { return []byte("x"), "multipart/form-data" }},
+		{"not a form", 415, quality.KindUnsupportedMediaType,
+			func() ([]byte, string) { return []byte("{}"), "application/json" }},
+		{"no boundary", 415, quality.KindUnsupportedMediaType,
+			func() ([]byte, string) { return []byte("x"), "multipart/form-data" }},
 		{"nothing", 400, quality.KindBadRequest, func() ([]byte, string) { return nil, "multipart/form-data; boundary=b" }},
 		{"cut off", 400, quality.KindBadRequest, func() ([]byte, string) {
 			body, contentType := bundleForm(t, "manifest", "{}", "weights", strings.Repeat("n", 100))
 			return body[:len(body)-80], contentType
 		}},
 		{"no weights", 400, quality.KindBadRequest, func() ([]byte, string) { return bundleForm(t, "manifest", "{}") }},
-		{"empty manifest", 400, quality.KindBadRequest, func() ([]byte, string) { return bundleForm(t, "manifest", "", "weights", "x") }},
+		{"empty manifest", 400, quality.KindBadRequest,
+			func() ([]byte, string) { return bundleForm(t, "manifest", "", "weights", "x") }},
 		{"twice", 400, quality.KindBadRequest, func() ([]byte, string) {
 			return bundleForm(t, "manifest", "{}", "weights", "x", "manifest", "{}")
 		}},
@@ -262,7 +272,8 @@ func TestImportMayBeLargerThanScoring(t *testing.T) {
 	l := &ledger{}
 	r := newAdminRig(t, l, func(p *plan) { p.gateway.MaxBodyBytes = 1 << 10 })
 	body, contentType := bundleForm(t, "manifest", "{}", "weights", strings.Repeat("n", 8<<10))
-	if w := r.admin(http.MethodPost, "/v1/checkpoints", bytes.NewReader(body), append(bearer(adminKey), "Content-Type", contentType)...); w.Code != http.StatusCreated {
+	if w := r.admin(http.MethodPost, "/v1/checkpoints", bytes.NewReader(body),
+		append(bearer(adminKey), "Content-Type", contentType)...); w.Code != http.StatusCreated {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
 	if w := r.admin(http.MethodPost, "/v1/score", bytes.NewReader(body)); w.Code != http.StatusRequestEntityTooLarge {
@@ -273,7 +284,8 @@ func TestImportMayBeLargerThanScoring(t *testing.T) {
 func TestListNamesTheEncoder(t *testing.T) {
 	r := newAdminRig(t, &ledger{})
 	enc := tritontest.Encoder()
-	if w := r.admin(http.MethodGet, "/v1/checkpoints", nil); !strings.Contains(w.Body.String(), `"encoder":{"name":"`+enc.Name+`","digest":"`+enc.Digest.String()+`"}`) {
+	if w := r.admin(http.MethodGet, "/v1/checkpoints", nil); !strings.Contains(w.Body.String(),
+		`"encoder":{"name":"`+enc.Name+`","digest":"`+enc.Digest.String()+`"}`) {
 		t.Errorf("list: %s", w.Body)
 	}
 }

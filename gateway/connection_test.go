@@ -74,7 +74,8 @@ func TestMessagesThatLie(t *testing.T) {
 		cut           bool
 	}{
 		{"right", post(length+"\r\nConnection: close", file), 200, "", false},
-		{"longer than announced", post("Content-Length: 10\r\nConnection: close", file), 422, quality.KindImageTruncated, false},
+		{"longer than announced", post("Content-Length: 10\r\nConnection: close", file), 422,
+			quality.KindImageTruncated, false},
 		{"shorter than announced", post("Content-Length: 5000", file[:100]), 400, quality.KindBadRequest, true},
 		{"nothing of what was announced", post("Content-Length: 5000", ""), 400, quality.KindBadRequest, true},
 		{"no length", post("Connection: close", ""), 415, quality.KindUnsupportedImageFormat, false},
@@ -82,16 +83,21 @@ func TestMessagesThatLie(t *testing.T) {
 		{"not a number", post("Content-Length: 1e3", file), 400, "", false},
 		{"two lengths", post(length+"\r\nContent-Length: 3", file), 400, "", false},
 		{"same length twice", post(length+"\r\n"+length+"\r\nConnection: close", file), 200, "", false},
-		{"length and chunks", post("Content-Length: 3\r\nTransfer-Encoding: chunked\r\nConnection: close", chunks), 200, "", false},
+		{"length and chunks", post("Content-Length: 3\r\nTransfer-Encoding: chunked\r\nConnection: close", chunks), 200, "",
+			false},
 		{"unknown transfer encoding", post("Transfer-Encoding: rot13", file), 501, "", false},
 		{"chunks of one byte", post("Transfer-Encoding: chunked\r\nConnection: close", chunks), 200, "", false},
 		{"bad chunk size", post("Transfer-Encoding: chunked", "zz\r\n"+file), 400, quality.KindBadRequest, false},
 		{"chunk without end", post("Transfer-Encoding: chunked", "5\r\nabc"), 400, quality.KindBadRequest, true},
-		{"huge chunk extension", post("Transfer-Encoding: chunked", "1;"+strings.Repeat("a", 100_000)+"\r\nx\r\n0\r\n\r\n"), 400, quality.KindBadRequest, false},
+		{"huge chunk extension", post("Transfer-Encoding: chunked", "1;"+strings.Repeat("a", 100_000)+"\r\nx\r\n0\r\n\r\n"),
+			400, quality.KindBadRequest, false},
 		{"announced as 1 TB", post("Content-Length: 1099511627776", file), 413, quality.KindPayloadTooLarge, false},
-		{"chunks beyond the limit", post("Transfer-Encoding: chunked", "200000\r\n"+strings.Repeat("a", 0x200000)+"\r\n0\r\n\r\n"), 413, quality.KindPayloadTooLarge, false},
+		{"chunks beyond the limit",
+			post("Transfer-Encoding: chunked", "200000\r\n"+strings.Repeat("a", 0x200000)+"\r\n0\r\n\r\n"), 413,
+			quality.KindPayloadTooLarge, false},
 		{"header of 2 MB", post("X-Request-ID: "+strings.Repeat("a", 2<<20), ""), 431, "", false},
-		{"line break in a header", post("X-Request-ID: a\nX-Evil: 1\r\n"+length+"\r\nConnection: close", file), 200, "", false},
+		{"line break in a header", post("X-Request-ID: a\nX-Evil: 1\r\n"+length+"\r\nConnection: close", file), 200, "",
+			false},
 		{"zero byte in a header", post("X-Request-ID: a\x00b\r\n"+length, file), 400, "", false},
 		{"no host", "POST /v1/score HTTP/1.1\r\n" + length + "\r\n\r\n" + file, 400, "", false},
 		{"not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "", false},
@@ -123,7 +129,8 @@ func TestMessagesThatLie(t *testing.T) {
 func TestBodyIsNotAskedFor(t *testing.T) {
 	r := newRig(t)
 	s := r.serve()
-	replies := rawly(t, s, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\n\r\n", false)
+	replies := rawly(t, s, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: "+
+		"2000000\r\nExpect: 100-continue\r\n\r\n", false)
 	if len(replies) != 1 {
 		t.Fatalf("%d answers, want 1", len(replies))
 	}
@@ -170,7 +177,8 @@ func TestSlowBody(t *testing.T) {
 		start := time.Now()
 		var sending sync.WaitGroup
 		sending.Go(func() { // a byte a second, far too slow
-			_, err := io.WriteString(conn, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n")
+			_, err := io.WriteString(conn, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: "+
+				"5000\r\n\r\n")
 			for ; err == nil; _, err = conn.Write([]byte{0x89}) {
 				time.Sleep(time.Second)
 			}
@@ -244,7 +252,8 @@ func TestClientResetsInItsBody(t *testing.T) {
 	s := httptest.NewServer(r.checked)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	must(t, err)
-	_, err = io.WriteString(conn, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n")
+	_, err = io.WriteString(conn, "POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: "+
+		"5000\r\nExpect: 100-continue\r\n\r\n")
 	must(t, err)
 	if _, err := conn.Read(make([]byte, 100)); err != nil { // 100 Continue: the handler reads
 		t.Fatal(err)
@@ -268,7 +277,8 @@ func TestClientLeavesDuringTheAnswer(t *testing.T) {
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	must(t, err)
 	body := testimages.PNG(8, 8)
-	_, err = fmt.Fprintf(conn, "POST /v1/score?include=embedding HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	_, err = fmt.Fprintf(conn, "POST /v1/score?include=embedding HTTP/1.1\r\nHost: a\r\nContent-Type: "+
+		"image/png\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 	must(t, err)
 	<-reached
 	must(t, conn.(*net.TCPConn).SetLinger(0))
@@ -310,7 +320,8 @@ func TestSlowReader(t *testing.T) {
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = server.Serve(listener) })
 		conn := listener.dial()
-		_, err := io.WriteString(conn, "POST /v1/score?include=embedding HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nx")
+		_, err := io.WriteString(conn, "POST /v1/score?include=embedding HTTP/1.1\r\nHost: a\r\nContent-Type: "+
+			"image/png\r\nContent-Length: 1\r\n\r\nx")
 		must(t, err)
 		time.Sleep(21 * time.Second)
 		synctest.Wait()
@@ -336,14 +347,17 @@ func (ready) Score(context.Context, scoring.Request) (scoring.Response, error) {
 // TestLeaving: who has not noticed yet that /readyz is red is answered.
 func TestLeaving(t *testing.T) {
 	r := newRig(t)
-	if before := r.post("/v1/score", testimages.PNG(8, 8), "image/png"); before.status != 200 || before.header.Get("Connection") != "" {
+	if before := r.post("/v1/score", testimages.PNG(8, 8), "image/png"); before.status != 200 ||
+		before.header.Get("Connection") != "" {
 		t.Errorf("before: %d, Connection %q", before.status, before.header.Get("Connection"))
 	}
 	r.gateway.Leave()
-	if ready := r.ask(http.MethodGet, "/readyz", nil); ready.status != 503 || !bytes.Contains(ready.body, []byte(`"draining"`)) {
+	if ready := r.ask(http.MethodGet, "/readyz", nil); ready.status != 503 ||
+		!bytes.Contains(ready.body, []byte(`"draining"`)) {
 		t.Errorf("/readyz %d %s, want 503 and draining", ready.status, ready.body)
 	}
-	if answer := r.post("/v1/score", testimages.PNG(9, 9), "image/png"); answer.status != 200 || answer.header.Get("Connection") != "close" {
+	if answer := r.post("/v1/score", testimages.PNG(9, 9), "image/png"); answer.status != 200 ||
+		answer.header.Get("Connection") != "close" {
 		t.Errorf("leaving: %d %s, Connection %q", answer.status, answer.body, answer.header.Get("Connection"))
 	}
 }
@@ -363,7 +377,8 @@ func TestDraining(t *testing.T) {
 	if answer.header.Get("Connection") != "close" {
 		t.Errorf("Connection %q, want close", answer.header.Get("Connection"))
 	}
-	if ready := r.ask(http.MethodGet, "/readyz", nil); ready.status != 503 || !bytes.Contains(ready.body, []byte(`"draining"`)) {
+	if ready := r.ask(http.MethodGet, "/readyz", nil); ready.status != 503 ||
+		!bytes.Contains(ready.body, []byte(`"draining"`)) {
 		t.Errorf("/readyz %d %s, want 503 and draining", ready.status, ready.body)
 	}
 	if health := r.ask(http.MethodGet, "/healthz", nil); health.status != 200 {

@@ -50,7 +50,8 @@ func TestPreflight(t *testing.T) {
 	}{
 		{"an image", "/v1/score", app, "POST", "content-type", true},
 		{"no headers", "/v1/score", app, "POST", "", true},
-		{"every header of scoring", "/v1/score?checkpoint=demo", app, "POST", "content-type,x-agiqa-blind,x-agiqa-prompt-sha256,x-agiqa-slices,x-agiqa-unit,x-request-id", true},
+		{"every header of scoring", "/v1/score?checkpoint=demo", app, "POST",
+			"content-type,x-agiqa-blind,x-agiqa-prompt-sha256,x-agiqa-slices,x-agiqa-unit,x-request-id", true},
 		{"an admin key", "/v1/checkpoints/demo", app, "DELETE", "authorization", true},
 		{"a revision of an experiment", "/v1/experiments/x/stop", app, "POST", "authorization", true},
 		{"a trace", "/v1/compare", app, "POST", "traceparent,tracestate", true},
@@ -74,7 +75,8 @@ func TestPreflight(t *testing.T) {
 			if !strings.Contains(strings.Join(a.header.Values("Vary"), ","), "Origin") {
 				t.Errorf("Vary is %v: a cache would give this answer to another origin", a.header.Values("Vary"))
 			}
-			if test.want && (a.header.Get("Access-Control-Max-Age") != "600" || a.header.Get("Access-Control-Allow-Methods") != test.method) {
+			if test.want &&
+				(a.header.Get("Access-Control-Max-Age") != "600" || a.header.Get("Access-Control-Allow-Methods") != test.method) {
 				t.Errorf("header %v", a.header)
 			}
 		})
@@ -132,7 +134,8 @@ func TestNoOriginByDefault(t *testing.T) {
 	url := r.serve().URL
 	a := preflight(t, url+"/v1/score", app, "POST", "content-type")
 	a.wantProblem(t, quality.KindMethodNotAllowed)
-	b := send(t, http.MethodPost, url+"/v1/score", testimages.PNG(8, 8), map[string]string{"Origin": app, "Content-Type": "image/png"})
+	b := send(t, http.MethodPost, url+"/v1/score", testimages.PNG(8, 8),
+		map[string]string{"Origin": app, "Content-Type": "image/png"})
 	b.scores(t)
 	for _, answer := range []reply{a, b} {
 		for name := range answer.header {

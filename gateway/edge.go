@@ -194,7 +194,8 @@ func (e *edge) recoverPanics(c *gin.Context) {
 		if idsOf(c.Request.Context()).writeErr != nil { // huma panics when it cannot write
 			panic(http.ErrAbortHandler)
 		}
-		e.logger.ErrorContext(c.Request.Context(), "panic", "value", clip(fmt.Sprint(v), 1024), "stack", string(debug.Stack()))
+		e.logger.ErrorContext(c.Request.Context(), "panic", "value", clip(fmt.Sprint(v), 1024),
+			"stack", string(debug.Stack()))
 		err := quality.Errorf(quality.KindInternal, "internal error; the server logged the cause with this request_id").
 			Because(fmt.Errorf("panic: %v", v))
 		if c.Writer.Written() {

@@ -33,8 +33,10 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("id %q came back as %q", id, got)
 		}
 	}
-	for _, id := range []string{"", " ", "a\r\nX-Evil: 1", "a\nb", "a b", "\x1b[31m", "ü", strings.Repeat("a", 65), strings.Repeat("a", 1<<20), `"`, "a\x00"} {
-		answer := r.ask(http.MethodGet, "/healthz", nil, func(req *http.Request) { req.Header["X-Request-Id"] = []string{id} })
+	for _, id := range []string{"", " ", "a\r\nX-Evil: 1", "a\nb", "a b", "\x1b[31m", "ü", strings.Repeat("a", 65),
+		strings.Repeat("a", 1<<20), `"`, "a\x00"} {
+		answer := r.ask(http.MethodGet, "/healthz", nil,
+			func(req *http.Request) { req.Header["X-Request-Id"] = []string{id} })
 		if got := answer.header.Get("X-Request-Id"); !uuid7.MatchString(got) {
 			t.Errorf("id %.20q came back as %.80q, want a fresh one", id, got)
 		}
@@ -74,7 +76,8 @@ func TestIncomingTraces(t *testing.T) {
 		{name: "upper case", traceparent: strings.ToUpper(sampled)},
 		{name: "version ff", traceparent: "ff" + sampled[2:], trust: everybody},
 		{name: "1 MB", traceparent: strings.Repeat("0", 1<<20)},
-		{name: "odd tracestate and baggage", traceparent: sampled, linked: true, tracestate: strings.Repeat("a=b,", 3000), baggage: strings.Repeat("k=v,", 2000)},
+		{name: "odd tracestate and baggage", traceparent: sampled, linked: true, tracestate: strings.Repeat("a=b,", 3000),
+			baggage: strings.Repeat("k=v,", 2000)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t, func(p *plan) {
@@ -118,7 +121,8 @@ func TestSpansOfARequest(t *testing.T) {
 	answer := r.post("/v1/score?checkpoint=demo", testimages.PNG(8, 8), "image/png", header("X-Request-ID", "mine"))
 	answer.scores(t)
 	server := r.serverSpans()[0]
-	if server.Name() != "POST /v1/score" || server.SpanKind() != trace.SpanKindServer || server.Status().Code != codes.Unset {
+	if server.Name() != "POST /v1/score" || server.SpanKind() != trace.SpanKindServer ||
+		server.Status().Code != codes.Unset {
 		t.Errorf("span %q of kind %v, status %v", server.Name(), server.SpanKind(), server.Status())
 	}
 	want := map[string]string{
@@ -135,7 +139,8 @@ func TestSpansOfARequest(t *testing.T) {
 		}
 		names[s.Name()] = true
 	}
-	for _, stage := range []scoring.Stage{scoring.StageAdmission, scoring.StageLookup, scoring.StageTexts, scoring.StagePrepare, scoring.StageEnsemble} {
+	for _, stage := range []scoring.Stage{scoring.StageAdmission, scoring.StageLookup, scoring.StageTexts,
+		scoring.StagePrepare, scoring.StageEnsemble} {
 		if !names[string(stage)] {
 			t.Errorf("no span of stage %s in %v", stage, names)
 		}
@@ -151,18 +156,23 @@ func TestSpanStatus(t *testing.T) {
 		code codes.Code
 		kind quality.Kind
 	}{
-		{"415", func(r *rig) { r.post("/v1/score", []byte("x"), "image/png") }, codes.Unset, quality.KindUnsupportedImageFormat},
+		{"415", func(r *rig) { r.post("/v1/score", []byte("x"), "image/png") }, codes.Unset,
+			quality.KindUnsupportedImageFormat},
 		{"404", func(r *rig) { r.ask(http.MethodGet, "/x", nil) }, codes.Unset, quality.KindNotFound},
-		{"400 of huma", func(r *rig) { r.post("/v1/score?include=x", file, "image/png") }, codes.Unset, quality.KindBadRequest},
-		{"503", func(r *rig) { r.service.Use(nil); r.post("/v1/score", file, "image/png") }, codes.Error, quality.KindModelUnavailable},
-		{"503 draining", func(r *rig) { r.gateway.Drain(); r.post("/v1/score", file, "image/png") }, codes.Error, quality.KindDraining},
+		{"400 of huma", func(r *rig) { r.post("/v1/score?include=x", file, "image/png") },
+			codes.Unset, quality.KindBadRequest},
+		{"503", func(r *rig) { r.service.Use(nil); r.post("/v1/score", file, "image/png") }, codes.Error,
+			quality.KindModelUnavailable},
+		{"503 draining", func(r *rig) { r.gateway.Drain(); r.post("/v1/score", file, "image/png") },
+			codes.Error, quality.KindDraining},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)
 			test.ask(r)
 			span := r.serverSpans()[0]
 			if span.Status().Code != test.code || attributes(span)["error.type"] != string(test.kind) {
-				t.Errorf("status %v, error.type %s; want %v, %s", span.Status(), attributes(span)["error.type"], test.code, test.kind)
+				t.Errorf("status %v, error.type %s; want %v, %s", span.Status(),
+					attributes(span)["error.type"], test.code, test.kind)
 			}
 		})
 	}
@@ -172,11 +182,14 @@ func TestSpanStatus(t *testing.T) {
 // not UTF-8 loses the whole batch it is exported in.
 func TestAttributesAreSmallText(t *testing.T) {
 	r := newRig(t)
-	for _, path := range []string{"/" + strings.Repeat("a", 60_000), "/%ff%fe", "/" + strings.Repeat("%c3%a9", 200), "/a%0a%1b%5b31m", "/v1/checkpoints/" + strings.Repeat("%f0%9f%98%80", 5000)} {
+	for _, path := range []string{"/" + strings.Repeat("a", 60_000), "/%ff%fe", "/" + strings.Repeat("%c3%a9", 200),
+		"/a%0a%1b%5b31m", "/v1/checkpoints/" + strings.Repeat("%f0%9f%98%80", 5000)} {
 		r.ask("BREW\t"[:4], path, nil)
 	}
-	r.post("/v1/score", []byte(`{"images":[{"id":"`+strings.Repeat("a", 5000)+`"}]}`), "application/json", header("X-Request-ID", strings.Repeat("x", 5000)))
-	r.post("/v1/score", testimages.PNG(8, 8), "image/png", header("traceparent", sampled), header("User-Agent", strings.Repeat("u", 5000)))
+	r.post("/v1/score", []byte(`{"images":[{"id":"`+strings.Repeat("a", 5000)+`"}]}`), "application/json",
+		header("X-Request-ID", strings.Repeat("x", 5000)))
+	r.post("/v1/score", testimages.PNG(8, 8), "image/png", header("traceparent", sampled),
+		header("User-Agent", strings.Repeat("u", 5000)))
 	n := 0
 	for _, s := range r.spans.Ended() {
 		for k, v := range attributes(s) {
@@ -272,14 +285,16 @@ func TestLogInjection(t *testing.T) {
 	r := newRig(t)
 	evil := "x\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\r\n\x1b[31m"
 	r.ask(http.MethodGet, "/v1/checkpoints/"+escape(evil), nil, header("X-Request-ID", evil), header("User-Agent", evil))
-	r.post("/v1/score", []byte(`{"`+strings.ReplaceAll(escape(evil), "%", `\u00`)+`":1,"images":[{"data":"eA=="}]}`), "application/json")
+	r.post("/v1/score", []byte(`{"`+strings.ReplaceAll(escape(evil), "%", `\u00`)+`":1,"images":[{"data":"eA=="}]}`),
+		"application/json")
 	r.post("/v1/score", []byte(`{"images":[{"id":"a","id":"b"}],"`+strings.Repeat("n", 20_000)+`":`), "application/json")
 	lines := r.logs.lines(t)
 	if len(lines) != 3 {
 		t.Errorf("%d log lines, want 3: %v", len(lines), lines)
 	}
 	for _, l := range lines {
-		if l["msg"] != "request" || l["level"] != "INFO" || l["code"] == nil || l["trace_id"] == nil || l["request_id"] == nil {
+		if l["msg"] != "request" || l["level"] != "INFO" || l["code"] == nil ||
+			l["trace_id"] == nil || l["request_id"] == nil {
 			t.Errorf("record %v", l)
 		}
 		if s, _ := l["error"].(string); len(s) > 1100 {
@@ -355,12 +370,14 @@ func wantPanicReported(t *testing.T, r *rig, value, status string) {
 		t.Errorf("agiqa.requests.active is %d, want 0", got)
 	}
 	span := r.serverSpans()[0]
-	if span.Status().Code != codes.Error || attributes(span)["error.type"] != "internal" || attributes(span)["http.response.status_code"] != status {
+	if span.Status().Code != codes.Error || attributes(span)["error.type"] != "internal" ||
+		attributes(span)["http.response.status_code"] != status {
 		t.Errorf("span status %v, attributes %v", span.Status(), attributes(span))
 	}
 	var stacks, requests int
 	for _, l := range r.logs.lines(t) {
-		if l["msg"] == "panic" && strings.Contains(fmt.Sprint(l["value"]), value) && strings.Contains(fmt.Sprint(l["stack"]), "edge_test.go") {
+		if l["msg"] == "panic" && strings.Contains(fmt.Sprint(l["value"]), value) &&
+			strings.Contains(fmt.Sprint(l["stack"]), "edge_test.go") {
 			stacks++
 		}
 		if l["msg"] == "request" && l["level"] == "ERROR" && l["code"] == "internal" {
@@ -374,7 +391,8 @@ func wantPanicReported(t *testing.T, r *rig, value, status string) {
 
 // TestPanicAfterTheAnswerBegan: the status is out, so the connection is cut.
 func TestPanicAfterTheAnswerBegan(t *testing.T) {
-	for name, value := range map[string]any{"text": "a plain string", "error": errors.New("an error"), "abort": http.ErrAbortHandler} {
+	for name, value := range map[string]any{"text": "a plain string", "error": errors.New("an error"),
+		"abort": http.ErrAbortHandler} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(p *plan) {
 				p.mayBreak = true

@@ -140,7 +140,8 @@ func experimentRef(s *experiment.Shown) *ExperimentRef {
 		return nil
 	}
 	return &ExperimentRef{
-		ID: string(s.Experiment), Arm: string(s.Arm), Phase: s.Phase, Assignment: s.Assignment, Rank: s.Rank, Degraded: s.Degraded,
+		ID: string(s.Experiment), Arm: string(s.Arm), Phase: s.Phase, Assignment: s.Assignment,
+		Rank: s.Rank, Degraded: s.Degraded,
 	}
 }
 
@@ -266,11 +267,13 @@ func (g *Gateway) registerExperiments(api huma.API) {
 		}
 	}
 	create := admin(http.MethodPost, "/v1/experiments", "create-experiment", "Create an experiment", 400, 408, 409, 422)
-	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which takes no requests."
+	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which " +
+		"takes no requests."
 	create.DefaultStatus = http.StatusCreated
 	create.MaxBodyBytes = experiment.MaxDefinitionBytes + 1
 	create.SkipValidateBody = true
-	definition := &huma.MediaType{Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](), true, "")}
+	definition := &huma.MediaType{Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](),
+		true, "")}
 	create.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json": definition,
 		"application/yaml": {Schema: binarySchema()}, // as text, generators of clients don't take it
@@ -297,7 +300,8 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			out.Body.Experiments = append([]experiment.Experiment{}, all...)
 			return out, nil
 		})
-	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}", "show-experiment", "Show an experiment and how it is doing"),
+	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}", "show-experiment",
+		"Show an experiment and how it is doing"),
 		func(ctx context.Context, in *experimentInput) (*statusOutput, error) {
 			id := experiment.ID(in.ID)
 			c, err := g.experiments.Conclude(ctx, id)
@@ -306,7 +310,8 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			}
 			return &statusOutput{Body: experimentStatus(c, g.experiments.Guards(id), g.experiments.Trouble(id))}, nil
 		})
-	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits", "List what was done to an experiment, and by what numbers"),
+	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits",
+		"List what was done to an experiment, and by what numbers"),
 		func(ctx context.Context, in *experimentInput) (*auditsOutput, error) {
 			all, err := g.experiments.Audits(ctx, experiment.ID(in.ID))
 			if err != nil {
@@ -325,7 +330,8 @@ type adminOperation func(method, path, id, summary string, errs ...int) huma.Ope
 
 func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) {
 	start := admin(http.MethodPost, "/v1/experiments/{id}/start", "start-experiment", "Start an experiment", 409, 502, 504)
-	start.Description = "Every arm first judges a fixed set of canary images: an arm that is constant, at the ends of the scale, or ranks against the control forbids the start."
+	start.Description = "Every arm first judges a fixed set of canary images: an arm that is constant, at the ends of " +
+		"the scale, or ranks against the control forbids the start."
 	huma.Register(api, start, func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 			return g.experiments.Start(ctx, experiment.ID(in.ID), adminOf(ctx))
@@ -339,15 +345,18 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 		{experiment.DoResume, "Resume; what held the experiment is taken for looked at"},
 		{experiment.DoStop, "Stop for good"},
 	} {
-		huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/"+string(do.do), string(do.do)+"-experiment", do.summary, 409),
+		huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/"+string(do.do),
+			string(do.do)+"-experiment", do.summary, 409),
 			func(ctx context.Context, in *changeInput) (*experimentOutput, error) {
 				return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 					return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision, experiment.Change{Do: do.do, By: adminOf(ctx)})
 				})
 			})
 	}
-	ramp := admin(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights", 400, 408, 409, 413, 415, 422)
-	ramp.Description = "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new phase and move as few units as can be."
+	ramp := admin(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights",
+		400, 408, 409, 413, 415, 422)
+	ramp.Description = "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new " +
+		"phase and move as few units as can be."
 	huma.Register(api, ramp, func(ctx context.Context, in *rampInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 			change, err := in.Body.change(adminOf(ctx))
@@ -357,7 +366,8 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 			return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision, change)
 		})
 	})
-	promote := admin(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm", "Make an arm's checkpoint the default and end the experiment", 400, 408, 409, 413, 415, 422)
+	promote := admin(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm",
+		"Make an arm's checkpoint the default and end the experiment", 400, 408, 409, 413, 415, 422)
 	promote.Description = "Doing it again changes nothing. Where the rule of promotion is not met it answers 409, " +
 		"with everything that is missing in errors, unless force is true; then reason is needed and becomes part of " +
 		"the audit record and the report, with the numbers of the moment. Force overrules the rule of promotion alone: " +
@@ -368,7 +378,8 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 				experiment.Force{On: in.Body.Force, Reason: in.Body.Reason})
 		})
 	})
-	huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/rollback", "rollback-experiment", "End the experiment and give everybody its control again", 409),
+	huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/rollback", "rollback-experiment",
+		"End the experiment and give everybody its control again", 409),
 		func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
 			return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 				return g.experiments.Rollback(ctx, experiment.ID(in.ID), adminOf(ctx))
@@ -441,7 +452,8 @@ func reportJSON(r analysis.Report) ([]byte, error) { return json.Marshal(r) }
 
 func (g *Gateway) registerFeedback(api huma.API) {
 	huma.Register(api, huma.Operation{
-		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score", Tags: []string{"Experiments"},
+		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score",
+		Tags:        []string{"Experiments"},
 		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet.",
 		Errors:      []int{400, 404, 408, 409, 413, 415, 422, 503, 504}, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: 16 << 10,
@@ -493,7 +505,8 @@ func (in *scoreInput) caller(ctx context.Context) (*experiment.Caller, error) {
 		return nil, err
 	}
 	id := idsOf(ctx)
-	c := &experiment.Caller{Header: in.header, Request: id.Request, Trace: id.Trace, Blind: in.Blind, Attributes: attributes}
+	c := &experiment.Caller{Header: in.header, Request: id.Request, Trace: id.Trace,
+		Blind: in.Blind, Attributes: attributes}
 	if in.Prompt != "" {
 		if c.Prompt, err = quality.ParseDigest("sha256:" + strings.TrimPrefix(in.Prompt, "sha256:")); err != nil {
 			return nil, quality.Errorf(quality.KindBadRequest, "X-Agiqa-Prompt-Sha256 is not 64 hexadecimal digits")

@@ -62,14 +62,16 @@ func TestFaultyHeadIsRolledBackUnderLoad(t *testing.T) {
 			service := s.(*scoring.Service)
 			var err error
 			e, err = engine.New(engine.DefaultConfig(), engine.Deps{
-				Store: store, Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)}, Tracer: tracenoop.NewTracerProvider(),
-				Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
+				Store: store, Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
+				Tracer: tracenoop.NewTracerProvider(),
+				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 			})
 			must(t, err)
 			return scoring.NewDirected(service, trialDirector{e})
 		}
 	})
-	_, err = e.Create(t.Context(), []byte("id: x\narms: [{checkpoint: "+first+"}, {id: new, checkpoint: "+second+"}]\n"), "test")
+	_, err = e.Create(t.Context(), []byte("id: x\narms: [{checkpoint: "+first+"}, {id: new, checkpoint: "+second+"}]\n"),
+		"test")
 	must(t, err)
 	_, err = e.Start(t.Context(), "x", "test")
 	must(t, err)
@@ -85,7 +87,8 @@ func TestFaultyHeadIsRolledBackUnderLoad(t *testing.T) {
 			for n := 0; ctx.Err() == nil && n < 2000; n++ {
 				res := r.post("/v1/score", image, "image/png", header("X-Agiqa-Unit", strconv.Itoa(c*10_000+n)))
 				var body gateway.ScoreResponse
-				if err := json.Unmarshal(res.body, &body); err != nil || res.status != http.StatusOK || body.Results[0].Score == nil {
+				if err := json.Unmarshal(res.body, &body); err != nil || res.status != http.StatusOK ||
+					body.Results[0].Score == nil {
 					t.Errorf("status %d: %s", res.status, res.body)
 					return
 				}

@@ -17,7 +17,9 @@ func TableKinds() map[quality.Kind]bool {
 }
 
 // ReadBody reads a body as the scoring routes do.
-func ReadBody(maxImages int, maxImageBytes int64) func(contentType, contentEncoding string, body []byte) (items []scoring.Item, checkpoints, include []string, err error) {
+func ReadBody(maxImages int,
+	maxImageBytes int64) func(contentType, contentEncoding string, body []byte) (items []scoring.Item, checkpoints,
+	include []string, err error) {
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	r := newBodyReader(maxImages, maxImageBytes, registry)
 	return func(contentType, contentEncoding string, body []byte) ([]scoring.Item, []string, []string, error) {

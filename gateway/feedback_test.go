@@ -73,8 +73,9 @@ func newTrialRig(t *testing.T) *trialRig {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			service := s.(*scoring.Service)
 			r.engine, err = engine.New(cfg, engine.Deps{
-				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service}, Tracer: tracenoop.NewTracerProvider(),
-				Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
+				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service},
+				Tracer: tracenoop.NewTracerProvider(),
+				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
 			})
 			must(t, err)
 			p.experiments = r.engine
@@ -88,7 +89,8 @@ func newTrialRig(t *testing.T) *trialRig {
 func (r *trialRig) begin(mode experiment.Mode) {
 	r.t.Helper()
 	_, err := r.engine.Create(r.t.Context(), fmt.Appendf(nil,
-		"id: x\narms: [{checkpoint: %s, mode: %s}, {id: new, checkpoint: %s, mode: %s}]\n", first, mode, second, mode), "test")
+		"id: x\narms: [{checkpoint: %s, mode: %s}, {id: new, checkpoint: %s, mode: %s}]\n", first, mode, second, mode),
+		"test")
 	must(r.t, err)
 	_, err = r.engine.Start(r.t.Context(), "x", "test")
 	must(r.t, err)
@@ -139,7 +141,8 @@ func TestChoiceFromARanking(t *testing.T) {
 		}
 		chosen := ranked[1+request]
 		want[experiment.ArmID(chosen.Arm)]++
-		choice := gateway.FeedbackRequest{Key: strconv.Itoa(request), Assignment: chosen.Assignment, Rater: "r", Kind: "choice"}
+		choice := gateway.FeedbackRequest{Key: strconv.Itoa(request),
+			Assignment: chosen.Assignment, Rater: "r", Kind: "choice"}
 		for _, status := range []int{http.StatusCreated, http.StatusOK} {
 			if a := r.postJSON("/v1/feedback", choice); a.status != status {
 				t.Errorf("choice %d: status %d, want %d: %s", request, a.status, status, a.body)
@@ -180,7 +183,8 @@ func said(now time.Time, shown []string) []gateway.FeedbackRequest {
 	}
 	pair := func(a, b int, rater, winner string, blind bool, minutes int) {
 		add(gateway.FeedbackRequest{
-			Rater: rater, Kind: "pair", ImageA: quality.DigestOf(picture(a)).Hex(), ImageB: quality.DigestOf(picture(b)).Hex(), Winner: winner, Blind: blind,
+			Rater: rater, Kind: "pair", ImageA: quality.DigestOf(picture(a)).Hex(), ImageB: quality.DigestOf(picture(b)).Hex(),
+			Winner: winner, Blind: blind,
 		}, minutes)
 	}
 	for n := range shown {
@@ -292,7 +296,8 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	must(t, two.store.AppendExposures(t.Context(), exposures[:images/2]))
 	two.send(all[len(all)/4:], 4) // some of it again
 	must(t, two.store.AppendExposures(t.Context(), exposures))
-	if early[http.StatusAccepted] == 0 || early[http.StatusOK] == 0 || orphans[http.StatusCreated] != 0 || orphans[http.StatusAccepted] == 0 {
+	if early[http.StatusAccepted] == 0 || early[http.StatusOK] == 0 || orphans[http.StatusCreated] != 0 ||
+		orphans[http.StatusAccepted] == 0 {
 		t.Errorf("answers %v and %v", early, orphans)
 	}
 
@@ -306,7 +311,8 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	}
 	c, err := one.engine.Conclude(t.Context(), "x") // the first half was read before the second came
 	must(t, err)
-	decided, err := analysis.ReplayDecision(t.Context(), two.store, x, c.Decision, analysis.Log{}, analysis.DefaultLimits())
+	decided, err := analysis.ReplayDecision(t.Context(), two.store, x, c.Decision,
+		analysis.Log{}, analysis.DefaultLimits())
 	if err != nil || !decided.Equal {
 		t.Errorf("decided in another order: %v, %v", decided.Differences, err)
 	}
@@ -317,7 +323,8 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	report, err := analysis.Analyse(state, one.now(), options)
 	must(t, err)
 	counts, q := report.Decision.Counts, report.Quality
-	if counts.LabelledBlind != images || counts.Exposures != images || q.Superseded == 0 || q.Contradictory != 1 || q.Late != len(late) || q.Orphans != 0 {
+	if counts.LabelledBlind != images || counts.Exposures != images || q.Superseded == 0 || q.Contradictory != 1 ||
+		q.Late != len(late) || q.Orphans != 0 {
 		t.Errorf("counts %+v, quality %+v", counts, q)
 	}
 	compare := func() analysis.Replayed {
@@ -337,7 +344,8 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 		t.Errorf("standings %v, in another order %v", settled.standing, again.standing)
 	}
 	if settled.labels != counts.Labels || settled.votes != counts.Votes || counts.Votes == 0 {
-		t.Errorf("%d labels and %d votes are accepted, %d and %d are counted", settled.labels, settled.votes, counts.Labels, counts.Votes)
+		t.Errorf("%d labels and %d votes are accepted, %d and %d are counted", settled.labels,
+			settled.votes, counts.Labels, counts.Votes)
 	}
 	// One more label is found.
 	value := 1.5
@@ -387,7 +395,8 @@ func testFullDisk(t *testing.T) {
 		}
 	}
 	value := 3.0
-	label := gateway.FeedbackRequest{Key: "k", Assignment: before.Experiment.Assignment, Rater: "r", Kind: "mos", Value: &value, Blind: true}
+	label := gateway.FeedbackRequest{Key: "k", Assignment: before.Experiment.Assignment, Rater: "r",
+		Kind: "mos", Value: &value, Blind: true}
 
 	var was syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))
@@ -396,7 +405,8 @@ func testFullDisk(t *testing.T) {
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
 	for range 3 {
 		got := r.show(unit, image)
-		if x := got.Experiment; !x.Degraded || x.Arm != first || x.Assignment != "" || got.Checkpoint.Name != first || *got.Score == *before.Score {
+		if x := got.Experiment; !x.Degraded || x.Arm != first || x.Assignment != "" || got.Checkpoint.Name != first ||
+			*got.Score == *before.Score {
 			t.Errorf("full: %+v by %s", *x, got.Checkpoint.Name)
 		}
 		r.postJSON("/v1/feedback", label).wantProblem(t, quality.KindStoreUnavailable)
@@ -404,12 +414,14 @@ func testFullDisk(t *testing.T) {
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was))
 
 	after := r.show(unit, image)
-	if x := after.Experiment; x.Degraded || x.Arm != "new" || x.Assignment == "" || after.Checkpoint.Name != second || *after.Score != *before.Score {
+	if x := after.Experiment; x.Degraded || x.Arm != "new" || x.Assignment == "" || after.Checkpoint.Name != second ||
+		*after.Score != *before.Score {
 		t.Errorf("room again: %+v by %s", *x, after.Checkpoint.Name)
 	}
 	var receipt gateway.FeedbackReceipt
 	a := r.postJSON("/v1/feedback", label)
-	if err := json.Unmarshal(a.body, &receipt); err != nil || a.status != http.StatusCreated || receipt.Duplicate || receipt.Standing != "accepted" {
+	if err := json.Unmarshal(a.body, &receipt); err != nil || a.status != http.StatusCreated || receipt.Duplicate ||
+		receipt.Standing != "accepted" {
 		t.Errorf("feedback again: status %d: %s", a.status, a.body)
 	}
 	c, err := r.engine.Conclude(t.Context(), "x")

@@ -72,7 +72,8 @@ func TestNamesOfFiles(t *testing.T) {
 		}
 	}
 	body, contentType := form(t, "image", string(file), "checkpoint", strings.Repeat("x", 5000))
-	if p := r.post("/v1/score", body, contentType).wantProblem(t, quality.KindPayloadTooLarge); !strings.Contains(p.Detail, "field checkpoint is longer") {
+	if p := r.post("/v1/score", body, contentType).wantProblem(t, quality.KindPayloadTooLarge); !strings.Contains(p.Detail,
+		"field checkpoint is longer") {
 		t.Errorf("detail %q does not name the field", p.Detail)
 	}
 }
@@ -93,15 +94,20 @@ func TestBodiesWithoutAType(t *testing.T) {
 		{"PNG", "", string(testimages.PNG(8, 8)), "", ""},
 		{"PNG from curl", form, string(testimages.PNG(8, 8)), "", ""},
 		{"PNG from curl with a charset", form + "; charset=utf-8", string(testimages.PNG(8, 8)), "", ""},
-		{"JSON", "", asJSON, quality.KindUnsupportedMediaType, "Content-Type is missing; the body looks like JSON: send it with Content-Type: application/json"},
+		{"JSON", "", asJSON, quality.KindUnsupportedMediaType,
+			"Content-Type is missing; the body looks like JSON: send it with Content-Type: application/json"},
 		{"JSON behind a byte order mark", "", "\xef\xbb\xbf\n" + asJSON, quality.KindUnsupportedMediaType, "looks like JSON"},
-		{"JSON from curl", form, asJSON, quality.KindUnsupportedMediaType, "curl sends it unless -H sets another) and the body is not an image; the body looks like JSON"},
-		{"multipart", "", string(multi), quality.KindUnsupportedMediaType, "Content-Type is missing; the body looks like multipart/form-data"},
+		{"JSON from curl", form, asJSON, quality.KindUnsupportedMediaType,
+			"curl sends it unless -H sets another) and the body is not an image; the body looks like JSON"},
+		{"multipart", "", string(multi), quality.KindUnsupportedMediaType,
+			"Content-Type is missing; the body looks like multipart/form-data"},
 		{"text", "", "hello", quality.KindUnsupportedImageFormat, ""},
 		{"nothing", "", "", quality.KindUnsupportedImageFormat, ""},
 		{"text from curl", form, "a=b", quality.KindUnsupportedMediaType, "send image/*, application/octet-stream"},
-		{"text that says so", "text/plain", "a=b", quality.KindUnsupportedMediaType, `unsupported Content-Type "text/plain"; send image/*`},
-		{"an image that says it is text", "text/plain", string(testimages.PNG(8, 8)), quality.KindUnsupportedMediaType, `"text/plain"`},
+		{"text that says so", "text/plain", "a=b", quality.KindUnsupportedMediaType,
+			`unsupported Content-Type "text/plain"; send image/*`},
+		{"an image that says it is text", "text/plain", string(testimages.PNG(8, 8)),
+			quality.KindUnsupportedMediaType, `"text/plain"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			edit := untyped
@@ -145,14 +151,17 @@ func TestJSONOfOtherRoutes(t *testing.T) {
 	x := &labelCounter{}
 	r := newRig(t, func(p *plan) { p.experiments = x })
 	body := `{"idempotency_key":"1","assignment_id":"as_1","rater_id":"r","kind":"mos","value":4}`
-	if p := r.ask(http.MethodPost, "/v1/feedback", []byte(body)).wantProblem(t, quality.KindUnsupportedMediaType); !strings.Contains(p.Detail, "Content-Type: application/json") {
+	if p := r.ask(http.MethodPost, "/v1/feedback", []byte(body)).wantProblem(t,
+		quality.KindUnsupportedMediaType); !strings.Contains(p.Detail, "Content-Type: application/json") {
 		t.Errorf("detail %q does not name the header", p.Detail)
 	}
-	r.post("/v1/feedback", []byte(body), "application/x-www-form-urlencoded").wantProblem(t, quality.KindUnsupportedMediaType)
+	r.post("/v1/feedback", []byte(body), "application/x-www-form-urlencoded").wantProblem(t,
+		quality.KindUnsupportedMediaType)
 	if x.n != 0 {
 		t.Errorf("%d labels were stored", x.n)
 	}
-	if a := r.post("/v1/feedback", []byte("\xef\xbb\xbf"+body), "application/json; charset=utf-8"); a.status != http.StatusCreated {
+	if a := r.post("/v1/feedback", []byte("\xef\xbb\xbf"+body),
+		"application/json; charset=utf-8"); a.status != http.StatusCreated {
 		t.Errorf("behind a byte order mark: status %d: %s", a.status, a.body)
 	}
 	twice := strings.Replace(body, `"value":4`, `"value":4,"value":5`, 1)
@@ -176,7 +185,8 @@ func TestCurl(t *testing.T) {
 	file := filepath.Join(folder, "photo.png")
 	must(t, os.WriteFile(file, append(testimages.PNG(64, 64), make([]byte, 8000)...), 0o600))
 	asJSON := filepath.Join(folder, "body.json")
-	must(t, os.WriteFile(asJSON, []byte(`{"images":[{"data":"`+base64Of(testimages.PNG(8, 8))+`"}],"checkpoints":"other"}`), 0o600))
+	must(t, os.WriteFile(asJSON,
+		[]byte(`{"images":[{"data":"`+base64Of(testimages.PNG(8, 8))+`"}],"checkpoints":"other"}`), 0o600))
 	for _, test := range []struct {
 		name  string
 		route string
@@ -187,17 +197,21 @@ func TestCurl(t *testing.T) {
 		{"file", "/v1/score", []string{"-F", "file=@" + file}, "demo", ""},
 		{"image[]", "/v1/score", []string{"-F", "image[]=@" + file}, "demo", ""},
 		{"image and checkpoints", "/v1/score", []string{"-F", "image=@" + file, "-F", "checkpoints=other"}, "other", ""},
-		{"another name", "/v1/score", []string{"-F", "photo=@" + file}, `"photo"; name the images image`, quality.KindUnknownField},
+		{"another name", "/v1/score", []string{"-F", "photo=@" + file},
+			`"photo"; name the images image`, quality.KindUnknownField},
 		{"no type", "/v1/score?checkpoints=other", []string{"--data-binary", "@" + file}, "other", ""},
 		{"empty type", "/v1/score", []string{"-H", "Content-Type:", "--data-binary", "@" + file}, "demo", ""},
-		{"JSON without a type", "/v1/score", []string{"-d", "@" + asJSON}, "send it with Content-Type: application/json", quality.KindUnsupportedMediaType},
+		{"JSON without a type", "/v1/score", []string{"-d", "@" + asJSON}, "send it with Content-Type: application/json",
+			quality.KindUnsupportedMediaType},
 		{"JSON", "/v1/score", []string{"--json", "@" + asJSON}, "other", ""},
 		{"upload", "/v1/score", []string{"-X", "POST", "-T", file}, "demo", ""},
-		{"misspelt", "/v1/score?chekpoint=other", []string{"--data-binary", "@" + file}, "did you mean checkpoint?", quality.KindUnknownField},
+		{"misspelt", "/v1/score?chekpoint=other", []string{"--data-binary", "@" + file},
+			"did you mean checkpoint?", quality.KindUnknownField},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var stderr bytes.Buffer
-			cmd := exec.CommandContext(t.Context(), "curl", append([]string{"-sS", "--noproxy", "*", "-w", "\n%{http_code}", url + test.route}, test.args...)...)
+			cmd := exec.CommandContext(t.Context(), "curl",
+				append([]string{"-sS", "--noproxy", "*", "-w", "\n%{http_code}", url + test.route}, test.args...)...)
 			cmd.Stderr = &stderr
 			out, err := cmd.Output()
 			if err != nil {
@@ -215,7 +229,8 @@ func TestCurl(t *testing.T) {
 			}
 			var got gateway.ScoreResponse
 			must(t, json.Unmarshal(body, &got))
-			if status != "200" || len(got.Results) != 1 || got.Results[0].Checkpoint == nil || got.Results[0].Checkpoint.Name != test.want {
+			if status != "200" || len(got.Results) != 1 || got.Results[0].Checkpoint == nil ||
+				got.Results[0].Checkpoint.Name != test.want {
 				t.Errorf("status %s: %s, want a score by %s", status, body, test.want)
 			}
 		})

@@ -55,7 +55,8 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("gateway: MaxBodyMemory must not be negative, is %d", c.MaxBodyMemory))
 	}
 	if c.MaxBundleBytes < 0 || c.ChangeTimeout < 0 {
-		faults = append(faults, fmt.Errorf("gateway: MaxBundleBytes and ChangeTimeout must not be negative, are %d and %s", c.MaxBundleBytes, c.ChangeTimeout))
+		faults = append(faults, fmt.Errorf("gateway: MaxBundleBytes and ChangeTimeout must not be negative, are %d and %s",
+			c.MaxBundleBytes, c.ChangeTimeout))
 	}
 	return errors.Join(faults...)
 }
@@ -133,7 +134,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.RedirectTrailingSlash = false
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
-	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes, experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
+	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
+		experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.crossOrigin, g.budget, admission.handle)
 	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
 	engine.Use(g.rejectUnknownParameters)
@@ -203,7 +205,8 @@ func (g *Gateway) budget(c *gin.Context) {
 		c.Header("Connection", "close")
 	}
 	if g.draining.Load() && c.Request.Method == http.MethodPost {
-		abort(c, quality.Errorf(quality.KindDraining, "this server is shutting down; retry on another one").After(time.Second))
+		abort(c, quality.Errorf(quality.KindDraining,
+			"this server is shutting down; retry on another one").After(time.Second))
 		return
 	}
 	limit, timeout := g.cfg.MaxBodyBytes, g.cfg.RequestTimeout

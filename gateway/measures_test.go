@@ -49,7 +49,8 @@ func TestCheckpointLabelsAreFinite(t *testing.T) {
 	}
 	got := r.values("agiqa.checkpoint.scores")
 	if len(got) != 65 || got["checkpoint=_other,outcome=ok"] != 6 || got["checkpoint=c00,outcome=ok"] != 1 {
-		t.Errorf("%d values, %d of _other, %d of c00; want 65, 6 and 1", len(got), got["checkpoint=_other,outcome=ok"], got["checkpoint=c00,outcome=ok"])
+		t.Errorf("%d values, %d of _other, %d of c00; want 65, 6 and 1", len(got), got["checkpoint=_other,outcome=ok"],
+			got["checkpoint=c00,outcome=ok"])
 	}
 }
 
@@ -98,7 +99,8 @@ func TestReadinessIsShown(t *testing.T) {
 		{"unready", []gateway.Check{{Name: "encoder", Critical: true, Run: bad}}, 0,
 			map[string]int64{"check=encoder,critical=true": 1}},
 		{"degraded by two checkpoints of three", []gateway.Check{
-			{Name: "checkpoint a", Run: bad}, {Name: "checkpoint b", Run: bad}, {Name: "checkpoint c", Critical: true, Run: good},
+			{Name: "checkpoint a", Run: bad}, {Name: "checkpoint b", Run: bad},
+			{Name: "checkpoint c", Critical: true, Run: good},
 		}, 1, map[string]int64{"check=checkpoint,critical=false": 2, "check=checkpoint,critical=true": 0}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -105,7 +105,8 @@ func TestModesShareNoCache(t *testing.T) {
 	} {
 		res := r.post("/v1/score?preprocess="+step.mode, file, "image/jpeg").scores(t).Results[0]
 		if res.Cache.ImageEmbedding != step.cache || res.Image.Decoder != step.decoder {
-			t.Errorf("%s: embedding %s, decoder %q; want %s, %q", step.mode, res.Cache.ImageEmbedding, res.Image.Decoder, step.cache, step.decoder)
+			t.Errorf("%s: embedding %s, decoder %q; want %s, %q", step.mode, res.Cache.ImageEmbedding,
+				res.Image.Decoder, step.cache, step.decoder)
 		}
 		if before, ok := scores[step.mode]; ok && before != *res.Score {
 			t.Errorf("%s: score %v, then %v", step.mode, before, *res.Score)
@@ -133,7 +134,8 @@ func TestPreprocessRouteTakesTheMode(t *testing.T) {
 		if got.status != http.StatusOK || got.body[0] != want.level {
 			t.Fatalf("%q: status %d, first sample %d, want %d", mode, got.status, got.body[0], want.level)
 		}
-		if id, decoder := got.header.Get("X-Preprocess"), got.header.Get("X-Decoder"); id != want.id || decoder != "libwidth 1.0" {
+		if id, decoder := got.header.Get("X-Preprocess"), got.header.Get("X-Decoder"); id != want.id ||
+			decoder != "libwidth 1.0" {
 			t.Errorf("%q: id %q, decoder %q; want %q, libwidth 1.0", mode, id, decoder, want.id)
 		}
 	}

@@ -44,7 +44,8 @@ func TestOpenAPIIsServedAsItIsPrinted(t *testing.T) {
 	var compact bytes.Buffer
 	must(t, json.Compact(&compact, printed))
 	served := r.ask(http.MethodGet, "/openapi.json", nil)
-	if got := served.header.Get("Content-Type"); served.status != 200 || !strings.HasSuffix(strings.Split(got, ";")[0], "json") {
+	if got := served.header.Get("Content-Type"); served.status != 200 ||
+		!strings.HasSuffix(strings.Split(got, ";")[0], "json") {
 		t.Errorf("status %d, Content-Type %q", served.status, got)
 	}
 	if !bytes.Equal(bytes.TrimSpace(served.body), compact.Bytes()) {
@@ -94,13 +95,15 @@ func TestOpenAPIStructure(t *testing.T) {
 				if code < "400" || strings.HasPrefix(path, "/readyz") {
 					continue
 				}
-				if got := at(t, response, "content", "application/problem+json", "schema", "$ref"); got != "#/components/schemas/Problem" {
+				if got := at(t, response, "content", "application/problem+json", "schema",
+					"$ref"); got != "#/components/schemas/Problem" {
 					t.Errorf("%s %s refers to %v", where, code, got)
 				}
 			}
 		}
 	}
-	for _, path := range []string{"/v1/score", "/v1/compare", "/v1/preprocess", "/v1/checkpoints", "/v1/checkpoints/{name}", "/healthz", "/readyz", "/metrics"} {
+	for _, path := range []string{"/v1/score", "/v1/compare", "/v1/preprocess", "/v1/checkpoints",
+		"/v1/checkpoints/{name}", "/healthz", "/readyz", "/metrics"} {
 		at(t, doc, "paths", path)
 	}
 }
@@ -116,7 +119,8 @@ func TestProblemCodesAreDocumented(t *testing.T) {
 			t.Errorf("code %s is documented: %v, want %v", kind, got, want)
 		}
 	}
-	if schemas := at(t, document(t, r), "components", "schemas").(object); schemas["ErrorModel"] != nil || schemas["ErrorDetail"] != nil {
+	if schemas := at(t, document(t, r), "components", "schemas").(object); schemas["ErrorModel"] != nil ||
+		schemas["ErrorDetail"] != nil {
 		t.Error("huma's own error is documented")
 	}
 }
@@ -149,7 +153,8 @@ func TestPagesAreWhole(t *testing.T) {
 			t.Errorf("%s: only %d references found", path, len(found))
 		}
 		csp := answer.header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} {
+		for _, part := range []string{"default-src 'none'", "base-uri 'none'",
+			"form-action 'none'", "frame-ancestors 'none'"} {
 			if !strings.Contains(csp, part) {
 				t.Errorf("%s: policy %q lacks %s", path, csp, part)
 			}
@@ -157,7 +162,8 @@ func TestPagesAreWhole(t *testing.T) {
 		if strings.Contains(csp, "http") || strings.Contains(csp, "*") || strings.Contains(csp, "unsafe-eval") {
 			t.Errorf("%s: policy %q lets others in", path, csp)
 		}
-		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"} {
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff",
+			"Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"} {
 			if got := answer.header.Get(name); got != want {
 				t.Errorf("%s: %s is %q, want %q", path, name, got, want)
 			}

@@ -71,7 +71,8 @@ func (g *Gateway) rejectUnknownParameters(c *gin.Context) {
 		if len(invalid.Fields) == 0 {
 			invalid.Detail = fmt.Sprintf("unknown query parameter %s; %s", quality.Quote(name), hint)
 		}
-		invalid.Fields = append(invalid.Fields, ProblemField{Location: "query." + clip(name, 64), Message: "unknown parameter; " + hint})
+		invalid.Fields = append(invalid.Fields,
+			ProblemField{Location: "query." + clip(name, 64), Message: "unknown parameter; " + hint})
 	}
 	if len(invalid.Fields) > 0 {
 		abort(c, invalid)
@@ -118,12 +119,14 @@ func (g *Gateway) parameters(ctx huma.Context, next func(huma.Context)) {
 			continue
 		}
 		if len(values) > 1 && p.Schema.Type != huma.TypeArray {
-			refuse(http.StatusBadRequest, "query."+p.Name, "the query parameter %s takes one value and was given %d", p.Name, len(values))
+			refuse(http.StatusBadRequest, "query."+p.Name, "the query parameter %s takes one value and was given %d", p.Name,
+				len(values))
 			return
 		}
 		list := strings.Join(values, ",")
 		if len(splitNames(list)) == 0 {
-			refuse(http.StatusBadRequest, "query."+p.Name, "the query parameter %s is empty; give it a value or leave it out", p.Name)
+			refuse(http.StatusBadRequest, "query."+p.Name, "the query parameter %s is empty; give it a value or leave it out",
+				p.Name)
 			return
 		}
 		if len(values) > 1 {
@@ -131,13 +134,15 @@ func (g *Gateway) parameters(ctx huma.Context, next func(huma.Context)) {
 		}
 	}
 	if n := headers["Content-Type"]; n > 1 {
-		refuse(http.StatusUnsupportedMediaType, "header.Content-Type", "the header Content-Type takes one value and was given %d", n)
+		refuse(http.StatusUnsupportedMediaType, "header.Content-Type",
+			"the header Content-Type takes one value and was given %d", n)
 		return
 	}
 	if wantsJSON(ctx.Operation()) {
 		// Without this, huma reads a body without a type as JSON. A web page may
 		// send such a body to another site without asking first.
-		if mediaType, _, err := mime.ParseMediaType(ctx.Header("Content-Type")); err != nil || mediaType != "application/json" {
+		if mediaType, _, err := mime.ParseMediaType(ctx.Header("Content-Type")); err != nil ||
+			mediaType != "application/json" {
 			refuse(http.StatusUnsupportedMediaType, "header.Content-Type", "send the body with Content-Type: application/json")
 			return
 		}

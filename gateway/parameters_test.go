@@ -17,7 +17,8 @@ func TestRepeatedParameters(t *testing.T) {
 	r := newRig(t)
 	file := testimages.PNG(32, 32)
 	var names []string
-	got := r.post("/v1/score?checkpoint=other&include=embedding&checkpoint=demo,other", file, "image/png").scores(t).Results[0]
+	got := r.post("/v1/score?checkpoint=other&include=embedding&checkpoint=demo,other", file,
+		"image/png").scores(t).Results[0]
 	for _, v := range got.Scores {
 		names = append(names, v.Checkpoint.Name)
 	}
@@ -31,7 +32,8 @@ func TestRepeatedParameters(t *testing.T) {
 		calls := len(r.calls())
 		p := r.post(target, file, "image/png").wantProblem(t, quality.KindBadRequest)
 		name := target[strings.Index(target, "?")+1 : strings.Index(target, "=")]
-		if want := (gateway.ProblemField{Location: "query." + name, Message: p.Detail}); len(p.Errors) != 1 || p.Errors[0] != want || !strings.Contains(p.Detail, name) {
+		if want := (gateway.ProblemField{Location: "query." + name, Message: p.Detail}); len(p.Errors) != 1 ||
+			p.Errors[0] != want || !strings.Contains(p.Detail, name) {
 			t.Errorf("%s: detail %q, errors %v, want %v", target, p.Detail, p.Errors, want)
 		}
 		if len(r.calls()) != calls {
@@ -39,7 +41,8 @@ func TestRepeatedParameters(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"X-Agiqa-Unit", "X-Agiqa-Blind", "X-Agiqa-Slices"} {
-		p := r.post("/v1/score", file, "image/png", header(name, "true"), func(req *http.Request) { req.Header.Add(name, "false") }).
+		p := r.post("/v1/score", file, "image/png", header(name, "true"),
+			func(req *http.Request) { req.Header.Add(name, "false") }).
 			wantProblem(t, quality.KindBadRequest)
 		if !strings.Contains(p.Detail, name) {
 			t.Errorf("%s twice: detail %q does not name it", name, p.Detail)
@@ -48,13 +51,15 @@ func TestRepeatedParameters(t *testing.T) {
 	r.post("/v1/score", file, "image/png", func(req *http.Request) { req.Header.Add("Content-Type", "application/json") }).
 		wantProblem(t, quality.KindUnsupportedMediaType)
 	for where, answer := range map[string]reply{
-		"query and body": r.post("/v1/score?preprocess=exact", []byte(`{"images":[{"data":"`+base64Of(file)+`"}],"preprocess":"fast"}`), "application/json"),
+		"query and body": r.post("/v1/score?preprocess=exact",
+			[]byte(`{"images":[{"data":"`+base64Of(file)+`"}],"preprocess":"fast"}`), "application/json"),
 		"body": func() reply {
 			body, contentType := form(t, "image", string(file), "preprocess", "exact", "preprocess", "fast")
 			return r.post("/v1/score", body, contentType)
 		}(),
 	} {
-		if p := answer.wantProblem(t, quality.KindBadRequest); !strings.Contains(p.Detail, "preprocess is") || !strings.Contains(p.Detail, "exact") {
+		if p := answer.wantProblem(t, quality.KindBadRequest); !strings.Contains(p.Detail, "preprocess is") ||
+			!strings.Contains(p.Detail, "exact") {
 			t.Errorf("two values of preprocess in the %s: %q", where, p.Detail)
 		}
 	}
@@ -81,7 +86,8 @@ func TestUnknownParameters(t *testing.T) {
 					continue
 				}
 				name := at(t, param, "name").(string)
-				if a := r.ask(method, target+"?"+name+"=1", []byte("x")); strings.Contains(string(a.body), string(quality.KindUnknownField)) {
+				if a := r.ask(method, target+"?"+name+"=1", []byte("x")); strings.Contains(string(a.body),
+					string(quality.KindUnknownField)) {
 					t.Errorf("%s %s: parameter %s is described and refused: %s", method, path, name, a.body)
 				}
 			}
@@ -133,7 +139,8 @@ func TestQueriesThatAreNotUnderstood(t *testing.T) {
 	} {
 		calls := len(r.calls())
 		for _, route := range []string{"/v1/score?", "/v1/compare?"} {
-			if p := r.post(route+test.query, file, "image/png").wantProblem(t, test.kind); !strings.Contains(p.Detail, test.want) || len(p.Detail) > 500 {
+			if p := r.post(route+test.query, file, "image/png").wantProblem(t, test.kind); !strings.Contains(p.Detail,
+				test.want) || len(p.Detail) > 500 {
 				t.Errorf("%s%.80s: detail %q, want %q in it", route, test.query, p.Detail, test.want)
 			}
 		}
@@ -141,7 +148,8 @@ func TestQueriesThatAreNotUnderstood(t *testing.T) {
 			t.Errorf("%.80s reached Triton", test.query)
 		}
 	}
-	p := r.post("/v1/score?"+strings.Repeat("a", 30)+"=1&b=2&model=3", file, "image/png").wantProblem(t, quality.KindUnknownField)
+	p := r.post("/v1/score?"+strings.Repeat("a", 30)+"=1&b=2&model=3", file,
+		"image/png").wantProblem(t, quality.KindUnknownField)
 	if len(p.Errors) != 3 {
 		t.Errorf("errors %v, want each unknown parameter", p.Errors)
 	}
@@ -164,24 +172,26 @@ func TestCheckpointsAlike(t *testing.T) {
 		answer reply
 		want   string
 	}{
-		"query checkpoint":             {query("checkpoint=other"), "other"},
-		"query checkpoints":            {query("checkpoints=other"), "other"},
-		"query both":                   {query("checkpoints=third&checkpoint=other"), "other third"},
-		"query both, the same":         {query("checkpoints=other&checkpoint=other"), "other"},
-		"query commas":                 {query("checkpoints=third,%20other,"), "third other"},
-		"query repeated":               {query("checkpoints=third&checkpoints=other,demo&checkpoints="), "third other demo"},
-		"JSON checkpoint":              {body(`"checkpoint":"other"`), "other"},
-		"JSON checkpoints, a string":   {body(`"checkpoints":"other"`), "other"},
-		"JSON checkpoint, a list":      {body(`"checkpoint":["third","other"]`), "third other"},
-		"JSON checkpoints":             {body(`"checkpoints":["third","other"]`), "third other"},
-		"JSON commas":                  {body(`"checkpoint":"third, other"`), "third other"},
-		"JSON commas in a list":        {body(`"checkpoints":["third,other","demo"]`), "third other demo"},
-		"JSON both":                    {body(`"checkpoints":["third"],"checkpoint":"other"`), "other third"},
-		"multipart checkpoint":         {parts("checkpoint", "other"), "other"},
-		"multipart checkpoints":        {parts("checkpoints", "other"), "other"},
-		"multipart commas":             {parts("checkpoints", "third, other"), "third other"},
-		"multipart both and repeated":  {parts("checkpoints", "third", "checkpoint", "other", "checkpoints", "demo"), "third other demo"},
-		"query and JSON":               {r.post("/v1/score?checkpoints=third", []byte(`{"images":[{"data":"`+base64Of(file)+`"}],"checkpoints":"other"}`), "application/json"), "third other"},
+		"query checkpoint":           {query("checkpoint=other"), "other"},
+		"query checkpoints":          {query("checkpoints=other"), "other"},
+		"query both":                 {query("checkpoints=third&checkpoint=other"), "other third"},
+		"query both, the same":       {query("checkpoints=other&checkpoint=other"), "other"},
+		"query commas":               {query("checkpoints=third,%20other,"), "third other"},
+		"query repeated":             {query("checkpoints=third&checkpoints=other,demo&checkpoints="), "third other demo"},
+		"JSON checkpoint":            {body(`"checkpoint":"other"`), "other"},
+		"JSON checkpoints, a string": {body(`"checkpoints":"other"`), "other"},
+		"JSON checkpoint, a list":    {body(`"checkpoint":["third","other"]`), "third other"},
+		"JSON checkpoints":           {body(`"checkpoints":["third","other"]`), "third other"},
+		"JSON commas":                {body(`"checkpoint":"third, other"`), "third other"},
+		"JSON commas in a list":      {body(`"checkpoints":["third,other","demo"]`), "third other demo"},
+		"JSON both":                  {body(`"checkpoints":["third"],"checkpoint":"other"`), "other third"},
+		"multipart checkpoint":       {parts("checkpoint", "other"), "other"},
+		"multipart checkpoints":      {parts("checkpoints", "other"), "other"},
+		"multipart commas":           {parts("checkpoints", "third, other"), "third other"},
+		"multipart both and repeated": {parts("checkpoints", "third", "checkpoint", "other", "checkpoints", "demo"),
+			"third other demo"},
+		"query and JSON": {r.post("/v1/score?checkpoints=third",
+			[]byte(`{"images":[{"data":"`+base64Of(file)+`"}],"checkpoints":"other"}`), "application/json"), "third other"},
 		"none":                         {body(`"checkpoints":[]`), "demo"},
 		"compare by a query, one name": {r.post("/v1/compare?checkpoints=other", file, "image/png"), "other"},
 	} {
@@ -199,9 +209,10 @@ func TestCheckpointsAlike(t *testing.T) {
 	}
 	for name, answer := range map[string]reply{
 		"JSON, empty": body(`"checkpoint":""`), "JSON, empty in a list": body(`"checkpoints":["demo",""]`),
-		"JSON, null": body(`"checkpoint":null`), "JSON, number": body(`"checkpoints":3`), "JSON, number in a list": body(`"checkpoints":[3]`),
-		"JSON, object":     body(`"checkpoints":{"name":"demo"}`),
-		"multipart, empty": parts("checkpoint", ""), "multipart, commas only": parts("checkpoints", " , "),
+		"JSON, null": body(`"checkpoint":null`), "JSON, number": body(`"checkpoints":3`),
+		"JSON, number in a list": body(`"checkpoints":[3]`),
+		"JSON, object":           body(`"checkpoints":{"name":"demo"}`),
+		"multipart, empty":       parts("checkpoint", ""), "multipart, commas only": parts("checkpoints", " , "),
 	} {
 		if p := answer.wantProblem(t, quality.KindBadRequest); !strings.Contains(p.Detail, "checkpoint") {
 			t.Errorf("%s: detail %q does not name the field", name, p.Detail)

@@ -30,8 +30,9 @@ type preprocessOutput struct {
 func (g *Gateway) registerPreprocess(api huma.API) {
 	op := huma.Operation{
 		OperationID: "preprocess", Method: http.MethodPost, Path: "/v1/preprocess", Tags: []string{"Scoring"},
-		Summary:      "See what the model sees",
-		Description:  "Returns the exact 224x224 pixels that the encoder gets for an image. The body is that of /v1/score with one image.",
+		Summary: "See what the model sees",
+		Description: "Returns the exact 224x224 pixels that the encoder gets for an image. The body is that of /v1/score " +
+			"with one image.",
 		MaxBodyBytes: g.cfg.MaxBodyBytes + 1, BodyReadTimeout: g.bodyReadTimeout(),
 		SkipValidateBody: true, Errors: []int{400, 408, 413, 415, 422, 429, 503, 504},
 		RequestBody: g.scoreBody(),

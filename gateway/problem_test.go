@@ -75,7 +75,8 @@ func TestRetryAfterIsInWholeSeconds(t *testing.T) {
 		after time.Duration
 		ms    int64
 		want  string
-	}{{0, 1000, "1"}, {300 * time.Millisecond, 300, "1"}, {1001 * time.Millisecond, 1001, "2"}, {time.Minute, 60000, "60"}} {
+	}{{0, 1000, "1"}, {300 * time.Millisecond, 300, "1"}, {1001 * time.Millisecond, 1001, "2"},
+		{time.Minute, 60000, "60"}} {
 		r := newRig(t, func(p *plan) {
 			p.wrap = func(s gateway.Scorer) gateway.Scorer {
 				return failing{s, quality.Errorf(quality.KindOverloaded, "told").After(test.after)}
@@ -99,7 +100,8 @@ func TestEveryProvokedCode(t *testing.T) {
 		kind quality.Kind
 		ask  func(r *rig) reply
 	}{
-		{"bad query", quality.KindBadRequest, func(r *rig) reply { return r.post("/v1/score?include=weights", file, "image/png") }},
+		{"bad query", quality.KindBadRequest,
+			func(r *rig) reply { return r.post("/v1/score?include=weights", file, "image/png") }},
 		{"many parameters", quality.KindBadRequest, func(r *rig) reply {
 			return r.post("/v1/score?"+strings.Repeat("checkpoint=demo&", 65), file, "image/png")
 		}},
@@ -110,7 +112,8 @@ func TestEveryProvokedCode(t *testing.T) {
 			return r.post("/v1/score?checkpoint="+strings.Repeat("demo,", 64)+"demo", file, "image/png")
 		}},
 		{"no route", quality.KindNotFound, func(r *rig) reply { return r.ask(http.MethodGet, "/nothing", nil) }},
-		{"no checkpoint", quality.KindCheckpointNotFound, func(r *rig) reply { return r.ask(http.MethodGet, "/v1/checkpoints/nothing", nil) }},
+		{"no checkpoint", quality.KindCheckpointNotFound,
+			func(r *rig) reply { return r.ask(http.MethodGet, "/v1/checkpoints/nothing", nil) }},
 		{"wrong method", quality.KindMethodNotAllowed, func(r *rig) reply { return r.ask(http.MethodGet, "/v1/score", nil) }},
 		{"checkpoint of another encoder", quality.KindEncoderMismatch, func(r *rig) reply {
 			other := tritontest.Encoder()
@@ -153,7 +156,8 @@ func TestEveryProvokedCode(t *testing.T) {
 func TestAcceptIsNoReasonToFail(t *testing.T) {
 	r := newRig(t)
 	for _, accept := range []string{
-		"*/*", "application/json", "application/problem+json", "text/html", "application/xml;q=0.9", "application/cbor", "application/json;q=0",
+		"*/*", "application/json", "application/problem+json", "text/html", "application/xml;q=0.9",
+		"application/cbor", "application/json;q=0",
 		";", "q=;,", strings.Repeat("a/b,", 10_000), "\xff",
 	} {
 		answer := r.post("/v1/score", testimages.PNG(8, 8), "image/png", header("Accept", accept))
@@ -161,7 +165,8 @@ func TestAcceptIsNoReasonToFail(t *testing.T) {
 		if got := answer.header.Get("Content-Type"); got != "application/json" {
 			t.Errorf("Accept %.40q: Content-Type %q, want application/json", accept, got)
 		}
-		r.post("/v1/score", []byte("x"), "image/png", header("Accept", accept)).wantProblem(t, quality.KindUnsupportedImageFormat)
+		r.post("/v1/score", []byte("x"), "image/png", header("Accept", accept)).wantProblem(t,
+			quality.KindUnsupportedImageFormat)
 	}
 }
 
@@ -172,7 +177,8 @@ func TestCheckpointNames(t *testing.T) {
 	r := newRig(t)
 	file := testimages.PNG(8, 8)
 	for _, name := range []string{
-		"../demo", "..", "/etc/passwd", `..\demo`, "demo\x00", strings.Repeat("a", 10_000), "dеmo", "DEMO", "CON", "*", "nobody", "{demo}",
+		"../demo", "..", "/etc/passwd", `..\demo`, "demo\x00", strings.Repeat("a", 10_000), "dеmo", "DEMO",
+		"CON", "*", "nobody", "{demo}",
 		"demo\nx", "demo%00", "sha256:00", "a/b/c", "?", "#", "demo/../demo", "<script>", "\u202edemo", "\xff",
 	} {
 		want := "checkpoint " + quality.Quote(name) + " not found; available: demo, other"
@@ -181,8 +187,10 @@ func TestCheckpointNames(t *testing.T) {
 		}
 		problems := map[string]reply{
 			"path": r.ask(http.MethodGet, "/v1/checkpoints/"+escape(name), nil),
-			"json": r.post("/v1/score", []byte(`{"images":[{"data":"`+base64Of(file)+`"}],"checkpoint":`+quote(t, name)+`}`), "application/json"),
-			"list": r.post("/v1/compare", []byte(`{"images":[{"data":"`+base64Of(file)+`"}],"checkpoints":[`+quote(t, name)+`]}`), "application/json"),
+			"json": r.post("/v1/score", []byte(`{"images":[{"data":"`+base64Of(file)+`"}],"checkpoint":`+quote(t, name)+`}`),
+				"application/json"),
+			"list": r.post("/v1/compare",
+				[]byte(`{"images":[{"data":"`+base64Of(file)+`"}],"checkpoints":[`+quote(t, name)+`]}`), "application/json"),
 		}
 		if strings.TrimSpace(name) == name {
 			problems["query"] = r.post("/v1/score?checkpoint="+escape(name), file, "image/png")

@@ -43,16 +43,25 @@ func TestReadinessStates(t *testing.T) {
 		want   gateway.ReadinessReport
 	}{
 		{"not checked yet", []gateway.Check{{Name: "triton", Critical: true, Run: fails(nil)}}, false, 503,
-			gateway.ReadinessReport{Status: "not_ready", Checks: []gateway.CheckReport{{Name: "triton", Critical: true, Detail: "not checked yet"}}}},
-		{"all well", []gateway.Check{{Name: "triton", Critical: true, Run: fails(nil)}, {Name: "redis", Run: fails(nil)}}, true, 200,
-			gateway.ReadinessReport{Status: "ready", Checks: []gateway.CheckReport{{Name: "triton", OK: true, Critical: true}, {Name: "redis", OK: true}}}},
+			gateway.ReadinessReport{Status: "not_ready",
+				Checks: []gateway.CheckReport{{Name: "triton", Critical: true, Detail: "not checked yet"}}}},
+		{"all well", []gateway.Check{{Name: "triton", Critical: true, Run: fails(nil)}, {Name: "redis", Run: fails(nil)}},
+			true, 200,
+			gateway.ReadinessReport{Status: "ready", Checks: []gateway.CheckReport{{Name: "triton", OK: true, Critical: true},
+				{Name: "redis", OK: true}}}},
 		{"something optional fails", []gateway.Check{{Name: "triton", Critical: true, Run: fails(nil)},
-			{Name: "redis", Run: fails(quality.Errorf(quality.KindModelUnavailable, "Redis does not answer").Because(secret))}}, true, 200,
-			gateway.ReadinessReport{Status: "degraded", Checks: []gateway.CheckReport{{Name: "triton", OK: true, Critical: true}, {Name: "redis", Detail: "Redis does not answer"}}}},
-		{"something critical fails", []gateway.Check{{Name: "triton", Critical: true, Run: fails(secret)}, {Name: "redis", Run: fails(nil)}}, true, 503,
-			gateway.ReadinessReport{Status: "not_ready", Checks: []gateway.CheckReport{{Name: "triton", Critical: true, Detail: "unavailable"}, {Name: "redis", OK: true}}}},
-		{"both fail", []gateway.Check{{Name: "redis", Run: fails(fmt.Errorf("wrapped: %w", secret))}, {Name: "triton", Critical: true, Run: fails(context.DeadlineExceeded)}}, true, 503,
-			gateway.ReadinessReport{Status: "not_ready", Checks: []gateway.CheckReport{{Name: "redis", Detail: "unavailable"}, {Name: "triton", Critical: true, Detail: "no answer in time"}}}},
+			{Name: "redis", Run: fails(quality.Errorf(quality.KindModelUnavailable, "Redis does not answer").Because(secret))}},
+			true, 200,
+			gateway.ReadinessReport{Status: "degraded", Checks: []gateway.CheckReport{{Name: "triton", OK: true, Critical: true},
+				{Name: "redis", Detail: "Redis does not answer"}}}},
+		{"something critical fails", []gateway.Check{{Name: "triton", Critical: true, Run: fails(secret)},
+			{Name: "redis", Run: fails(nil)}}, true, 503,
+			gateway.ReadinessReport{Status: "not_ready",
+				Checks: []gateway.CheckReport{{Name: "triton", Critical: true, Detail: "unavailable"}, {Name: "redis", OK: true}}}},
+		{"both fail", []gateway.Check{{Name: "redis", Run: fails(fmt.Errorf("wrapped: %w", secret))},
+			{Name: "triton", Critical: true, Run: fails(context.DeadlineExceeded)}}, true, 503,
+			gateway.ReadinessReport{Status: "not_ready", Checks: []gateway.CheckReport{{Name: "redis", Detail: "unavailable"},
+				{Name: "triton", Critical: true, Detail: "no answer in time"}}}},
 		{"nothing to check", nil, true, 200, gateway.ReadinessReport{Status: "ready", Checks: []gateway.CheckReport{}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,14 +76,16 @@ func TestReadinessStates(t *testing.T) {
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("report (-want +got):\n%s", diff)
 			}
-			if answer.status != test.status || (answer.header.Get("Retry-After") != "") != (test.status == 503) || answer.header.Get("Cache-Control") != "no-store" {
+			if answer.status != test.status || (answer.header.Get("Retry-After") != "") != (test.status == 503) ||
+				answer.header.Get("Cache-Control") != "no-store" {
 				t.Errorf("status %d, headers %v, want %d", answer.status, answer.header, test.status)
 			}
 			if strings.Contains(string(answer.body), "hunter2") || strings.Contains(string(answer.body), "10.1.2.3") {
 				t.Errorf("a cause leaked: %s", answer.body)
 			}
 			r.gateway.Drain()
-			if answer := r.ask(http.MethodGet, "/readyz", nil); answer.status != 503 || !strings.Contains(string(answer.body), `"draining"`) {
+			if answer := r.ask(http.MethodGet, "/readyz", nil); answer.status != 503 ||
+				!strings.Contains(string(answer.body), `"draining"`) {
 				t.Errorf("draining: %d %s", answer.status, answer.body)
 			}
 		})
@@ -87,13 +98,14 @@ func TestReadinessLooksAtIntervals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ran atomic.Int64
 		var broken atomic.Bool
-		r := gateway.NewReadiness(10*time.Second, time.Second, gateway.Check{Name: "a", Critical: true, Run: func(context.Context) error {
-			ran.Add(1)
-			if broken.Load() {
-				return errors.New("broken")
-			}
-			return nil
-		}})
+		r := gateway.NewReadiness(10*time.Second, time.Second,
+			gateway.Check{Name: "a", Critical: true, Run: func(context.Context) error {
+				ran.Add(1)
+				if broken.Load() {
+					return errors.New("broken")
+				}
+				return nil
+			}})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { r.Run(ctx); close(ended) }()
@@ -127,7 +139,8 @@ func TestReadinessLooksAtIntervals(t *testing.T) {
 func TestReadinessBoundsItsChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := gateway.NewReadiness(time.Minute, 3*time.Second,
-			gateway.Check{Name: "hangs", Critical: true, Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
+			gateway.Check{Name: "hangs", Critical: true,
+				Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
 			gateway.Check{Name: "works", Run: func(context.Context) error { return nil }})
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -148,13 +161,14 @@ func TestReadinessBoundsItsChecks(t *testing.T) {
 func TestReadinessStopsQuietly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var rounds atomic.Int64
-		r := gateway.NewReadiness(time.Second, time.Minute, gateway.Check{Name: "a", Critical: true, Run: func(ctx context.Context) error {
-			if rounds.Add(1) == 1 {
-				return nil
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}})
+		r := gateway.NewReadiness(time.Second, time.Minute,
+			gateway.Check{Name: "a", Critical: true, Run: func(ctx context.Context) error {
+				if rounds.Add(1) == 1 {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}})
 		ctx, stop := context.WithCancel(t.Context())
 		go r.Run(ctx)
 		time.Sleep(time.Second)

@@ -89,7 +89,9 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		edit(&p)
 	}
 	r := &rig{t: t, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader(), logs: &logBuffer{}}
-	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans), sdktrace.WithSampler(sdktrace.AlwaysSample())) // as telemetry.New
+	// as telemetry.New
+	traces := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans),
+		sdktrace.WithSampler(sdktrace.AlwaysSample()))
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))
 	if p.telemetry != nil {
 		traces, meters, p.metrics = p.telemetry.Tracer(), p.telemetry.Meter(), p.telemetry.MetricsHandler()
@@ -105,7 +107,8 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	prep.MaxBytes = p.gateway.MaxImageBytes
 	preparer, err := imageprep.New(prep, p.natives...)
 	must(t, err)
-	r.service, err = scoring.New(p.scoring, scoring.Deps{Preparer: preparer, Triton: client, Tracer: traces, Meter: meters})
+	r.service, err = scoring.New(p.scoring,
+		scoring.Deps{Preparer: preparer, Triton: client, Tracer: traces, Meter: meters})
 	must(t, err)
 	r.service.Use(newModels(t, shelf, client))
 	var scorer gateway.Scorer = r.service
@@ -117,7 +120,8 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
 		Admitter: p.admitter, Pressure: p.pressure, Experiments: p.experiments,
-		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics, Tracer: traces, Meter: meters,
+		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics,
+		Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
 	})
 	must(t, err)
@@ -339,7 +343,8 @@ func (a reply) wantProblem(t *testing.T, kind quality.Kind) gateway.Problem {
 		t.Fatalf("%v in %.200q (status %d)", err, a.body, a.status)
 	}
 	if p.Code != kind || a.status != gateway.StatusOf(kind) || p.Status != a.status {
-		t.Fatalf("status %d, problem %s of status %d, want %s of %d: %s", a.status, p.Code, p.Status, kind, gateway.StatusOf(kind), p.Detail)
+		t.Fatalf("status %d, problem %s of status %d, want %s of %d: %s", a.status, p.Code, p.Status, kind,
+			gateway.StatusOf(kind), p.Detail)
 	}
 	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
 		t.Errorf("Content-Type %q, want application/problem+json", got)
@@ -355,7 +360,8 @@ func (a reply) wantProblem(t *testing.T, kind quality.Kind) gateway.Problem {
 	}
 	after := a.header.Get("Retry-After")
 	if p.Retryable != kind.Temporary() || p.Retryable != (after != "") || p.Retryable != (p.RetryAfterMS > 0) {
-		t.Errorf("retryable %v, retry_after_ms %d, Retry-After %q; %s is temporary: %v", p.Retryable, p.RetryAfterMS, after, kind, kind.Temporary())
+		t.Errorf("retryable %v, retry_after_ms %d, Retry-After %q; %s is temporary: %v", p.Retryable, p.RetryAfterMS,
+			after, kind, kind.Temporary())
 	}
 	for _, secret := range []string{"127.0.0.1", "rpc error", "goroutine", "prompt_head_", ".go:"} {
 		if strings.Contains(string(a.body), secret) {

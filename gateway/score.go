@@ -58,13 +58,16 @@ type scoreOutput struct {
 func (g *Gateway) registerScoring(api huma.API) {
 	g.registerScore(api, huma.Operation{
 		OperationID: "score", Method: http.MethodPost, Path: "/v1/score", Summary: "Score images",
-		Description: "Scores one or more images by one checkpoint. The body is one image (application/octet-stream, or any type of image/*), " +
-			"multipart/form-data with parts named image, or JSON with base64. One image that fails: its problem is the response. " +
+		Description: "Scores one or more images by one checkpoint. The body is one image (application/octet-stream, or " +
+			"any type of image/*), " +
+			"multipart/form-data with parts named image, or JSON with base64. One image that fails: its problem is the " +
+			"response. " +
 			"Several: 200, with an error in each result that failed.",
 	}, false)
 	g.registerScore(api, huma.Operation{
 		OperationID: "compare", Method: http.MethodPost, Path: "/v1/compare", Summary: "Score images by several checkpoints",
-		Description: "As /v1/score, by several checkpoints at once (all of them when none is named): each image is encoded at most once, and every checkpoint's head judges the same embedding.",
+		Description: "As /v1/score, by several checkpoints at once (all of them when none is named): each image is " +
+			"encoded at most once, and every checkpoint's head judges the same embedding.",
 	}, true)
 }
 
@@ -178,7 +181,8 @@ func (g *Gateway) resolveCheckpoints(names []string, compare bool) ([]quality.Ch
 		encoder, _ := g.scorer.Encoder()
 		var all []quality.Checkpoint // of one moment: what was listed is not looked up again
 		for _, c := range g.checkpoints.List() {
-			if c.Checkpoint.Encoder == encoder.Digest && len(all) < maxChosen { // one of another encoder is compared only when asked for
+			// one of another encoder is compared only when asked for
+			if c.Checkpoint.Encoder == encoder.Digest && len(all) < maxChosen {
 				all = append(all, c.Checkpoint)
 			}
 		}

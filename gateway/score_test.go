@@ -98,7 +98,8 @@ func TestEveryFormOfBodyGivesTheScore(t *testing.T) {
 			if res.Checkpoint.Name != c.Name || res.Checkpoint.Digest != c.Digest || got.Encoder.Digest != c.Encoder {
 				t.Errorf("checkpoint %+v of encoder %v, want %s %v of %v", res.Checkpoint, got.Encoder, c.Name, c.Digest, c.Encoder)
 			}
-			wantImage := gateway.ImageRef{SHA256: quality.DigestOf(file).Hex(), Format: "png", Width: 320, Height: 240, Decoder: "go"}
+			wantImage := gateway.ImageRef{SHA256: quality.DigestOf(file).Hex(), Format: "png",
+				Width: 320, Height: 240, Decoder: "go"}
 			if *res.Image != wantImage {
 				t.Errorf("image %+v, want %+v", *res.Image, wantImage)
 			}
@@ -126,7 +127,8 @@ func TestOneFaultAmongSeveral(t *testing.T) {
 	good, bad := testimages.PNG(64, 64), []byte("no image")
 	multi, multiType := form(t, "image", string(good), "image", string(bad), "image", string(good))
 	many, err := json.Marshal(jsonOf(
-		map[string]string{"data": base64Of(good)}, map[string]string{"id": "second", "data": "!"}, map[string]string{"data": base64Of(good)}))
+		map[string]string{"data": base64Of(good)}, map[string]string{"id": "second", "data": "!"},
+		map[string]string{"data": base64Of(good)}))
 	must(t, err)
 	for _, test := range []struct {
 		name, contentType string
@@ -134,7 +136,8 @@ func TestOneFaultAmongSeveral(t *testing.T) {
 		ids               []string
 		kind              quality.Kind
 	}{
-		{"multipart", multiType, multi, []string{"picture-0.png", "picture-1.png", "picture-2.png"}, quality.KindUnsupportedImageFormat},
+		{"multipart", multiType, multi, []string{"picture-0.png", "picture-1.png", "picture-2.png"},
+			quality.KindUnsupportedImageFormat},
 		{"json", "application/json", many, []string{"0", "second", "2"}, quality.KindBadBase64},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,14 +205,16 @@ func TestEmbedOnceJudgeMany(t *testing.T) {
 		image, text  string // cache of the last answer
 	}{
 		{"one checkpoint, first time", "/v1/score", 1, map[string]int{ensemble: 1, "text": 1}, "miss", "miss"},
-		{"one checkpoint, second time", "/v1/score", 2, map[string]int{ensemble: 1, "text": 1, "head " + first: 1}, "hit", "hit"},
+		{"one checkpoint, second time", "/v1/score", 2, map[string]int{ensemble: 1, "text": 1, "head " + first: 1}, "hit",
+			"hit"},
 		{"two checkpoints, first time", "/v1/compare?checkpoint=demo,other", 1, both, "miss", "miss"},
 		{"a parameter for each", "/v1/compare?checkpoint=demo&checkpoint=&checkpoint=other", 1, both, "miss", "miss"},
 		{"compare takes all", "/v1/compare", 1, both, "miss", "miss"},
 		{"score with two checkpoints", "/v1/score?checkpoint=demo,other", 1, both, "miss", "miss"},
 		{"two checkpoints, second time", "/v1/compare", 2,
 			map[string]int{"encoder": 1, "text": 2, "head " + first: 2, "head " + second: 2}, "hit", "hit"},
-		{"a checkpoint named twice", "/v1/compare?checkpoint=demo,demo", 1, map[string]int{ensemble: 1, "text": 1}, "miss", "miss"},
+		{"a checkpoint named twice", "/v1/compare?checkpoint=demo,demo", 1,
+			map[string]int{ensemble: 1, "text": 1}, "miss", "miss"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t)
@@ -250,7 +255,8 @@ func TestCompareShowsEveryVerdict(t *testing.T) {
 			}
 		}
 		if res.Checkpoint.Name != second || res.Embedding != nil {
-			t.Errorf("image %d: checkpoint %s, embedding %v; want the first named and none", i, res.Checkpoint.Name, res.Embedding)
+			t.Errorf("image %d: checkpoint %s, embedding %v; want the first named and none", i,
+				res.Checkpoint.Name, res.Embedding)
 		}
 	}
 }
@@ -259,14 +265,16 @@ func TestCompareShowsEveryVerdict(t *testing.T) {
 // and where it is the first one named the result says so too.
 func TestOneOfSeveralCheckpointsFails(t *testing.T) {
 	r := newRig(t, func(p *plan) { p.mayBreak = true })
-	r.triton.Lie(tritontest.Checkpoint(second).HeadModel(), func(resp *pb.ModelInferResponse) { resp.Outputs[0].Shape = nil })
+	r.triton.Lie(tritontest.Checkpoint(second).HeadModel(),
+		func(resp *pb.ModelInferResponse) { resp.Outputs[0].Shape = nil })
 	file := string(testimages.PNG(90, 70))
 	want, _ := wantScore(t, []byte(file), first)
 	for _, names := range []string{first + "," + second, second + "," + first} {
 		body, contentType := form(t, "image", file, "checkpoints", names)
 		got := r.post("/v1/compare", body, contentType).scores(t).Results[0]
 		for _, v := range got.Scores {
-			if bad := v.Checkpoint.Name == second; bad != (v.Error != nil) || bad != (v.Score == nil) || bad != (v.Categories == nil) {
+			if bad := v.Checkpoint.Name == second; bad != (v.Error != nil) || bad != (v.Score == nil) ||
+				bad != (v.Categories == nil) {
 				t.Errorf("%s: verdict %+v", names, v)
 			} else if bad && v.Error.Code != quality.KindModelBadOutput {
 				t.Errorf("%s: code %s, want model_bad_output", names, v.Error.Code)
@@ -274,7 +282,8 @@ func TestOneOfSeveralCheckpointsFails(t *testing.T) {
 				t.Errorf("%s: score %v, want %v", names, *v.Score, want.Score)
 			}
 		}
-		if failed := names[:len(second)] == second; failed != (got.Error != nil) || failed != (got.Score == nil) || len(got.Scores) != 2 {
+		if failed := names[:len(second)] == second; failed != (got.Error != nil) ||
+			failed != (got.Score == nil) || len(got.Scores) != 2 {
 			t.Errorf("%s: %+v", names, got)
 		}
 	}
@@ -320,7 +329,8 @@ func TestCheckpointsAreShown(t *testing.T) {
 		Default     string
 	}
 	must(t, json.Unmarshal(r.ask(http.MethodGet, "/v1/checkpoints", nil).body, &list))
-	if len(list.Checkpoints) != 2 || list.Default != first || !list.Checkpoints[0].Usable || list.Checkpoints[0].Training != nil {
+	if len(list.Checkpoints) != 2 || list.Default != first || !list.Checkpoints[0].Usable ||
+		list.Checkpoints[0].Training != nil {
 		t.Errorf("list %+v", list)
 	}
 	var one gateway.CheckpointView

@@ -34,7 +34,8 @@ func TestScrapeIsAsDeclared(t *testing.T) {
 	l := &ledger{}
 	r := newScraped(t, func(p *plan) {
 		p.changes, p.gateway.AdminKey = l, adminKey
-		p.readiness = gateway.NewReadiness(time.Minute, time.Second, gateway.Check{Name: "checkpoint " + strings.Repeat("x", 100)})
+		p.readiness = gateway.NewReadiness(time.Minute, time.Second,
+			gateway.Check{Name: "checkpoint " + strings.Repeat("x", 100)})
 	})
 	image := testimages.PNG(8, 8)
 	r.post("/v1/score", image, "image/png").scores(t)
@@ -58,8 +59,10 @@ func TestScrapeIsAsDeclared(t *testing.T) {
 		t.Error(fault)
 	}
 	for _, want := range []string{
-		"agiqa_request_duration_seconds", "agiqa_requests_active", "agiqa_problems_total", "agiqa_images_total", "agiqa_queue_depth",
-		"agiqa_stage_duration_seconds", "agiqa_triton_duration_seconds", "agiqa_triton_attempts_total", "agiqa_checkpoint_scores_total",
+		"agiqa_request_duration_seconds", "agiqa_requests_active", "agiqa_problems_total",
+		"agiqa_images_total", "agiqa_queue_depth",
+		"agiqa_stage_duration_seconds", "agiqa_triton_duration_seconds", "agiqa_triton_attempts_total",
+		"agiqa_checkpoint_scores_total",
 		"agiqa_checkpoint_changes_total", "agiqa_ready", "agiqa_readiness_failing", "process_open_fds", "go_goroutine_count",
 	} {
 		if !slices.Contains(families, want) {
@@ -77,9 +80,12 @@ func TestExemplarsAreOfTheRequest(t *testing.T) {
 	r := newScraped(t)
 	answer := r.post("/v1/score", testimages.PNG(8, 8), "image/png")
 	answer.scores(t)
-	text := string(r.ask(http.MethodGet, "/metrics", nil, header("Accept", "application/openmetrics-text; version=1.0.0")).body)
-	for _, family := range []string{"agiqa_request_duration_seconds", "agiqa_stage_duration_seconds", "agiqa_triton_duration_seconds"} {
-		line := regexp.MustCompile(`(?m)^` + family + `_bucket\{[^#]*# \{[^}]*trace_id="` + answer.header.Get("X-Trace-Id") + `"`)
+	text := string(r.ask(http.MethodGet, "/metrics", nil,
+		header("Accept", "application/openmetrics-text; version=1.0.0")).body)
+	for _, family := range []string{"agiqa_request_duration_seconds", "agiqa_stage_duration_seconds",
+		"agiqa_triton_duration_seconds"} {
+		line := regexp.MustCompile(`(?m)^` + family + `_bucket\{[^#]*# \{[^}]*trace_id="` +
+			answer.header.Get("X-Trace-Id") + `"`)
 		if !line.MatchString(text) {
 			t.Errorf("no bucket of %s names trace %s:\n%s", family, answer.header.Get("X-Trace-Id"), text)
 		}

@@ -40,10 +40,12 @@ func TestStagesAgree(t *testing.T) {
 	}
 	total := answer.TimingMS["total"]
 	delete(answer.TimingMS, "total")
-	for _, stage := range []string{"read", "sniff", "admission", "lookup", "prepare", "decode", "resize", "texts", "ensemble"} {
+	for _, stage := range []string{"read", "sniff", "admission", "lookup", "prepare", "decode",
+		"resize", "texts", "ensemble"} {
 		span, ok := spans[stage]
 		if ms := float64(span.Microseconds()) / 1000; !ok || ms != answer.TimingMS[stage] || ms > total {
-			t.Errorf("%s: the span (there is one: %v) lasts %v, timing_ms says %v of %v", stage, ok, span, answer.TimingMS[stage], total)
+			t.Errorf("%s: the span (there is one: %v) lasts %v, timing_ms says %v of %v", stage, ok, span,
+				answer.TimingMS[stage], total)
 		}
 		if math.Abs(sums[stage]-span.Seconds()) > 1e-9 {
 			t.Errorf("%s: the span lasts %v, the histogram has %v s", stage, span, sums[stage])

@@ -44,7 +44,8 @@ func wantAccounts(t *testing.T, r *rig, requests, unparsed int) {
 	}
 	for _, s := range spans {
 		if s.Parent().IsValid() || s.SpanKind() != trace.SpanKindServer || s.EndTime().Before(s.StartTime()) {
-			t.Errorf("span %s: parent %v, kind %v, from %v to %v", s.Name(), s.Parent(), s.SpanKind(), s.StartTime(), s.EndTime())
+			t.Errorf("span %s: parent %v, kind %v, from %v to %v", s.Name(), s.Parent(),
+				s.SpanKind(), s.StartTime(), s.EndTime())
 		}
 	}
 	if got := r.values("agiqa.connections.unparsed")[""]; got != int64(unparsed) {
@@ -68,16 +69,19 @@ func TestWhatNetHTTPAnswersByItselfIsCounted(t *testing.T) {
 		{"no host", "GET / HTTP/1.1\r\n\r\n", []int{400}, 1, false},
 		{"zero byte in a header", "GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", []int{400}, 1, false},
 		{"two lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", []int{400}, 1, false},
-		{"header of 1 MB", "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 1<<20) + "\r\n\r\n", []int{431}, 1, false},
+		{"header of 1 MB", "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 1<<20) +
+			"\r\n\r\n", []int{431}, 1, false},
 		{"unknown transfer encoding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: rot13\r\n\r\n", []int{501}, 1, false},
 		{"version of tomorrow", "GET / HTTP/3.0\r\nHost: a\r\n\r\n", []int{505}, 1, false},
-		{"another expectation", "POST / HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\nContent-Length: 1\r\n\r\nx", []int{417}, 1, false},
+		{"another expectation", "POST / HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\nContent-Length: 1\r\n\r\nx", []int{417},
+			1, false},
 		{"ends in its header", "GET / HTTP/1.1\r\nHo", []int{400}, 1, true},
 		{"no byte", "", nil, 0, true},
 		{"two requests", okay + "GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", []int{200, 404}, 0, false},
 		{"HTTP/1.0", "GET /healthz HTTP/1.0\r\n\r\n", []int{200}, 0, false},
 		{"OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", []int{404}, 0, false},
-		{"scored", score + "Connection: close\r\nContent-Length: " + fmt.Sprint(len(file)) + "\r\n\r\n" + file, []int{200}, 0, false},
+		{"scored", score + "Connection: close\r\nContent-Length: " + fmt.Sprint(len(file)) +
+			"\r\n\r\n" + file, []int{200}, 0, false},
 		{"too large", score + "Content-Length: 2000000\r\nExpect: 100-continue\r\n\r\n", []int{413}, 0, false},
 		{"malformed body", score + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", []int{400}, 0, false},
 	} {

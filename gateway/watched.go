@@ -51,7 +51,8 @@ func (b *watchedBody) done(err error) {
 		return
 	}
 	b.over = true
-	b.stages.Record(b.ctx, b.ids.timings, scoring.StageRead, b.start, time.Now(), err, attribute.Int64("http.request.body.size", b.bytes))
+	b.stages.Record(b.ctx, b.ids.timings, scoring.StageRead, b.start, time.Now(), err,
+		attribute.Int64("http.request.body.size", b.bytes))
 }
 
 // watchedWriter remembers that an answer could not be written. Nobody above it
@@ -81,7 +82,8 @@ func (w *watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *watchedWriter) note(err error) {
 	if err != nil && w.ids.writeErr == nil {
 		w.ids.writeErr = err
-		w.ids.fail(quality.Errorf(quality.KindClientClosedRequest, "the client disconnected before the response was complete").Because(err))
+		w.ids.fail(quality.Errorf(quality.KindClientClosedRequest,
+			"the client disconnected before the response was complete").Because(err))
 	}
 }
 

@@ -151,8 +151,9 @@ type view struct {
 func (v view) result(id *ids, r scoring.ImageResult) Result {
 	first := r.Scores[0]
 	out := Result{
-		ID:    r.ID,
-		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height, Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
+		ID: r.ID,
+		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height,
+			Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
 		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
 
 		Experiment: experimentRef(r.Shown),

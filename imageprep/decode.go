@@ -19,7 +19,8 @@ func decoders(b *buffers) map[Format]decodeFunc {
 // checkDecoded compares what was decoded with what was promised and paid for.
 func checkDecoded(r raster, h Header) error {
 	if w, ht := r.size(); w != h.Width || ht != h.Height {
-		return quality.Errorf(quality.KindImageCorrupt, "%s header says %d x %d pixels, the image has %d x %d", h.Format, h.Width, h.Height, w, ht)
+		return quality.Errorf(quality.KindImageCorrupt, "%s header says %d x %d pixels, the image has %d x %d",
+			h.Format, h.Width, h.Height, w, ht)
 	}
 	return nil
 }

@@ -31,7 +31,8 @@ func FuzzSniff(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		h, err := imageprep.Sniff(data)
 		again, againErr := imageprep.Sniff(data)
-		if (err == nil) != (againErr == nil) || h.Format != again.Format || h.Pixels() != again.Pixels() || h.DecodeBytes() != again.DecodeBytes() {
+		if (err == nil) != (againErr == nil) || h.Format != again.Format || h.Pixels() != again.Pixels() ||
+			h.DecodeBytes() != again.DecodeBytes() {
 			t.Fatalf("first %+v, %v; then %+v, %v", h, err, again, againErr)
 		}
 		if err != nil {

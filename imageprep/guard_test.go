@@ -19,7 +19,8 @@ func withGuards(t *testing.T, f func(alloc func(n int) []byte)) {
 		var mapped [][]byte
 		alloc := func(n int) []byte {
 			room := (n + page - 1) / page * page
-			m, err := syscall.Mmap(-1, 0, room+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+			m, err := syscall.Mmap(-1, 0, room+2*page, syscall.PROT_READ|syscall.PROT_WRITE,
+				syscall.MAP_ANON|syscall.MAP_PRIVATE)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -22,7 +22,8 @@ func TestInspectAgreesWithPrepare(t *testing.T) {
 	for name, data := range files {
 		in, err := p.Inspect(data)
 		img, prepareErr := p.Prepare(context.Background(), data)
-		if in.Info != img.Info || (err == nil) != (prepareErr == nil) || err != nil && quality.KindOf(err) != quality.KindOf(prepareErr) {
+		if in.Info != img.Info || (err == nil) != (prepareErr == nil) || err != nil &&
+			quality.KindOf(err) != quality.KindOf(prepareErr) {
 			t.Errorf("%s: Inspect says %+v, %v; Prepare %+v, %v", name, in.Info, err, img.Info, prepareErr)
 		}
 	}

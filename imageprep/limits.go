@@ -70,11 +70,13 @@ func (c Config) checkSize(data []byte) error {
 func (c Config) checkHeader(h Header, memory int64) error {
 	switch {
 	case h.Pixels() > c.MaxPixels:
-		return quality.Errorf(quality.KindImageTooManyPixels, "image of %d x %d pixels, at most %d pixels are accepted", h.Width, h.Height, c.MaxPixels)
+		return quality.Errorf(quality.KindImageTooManyPixels, "image of %d x %d pixels, at most %d pixels are accepted",
+			h.Width, h.Height, c.MaxPixels)
 	case h.Scans > c.MaxScans:
 		return quality.Errorf(quality.KindImageTooManyScans, "jpeg of %d scans, at most %d are accepted", h.Scans, c.MaxScans)
 	case memory > c.MemoryBudget:
-		return quality.Errorf(quality.KindImageTooExpensive, "image needs %d bytes to decode, at most %d are available", memory, c.MemoryBudget)
+		return quality.Errorf(quality.KindImageTooExpensive,
+			"image needs %d bytes to decode, at most %d are available", memory, c.MemoryBudget)
 	}
 	return nil
 }

@@ -167,7 +167,8 @@ func TestPixelLimitIsExact(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := p.Prepare(context.Background(), data); (err == nil) != (tc.want == "") || err != nil && quality.KindOf(err) != tc.want {
+				if _, err := p.Prepare(context.Background(), data); (err == nil) != (tc.want == "") || err != nil &&
+					quality.KindOf(err) != tc.want {
 					t.Errorf("limit %d: error %v, want kind %q", tc.limit, err, tc.want)
 				}
 			}
@@ -192,7 +193,8 @@ func TestExtremeAspect(t *testing.T) {
 			t.Errorf("%v: %s", size, difference(got.Pixels.Bytes(), want))
 		}
 	}
-	if _, err := p.Prepare(context.Background(), testimages.PNGHeader(1, 25_000_001, 1, 0)); quality.KindOf(err) != quality.KindImageTooManyPixels {
+	if _, err := p.Prepare(context.Background(),
+		testimages.PNGHeader(1, 25_000_001, 1, 0)); quality.KindOf(err) != quality.KindImageTooManyPixels {
 		t.Errorf("1 x 25000001: error %v, want kind %s", err, quality.KindImageTooManyPixels)
 	}
 }
@@ -203,7 +205,8 @@ func TestScanLimitIsExact(t *testing.T) {
 	if _, err := p.Prepare(context.Background(), testimages.ScanFlood(64, 64, 29)); err != nil {
 		t.Errorf("30 scans: %v", err)
 	}
-	if _, err := p.Prepare(context.Background(), testimages.ScanFlood(64, 64, 30)); quality.KindOf(err) != quality.KindImageTooManyScans {
+	if _, err := p.Prepare(context.Background(),
+		testimages.ScanFlood(64, 64, 30)); quality.KindOf(err) != quality.KindImageTooManyScans {
 		t.Errorf("31 scans: error %v, want kind %s", err, quality.KindImageTooManyScans)
 	}
 }
@@ -284,7 +287,8 @@ func TestDecodeBytesCoversTheDecode(t *testing.T) {
 // compared as 64 bits.
 func TestDimensionsDoNotOverflow(t *testing.T) {
 	data := testimages.PNGHeader(1<<16, 1<<16, 8, 2) // 2^32 pixels, 0 in 32 bits
-	if _, err := newPreparer(t).Prepare(context.Background(), data); quality.KindOf(err) != quality.KindImageTooManyPixels {
+	if _, err := newPreparer(t).Prepare(context.Background(),
+		data); quality.KindOf(err) != quality.KindImageTooManyPixels {
 		t.Errorf("error %v, want kind %s", err, quality.KindImageTooManyPixels)
 	}
 	if w := binary.BigEndian.Uint32(data[16:]); w != 1<<16 {

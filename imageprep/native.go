@@ -37,7 +37,8 @@ func nativeWorkFor(h Header, data []byte, by int) (nativeWork, bool) {
 		if h.Channels == 4 || !plainJPEG(data) {
 			return nativeWork{}, false
 		}
-		return nativeWork{data: data, width: (h.Width + by - 1) / by, height: (h.Height + by - 1) / by, samples: h.Channels}, true
+		return nativeWork{data: data, width: (h.Width + by - 1) / by, height: (h.Height + by - 1) / by, samples: h.Channels},
+			true
 	case WebP:
 		l := h.layout.(webpLayout)
 		w := nativeWork{data: l.data, width: l.width, height: l.height, samples: 3}

@@ -64,7 +64,8 @@ func TestNativeDecodes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if want := bytes.Repeat([]byte{77}, quality.PixelsLen); !bytes.Equal(img.Pixels.Bytes(), want) || img.Decoder != "libfake 1.2" {
+		if want := bytes.Repeat([]byte{77}, quality.PixelsLen); !bytes.Equal(img.Pixels.Bytes(), want) ||
+			img.Decoder != "libfake 1.2" {
 			t.Errorf("%s: decoder %q, %s", file, img.Decoder, difference(img.Pixels.Bytes(), want))
 		}
 	}
@@ -74,7 +75,8 @@ func TestNativeDecodes(t *testing.T) {
 // trace, neither in the pixels nor in the kind of error.
 func TestGoDecidesWhereNativeRefuses(t *testing.T) {
 	pure := newPreparer(t)
-	p := newWith(t, imageprep.DefaultConfig(), fakeNative{format: imageprep.JPEG, decode: refuse}, fakeNative{format: imageprep.WebP, decode: refuse})
+	p := newWith(t, imageprep.DefaultConfig(), fakeNative{format: imageprep.JPEG, decode: refuse},
+		fakeNative{format: imageprep.WebP, decode: refuse})
 	files := testimages.Named()
 	for name, data := range testimages.Named() {
 		files[name+", cut"] = data[:len(data)*2/3]
@@ -84,7 +86,8 @@ func TestGoDecidesWhereNativeRefuses(t *testing.T) {
 		got, err := p.Prepare(context.Background(), data)
 		if quality.KindOf(err) != quality.KindOf(wantErr) || (err == nil) != (wantErr == nil) {
 			t.Errorf("%s: error %v, want %v", name, err, wantErr)
-		} else if err == nil && (got.Decoder != imageprep.GoDecoder || !bytes.Equal(got.Pixels.Bytes(), want.Pixels.Bytes())) {
+		} else if err == nil &&
+			(got.Decoder != imageprep.GoDecoder || !bytes.Equal(got.Pixels.Bytes(), want.Pixels.Bytes())) {
 			t.Errorf("%s: decoder %q, %s", name, got.Decoder, difference(got.Pixels.Bytes(), want.Pixels.Bytes()))
 		}
 	}
@@ -132,7 +135,8 @@ func TestIDsKeepDecodersAndModesApart(t *testing.T) {
 		{nil, "pillow-bicubic-224/go-1", "pillow-bicubic-224/go-1"},
 		{[]imageprep.Native{webp}, "pillow-bicubic-224/go-1+fake-webp", "pillow-bicubic-224/go-1+fake-webp"},
 		{[]imageprep.Native{jpeg}, "pillow-bicubic-224/go-1+fake-jpeg", "fast-bicubic-224/go-1+fake-jpeg"},
-		{[]imageprep.Native{webp, jpeg}, "pillow-bicubic-224/go-1+fake-jpeg+fake-webp", "fast-bicubic-224/go-1+fake-jpeg+fake-webp"},
+		{[]imageprep.Native{webp, jpeg}, "pillow-bicubic-224/go-1+fake-jpeg+fake-webp",
+			"fast-bicubic-224/go-1+fake-jpeg+fake-webp"},
 	} {
 		for _, configured := range []quality.PreprocessMode{quality.Exact, quality.Fast} {
 			cfg := imageprep.DefaultConfig()
@@ -156,7 +160,8 @@ func TestFastShrinksLargeJPEGs(t *testing.T) {
 		want string
 	}{
 		{640, 480, "640x480x3"}, {894, 3000, "894x3000x3"}, {895, 3000, "448x1500x3"}, {1024, 1024, "512x512x3"},
-		{1788, 1900, "894x950x3"}, {2047, 2049, "512x513x3"}, {3576, 4001, "894x1001x3"}, {3577, 4001, "448x501x3"}, {5000, 5000, "625x625x3"},
+		{1788, 1900, "894x950x3"}, {2047, 2049, "512x513x3"}, {3576, 4001, "894x1001x3"},
+		{3577, 4001, "448x501x3"}, {5000, 5000, "625x625x3"},
 	} {
 		for mode, want := range map[quality.PreprocessMode]string{
 			quality.Fast: tc.want, quality.Exact: fmt.Sprintf("%dx%dx3", tc.w, tc.h),
@@ -220,9 +225,11 @@ func TestNativeMemoryIsAdmitted(t *testing.T) {
 }
 
 func TestPanicInNativeCostsOneCall(t *testing.T) {
-	p := newWith(t, imageprep.DefaultConfig(), fakeNative{format: imageprep.JPEG, decode: func([]byte, int, int, int) error { panic("ouch") }})
+	p := newWith(t, imageprep.DefaultConfig(),
+		fakeNative{format: imageprep.JPEG, decode: func([]byte, int, int, int) error { panic("ouch") }})
 	for range 2 {
-		if _, err := p.Prepare(context.Background(), testimages.JPEG(64, 48)); quality.KindOf(err) != quality.KindImageCorrupt || !strings.Contains(err.Error(), "ouch") {
+		if _, err := p.Prepare(context.Background(),
+			testimages.JPEG(64, 48)); quality.KindOf(err) != quality.KindImageCorrupt || !strings.Contains(err.Error(), "ouch") {
 			t.Errorf("error %v, want kind %s with the panic as its cause", err, quality.KindImageCorrupt)
 		}
 	}

@@ -29,7 +29,8 @@ func TestObserved(t *testing.T) {
 				t.Fatal(err)
 			}
 			var seen []imageprep.Done
-			_, err = p.PrepareInspected(imageprep.Observed(t.Context(), func(d imageprep.Done) { seen = append(seen, d) }), in, "")
+			_, err = p.PrepareInspected(imageprep.Observed(t.Context(), func(d imageprep.Done) { seen = append(seen, d) }), in,
+				"")
 			if len(seen) != len(test.steps) {
 				t.Fatalf("steps %v, want %v", seen, test.steps)
 			}

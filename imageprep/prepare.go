@@ -54,7 +54,8 @@ func (p *Preparer) Prepare(ctx context.Context, data []byte) (quality.Image, err
 // PrepareInspected decodes, resizes and crops an image that [Preparer.Inspect]
 // accepted. An empty mode is the configured one. It waits, as long as ctx
 // allows, while other decodes use the memory budget up.
-func (p *Preparer) PrepareInspected(ctx context.Context, in Inspected, mode quality.PreprocessMode) (quality.Image, error) {
+func (p *Preparer) PrepareInspected(ctx context.Context, in Inspected,
+	mode quality.PreprocessMode) (quality.Image, error) {
 	if in.header.Format == "" {
 		return quality.Image{}, quality.Errorf(quality.KindInternal, "the image was not inspected")
 	}
@@ -86,7 +87,8 @@ func (p *Preparer) memoryFor(h Header) int64 {
 
 // pixels decodes and resizes. A decoder that panics costs this call only: what
 // it was given is then as good as corrupt.
-func (p *Preparer) pixels(ctx context.Context, data []byte, h Header, shrink bool) (rgb []byte, decoder string, err error) {
+func (p *Preparer) pixels(ctx context.Context, data []byte, h Header,
+	shrink bool) (rgb []byte, decoder string, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			rgb, err = nil, corrupt(h.Format).Because(fmt.Errorf("decoder panicked: %v", v))
@@ -139,7 +141,8 @@ const GoDecoder = "go"
 // outOfTime says which of the two ways a context ended.
 func outOfTime(err error) *quality.Error {
 	if errors.Is(err, context.Canceled) {
-		return quality.Errorf(quality.KindClientClosedRequest, "the request was cancelled while its image was being prepared").Because(err)
+		return quality.Errorf(quality.KindClientClosedRequest,
+			"the request was cancelled while its image was being prepared").Because(err)
 	}
 	return quality.Errorf(quality.KindDeadlineExceeded, "the image was not prepared before the deadline").Because(err)
 }

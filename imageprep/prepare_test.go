@@ -61,7 +61,8 @@ func TestManyFramesCostOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !img.Info.FramesIgnored || !bytes.Equal(img.Pixels.Bytes(), one.Pixels.Bytes()) {
-		t.Errorf("frames ignored: %v; pixels against the first frame's: %s", img.Info.FramesIgnored, difference(img.Pixels.Bytes(), one.Pixels.Bytes()))
+		t.Errorf("frames ignored: %v; pixels against the first frame's: %s", img.Info.FramesIgnored,
+			difference(img.Pixels.Bytes(), one.Pixels.Bytes()))
 	}
 	if got > 1<<20 {
 		t.Errorf("allocated %d bytes, want under 1 MiB", got)
@@ -98,7 +99,8 @@ func TestPolyglots(t *testing.T) {
 			}
 		})
 	}
-	if _, err := p.Prepare(context.Background(), append([]byte("%PDF-1.4 "), jpeg...)); quality.KindOf(err) != quality.KindUnsupportedImageFormat {
+	if _, err := p.Prepare(context.Background(),
+		append([]byte("%PDF-1.4 "), jpeg...)); quality.KindOf(err) != quality.KindUnsupportedImageFormat {
 		t.Errorf("a PDF that holds a JPEG: error %v, want kind %s", err, quality.KindUnsupportedImageFormat)
 	}
 }
@@ -129,7 +131,8 @@ func checkCut(t *testing.T, p *imageprep.Preparer, name string, data []byte, cut
 	switch kind := quality.KindOf(err); {
 	case err == nil:
 		if !bytes.Equal(img.Pixels.Bytes(), whole.Pixels.Bytes()) {
-			t.Errorf("%s cut at %d of %d gave other pixels: %s", name, cut, len(data), difference(img.Pixels.Bytes(), whole.Pixels.Bytes()))
+			t.Errorf("%s cut at %d of %d gave other pixels: %s", name, cut, len(data),
+				difference(img.Pixels.Bytes(), whole.Pixels.Bytes()))
 		}
 	case kind == quality.KindUnsupportedImageFormat && cut < 12:
 	case kind != quality.KindImageTruncated:
@@ -159,8 +162,10 @@ func TestDamaged(t *testing.T) {
 // does not end.
 func imageKind(k quality.Kind) bool {
 	switch k {
-	case quality.KindUnsupportedImageFormat, quality.KindImageCorrupt, quality.KindImageTruncated, quality.KindImageZeroDimension,
-		quality.KindImageTooManyPixels, quality.KindImageTooManyScans, quality.KindImageTooExpensive, quality.KindPayloadTooLarge:
+	case quality.KindUnsupportedImageFormat, quality.KindImageCorrupt, quality.KindImageTruncated,
+		quality.KindImageZeroDimension,
+		quality.KindImageTooManyPixels, quality.KindImageTooManyScans,
+		quality.KindImageTooExpensive, quality.KindPayloadTooLarge:
 		return true
 	}
 	return false
@@ -201,7 +206,8 @@ func TestDecodedSizeIsChecked(t *testing.T) {
 	for _, size := range [][2]int{{0, 0}, {64, 63}, {65, 64}} {
 		p := newPreparer(t)
 		p.WithDecoder(imageprep.PNG, func(context.Context) (int, int, error) { return size[0], size[1], nil })
-		if _, err := p.Prepare(context.Background(), testimages.PNG(64, 64)); quality.KindOf(err) != quality.KindImageCorrupt {
+		if _, err := p.Prepare(context.Background(),
+			testimages.PNG(64, 64)); quality.KindOf(err) != quality.KindImageCorrupt {
 			t.Errorf("decoded %v: error %v, want kind %s", size, err, quality.KindImageCorrupt)
 		}
 	}
@@ -259,7 +265,8 @@ func TestContextThatIsOver(t *testing.T) {
 	cancel()
 	late, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
 	defer cancel()
-	for want, ctx := range map[quality.Kind]context.Context{quality.KindClientClosedRequest: cancelled, quality.KindDeadlineExceeded: late} {
+	for want, ctx := range map[quality.Kind]context.Context{quality.KindClientClosedRequest: cancelled,
+		quality.KindDeadlineExceeded: late} {
 		if _, err := p.Prepare(ctx, testimages.PNG(64, 64)); quality.KindOf(err) != want {
 			t.Errorf("error %v, want kind %s", err, want)
 		}

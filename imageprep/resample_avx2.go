@@ -25,7 +25,8 @@ func (p *avx2Passes) horizontal(block []byte, rows *[blockRows][]byte, _ []byte)
 		_ = row[p.reads-1]
 	}
 	for i := 0; i < blockRows; i += 2 {
-		horizontalAVX2(&block[i*rowStride], &block[(i+1)*rowStride], &rows[i][0], &rows[i+1][0], &p.first[0], &p.across[0], p.groups)
+		horizontalAVX2(&block[i*rowStride], &block[(i+1)*rowStride], &rows[i][0], &rows[i+1][0],
+			&p.first[0], &p.across[0], p.groups)
 	}
 }
 

@@ -67,9 +67,12 @@ func dwords(name string, v ...uint32) Mem {
 func horizontal(half Mem) {
 	// Pixels 0 and 1, and 2 and 3, of twelve bytes of RGB, as pairs of words:
 	// r0 r1 g0 g1 b0 b1 0 0.
-	first := dwords("pixels01", 0xFF03FF00, 0xFF04FF01, 0xFF05FF02, 0xFFFFFFFF, 0xFF03FF00, 0xFF04FF01, 0xFF05FF02, 0xFFFFFFFF)
-	second := dwords("pixels23", 0xFF09FF06, 0xFF0AFF07, 0xFF0BFF08, 0xFFFFFFFF, 0xFF09FF06, 0xFF0AFF07, 0xFF0BFF08, 0xFFFFFFFF)
-	pack := dwords("packRGB", 0x04020100, 0x09080605, 0x0E0D0C0A, 0xFFFFFFFF, 0x04020100, 0x09080605, 0x0E0D0C0A, 0xFFFFFFFF)
+	first := dwords("pixels01", 0xFF03FF00, 0xFF04FF01, 0xFF05FF02, 0xFFFFFFFF, 0xFF03FF00,
+		0xFF04FF01, 0xFF05FF02, 0xFFFFFFFF)
+	second := dwords("pixels23", 0xFF09FF06, 0xFF0AFF07, 0xFF0BFF08, 0xFFFFFFFF, 0xFF09FF06,
+		0xFF0AFF07, 0xFF0BFF08, 0xFFFFFFFF)
+	pack := dwords("packRGB", 0x04020100, 0x09080605, 0x0E0D0C0A, 0xFFFFFFFF, 0x04020100,
+		0x09080605, 0x0E0D0C0A, 0xFFFFFFFF)
 
 	TEXT("horizontalAVX2", attr.NOSPLIT, "func(out0, out1, in0, in1 *byte, start *int32, weights *int16, groups int)")
 	Doc("horizontalAVX2 computes the 224 positions of two rows. start holds the byte",
@@ -221,7 +224,8 @@ func vertical(half Mem) {
 // belongs to a row.
 func arrangeVNNI() {
 	// Four pixels of RGB as r0 r1 r2 r3, g0 g1 g2 g3, b0 b1 b2 b3.
-	planar := dwords("planar", 0x09060300, 0x0A070401, 0x0B080502, 0xFFFFFFFF, 0x09060300, 0x0A070401, 0x0B080502, 0xFFFFFFFF)
+	planar := dwords("planar", 0x09060300, 0x0A070401, 0x0B080502, 0xFFFFFFFF, 0x09060300,
+		0x0A070401, 0x0B080502, 0xFFFFFFFF)
 
 	TEXT("arrangeVNNI", attr.NOSPLIT, "func(out, row0, row1, row2, row3 *byte, groups int)")
 	Doc("arrangeVNNI writes, for every group of four pixels, 16 bytes of each row: four",

@@ -69,8 +69,10 @@ func reference(t *testing.T) *imageprep.Resizer {
 func TestEveryImplementationIsThePortableOne(t *testing.T) {
 	portable := reference(t)
 	sizes := [][2]int{
-		{1, 1}, {1, 2}, {2, 1}, {2, 3}, {3, 2}, {4, 5}, {1, 400}, {400, 1}, {223, 224}, {224, 223}, {224, 224}, {225, 224}, {224, 225},
-		{226, 226}, {227, 231}, {256, 256}, {301, 299}, {512, 384}, {997, 31}, {31, 997}, {1024, 1024}, {1536, 640}, {5000, 300}, {300, 5000}, {1300, 1303},
+		{1, 1}, {1, 2}, {2, 1}, {2, 3}, {3, 2}, {4, 5}, {1, 400}, {400, 1}, {223, 224}, {224, 223},
+		{224, 224}, {225, 224}, {224, 225},
+		{226, 226}, {227, 231}, {256, 256}, {301, 299}, {512, 384}, {997, 31}, {31, 997}, {1024, 1024}, {1536, 640},
+		{5000, 300}, {300, 5000}, {1300, 1303},
 	}
 	var pictures, want [][]byte
 	for i, size := range sizes {
@@ -186,7 +188,8 @@ func TestAnyWeights(t *testing.T) {
 // TestNothingIsReadBeyondTheImage: the image is all that there is.
 func TestNothingIsReadBeyondTheImage(t *testing.T) {
 	eachResizer(t, func(t *testing.T, r *imageprep.Resizer) {
-		for _, size := range [][2]int{{1, 1}, {2, 1}, {1, 2}, {3, 3}, {5, 7}, {6, 5}, {7, 9}, {223, 3}, {224, 224}, {225, 230}, {241, 517}, {999, 40}, {40, 999}, {1023, 700}} {
+		for _, size := range [][2]int{{1, 1}, {2, 1}, {1, 2}, {3, 3}, {5, 7}, {6, 5}, {7, 9}, {223, 3}, {224, 224},
+			{225, 230}, {241, 517}, {999, 40}, {40, 999}, {1023, 700}} {
 			content := noise(2, size[0], size[1])
 			want := reference(t).Resize(content, size[0], size[1])
 			withGuards(t, func(alloc func(int) []byte) {
@@ -207,7 +210,8 @@ func TestWeightsFitThreeDigits(t *testing.T) {
 	check := func(w, h int) {
 		outW, outH := imageprep.Resized(w, h)
 		for _, axis := range []imageprep.Weights{
-			imageprep.PillowWeights(w, outW, imageprep.CropOffset(outW)), imageprep.PillowWeights(h, outH, imageprep.CropOffset(outH)),
+			imageprep.PillowWeights(w, outW, imageprep.CropOffset(outW)),
+			imageprep.PillowWeights(h, outH, imageprep.CropOffset(outH)),
 		} {
 			for i, weights := range axis.Weight {
 				if lowest, highest := slices.Min(weights), slices.Max(weights); lowest < -one/4 || highest > one+one/4 {

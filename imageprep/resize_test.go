@@ -9,7 +9,8 @@ import (
 
 func TestCropOffsetRoundsHalvesToEven(t *testing.T) {
 	// python3 -c 'print([int(round((s-224)/2)) for s in (224,225,226,227,228,229,231,233)])'
-	for size, want := range map[int64]int64{224: 0, 225: 0, 226: 1, 227: 2, 228: 2, 229: 2, 231: 4, 233: 4, 5_600_000_001: 2_799_999_888} {
+	for size, want := range map[int64]int64{224: 0, 225: 0, 226: 1, 227: 2, 228: 2, 229: 2, 231: 4, 233: 4,
+		5_600_000_001: 2_799_999_888} {
 		if got := imageprep.CropOffset(size); got != want {
 			t.Errorf("size %d: offset %d, want %d", size, got, want)
 		}

@@ -50,13 +50,15 @@ func Sniff(data []byte) (Header, error) {
 		if name := otherFormat(data); name != "" {
 			return Header{}, unsupported(name)
 		}
-		return Header{}, quality.Errorf(quality.KindUnsupportedImageFormat, "unsupported image format; send jpeg, png, webp or gif")
+		return Header{}, quality.Errorf(quality.KindUnsupportedImageFormat, "unsupported image format; send jpeg, png, "+
+			"webp or gif")
 	}
 	if err != nil {
 		return Header{}, err
 	}
 	if h.Width <= 0 || h.Height <= 0 {
-		return Header{}, quality.Errorf(quality.KindImageZeroDimension, "%s image of %d x %d pixels", h.Format, h.Width, h.Height)
+		return Header{},
+			quality.Errorf(quality.KindImageZeroDimension, "%s image of %d x %d pixels", h.Format, h.Width, h.Height)
 	}
 	return h, nil
 }

@@ -89,7 +89,8 @@ func (h *Header) extendedWebP(body []byte, chunks webpChunks) (webpLayout, error
 		return webpLayout{}, err
 	}
 	l.x, l.y = 2*uint24(first), 2*uint24(first[3:])
-	if l.width != 1+uint24(first[6:]) || l.height != 1+uint24(first[9:]) || l.x+l.width > h.Width || l.y+l.height > h.Height {
+	if l.width != 1+uint24(first[6:]) || l.height != 1+uint24(first[9:]) ||
+		l.x+l.width > h.Width || l.y+l.height > h.Height {
 		return webpLayout{}, corrupt(WebP)
 	}
 	h.Frames = chunks.count(webpFrame)

@@ -23,7 +23,8 @@ func TestStagesAreTheWhole(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if rgb.Width != want.Width || rgb.Height != want.Height || sha256.Sum256(rgb.Pix) != want.RGB {
-			t.Errorf("%s: %d x %d at full size, other than Pillow's %d x %d", name, rgb.Width, rgb.Height, want.Width, want.Height)
+			t.Errorf("%s: %d x %d at full size, other than Pillow's %d x %d", name, rgb.Width,
+				rgb.Height, want.Width, want.Height)
 		}
 		pixels, err := p.ResizeRGB(context.Background(), rgb)
 		if err != nil || sha256.Sum256(pixels.Bytes()) != want.Out {
@@ -34,12 +35,14 @@ func TestStagesAreTheWhole(t *testing.T) {
 
 func TestStagesKeepTheLimits(t *testing.T) {
 	p := newPreparer(t)
-	if _, err := p.DecodeRGB(context.Background(), testimages.ScanFlood(64, 64, 40), imageprep.RGB{}); quality.KindOf(err) != quality.KindImageTooManyScans {
+	if _, err := p.DecodeRGB(context.Background(), testimages.ScanFlood(64, 64, 40),
+		imageprep.RGB{}); quality.KindOf(err) != quality.KindImageTooManyScans {
 		t.Errorf("error %v, want %v", err, quality.KindImageTooManyScans)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := p.ResizeRGB(ctx, imageprep.RGB{Width: 3, Height: 3, Pix: bytes.Repeat([]byte{9}, 27)}); !errors.Is(err, context.Canceled) {
+	if _, err := p.ResizeRGB(ctx, imageprep.RGB{Width: 3, Height: 3, Pix: bytes.Repeat([]byte{9}, 27)}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
 }

@@ -21,7 +21,8 @@ func TestNoCheckpointNamesWhatThereIs(t *testing.T) {
 		{"x", nil, `checkpoint "x" not found; the server has none`},
 		{"x", []string{"a", "b"}, `checkpoint "x" not found; available: a, b`},
 		{"x\r\n\u202e", []string{"a"}, `checkpoint "x\r\n\u202e" not found; available: a`},
-		{strings.Repeat("é", 40), []string{"a"}, `checkpoint "` + strings.Repeat(`\u00e9`, 32) + `"... not found; available: a`},
+		{strings.Repeat("é", 40), []string{"a"}, `checkpoint "` + strings.Repeat(`\u00e9`, 32) +
+			`"... not found; available: a`},
 		{"x", many, `checkpoint "x" not found; available: ` + strings.Join(many[:10], ", ") + " and 2 more"},
 	} {
 		err := quality.NoCheckpoint(test.name, test.known)

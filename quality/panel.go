@@ -32,7 +32,8 @@ func NewPanel(recipe string, checkpoints []Checkpoint) (Panel, error) {
 	for _, c := range checkpoints {
 		switch {
 		case c.Encoder != p.Encoder:
-			return Panel{}, fmt.Errorf("panel: checkpoint %s is of encoder %s, the first one of %s", c.Name, c.Encoder.Short(), p.Encoder.Short())
+			return Panel{}, fmt.Errorf("panel: checkpoint %s is of encoder %s, the first one of %s", c.Name,
+				c.Encoder.Short(), p.Encoder.Short())
 		case seen[c.Digest]:
 			return Panel{}, fmt.Errorf("panel: checkpoint %s is in it twice", c.Name)
 		}

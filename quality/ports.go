@@ -26,7 +26,8 @@ type Judge interface {
 // Ensemble embeds and judges in one call, with the errors of [ImageEncoder].
 // Both slices have one element per image, in order.
 type Ensemble interface {
-	EmbedAndJudge(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Pixels) ([]Judgement, []Embedding, error)
+	EmbedAndJudge(ctx context.Context, c Checkpoint, text TextEmbeddings,
+		images []Pixels) ([]Judgement, []Embedding, error)
 }
 
 // TextSource gives the six text embeddings of a checkpoint, wherever they come

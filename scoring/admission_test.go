@@ -91,20 +91,23 @@ func TestTooLateIsRefusedAtOnce(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second) // 20 are done, 2 s of work are left
 		synctest.Wait()
-		if g := gauges(t, reader); g["agiqa.queue.depth"] < 18 || g["agiqa.queue.working"] != 1 || g["agiqa.queue.wait"] < 1.9 || g["agiqa.queue.wait"] > 2.3 {
+		if g := gauges(t, reader); g["agiqa.queue.depth"] < 18 || g["agiqa.queue.working"] != 1 ||
+			g["agiqa.queue.wait"] < 1.9 || g["agiqa.queue.wait"] > 2.3 {
 			t.Errorf("gauges %v, want some 19 waiting, 1 working, 2.1 s", g)
 		}
 		if err := ask(5 * time.Second); err != nil { // 2.1 s, twice
 			t.Errorf("with time enough: %v", err)
 		}
 		err := ask(3 * time.Second)
-		if e, ok := errors.AsType[*quality.Error](err); !ok || e.Kind != quality.KindOverloaded || e.RetryAfter < time.Second {
+		if e, ok := errors.AsType[*quality.Error](err); !ok ||
+			e.Kind != quality.KindOverloaded || e.RetryAfter < time.Second {
 			t.Errorf("with too little time: %v, want overloaded with advice", err)
 		}
 		before := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		if _, err := b.service.Score(ctx, requestOf("goodx")); quality.KindOf(err) != quality.KindOverloaded || time.Since(before) != 0 {
+		if _, err := b.service.Score(ctx, requestOf("goodx")); quality.KindOf(err) != quality.KindOverloaded ||
+			time.Since(before) != 0 {
 			t.Errorf("at the queue: %v after %s, want overloaded at once", err, time.Since(before))
 		}
 		time.Sleep(3 * time.Second)
@@ -124,7 +127,8 @@ func TestTooLateIsRefusedAtOnce(t *testing.T) {
 // A large image waits longer in the estimate than a small one.
 func TestCostCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBenchWith(t, scoring.Config{Concurrency: 1, Queue: 100, RetryAfter: time.Second}, metricnoop.NewMeterProvider())
+		b := newBenchWith(t, scoring.Config{Concurrency: 1, Queue: 100, RetryAfter: time.Second},
+			metricnoop.NewMeterProvider())
 		b.slow(100 * time.Millisecond)
 		for i := range 30 {
 			go func() { _, _ = b.service.Score(t.Context(), requestOf(fmt.Sprintf("good%d", i))) }()
@@ -211,7 +215,8 @@ func TestNothingIsDecodedForATritonThatIsGone(t *testing.T) {
 	if got, err := b.service.Score(t.Context(), requestOf("good1")); err != nil || !got.Results[0].EmbeddingCached {
 		t.Errorf("a known image: %+v, %v", got.Results, err)
 	}
-	if got, err := b.service.Score(t.Context(), requestOf("bad")); err != nil || quality.KindOf(got.Results[0].Err) != quality.KindUnsupportedImageFormat {
+	if got, err := b.service.Score(t.Context(), requestOf("bad")); err != nil ||
+		quality.KindOf(got.Results[0].Err) != quality.KindUnsupportedImageFormat {
 		t.Errorf("what is no image: %+v, %v", got.Results, err)
 	}
 }
@@ -248,7 +253,8 @@ func TestATurnThatComesTooLateIsNotUsed(t *testing.T) {
 // load sends one request each interval for a while, all with the same budget,
 // and returns how many were answered, refused at once and late, and how long
 // the slowest answer took.
-func (b *bench) load(t *testing.T, interval, span, budget time.Duration) (answered, refused, late int, slowest time.Duration) {
+func (b *bench) load(t *testing.T, interval, span,
+	budget time.Duration) (answered, refused, late int, slowest time.Duration) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	start := time.Now().UnixNano() // no image comes twice
@@ -299,7 +305,8 @@ func TestOverloadAnswersWhatItAdmits(t *testing.T) {
 	for _, turns := range []int{4, 64} {
 		t.Run(fmt.Sprintf("%d turns", turns), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBenchWith(t, scoring.Config{Concurrency: turns, Queue: 1000, RetryAfter: time.Second}, metricnoop.NewMeterProvider())
+				b := newBenchWith(t, scoring.Config{Concurrency: turns, Queue: 1000, RetryAfter: time.Second},
+					metricnoop.NewMeterProvider())
 				var each atomic.Int64
 				each.Store(int64(100 * time.Millisecond))
 				b.share(&each)
@@ -335,7 +342,8 @@ func TestQueueWaitIsABound(t *testing.T) {
 		each.Store(int64(100 * time.Millisecond))
 		b.share(&each)
 		b.load(t, 20*time.Millisecond, 10*time.Second, time.Minute)
-		if answered, _, late, slowest := b.load(t, 20*time.Millisecond, 10*time.Second, time.Minute); late > 0 || slowest > 1200*time.Millisecond || answered < 90 {
+		if answered, _, late, slowest := b.load(t, 20*time.Millisecond, 10*time.Second, time.Minute); late > 0 ||
+			slowest > 1200*time.Millisecond || answered < 90 {
 			t.Errorf("%d answered, %d late, slowest %s; want some 100 within a second", answered, late, slowest)
 		}
 	})

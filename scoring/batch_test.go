@@ -28,9 +28,11 @@ type batchRig struct {
 
 func newBatchRig(t *testing.T, max int) batchRig {
 	t.Helper()
-	cfg := scoring.Config{Concurrency: 100, Queue: 100, RetryAfter: time.Second, Batch: scoring.BatchConfig{Max: max, Wait: 500 * time.Millisecond, InFlight: 2}}
+	cfg := scoring.Config{Concurrency: 100, Queue: 100, RetryAfter: time.Second,
+		Batch: scoring.BatchConfig{Max: max, Wait: 500 * time.Millisecond, InFlight: 2}}
 	r := batchRig{reader: sdkmetric.NewManualReader(), spans: tracetest.NewSpanRecorder()}
-	r.bench = newBenchTraced(t, cfg, sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)), sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans)))
+	r.bench = newBenchTraced(t, cfg, sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)),
+		sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans)))
 	r.triton.takes = 100 * time.Millisecond
 	return r
 }
@@ -95,7 +97,8 @@ func TestBatchesAreBounded(t *testing.T) {
 				t.Errorf("request %d: %v", i, err)
 			}
 		}
-		if want := []string{"ensemble a +", "ensemble a +", "ensemble a +++", "ensemble a +++", "ensemble a +"}; !slices.Equal(r.triton.calls, want) {
+		if want := []string{"ensemble a +", "ensemble a +", "ensemble a +++", "ensemble a +++",
+			"ensemble a +"}; !slices.Equal(r.triton.calls, want) {
 			t.Errorf("calls %q, want %q", r.triton.calls, want)
 		}
 		if took := time.Since(begin); took != time.Minute+500*time.Millisecond {
@@ -189,7 +192,8 @@ func TestBatchesAreLinkedToTheirRequests(t *testing.T) {
 				stages[s.SpanContext().SpanID().String()] = s
 			}
 		}
-		if batch == nil || len(batch.Links()) != 2 || !slices.Contains(batch.Attributes(), attribute.Int("agiqa.batch.requests", 3)) {
+		if batch == nil || len(batch.Links()) != 2 ||
+			!slices.Contains(batch.Attributes(), attribute.Int("agiqa.batch.requests", 3)) {
 			t.Fatalf("batch span %+v, want one of three requests with two links", batch)
 		}
 		if stages[batch.Parent().SpanID().String()] == nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/agiqa/agiqa/scoring"
 )
 
-func coalesced(t *testing.T, b *bench, n int, score func(i int) (scoring.Response, error)) (responses []scoring.Response, errs []error) {
+func coalesced(t *testing.T, b *bench, n int,
+	score func(i int) (scoring.Response, error)) (responses []scoring.Response, errs []error) {
 	t.Helper()
 	responses, errs = make([]scoring.Response, n), make([]error, n)
 	done := make(chan int, n)
@@ -37,7 +38,8 @@ func TestEqualImagesAreEncodedOnce(t *testing.T) {
 		b, reader := measured(t, scoring.Config{Concurrency: 10, Queue: 100, RetryAfter: time.Second})
 		b.slow(100 * time.Millisecond)
 		responses, errs := coalesced(t, b, 50, func(i int) (scoring.Response, error) {
-			return b.service.Score(t.Context(), scoring.Request{Items: items("good1"), Checkpoints: []quality.Checkpoint{checkpointOf(fmt.Sprint(i%3), byte(i%3))}})
+			return b.service.Score(t.Context(),
+				scoring.Request{Items: items("good1"), Checkpoints: []quality.Checkpoint{checkpointOf(fmt.Sprint(i%3), byte(i%3))}})
 		})
 		cached := 0
 		for i, r := range responses {
@@ -55,7 +57,8 @@ func TestEqualImagesAreEncodedOnce(t *testing.T) {
 			t.Errorf("decoded %d times, %d took another's embedding, want 1 and 49", b.preparer.decoded, cached)
 		}
 		if got := metricstest.Values(t, reader, "agiqa.images.coalesced")[""]; got != 9 {
-			t.Errorf("agiqa.images.coalesced is %d, want the 9 that had a turn beside the first; the others found it in the cache", got)
+			t.Errorf("agiqa.images.coalesced is %d, want the 9 that had a turn beside the first; the others found it in the "+
+				"cache", got)
 		}
 	})
 }
@@ -141,10 +144,12 @@ func TestCrossingRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, scoring.DefaultConfig())
 		b.slow(50 * time.Millisecond)
-		orders := [][]string{{"good1", "good2", "good3"}, {"good3", "good2", "good4"}, {"good4", "good1", "good5"}, {"good5", "good3", "good1"}}
+		orders := [][]string{{"good1", "good2", "good3"}, {"good3", "good2", "good4"},
+			{"good4", "good1", "good5"}, {"good5", "good3", "good1"}}
 		responses, errs := coalesced(t, b, 40, func(i int) (scoring.Response, error) {
 			time.Sleep(time.Duration(i%7) * 9 * time.Millisecond)
-			return b.service.Score(t.Context(), scoring.Request{Items: items(orders[i%4]...), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
+			return b.service.Score(t.Context(),
+				scoring.Request{Items: items(orders[i%4]...), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
 		})
 		for i, err := range errs {
 			if err != nil {
@@ -177,7 +182,8 @@ func TestFollowersThatTakeOverDoNotWaitForEachOther(t *testing.T) {
 			if i == 0 {
 				c = ctx
 			}
-			return b.service.Score(c, scoring.Request{Items: items(orders[i]...), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
+			return b.service.Score(c,
+				scoring.Request{Items: items(orders[i]...), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
 		})
 		if quality.KindOf(errs[0]) != quality.KindClientClosedRequest {
 			t.Errorf("the leader: %v", errs[0])
@@ -208,7 +214,8 @@ func TestWhereEmbeddingsComeFrom(t *testing.T) {
 		checkpoints []quality.Checkpoint
 		calls       []string // with two to the ensemble by those before; in order of text
 	}{
-		{"ensemble", []quality.Checkpoint{checkpointOf("a", 1)}, []string{"ensemble a +", "ensemble a +", "ensemble a +", "head a +", "head a +"}},
+		{"ensemble", []quality.Checkpoint{checkpointOf("a", 1)},
+			[]string{"ensemble a +", "ensemble a +", "ensemble a +", "head a +", "head a +"}},
 		{"heads", []quality.Checkpoint{checkpointOf("a", 1), checkpointOf("b", 2)},
 			[]string{"encoder+", "ensemble a +", "ensemble a +", "head a +++", "head b +++"}},
 	} {
@@ -230,7 +237,8 @@ func TestWhereEmbeddingsComeFrom(t *testing.T) {
 					b.triton.mu.Unlock()
 					return once(ctx, c)
 				}
-				got, err := b.service.Score(t.Context(), scoring.Request{Items: items("good1", "good2", "good3", "good3"), Checkpoints: tc.checkpoints})
+				got, err := b.service.Score(t.Context(), scoring.Request{Items: items("good1", "good2", "good3", "good3"),
+					Checkpoints: tc.checkpoints})
 				if err := errors.Join(err, <-led); err != nil {
 					t.Fatal(err)
 				}

@@ -41,10 +41,12 @@ func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {
 	if p.width > 0 {
 		w, h = p.width, p.height
 	}
-	return imageprep.Inspected{Data: data, Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: w, Height: h}}, nil
+	return imageprep.Inspected{Data: data,
+		Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: w, Height: h}}, nil
 }
 
-func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspected, _ quality.PreprocessMode) (quality.Image, error) {
+func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspected,
+	_ quality.PreprocessMode) (quality.Image, error) {
 	data := in.Data
 	p.mu.Lock()
 	p.decoded++
@@ -114,14 +116,16 @@ func judgeAll(c quality.Checkpoint, embeddings []quality.Embedding) []quality.Ju
 	return out
 }
 
-func (f *fakeTriton) Judge(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings, images []quality.Embedding) ([]quality.Judgement, error) {
+func (f *fakeTriton) Judge(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+	images []quality.Embedding) ([]quality.Judgement, error) {
 	if err := f.call("head "+c.Name+" ", len(images)); err != nil {
 		return nil, err
 	}
 	return judgeAll(c, images), nil
 }
 
-func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel, images []quality.Embedding) ([][]quality.Judgement, error) {
+func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel,
+	images []quality.Embedding) ([][]quality.Judgement, error) {
 	name := "panel "
 	for _, c := range p.Checkpoints {
 		name += c.Name
@@ -141,7 +145,8 @@ func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel, images []qua
 	return rows, nil
 }
 
-func (f *fakeTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, _ quality.TextEmbeddings, images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
+func (f *fakeTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+	images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
 	if err := f.call("ensemble "+c.Name+" ", len(images)); err != nil {
 		return nil, nil, err
 	}
@@ -215,7 +220,8 @@ func (f textsFunc) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (qu
 	return f(ctx, c)
 }
 
-var encoder = quality.Encoder{Name: "enc", Digest: quality.DigestOf([]byte("enc")), Dim: 2, TextWidth: 4, ContextLength: 77}
+var encoder = quality.Encoder{Name: "enc", Digest: quality.DigestOf([]byte("enc")), Dim: 2,
+	TextWidth: 4, ContextLength: 77}
 
 func checkpointOf(name string, n byte) quality.Checkpoint {
 	return quality.Checkpoint{Name: name, Digest: quality.Digest{n}, Encoder: encoder.Digest}

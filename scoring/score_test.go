@@ -50,17 +50,20 @@ func TestCallsToTriton(t *testing.T) {
 			[]string{"encoder+", "head bare ++"}, [][]float32{{'1' + 3000}, {'2' + 3000}}},
 		{"one image is at fault", nil, []string{"bad", "good2"}, []quality.Checkpoint{a},
 			[]string{"ensemble a +"}, [][]float32{nil, {'2' + 1000}}},
-		{"all are at fault: Triton is not asked", nil, []string{"bad", "worse"}, []quality.Checkpoint{a}, nil, [][]float32{nil, nil}},
+		{"all are at fault: Triton is not asked", nil, []string{"bad", "worse"},
+			[]quality.Checkpoint{a}, nil, [][]float32{nil, nil}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bench := newBench(t, scoring.DefaultConfig())
 			if tc.warm != nil {
-				if _, err := bench.service.Score(t.Context(), scoring.Request{Items: items(tc.warm...), Checkpoints: []quality.Checkpoint{a}}); err != nil {
+				if _, err := bench.service.Score(t.Context(),
+					scoring.Request{Items: items(tc.warm...), Checkpoints: []quality.Checkpoint{a}}); err != nil {
 					t.Fatal(err)
 				}
 				bench.triton.calls = nil
 			}
-			got, err := bench.service.Score(t.Context(), scoring.Request{Items: items(tc.images...), Checkpoints: tc.checkpoints})
+			got, err := bench.service.Score(t.Context(),
+				scoring.Request{Items: items(tc.images...), Checkpoints: tc.checkpoints})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,19 +117,24 @@ func TestErrorsOfTheCall(t *testing.T) {
 		want  quality.Kind
 	}{
 		{"no encoder yet", func(b *bench) { b.service.Use(nil) }, checkpointOf("a", 1), quality.KindModelUnavailable},
-		{"checkpoint of another encoder", func(*bench) {}, quality.Checkpoint{Name: "x", Encoder: quality.Digest{9}}, quality.KindEncoderMismatch},
-		{"Triton is gone", func(b *bench) { b.triton.fail = func(string) error { return unavailable } }, checkpointOf("a", 1), quality.KindModelUnavailable},
+		{"checkpoint of another encoder", func(*bench) {}, quality.Checkpoint{Name: "x", Encoder: quality.Digest{9}},
+			quality.KindEncoderMismatch},
+		{"Triton is gone", func(b *bench) { b.triton.fail = func(string) error { return unavailable } }, checkpointOf("a", 1),
+			quality.KindModelUnavailable},
 		{"text embeddings fail", func(b *bench) {
 			b.texts = func(context.Context, quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
 				return quality.TextEmbeddings{}, false, unavailable
 			}
 		}, checkpointOf("a", 1), quality.KindModelUnavailable},
-		{"an unclassified error stays internal", func(b *bench) { b.triton.fail = func(string) error { return errors.New("boom") } }, checkpointOf("a", 1), quality.KindInternal},
+		{"an unclassified error stays internal",
+			func(b *bench) { b.triton.fail = func(string) error { return errors.New("boom") } },
+			checkpointOf("a", 1), quality.KindInternal},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, scoring.DefaultConfig())
 			tc.setup(b)
-			_, err := b.service.Score(t.Context(), scoring.Request{Items: items("good1"), Checkpoints: []quality.Checkpoint{tc.c}})
+			_, err := b.service.Score(t.Context(),
+				scoring.Request{Items: items("good1"), Checkpoints: []quality.Checkpoint{tc.c}})
 			if got := quality.KindOf(err); err == nil || got != tc.want {
 				t.Errorf("error %v of kind %s, want %s", err, got, tc.want)
 			}
@@ -137,7 +145,8 @@ func TestErrorsOfTheCall(t *testing.T) {
 func TestAFailedCallLeavesNothingInTheCache(t *testing.T) {
 	b := newBench(t, scoring.DefaultConfig())
 	b.triton.fail = func(string) error { return quality.Errorf(quality.KindModelBadOutput, "NaN") }
-	_, _ = b.service.Score(t.Context(), scoring.Request{Items: items("good1"), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
+	_, _ = b.service.Score(t.Context(),
+		scoring.Request{Items: items("good1"), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
 	if len(b.cache.m) != 0 {
 		t.Errorf("cache holds %v", b.cache.m)
 	}
@@ -149,7 +158,8 @@ func TestDeadlineDuringDecodingEndsTheRequest(t *testing.T) {
 		b.preparer.prepare = func(ctx context.Context, _ []byte) error { <-ctx.Done(); return ctx.Err() }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := b.service.Score(ctx, scoring.Request{Items: items("good1", "good2"), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
+		_, err := b.service.Score(ctx,
+			scoring.Request{Items: items("good1", "good2"), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
 		if got := quality.KindOf(err); got != quality.KindDeadlineExceeded {
 			t.Errorf("error %v of kind %s, want deadline_exceeded", err, got)
 		}
@@ -221,14 +231,17 @@ func TestSpansAndMetrics(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	triton := &fakeTriton{}
-	service, err := scoring.New(scoring.DefaultConfig(), scoring.Deps{Preparer: &fakePreparer{}, Triton: triton, Tracer: tracer, Meter: meter})
+	service, err := scoring.New(scoring.DefaultConfig(),
+		scoring.Deps{Preparer: &fakePreparer{}, Triton: triton, Tracer: tracer, Meter: meter})
 	if err != nil {
 		t.Fatal(err)
 	}
-	service.Use(&scoring.Models{Encoder: encoder, Texts: textsFunc(func(context.Context, quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
-		return quality.TextEmbeddings{}, true, nil
-	})})
-	response, err := service.Score(t.Context(), scoring.Request{Items: items("good1", "bad", "good2"), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
+	service.Use(&scoring.Models{Encoder: encoder,
+		Texts: textsFunc(func(context.Context, quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
+			return quality.TextEmbeddings{}, true, nil
+		})})
+	response, err := service.Score(t.Context(),
+		scoring.Request{Items: items("good1", "bad", "good2"), Checkpoints: []quality.Checkpoint{checkpointOf("a", 1)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +254,8 @@ func TestSpansAndMetrics(t *testing.T) {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 	stages := response.Timings.Stages()
-	for _, s := range []scoring.Stage{scoring.StageAdmission, scoring.StagePrepare, scoring.StageTexts, scoring.StageEnsemble} {
+	for _, s := range []scoring.Stage{scoring.StageAdmission, scoring.StagePrepare,
+		scoring.StageTexts, scoring.StageEnsemble} {
 		if _, ok := stages[s]; !ok {
 			t.Errorf("no time for stage %s in %v", s, stages)
 		}
@@ -290,7 +304,10 @@ func TestPromptEncoder(t *testing.T) {
 	if err != nil || text[5][0] != 5 || seen.N != 6 {
 		t.Errorf("EmbedPrompts = %v, %v after %d prompts", text, err, seen.N)
 	}
-	p.Encoder = textEncoderFunc(func(quality.Prompts) ([]quality.Embedding, error) { return make([]quality.Embedding, 5), nil })
+	p.Encoder = textEncoderFunc(func(quality.Prompts) ([]quality.Embedding,
+		error) {
+		return make([]quality.Embedding, 5), nil
+	})
 	if _, err := p.EmbedPrompts(t.Context(), checkpointOf("a", 1)); quality.KindOf(err) != quality.KindModelBadOutput {
 		t.Errorf("five embeddings: %v, want model_bad_output", err)
 	}

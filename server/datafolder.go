@@ -31,7 +31,8 @@ func (cfg Config) lockFolder() (dir string, release func() error, err error) {
 func lockDataFolder(s config.Settings) (release func() error, err error) {
 	release, err = lock(s.DataDir)
 	if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
-		return nil, fmt.Errorf("setting data-dir: %w already serves from %s; stop it, or choose another folder with --data-dir or %s",
+		return nil, fmt.Errorf("setting data-dir: %w already serves from %s; stop it, or choose another folder with "+
+			"--data-dir or %s",
 			held, s.DataDir, config.EnvName("data-dir"))
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
@@ -65,6 +66,7 @@ func lockEphemeralFolder(s config.Settings) (dir string, release func() error, e
 			return "", nil, fmt.Errorf("setting data-dir: %w", err)
 		}
 	}
-	return "", nil, fmt.Errorf("setting data-dir: %d commands with a server of their own already use %s; keep one server running with agiqa up",
+	return "", nil, fmt.Errorf("setting data-dir: %d commands with a server of their own already use %s; keep one "+
+		"server running with agiqa up",
 		maxEphemeral, s.DataDir)
 }

@@ -16,7 +16,8 @@ import (
 // machine where settings allow them. The libraries are closed after its last
 // use. A library that fails its self-test is left out, with a warning: Go
 // decodes instead, and the preprocess id says so.
-func NewPreparer(ctx context.Context, s config.Settings, logger *slog.Logger) (*imageprep.Preparer, *native.Set, error) {
+func NewPreparer(ctx context.Context, s config.Settings,
+	logger *slog.Logger) (*imageprep.Preparer, *native.Set, error) {
 	libraries := OpenDecoders(s)
 	sound, faults := VerifyDecoders(ctx, libraries.Found)
 	for _, err := range faults {

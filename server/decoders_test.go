@@ -38,7 +38,8 @@ func TestReadinessNamesTheDecoderThatIsOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		check := selfTestCheck(preparer)
-		if err := check.Run(t.Context()); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+		if err := check.Run(t.Context()); (err == nil) != (tc.want == "") || err != nil &&
+			!strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: error %v, want %q", name, err, tc.want)
 		}
 		if !check.Critical || check.Name != "preprocessing" {

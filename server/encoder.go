@@ -106,7 +106,8 @@ func (c checks) checkReplicas(context.Context) error {
 // checkRedis only reports: without Redis the server is slower, not wrong.
 func (c checks) checkRedis(ctx context.Context) error {
 	if err := c.redis.Check(ctx, c.caches.Encoder()); err != nil {
-		return quality.Errorf(quality.KindModelUnavailable, "%s; scoring continues without it", cache.Explain(err)).Because(err)
+		return quality.Errorf(quality.KindModelUnavailable, "%s; scoring continues without it",
+			cache.Explain(err)).Because(err)
 	}
 	return nil
 }

@@ -64,7 +64,8 @@ func experimentKey(s config.Settings) ([]byte, error) {
 	}
 	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
 	if err != nil || len(key) < 32 {
-		return nil, fmt.Errorf("%s has no key; restore it: with another key, units of running experiments change their arms", path)
+		return nil,
+			fmt.Errorf("%s has no key; restore it: with another key, units of running experiments change their arms", path)
 	}
 	return key, nil
 }
@@ -130,8 +131,9 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	}
 	s.onClose(func(context.Context) error { return store.Close() })
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
-		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service}, Canaries: canaries{s.service},
-		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
+		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
+		Canaries: canaries{s.service},
+		Tracer:   tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	})
 	if err != nil {
 		return none, err

@@ -9,7 +9,8 @@ import (
 func TestMemoryGauge(t *testing.T) {
 	now, live := time.Unix(1e9, 0), uint64(84)
 	collected := make(chan bool, 10)
-	g := &memoryGauge{above: 85, read: func() uint64 { return live }, collect: func() { collected <- true }, now: func() time.Time { return now }}
+	g := &memoryGauge{above: 85, read: func() uint64 { return live }, collect: func() { collected <- true },
+		now: func() time.Time { return now }}
 	for _, step := range []struct {
 		after time.Duration
 		live  uint64

@@ -168,7 +168,8 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if s.manager, err = s.newManager(top, servers, caches); err != nil {
 		return err
 	}
-	s.follower = follower{triton: triton, caches: caches, service: s.service, panels: s.panels, manager: s.manager, logger: s.logger}
+	s.follower = follower{triton: triton, caches: caches, service: s.service, panels: s.panels,
+		manager: s.manager, logger: s.logger}
 	if err := s.startProfiling(); err != nil {
 		return err
 	}
@@ -194,7 +195,8 @@ func (s *Server) newPanels(top topology, servers *tritonmodels.Servers, caches *
 	})
 }
 
-func (s *Server) newManager(top topology, servers *tritonmodels.Servers, caches *cache.ByEncoder) (*lifecycle.Manager, error) {
+func (s *Server) newManager(top topology, servers *tritonmodels.Servers,
+	caches *cache.ByEncoder) (*lifecycle.Manager, error) {
 	if !top.ephemeral {
 		if err := s.library.Clean(); err != nil {
 			return nil, err
@@ -273,7 +275,8 @@ func (s *Server) newRedis(tel *telemetry.Telemetry) (*cache.Redis, error) {
 
 // newCaches makes the stores, which outlive any encoder, and what makes caches
 // of one encoder over them.
-func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis, source cache.PromptEmbedder) (*cache.ByEncoder, error) {
+func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis,
+	source cache.PromptEmbedder) (*cache.ByEncoder, error) {
 	memory, err := s.newMemory(tel, "text", 16<<20) // hundreds of checkpoints
 	if err != nil {
 		return nil, err
@@ -321,17 +324,21 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 	s.readiness = gateway.NewChangingReadiness(time.Second, 3*time.Second, c.current)
 	deps := gateway.Deps{
 		Admitter: s.service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
-		Scorer: s.experiments.scorer, Experiments: s.experiments.gateway(), Checkpoints: s.library, Changes: s.manager, Readiness: s.readiness, Metrics: tel.MetricsHandler(),
+		Scorer: s.experiments.scorer, Experiments: s.experiments.gateway(), Checkpoints: s.library, Changes: s.manager,
+		Readiness: s.readiness, Metrics: tel.MetricsHandler(),
 		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Version: s.version, RequestTimeout: s.settings.RequestTimeout,
 		MaxBodyBytes: int64(s.settings.MaxBodyBytes), MaxImages: s.settings.MaxImages,
 		MaxBodyMemory: int64(s.settings.MaxBodyMemory), RateLimit: gateway.RateLimit{
-			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader, Keys: s.settings.RateLimitKeys,
+			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader,
+			Keys: s.settings.RateLimitKeys,
 		},
-		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces, CORSOrigins: s.settings.CORSOrigins,
-		AdminKey: string(s.settings.AdminKey), MaxBundleBytes: int64(s.settings.MaxBundleBytes), ChangeTimeout: s.settings.ChangeTimeout,
+		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces,
+		CORSOrigins: s.settings.CORSOrigins,
+		AdminKey:    string(s.settings.AdminKey), MaxBundleBytes: int64(s.settings.MaxBundleBytes),
+		ChangeTimeout: s.settings.ChangeTimeout,
 	}, deps)
 	if err != nil {
 		return err

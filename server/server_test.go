@@ -60,7 +60,8 @@ func fakeTriton(t *testing.T, s config.Settings) *tritontest.Server {
 		t.Fatal(err)
 	}
 	return tritontest.New(t, tritontest.WithCheckpoints(all...), tritontest.WithEncoder(quality.Encoder{
-		Name: manifest.Name, Digest: manifest.Digest, Dim: manifest.Dim, TextWidth: manifest.TextWidth, ContextLength: manifest.Context,
+		Name: manifest.Name, Digest: manifest.Digest, Dim: manifest.Dim, TextWidth: manifest.TextWidth,
+		ContextLength: manifest.Context,
 	}))
 }
 
@@ -80,7 +81,8 @@ func TestServer(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	err = s.While(t.Context(), func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/v1/score", bytes.NewReader(testimages.PNG(64, 48)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/v1/score",
+			bytes.NewReader(testimages.PNG(64, 48)))
 		if err != nil {
 			return err
 		}
@@ -131,18 +133,23 @@ func TestNewClosesWhatItOpened(t *testing.T) {
 		fault func(*config.Settings)
 		want  string
 	}{
-		{"the port is taken", func(s *config.Settings) { s.Listen = taken.Addr().String() }, "setting listen: another program uses"},
+		{"the port is taken", func(s *config.Settings) { s.Listen = taken.Addr().String() },
+			"setting listen: another program uses"},
 		{"no Triton", func(s *config.Settings) { s.Triton = nil }, "setting triton"},
-		{"no checkpoints", func(s *config.Settings) { s.Checkpoints = filepath.Join(s.DataDir, "none") }, "setting checkpoints"},
+		{"no checkpoints", func(s *config.Settings) { s.Checkpoints = filepath.Join(s.DataDir, "none") },
+			"setting checkpoints"},
 		{"a Redis URL that is none", func(s *config.Settings) { s.RedisURL = "http://redis" }, "redis"},
-		{"the port of pprof is taken", func(s *config.Settings) { s.PprofListen = taken.Addr().String() }, "setting pprof-listen"},
-		{"an experiment store that is a folder", func(s *config.Settings) { s.ExperimentStore = config.Secret(s.DataDir) }, "setting experiment-store"},
+		{"the port of pprof is taken", func(s *config.Settings) { s.PprofListen = taken.Addr().String() },
+			"setting pprof-listen"},
+		{"an experiment store that is a folder", func(s *config.Settings) { s.ExperimentStore = config.Secret(s.DataDir) },
+			"setting experiment-store"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			s := settings(t, "127.0.0.1:1")
 			tt.fault(&s)
-			if _, err := server.New(t.Context(), server.Config{Settings: s, Logger: discard()}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := server.New(t.Context(), server.Config{Settings: s, Logger: discard()}); err == nil ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
 			goleak.VerifyNone(t, before)

@@ -66,7 +66,8 @@ func (s *Server) newTopology(ctx context.Context, cfg Config) (topology, error) 
 // with it unless the settings say so.
 func remoteTriton(s config.Settings) (topology, error) {
 	if len(s.Triton) == 0 {
-		return topology{}, errors.New("setting triton (AGIQA_TRITON) is empty: give Triton's gRPC addresses, or use agiqa up, which starts one")
+		return topology{}, errors.New("setting triton (AGIQA_TRITON) is empty: give Triton's gRPC addresses, or use agiqa " +
+			"up, which starts one")
 	}
 	t := topology{addresses: s.Triton}
 	var err error
@@ -135,7 +136,8 @@ func stopTriton(child *embedded.Server) error {
 func Listen(setting, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("setting %s: another program uses %s; stop it, or choose another address with --%s or %s (port 0 picks a free one)",
+		return nil, fmt.Errorf("setting %s: another program uses %s; stop it, or choose another address with --%s or %s "+
+			"(port 0 picks a free one)",
 			setting, address, setting, config.EnvName(setting))
 	}
 	if err != nil {

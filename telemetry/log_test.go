@@ -15,7 +15,8 @@ import (
 func TestRecordsCarryTheirTrace(t *testing.T) {
 	ctx, span := sdktrace.NewTracerProvider().Tracer("test").Start(t.Context(), "work")
 	defer span.End()
-	ids := map[string]any{"trace_id": span.SpanContext().TraceID().String(), "span_id": span.SpanContext().SpanID().String()}
+	ids := map[string]any{"trace_id": span.SpanContext().TraceID().String(),
+		"span_id": span.SpanContext().SpanID().String()}
 	for _, test := range []struct {
 		name  string
 		ctx   context.Context

@@ -55,7 +55,8 @@ func TestADeadCollector(t *testing.T) {
 		}
 		time.Sleep(cfg.ExportTimeout + 2*cfg.BatchDelay)
 		got := outcomes(t, tel)
-		if got["dropped"] < 3900 || got["failed"] != 100 || got["ended"] != got["exported"]+got["failed"]+got["dropped"]+got["queued"] {
+		if got["dropped"] < 3900 || got["failed"] != 100 ||
+			got["ended"] != got["exported"]+got["failed"]+got["dropped"]+got["queued"] {
 			t.Errorf("spans are %v", got)
 		}
 		start = time.Now()
@@ -95,7 +96,8 @@ func TestTheBooksAlwaysAddUp(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	got := outcomes(t, tel)
-	if got["ended"] != 8000 || got["queued"] != 0 || got["ended"] != got["exported"]+got["failed"]+got["dropped"] || got["exported"] != e.exported() {
+	if got["ended"] != 8000 || got["queued"] != 0 || got["ended"] != got["exported"]+got["failed"]+got["dropped"] ||
+		got["exported"] != e.exported() {
 		t.Errorf("in the end spans are %v, and %d arrived", got, e.exported())
 	}
 }
@@ -123,7 +125,8 @@ func TestSampleRatio(t *testing.T) {
 	tracer, recorded := tel.Tracer().Tracer("test"), 0
 	for i := range 1000 {
 		parent := trace.NewSpanContext(trace.SpanContextConfig{
-			TraceID: trace.TraceID{1, 8: byte(i * 37), 9: byte(i)}, SpanID: trace.SpanID{1}, Remote: true, TraceFlags: trace.TraceFlags(i % 2),
+			TraceID: trace.TraceID{1, 8: byte(i * 37), 9: byte(i)}, SpanID: trace.SpanID{1}, Remote: true,
+			TraceFlags: trace.TraceFlags(i % 2),
 		})
 		ctx, span := tracer.Start(trace.ContextWithSpanContext(t.Context(), parent), "work")
 		_, child := tracer.Start(ctx, "part")
@@ -146,7 +149,8 @@ func TestSampleRatio(t *testing.T) {
 func TestLongAttributesAreCut(t *testing.T) {
 	e := tracetest.NewInMemoryExporter()
 	tel := newTelemetry(t, telemetry.DefaultConfig(), keep{e})
-	_, span := tel.Tracer().Tracer("test").Start(t.Context(), "work", trace.WithAttributes(attribute.String("a", strings.Repeat("a", 1<<20))))
+	_, span := tel.Tracer().Tracer("test").Start(t.Context(), "work",
+		trace.WithAttributes(attribute.String("a", strings.Repeat("a", 1<<20))))
 	span.SetAttributes(attribute.StringSlice("b", []string{strings.Repeat("ü", 5000)}))
 	for i := range 1000 {
 		span.SetAttributes(attribute.Int(fmt.Sprint("n", i), i))

@@ -54,7 +54,8 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.QueueSize <= 0 || c.BatchSize <= 0 || c.BatchSize > c.QueueSize {
-		faults = append(faults, fmt.Errorf("telemetry: BatchSize %d and QueueSize %d must be positive, and the batch no larger than the queue", c.BatchSize, c.QueueSize))
+		faults = append(faults, fmt.Errorf("telemetry: BatchSize %d and QueueSize %d must be positive, and the batch no "+
+			"larger than the queue", c.BatchSize, c.QueueSize))
 	}
 	if c.BatchDelay <= 0 || c.ExportTimeout <= 0 || c.ShutdownLimit <= 0 {
 		faults = append(faults, errors.New("telemetry: BatchDelay, ExportTimeout and ShutdownLimit must be positive"))
@@ -91,7 +92,8 @@ func New(ctx context.Context, cfg Config, exporter sdktrace.SpanExporter) (*Tele
 		return nil, fmt.Errorf("process metrics: %w", err)
 	}
 	// The runtime's producer adds how long goroutines waited for a processor.
-	reader, err := otelprom.New(otelprom.WithRegisterer(registry), otelprom.WithoutScopeInfo(), otelprom.WithProducer(runtime.NewProducer()))
+	reader, err := otelprom.New(otelprom.WithRegisterer(registry), otelprom.WithoutScopeInfo(),
+		otelprom.WithProducer(runtime.NewProducer()))
 	if err != nil {
 		return nil, fmt.Errorf("prometheus exporter: %w", err)
 	}

@@ -111,7 +111,8 @@ func outcomes(t *testing.T, tel *telemetry.Telemetry) map[string]int {
 // wantOutcomes also checks that the counts add up.
 func wantOutcomes(t *testing.T, tel *telemetry.Telemetry, ended, exported, failed, dropped int) {
 	t.Helper()
-	want := map[string]int{"ended": ended, "exported": exported, "failed": failed, "dropped": dropped, "queued": ended - exported - failed - dropped}
+	want := map[string]int{"ended": ended, "exported": exported, "failed": failed, "dropped": dropped,
+		"queued": ended - exported - failed - dropped}
 	if got := outcomes(t, tel); !maps.Equal(got, want) {
 		t.Errorf("spans are %v, want %v", got, want)
 	}
@@ -186,14 +187,17 @@ func TestFailedExportsAreCounted(t *testing.T) {
 		fail                    bool
 		ended, exported, failed int
 		warnings, recoveries    int
-	}{{true, 3, 0, 3, 1, 0}, {true, 6, 0, 6, 1, 0}, {false, 9, 3, 6, 1, 1}, {false, 12, 6, 6, 1, 1}, {true, 15, 6, 9, 2, 1}} {
+	}{{true, 3, 0, 3, 1, 0}, {true, 6, 0, 6, 1, 0}, {false, 9, 3, 6, 1, 1},
+		{false, 12, 6, 6, 1, 1}, {true, 15, 6, 9, 2, 1}} {
 		fail = step.fail
 		end(t.Context(), tel, 3)
 		flush(t, tel)
 		wantOutcomes(t, tel, step.ended, step.exported, step.failed, 0)
-		warnings, recoveries := strings.Count(log.String(), "exporting spans fails"), strings.Count(log.String(), "exporting spans works again")
+		warnings, recoveries := strings.Count(log.String(), "exporting spans fails"),
+			strings.Count(log.String(), "exporting spans works again")
 		if warnings != step.warnings || recoveries != step.recoveries {
-			t.Errorf("step %d: %d warnings and %d recoveries, want %d and %d", i, warnings, recoveries, step.warnings, step.recoveries)
+			t.Errorf("step %d: %d warnings and %d recoveries, want %d and %d", i, warnings, recoveries,
+				step.warnings, step.recoveries)
 		}
 	}
 }
@@ -331,7 +335,8 @@ func TestNobodyListens(t *testing.T) {
 			if err := tel.Close(t.Context()); err != nil {
 				t.Errorf("Close: %v, want nil: a program may stop without a collector", err)
 			}
-			if !strings.Contains(log.String(), "some spans were not exported") || !strings.Contains(log.String(), `"ended":100,"exported":0`) {
+			if !strings.Contains(log.String(), "some spans were not exported") ||
+				!strings.Contains(log.String(), `"ended":100,"exported":0`) {
 				t.Errorf("the log does not say what was lost: %s", log.String())
 			}
 			if took := time.Since(start); took > generous {
@@ -390,7 +395,8 @@ func TestMetricsHandler(t *testing.T) {
 	}
 	counter.Add(t.Context(), 3)
 	body, contentType := scrape(t, tel)
-	for _, want := range []string{"agiqa_things_total 3\n", "go_goroutine_count", "go_schedule_duration_seconds_bucket", "process_open_fds", "process_resident_memory_bytes", `service_name="agiqa"`} {
+	for _, want := range []string{"agiqa_things_total 3\n", "go_goroutine_count", "go_schedule_duration_seconds_bucket",
+		"process_open_fds", "process_resident_memory_bytes", `service_name="agiqa"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in the metrics:\n%s", want, body)
 		}
@@ -435,7 +441,8 @@ func TestExemplarsLeadToTraces(t *testing.T) {
 			for line := range strings.Lines(w.Body.String()) {
 				bucket, exemplar, ok := strings.Cut(line, " # ")
 				if ok && strings.HasPrefix(bucket, "agiqa_took_seconds_bucket") {
-					found = strings.Contains(bucket, `le="2`) && strings.Contains(exemplar, `trace_id="`+id+`"`) && strings.Contains(exemplar, "} 1.5")
+					found = strings.Contains(bucket, `le="2`) && strings.Contains(exemplar, `trace_id="`+id+`"`) &&
+						strings.Contains(exemplar, "} 1.5")
 					if !found {
 						t.Errorf("exemplar %q, want 1.5 and trace %s in the bucket up to 2", line, id)
 					}
@@ -456,12 +463,14 @@ func TestConfigValidate(t *testing.T) {
 	if err == nil {
 		t.Fatal("an empty configuration is taken")
 	}
-	for _, field := range []string{"Endpoint", "BatchSize", "QueueSize", "BatchDelay", "ExportTimeout", "ShutdownLimit", "SampleRatio", "Logger"} {
+	for _, field := range []string{"Endpoint", "BatchSize", "QueueSize", "BatchDelay", "ExportTimeout",
+		"ShutdownLimit", "SampleRatio", "Logger"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("error %q does not name %s", err, field)
 		}
 	}
-	for _, endpoint := range []string{"collector:4318", "grpc://collector:4317", "http://", "/v1/traces", "http://a b/", "\x7f"} {
+	for _, endpoint := range []string{"collector:4318", "grpc://collector:4317", "http://",
+		"/v1/traces", "http://a b/", "\x7f"} {
 		cfg := telemetry.DefaultConfig()
 		cfg.Endpoint = endpoint
 		if _, err := telemetry.New(t.Context(), cfg, nil); err == nil {

@@ -247,7 +247,8 @@ func TestLearnsTheLimitOfAHead(t *testing.T) {
 	questions := 0
 	c := newClient(t, func(cfg *tritonclient.Config) {
 		cfg.DialOptions = append(cfg.DialOptions, grpc.WithUnaryInterceptor(
-			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker,
+				opts ...grpc.CallOption) error {
 				if r, ok := req.(*pb.ModelConfigRequest); ok && r.GetName() == cp.HeadModel() {
 					questions++
 				}

@@ -165,10 +165,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"a path on a disk", "a/b", nil, "not a model's name"},
 		{"no name", "", nil, "not a model's name"},
 		{"a very long name", strings.Repeat("x", 129), nil, "not a model's name"},
-		{"no configuration", "m", &tritonclient.ModelUpload{Files: map[string][]byte{"1/model.onnx": {}}}, "needs a configuration"},
+		{"no configuration", "m", &tritonclient.ModelUpload{Files: map[string][]byte{"1/model.onnx": {}}},
+			"needs a configuration"},
 		{"not in the repository", "m", nil, "could not be loaded"},
 		{"configuration that is none", "m", &tritonclient.ModelUpload{Config: []byte("{")}, "could not be loaded"},
-		{"configuration of another model", "m", &tritonclient.ModelUpload{Config: []byte(`{"name":"n"}`)}, "could not be loaded"},
+		{"configuration of another model", "m",
+			&tritonclient.ModelUpload{Config: []byte(`{"name":"n"}`)}, "could not be loaded"},
 		{"model of no known kind", "m", &tritonclient.ModelUpload{Config: []byte("{}")}, "could not be loaded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

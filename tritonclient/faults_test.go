@@ -99,7 +99,8 @@ func TestFailuresOfTheModel(t *testing.T) {
 		detail  string
 	}{
 		{"F04 queue full", codes.Unavailable, tritontest.QueueFull, quality.KindOverloaded, "is full"},
-		{"F05 queue timeout", codes.Unavailable, tritontest.QueueTimeout, quality.KindDeadlineExceeded, "too long in the queue"},
+		{"F05 queue timeout", codes.Unavailable, tritontest.QueueTimeout,
+			quality.KindDeadlineExceeded, "too long in the queue"},
 		{"dead stub", codes.Internal, tritontest.DeadStub, quality.KindModelUnavailable, "failed"},
 		{"out of memory", codes.ResourceExhausted, "quota", quality.KindOverloaded, "out of resources"},
 		{"looks unreachable, but answered", codes.Unavailable, "?", quality.KindModelUnavailable, "cannot be reached"},
@@ -558,7 +559,8 @@ func TestCallerGoneDuringQuestions(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	c := newClient(t, func(cfg *tritonclient.Config) {
 		cfg.DialOptions = append(cfg.DialOptions, grpc.WithUnaryInterceptor(
-			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker,
+				opts ...grpc.CallOption) error {
 				cancel()
 				return call(ctx, method, req, reply, cc, opts...)
 			}))

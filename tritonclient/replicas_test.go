@@ -246,7 +246,8 @@ func TestF06ManyRequestsMeetAServerThatLeaves(t *testing.T) {
 		close(gate)
 		held()
 	}()
-	for i, err := range together(callers, func(int) error { _, err := c.EncodeImages(t.Context(), images(1)); return err }) {
+	for i, err := range together(callers,
+		func(int) error { _, err := c.EncodeImages(t.Context(), images(1)); return err }) {
 		if err != nil {
 			t.Errorf("caller %d: %v", i, err)
 		}

@@ -45,9 +45,10 @@ func TestReadReply(t *testing.T) {
 		}
 	}
 	for name, r := range map[string]*pb.ModelInferResponse{
-		"nil":        nil,
-		"empty":      {},
-		"nil output": {ModelName: "m", Outputs: []*pb.ModelInferResponse_InferOutputTensor{nil}, RawOutputContents: [][]byte{nil}},
+		"nil":   nil,
+		"empty": {},
+		"nil output": {ModelName: "m", Outputs: []*pb.ModelInferResponse_InferOutputTensor{nil},
+			RawOutputContents: [][]byte{nil}},
 	} {
 		if _, err := tritonclient.ReadEmbeddings(r, 2, 3); quality.KindOf(err) != quality.KindModelBadOutput {
 			t.Errorf("%s: error %v, want model_bad_output", name, err)

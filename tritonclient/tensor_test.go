@@ -90,7 +90,8 @@ func TestDialOptionsAndMetadata(t *testing.T) {
 	methods := make(chan string, 100)
 	c := newClient(t, func(cfg *tritonclient.Config) {
 		cfg.DialOptions = append(cfg.DialOptions, grpc.WithChainUnaryInterceptor(
-			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker,
+				opts ...grpc.CallOption) error {
 				methods <- method
 				return call(metadata.AppendToOutgoingContext(ctx, "added", "here"), method, req, reply, cc, opts...)
 			}))

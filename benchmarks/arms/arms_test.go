@@ -40,7 +40,8 @@ func TestMeasure(t *testing.T) {
 			}
 		}
 		boom := errors.New("boom")
-		if _, err := arms.Measure(t.Context(), plan, func(context.Context, int, int) error { return boom }); !errors.Is(err, boom) {
+		if _, err := arms.Measure(t.Context(), plan, func(context.Context, int, int) error { return boom }); !errors.Is(err,
+			boom) {
 			t.Errorf("error %v, want boom", err)
 		}
 	})
@@ -63,7 +64,8 @@ func TestReport(t *testing.T) {
 		return raw
 	}
 	var again arms.Report
-	if err := json.Unmarshal(read("results.json"), &again); err != nil || again.Results[1] != r.Results[1] || again.Results[1].MeanRatio != 1.1 {
+	if err := json.Unmarshal(read("results.json"), &again); err != nil || again.Results[1] != r.Results[1] ||
+		again.Results[1].MeanRatio != 1.1 {
 		t.Errorf("results.json: %v, %+v", err, again)
 	}
 	if text := read("results.txt"); !bytes.Contains(text, []byte("1.100")) {

@@ -65,7 +65,8 @@ type Report struct {
 // Measure calls ask for every count once a round, in an order drawn anew, until
 // the plan's time is over; image numbers the round, so that all counts see the
 // same image.
-func Measure(ctx context.Context, p Plan, ask func(ctx context.Context, image, checkpoints int) error) ([]Result, error) {
+func Measure(ctx context.Context, p Plan,
+	ask func(ctx context.Context, image, checkpoints int) error) ([]Result, error) {
 	for i := range p.Warmup {
 		for _, n := range p.Counts {
 			if err := ask(ctx, i, n); err != nil {

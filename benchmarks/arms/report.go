@@ -15,12 +15,14 @@ import (
 // Text writes the report for people.
 func (r Report) Text(w io.Writer) error {
 	m := r.Manifest
-	fmt.Fprintf(w, "%s, commit %s, %s, %d processors, Triton %s\nencoder %s (%d numbers); one client, one new image a request\n\n",
+	fmt.Fprintf(w, "%s, commit %s, %s, %d processors, Triton %s\nencoder %s (%d numbers); one client, one new image a "+
+		"request\n\n",
 		m.Time.Format("2006-01-02 15:04 MST"), m.Commit, m.OS, m.Processors, m.Triton, m.Encoder, m.Dim)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "checkpoints\trequests\timages/s\tmean ms\tp50 ms\tp99 ms\tmean ratio\tpaired ratio\t")
 	for _, x := range r.Results {
-		fmt.Fprintf(t, "%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t\n", x.Checkpoints, x.Requests, x.PerSecond, x.MeanMS, x.P50MS, x.P99MS, x.MeanRatio, x.MedianPaired)
+		fmt.Fprintf(t, "%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t\n", x.Checkpoints, x.Requests, x.PerSecond, x.MeanMS,
+			x.P50MS, x.P99MS, x.MeanRatio, x.MedianPaired)
 	}
 	return t.Flush()
 }

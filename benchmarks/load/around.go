@@ -69,7 +69,8 @@ func (a Around) Text(w io.Writer) error {
 	fmt.Fprintln(t, "ms\tbefore: count\tp50\tp99\tmax\tafter: count\tp50\tp99\tmax\tadded p99\t")
 	row := func(name string, before, after *Percentiles) {
 		x, y := orNone(before), orNone(after)
-		fmt.Fprintf(t, "%s\t%d\t%.3f\t%.3f\t%.3f\t%d\t%.3f\t%.3f\t%.3f\t%+.3f\t\n", name, x.Count, x.P50, x.P99, x.Max, y.Count, y.P50, y.P99, y.Max, y.P99-x.P99)
+		fmt.Fprintf(t, "%s\t%d\t%.3f\t%.3f\t%.3f\t%d\t%.3f\t%.3f\t%.3f\t%+.3f\t\n", name, x.Count, x.P50, x.P99, x.Max,
+			y.Count, y.P50, y.P99, y.Max, y.P99-x.P99)
 	}
 	row("latency", a.Before.LatencyMS, a.After.LatencyMS)
 	stages := maps.Clone(a.Before.StagesMS)

@@ -10,20 +10,23 @@ import (
 
 // answered is a request that took so long, with one stage of half of that.
 func answered(due, took time.Duration) load.Record {
-	return load.Record{Due: due, Start: due, Done: due + took, Outcome: load.Completed, Status: 200, Wrote: true, Stages: []float32{float32(took.Milliseconds()) / 2}}
+	return load.Record{Due: due, Start: due, Done: due + took, Outcome: load.Completed, Status: 200, Wrote: true,
+		Stages: []float32{float32(took.Milliseconds()) / 2}}
 }
 
 func TestLookAround(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	const s, ms = time.Second, time.Millisecond
-	refused := load.Record{Due: 4500 * ms, Start: 4500 * ms, Done: 4510 * ms, Outcome: load.Failed, Failure: "status_503", Status: 503, Wrote: true}
-	one := load.Run{Target: "t", Loop: load.OpenLoop, Started: start, Length: 10 * s, Took: 10 * s, Stages: []string{"lookup"}, Records: []load.Record{
-		answered(2900*ms, 900*ms), // before the window
-		answered(3*s, 10*ms), answered(3999*ms, 20*ms),
-		answered(4*s, 70*ms), refused, answered(4999*ms, 50*ms),
-		answered(5*s, 800*ms), // behind it
-		{Due: 9 * s, Outcome: load.Dropped},
-	}}
+	refused := load.Record{Due: 4500 * ms, Start: 4500 * ms, Done: 4510 * ms, Outcome: load.Failed,
+		Failure: "status_503", Status: 503, Wrote: true}
+	one := load.Run{Target: "t", Loop: load.OpenLoop, Started: start, Length: 10 * s, Took: 10 * s,
+		Stages: []string{"lookup"}, Records: []load.Record{
+			answered(2900*ms, 900*ms), // before the window
+			answered(3*s, 10*ms), answered(3999*ms, 20*ms),
+			answered(4*s, 70*ms), refused, answered(4999*ms, 50*ms),
+			answered(5*s, 800*ms), // behind it
+			{Due: 9 * s, Outcome: load.Dropped},
+		}}
 	// The same events, seen by a generator that began a second later.
 	two := one
 	two.Started, two.Records = start.Add(s), []load.Record{answered(2500*ms, 30*ms), answered(3500*ms, 100*ms)}
@@ -46,7 +49,8 @@ func TestLookAround(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a.Before.Completed != c.before || a.After.Completed != c.after || a.AddedP99MS == nil || *a.AddedP99MS != c.added {
+			if a.Before.Completed != c.before || a.After.Completed != c.after ||
+				a.AddedP99MS == nil || *a.AddedP99MS != c.added {
 				t.Errorf("before %d, after %d, added %v", a.Before.Completed, a.After.Completed, a.AddedP99MS)
 			}
 			if a.Bad != c.bad || a.Scheduled != c.of || a.After.Errors == 0 {
@@ -56,7 +60,8 @@ func TestLookAround(t *testing.T) {
 				t.Errorf("lookup took %g at most", got)
 			}
 			var text strings.Builder
-			if err := a.Text(&text); err != nil || !strings.Contains(text.String(), "status_503") || !strings.Contains(text.String(), "server: lookup") {
+			if err := a.Text(&text); err != nil || !strings.Contains(text.String(), "status_503") ||
+				!strings.Contains(text.String(), "server: lookup") {
 				t.Errorf("%v: %s", err, &text)
 			}
 		})

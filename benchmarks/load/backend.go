@@ -88,7 +88,8 @@ func splitOf(r Run) (*Split, string) {
 	// than that is another client, another replica, or one call for several
 	// requests, and a difference of means would mean nothing.
 	if off := float64(calls) - float64(b.Calls); calls == 0 || max(off, -off) > 1+float64(calls)/100 {
-		return nil, fmt.Sprintf("transfer is not told: the target's answers tell of %d calls to the server behind it, which counted %d: "+
+		return nil, fmt.Sprintf("transfer is not told: the target's answers tell of %d calls to the server behind it, "+
+			"which counted %d: "+
 			"one call for several requests, several for one, or other clients or servers", calls, b.Calls)
 	}
 	for i, name := range r.Stages {
@@ -111,7 +112,8 @@ func (out Report) backend(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "model\trequests\tfailures\texecutions\tmean batch\tqueue\tcompute\t= input\t+ infer\t+ output\t")
 	for _, u := range out.Triton {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.2f\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t\n", u.Model, u.Requests, u.Failures, u.Executions, u.MeanBatch,
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.2f\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t\n", u.Model, u.Requests,
+			u.Failures, u.Executions, u.MeanBatch,
 			u.QueueMS, u.ComputeMS, u.InputMS, u.InferMS, u.OutputMS)
 	}
 	t.Flush() // into memory
@@ -122,6 +124,7 @@ func (out Report) backend(w io.Writer) {
 
 // String is the split in one line.
 func (s Split) String() string {
-	return fmt.Sprintf("server: %s, mean of %d requests: %.3f ms = Triton's queue %.3f + compute %.3f + transfer (what is left) %.3f",
+	return fmt.Sprintf("server: %s, mean of %d requests: %.3f ms = Triton's queue %.3f + compute %.3f + transfer (what "+
+		"is left) %.3f",
 		strings.Join(s.Stages, " + "), s.Requests, s.StagesMS, s.QueueMS, s.ComputeMS, s.TransferMS)
 }

@@ -31,8 +31,9 @@ func (c counted) Watch(context.Context) (func(context.Context) (load.Behind, err
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	behind := load.Behind{
-		Models: []load.Use{{Model: "encoder", Requests: 50, QueueMS: 0.5, ComputeMS: 2, InputMS: 0.25, InferMS: 1.5, OutputMS: 0.25}},
-		Calls:  150, QueueMS: 50, ComputeMS: 150, Stages: []string{"encode", "judge", "panel"},
+		Models: []load.Use{{Model: "encoder", Requests: 50, QueueMS: 0.5, ComputeMS: 2, InputMS: 0.25,
+			InferMS: 1.5, OutputMS: 0.25}},
+		Calls: 150, QueueMS: 50, ComputeMS: 150, Stages: []string{"encode", "judge", "panel"},
 	}
 	measured := func(t *testing.T, b load.Backend) (load.Run, error) {
 		t.Helper()
@@ -44,7 +45,8 @@ func TestSplit(t *testing.T) {
 			return say(conn, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 		}}
 		defer p.close()
-		h, err := load.NewHTTP(load.HTTPConfig{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Workload: load.Fixed{}, Dial: p.dial, Timings: true})
+		h, err := load.NewHTTP(load.HTTPConfig{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}, Workload: load.Fixed{},
+			Dial: p.dial, Timings: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +69,8 @@ func TestSplit(t *testing.T) {
 		}
 		got.Stages = nil
 		// 50 times 4 and 100 times 2 are 400 ms; Triton tells of 200.
-		if diff := cmp.Diff(load.Split{Requests: 100, StagesMS: 4, QueueMS: 0.5, ComputeMS: 1.5, TransferMS: 2}, got); diff != "" {
+		if diff := cmp.Diff(load.Split{Requests: 100, StagesMS: 4, QueueMS: 0.5, ComputeMS: 1.5, TransferMS: 2},
+			got); diff != "" {
 			t.Errorf("split (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(behind.Models, r.Triton); diff != "" {
@@ -86,7 +89,8 @@ func TestSplit(t *testing.T) {
 			t.Fatal(err)
 		}
 		line := "mean of 100 requests: 4.000 ms = Triton's queue 0.500 + compute 1.500 + transfer (what is left) 2.000"
-		for name, out := range map[string]string{"text": text.String(), "page": strings.ReplaceAll(strings.ReplaceAll(page.String(), "&#39;", "'"), "&#43;", "+")} {
+		for name, out := range map[string]string{"text": text.String(),
+			"page": strings.ReplaceAll(strings.ReplaceAll(page.String(), "&#39;", "'"), "&#43;", "+")} {
 			if !strings.Contains(out, line) || !strings.Contains(out, "encoder") {
 				t.Errorf("the %s lacks the split:\n%s", name, out)
 			}
@@ -99,7 +103,8 @@ func TestSplit(t *testing.T) {
 			t.Fatal(err)
 		}
 		r = load.Summarise(run)
-		if r.Split != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "150 calls to the server behind it, which counted 100") || len(r.Triton) != 1 {
+		if r.Split != nil || !strings.Contains(strings.Join(r.Warnings, "\n"), "150 calls to the server behind it, which "+
+			"counted 100") || len(r.Triton) != 1 {
 			t.Errorf("split %v, %q", r.Split, r.Warnings)
 		}
 
@@ -107,7 +112,8 @@ func TestSplit(t *testing.T) {
 		if _, err := measured(t, counted{err: gone}); !errors.Is(err, gone) {
 			t.Errorf("no statistics before: %v", err)
 		}
-		if run, err = measured(t, counted{late: gone}); err != nil || !errors.Is(run.Err(), gone) || load.Summarise(run).Completed != 100 {
+		if run, err = measured(t, counted{late: gone}); err != nil || !errors.Is(run.Err(), gone) ||
+			load.Summarise(run).Completed != 100 {
 			t.Errorf("no statistics after: %v, %v", err, run.Err())
 		}
 	})
@@ -118,19 +124,22 @@ func TestSplit(t *testing.T) {
 func TestMergeAddsWhatStoodBehind(t *testing.T) {
 	t.Parallel()
 	first := &load.Behind{
-		Models: []load.Use{{Model: "encoder", Requests: 10, Failures: 1, Items: 20, Executions: 10, MeanBatch: 2, QueueMS: 1, ComputeMS: 6, InputMS: 1, InferMS: 4, OutputMS: 1}},
-		Calls:  10, QueueMS: 10, ComputeMS: 60, Stages: []string{"encode"},
+		Models: []load.Use{{Model: "encoder", Requests: 10, Failures: 1, Items: 20, Executions: 10, MeanBatch: 2, QueueMS: 1,
+			ComputeMS: 6, InputMS: 1, InferMS: 4, OutputMS: 1}},
+		Calls: 10, QueueMS: 10, ComputeMS: 60, Stages: []string{"encode"},
 	}
 	second := &load.Behind{
 		Models: []load.Use{
 			{Model: "head", Requests: 5, Items: 5, Executions: 5, MeanBatch: 1},
-			{Model: "encoder", Requests: 30, Items: 100, Executions: 20, MeanBatch: 5, QueueMS: 3, ComputeMS: 2, InputMS: 1, InferMS: 0.5, OutputMS: 0.5},
+			{Model: "encoder", Requests: 30, Items: 100, Executions: 20, MeanBatch: 5, QueueMS: 3, ComputeMS: 2, InputMS: 1,
+				InferMS: 0.5, OutputMS: 0.5},
 		},
 		Calls: 35, QueueMS: 90, ComputeMS: 60, Stages: []string{"encode"},
 	}
 	want := &load.Behind{
 		Models: []load.Use{
-			{Model: "encoder", Requests: 40, Failures: 1, Items: 120, Executions: 30, MeanBatch: 4, QueueMS: 2.5, ComputeMS: 3, InputMS: 1, InferMS: 1.375, OutputMS: 0.625},
+			{Model: "encoder", Requests: 40, Failures: 1, Items: 120, Executions: 30, MeanBatch: 4, QueueMS: 2.5, ComputeMS: 3,
+				InputMS: 1, InferMS: 1.375, OutputMS: 0.625},
 			{Model: "head", Requests: 5, Items: 5, Executions: 5, MeanBatch: 1},
 		},
 		Calls: 45, QueueMS: 100, ComputeMS: 120, Stages: []string{"encode"},

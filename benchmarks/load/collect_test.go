@@ -38,7 +38,8 @@ func TestCollectionsAreRareMeanwhile(t *testing.T) {
 	o := load.DefaultOptions()
 	o.Connections = 1
 	open := func(target load.Target) {
-		if run, err := o.Open(t.Context(), target, schedule(t, 1000, time.Millisecond, load.Even)); err != nil || run.Err() != nil {
+		if run, err := o.Open(t.Context(), target, schedule(t, 1000, time.Millisecond, load.Even)); err != nil ||
+			run.Err() != nil {
 			t.Error(err, run.Err())
 		}
 	}
@@ -66,7 +67,8 @@ func TestStopsWhileNothingIsDue(t *testing.T) {
 	defer stop()
 	o := load.DefaultOptions()
 	o.Connections = 1
-	run, err := o.Open(ctx, teller(func(int) { stop() }), load.Schedule{Due: []time.Duration{0, time.Hour}, Length: time.Hour})
+	run, err := o.Open(ctx, teller(func(int) { stop() }),
+		load.Schedule{Due: []time.Duration{0, time.Hour}, Length: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -332,7 +332,8 @@ func TestRealServer(t *testing.T) {
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { srv.Close() })
 	h, err := load.NewHTTP(load.HTTPConfig{
-		URL: &url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/v1/score"}, Timings: true, Workload: load.Fixed{Body: []byte("x")},
+		URL: &url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/v1/score"}, Timings: true,
+		Workload: load.Fixed{Body: []byte("x")},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +348,8 @@ func TestRealServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := load.Summarise(run)
-	if r.Scheduled != 100 || r.Completed != 90 || r.Errors != 10 || r.Failures[load.Reset]+r.Failures[load.Hangup] != 10 || r.Statuses[200] != 90 {
+	if r.Scheduled != 100 || r.Completed != 90 || r.Errors != 10 ||
+		r.Failures[load.Reset]+r.Failures[load.Hangup] != 10 || r.Statuses[200] != 90 {
 		t.Errorf("counts %+v, statuses %v", countsOf(r), r.Statuses)
 	}
 	// 90 times 20 ms on one connection end no earlier than after 1.8 s; the
@@ -413,7 +415,8 @@ func TestAnImageWithoutAScoreIsAnError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := wantCounts(t, run, counts{Scheduled: 100, Sent: 100, Completed: 60, Errors: 40, Failures: map[load.Failure]int{load.BadImage: 40}})
+		r := wantCounts(t, run, counts{Scheduled: 100, Sent: 100, Completed: 60, Errors: 40,
+			Failures: map[load.Failure]int{load.BadImage: 40}})
 		for i, rec := range run.Records {
 			if bad := answers[i%len(answers)].bad; bad != (rec.Failure == load.BadImage) {
 				t.Fatalf("%s is %q", answers[i%len(answers)].body, rec.Failure)

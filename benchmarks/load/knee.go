@@ -28,7 +28,8 @@ const maxProbes = 40
 // Validate reports what cannot be right.
 func (p KneePlan) Validate() error {
 	if !(p.Start > 0) || !(p.Max >= p.Start) || !(p.Precision > 0 && p.Precision < 1) || p.Probe <= 0 {
-		return fmt.Errorf("knee: rate %g must be positive and at most max-rate %g, precision %g between 0 and 1, duration %s positive",
+		return fmt.Errorf("knee: rate %g must be positive and at most max-rate %g, precision %g between 0 and 1, duration "+
+			"%s positive",
 			p.Start, p.Max, p.Precision, p.Probe)
 	}
 	return p.Objective.Validate()
@@ -71,7 +72,8 @@ func (o Options) FindKnee(ctx context.Context, target Target, plan KneePlan) (Kn
 	k := kneeSearch{o: o, target: target, plan: plan, knee: Knee{Objective: plan.Objective, Warnings: []string{}}}
 	err := k.search(ctx)
 	if k.knee.GeneratorLate {
-		k.knee.Warnings = append(k.knee.Warnings, "in a probe that failed the generator itself was late: the knee may be its own")
+		k.knee.Warnings = append(k.knee.Warnings,
+			"in a probe that failed the generator itself was late: the knee may be its own")
 	}
 	if k.knee.Above == 0 && k.knee.Rate > 0 {
 		k.knee.Warnings = append(k.knee.Warnings, "no rate failed: the knee lies above")
@@ -181,7 +183,8 @@ func (k Knee) Text(w io.Writer) error {
 		if own == nil {
 			own = &Percentiles{}
 		}
-		fmt.Fprintf(t, "%.6g\t%v\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", p.Rate, p.Met, r.Scheduled, r.Completed, r.Errors, r.Dropped, r.Unsent, latency.P50, latency.P99, own.P99)
+		fmt.Fprintf(t, "%.6g\t%v\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", p.Rate, p.Met, r.Scheduled, r.Completed,
+			r.Errors, r.Dropped, r.Unsent, latency.P50, latency.P99, own.P99)
 	}
 	t.Flush() // into memory
 	switch {
@@ -193,7 +196,8 @@ func (k Knee) Text(w io.Writer) error {
 		fmt.Fprintf(&b, "\nknee: %.6g/s (%.6g/s failed)\n", k.Rate, k.Above)
 	}
 	if k.CPUPer1000 > 0 {
-		fmt.Fprintf(&b, "at the knee: %.3f CPU s of the target's processes per 1000 completed, %.6g completed/s per core\n", k.CPUPer1000, k.CompletedPerCPUS)
+		fmt.Fprintf(&b, "at the knee: %.3f CPU s of the target's processes per 1000 completed, %.6g completed/s per core\n",
+			k.CPUPer1000, k.CompletedPerCPUS)
 	}
 	if n := len(k.Probes); n > 0 {
 		switch last := k.Probes[n-1].Report; {

@@ -82,8 +82,10 @@ func TestKneeIsTheCapacity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if k.Rate < 98 || k.Rate > 101 || k.Above <= k.Rate || k.Above > k.Rate*1.05 || k.GeneratorLate || len(k.Warnings) > 0 {
-				t.Errorf("from %g/s: knee %g, above %g, late %v, %q; want about 100", start, k.Rate, k.Above, k.GeneratorLate, k.Warnings)
+			if k.Rate < 98 || k.Rate > 101 || k.Above <= k.Rate || k.Above > k.Rate*1.05 ||
+				k.GeneratorLate || len(k.Warnings) > 0 {
+				t.Errorf("from %g/s: knee %g, above %g, late %v, %q; want about 100", start, k.Rate,
+					k.Above, k.GeneratorLate, k.Warnings)
 			}
 			last := k.Probes[len(k.Probes)-1]
 			if !last.Met || last.Rate != k.Rate || last.Report.DurationS != 10 || len(runs) != len(k.Probes) {
@@ -109,7 +111,8 @@ func (l workerLane) Send(n int, deadline time.Time) load.Answer {
 func TestKneeTellsProcessorTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		plan := load.KneePlan{Start: 10, Max: 20, Precision: 0.1, Probe: time.Second, Arrivals: load.Even, Objective: load.DefaultObjective()}
+		plan := load.KneePlan{Start: 10, Max: 20, Precision: 0.1, Probe: time.Second, Arrivals: load.Even,
+			Objective: load.DefaultObjective()}
 		o := options(64)
 		k, _, err := o.FindKnee(t.Context(), newDesk(time.Millisecond, 0), plan)
 		if err != nil || k.CPUPer1000 != 0 || k.CompletedPerCPUS != 0 {
@@ -129,7 +132,8 @@ func TestKneeTellsProcessorTime(t *testing.T) {
 			t.Errorf("%g CPU s per 1000 and %g per CPU s", k.CPUPer1000, k.CompletedPerCPUS)
 		}
 		var text strings.Builder
-		if err := k.Text(&text); err != nil || !strings.Contains(text.String(), fmt.Sprintf("at the knee: %.3f CPU s", k.CPUPer1000)) {
+		if err := k.Text(&text); err != nil ||
+			!strings.Contains(text.String(), fmt.Sprintf("at the knee: %.3f CPU s", k.CPUPer1000)) {
 			t.Errorf("%v: %s", err, text.String())
 		}
 	})
@@ -138,7 +142,8 @@ func TestKneeTellsProcessorTime(t *testing.T) {
 func TestKneeOutOfReach(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		plan := load.KneePlan{Start: 10, Max: 40, Precision: 0.1, Probe: time.Second, Arrivals: load.Even, Objective: load.DefaultObjective()}
+		plan := load.KneePlan{Start: 10, Max: 40, Precision: 0.1, Probe: time.Second, Arrivals: load.Even,
+			Objective: load.DefaultObjective()}
 		k, _, err := options(64).FindKnee(t.Context(), newDesk(time.Millisecond, 0), plan)
 		if err != nil || k.Rate != 40 || k.Above != 0 || len(k.Warnings) != 1 {
 			t.Errorf("a knee above max-rate: %g, %g, %q, %v", k.Rate, k.Above, k.Warnings, err)
@@ -177,7 +182,8 @@ func TestOverload(t *testing.T) {
 		if before.Completed != 400 || before.Refused != 0 || before.GoodputPS != 100 {
 			t.Errorf("before: %+v", before)
 		}
-		if during.Scheduled != 1200 || during.Completed < 395 || during.Completed > 415 || during.Completed+during.Refused != 1200 || during.Lost != 0 {
+		if during.Scheduled != 1200 || during.Completed < 395 || during.Completed > 415 ||
+			during.Completed+during.Refused != 1200 || during.Lost != 0 {
 			t.Errorf("during: %+v", during)
 		}
 		if during.Accepted.P99 < 90 || during.Accepted.P99 > 105 || during.Refusal.Max != 0 {
@@ -230,7 +236,8 @@ func TestCompare(t *testing.T) {
 			t.Errorf("order (-want +got):\n%s", diff)
 		}
 		c := blocks.Summarise()
-		if c.A.Scheduled != 160 || c.A.Completed != 160 || c.B.Completed != 160 || c.A.LatencyMS.P99 != 10 || c.B.LatencyMS.P99 != 20 {
+		if c.A.Scheduled != 160 || c.A.Completed != 160 || c.B.Completed != 160 ||
+			c.A.LatencyMS.P99 != 10 || c.B.LatencyMS.P99 != 20 {
 			t.Errorf("A %+v, B %+v", c.A, c.B)
 		}
 		if diff := cmp.Diff(&load.Ratio{Ratio: 2, Low: 2, High: 2, Pairs: 4}, c.Ratios["latency_p50"]); diff != "" {
@@ -242,7 +249,8 @@ func TestCompare(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := blocks.Summarise(); c.Ratios["completed_per_s"].Ratio != 0.5 || c.A.Loop != load.ClosedLoop || c.A.CompletedPer != 100 {
+		if c := blocks.Summarise(); c.Ratios["completed_per_s"].Ratio != 0.5 ||
+			c.A.Loop != load.ClosedLoop || c.A.CompletedPer != 100 {
 			t.Errorf("closed loops: ratio %+v, A %+v", c.Ratios["completed_per_s"], c.A)
 		}
 	})

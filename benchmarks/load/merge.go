@@ -88,7 +88,8 @@ func (u Use) and(more Use) Use {
 		Model: u.Model, Requests: u.Requests + more.Requests, Failures: u.Failures + more.Failures,
 		Items: u.Items + more.Items, Executions: u.Executions + more.Executions,
 		QueueMS: mean(u.QueueMS, more.QueueMS), ComputeMS: mean(u.ComputeMS, more.ComputeMS),
-		InputMS: mean(u.InputMS, more.InputMS), InferMS: mean(u.InferMS, more.InferMS), OutputMS: mean(u.OutputMS, more.OutputMS),
+		InputMS: mean(u.InputMS, more.InputMS), InferMS: mean(u.InferMS, more.InferMS),
+		OutputMS: mean(u.OutputMS, more.OutputMS),
 	}
 	if sum.Executions > 0 {
 		sum.MeanBatch = float64(sum.Items) / float64(sum.Executions)

@@ -23,7 +23,8 @@ func DefaultObjective() Objective {
 // Validate refuses an objective that nothing or everything meets.
 func (o Objective) Validate() error {
 	if !(o.Quantile > 0 && o.Quantile < 1) || o.Latency <= 0 || !(o.BadShare >= 0 && o.BadShare < 1) {
-		return fmt.Errorf("objective: quantile %g must be between 0 and 1, latency %s positive, bad share %g from 0 to below 1", o.Quantile, o.Latency, o.BadShare)
+		return fmt.Errorf("objective: quantile %g must be between 0 and 1, latency %s positive, bad share %g from 0 to "+
+			"below 1", o.Quantile, o.Latency, o.BadShare)
 	}
 	return nil
 }

@@ -140,7 +140,8 @@ func (out Overloaded) Text(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "objective: %s; overload: %g times the rate\n\n", out.Objective, out.Factor)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "phase\toffered/s\tgoodput/s\tscheduled\tcompleted\trefused\tlost\taccepted p50 ms\tp99 ms\trefusal p99 ms\t")
+	fmt.Fprintln(t, "phase\toffered/s\tgoodput/s\tscheduled\tcompleted\trefused\tlost\taccepted p50 ms\tp99 "+
+		"ms\trefusal p99 ms\t")
 	for _, p := range out.Phases {
 		accepted, refusal := p.Accepted, p.Refusal
 		if accepted == nil {
@@ -149,7 +150,8 @@ func (out Overloaded) Text(w io.Writer) error {
 		if refusal == nil {
 			refusal = &Percentiles{}
 		}
-		fmt.Fprintf(t, "%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", p.Name, p.OfferedPS, p.GoodputPS, p.Scheduled, p.Completed, p.Refused, p.Lost, accepted.P50, accepted.P99, refusal.P99)
+		fmt.Fprintf(t, "%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", p.Name, p.OfferedPS, p.GoodputPS, p.Scheduled,
+			p.Completed, p.Refused, p.Lost, accepted.P50, accepted.P99, refusal.P99)
 	}
 	t.Flush() // into memory
 	fmt.Fprintf(&b, "\ngoodput under overload: %.1f %% of that before\n", 100*out.GoodputShare)

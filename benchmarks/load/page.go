@@ -93,10 +93,12 @@ func (s Summary) Text(w io.Writer) error {
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "run\tloop\toffered/s\tcompleted/s\tscheduled\terrors\tdropped\tunsent\tp50 ms\tp95 ms\tp99 ms\tmax ms\town late p99 ms\tCPU s/1000\tRSS MB")
+	fmt.Fprintln(t, "run\tloop\toffered/s\tcompleted/s\tscheduled\terrors\tdropped\tunsent\tp50 ms\tp95 ms\tp99 "+
+		"ms\tmax ms\town late p99 ms\tCPU s/1000\tRSS MB")
 	for _, r := range s.Reports() {
 		l, own := orNone(r.LatencyMS), orNone(r.OwnLateMS)
-		fmt.Fprintf(t, "%s\t%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%s\n", r.Label, r.Loop, r.OfferedPerS, r.CompletedPer,
+		fmt.Fprintf(t, "%s\t%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%s\n", r.Label, r.Loop,
+			r.OfferedPerS, r.CompletedPer,
 			r.Scheduled, r.Errors, r.Dropped, r.Unsent, l.P50, l.P95, l.P99, l.Max, own.P99, used(r.Process))
 	}
 	return t.Flush()
@@ -141,7 +143,8 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"orNone": orNone,
 	"rows": func(r Report) []namedPercentiles {
 		out := []namedPercentiles{
-			{"latency, from when it was due", r.LatencyMS}, {"latency of errors", r.ErrorLatencyMS}, {"service, from when it was sent", r.ServiceMS},
+			{"latency, from when it was due", r.LatencyMS}, {"latency of errors", r.ErrorLatencyMS},
+			{"service, from when it was sent", r.ServiceMS},
 			{"until the first byte", r.FirstByteMS}, {"late start", r.LateMS}, {"late by the generator", r.OwnLateMS},
 		}
 		for _, name := range slices.Sorted(maps.Keys(r.StagesMS)) {

@@ -18,7 +18,8 @@ func uneven() load.Run {
 	for k := range 100 {
 		due := time.Duration(k) * 10 * time.Millisecond
 		run.Records = append(run.Records, load.Record{
-			Due: due, Start: due, Done: due + time.Duration(k+1)*time.Millisecond, Outcome: load.Completed, Wrote: true, Status: 200,
+			Due: due, Start: due, Done: due + time.Duration(k+1)*time.Millisecond,
+			Outcome: load.Completed, Wrote: true, Status: 200,
 		})
 	}
 	return run
@@ -26,10 +27,12 @@ func uneven() load.Run {
 
 func TestPages(t *testing.T) {
 	t.Parallel()
-	m := load.Manifest{Kind: "compare", Commit: "abc", Runs: []load.RunManifest{{Label: "A, pair 1"}, {Label: "B, pair 1"}, {Label: "B, pair 2"}, {Label: "A, pair 2"}}}
+	m := load.Manifest{Kind: "compare", Commit: "abc", Runs: []load.RunManifest{{Label: "A, pair 1"}, {Label: "B, pair 1"},
+		{Label: "B, pair 2"}, {Label: "A, pair 2"}}}
 	summary := load.Summary{Measurements: []load.Measurement{
 		load.NewMeasurement("one", m, []load.Run{uneven(), someRun(), someRun(), uneven()}),
-		load.NewMeasurement("two", load.Manifest{Runs: []load.RunManifest{{}}}, []load.Run{{Target: "nothing came", Loop: load.ClosedLoop}}),
+		load.NewMeasurement("two", load.Manifest{Runs: []load.RunManifest{{}}},
+			[]load.Run{{Target: "nothing came", Loop: load.ClosedLoop}}),
 	}}
 	reports := summary.Reports()
 	if len(reports) != 3 || reports[0].Completed != 200 || reports[0].LatencyMS.P99 != 99 || reports[1].Scheduled != 8 {
@@ -44,7 +47,8 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s lacks a figure, the loop or a name:\n%s", what, doc)
 		}
 	}
-	if strings.Contains(html.String(), "<b>&") || strings.Contains(html.String(), "http-equiv") || strings.Contains(html.String(), "src=") {
+	if strings.Contains(html.String(), "<b>&") || strings.Contains(html.String(), "http-equiv") ||
+		strings.Contains(html.String(), "src=") {
 		t.Error("the page lets a name become markup, or needs another file")
 	}
 	for _, draw := range []func([]load.Series) ([]byte, error){load.PlotPercentiles, load.PlotTime} {

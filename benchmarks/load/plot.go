@@ -56,7 +56,8 @@ func PlotPercentiles(series []Series) ([]byte, error) {
 	p.X.Min, p.X.Max = 0, decades
 	var ticks []plot.Tick
 	for _, share := range []float64{0, 0.5, 0.9, 0.99, 0.999, 0.9999} {
-		ticks = append(ticks, plot.Tick{Value: -math.Log10(1 - share), Label: strconv.FormatFloat(share*100, 'g', 6, 64) + " %"})
+		ticks = append(ticks,
+			plot.Tick{Value: -math.Log10(1 - share), Label: strconv.FormatFloat(share*100, 'g', 6, 64) + " %"})
 	}
 	p.X.Tick.Marker = plot.ConstantTicks(ticks)
 	chart.LogY(p, "ms", all)

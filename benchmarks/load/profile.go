@@ -105,7 +105,8 @@ func (p Profile) Validate() error {
 	total := 0.0
 	for _, s := range p {
 		if s.For <= 0 || !(s.From >= 0) || !(s.To >= 0) || math.IsInf(s.From+s.To, 0) {
-			return fmt.Errorf("a rate of %g to %g per second for %s: rates must be zero or more, times positive", s.From, s.To, s.For)
+			return fmt.Errorf("a rate of %g to %g per second for %s: rates must be zero or more, times positive", s.From, s.To,
+				s.For)
 		}
 		total += s.area()
 	}

@@ -39,7 +39,8 @@ func (o Options) Validate() error {
 		faults = append(faults, fmt.Errorf("connections: %d, must be 1 to %d", o.Connections, 1<<16))
 	}
 	if o.MaxOutstanding < o.Connections || o.MaxOutstanding > 1<<24 {
-		faults = append(faults, fmt.Errorf("max-outstanding: %d, must be at least connections (%d), at most %d", o.MaxOutstanding, o.Connections, 1<<24))
+		faults = append(faults, fmt.Errorf("max-outstanding: %d, must be at least connections (%d), at most %d",
+			o.MaxOutstanding, o.Connections, 1<<24))
 	}
 	if o.Timeout <= 0 || o.Drain < 0 {
 		faults = append(faults, fmt.Errorf("timeout %s must be positive, drain %s not negative", o.Timeout, o.Drain))

@@ -90,7 +90,8 @@ func TestSchedulesBySeed(t *testing.T) {
 			t.Fatal("the same seed made another schedule")
 		}
 		if len(a.Due) != p.Count() || !slices.IsSorted(a.Due) || a.Due[0] < 0 || a.Due[len(a.Due)-1] > p.Length() {
-			t.Fatalf("%d requests from %s to %s, sorted %v; want %d within %s", len(a.Due), a.Due[0], a.Due[len(a.Due)-1], slices.IsSorted(a.Due), p.Count(), p.Length())
+			t.Fatalf("%d requests from %s to %s, sorted %v; want %d within %s", len(a.Due), a.Due[0], a.Due[len(a.Due)-1],
+				slices.IsSorted(a.Due), p.Count(), p.Length())
 		}
 		if other, _ := load.NewSchedule(p, arrivals, seed+1); arrivals == load.Poisson && slices.Equal(a.Due, other.Due) {
 			t.Fatal("another seed made the same schedule")

@@ -136,7 +136,8 @@ func Load(folder string) (Manifest, []Run, error) {
 		if filepath.Base(rm.File) != rm.File {
 			return m, nil, fmt.Errorf("%s: file %q is not in the folder", folder, rm.File)
 		}
-		r := Run{Target: rm.Target, Loop: rm.Loop, Started: rm.Started, Length: rm.Length, Took: rm.Took, CPU: rm.CPU, Stages: rm.Stages, Process: rm.Process, Behind: rm.Behind}
+		r := Run{Target: rm.Target, Loop: rm.Loop, Started: rm.Started, Length: rm.Length, Took: rm.Took, CPU: rm.CPU,
+			Stages: rm.Stages, Process: rm.Process, Behind: rm.Behind}
 		if rm.Broken != "" {
 			r.Broken = errors.New(rm.Broken)
 		}
@@ -148,7 +149,8 @@ func Load(folder string) (Manifest, []Run, error) {
 		}
 		for _, rec := range r.Records {
 			if len(rec.Stages) > len(r.Stages) {
-				return m, nil, fmt.Errorf("%s: a record has %d stages, the manifest names %d", rm.File, len(rec.Stages), len(r.Stages))
+				return m, nil, fmt.Errorf("%s: a record has %d stages, the manifest names %d", rm.File,
+					len(rec.Stages), len(r.Stages))
 			}
 		}
 		runs = append(runs, r)

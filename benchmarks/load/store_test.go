@@ -22,8 +22,10 @@ func someRun() load.Run {
 		Target: "somewhere", Loop: load.OpenLoop, Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Length: time.Second, Took: 2 * time.Second, CPU: 3 * time.Millisecond, Stages: []string{"total", "prepare"},
 		Records: []load.Record{
-			{Due: 0, Start: 1234, First: 5_000_001, Done: 9_999_999, Own: 1234, Outcome: load.Completed, Wrote: true, Status: 200, Bytes: 77, Stages: []float32{1.25, -1}},
-			{Due: 250 * time.Millisecond, Start: 250 * time.Millisecond, Done: 260 * time.Millisecond, Outcome: load.Failed, Failure: "status_503", Wrote: true, Status: 503},
+			{Due: 0, Start: 1234, First: 5_000_001, Done: 9_999_999, Own: 1234, Outcome: load.Completed, Wrote: true,
+				Status: 200, Bytes: 77, Stages: []float32{1.25, -1}},
+			{Due: 250 * time.Millisecond, Start: 250 * time.Millisecond, Done: 260 * time.Millisecond, Outcome: load.Failed,
+				Failure: "status_503", Wrote: true, Status: 503},
 			{Due: 500 * time.Millisecond, Outcome: load.Dropped},
 			{Due: 750 * time.Millisecond, Outcome: load.Unsent},
 		},
@@ -43,7 +45,10 @@ func TestRecordsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []load.Run{run, someRun()} {
-		sameError := cmp.Comparer(func(a, b error) bool { return a == nil && b == nil || a != nil && b != nil && a.Error() == b.Error() })
+		sameError := cmp.Comparer(func(a, b error) bool {
+			return a == nil && b == nil || a != nil &&
+				b != nil && a.Error() == b.Error()
+		})
 		if diff := cmp.Diff(want, runs[i], sameError); diff != "" {
 			t.Errorf("run %d (-want +got):\n%s", i, diff)
 		}
@@ -51,14 +56,17 @@ func TestRecordsComeBack(t *testing.T) {
 	if got.Seed != 12 || got.Runs[0].Label != "first" || got.Processor == "" {
 		t.Errorf("manifest %+v", got)
 	}
-	if got.AllowedProcessors != runtime.NumCPU() || got.GOMAXPROCS != runtime.GOMAXPROCS(0) || got.Processors < got.AllowedProcessors {
-		t.Errorf("of %d processors the generator may use %d, with GOMAXPROCS %d", got.Processors, got.AllowedProcessors, got.GOMAXPROCS)
+	if got.AllowedProcessors != runtime.NumCPU() || got.GOMAXPROCS != runtime.GOMAXPROCS(0) ||
+		got.Processors < got.AllowedProcessors {
+		t.Errorf("of %d processors the generator may use %d, with GOMAXPROCS %d", got.Processors,
+			got.AllowedProcessors, got.GOMAXPROCS)
 	}
 	if text := got.Allotment(); !strings.Contains(text, fmt.Sprintf("GOMAXPROCS %d", got.GOMAXPROCS)) {
 		t.Errorf("the text of the manifest has %q", text)
 	}
 	r := load.Summarise(runs[0])
-	if r.Completed != 1 || r.Errors != 1 || r.Dropped != 1 || r.Unsent != 1 || r.StagesMS["prepare"] != nil || r.StagesMS["total"].P50 != 1.25 {
+	if r.Completed != 1 || r.Errors != 1 || r.Dropped != 1 || r.Unsent != 1 || r.StagesMS["prepare"] != nil ||
+		r.StagesMS["total"].P50 != 1.25 {
 		t.Errorf("report %+v", r)
 	}
 }

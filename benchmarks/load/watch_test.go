@@ -17,7 +17,8 @@ func TestTrends(t *testing.T) {
 	var looks int
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		looks++ // looks come one after another
-		fmt.Fprintf(w, "# TYPE go_goroutine_count gauge\nother 5\ngo_goroutine_count{otel_scope_name=\"runtime\"} %d\n", 10+2*looks)
+		fmt.Fprintf(w, "# TYPE go_goroutine_count gauge\nother 5\ngo_goroutine_count{otel_scope_name=\"runtime\"} %d\n",
+			10+2*looks)
 	}))
 	defer server.Close()
 	w := load.Watcher{Metrics: server.URL}

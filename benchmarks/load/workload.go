@@ -201,7 +201,9 @@ func (w *Pictures) Fill(n int, p *Payload) {
 }
 
 var (
-	multipartHead = []byte("--" + boundary + "\r\nContent-Disposition: form-data; name=\"image\"; filename=\"image\"\r\nContent-Type: application/octet-stream\r\n\r\n")
+	multipartHead = []byte("--" + boundary +
+		"\r\nContent-Disposition: form-data; name=\"image\"; filename=\"image\"\r\nContent-Type: " +
+		"application/octet-stream\r\n\r\n")
 	multipartTail = []byte("\r\n--" + boundary + "--\r\n")
 	jsonHead      = []byte(`{"images":[{"data":"`)
 	jsonTail      = []byte(`"}]}`)

@@ -14,12 +14,14 @@ import (
 )
 
 func pictures() []load.Picture {
-	return []load.Picture{{Name: "a", Data: []byte("first")}, {Name: "b", Data: []byte("the second")}, {Name: "c", Data: []byte("third!")}}
+	return []load.Picture{{Name: "a", Data: []byte("first")}, {Name: "b", Data: []byte("the second")},
+		{Name: "c", Data: []byte("third!")}}
 }
 
 func workload(t *testing.T, change func(*load.PicturesConfig)) *load.Pictures {
 	t.Helper()
-	cfg := load.PicturesConfig{Pictures: pictures(), Pick: load.InTurn, Form: load.Raw, CheckpointPick: load.InTurn, Seed: 5}
+	cfg := load.PicturesConfig{Pictures: pictures(), Pick: load.InTurn, Form: load.Raw,
+		CheckpointPick: load.InTurn, Seed: 5}
 	if change != nil {
 		change(&cfg)
 	}
@@ -108,7 +110,8 @@ func TestPicks(t *testing.T) {
 			var p, q load.Payload
 			w.Fill(n, &p)
 			again.Fill(n, &q)
-			if !slices.EqualFunc(p.Body, q.Body, bytes.Equal) || !bytes.Equal(p.Query, q.Query) || !bytes.Equal(p.Header, q.Header) {
+			if !slices.EqualFunc(p.Body, q.Body, bytes.Equal) || !bytes.Equal(p.Query, q.Query) ||
+				!bytes.Equal(p.Header, q.Header) {
 				t.Fatalf("request %d differs between two workloads of one seed", n)
 			}
 			images[string(p.Body[0])]++

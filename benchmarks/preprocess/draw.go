@@ -29,7 +29,8 @@ func Draw(sides []int, p *Pillow, done func()) ([]Case, error) {
 				return nil, fmt.Errorf("drawing %s: %w", f.name, err)
 			}
 			if data != nil {
-				cases = append(cases, Case{Name: fmt.Sprintf("%s-%d", f.name, side), Format: f.name, Width: side, Height: side, Data: data})
+				cases = append(cases, Case{Name: fmt.Sprintf("%s-%d", f.name, side), Format: f.name,
+					Width: side, Height: side, Data: data})
 			}
 			done()
 		}
@@ -50,9 +51,10 @@ type file struct {
 const quality90 = 90
 
 var files = []file{
-	{"jpeg-420", "JPEG", map[string]any{"quality": quality90, "subsampling": 2}, func(b *bytes.Buffer, m image.Image) error {
-		return jpeg.Encode(b, m, &jpeg.Options{Quality: quality90})
-	}},
+	{"jpeg-420", "JPEG", map[string]any{"quality": quality90, "subsampling": 2},
+		func(b *bytes.Buffer, m image.Image) error {
+			return jpeg.Encode(b, m, &jpeg.Options{Quality: quality90})
+		}},
 	{"jpeg-444", "JPEG", map[string]any{"quality": quality90, "subsampling": 0}, nil},
 	{"jpeg-420-progressive", "JPEG", map[string]any{"quality": quality90, "subsampling": 2, "progressive": true}, nil},
 	{"png", "PNG", nil, func(b *bytes.Buffer, m image.Image) error { return png.Encode(b, m) }},

@@ -98,7 +98,8 @@ type CaseResult struct {
 // Measure times every contestant on one image. rival, which may be nil and does
 // every step, is who ours are held against.
 func Measure(ctx context.Context, c Case, ours []Contestant, rival Contestant, plan Plan) (CaseResult, error) {
-	result := CaseResult{Name: c.Name, Format: c.Format, Width: c.Width, Height: c.Height, Bytes: len(c.Data), Figures: map[string][]Figures{}}
+	result := CaseResult{Name: c.Name, Format: c.Format, Width: c.Width, Height: c.Height, Bytes: len(c.Data),
+		Figures: map[string][]Figures{}}
 	all := slices.Clone(ours)
 	if rival != nil {
 		all = append(all, rival)

@@ -84,7 +84,8 @@ func TestMeasureSeesWrongPixelsAndFailures(t *testing.T) {
 	var turns []string
 	ours := &scripted{name: "ours", ms: []int{1}, turns: &turns}
 	rival := &scripted{name: "rival", digest: 1, ms: []int{1}, turns: &turns}
-	r, err := preprocess.Measure(context.Background(), preprocess.Case{Name: "x"}, []preprocess.Contestant{ours}, rival, preprocess.Plan{Rounds: 1})
+	r, err := preprocess.Measure(context.Background(), preprocess.Case{Name: "x"}, []preprocess.Contestant{ours},
+		rival, preprocess.Plan{Rounds: 1})
 	if err != nil || r.Equal {
 		t.Errorf("error %v, equal %v; want a difference", err, r.Equal)
 	}
@@ -92,7 +93,8 @@ func TestMeasureSeesWrongPixelsAndFailures(t *testing.T) {
 		t.Errorf("unequal: %v, want x", got)
 	}
 	rival.fail = errors.New("broken")
-	if _, err := preprocess.Measure(context.Background(), preprocess.Case{}, []preprocess.Contestant{ours}, rival, preprocess.Plan{Rounds: 1}); !errors.Is(err, rival.fail) {
+	if _, err := preprocess.Measure(context.Background(), preprocess.Case{}, []preprocess.Contestant{ours}, rival,
+		preprocess.Plan{Rounds: 1}); !errors.Is(err, rival.fail) {
 		t.Errorf("error %v, want %v", err, rival.fail)
 	}
 }
@@ -123,8 +125,10 @@ func TestOursIsTimed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := []preprocess.Contestant{preprocess.NewOurs("go", p, quality.Exact), preprocess.NewOurs("fast", p, quality.Fast)}
-	report := preprocess.Report{Manifest: preprocess.NewManifest(time.Unix(0, 0), "agiqa bench", "abc", preprocess.Plan{Rounds: 2})}
+	ours := []preprocess.Contestant{preprocess.NewOurs("go", p, quality.Exact),
+		preprocess.NewOurs("fast", p, quality.Fast)}
+	report := preprocess.Report{Manifest: preprocess.NewManifest(time.Unix(0, 0), "agiqa bench",
+		"abc", preprocess.Plan{Rounds: 2})}
 	report.Manifest.Ours["go"], report.Manifest.Ours["fast"] = "id", "id2"
 	for _, c := range cases {
 		r, err := preprocess.Measure(context.Background(), c, ours, nil, preprocess.Plan{Rounds: 2})
@@ -157,10 +161,12 @@ func checkFolder(t *testing.T, report preprocess.Report) {
 		return b
 	}
 	var again preprocess.Report
-	if err := json.Unmarshal(read("results.json"), &again); err != nil || again.Manifest.Commit != "abc" || len(again.Results) != len(report.Results) {
+	if err := json.Unmarshal(read("results.json"), &again); err != nil || again.Manifest.Commit != "abc" ||
+		len(again.Results) != len(report.Results) {
 		t.Errorf("results.json: %+v, error %v", again.Manifest, err)
 	}
-	if text := string(read("results.txt")); !strings.Contains(text, "png-300") || !strings.Contains(text, "whole") || !strings.Contains(text, "resampler "+imageprep.Resampler()) {
+	if text := string(read("results.txt")); !strings.Contains(text, "png-300") || !strings.Contains(text, "whole") ||
+		!strings.Contains(text, "resampler "+imageprep.Resampler()) {
 		t.Errorf("results.txt: %s", text)
 	}
 	for d := xml.NewDecoder(bytes.NewReader(read("results.svg"))); ; {

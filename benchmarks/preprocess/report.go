@@ -36,7 +36,8 @@ func NewManifest(now time.Time, command, commit string, plan Plan) Manifest {
 	return Manifest{
 		Time: now.UTC().Truncate(time.Second), Command: command, Commit: commit,
 		Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
-		Processor: processorModel(), Processors: runtime.NumCPU(), Resampler: imageprep.Resampler(), Plan: plan, Ours: map[string]string{},
+		Processor: processorModel(), Processors: runtime.NumCPU(), Resampler: imageprep.Resampler(),
+		Plan: plan, Ours: map[string]string{},
 	}
 }
 
@@ -74,14 +75,16 @@ func (r Report) Unequal() []string {
 // Text writes a table for people.
 func (r Report) Text(w io.Writer) error {
 	m := r.Manifest
-	fmt.Fprintf(w, "%s, commit %s, %s %s, %s, resampler %s\n%s\n", m.Time.Format(time.RFC3339), m.Commit, m.Go, m.OS, m.Processor, m.Resampler, m.Command)
+	fmt.Fprintf(w, "%s, commit %s, %s %s, %s, resampler %s\n%s\n", m.Time.Format(time.RFC3339), m.Commit, m.Go, m.OS,
+		m.Processor, m.Resampler, m.Command)
 	for name, id := range m.Ours {
 		fmt.Fprintf(w, "%s: %s\n", name, id)
 	}
 	if m.Rival != nil {
 		fmt.Fprintf(w, "rival: %v\n", m.Rival)
 	}
-	fmt.Fprintf(w, "%s, %d rounds; medians of processor time; ratio: how many times longer the rival takes, 95 %% interval\n\n", pinned(m.PinnedTo), m.Plan.Rounds)
+	fmt.Fprintf(w, "%s, %d rounds; medians of processor time; ratio: how many times longer the rival takes, 95 %% "+
+		"interval\n\n", pinned(m.PinnedTo), m.Plan.Rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "image\tstep\twho\tms\tp25-p75\tratio\tinterval\twall ratio\tallocations\tkB\tequal\t")
 	for _, c := range r.Results {
@@ -97,7 +100,8 @@ func (r Report) Text(w io.Writer) error {
 					if len(figures) < len(Steps()) { // fast: not meant to be
 						equal = "-"
 					}
-					fmt.Fprintf(t, "%.2f\t%.2f-%.2f\t%.2f\t%.0f\t%.0f\t%s\t\n", q.Median, q.Low, q.High, q.Wall, f.Allocations, f.Bytes/1000, equal)
+					fmt.Fprintf(t, "%.2f\t%.2f-%.2f\t%.2f\t%.0f\t%.0f\t%s\t\n", q.Median, q.Low, q.High, q.Wall,
+						f.Allocations, f.Bytes/1000, equal)
 				} else {
 					fmt.Fprintln(t, "\t\t\t\t\t\t")
 				}

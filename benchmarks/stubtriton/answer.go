@@ -44,7 +44,8 @@ func invalid(format string, args ...any) error {
 func readBatch(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (batch, error) {
 	b := batch{raw: map[string][]byte{}}
 	if len(req.GetInputs()) != len(cfg.GetInput()) || len(req.GetRawInputContents()) != len(req.GetInputs()) {
-		return b, invalid("expected %d raw inputs but got %d for model '%s'", len(cfg.GetInput()), len(req.GetRawInputContents()), cfg.GetName())
+		return b, invalid("expected %d raw inputs but got %d for model '%s'", len(cfg.GetInput()),
+			len(req.GetRawInputContents()), cfg.GetName())
 	}
 	for i, in := range req.GetInputs() {
 		at := slices.IndexFunc(cfg.GetInput(), func(c *pb.ModelInput) bool { return c.GetName() == in.GetName() })
@@ -54,10 +55,12 @@ func readBatch(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (batch, error) {
 		want, shape := cfg.GetInput()[at], in.GetShape()
 		kind := datatypes[want.GetDataType()]
 		if in.GetDatatype() != kind.name || len(shape) == 0 || !slices.Equal(shape[1:], want.GetDims()) {
-			return b, invalid("input '%s' of model '%s' is %s %v, expected %s [-1 %v]", in.GetName(), cfg.GetName(), in.GetDatatype(), shape, kind.name, want.GetDims())
+			return b, invalid("input '%s' of model '%s' is %s %v, expected %s [-1 %v]", in.GetName(), cfg.GetName(),
+				in.GetDatatype(), shape, kind.name, want.GetDims())
 		}
 		if n := shape[0]; n < 1 || n > int64(cfg.GetMaxBatchSize()) || b.n > 0 && n != int64(b.n) {
-			return b, invalid("inference request batch-size must be <= %d for '%s', is %d", cfg.GetMaxBatchSize(), cfg.GetName(), n)
+			return b, invalid("inference request batch-size must be <= %d for '%s', is %d",
+				cfg.GetMaxBatchSize(), cfg.GetName(), n)
 		}
 		b.n = int(shape[0])
 		size := kind.bytes
@@ -65,7 +68,8 @@ func readBatch(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (batch, error) {
 			size *= int(d)
 		}
 		if got := len(req.GetRawInputContents()[i]); got != size || size == 0 {
-			return b, invalid("input byte size mismatch for input '%s' for model '%s'. Expected %d, got %d", in.GetName(), cfg.GetName(), size, got)
+			return b, invalid("input byte size mismatch for input '%s' for model '%s'. Expected %d, got %d",
+				in.GetName(), cfg.GetName(), size, got)
 		}
 		b.raw[in.GetName()] = req.GetRawInputContents()[i]
 	}
@@ -86,7 +90,8 @@ func answer(cfg *pb.ModelConfig, req *pb.ModelInferRequest, b batch) *pb.ModelIn
 			values["image_embedding"] = append(values["image_embedding"], image...)
 		}
 		if b.raw["token_ids"] != nil {
-			values["text_embedding"] = append(values["text_embedding"], unitVector(hashText(b, i), dim(cfg, "text_embedding"))...)
+			values["text_embedding"] = append(values["text_embedding"],
+				unitVector(hashText(b, i), dim(cfg, "text_embedding"))...)
 		}
 		if b.raw["text_embeddings"] != nil {
 			score, similarities := judge(image, b.row("text_embeddings", i))

@@ -60,7 +60,8 @@ func (s *Server) ModelMetadata(_ context.Context, req *pb.ModelMetadataRequest) 
 }
 
 func tensorMetadata(name string, t pb.DataType, dims []int64) *pb.ModelMetadataResponse_TensorMetadata {
-	return &pb.ModelMetadataResponse_TensorMetadata{Name: name, Datatype: datatypes[t].name, Shape: append([]int64{-1}, dims...)}
+	return &pb.ModelMetadataResponse_TensorMetadata{Name: name, Datatype: datatypes[t].name,
+		Shape: append([]int64{-1}, dims...)}
 }
 
 // RepositoryIndex lists every model as ready.
@@ -73,7 +74,8 @@ func (s *Server) RepositoryIndex(context.Context, *pb.RepositoryIndexRequest) (*
 }
 
 // RepositoryModelLoad loads nothing: what there is was read at the start.
-func (s *Server) RepositoryModelLoad(_ context.Context, req *pb.RepositoryModelLoadRequest) (*pb.RepositoryModelLoadResponse, error) {
+func (s *Server) RepositoryModelLoad(_ context.Context,
+	req *pb.RepositoryModelLoadRequest) (*pb.RepositoryModelLoadResponse, error) {
 	_, err := s.model(req.GetModelName())
 	return &pb.RepositoryModelLoadResponse{}, err
 }
@@ -121,7 +123,8 @@ func (m *model) count(items int, queue, compute time.Duration) {
 
 // ModelStatistics tells what the models have done. A stub's batches are its
 // requests.
-func (s *Server) ModelStatistics(_ context.Context, req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {
+func (s *Server) ModelStatistics(_ context.Context,
+	req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {
 	if req.GetName() != "" && s.models[req.GetName()] == nil {
 		return nil, status.Errorf(codes.InvalidArgument, "requested model '%s' is not available", req.GetName())
 	}

@@ -16,7 +16,8 @@ import (
 func TestEachModel(t *testing.T) {
 	t.Parallel()
 	cp := quality.Checkpoint{
-		Name: "test", Digest: quality.DigestOf([]byte("test")), Encoder: tritontest.Encoder().Digest, Score: quality.ScoreRange{Min: 0, Max: 5},
+		Name: "test", Digest: quality.DigestOf([]byte("test")), Encoder: tritontest.Encoder().Digest,
+		Score: quality.ScoreRange{Min: 0, Max: 5},
 	}
 	triton := tritontest.New(t, tritontest.WithCheckpoints(cp))
 	client, err := tritonclient.New(triton.Config())
@@ -29,7 +30,8 @@ func TestEachModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, model := range map[tritonload.What]string{
-		tritonload.ImageEncoder: tritontest.ImageEncoder, tritonload.Head: cp.HeadModel(), tritonload.Ensemble: cp.EnsembleModel(),
+		tritonload.ImageEncoder: tritontest.ImageEncoder, tritonload.Head: cp.HeadModel(),
+		tritonload.Ensemble: cp.EnsembleModel(),
 	} {
 		target, err := tritonload.New(client, tritonload.Config{What: what, Batch: 2, Encoder: enc, Checkpoint: cp, Seed: 1})
 		if err != nil {
@@ -47,7 +49,8 @@ func TestEachModel(t *testing.T) {
 			t.Fatalf("%s: %v, %v", what, err, run.Err())
 		}
 		report := load.Summarise(run)
-		if report.Completed != 20 || len(report.Triton) != 1 || report.Triton[0].Model != model || report.Triton[0].Items != 40 || report.Triton[0].Requests != 20 {
+		if report.Completed != 20 || len(report.Triton) != 1 || report.Triton[0].Model != model ||
+			report.Triton[0].Items != 40 || report.Triton[0].Requests != 20 {
 			t.Errorf("%s: %d completed, Triton says %+v", what, report.Completed, report.Triton)
 		}
 	}

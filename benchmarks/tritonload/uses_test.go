@@ -45,11 +45,13 @@ func TestCallsBehind(t *testing.T) {
 		queue, takes  float64
 	}{
 		"ten ensembles are counted in their steps": {
-			after: []tritonclient.ModelStatistics{model(ensemble, 10, 2, 7, 2), model(images, 10, 1, 6, 1), model(head, 10, 1, 1, 1)},
+			after: []tritonclient.ModelStatistics{model(ensemble, 10, 2, 7, 2),
+				model(images, 10, 1, 6, 1), model(head, 10, 1, 1, 1)},
 			calls: 10, queue: 20, takes: 110,
 		},
 		"ten ensembles, and five images and four heads without": {
-			after: []tritonclient.ModelStatistics{model(ensemble, 10, 2, 7, 2), model(images, 15, 1, 6, 1), model(head, 14, 1, 1, 1)},
+			after: []tritonclient.ModelStatistics{model(ensemble, 10, 2, 7, 2),
+				model(images, 15, 1, 6, 1), model(head, 14, 1, 1, 1)},
 			calls: 19, queue: 29, takes: 15*8 + 14*3,
 		},
 		"ten ensembles of a stub, which has no steps": {
@@ -58,8 +60,9 @@ func TestCallsBehind(t *testing.T) {
 		},
 		"encoder and panel, since before; texts are not asked about": {
 			before: []tritonclient.ModelStatistics{model(images, 100, 1, 1, 1), model(texts, 1, 1, 1, 1)},
-			after:  []tritonclient.ModelStatistics{model(images, 103, 1, 1, 1), model(texts, 9, 1, 1, 1), model(panel, 3, 0, 4, 0)},
-			calls:  6, queue: 6, takes: 9 + 12,
+			after: []tritonclient.ModelStatistics{model(images, 103, 1, 1, 1),
+				model(texts, 9, 1, 1, 1), model(panel, 3, 0, 4, 0)},
+			calls: 6, queue: 6, takes: 9 + 12,
 		},
 		"a model that was loaded again": {
 			before: []tritonclient.ModelStatistics{model(head, 100, 1, 1, 1)},
@@ -67,7 +70,8 @@ func TestCallsBehind(t *testing.T) {
 			calls:  2, queue: 2, takes: 6,
 		},
 	} {
-		stop, err := tritonload.Backend{Source: &told{c.before, c.after}, Stages: tritonload.GatewayStages()}.Watch(t.Context())
+		stop, err := tritonload.Backend{Source: &told{c.before, c.after},
+			Stages: tritonload.GatewayStages()}.Watch(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,12 +80,14 @@ func TestCallsBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Calls != c.calls || got.QueueMS != c.queue || got.ComputeMS != c.takes {
-			t.Errorf("%s: %d calls, %g ms in the queue, %g ms computed; want %d, %g, %g", name, got.Calls, got.QueueMS, got.ComputeMS, c.calls, c.queue, c.takes)
+			t.Errorf("%s: %d calls, %g ms in the queue, %g ms computed; want %d, %g, %g", name, got.Calls, got.QueueMS,
+				got.ComputeMS, c.calls, c.queue, c.takes)
 		}
 	}
 	got := tritonload.Uses(nil, []tritonclient.ModelStatistics{model(images, 10, 1, 6, 2), model(head, 0, 0, 0, 0)})
 	want := []load.Use{{
-		Model: images, Requests: 10, Items: 20, Executions: 10, MeanBatch: 2, QueueMS: 1, ComputeMS: 9, InputMS: 1, InferMS: 6, OutputMS: 2,
+		Model: images, Requests: 10, Items: 20, Executions: 10, MeanBatch: 2, QueueMS: 1, ComputeMS: 9,
+		InputMS: 1, InferMS: 6, OutputMS: 2,
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("uses (-want +got):\n%s", diff)

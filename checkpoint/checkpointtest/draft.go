@@ -102,7 +102,8 @@ func (d *Draft) AddGolden(t testing.TB, n int, text quality.TextEmbeddings) *Dra
 	w0 := d.Tensors["head.0.weight"]
 	head := checkpoint.Head{
 		Dim: w0.Shape[1] / (1 + quality.CategoryCount), Hidden: w0.Shape[0],
-		W0: w0.Data, B0: d.Tensors["head.0.bias"].Data, W1: d.Tensors["head.1.weight"].Data, B1: d.Tensors["head.1.bias"].Data,
+		W0: w0.Data, B0: d.Tensors["head.0.bias"].Data, W1: d.Tensors["head.1.weight"].Data,
+		B1: d.Tensors["head.1.bias"].Data,
 	}
 	for range n {
 		image := d.unit(head.Dim)
@@ -110,7 +111,8 @@ func (d *Draft) AddGolden(t testing.TB, n int, text quality.TextEmbeddings) *Dra
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.Manifest.Golden = append(d.Manifest.Golden, checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(judged.Score)})
+		d.Manifest.Golden = append(d.Manifest.Golden,
+			checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(judged.Score)})
 	}
 	return d
 }

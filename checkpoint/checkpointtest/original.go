@@ -85,7 +85,8 @@ func writeTorch(t testing.TB, name string, tensors []safetensors.Tensor, epoch i
 		for k := len(x.Shape) - 1; k >= 0; k-- {
 			strides[k], stride = stride, stride*x.Shape[k]
 		}
-		storage := tuple(text("storage"), "ctorch\nFloatStorage\n", text(fmt.Sprint(i)), text("cpu"), number(len(x.Data))) + "Q"
+		storage := tuple(text("storage"), "ctorch\nFloatStorage\n", text(fmt.Sprint(i)), text("cpu"), number(len(x.Data))) +
+			"Q"
 		state.WriteString(text(x.Name) + "ctorch._utils\n_rebuild_tensor_v2\n" +
 			tuple(storage, number(0), numbers(x.Shape), numbers(strides), "\x89", "ccollections\nOrderedDict\n(tR") + "R")
 		storages = append(storages, x.Bytes())

@@ -99,7 +99,8 @@ func (i *importing) replay(ctx context.Context) error {
 			diff := math.Abs(float64(judged.Score) - want[k])
 			if !(diff <= i.manager.cfg.Tolerance) { // also when it is no number
 				return quality.Errorf(quality.KindModelBadOutput,
-					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, judged.Score, want[k], diff, i.manager.cfg.Tolerance)
+					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, judged.Score, want[k],
+					diff, i.manager.cfg.Tolerance)
 			}
 			i.report.MaxDiff = max(i.report.MaxDiff, diff)
 		}

@@ -192,7 +192,8 @@ func (i *importing) failed(ctx context.Context, name StepName, err, undo error) 
 	m.Logger.WarnContext(ctx, "import failed", "step", string(name), "by", i.request.By,
 		"checkpoint", c.Name, "digest", c.Digest.String(), "error", err)
 	if undo != nil {
-		m.Logger.ErrorContext(ctx, "a failed import left something behind", "checkpoint", c.Name, "digest", c.Digest.String(), "error", undo)
+		m.Logger.ErrorContext(ctx, "a failed import left something behind", "checkpoint", c.Name, "digest",
+			c.Digest.String(), "error", undo)
 	}
 	failure := quality.Errorf(quality.KindOf(err), "step %s failed", name)
 	if e, ok := errors.AsType[*quality.Error](err); ok {
@@ -226,7 +227,8 @@ func (i *importing) encode(ctx context.Context) error {
 		return err
 	}
 	if len(embeddings) != len(i.text) {
-		return quality.Errorf(quality.KindModelBadOutput, "the text encoder gave %d embeddings for %d prompts", len(embeddings), len(i.text))
+		return quality.Errorf(quality.KindModelBadOutput, "the text encoder gave %d embeddings for %d prompts",
+			len(embeddings), len(i.text))
 	}
 	copy(i.text[:], embeddings)
 	return nil

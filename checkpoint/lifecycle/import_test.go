@@ -63,7 +63,8 @@ func TestImport(t *testing.T) {
 		if got := r.servers[0].Calls(tritontest.TextEncoder) + r.servers[1].Calls(tritontest.TextEncoder); got != calls {
 			t.Errorf("%d calls of the text encoder, want %d as before", got, calls)
 		}
-		if log := r.log.String(); !strings.Contains(log, "action=import") || !strings.Contains(log, "by=key-1") || !strings.Contains(log, e.Checkpoint.Digest.String()) {
+		if log := r.log.String(); !strings.Contains(log, "action=import") || !strings.Contains(log, "by=key-1") ||
+			!strings.Contains(log, e.Checkpoint.Digest.String()) {
 			t.Errorf("no audit line: %s", log)
 		}
 		again, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: b, Name: "renamed", Activate: true})
@@ -112,7 +113,8 @@ func TestImportFails(t *testing.T) {
 			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) { r.spy.noEncoder = true },
 		},
 		{
-			name: "of another encoder", step: lifecycle.StepValidate, kind: quality.KindEncoderMismatch, detail: "was trained on encoder",
+			name: "of another encoder", step: lifecycle.StepValidate, kind: quality.KindEncoderMismatch,
+			detail: "was trained on encoder",
 			bundle: func(t *testing.T, r *rig) *checkpoint.Bundle {
 				enc := tritontest.Encoder()
 				enc.Digest = quality.DigestOf([]byte("another"))
@@ -121,7 +123,8 @@ func TestImportFails(t *testing.T) {
 			},
 		},
 		{
-			name: "head of other embeddings", step: lifecycle.StepValidate, kind: quality.KindEncoderMismatch, detail: "embeddings of 16 numbers",
+			name: "head of other embeddings", step: lifecycle.StepValidate, kind: quality.KindEncoderMismatch,
+			detail: "embeddings of 16 numbers",
 			bundle: func(t *testing.T, r *rig) *checkpoint.Bundle {
 				enc := tritontest.Encoder()
 				enc.Dim = 16
@@ -130,7 +133,8 @@ func TestImportFails(t *testing.T) {
 			},
 		},
 		{
-			name: "context of another width", step: lifecycle.StepValidate, kind: quality.KindEncoderMismatch, detail: "context vectors of 12 numbers",
+			name: "context of another width", step: lifecycle.StepValidate, kind: quality.KindEncoderMismatch,
+			detail: "context vectors of 12 numbers",
 			bundle: func(t *testing.T, r *rig) *checkpoint.Bundle {
 				enc := tritontest.Encoder()
 				enc.TextWidth = 12
@@ -143,7 +147,8 @@ func TestImportFails(t *testing.T) {
 			bundle: func(t *testing.T, r *rig) *checkpoint.Bundle { return r.bundle(shippedName, 1) },
 		},
 		{
-			name: "content is there under another name", step: lifecycle.StepValidate, kind: quality.KindConflict, detail: "are the same",
+			name: "content is there under another name", step: lifecycle.StepValidate,
+			kind: quality.KindConflict, detail: "are the same",
 			bundle: func(t *testing.T, r *rig) *checkpoint.Bundle { return r.bundle(name, 100) },
 		},
 		{
@@ -170,7 +175,8 @@ func TestImportFails(t *testing.T) {
 			},
 		},
 		{
-			name: "one server does not load", step: lifecycle.StepLoad, kind: quality.KindModelUnavailable, detail: "on 127.0.0.1:",
+			name: "one server does not load", step: lifecycle.StepLoad,
+			kind: quality.KindModelUnavailable, detail: "on 127.0.0.1:",
 			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
 				r.servers[1].FailLoad(tritontest.AllModels, codes.InvalidArgument, "load failed for model")
 			},
@@ -194,9 +200,11 @@ func TestImportFails(t *testing.T) {
 			},
 		},
 		{
-			name: "one server computes something else", step: lifecycle.StepReplay, kind: quality.KindModelBadOutput, detail: "golden[0] scores",
+			name: "one server computes something else", step: lifecycle.StepReplay,
+			kind: quality.KindModelBadOutput, detail: "golden[0] scores",
 			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
-				r.servers[1].Lie(head(b), func(resp *pb.ModelInferResponse) { copy(resp.RawOutputContents[0], []byte{0, 0, 0x80, 0x3f}) })
+				r.servers[1].Lie(head(b),
+					func(resp *pb.ModelInferResponse) { copy(resp.RawOutputContents[0], []byte{0, 0, 0x80, 0x3f}) })
 			},
 		},
 		{

@@ -68,7 +68,8 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 		s.imported[b.Checkpoint().Digest] = true
 	}
 	preset := cfg.Preset
-	if preset == "" && slices.ContainsFunc(cfg.Shipped, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == Demo }) {
+	if preset == "" &&
+		slices.ContainsFunc(cfg.Shipped, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == Demo }) {
 		preset = Demo
 	}
 	if kept.Default != "" {

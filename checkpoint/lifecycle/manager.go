@@ -28,7 +28,8 @@ type Servers interface {
 	// the checkpoint.
 	Check(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint) error
 	// Judge lets every server's head judge; one answer for each, by its address.
-	Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) (map[string][]quality.Judgement, error)
+	Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
+		images []quality.Embedding) (map[string][]quality.Judgement, error)
 }
 
 // ModelFolder is a model repository that the servers see and this process may
@@ -196,13 +197,15 @@ func (m *Manager) prepare(ctx context.Context, e Entry) error {
 func (m *Manager) encoder() (quality.Encoder, error) {
 	encoder, ok := m.Servers.Encoder()
 	if !ok {
-		return encoder, quality.Errorf(quality.KindModelUnavailable, "the inference server is not ready yet").After(time.Second)
+		return encoder,
+			quality.Errorf(quality.KindModelUnavailable, "the inference server is not ready yet").After(time.Second)
 	}
 	return encoder, nil
 }
 
 // changeDefault swaps the default.
-func (m *Manager) changeDefault(ctx context.Context, action, by string, pick func(*Snapshot) (string, error)) (Change, error) {
+func (m *Manager) changeDefault(ctx context.Context, action, by string,
+	pick func(*Snapshot) (string, error)) (Change, error) {
 	before, after, err := m.Library.change(func(s *Snapshot) (*Snapshot, error) {
 		name, err := pick(s)
 		if err != nil {
@@ -270,7 +273,8 @@ func (m *Manager) unload(ctx context.Context, c quality.Checkpoint) {
 		err = errors.Join(err, m.Folder.Remove(c))
 	}
 	if err != nil {
-		m.Logger.WarnContext(ctx, "models of a removed checkpoint stay behind", "checkpoint", c.Name, "digest", c.Digest.String(), "error", err)
+		m.Logger.WarnContext(ctx, "models of a removed checkpoint stay behind", "checkpoint", c.Name, "digest",
+			c.Digest.String(), "error", err)
 	}
 }
 
@@ -285,7 +289,8 @@ func (m *Manager) acquire(ctx context.Context) (release func(), err error) {
 }
 
 // logChange writes the audit line.
-func (m *Manager) logChange(ctx context.Context, action, by string, c quality.Checkpoint, before, after *Snapshot) Change {
+func (m *Manager) logChange(ctx context.Context, action, by string, c quality.Checkpoint,
+	before, after *Snapshot) Change {
 	change := Change{Checkpoint: c, Default: after.defaultName(), Before: before.defaultName(), Previous: after.previous}
 	m.Logger.InfoContext(ctx, "checkpoints changed", "action", action, "by", by,
 		"checkpoint", c.Name, "digest", c.Digest.String(), "default", change.Default, "default_before", change.Before)

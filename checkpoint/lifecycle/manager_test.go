@@ -34,8 +34,10 @@ func TestActivateAndRollback(t *testing.T) {
 		do   func() (lifecycle.Change, error)
 		want [2]string
 	}{
-		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "one", "test") }, [2]string{"one", shippedName}},
-		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "one", "test") }, [2]string{"one", shippedName}},
+		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "one", "test") },
+			[2]string{"one", shippedName}},
+		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "one", "test") },
+			[2]string{"one", shippedName}},
 		{func() (lifecycle.Change, error) { return r.manager.Activate(t.Context(), "two", "test") }, [2]string{"two", "one"}},
 		{func() (lifecycle.Change, error) { return r.manager.Rollback(t.Context(), "test") }, [2]string{"one", "two"}},
 		{func() (lifecycle.Change, error) { return r.manager.Rollback(t.Context(), "test") }, [2]string{"two", "one"}},
@@ -44,7 +46,8 @@ func TestActivateAndRollback(t *testing.T) {
 		before := choice(r.library.Snapshot())[0]
 		change, err := step.do()
 		must(t, err)
-		if got := choice(r.library.Snapshot()); got != step.want || change.Default != got[0] || change.Previous != got[1] || change.Before != before {
+		if got := choice(r.library.Snapshot()); got != step.want || change.Default != got[0] ||
+			change.Previous != got[1] || change.Before != before {
 			t.Errorf("default and previous %q, want %q; change %+v", got, step.want, change)
 		}
 	}

@@ -392,7 +392,8 @@ const triedImages = 4
 
 // verify compares what servers say with the arithmetic of the bundles, to
 // which their heads were held as well.
-func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel quality.Panel, members []checkpoint.Member) error {
+func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel quality.Panel,
+	members []checkpoint.Member) error {
 	if err := p.Servers.CheckPanel(ctx, encoder, panel); err != nil {
 		return err
 	}
@@ -416,7 +417,8 @@ func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel qual
 			}
 			for server, rows := range answers {
 				if got := rows[i][k].Score; !withinTolerance(float64(got), float64(want.Score), p.cfg.Tolerance) {
-					return quality.Errorf(quality.KindModelBadOutput, "on %s: checkpoint %s scores %g in the panel, %g by its head (%g apart is allowed)",
+					return quality.Errorf(quality.KindModelBadOutput,
+						"on %s: checkpoint %s scores %g in the panel, %g by its head (%g apart is allowed)",
 						server, panel.Checkpoints[k].Name, got, want.Score, p.cfg.Tolerance)
 				}
 			}
@@ -455,7 +457,8 @@ func (p *Panels) makeRoom(ctx context.Context) {
 // retire takes panels that are wanted no more out of use, once all that are
 // wanted are ready or the encoder is another one, and off the servers when the
 // requests that may still use them are over. It returns when the next is due.
-func (p *Panels) retire(ctx context.Context, encoder quality.Encoder, wanted []quality.Panel, complete bool, now time.Time) time.Duration {
+func (p *Panels) retire(ctx context.Context, encoder quality.Encoder, wanted []quality.Panel, complete bool,
+	now time.Time) time.Duration {
 	next := p.cfg.Interval
 	var kept []held
 	for _, h := range p.held {

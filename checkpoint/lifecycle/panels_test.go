@@ -252,7 +252,8 @@ func TestPanelsThatAreNotBelieved(t *testing.T) {
 			r.settled()
 			r.panels.Reconcile(t.Context())
 			r.wantReady()
-			if n := strings.Count(r.log.String(), "panel is not on every server"); n != 1 || !strings.Contains(r.log.String(), tc.line) {
+			if n := strings.Count(r.log.String(), "panel is not on every server"); n != 1 ||
+				!strings.Contains(r.log.String(), tc.line) {
 				t.Errorf("%d lines of trouble, want 1 about %q:\n%s", n, tc.line, r.log)
 			}
 			for _, s := range r.servers {
@@ -283,9 +284,11 @@ func TestWantedPanels(t *testing.T) {
 			[][]string{{"c0", "c1"}, {"c1", "c2"}, {"c2", "c3"}}, []string{"c0+c1", "c1+c2"}},
 		{"one is gone, one is alone", 2, func(c *lifecycle.PanelConfig) { c.MaxColumns = 2 },
 			[][]string{{"c0", "c1", "nobody"}, {"c0", "nobody"}, {"c0"}, nil}, []string{"c0+c1"}},
-		{"what would serve it is needless itself", 8, nil, [][]string{{"c0", "c1"}, {"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"}},
+		{"what would serve it is needless itself", 8, nil,
+			[][]string{{"c0", "c1"}, {"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7"}},
 			[]string{"c0+c1", "c0+c1+c2+c3+c4+c5+c6+c7+shipped"}},
-		{"all is far larger: one of its own", 9, nil, [][]string{{"c0", "c1"}}, []string{"c0+c1", "c0+c1+c2+c3+c4+c5+c6+c7+c8+shipped"}},
+		{"all is far larger: one of its own", 9, nil, [][]string{{"c0", "c1"}},
+			[]string{"c0+c1", "c0+c1+c2+c3+c4+c5+c6+c7+c8+shipped"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newPanelRig(t, true, func(c *lifecycle.PanelConfig) {
@@ -360,7 +363,9 @@ func TestAHeadThatOverflows(t *testing.T) {
 	members := []checkpoint.Member{}
 	for _, x := range []*checkpoint.Bundle{b, r.bundle("two", 2)} {
 		prompts := tritontest.Prompts(tritontest.Encoder())
-		members = append(members, checkpoint.Member{Bundle: x, Texts: quality.TextEmbeddings(tritontest.TextEmbeddings(tritontest.Encoder(), prompts))})
+		members = append(members,
+			checkpoint.Member{Bundle: x,
+				Texts: quality.TextEmbeddings(tritontest.TextEmbeddings(tritontest.Encoder(), prompts))})
 	}
 	p, err := quality.NewPanel("test/1", []quality.Checkpoint{b.Checkpoint(), members[1].Bundle.Checkpoint()})
 	must(t, err)
@@ -404,9 +409,11 @@ func TestPanelsRun(t *testing.T) {
 
 func TestPanelConfig(t *testing.T) {
 	cfg := lifecycle.DefaultPanelConfig()
-	cfg.MaxPanels, cfg.MaxColumns, cfg.Tolerance, cfg.Settle, cfg.Grace, cfg.Interval, cfg.Timeout = 0, quality.MaxPanel+1, 0, -1, -1, 0, 0
+	cfg.MaxPanels, cfg.MaxColumns, cfg.Tolerance, cfg.Settle, cfg.Grace, cfg.Interval, cfg.Timeout = 0,
+		quality.MaxPanel+1, 0, -1, -1, 0, 0
 	_, err := lifecycle.NewPanels(cfg, lifecycle.PanelDeps{})
-	for _, field := range []string{"Recipe", "MaxPanels", "MaxColumns", "Tolerance", "Settle", "Grace", "Interval", "Timeout"} {
+	for _, field := range []string{"Recipe", "MaxPanels", "MaxColumns", "Tolerance", "Settle",
+		"Grace", "Interval", "Timeout"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("error %v does not name %s", err, field)
 		}

@@ -38,7 +38,8 @@ func NewReadiness(servers AnyServer, texts Texts) *Readiness {
 func (r *Readiness) Check(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint) error {
 	if c.Encoder != encoder.Digest {
 		return quality.Errorf(quality.KindEncoderMismatch,
-			"it was trained on another encoder than the one in use (%s); import and activate one that was trained on that", encoder.Name)
+			"it was trained on another encoder than the one in use (%s); import and activate one that was trained on that",
+			encoder.Name)
 	}
 	if r.passed(encoder, c) {
 		err := r.servers.ModelReady(ctx, c.HeadModel())

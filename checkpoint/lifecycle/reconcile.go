@@ -79,14 +79,16 @@ func (m *Manager) ensure(ctx context.Context, e Entry) error {
 	if err := m.Servers.Load(ctx, e); err != nil {
 		return err
 	}
-	m.Logger.InfoContext(ctx, "checkpoint loaded again", "checkpoint", e.Checkpoint.Name, "digest", e.Checkpoint.Digest.String())
+	m.Logger.InfoContext(ctx, "checkpoint loaded again", "checkpoint", e.Checkpoint.Name, "digest",
+		e.Checkpoint.Digest.String())
 	return nil
 }
 
 // logFailure logs a failure when it is new.
 func (m *Manager) logFailure(ctx context.Context, c quality.Checkpoint, err error) {
 	if old := m.Failure(c.Digest); old == nil || old.Error() != err.Error() {
-		m.Logger.WarnContext(ctx, "checkpoint is not on every server", "checkpoint", c.Name, "digest", c.Digest.String(), "error", err)
+		m.Logger.WarnContext(ctx, "checkpoint is not on every server", "checkpoint", c.Name, "digest",
+			c.Digest.String(), "error", err)
 	}
 }
 

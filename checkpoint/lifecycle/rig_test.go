@@ -58,7 +58,8 @@ func (h *heads) add(b *checkpoint.Bundle) *checkpoint.Bundle {
 	return b
 }
 
-func (h *heads) judge(d quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.Judgement, error) {
+func (h *heads) judge(d quality.Digest, text quality.TextEmbeddings,
+	image quality.Embedding) (quality.Judgement, error) {
 	h.mu.Lock()
 	head, ok := h.byID[d]
 	h.mu.Unlock()
@@ -110,7 +111,8 @@ func newRig(t *testing.T, uploads bool) *rig {
 	shipped := r.heads.add(draft(t, shippedName, 100, 2).Bundle(t))
 	cfg := tritonclient.DefaultConfig()
 	for range 2 {
-		s := tritontest.New(t, tritontest.WithCheckpoints(shipped.Checkpoint()), tritontest.WithJudge(r.heads.judge), tritontest.WithRepository(r.models))
+		s := tritontest.New(t, tritontest.WithCheckpoints(shipped.Checkpoint()), tritontest.WithJudge(r.heads.judge),
+			tritontest.WithRepository(r.models))
 		r.servers = append(r.servers, s)
 		cfg.Addresses = append(cfg.Addresses, s.Addr())
 	}

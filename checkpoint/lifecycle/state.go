@@ -34,11 +34,13 @@ func readState(dir string) (state, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	err = dec.Decode(&s)
-	if err == nil && (!quality.ValidCheckpointName(s.Default) || s.Previous != "" && !quality.ValidCheckpointName(s.Previous)) {
+	if err == nil && (!quality.ValidCheckpointName(s.Default) || s.Previous != "" &&
+		!quality.ValidCheckpointName(s.Previous)) {
 		err = errors.New("names no checkpoint")
 	}
 	if err != nil {
-		return state{}, fmt.Errorf("%s: %w; remove the file to begin with the default of the settings", filepath.Join(dir, StateFile), err)
+		return state{}, fmt.Errorf("%s: %w; remove the file to begin with the default of the settings",
+			filepath.Join(dir, StateFile), err)
 	}
 	return s, nil
 }

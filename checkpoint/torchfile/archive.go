@@ -118,7 +118,8 @@ func (a *archive) take(files []*zip.File, size int64) error {
 		a.entries[name] = s
 		spans = append(spans, s)
 	}
-	slices.SortFunc(spans, func(x, y span) int { return cmp.Or(cmp.Compare(x.offset, y.offset), cmp.Compare(x.size, y.size)) })
+	slices.SortFunc(spans,
+		func(x, y span) int { return cmp.Or(cmp.Compare(x.offset, y.offset), cmp.Compare(x.size, y.size)) })
 	for i := 1; i < len(spans); i++ {
 		if end := spans[i-1].offset + spans[i-1].size; spans[i].offset < end {
 			return fmt.Errorf("two entries overlap at byte %d", spans[i].offset)
@@ -131,7 +132,8 @@ func (a *archive) take(files []*zip.File, size int64) error {
 func checkEntry(f *zip.File, folder string) error {
 	const encrypted = 1 // bit of the flags
 	switch {
-	case !fs.ValidPath(f.Name) || strings.ContainsFunc(f.Name, func(r rune) bool { return r == '\\' || !unicode.IsPrint(r) }):
+	case !fs.ValidPath(f.Name) ||
+		strings.ContainsFunc(f.Name, func(r rune) bool { return r == '\\' || !unicode.IsPrint(r) }):
 		return errors.New("the name is not a plain relative path")
 	case !strings.HasPrefix(f.Name, folder+"/"):
 		return fmt.Errorf("is not in the archive's one folder %.140q", folder)

@@ -50,7 +50,8 @@ func zipOf(parts ...part) []byte {
 // partsOf is what torch.save writes around a pickle and storages 0, 1, ...
 func partsOf(code []byte, storages ...[]byte) []part {
 	parts := []part{
-		{name: "x/data.pkl", data: code}, {name: "x/version", data: []byte("3\n")}, {name: "x/byteorder", data: []byte("little")},
+		{name: "x/data.pkl", data: code}, {name: "x/version", data: []byte("3\n")},
+		{name: "x/byteorder", data: []byte("little")},
 	}
 	for i, s := range storages {
 		parts = append(parts, part{name: fmt.Sprintf("x/data/%d", i), data: s})

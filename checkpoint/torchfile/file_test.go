@@ -135,7 +135,8 @@ func TestOpenOlderWriters(t *testing.T) {
 	for name, parts := range map[string][]part{
 		"no byte order, before PyTorch 2.1": partsOf(saved(scalar))[:2],
 		"a scalar of numpy 1":               partsOf(saved(scalar)),
-		"an address for a key":              append(partsOf(saved(storageID("HalfStorage", "94113470915200", 2))), part{name: "x/data/94113470915200", data: storageOf(1)}),
+		"an address for a key": append(partsOf(saved(storageID("HalfStorage", "94113470915200", 2))),
+			part{name: "x/data/94113470915200", data: storageOf(1)}),
 	} {
 		f, err := open(zipOf(parts...))
 		if err != nil {
@@ -224,7 +225,8 @@ func TestFloat32ChecksTheSum(t *testing.T) {
 
 func TestLimitsValidate(t *testing.T) {
 	err := torchfile.Limits{}.Validate()
-	for _, field := range []string{"ArchiveBytes", "Entries", "PickleBytes", "Steps", "Depth", "Tensors", "Rank", "Elements"} {
+	for _, field := range []string{"ArchiveBytes", "Entries", "PickleBytes", "Steps", "Depth",
+		"Tensors", "Rank", "Elements"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%v does not name %s", err, field)
 		}

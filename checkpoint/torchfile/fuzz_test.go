@@ -13,7 +13,8 @@ import (
 // small limits keep a fuzzer fast, and let it reach them.
 func small() torchfile.Limits {
 	return torchfile.Limits{
-		ArchiveBytes: 1 << 20, Entries: 64, PickleBytes: 64 << 10, Steps: 4096, Depth: 16, Tensors: 64, Rank: 4, Elements: 1 << 12,
+		ArchiveBytes: 1 << 20, Entries: 64, PickleBytes: 64 << 10, Steps: 4096, Depth: 16,
+		Tensors: 64, Rank: 4, Elements: 1 << 12,
 	}
 }
 

@@ -88,7 +88,8 @@ func (b *builder) tensor(args tuple) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("strides: %w", err)
 	}
 	if err := b.measure(&t); err != nil {
-		return Tensor{}, fmt.Errorf("shape %v, strides %v from element %d of %d: %w", t.Shape, t.strides, t.offset, s.numel, err)
+		return Tensor{}, fmt.Errorf("shape %v, strides %v from element %d of %d: %w", t.Shape,
+			t.strides, t.offset, s.numel, err)
 	}
 	return t, nil
 }

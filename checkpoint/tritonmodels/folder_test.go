@@ -12,7 +12,8 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-var encoder = quality.Encoder{Name: "tiny", Digest: quality.DigestOf([]byte("tiny")), Dim: 4, TextWidth: 3, ContextLength: 77}
+var encoder = quality.Encoder{Name: "tiny", Digest: quality.DigestOf([]byte("tiny")), Dim: 4,
+	TextWidth: 3, ContextLength: 77}
 
 // bundle returns a bundle whose golden score nobody looks at here.
 func bundle(t *testing.T, name string, seed uint64) *checkpoint.Bundle {

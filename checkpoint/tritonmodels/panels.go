@@ -54,7 +54,8 @@ func (s PanelServers) CheckPanel(ctx context.Context, encoder quality.Encoder, p
 }
 
 // JudgePanel implements [lifecycle.PanelServers].
-func (s PanelServers) JudgePanel(ctx context.Context, p quality.Panel, images []quality.Embedding) (map[string][][]quality.Judgement, error) {
+func (s PanelServers) JudgePanel(ctx context.Context, p quality.Panel,
+	images []quality.Embedding) (map[string][][]quality.Judgement, error) {
 	answers, err := s.client.JudgePanelEverywhere(ctx, p, images)
 	return answers, forOperators(err)
 }

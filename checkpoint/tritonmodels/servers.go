@@ -112,7 +112,8 @@ func (s *Servers) Check(ctx context.Context, encoder quality.Encoder, c quality.
 }
 
 // Judge implements [lifecycle.Servers].
-func (s *Servers) Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding) (map[string][]quality.Judgement, error) {
+func (s *Servers) Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
+	images []quality.Embedding) (map[string][]quality.Judgement, error) {
 	answers, err := s.client.JudgeEverywhere(ctx, c, text, images)
 	return answers, forOperators(err)
 }

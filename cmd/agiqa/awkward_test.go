@@ -21,7 +21,8 @@ func TestUpInAwkwardFolders(t *testing.T) {
 		}
 	}
 	env := []string{
-		"AGIQA_DATA_DIR=" + filepath.Join(project, "data"), "AGIQA_CHECKPOINTS=" + filepath.Join(project, "demo", "checkpoints"),
+		"AGIQA_DATA_DIR=" + filepath.Join(project, "data"), "AGIQA_CHECKPOINTS=" +
+			filepath.Join(project, "demo", "checkpoints"),
 		"AGIQA_MODEL_REPOSITORY=" + filepath.Join(project, "model_repository"),
 		"XDG_RUNTIME_DIR=" + runtime, "PWNED=" + pwned, "LC_ALL=C",
 	}

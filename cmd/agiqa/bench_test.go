@@ -12,7 +12,8 @@ import (
 
 func TestBenchPreprocess(t *testing.T) {
 	dir := t.TempDir()
-	out, errs, status := runCommand(t, nil, nil, "bench", "preprocess", "--sizes", "60", "--rounds", "2", "--cpu", "-1", "--json", "--out", dir)
+	out, errs, status := runCommand(t, nil, nil, "bench", "preprocess", "--sizes", "60", "--rounds", "2", "--cpu",
+		"-1", "--json", "--out", dir)
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, errs)
 	}
@@ -20,7 +21,8 @@ func TestBenchPreprocess(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if len(r.Results) != 3 || r.Manifest.Commit == "" || r.Manifest.Ours["go"] == "" || !strings.Contains(r.Manifest.Command, "--rounds=2") ||
+	if len(r.Results) != 3 || r.Manifest.Commit == "" || r.Manifest.Ours["go"] == "" ||
+		!strings.Contains(r.Manifest.Command, "--rounds=2") ||
 		!strings.Contains(r.Manifest.Command, "--out=$TMPDIR/") {
 		t.Errorf("report %+v", r)
 	}
@@ -36,7 +38,8 @@ func TestBenchPreprocessRefusesNonsense(t *testing.T) {
 		{"--rounds", "0"}, {"--sizes", "0"}, {"--against", "imagemagick"}, {"--images", "/nowhere", "--cpu", "-1"},
 		{"--against", "pillow", "--python", "/nowhere/python", "--cpu", "-1"},
 	} {
-		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "preprocess"}, args...)...); status != 1 || errs == "" {
+		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "preprocess"}, args...)...); status != 1 ||
+			errs == "" {
 			t.Errorf("%v: status %d, %q", args, status, errs)
 		}
 	}

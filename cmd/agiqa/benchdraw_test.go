@@ -17,7 +17,8 @@ import (
 func TestBenchDraw(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "images")
-	if out, errs, status := runCommand(t, nil, nil, "bench", "draw", "--sizes", "20,30", "--copies", "3", "--out", dir); status != 0 {
+	if out, errs, status := runCommand(t, nil, nil, "bench", "draw", "--sizes", "20,30", "--copies",
+		"3", "--out", dir); status != 0 {
 		t.Fatalf("status %d: %s%s", status, out, errs)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.jpeg"))
@@ -42,7 +43,8 @@ func TestBenchDraw(t *testing.T) {
 		t.Errorf("%d different files, by side %v", len(seen), sides)
 	}
 	for _, args := range [][]string{{"--copies", "0"}, {"--sizes", "0"}, {"--formats", "bmp"}, {"--out", files[0]}} {
-		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "draw", "--sizes", "8", "--out", t.TempDir()}, args...)...); status != 1 || errs == "" {
+		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "draw", "--sizes", "8", "--out", t.TempDir()},
+			args...)...); status != 1 || errs == "" {
 			t.Errorf("%v: status %d, %q", args, status, errs)
 		}
 	}
@@ -53,7 +55,8 @@ func TestBenchReportAroundAnEvent(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
 	dir := filepath.Join(t.TempDir(), "run")
-	if _, errs, status := runCommand(t, nil, nil, "bench", "http", "--url", server.URL, "--method", "GET", "--rate", "100", "--duration", "500ms", "--seed", "1", "--out", dir); status != 0 {
+	if _, errs, status := runCommand(t, nil, nil, "bench", "http", "--url", server.URL, "--method", "GET", "--rate", "100",
+		"--duration", "500ms", "--seed", "1", "--out", dir); status != 0 {
 		t.Fatal(errs)
 	}
 	_, runs, err := load.Load(dir)
@@ -70,7 +73,8 @@ func TestBenchReportAroundAnEvent(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	for _, args := range [][]string{{"--event", "noon"}, {"--event", at}, {"--event", at, "--window", "0s"}} {
-		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "report", dir}, args...)...); status != 1 || errs == "" {
+		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "report", dir}, args...)...); status != 1 ||
+			errs == "" {
 			t.Errorf("%v: status %d, %q", args, status, errs)
 		}
 	}

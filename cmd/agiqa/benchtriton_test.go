@@ -68,7 +68,8 @@ func TestBenchTriton(t *testing.T) {
 		{}, {"--triton", "192.0.2.1:8001"}, {"--triton", address, "--model", "oracle"}, {"--triton", address, "--batch", "0"},
 		{"--triton", address, "--checkpoint", "../demo"}, {"--triton", address, "--checkpoint", "nobody"},
 	} {
-		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "triton"}, args...)...); status != 1 || errs == "" {
+		if _, errs, status := runCommand(t, nil, nil, append([]string{"bench", "triton"}, args...)...); status != 1 ||
+			errs == "" {
 			t.Errorf("%v: status %d, %q", args, status, errs)
 		}
 	}
@@ -105,11 +106,13 @@ func TestBenchTritonDirectly(t *testing.T) {
 		check func(t *testing.T, doc map[string]any)
 	}{
 		"compare": {
-			[]string{"compare", server.URL, encoder, "--method", "GET", "--batch", "2", "--rate", "50", "--duration", "100ms", "--pairs", "2", "--pause", "1ms"},
+			[]string{"compare", server.URL, encoder, "--method", "GET", "--batch", "2", "--rate", "50", "--duration", "100ms",
+				"--pairs", "2", "--pause", "1ms"},
 			func(t *testing.T, doc map[string]any) {
 				a, b := doc["a"].(map[string]any), doc["b"].(map[string]any)
 				use := used(t, b, "clip_image_encoder")
-				if a["completed"] != 10.0 || a["triton"] != nil || b["completed"] != 10.0 || use["requests"] != 10.0 || use["items"] != 20.0 || use["compute_ms"] == 0.0 {
+				if a["completed"] != 10.0 || a["triton"] != nil || b["completed"] != 10.0 || use["requests"] != 10.0 ||
+					use["items"] != 20.0 || use["compute_ms"] == 0.0 {
 					t.Errorf("%v", doc)
 				}
 				if !strings.HasSuffix(b["target"].(string), "/image-encoder, batch 2") {
@@ -118,7 +121,8 @@ func TestBenchTritonDirectly(t *testing.T) {
 			},
 		},
 		"knee": {
-			[]string{"knee", head, "--rate", "20", "--max-rate", "20", "--duration", "200ms", "--pause", "1ms", "--objective", "10s"},
+			[]string{"knee", head, "--rate", "20", "--max-rate", "20", "--duration", "200ms", "--pause",
+				"1ms", "--objective", "10s"},
 			func(t *testing.T, doc map[string]any) {
 				probes := doc["probes"].([]any)
 				report := probes[len(probes)-1].(map[string]any)["report"]
@@ -128,7 +132,8 @@ func TestBenchTritonDirectly(t *testing.T) {
 			},
 		},
 		"overload": {
-			[]string{"overload", ensemble, "--rate", "20", "--factor", "2", "--duration", "500ms", "--objective", "10s", "--checkpoint", "demo"},
+			[]string{"overload", ensemble, "--rate", "20", "--factor", "2", "--duration", "500ms", "--objective",
+				"10s", "--checkpoint", "demo"},
 			func(t *testing.T, doc map[string]any) {
 				if used(t, doc["report"], "clip_agiqa_")["requests"] != 40.0 {
 					t.Errorf("%v", doc)
@@ -148,13 +153,15 @@ func TestBenchTritonDirectly(t *testing.T) {
 			t.Parallel()
 			address := stubTriton(t) // each its own: statistics are of whoever asks
 			dir := filepath.Join(t.TempDir(), "out")
-			out, errs, status := runCommand(t, nil, nil, append(at(address, c.args), "--connections", "8", "--seed", "3", "--json", "--out", dir)...)
+			out, errs, status := runCommand(t, nil, nil,
+				append(at(address, c.args), "--connections", "8", "--seed", "3", "--json", "--out", dir)...)
 			if status != 0 || errs != "" {
 				t.Fatalf("status %d: %s", status, errs)
 			}
 			c.check(t, jsonLines(t, out)[0])
 			m, _, err := load.Load(dir)
-			if err != nil || !strings.Contains(fmt.Sprint(m.Versions), "triton://"+address) || !strings.Contains(fmt.Sprint(m.Versions), "encoder:") {
+			if err != nil || !strings.Contains(fmt.Sprint(m.Versions), "triton://"+address) ||
+				!strings.Contains(fmt.Sprint(m.Versions), "encoder:") {
 				t.Errorf("%v; versions %v", err, m.Versions)
 			}
 			text, err := os.ReadFile(filepath.Join(dir, "report.txt"))
@@ -218,7 +225,8 @@ func TestBenchHTTPBehind(t *testing.T) {
 	}))
 	defer server.Close()
 	dir := filepath.Join(t.TempDir(), "out")
-	out, errs, status := runCommand(t, nil, nil, "bench", "http", "--url", server.URL, "--method", "GET", "--triton", address,
+	out, errs, status := runCommand(t, nil, nil, "bench", "http", "--url", server.URL,
+		"--method", "GET", "--triton", address,
 		"--rate", "40", "--duration", "500ms", "--json", "--out", dir)
 	if status != 0 || errs != "" {
 		t.Fatalf("status %d, %s", status, errs)
@@ -228,23 +236,27 @@ func TestBenchHTTPBehind(t *testing.T) {
 	if doc["completed"] != 20.0 || split == nil || split["requests"] != 20.0 {
 		t.Fatalf("no split of 20 requests: %s", out)
 	}
-	stages, queue, compute, transfer := split["stages_ms"].(float64), split["queue_ms"].(float64), split["compute_ms"].(float64), split["transfer_ms"].(float64)
+	stages, queue, compute, transfer := split["stages_ms"].(float64), split["queue_ms"].(float64),
+		split["compute_ms"].(float64), split["transfer_ms"].(float64)
 	if compute <= 0 || transfer <= 0 || math.Abs(stages-queue-compute-transfer) > 0.003 {
 		t.Errorf("%v", split)
 	}
 	for _, name := range []string{"report.txt", "report.html"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !strings.Contains(string(text), "transfer (what is left)") || !strings.Contains(string(text), "clip_image_encoder") {
+		if err != nil || !strings.Contains(string(text), "transfer (what is left)") ||
+			!strings.Contains(string(text), "clip_image_encoder") {
 			t.Errorf("%s lacks the split: %v", name, err)
 		}
 	}
 
 	out, errs, status = runCommand(t, nil, nil, "bench", "knee", server.URL, "--method", "GET", "--triton", address,
-		"--rate", "20", "--max-rate", "20", "--duration", "200ms", "--pause", "1ms", "--objective", "10s", "--json", "--out", dir)
+		"--rate", "20", "--max-rate", "20", "--duration", "200ms", "--pause", "1ms", "--objective",
+		"10s", "--json", "--out", dir)
 	if status != 0 {
 		t.Fatalf("status %d, %s", status, errs)
 	}
-	if text, err := os.ReadFile(filepath.Join(dir, "report.txt")); err != nil || !strings.Contains(string(text), "in the last probe, server: encode, mean of 8 requests") {
+	if text, err := os.ReadFile(filepath.Join(dir, "report.txt")); err != nil ||
+		!strings.Contains(string(text), "in the last probe, server: encode, mean of 8 requests") {
 		t.Errorf("report.txt lacks the split: %v\n%s", err, text)
 	}
 	for _, p := range jsonLines(t, out)[0]["probes"].([]any) {
@@ -254,7 +266,8 @@ func TestBenchHTTPBehind(t *testing.T) {
 	}
 
 	for _, triton := range []string{"192.0.2.1:8001", "localhost.example:8001", address + ",192.0.2.1:8001", "127.0.0.1"} {
-		_, errs, status := runCommand(t, nil, nil, "bench", "http", "--url", server.URL, "--method", "GET", "--triton", triton, "--duration", "100ms")
+		_, errs, status := runCommand(t, nil, nil, "bench", "http", "--url", server.URL, "--method", "GET", "--triton",
+			triton, "--duration", "100ms")
 		if status != 1 || !strings.Contains(errs, "triton") {
 			t.Errorf("--triton %s: status %d, %q", triton, status, errs)
 		}

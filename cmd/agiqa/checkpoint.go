@@ -42,7 +42,8 @@ func newCheckpointList(t *cli.Terminal) *cobra.Command {
 					if v.Default {
 						mark = "*"
 					}
-					fmt.Fprintf(w, "%s\t%s\t%g..%g %s\t%d %s\t%t\t%s\n", mark, v.Name, v.Score.Min, v.Score.Max, v.Score.Unit, v.ContextLength, v.Position, v.Usable, v.Digest)
+					fmt.Fprintf(w, "%s\t%s\t%g..%g %s\t%d %s\t%t\t%s\n", mark, v.Name, v.Score.Min, v.Score.Max, v.Score.Unit,
+						v.ContextLength, v.Position, v.Usable, v.Digest)
 				}
 				return w.Flush()
 			})
@@ -70,7 +71,8 @@ func newCheckpointShow(t *cli.Terminal) *cobra.Command {
 					{"name", view.Name}, {"digest", view.Digest}, {"default", view.Default},
 					{"encoder", view.Encoder}, {"usable", view.Usable},
 					{"scale", fmt.Sprintf("%g..%g %s", view.Score.Min, view.Score.Max, view.Score.Unit)},
-					{"context", fmt.Sprintf("%d vectors, class token at the %s, class-specific %t", view.ContextLength, view.Position, view.ClassSpecific)},
+					{"context", fmt.Sprintf("%d vectors, class token at the %s, class-specific %t", view.ContextLength,
+						view.Position, view.ClassSpecific)},
 					{"licence", view.Licence}, {"imported", view.Imported},
 				} {
 					fmt.Fprintf(w, "%s\t%v\n", row[0], row[1])

@@ -136,8 +136,10 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 			edit: func(d *checkpointtest.Draft) { d.Tensors["head.0.bias"].Data[1] = float32(math.NaN()) }},
 		{name: "head of another shape", kind: quality.KindCheckpointInvalid, detail: `"head.0.bias" has shape`,
 			edit: reshape("head.0.bias", 7)},
-		{name: "head of another width", kind: quality.KindEncoderMismatch, detail: "step validate", edit: reshape("head.0.weight", 6, 7*(enc.Dim+1))},
-		{name: "context of another width", kind: quality.KindEncoderMismatch, detail: "context vectors", edit: reshape("context", 2, enc.TextWidth+1)},
+		{name: "head of another width", kind: quality.KindEncoderMismatch, detail: "step validate",
+			edit: reshape("head.0.weight", 6, 7*(enc.Dim+1))},
+		{name: "context of another width", kind: quality.KindEncoderMismatch, detail: "context vectors",
+			edit: reshape("context", 2, enc.TextWidth+1)},
 		{name: "another encoder", kind: quality.KindEncoderMismatch, detail: "was trained on encoder",
 			edit: func(d *checkpointtest.Draft) { d.Manifest.Encoder.Digest = quality.DigestOf([]byte("another")) }},
 		{name: "a digest of something else", kind: quality.KindCheckpointInvalid, detail: "digest is",
@@ -175,7 +177,8 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 		d.WriteOriginal(t, dir, 5)
 		marker := filepath.Join(dir, "executed")
 		command := "touch " + marker
-		code := "\x80\x02cos\nsystem\nX" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(command)))) + command + "\x85R."
+		code := "\x80\x02cos\nsystem\nX" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(command)))) + command +
+			"\x85R."
 		checkpointtest.WritePickle(t, filepath.Join(dir, "regression", "model.pth.tar-5"), code)
 		env := []string{"AGIQA_DATA_DIR=" + data, "AGIQA_URL=" + p.url}
 		_, errs, status := runCommand(t, env, nil, "checkpoint", "import", dir, "--name", "bad")
@@ -232,7 +235,8 @@ func importProblem(t *testing.T, p *process, key string, manifest, weights []byt
 		t.Fatal(err)
 	}
 	var problem gateway.Problem
-	if err := json.Unmarshal(raw, &problem); err != nil || res.StatusCode != gateway.StatusOf(problem.Code) || res.StatusCode < 400 {
+	if err := json.Unmarshal(raw, &problem); err != nil ||
+		res.StatusCode != gateway.StatusOf(problem.Code) || res.StatusCode < 400 {
 		t.Fatalf("status %d, %v: %.300s", res.StatusCode, err, raw)
 	}
 	return problem
@@ -247,7 +251,8 @@ func awaitTexts(t *testing.T, p *process, redis *redistest.Server) {
 		t.Fatal(err)
 	}
 	eventually(t, 30*time.Second, "Redis has the text embeddings of every checkpoint", func() bool {
-		texts := slices.DeleteFunc(redis.Keys(), func(key string) bool { return !strings.Contains(key, ":text:") }) // images are there too
+		// images are there too
+		texts := slices.DeleteFunc(redis.Keys(), func(key string) bool { return !strings.Contains(key, ":text:") })
 		return len(texts) == len(list.Checkpoints)
 	})
 }

@@ -31,15 +31,18 @@ func newCheckpointImport(t *cli.Terminal) *cobra.Command {
 			"server's encoder, and flags supply what its files don't contain.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error { return importCheckpoint(ctx, cmd, t, c, args[0], o) })
+			return cli.OnAdmin(cmd, t,
+				func(ctx context.Context, c *cli.Client) error { return importCheckpoint(ctx, cmd, t, c, args[0], o) })
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Name, "name", "", "name on the server (default: the bundle's own)")
 	f.Bool("activate", false, "make it the default")
-	f.StringVar((*string)(&o.Position), "position", string(clip.End), "position of the class name in the prompts: end, middle or front (original folders)")
+	f.StringVar((*string)(&o.Position), "position", string(clip.End),
+		"position of the class name in the prompts: end, middle or front (original folders)")
 	f.Float64Var(&o.Score.Min, "score-min", 0, "lower end of the score's scale (original folders)")
-	f.Float64Var(&o.Score.Max, "score-max", 5, "upper end of the score's scale: 5 for AGIQA-3K, 100 for AIGCIQA2023 (original folders)")
+	f.Float64Var(&o.Score.Max, "score-max", 5,
+		"upper end of the score's scale: 5 for AGIQA-3K, 100 for AIGCIQA2023 (original folders)")
 	f.StringVar(&o.Score.Unit, "score-unit", "MOS", "unit of the score (original folders)")
 	f.StringVar(&o.Licence, "licence", "", "licence of the weights (original folders)")
 	f.IntVar(&o.Epoch, "epoch", 0, "N of the model.pth.tar-N to use; 0: the highest (original folders)")
@@ -49,7 +52,8 @@ func newCheckpointImport(t *cli.Terminal) *cobra.Command {
 	return cmd
 }
 
-func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *cli.Terminal, c *cli.Client, path string, o checkpoint.OriginalOptions) error {
+func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *cli.Terminal, c *cli.Client, path string,
+	o checkpoint.OriginalOptions) error {
 	bundle, err := openAnyCheckpoint(ctx, c, path, o)
 	if err != nil {
 		return err
@@ -63,7 +67,8 @@ func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *cli.Terminal, 
 		return err
 	}
 	count, done := t.Upload(int64(len(body)), "sending "+bundle.Checkpoint().Name)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+"/v1/checkpoints", io.TeeReader(bytes.NewReader(body), count))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+"/v1/checkpoints",
+		io.TeeReader(bytes.NewReader(body), count))
 	if err != nil {
 		return err
 	}
@@ -89,7 +94,8 @@ func importCheckpoint(ctx context.Context, cmd *cobra.Command, t *cli.Terminal, 
 
 // openAnyCheckpoint reads a bundle, or converts an original folder. Of that the
 // server never sees a pickle: what is sent is a bundle.
-func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string, o checkpoint.OriginalOptions) (*checkpoint.Bundle, error) {
+func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string,
+	o checkpoint.OriginalOptions) (*checkpoint.Bundle, error) {
 	limits := checkpoint.DefaultLimits()
 	if _, err := os.Stat(filepath.Join(path, checkpoint.ManifestFile)); err == nil {
 		limits.NoGolden = true // for the server to judge
@@ -97,7 +103,8 @@ func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string, o checkp
 	}
 	for _, part := range []string{"prompt_learner", "regression"} {
 		if _, err := os.Stat(filepath.Join(path, part)); err != nil {
-			return nil, fmt.Errorf("%s is neither a bundle (no %s) nor the output of the original training (no %s)", path, checkpoint.ManifestFile, part)
+			return nil, fmt.Errorf("%s is neither a bundle (no %s) nor the output of the original training (no %s)", path,
+				checkpoint.ManifestFile, part)
 		}
 	}
 	if o.Name == "" {
@@ -115,7 +122,8 @@ func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string, o checkp
 }
 
 func newCheckpointActivate(t *cli.Terminal) *cobra.Command {
-	return changeCommand(t, "activate NAME", "Make a checkpoint the default of the running server", cobra.ExactArgs(1), http.MethodPost,
+	return changeCommand(t, "activate NAME", "Make a checkpoint the default of the running server",
+		cobra.ExactArgs(1), http.MethodPost,
 		func(args []string) string { return "/v1/checkpoints/" + cli.PathSegment(args[0]) + "/activate" })
 }
 
@@ -132,7 +140,8 @@ func newCheckpointRemove(t *cli.Terminal) *cobra.Command {
 	return cmd
 }
 
-func changeCommand(t *cli.Terminal, use, short string, args cobra.PositionalArgs, method string, path func([]string) string) *cobra.Command {
+func changeCommand(t *cli.Terminal, use, short string, args cobra.PositionalArgs, method string,
+	path func([]string) string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: args,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -180,7 +189,8 @@ func newCheckpointDiff(t *cli.Terminal) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.OnServer(cmd, t, func(ctx context.Context, c *cli.Client) error {
 				var d gateway.CheckpointDiff
-				if err := c.Get(ctx, "/v1/checkpoints/"+cli.PathSegment(args[0])+"/diff/"+cli.PathSegment(args[1]), &d); err != nil {
+				if err := c.Get(ctx, "/v1/checkpoints/"+cli.PathSegment(args[0])+"/diff/"+cli.PathSegment(args[1]),
+					&d); err != nil {
 					return err
 				}
 				if cli.AsJSON(cmd) {

@@ -146,13 +146,15 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 					t.Errorf("%s scored %v, want %v by one", got.name, got.score, want)
 				}
 			}
-			if report := agiqa(t, client, "checkpoint", "import", two.dir, "--name", "second", "--activate"); report["default"] != "second" || report["previous"] != "demo" {
+			if report := agiqa(t, client, "checkpoint", "import", two.dir, "--name", "second",
+				"--activate"); report["default"] != "second" || report["previous"] != "demo" {
 				t.Errorf("report %v", report)
 			}
 			if got := judge(t, p, "", harbour); got.name != "second" || !near(got.score, two.score(t, got.embedding)) {
 				t.Errorf("the new default is %s and scored %v", got.name, got.score)
 			}
-			if d := agiqa(t, client, "checkpoint", "diff", "one", "second"); d["same"] != false || len(d["tensors"].([]any)) != 5 {
+			if d := agiqa(t, client, "checkpoint", "diff", "one", "second"); d["same"] != false ||
+				len(d["tensors"].([]any)) != 5 {
 				t.Errorf("diff %v", d)
 			}
 
@@ -166,7 +168,8 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				}{{"one", one}, {"second", two}} {
 					eventually(t, 30*time.Second, s.name+" scores again", func() bool {
 						a := post(t, p.url+"/v1/score?include=embedding&checkpoint="+s.name, "image/jpeg", harbour)
-						return a.status == http.StatusOK && near(float64(*a.score.Results[0].Score), s.score(t, a.score.Results[0].Embedding))
+						return a.status == http.StatusOK &&
+							near(float64(*a.score.Results[0].Score), s.score(t, a.score.Results[0].Embedding))
 					})
 				}
 			})
@@ -184,10 +187,12 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 			})
 
 			t.Run("back, and out", func(t *testing.T) {
-				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "--yes", "second"); status == 0 || !strings.Contains(errs, "is the default") {
+				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "--yes", "second"); status == 0 ||
+					!strings.Contains(errs, "is the default") {
 					t.Errorf("removal of the default: status %d, %s", status, errs)
 				}
-				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "--yes", "demo"); status == 0 || !strings.Contains(errs, "shipped") {
+				if _, errs, status := runCommand(t, client, nil, "checkpoint", "remove", "--yes", "demo"); status == 0 ||
+					!strings.Contains(errs, "shipped") {
 					t.Errorf("removal of a shipped one: status %d, %s", status, errs)
 				}
 				if c := agiqa(t, client, "checkpoint", "deactivate"); c["default"] != "demo" || c["default_before"] != "second" {
@@ -199,7 +204,8 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				for _, name := range []string{"one", "second"} {
 					agiqa(t, client, "checkpoint", "remove", "--yes", name)
 				}
-				if a := post(t, p.url+"/v1/score?checkpoint=one", "image/jpeg", harbour); a.problem.Code != quality.KindCheckpointNotFound {
+				if a := post(t, p.url+"/v1/score?checkpoint=one", "image/jpeg",
+					harbour); a.problem.Code != quality.KindCheckpointNotFound {
 					t.Errorf("a removed checkpoint: %d %+v", a.status, a.problem)
 				}
 				triton := tritonOf(t, p)
@@ -211,7 +217,8 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				if left := leftovers(t, data); len(left) > 0 {
 					t.Errorf("left in the data folder: %v", left)
 				}
-				eventually(t, 60*time.Second, "no panel but that of the shipped checkpoints", func() bool { return len(panels(t, data)) <= 1 })
+				eventually(t, 60*time.Second, "no panel but that of the shipped checkpoints",
+					func() bool { return len(panels(t, data)) <= 1 })
 			})
 		})
 	}
@@ -231,7 +238,8 @@ func panels(t *testing.T, data string) []string {
 func leftovers(t *testing.T, data string) []string {
 	t.Helper()
 	var found []string
-	for _, pattern := range []string{"checkpoints/*/*", "checkpoints/.work/*", "model_repository/*", "model_repository/.*"} {
+	for _, pattern := range []string{"checkpoints/*/*", "checkpoints/.work/*",
+		"model_repository/*", "model_repository/.*"} {
 		names, err := filepath.Glob(filepath.Join(data, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +260,8 @@ func TestActivationsUnderLoad(t *testing.T) {
 	one := newSpecimen(t, p, "one", 1, 2)
 	agiqa(t, append(env, "AGIQA_URL="+p.url), "checkpoint", "import", one.dir)
 	harbour := example(t, "harbour.jpg")
-	want := map[string]float64{"demo": judge(t, p, "&checkpoint=demo", harbour).score, "one": judge(t, p, "&checkpoint=one", harbour).score}
+	want := map[string]float64{"demo": judge(t, p, "&checkpoint=demo", harbour).score,
+		"one": judge(t, p, "&checkpoint=one", harbour).score}
 	if near(want["demo"], want["one"]) {
 		t.Fatalf("both checkpoints score %v", want)
 	}
@@ -341,11 +350,13 @@ func TestAdminKey(t *testing.T) {
 		t.Errorf("without a key: status %d, %v", res.StatusCode, res.Header)
 	}
 	env := []string{"AGIQA_DATA_DIR=" + t.TempDir(), "AGIQA_URL=" + p.url}
-	if _, errs, status := runCommand(t, env, nil, "checkpoint", "activate", "demo"); status != 1 || !strings.Contains(errs, "AGIQA_ADMIN_KEY") {
+	if _, errs, status := runCommand(t, env, nil, "checkpoint", "activate", "demo"); status != 1 ||
+		!strings.Contains(errs, "AGIQA_ADMIN_KEY") {
 		t.Errorf("no key anywhere: status %d, %s", status, errs)
 	}
 	env = append(env, "AGIQA_ADMIN_KEY=not-the-key-of-this-server")
-	if _, errs, status := runCommand(t, env, nil, "checkpoint", "activate", "demo"); status != 1 || !strings.Contains(errs, string(quality.KindUnauthenticated)) {
+	if _, errs, status := runCommand(t, env, nil, "checkpoint", "activate", "demo"); status != 1 ||
+		!strings.Contains(errs, string(quality.KindUnauthenticated)) {
 		t.Errorf("a wrong key: status %d, %s", status, errs)
 	}
 	if key := strings.TrimSpace(string(mustRead(t, filepath.Join(data, "admin.key")))); strings.Contains(p.stderr(), key) {

@@ -65,6 +65,7 @@ func TestCheckpointsOnTwoTritons(t *testing.T) {
 	eventually(t, 10*time.Second, "an answer by the other", func() bool {
 		return post(t, p.url+"/v1/score", "image/jpeg", harbour).status == http.StatusOK
 	})
-	eventually(t, 30*time.Second, "the head is back", func() bool { return clients[b].ModelReady(t.Context(), head) == nil })
+	eventually(t, 30*time.Second, "the head is back",
+		func() bool { return clients[b].ModelReady(t.Context(), head) == nil })
 	eventually(t, 10*time.Second, "the log says so", func() bool { return len(p.records("checkpoint loaded again")) > 0 })
 }

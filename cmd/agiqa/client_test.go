@@ -16,7 +16,8 @@ func TestSettingsBesideARunningServer(t *testing.T) {
 	dir := t.TempDir()
 	image, dataset := filepath.Join(dir, "a.png"), filepath.Join(dir, "data.csv")
 	file := filepath.Join(dir, "agiqa.yaml")
-	for path, text := range map[string]string{image: "1.5", dataset: "image,mos\na.png,1\n", file: "preprocess: fast\nqueue: 7\n"} {
+	for path, text := range map[string]string{image: "1.5", dataset: "image,mos\na.png,1\n",
+		file: "preprocess: fast\nqueue: 7\n"} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -25,16 +26,21 @@ func TestSettingsBesideARunningServer(t *testing.T) {
 		env, args []string
 		out, errs string
 	}{
-		"score --preprocess":         {nil, []string{"score", image, "--preprocess", "fast"}, "3.0000", ""},
-		"score, the server's way":    {nil, []string{"score", image}, "1.5000", ""},
-		"AGIQA_PREPROCESS":           {[]string{"AGIQA_PREPROCESS=fast"}, []string{"score", image}, "3.0000", ""},
-		"of a named server":          {[]string{"AGIQA_QUEUE=7"}, []string{"score", image, "--config", file}, "3.0000", ""},
-		"score --queue":              {nil, []string{"score", image, "--queue", "256"}, "", "--queue has no effect on the server that runs at " + server.URL},
-		"compare --queue":            {nil, []string{"compare", image, "--queue", "256"}, "", "--queue has no effect"},
-		"eval --queue":               {nil, []string{"eval", "--csv", dataset, "--images", dir, "--queue", "256"}, "", "--queue has no effect"},
-		"several":                    {nil, []string{"score", image, "--queue=1", "--data-dir=x"}, "", "--queue, --data-dir have no effect"},
-		"score --default-checkpoint": {nil, []string{"score", image, "--default-checkpoint", "x"}, "", "--checkpoint chooses a checkpoint for this command"},
-		"--embedded":                 {nil, []string{"score", image, "--embedded"}, "", "--embedded and --url are mutually exclusive"},
+		"score --preprocess":      {nil, []string{"score", image, "--preprocess", "fast"}, "3.0000", ""},
+		"score, the server's way": {nil, []string{"score", image}, "1.5000", ""},
+		"AGIQA_PREPROCESS":        {[]string{"AGIQA_PREPROCESS=fast"}, []string{"score", image}, "3.0000", ""},
+		"of a named server":       {[]string{"AGIQA_QUEUE=7"}, []string{"score", image, "--config", file}, "3.0000", ""},
+		"score --queue": {nil, []string{"score", image, "--queue", "256"}, "",
+			"--queue has no effect on the server that runs at " + server.URL},
+		"compare --queue": {nil, []string{"compare", image, "--queue", "256"}, "", "--queue has no effect"},
+		"eval --queue": {nil, []string{"eval", "--csv", dataset, "--images", dir, "--queue", "256"},
+			"", "--queue has no effect"},
+		"several": {nil, []string{"score", image, "--queue=1", "--data-dir=x"}, "",
+			"--queue, --data-dir have no effect"},
+		"score --default-checkpoint": {nil, []string{"score", image, "--default-checkpoint", "x"}, "",
+			"--checkpoint chooses a checkpoint for this command"},
+		"--embedded": {nil, []string{"score", image, "--embedded"}, "",
+			"--embedded and --url are mutually exclusive"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, errs, status := runCommand(t, tc.env, nil, append(tc.args, "--url", server.URL)...)

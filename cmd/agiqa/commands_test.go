@@ -57,20 +57,23 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 
 	p := startUp(t, nil)
 	env = append(env, "AGIQA_URL="+p.url)
-	out, errs, status = runCommand(t, env, strings.NewReader(string(example(t, "tiles.png"))), "score", "-", "examples/harbour.jpg", "--json")
+	out, errs, status = runCommand(t, env, strings.NewReader(string(example(t, "tiles.png"))), "score", "-",
+		"examples/harbour.jpg", "--json")
 	if status != 0 {
 		t.Fatalf("exit status %d:\n%s", status, errs)
 	}
 	served := jsonLines(t, out)
 	if served[0]["score"] != alone[2]["score"] || served[1]["score"] != alone[1]["score"] {
-		t.Errorf("scores %v and %v by the server, %v and %v alone", served[0]["score"], served[1]["score"], alone[2]["score"], alone[1]["score"])
+		t.Errorf("scores %v and %v by the server, %v and %v alone", served[0]["score"], served[1]["score"],
+			alone[2]["score"], alone[1]["score"])
 	}
 	if strings.Contains(errs, "\r") {
 		t.Errorf("a progress bar in a pipe: %q", errs)
 	}
 
 	t.Run("--embedded starts another one", func(t *testing.T) {
-		out, errs, status := runCommand(t, env, nil, "score", "examples/tiles.png", "--json", "--embedded", "--queue=7", "--preprocess=fast")
+		out, errs, status := runCommand(t, env, nil, "score", "examples/tiles.png", "--json", "--embedded",
+			"--queue=7", "--preprocess=fast")
 		if status != 0 || !strings.Contains(out, "fast") || strings.Contains(errs, "no server at") {
 			t.Errorf("status %d, %s%s", status, out, errs)
 		}
@@ -82,7 +85,9 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 		}
 		out, errs, status := runCommand(t, env, nil, "score", bad, "examples/tiles.png", "--json")
 		lines := jsonLines(t, out)
-		if status != 1 || len(lines) != 2 || lines[0]["error"].(map[string]any)["code"] != string(quality.KindUnsupportedImageFormat) || lines[1]["error"] != nil {
+		if status != 1 || len(lines) != 2 ||
+			lines[0]["error"].(map[string]any)["code"] != string(quality.KindUnsupportedImageFormat) ||
+			lines[1]["error"] != nil {
 			t.Errorf("status %d, lines %v, stderr %s", status, lines, errs)
 		}
 	})
@@ -95,7 +100,8 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 		if status != 0 || !strings.Contains(out, demoCheckpoint(t).Digest.String()) {
 			t.Errorf("status %d, %s%s", status, out, errs)
 		}
-		if _, errs, status = runCommand(t, env, nil, "checkpoint", "show", "../x"); status != 1 || !strings.Contains(errs, "checkpoint_not_found") {
+		if _, errs, status = runCommand(t, env, nil, "checkpoint", "show", "../x"); status != 1 ||
+			!strings.Contains(errs, "checkpoint_not_found") {
 			t.Errorf("status %d, %s", status, errs)
 		}
 	})
@@ -108,7 +114,8 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 	t.Run("the port is taken", func(t *testing.T) {
 		address := strings.TrimPrefix(p.url, "http://")
 		_, errs, status := runCommand(t, env, nil, "up", "--listen", address)
-		if status != 1 || !strings.Contains(errs, "another program uses "+address) || !strings.Contains(errs, "AGIQA_LISTEN") {
+		if status != 1 || !strings.Contains(errs, "another program uses "+address) ||
+			!strings.Contains(errs, "AGIQA_LISTEN") {
 			t.Errorf("status %d, %s", status, errs)
 		}
 	})
@@ -116,7 +123,8 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 		if _, errs, status := runCommand(t, env, nil, "healthcheck"); status != 0 {
 			t.Errorf("status %d, %s", status, errs)
 		}
-		if _, _, status := runCommand(t, []string{"AGIQA_URL=http://" + free.Addr().String()}, nil, "healthcheck"); status != 1 {
+		if _, _, status := runCommand(t, []string{"AGIQA_URL=http://" + free.Addr().String()}, nil,
+			"healthcheck"); status != 1 {
 			t.Errorf("status %d without a server, want 1", status)
 		}
 	})
@@ -136,7 +144,8 @@ func TestPreprocessCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	header := "{'descr': '|u1', 'fortran_order': False, 'shape': (224, 224, 3), }"
-	if len(npy)%64 != quality.PixelsLen%64 || string(npy[:8]) != "\x93NUMPY\x01\x00" || !strings.Contains(string(npy[:128]), header) {
+	if len(npy)%64 != quality.PixelsLen%64 || string(npy[:8]) != "\x93NUMPY\x01\x00" ||
+		!strings.Contains(string(npy[:128]), header) {
 		t.Errorf("%d bytes that begin with %q", len(npy), npy[:80])
 	}
 	file := filepath.Join(dir, "one.png")
@@ -150,7 +159,8 @@ func TestPreprocessCommand(t *testing.T) {
 	if second, err := os.ReadFile(again); err != nil || string(second) != string(npy) {
 		t.Errorf("the PNG of the pixels gives other pixels (%v)", err)
 	}
-	if _, errs, status := runCommand(t, nil, nil, "preprocess", "examples", "--out", file); status != 1 || !strings.Contains(errs, "--out must be a folder") {
+	if _, errs, status := runCommand(t, nil, nil, "preprocess", "examples", "--out", file); status != 1 ||
+		!strings.Contains(errs, "--out must be a folder") {
 		t.Errorf("status %d, %s", status, errs)
 	}
 }
@@ -188,7 +198,8 @@ func TestTokenizeCommand(t *testing.T) {
 	if len(lines) != 2 || len(first) != 77 || fmt.Sprint(first[:8]) != fmt.Sprint(want) {
 		t.Errorf("%d lines, the first %v, want it to begin with %v", len(lines), first, want)
 	}
-	if _, errs, status := runCommand(t, nil, nil, "tokenize", strings.Repeat("word ", 100)); status != 1 || !strings.Contains(errs, "prompt_too_long") {
+	if _, errs, status := runCommand(t, nil, nil, "tokenize", strings.Repeat("word ", 100)); status != 1 ||
+		!strings.Contains(errs, "prompt_too_long") {
 		t.Errorf("status %d, %s", status, errs)
 	}
 }
@@ -200,7 +211,8 @@ func TestDoctorCommand(t *testing.T) {
 	if status != 0 || report[0]["ok"] != true {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
-	out, errs, status = runCommand(t, nil, nil, "doctor", "--listen", "127.0.0.1:0", "--venv", t.TempDir(), "--checkpoints", t.TempDir(), "--redis-url", "redis://127.0.0.1:1/0")
+	out, errs, status = runCommand(t, nil, nil, "doctor", "--listen", "127.0.0.1:0", "--venv", t.TempDir(),
+		"--checkpoints", t.TempDir(), "--redis-url", "redis://127.0.0.1:1/0")
 	if status != 1 || !strings.Contains(errs, "checks failed") {
 		t.Errorf("status %d: %s", status, errs)
 	}
@@ -245,13 +257,15 @@ func TestDoctorReportsPrerequisites(t *testing.T) {
 	if f := found["make"]; f["ok"] != false || f["detail"] != "make not found" || f["fix"] != "make deps" {
 		t.Errorf("make: %v", f)
 	}
-	if f := found["redis"]; f["ok"] != true || f["detail"] != "redis-server not found; only make test needs it" || f["fix"] != "make deps" {
+	if f := found["redis"]; f["ok"] != true || f["detail"] != "redis-server not found; only make test needs it" ||
+		f["fix"] != "make deps" {
 		t.Errorf("redis: %v", f)
 	}
 }
 
 func TestBadSettingsAreAllReported(t *testing.T) {
-	_, errs, status := runCommand(t, []string{"AGIQA_LOG_LEVEL=loud", "AGIQA_QUEUE=many"}, nil, "serve", "--listen", "nowhere")
+	_, errs, status := runCommand(t, []string{"AGIQA_LOG_LEVEL=loud", "AGIQA_QUEUE=many"}, nil,
+		"serve", "--listen", "nowhere")
 	if status != 1 {
 		t.Errorf("status %d", status)
 	}
@@ -263,7 +277,8 @@ func TestBadSettingsAreAllReported(t *testing.T) {
 }
 
 func TestServeNeedsTriton(t *testing.T) {
-	if _, errs, status := runCommand(t, nil, nil, "serve", "--listen", "127.0.0.1:0"); status != 1 || !strings.Contains(errs, "AGIQA_TRITON") {
+	if _, errs, status := runCommand(t, nil, nil, "serve", "--listen", "127.0.0.1:0"); status != 1 ||
+		!strings.Contains(errs, "AGIQA_TRITON") {
 		t.Errorf("status %d: %s", status, errs)
 	}
 }

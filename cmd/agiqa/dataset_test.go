@@ -37,7 +37,8 @@ func TestReadDataset(t *testing.T) {
 func TestImageFolderFindsByName(t *testing.T) {
 	png := testimages.PNG(8, 8)
 	root := tree(t, map[string][]byte{
-		"a.png": png, "one/b.png": png, "one/c.png": png, "two/c.jpg": png, "two/no-suffix": png, "two/raw.bin": []byte("x"), "d": png, "two/d": png,
+		"a.png": png, "one/b.png": png, "one/c.png": png, "two/c.jpg": png, "two/no-suffix": png,
+		"two/raw.bin": []byte("x"), "d": png, "two/d": png,
 	})
 	if err := syscall.Mkfifo(filepath.Join(root, "pipe.png"), 0o644); err != nil {
 		t.Fatal(err)
@@ -56,7 +57,8 @@ func TestImageFolderFindsByName(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"c": "both have that name", "x.png": "no such image", "one": "no such image", "pipe.png": "not a regular file", "raw.bin": "no such image",
+		"c": "both have that name", "x.png": "no such image", "one": "no such image",
+		"pipe.png": "not a regular file", "raw.bin": "no such image",
 	} {
 		if got, err := folder.find(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("find(%q) = %q, %v, want an error with %q", name, got, err, want)

@@ -115,9 +115,11 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 func lookAtCheckpoints(s config.Settings) embedded.Finding {
 	lib, err := server.OpenLibrary(s)
 	if err != nil {
-		return embedded.Finding{Name: "checkpoints", Detail: err.Error(), Fix: "git restore demo/checkpoints, or point --checkpoints at your own"}
+		return embedded.Finding{Name: "checkpoints", Detail: err.Error(),
+			Fix: "git restore demo/checkpoints, or point --checkpoints at your own"}
 	}
-	return embedded.Finding{Name: "checkpoints", OK: true, Detail: fmt.Sprintf("%d in %s", len(lib.Snapshot().List()), s.Checkpoints)}
+	return embedded.Finding{Name: "checkpoints", OK: true,
+		Detail: fmt.Sprintf("%d in %s", len(lib.Snapshot().List()), s.Checkpoints)}
 }
 
 func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
@@ -143,8 +145,9 @@ func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
 // lookAtCollector sends an export without spans, as telemetry sends those with
 // some.
 func lookAtCollector(ctx context.Context, s config.Settings) embedded.Finding {
-	f := embedded.Finding{Name: "otlp", Detail: "no connection to " + s.OTLPEndpoint, Fix: "start a collector there, or unset " +
-		"AGIQA_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT (tracing never delays requests)"}
+	f := embedded.Finding{Name: "otlp", Detail: "no connection to " + s.OTLPEndpoint,
+		Fix: "start a collector there, or unset " +
+			"AGIQA_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_ENDPOINT (tracing never delays requests)"}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.OTLPEndpoint+"/v1/traces", http.NoBody)
 	if err != nil {
 		f.Detail = err.Error()

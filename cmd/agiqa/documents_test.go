@@ -25,6 +25,7 @@ func TestOpenAPIHasNotDrifted(t *testing.T) {
 		t.Fatalf("agiqa openapi: %v (%s)", err, errs.String())
 	}
 	if diff := cmp.Diff(string(committed), out.String()); diff != "" {
-		t.Errorf("docs/openapi.json differs; if that is meant, run: go run ./cmd/agiqa openapi > docs/openapi.json\n(-committed +printed)\n%s", diff)
+		t.Errorf("docs/openapi.json differs; if that is meant, run: go run ./cmd/agiqa openapi > "+
+			"docs/openapi.json\n(-committed +printed)\n%s", diff)
 	}
 }

@@ -164,11 +164,12 @@ func TestEvalCommand(t *testing.T) {
 		}
 	})
 	for name, tc := range map[string]struct{ csv, want string }{
-		"a path out of the folder": {"image,score\n../../etc/passwd,1\n", "bad.csv:2: \"../../etc/passwd\" is not a path below"},
-		"an image twice":           {"image,score\na,1\na,2\n", "bad.csv:3: \"a\" is named twice"},
-		"no number":                {"image,score\na,NaN\n", "bad.csv:2: \"NaN\" is not a finite number"},
-		"no column":                {"picture,score\na,1\n", "no column"},
-		"no rows":                  {"image,mos\n", "no rows"},
+		"a path out of the folder": {"image,score\n../../etc/passwd,1\n",
+			"bad.csv:2: \"../../etc/passwd\" is not a path below"},
+		"an image twice": {"image,score\na,1\na,2\n", "bad.csv:3: \"a\" is named twice"},
+		"no number":      {"image,score\na,NaN\n", "bad.csv:2: \"NaN\" is not a finite number"},
+		"no column":      {"picture,score\na,1\n", "no column"},
+		"no rows":        {"image,mos\n", "no rows"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, errs, status := runCommand(

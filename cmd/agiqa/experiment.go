@@ -45,7 +45,8 @@ func newExperiment(t *cli.Terminal) *cobra.Command {
 }
 
 // experimentCommand is a command that sends one request with the admin key.
-func experimentCommand(t *cli.Terminal, cmd *cobra.Command, request func(cmd *cobra.Command, args []string) (method, path string, body []byte, err error),
+func experimentCommand(t *cli.Terminal, cmd *cobra.Command,
+	request func(cmd *cobra.Command, args []string) (method, path string, body []byte, err error),
 	show func(raw []byte) error) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		method, path, body, err := request(cmd, args)
@@ -97,7 +98,8 @@ func showExperiment(t *cli.Terminal) func(raw []byte) error {
 }
 
 func printExperiment(out io.Writer, x experiment.Experiment) error {
-	fmt.Fprintf(out, "%s is %s (phase %d, revision %d), coverage %s\n", x.ID, x.State, x.Phase, x.Revision, percent(x.Coverage))
+	fmt.Fprintf(out, "%s is %s (phase %d, revision %d), coverage %s\n", x.ID, x.State, x.Phase,
+		x.Revision, percent(x.Coverage))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, a := range x.Arms {
 		note := ""
@@ -172,7 +174,8 @@ func newExperimentValidate(t *cli.Terminal) *cobra.Command {
 }
 
 func newExperimentCreate(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "create FILE", Short: "Create a draft from a definition in YAML or JSON", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "create FILE",
+		Short: "Create a draft from a definition in YAML or JSON", Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		text, err := readDefinition(t, args[0])
 		return http.MethodPost, "/v1/experiments", text, err
@@ -198,7 +201,8 @@ func newExperimentRamp(t *cli.Terminal) *cobra.Command {
 	var weights map[string]string
 	cmd := &cobra.Command{
 		Use: "ramp ID --coverage 25%|--weights ARM=SHARE,...", Short: "Change coverage or weights", Args: cobra.ExactArgs(1),
-		Long: "Increasing coverage moves no unit between arms. Changing weights or reducing coverage starts a new phase and " +
+		Long: "Increasing coverage moves no unit between arms. Changing weights or reducing coverage starts a " +
+			"new phase and " +
 			"moves as few units as possible.",
 	}
 	cmd.Flags().StringVar(&coverage, "coverage", "", "share of units that participate: a percentage, or parts per million")
@@ -270,7 +274,8 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 		fmt.Fprintf(out, "not served here: %s\n", s.Trouble)
 	}
 	fmt.Fprintf(out, "%d exposures of %d units, %d images; %d of them with blind labels by %d raters\n",
-		s.Counts["exposures"], s.Counts["units"], s.Counts["images"], s.Counts["images_labelled_blind"], s.Counts["raters_blind"])
+		s.Counts["exposures"], s.Counts["units"], s.Counts["images"],
+		s.Counts["images_labelled_blind"], s.Counts["raters_blind"])
 	for _, g := range s.Guards {
 		if !g.OK {
 			fmt.Fprintf(out, "guardrail %s %s: %.4g, limit %.4g (%s) %s\n", g.Kind, g.Arm, g.Value, g.Limit, g.Action, g.Detail)
@@ -299,7 +304,8 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 }
 
 func newExperimentAudit(t *cli.Terminal) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit ID", Short: "List the changes of an experiment: who made them, and on what numbers", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "audit ID", Short: "List the changes of an experiment: who made them, and on what numbers",
+		Args: cobra.ExactArgs(1)}
 	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
 		return http.MethodGet, cli.ExperimentPath(args[0]) + "/audits", nil, nil
 	}, func(raw []byte) error {
@@ -331,7 +337,8 @@ func printAudit(out io.Writer, a experiment.Audit) {
 func newExperimentReport(t *cli.Terminal) *cobra.Command {
 	var page, sheet, folder string
 	cmd := &cobra.Command{
-		Use: "report ID [--html FILE] [--png FILE] [--out DIR]", Short: "Print the full analysis as JSON, or write it as a page and an image", Args: cobra.ExactArgs(1),
+		Use:   "report ID [--html FILE] [--png FILE] [--out DIR]",
+		Short: "Print the full analysis as JSON, or write it as a page and an image", Args: cobra.ExactArgs(1),
 		Long: "The server computes the analysis; this command renders it. " +
 			"--out writes report.json, report.html and report.png.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -391,7 +398,8 @@ func writeReport(raw []byte, document, page, sheet string) error {
 
 func newExperimentReplay(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "replay ID [REPORT]", Short: "Recompute an experiment's report from its log, without a server", Args: cobra.RangeArgs(1, 2),
+		Use: "replay ID [REPORT]", Short: "Recompute an experiment's report from its log, without a server",
+		Args: cobra.RangeArgs(1, 2),
 		Long: "Opens the store of setting experiment-store and prints the report computed from its log. With REPORT, " +
 			"the JSON output of agiqa experiment report, recomputes that report from the same records and fails " +
 			"unless the two are bit-identical.",
@@ -448,6 +456,7 @@ func replay(ctx context.Context, t *cli.Terminal, store experiment.Store, args [
 	if !again.Equal {
 		return fmt.Errorf("the log gives other numbers: %s", strings.Join(again.Differences, "; "))
 	}
-	_, err = fmt.Fprintf(t.Out, "the log gives the report's numbers, bit by bit (exposures read up to offset %d, feedback to %d)\n", again.Log.Exposures, again.Log.Feedback)
+	_, err = fmt.Fprintf(t.Out, "the log gives the report's numbers, bit by bit (exposures read up to offset %d, "+
+		"feedback to %d)\n", again.Log.Exposures, again.Log.Feedback)
 	return err
 }

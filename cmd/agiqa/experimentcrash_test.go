@@ -39,7 +39,8 @@ func TestAcknowledgedFeedbackSurvivesKill(t *testing.T) {
 	path := filepath.Join(dir, "experiments.db")
 	image := quality.DigestOf([]byte("an image"))
 	withStore(t, path, func(s *sqlstore.Store) {
-		x := experiment.Experiment{ID: "x", State: experiment.Running, Phase: 1, Revision: 1, Created: time.Now().UTC(), Started: time.Now().UTC(), MaxDuration: time.Hour}
+		x := experiment.Experiment{ID: "x", State: experiment.Running, Phase: 1, Revision: 1, Created: time.Now().UTC(),
+			Started: time.Now().UTC(), MaxDuration: time.Hour}
 		mustDo(t, s.Create(t.Context(), x, experiment.Created(x, "test", x.Created)))
 		mustDo(t, s.AppendExposures(t.Context(), []experiment.Exposure{{
 			ID: "0", Assignment: "a", Time: time.Now().UTC(), Experiment: "x", Phase: 1, Image: image, Status: experiment.Ok,
@@ -134,13 +135,15 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 			for n := 0; ctx.Err() == nil; n++ {
 				key := fmt.Sprintf("%d-%d-%d", round, c, n)
 				value := 3.0
-				body, err := json.Marshal(gateway.FeedbackRequest{Key: key, Image: image.Hex(), Rater: "rater " + key, Kind: "mos", Value: &value})
+				body, err := json.Marshal(gateway.FeedbackRequest{Key: key, Image: image.Hex(), Rater: "rater " +
+					key, Kind: "mos", Value: &value})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				sent.add(key)
-				req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(base, "/")+"/v1/feedback", bytes.NewReader(body))
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost,
+					strings.TrimRight(base, "/")+"/v1/feedback", bytes.NewReader(body))
 				if err != nil {
 					t.Error(err)
 					return

@@ -20,7 +20,8 @@ func TestExperimentDemo(t *testing.T) {
 	needsTriton(t)
 	dir := t.TempDir()
 	program, out := filepath.Join(dir, "agiqa"), filepath.Join(dir, "out")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program, ".").CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program,
+		".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "experiment", "demo", "--quick", "--out", out)
@@ -31,7 +32,8 @@ func TestExperimentDemo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	for _, want := range []string{
-		"promote by server: running to promoted", "the log gives the report's numbers, bit by bit", "The server promoted candidate by itself",
+		"promote by server: running to promoted", "the log gives the report's numbers, bit by bit",
+		"The server promoted candidate by itself",
 		"everybody is answered by current again",
 	} {
 		if !strings.Contains(text, want) {
@@ -50,9 +52,11 @@ func TestPrintAudit(t *testing.T) {
 	var b strings.Builder
 	printAudit(&b, experiment.Audit{
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Revision: 3, Action: "promote", By: "server",
-		From: experiment.Running, To: experiment.Promoted, Detail: "checkpoint b", Numbers: map[string]string{"low": "0.1", "effect": "0.2"},
+		From: experiment.Running, To: experiment.Promoted, Detail: "checkpoint b",
+		Numbers: map[string]string{"low": "0.1", "effect": "0.2"},
 	})
-	want := "2026-01-02 03:04:05  3  promote by server: running to promoted (checkpoint b)\n    effect  0.2\n    low  0.1\n"
+	want := "2026-01-02 03:04:05  3  promote by server: running to promoted (checkpoint b)\n    effect  0.2\n    low  " +
+		"0.1\n"
 	if b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
 	}

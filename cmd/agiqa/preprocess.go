@@ -173,7 +173,8 @@ func (t target) holdsEach(list []cli.Picture) error {
 	for _, p := range list {
 		out := t.path(p)
 		if other, ok := taken[out]; ok {
-			return fmt.Errorf("%s and %s would both become %s: rename one, or give them folders of their own", other, p.Name, out)
+			return fmt.Errorf("%s and %s would both become %s: rename one, or give them folders of their own", other, p.Name,
+				out)
 		}
 		taken[out] = p.Name
 	}
@@ -197,7 +198,8 @@ func writePixels(path string, p quality.Pixels) error {
 // npy encodes pixels in NumPy's format, version 1.0: magic, header length, a
 // header padded so that the data begins at a multiple of 64, the data.
 func npy(p quality.Pixels) []byte {
-	header := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d, %d, 3), }", quality.ImageSize, quality.ImageSize)
+	header := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d, %d, 3), }",
+		quality.ImageSize, quality.ImageSize)
 	const fixed = 10
 	padding := (64 - (fixed+len(header)+1)%64) % 64
 	header += strings.Repeat(" ", padding) + "\n"

@@ -101,7 +101,8 @@ func startUp(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	needsTriton(t)
 	env = append([]string{"AGIQA_DATA_DIR=" + t.TempDir()}, env...)
-	p := &process{cmd: command(t, env, append([]string{"up", "--listen", "127.0.0.1:0"}, args...)...), done: make(chan struct{})}
+	p := &process{cmd: command(t, env, append([]string{"up", "--listen", "127.0.0.1:0"}, args...)...),
+		done: make(chan struct{})}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

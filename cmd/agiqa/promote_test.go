@@ -61,7 +61,8 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Create(t.Context(), []byte("id: x\narms: [{checkpoint: a}, {id: new, checkpoint: b}]\n"), "test"); err != nil {
+	if _, err := e.Create(t.Context(), []byte("id: x\narms: [{checkpoint: a}, {id: new, checkpoint: b}]\n"),
+		"test"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.Start(t.Context(), "x", "test"); err != nil {
@@ -69,8 +70,9 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	}
 	s := testSettings(t)
 	g, err := gateway.New(gateway.Config{
-		Version: cli.Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes), MaxBundleBytes: int64(s.MaxBundleBytes),
-		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
+		Version: cli.Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
+		MaxBundleBytes: int64(s.MaxBundleBytes),
+		MaxImages:      s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
 	}, gateway.Deps{
 		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: e,
 		Tracer: sdktrace.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
@@ -120,8 +122,10 @@ func TestPromoteOverHTTP(t *testing.T) {
 	}{
 		{"no key", "other", `{"arm":"new","force":true,"reason":"r"}`, http.StatusUnauthorized, quality.KindUnauthenticated},
 		{"the rule is not met", "key", `{"arm":"new"}`, http.StatusConflict, quality.KindConflict},
-		{"force without a reason", "key", `{"arm":"new","force":true}`, http.StatusUnprocessableEntity, quality.KindExperimentInvalid},
-		{"a reason without force", "key", `{"arm":"new","reason":"r"}`, http.StatusUnprocessableEntity, quality.KindExperimentInvalid},
+		{"force without a reason", "key", `{"arm":"new","force":true}`, http.StatusUnprocessableEntity,
+			quality.KindExperimentInvalid},
+		{"a reason without force", "key", `{"arm":"new","reason":"r"}`, http.StatusUnprocessableEntity,
+			quality.KindExperimentInvalid},
 	} {
 		status, p := post(tc.key, tc.body)
 		if status != tc.status || p.Code != tc.code || checkpoints.name() != "a" {
@@ -158,7 +162,9 @@ func TestPromoteCommand(t *testing.T) {
 		args []string
 		want string
 	}{
-		"the rule is not met":    {nil, "There are 0 images with blind labels; 300 are needed. There are 0 raters with blind labels; 3 are needed. It has run for "},
+		"the rule is not met": {nil,
+			"There are 0 images with blind labels; 300 are needed. There are 0 raters with blind labels; 3 are needed. It " +
+				"has run for "},
 		"force without a reason": {[]string{"--force"}, "reason: is needed with force"},
 		"a reason without force": {[]string{"--reason", "r"}, "reason: is for a promotion with force"},
 	} {

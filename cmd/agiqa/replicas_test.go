@@ -21,7 +21,8 @@ import (
 // plain is a picture all of one colour, another one for each n.
 func plain(n int) []byte {
 	img := image.NewRGBA(image.Rect(0, 0, 32, 32))
-	draw.Draw(img, img.Bounds(), image.NewUniform(color.RGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 255}), image.Point{}, draw.Src)
+	draw.Draw(img, img.Bounds(), image.NewUniform(color.RGBA{uint8(n >> 16), uint8(n >> 8), uint8(n), 255}), image.Point{},
+		draw.Src)
 	return testimages.PNGOf(img)
 }
 
@@ -40,7 +41,8 @@ func (p *process) metric(t *testing.T, name string, labels ...string) float64 {
 	for lines.Scan() {
 		has := func(label string) bool { return strings.Contains(lines.Text(), label) }
 		series, value, _ := strings.Cut(lines.Text(), " ")
-		if family, _, _ := strings.Cut(series, "{"); family != name || slices.ContainsFunc(labels, func(l string) bool { return !has(l) }) {
+		if family, _, _ := strings.Cut(series, "{"); family != name ||
+			slices.ContainsFunc(labels, func(l string) bool { return !has(l) }) {
 			continue
 		}
 		v, err := strconv.ParseFloat(value, 64)
@@ -128,9 +130,11 @@ func TestTwoTritons(t *testing.T) {
 		}
 		callers.end()
 		if n := lost(); n < 3 || len(callers.failed) > 0 {
-			t.Errorf("%d calls were lost with the server, want at least 3; %d requests failed: %q", n, len(callers.failed), callers.failed)
+			t.Errorf("%d calls were lost with the server, want at least 3; %d requests failed: %q", n,
+				len(callers.failed), callers.failed)
 		}
-		all, unreachable := p.metric(t, "agiqa_triton_ejections_total"), p.metric(t, "agiqa_triton_ejections_total", `reason="unreachable"`)
+		all, unreachable := p.metric(t, "agiqa_triton_ejections_total"),
+			p.metric(t, "agiqa_triton_ejections_total", `reason="unreachable"`)
 		if all != 1 || unreachable != 1 {
 			t.Errorf("%v ejections, %v of a server that was unreachable, want one", all, unreachable)
 		}

@@ -159,7 +159,8 @@ func asProblem(err error) *gateway.Problem {
 	}
 	if e, ok := errors.AsType[*quality.Error](err); ok {
 		return &gateway.Problem{
-			Type: "urn:agiqa:problem:" + string(e.Kind), Title: e.Kind.Title(), Status: gateway.StatusOf(e.Kind), Detail: e.Detail, Code: e.Kind,
+			Type: "urn:agiqa:problem:" + string(e.Kind), Title: e.Kind.Title(), Status: gateway.StatusOf(e.Kind),
+			Detail: e.Detail, Code: e.Kind,
 		}
 	}
 	return &gateway.Problem{

@@ -15,8 +15,9 @@ func newTokenize(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tokenize TEXT...|-",
 		Short: "Print the CLIP token ids of a text",
-		Long:  "Prints 77 token ids for each text: start, text, end, zero padding. - reads texts from standard input, one per line.",
-		Args:  cobra.MinimumNArgs(1),
+		Long: "Prints 77 token ids for each text: start, text, end, zero padding. - reads texts from standard input, one " +
+			"per line.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			truncate, err := cmd.Flags().GetBool("truncate")
 			if err != nil {

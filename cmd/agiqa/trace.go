@@ -57,9 +57,11 @@ func newTraceShow(t *cli.Terminal) *cobra.Command {
 			}
 			switch {
 			case len(ids) == 0:
-				return fmt.Errorf("no trace begins with %s; agiqa trace list shows those that are kept, and spans take up to a second (Triton's five) to arrive", args[0])
+				return fmt.Errorf("no trace begins with %s; agiqa trace list shows those that are kept, and spans take up to a "+
+					"second (Triton's five) to arrive", args[0])
 			case len(ids) > 1:
-				return fmt.Errorf("%d traces begin with %s, such as %s and %s: give a longer prefix", len(ids), args[0], ids[0], ids[1])
+				return fmt.Errorf("%d traces begin with %s, such as %s and %s: give a longer prefix",
+					len(ids), args[0], ids[0], ids[1])
 			case cli.AsJSON(cmd):
 				return cli.PrintJSON(t.Out, map[string]any{"trace_id": ids[0], "spans": spans})
 			}

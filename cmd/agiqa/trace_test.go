@@ -26,7 +26,8 @@ func TestTracesAreKept(t *testing.T) {
 	eventually(t, 30*time.Second, "both programs' spans in the drawing", func() bool {
 		out, _, status := runCommand(t, env, nil, "trace", "show", id[:12])
 		shown = out
-		return status == 0 && strings.Contains(out, "─ compute") && strings.Contains(out, "InferRequest") && strings.Contains(out, "POST /v1/score")
+		return status == 0 && strings.Contains(out, "─ compute") && strings.Contains(out, "InferRequest") &&
+			strings.Contains(out, "POST /v1/score")
 	})
 	for _, want := range []string{"trace " + id, "POST /v1/score", "InferRequest", "clip_image_encoder", "▕"} {
 		if !strings.Contains(shown, want) {
@@ -46,18 +47,21 @@ func TestTracesAreKept(t *testing.T) {
 		{"no beginning", "ab", "is no trace id"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if _, errs, status := runCommand(t, env, nil, "trace", "show", test.id); status != 1 || !strings.Contains(errs, test.want) {
+			if _, errs, status := runCommand(t, env, nil, "trace", "show", test.id); status != 1 ||
+				!strings.Contains(errs, test.want) {
 				t.Errorf("status %d, %s", status, errs)
 			}
 		})
 	}
-	if _, errs, status := runCommand(t, []string{"AGIQA_DATA_DIR=" + t.TempDir()}, nil, "trace", "list"); status != 1 || !strings.Contains(errs, "--trace") {
+	if _, errs, status := runCommand(t, []string{"AGIQA_DATA_DIR=" + t.TempDir()}, nil, "trace", "list"); status != 1 ||
+		!strings.Contains(errs, "--trace") {
 		t.Errorf("a folder without traces: status %d, %s", status, errs)
 	}
 
 	t.Run("profiles are on a port of their own", func(t *testing.T) {
 		address := p.records("profiles")[0]["address"].(string)
-		for url, want := range map[string]int{address + "goroutine?debug=1": http.StatusOK, p.url + "/debug/pprof/": http.StatusNotFound} {
+		for url, want := range map[string]int{address + "goroutine?debug=1": http.StatusOK, p.url +
+			"/debug/pprof/": http.StatusNotFound} {
 			res, err := http.Get(url)
 			if err != nil {
 				t.Fatal(err)

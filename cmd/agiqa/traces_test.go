@@ -43,7 +43,8 @@ func startCollector(t *testing.T, receiver *otlptest.Receiver) *collector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	binary, err := filepath.Abs(filepath.Join(repository, ".cache", fmt.Sprintf("otelcol-%x", sha256.Sum256(sums))[:len("otelcol-")+16]))
+	binary, err := filepath.Abs(filepath.Join(repository, ".cache",
+		fmt.Sprintf("otelcol-%x", sha256.Sum256(sums))[:len("otelcol-")+16]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,8 @@ var contexts = []map[string]string{
 	{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 	{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}, // do not trace
 	{"traceparent": "00-not-a-traceparent"},
-	{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": strings.Repeat("a=b,", 100), "baggage": strings.Repeat("k="+strings.Repeat("v", 100)+",", 80)},
+	{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": strings.Repeat("a=b,", 100),
+		"baggage": strings.Repeat("k="+strings.Repeat("v", 100)+",", 80)},
 }
 
 // http sends a whole request and reads the whole answer.
@@ -201,13 +203,15 @@ func (f *traffic) send(i int) sent {
 	case 9:
 		return f.http("method not allowed", id, http.MethodPut, "/v1/score", "", nil, headers)
 	case 10:
-		return f.http("unknown checkpoint", id, http.MethodPost, "/v1/score?checkpoint=nobody", "image/png", f.cached, headers)
+		return f.http("unknown checkpoint", id, http.MethodPost, "/v1/score?checkpoint=nobody",
+			"image/png", f.cached, headers)
 	case 11:
 		return f.http("bad JSON", id, http.MethodPost, "/v1/score", "application/json", []byte(`{"images":`), headers)
 	case 12:
 		return f.http("healthz", id, http.MethodGet, "/healthz", "", nil, headers)
 	case 13:
-		return f.raw("too large", id, line+"Content-Length: 99999999999\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", false)
+		return f.raw("too large", id, line+"Content-Length: 99999999999\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+			false)
 	case 14:
 		return f.raw("malformed", "", "GET / HTTP/1.1\r\nBroken\r\n\r\n", false)
 	case 15:
@@ -217,7 +221,8 @@ func (f *traffic) send(i int) sent {
 	case 17: // after 100 Continue the handler is at work
 		return f.raw("left in its body", id, line+"Content-Length: 5000\r\nExpect: 100-continue\r\n\r\n", true)
 	case 18:
-		return f.raw("left while it was worked on", id, line+fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(f.cached), f.cached), false)
+		return f.raw("left while it was worked on", id,
+			line+fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(f.cached), f.cached), false)
 	default:
 		return f.http("not allowed", id, http.MethodPost, "/v1/checkpoints/demo/activate", "application/json", nil, headers)
 	}
@@ -280,7 +285,8 @@ func TestEveryRequestIsTraced(t *testing.T) {
 	needsTriton(t)
 	needsWholeTraces(t)
 	c := startCollector(t, receiver)
-	p := startUp(t, []string{"AGIQA_OTLP_ENDPOINT=" + c.url, "AGIQA_LOG_LEVEL=warn", "AGIQA_CONCURRENCY=8", "AGIQA_QUEUE=2"})
+	p := startUp(t, []string{"AGIQA_OTLP_ENDPOINT=" + c.url, "AGIQA_LOG_LEVEL=warn",
+		"AGIQA_CONCURRENCY=8", "AGIQA_QUEUE=2"})
 	f := &traffic{url: p.url, host: strings.TrimPrefix(p.url, "http://"), cached: testimages.PNG(64, 48)}
 	total := *traceRequests
 
@@ -302,7 +308,8 @@ func TestEveryRequestIsTraced(t *testing.T) {
 		for _, s := range receiver.Spans() {
 			byService[s.Service]++
 		}
-		t.Logf("spans that arrived: %v; of %d calls of Triton %d have no spans of Triton's", byService, calls(requests), silent)
+		t.Logf("spans that arrived: %v; of %d calls of Triton %d have no spans of Triton's",
+			byService, calls(requests), silent)
 		if silent > 0 {
 			t.Errorf("of %d calls of Triton %d have no spans of Triton's", calls(requests), silent)
 		}
@@ -342,7 +349,8 @@ func TestEveryRequestIsTraced(t *testing.T) {
 		missing := n("ended") - len(arrived)
 		// A batch that arrived, and whose answer the kill cut off, counts as
 		// lost to the program that sent it.
-		if gone := n("failed") + n("dropped"); n("ended") != n("exported")+gone || missing > gone || missing < gone-2048 || gone == 0 {
+		if gone := n("failed") + n("dropped"); n("ended") != n("exported")+gone || missing > gone ||
+			missing < gone-2048 || gone == 0 {
 			t.Errorf("%d spans are missing, the log says %v", missing, lost[0])
 		}
 		t.Logf("%d spans ended, %d arrived, failed %d, dropped %d", n("ended"), len(arrived), n("failed"), n("dropped"))
@@ -401,7 +409,8 @@ func checkOutcomes(t *testing.T, requests []sent) {
 	t.Helper()
 	want := map[string][]int{
 		"fresh": {200, 503}, "cached": {200, 503}, "no image": {415, 503}, "truncated": {422, 503}, // 503: overloaded
-		"unknown route": {404}, "method not allowed": {405}, "unknown checkpoint": {404, 503}, "bad JSON": {400, 503}, "healthz": {200},
+		"unknown route": {404}, "method not allowed": {405}, "unknown checkpoint": {404, 503},
+		"bad JSON": {400, 503}, "healthz": {200},
 		"too large": {413}, "malformed": {400}, "header too large": {431}, "left in its header": {0, 400},
 		"left in its body": {0}, "left while it was worked on": {0, 200, 499, 503}, "not allowed": {401, 403},
 	}
@@ -421,7 +430,8 @@ func withBatches(traces map[string][]otlptest.Span, trace string) []otlptest.Spa
 	all := slices.Clone(traces[trace])
 	for _, s := range traces[trace] {
 		for _, l := range s.Links {
-			if l.Trace != trace && slices.ContainsFunc(traces[l.Trace], func(s otlptest.Span) bool { return s.ID == l.ID && s.Name == "batch" }) {
+			if l.Trace != trace &&
+				slices.ContainsFunc(traces[l.Trace], func(s otlptest.Span) bool { return s.ID == l.ID && s.Name == "batch" }) {
 				all = append(all, traces[l.Trace]...)
 			}
 		}
@@ -462,21 +472,25 @@ func faults(requests []sent, spans []otlptest.Span) (bad []string, silent int) {
 			continue
 		case r.mustHaveTrace && root.Trace != r.trace:
 			fault("%s %s was told trace %q and has %s", r.class, r.id, r.trace, root.Trace)
-		case r.status != 0 && root.Attributes["http.response.status_code"] != fmt.Sprint(r.status) && r.class != "left while it was worked on":
-			fault("%s %s was answered with %d, its span says %s", r.class, r.id, r.status, root.Attributes["http.response.status_code"])
+		case r.status != 0 && root.Attributes["http.response.status_code"] != fmt.Sprint(r.status) &&
+			r.class != "left while it was worked on":
+			fault("%s %s was answered with %d, its span says %s", r.class, r.id, r.status,
+				root.Attributes["http.response.status_code"])
 		case root.Failed != (root.Attributes["http.response.status_code"] >= "500"):
 			fault("%s %s: status %s, an error: %v", r.class, r.id, root.Attributes["http.response.status_code"], root.Failed)
 		}
 		if r.wantsTriton {
 			for _, name := range []string{"read", "sniff", "admission", "texts"} {
-				if !slices.ContainsFunc(traces[root.Trace], func(s otlptest.Span) bool { return s.Name == name && s.Parent == root.ID }) {
+				if !slices.ContainsFunc(traces[root.Trace],
+					func(s otlptest.Span) bool { return s.Name == name && s.Parent == root.ID }) {
 					fault("%s %s has no span %s:\n%s", r.class, r.id, name, otlptest.Tree(traces[root.Trace]))
 				}
 			}
 			switch tree := withBatches(traces, root.Trace); {
 			case !slices.ContainsFunc(tree, func(s otlptest.Span) bool { return s.Service == "triton" }):
 				silent++
-				if !slices.ContainsFunc(tree, func(s otlptest.Span) bool { return strings.HasSuffix(s.Name, "/ModelInfer") && s.Service == "agiqa" }) {
+				if !slices.ContainsFunc(tree,
+					func(s otlptest.Span) bool { return strings.HasSuffix(s.Name, "/ModelInfer") && s.Service == "agiqa" }) {
 					fault("%s %s was scored without a call of Triton:\n%s", r.class, r.id, otlptest.Tree(tree))
 				}
 			case !slices.ContainsFunc(tree, func(s otlptest.Span) bool { return s.Service == "triton" && s.Name == "compute" }):

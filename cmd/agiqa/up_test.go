@@ -106,7 +106,8 @@ func multipartBody(t *testing.T, image []byte) (contentType string, body []byte)
 
 func jsonBody(t *testing.T, image []byte) []byte {
 	t.Helper()
-	body, err := json.Marshal(gateway.ScoreRequest{Images: []gateway.ImageInput{{ID: "a", Data: base64.StdEncoding.EncodeToString(image)}}})
+	body, err := json.Marshal(gateway.ScoreRequest{Images: []gateway.ImageInput{{ID: "a",
+		Data: base64.StdEncoding.EncodeToString(image)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,8 @@ func TestUp(t *testing.T) {
 			data        []byte
 		}{{"image/jpeg", harbour}, {contentType, form}, {"application/json", jsonBody(t, harbour)}} {
 			a := post(t, p.url+"/v1/score", body.contentType, body.data)
-			if a.status != http.StatusOK || *a.score.Results[0].Score != score || a.score.Results[0].Cache.ImageEmbedding != "hit" {
+			if a.status != http.StatusOK || *a.score.Results[0].Score != score ||
+				a.score.Results[0].Cache.ImageEmbedding != "hit" {
 				t.Errorf("%s: status %d, %+v, want the score %v from the cache", body.contentType, a.status, a.score.Results, score)
 			}
 		}
@@ -263,8 +265,10 @@ func checkTree(t *testing.T, p *process, receiver *otlptest.Receiver, trace stri
 		"POST /v1/score > read",
 		"POST /v1/score > sniff",
 		"POST /v1/score > texts",
-		"POST /v1/score > ensemble > inference.GRPCInferenceService/ModelInfer > InferRequest > " + demo.EnsembleModel() + " > clip_image_encoder > compute",
-		"POST /v1/score > ensemble > inference.GRPCInferenceService/ModelInfer > InferRequest > " + demo.EnsembleModel() + " > " + demo.HeadModel() + " > compute",
+		"POST /v1/score > ensemble > inference.GRPCInferenceService/ModelInfer > InferRequest > " + demo.EnsembleModel() +
+			" > clip_image_encoder > compute",
+		"POST /v1/score > ensemble > inference.GRPCInferenceService/ModelInfer > InferRequest > " + demo.EnsembleModel() +
+			" > " + demo.HeadModel() + " > compute",
 	}
 	missing := func(spans []otlptest.Span) []string {
 		var have []string
@@ -354,7 +358,8 @@ func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []qual
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 30*time.Second, "the panel of all checkpoints", func() bool { return client.ReadyEverywhere(t.Context(), panel.Model()) == nil })
+	eventually(t, 30*time.Second, "the panel of all checkpoints",
+		func() bool { return client.ReadyEverywhere(t.Context(), panel.Model()) == nil })
 	return panel, texts
 }
 
@@ -367,8 +372,10 @@ func checkNothingLeft(t *testing.T, p *process) {
 			dir = v
 		}
 	}
-	eventually(t, 20*time.Second, "no process left: "+strings.Join(family(t, dir), "\n"), func() bool { return len(family(t, dir)) == 0 })
-	eventually(t, 20*time.Second, "no shared memory left", func() bool { return len(sharedMemory(t, p.cmd.Process.Pid)) == 0 })
+	eventually(t, 20*time.Second, "no process left: "+strings.Join(family(t, dir), "\n"),
+		func() bool { return len(family(t, dir)) == 0 })
+	eventually(t, 20*time.Second, "no shared memory left",
+		func() bool { return len(sharedMemory(t, p.cmd.Process.Pid)) == 0 })
 }
 
 func TestTritonIsKilledUnderLoad(t *testing.T) {
@@ -392,7 +399,8 @@ func TestTritonIsKilledUnderLoad(t *testing.T) {
 				switch {
 				case a.status == http.StatusOK && *a.score.Results[0].Score != want:
 					bad = append(bad, "another score")
-				case a.status == http.StatusServiceUnavailable && (a.header.Get("Retry-After") == "" || a.problem.Code != quality.KindModelUnavailable || !a.problem.Retryable):
+				case a.status == http.StatusServiceUnavailable &&
+					(a.header.Get("Retry-After") == "" || a.problem.Code != quality.KindModelUnavailable || !a.problem.Retryable):
 					bad = append(bad, "503 without advice: "+a.problem.Detail)
 				case a.status != http.StatusOK && a.status != http.StatusServiceUnavailable:
 					bad = append(bad, a.problem.Error())

@@ -58,7 +58,8 @@ func (s *State) agreement(v view, b stats.Bootstrap) Agreement {
 	b.Confidence = 1 - s.alpha()
 	arms := append([]int{s.control}, s.treatments()...)
 	calibration, test := v.split()
-	a := Agreement{Basis: v.basis, Images: len(v.images), Labels: v.labels, Raters: len(v.raters), Calibration: len(calibration.images)}
+	a := Agreement{Basis: v.basis, Images: len(v.images), Labels: v.labels, Raters: len(v.raters),
+		Calibration: len(calibration.images)}
 	for _, arm := range arms {
 		of := ArmAgreement{Arm: s.e.Arms[arm].ID}
 		if scores, labels := calibration.column(arm); len(scores) > 0 {

@@ -127,7 +127,8 @@ func (s *State) armReports(images []*image) []Arm {
 	for i, a := range s.e.Arms {
 		c := s.perArm[i]
 		arm := Arm{
-			Arm: a.ID, Role: a.Role, Mode: a.Mode, Out: a.Out, Exposures: c.exposures, OK: c.ok, Cached: c.cached, Units: units[i],
+			Arm: a.ID, Role: a.Role, Mode: a.Mode, Out: a.Out, Exposures: c.exposures, OK: c.ok,
+			Cached: c.cached, Units: units[i],
 			Statuses: maps(c.statuses), Scores: c.scores, Faults: maps(c.faults),
 			HeadP50: unknown(), HeadP99: unknown(), TotalP50: unknown(), TotalP99: unknown(),
 			Drift: s.drift(scores[i], scores[s.control], i == s.control),

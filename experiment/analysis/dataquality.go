@@ -70,7 +70,8 @@ func (s *State) screen(q *Quality, l views) {
 			q.RatersFlagged++
 		}
 		if len(q.Raters) < mostRaters {
-			q.Raters = append(q.Raters, Rater{Rater: name, Labels: labels[name], Judged: r.Looked, Far: r.Above + r.Below, Flagged: r.Rejected})
+			q.Raters = append(q.Raters, Rater{Rater: name, Labels: labels[name], Judged: r.Looked, Far: r.Above +
+				r.Below, Flagged: r.Rejected})
 		}
 	}
 	if len(flagged) > 0 {
@@ -112,19 +113,22 @@ func (v view) without(raters map[string]bool) view {
 func (s *State) faults(q *Quality, d Decision) {
 	addFault := func(format string, args ...any) { q.Faults = append(q.Faults, fmt.Sprintf(format, args...)) }
 	if d.SRM.Mismatch {
-		addFault("Units did not fall to the arms as ordered: %v of arms %v (p = %.2g, anytime-valid).", d.SRM.Units, d.SRM.Arms, d.SRM.AnytimeP)
+		addFault("Units did not fall to the arms as ordered: %v of arms %v (p = %.2g, anytime-valid).",
+			d.SRM.Units, d.SRM.Arms, d.SRM.AnytimeP)
 	}
 	if n := d.Counts.Units; n > 0 && float64(d.SRM.Multiple) > 0.01*float64(n) {
 		addFault("%d of %d units were seen in several arms.", d.SRM.Multiple, n)
 	}
 	for i, n := range q.MissingScores {
 		if total := d.Counts.LabelledAll + n; n > 0 && float64(n) > 0.02*float64(total) {
-			addFault("Arm %s has no score for %d labelled images: those are left out of every arm, and what is left may lean.", s.e.Arms[i].ID, n)
+			addFault("Arm %s has no score for %d labelled images: those are left out of every arm, and what is left may lean.",
+				s.e.Arms[i].ID, n)
 		}
 	}
 	for i, n := range q.Unstable {
 		if n > 0 {
-			addFault("Arm %s gave %d images another score when they came again: the arm, the encoder or the preparation changed.", s.e.Arms[i].ID, n)
+			addFault("Arm %s gave %d images another score when they came again: "+
+				"the arm, the encoder or the preparation changed.", s.e.Arms[i].ID, n)
 		}
 	}
 	if q.OtherEncoder > 0 {

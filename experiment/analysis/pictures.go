@@ -134,7 +134,8 @@ func (p *Pictures) ofLabels(v view, s *State, a Agreement) {
 }
 
 func histogram(arm experiment.ArmID, values []float64, low, high float64) Histogram {
-	h := Histogram{Arm: arm, From: Number(low), Width: Number((high - low) / bins), Counts: make([]int, bins), Mean: unknown()}
+	h := Histogram{Arm: arm, From: Number(low), Width: Number((high - low) / bins),
+		Counts: make([]int, bins), Mean: unknown()}
 	if high <= low {
 		h.From, h.Width = Number(low-0.5), Number(1.0/bins)
 	}

@@ -88,9 +88,11 @@ func effectReason(e experiment.Experiment, c Comparison) string {
 	case above:
 		return ""
 	case !c.Running.Low.Known():
-		return fmt.Sprintf("The effect on %s has no interval yet: %s (%d observations).", e.Primary, cmp.Or(c.Note, "too few blind labels"), c.Observations)
+		return fmt.Sprintf("The effect on %s has no interval yet: %s (%d observations).", e.Primary,
+			cmp.Or(c.Note, "too few blind labels"), c.Observations)
 	}
-	return fmt.Sprintf("The effect on %s may be below %s: its interval is %.4g to %.4g.", e.Primary, bound, c.Running.Low, c.Running.High)
+	return fmt.Sprintf("The effect on %s may be below %s: its interval is %.4g to %.4g.", e.Primary, bound,
+		c.Running.Low, c.Running.High)
 }
 
 // sharedReasons are what is missing for every arm.
@@ -123,7 +125,8 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 		require("It has run for %s; %s are needed.", max(0, ran).Round(time.Second), e.MinDuration)
 	}
 	if d.SRM.Mismatch {
-		require("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is concluded.", d.SRM.AnytimeP)
+		require("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is "+
+			"concluded.", d.SRM.AnytimeP)
 	}
 	if len(e.Held) > 0 {
 		require("It is held: %s.", strings.Join(e.Held, ", "))

@@ -22,7 +22,8 @@ const mostDifferences = 10
 
 // ReadAt reads the log of an experiment's phase into a new state, up to the
 // offsets of a log that was read before; a zero one: all of it.
-func ReadAt(ctx context.Context, store experiment.Store, e experiment.Experiment, until Log, limits Limits) (*State, error) {
+func ReadAt(ctx context.Context, store experiment.Store, e experiment.Experiment, until Log,
+	limits Limits) (*State, error) {
 	s, err := New(e, limits)
 	if err != nil {
 		return nil, err
@@ -50,7 +51,8 @@ func ReadAt(ctx context.Context, store experiment.Store, e experiment.Experiment
 
 // ReplayDecision computes a decision again from the log, up to where the live one
 // had read, and compares the two.
-func ReplayDecision(ctx context.Context, store experiment.Store, e experiment.Experiment, live Decision, at Log, limits Limits) (Replayed, error) {
+func ReplayDecision(ctx context.Context, store experiment.Store, e experiment.Experiment, live Decision, at Log,
+	limits Limits) (Replayed, error) {
 	s, err := ReadAt(ctx, store, e, at, limits)
 	if err != nil {
 		return Replayed{}, err

@@ -104,15 +104,18 @@ func TestReportOfALog(t *testing.T) {
 	r := report(t, synthetic.New(o), quick())
 	control := r.Agreement.Arms[0]
 	treatment := r.Agreement.Arms[1]
-	if len(control.Figures) != 9 || len(control.Differences) != 0 || len(treatment.Differences) != 9 || len(treatment.Tests) != 6 {
-		t.Fatalf("got %d and %d figures, %d differences, %d tests", len(control.Figures), len(treatment.Figures), len(treatment.Differences), len(treatment.Tests))
+	if len(control.Figures) != 9 || len(control.Differences) != 0 ||
+		len(treatment.Differences) != 9 || len(treatment.Tests) != 6 {
+		t.Fatalf("got %d and %d figures, %d differences, %d tests", len(control.Figures), len(treatment.Figures),
+			len(treatment.Differences), len(treatment.Tests))
 	}
 	for _, d := range treatment.Differences {
 		if !(d.Low > 0 && d.Low < d.Effect && d.Effect < d.High && d.HighRater > d.LowRater && d.PHolm >= d.P) {
 			t.Errorf("got %+v", d)
 		}
 	}
-	if a := r.Agreement; a.Images != 300 || a.Labels != 900 || a.Raters != 8 || a.Calibration < 50 || a.Calibration > 130 || len(a.Notes) != 0 {
+	if a := r.Agreement; a.Images != 300 || a.Labels != 900 || a.Raters != 8 || a.Calibration < 50 ||
+		a.Calibration > 130 || len(a.Notes) != 0 {
 		t.Errorf("got %+v", a)
 	}
 	if control.Krasula == nil || treatment.Krasula.BetterWorse <= control.Krasula.BetterWorse {
@@ -124,7 +127,8 @@ func TestReportOfALog(t *testing.T) {
 	if len(r.Slices) != 6 || !r.Slices[0].Exploratory || r.Slices[0].Images+r.Slices[1].Images != 300 {
 		t.Errorf("got %+v", r.Slices)
 	}
-	if len(r.Worst) != 10 || len(r.Worst[0].Trace) != 32 || math.Abs(float64(r.Worst[0].Error)) < math.Abs(float64(r.Worst[9].Error)) {
+	if len(r.Worst) != 10 || len(r.Worst[0].Trace) != 32 ||
+		math.Abs(float64(r.Worst[0].Error)) < math.Abs(float64(r.Worst[9].Error)) {
 		t.Errorf("got %+v", r.Worst)
 	}
 	if !r.Quality.OK || r.Quality.AA {
@@ -154,23 +158,30 @@ func TestFaultsAreSaid(t *testing.T) {
 		want   string // in a fault
 		check  func(q analysis.Quality) bool
 	}{
-		{"a split of 80 to 20", func(o *synthetic.Options) { o.Images, o.Weights, o.ImagesPerUnit = 600, []float64{0.8, 0.2}, 1 }, nil, "did not fall", nil},
-		{"missing scores", func(o *synthetic.Options) { o.Arms[1].Fails = 0.1 }, nil, "has no score", func(q analysis.Quality) bool { return q.MissingScores[1] > 0 && q.MissingScores[0] == 0 }},
+		{"a split of 80 to 20", func(o *synthetic.Options) {
+			o.Images, o.Weights, o.ImagesPerUnit = 600, []float64{0.8, 0.2},
+				1
+		}, nil, "did not fall", nil},
+		{"missing scores", func(o *synthetic.Options) { o.Arms[1].Fails = 0.1 }, nil, "has no score",
+			func(q analysis.Quality) bool { return q.MissingScores[1] > 0 && q.MissingScores[0] == 0 }},
 		{"units in both arms", nil, func(log *synthetic.Log) {
 			for i := range log.Exposures {
 				log.Exposures[i].Unit = log.Exposures[i%50].Unit
 			}
 		}, "several arms", nil},
-		{"another encoder", nil, func(log *synthetic.Log) { log.Exposures[5].Encoder[0]++ }, "another encoder", func(q analysis.Quality) bool { return q.OtherEncoder == 1 }},
+		{"another encoder", nil, func(log *synthetic.Log) { log.Exposures[5].Encoder[0]++ }, "another encoder",
+			func(q analysis.Quality) bool { return q.OtherEncoder == 1 }},
 		{"scores that change", nil, func(log *synthetic.Log) {
 			again := log.Exposures[3]
 			again.ID, again.Assignment, again.Time = again.ID+"x", "again", again.Time.Add(time.Hour)
 			again.Scores = []experiment.ArmScore{again.Scores[0], {Arm: "treatment", Score: again.Scores[1].Score + 0.01}}
 			log.Exposures = append(log.Exposures, again)
 		}, "another score", func(q analysis.Quality) bool { return q.Unstable[1] == 1 && q.Unstable[0] == 0 }},
-		{"one checkpoint in both arms", nil, func(log *synthetic.Log) { log.Experiment.Arms[1].Digest = log.Experiment.Arms[0].Digest },
+		{"one checkpoint in both arms", nil,
+			func(log *synthetic.Log) { log.Experiment.Arms[1].Digest = log.Experiment.Arms[0].Digest },
 			"same checkpoint", func(q analysis.Quality) bool { return q.AA }},
-		{"no blind label", func(o *synthetic.Options) { o.Blind = false }, nil, "No label is blind", func(q analysis.Quality) bool { return q.NotBlind == 300 }},
+		{"no blind label", func(o *synthetic.Options) { o.Blind = false }, nil, "No label is blind",
+			func(q analysis.Quality) bool { return q.NotBlind == 300 }},
 		{"late and orphaned", nil, func(log *synthetic.Log) {
 			log.Feedback[0].Standing = experiment.Late
 			for i := range log.Feedback {
@@ -211,7 +222,8 @@ func TestFaultsAreSaid(t *testing.T) {
 func TestPrimaryMeasures(t *testing.T) {
 	t.Parallel()
 	for _, primary := range []experiment.Primary{
-		experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC, experiment.PrimaryPreference, experiment.PrimaryUser,
+		experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC,
+		experiment.PrimaryPreference, experiment.PrimaryUser,
 	} {
 		t.Run(string(primary), func(t *testing.T) {
 			t.Parallel()
@@ -291,7 +303,8 @@ func BenchmarkFold(b *testing.B) {
 	for b.Loop() {
 		stateOf(b, log)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(log.Exposures)+len(log.Feedback)), "ns/record")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(log.Exposures)+len(log.Feedback)),
+		"ns/record")
 }
 
 // BenchmarkDecide decides again after each new record.
@@ -338,7 +351,8 @@ func TestReplayGivesTheLiveReport(t *testing.T) {
 		log := synthetic.New(o)
 		log.Experiment.BlindOnly = rapid.Bool().Draw(t, "blind only")
 		log.Experiment.Primary = rapid.SampledFrom([]experiment.Primary{
-			experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC, experiment.PrimaryPreference, experiment.PrimaryUser,
+			experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC,
+			experiment.PrimaryPreference, experiment.PrimaryUser,
 		}).Draw(t, "primary")
 		store := storetest.NewMemory(func() time.Time { return log.End })
 		ctx := t.Context()
@@ -394,7 +408,8 @@ func TestReplayGivesTheLiveReport(t *testing.T) {
 		}
 		// A number that is off in its last bit is found.
 		decision.Counts.Exposures++
-		if d, err = analysis.ReplayDecision(ctx, store, log.Experiment, decision, at, analysis.DefaultLimits()); err != nil || d.Equal || len(d.Differences) != 1 {
+		if d, err = analysis.ReplayDecision(ctx, store, log.Experiment, decision, at, analysis.DefaultLimits()); err != nil ||
+			d.Equal || len(d.Differences) != 1 {
 			t.Fatalf("got %+v, %v", d, err)
 		}
 	})

@@ -56,7 +56,8 @@ func (s *State) slices(v view) []Slice {
 				}
 				effects = append(effects, stats.SliceEffect{Effect: m.Mean(), SE: se})
 				group = append(group, Slice{
-					Attribute: k.attribute, Value: k.value, Arm: s.e.Arms[arm].ID, Images: m.N(), Effect: Number(m.Mean()), SE: Number(se),
+					Attribute: k.attribute, Value: k.value, Arm: s.e.Arms[arm].ID, Images: m.N(),
+					Effect: Number(m.Mean()), SE: Number(se),
 					Shrunk: unknown(), ShrunkSE: unknown(), Kept: unknown(), Exploratory: true,
 				})
 			}

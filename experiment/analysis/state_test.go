@@ -116,8 +116,10 @@ func TestPromotionSaysEveryReason(t *testing.T) {
 			e.Started = log.End.Add(-time.Minute)
 		},
 			"It has run for 1m0s; 1h0m0s are needed."},
-		{"held", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.Held = []string{"srm"} }, "It is held: srm."},
-		{"draft", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.State = experiment.Draft }, "The experiment is draft."},
+		{"held", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.Held = []string{"srm"} },
+			"It is held: srm."},
+		{"draft", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.State = experiment.Draft },
+			"The experiment is draft."},
 		{"split", func(_ *experiment.Experiment, d *analysis.Decision, _ *analysis.Checks) {
 			d.SRM.Mismatch, d.SRM.AnytimeP = true, 1e-9
 		},
@@ -128,7 +130,8 @@ func TestPromotionSaysEveryReason(t *testing.T) {
 			c.Replay = &analysis.Replayed{Differences: []string{"a: live 1, log 2"}}
 		}, "The log gives other numbers than the live ones: a: live 1, log 2."},
 		{"guard", func(_ *experiment.Experiment, _ *analysis.Decision, c *analysis.Checks) {
-			c.Guards = []analysis.Guard{{Kind: experiment.GuardDrift, Arm: "treatment", Value: 0.3, Limit: 0.25, Action: experiment.ActHold}}
+			c.Guards = []analysis.Guard{{Kind: experiment.GuardDrift, Arm: "treatment", Value: 0.3,
+				Limit: 0.25, Action: experiment.ActHold}}
 		}, "Arm treatment: the guardrail score_drift is broken (0.3, limit 0.25)."},
 		{"guard of another arm", func(_ *experiment.Experiment, _ *analysis.Decision, c *analysis.Checks) {
 			c.Guards = []analysis.Guard{{Kind: experiment.GuardDrift, Arm: "third", Action: experiment.ActHold}}
@@ -177,8 +180,10 @@ func TestTheOrderOfRecordsChangesNothing(t *testing.T) {
 	for range 5 {
 		log.Exposures = append(log.Exposures, log.Exposures[random.IntN(len(log.Exposures))])
 		log.Feedback = append(log.Feedback, log.Feedback[random.IntN(len(log.Feedback))])
-		random.Shuffle(len(log.Exposures), func(i, j int) { log.Exposures[i], log.Exposures[j] = log.Exposures[j], log.Exposures[i] })
-		random.Shuffle(len(log.Feedback), func(i, j int) { log.Feedback[i], log.Feedback[j] = log.Feedback[j], log.Feedback[i] })
+		random.Shuffle(len(log.Exposures),
+			func(i, j int) { log.Exposures[i], log.Exposures[j] = log.Exposures[j], log.Exposures[i] })
+		random.Shuffle(len(log.Feedback),
+			func(i, j int) { log.Feedback[i], log.Feedback[j] = log.Feedback[j], log.Feedback[i] })
 		s, err := analysis.New(log.Experiment, analysis.DefaultLimits())
 		if err != nil {
 			t.Fatal(err)

@@ -104,7 +104,8 @@ func (s *State) userOutcomes(units []outcome, confidence float64) UserOutcomes {
 	}
 	for _, arm := range s.treatments() {
 		d := UserDifference{
-			Arm: string(s.e.Arms[arm].ID), ByUnit: noEstimate(), ByThumb: noEstimate(), Adjusted: noEstimate(), Reduced: unknown(),
+			Arm: string(s.e.Arms[arm].ID), ByUnit: noEstimate(), ByThumb: noEstimate(),
+			Adjusted: noEstimate(), Reduced: unknown(),
 		}
 		if e, err := stats.DifferenceOfMeans(means[s.control], means[arm], confidence); err == nil {
 			d.ByUnit = estimateOf(e)

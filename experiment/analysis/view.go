@@ -102,7 +102,8 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 		row := s.images.rows[key(digest[:16])]
 		// A rater may have labelled an image by its digest and by an assignment,
 		// or blind and not.
-		slices.SortFunc(ratings, func(a, b rating) int { return cmp.Or(cmp.Compare(a.rater, b.rater), a.last.compare(b.last)) })
+		slices.SortFunc(ratings,
+			func(a, b rating) int { return cmp.Or(cmp.Compare(a.rater, b.rater), a.last.compare(b.last)) })
 		first, kept := ratings[0].first, ratings[:0]
 		for i, r := range ratings {
 			if r.first.compare(first) < 0 {

@@ -43,7 +43,8 @@ func TestImages(t *testing.T) {
 		if !bytes.Equal(m.Data, again[i].Data) {
 			t.Errorf("%s: the same seed gives another image", m.Name)
 		}
-		if c, format, err := image.DecodeConfig(bytes.NewReader(m.Data)); err != nil || format != "jpeg" || c.Width < 100 || c.Width > 640 {
+		if c, format, err := image.DecodeConfig(bytes.NewReader(m.Data)); err != nil || format != "jpeg" ||
+			c.Width < 100 || c.Width > 640 {
 			t.Errorf("%s: %s of %+v: %v", m.Name, format, c, err)
 		}
 	}
@@ -77,11 +78,13 @@ func TestTruth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, error := demo.Advantage(people, control, treatment), 2*0.283*0.3/math.Sqrt(2000); math.Abs(got-tt.want) > 4*error {
+		if got, error := demo.Advantage(people, control,
+			treatment), 2*0.283*0.3/math.Sqrt(2000); math.Abs(got-tt.want) > 4*error {
 			t.Errorf("share %v: got %v, want %v", tt.share, got, tt.want)
 		}
 	}
-	for name, truth := range map[string]demo.Truth{"share": {OfTreatment: 1.1}, "NaN": {OfTreatment: math.NaN()}, "deviation": {ImageSD: -1}} {
+	for name, truth := range map[string]demo.Truth{"share": {OfTreatment: 1.1}, "NaN": {OfTreatment: math.NaN()},
+		"deviation": {ImageSD: -1}} {
 		if _, err := truth.Opinions(control, treatment); err == nil {
 			t.Errorf("%s: no error", name)
 		}

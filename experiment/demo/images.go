@@ -25,7 +25,8 @@ const (
 
 // Images makes n different images of the sources: each in turn, and every time
 // another cut, mirrored every other time and blurred every third. Their order is
-// random, so that later ones are no other kind. done is called after each. Sources are JPEG, PNG or GIF; the first that is not is an error.
+// random, so that later ones are no other kind. done is called after each. Sources are JPEG, PNG or GIF; the first that
+// is not is an error.
 func Images(sources []Image, n int, seed uint64, done func()) ([]Image, error) {
 	if len(sources) == 0 || n < 1 {
 		return nil, errors.New("demo: no images")

@@ -36,13 +36,16 @@ func checkCanaries(l *live, scores [][]float32, numbers map[string]string) error
 		numbers["canary flips "+string(a.ID)] = number(c.flips)
 		switch {
 		case c.unsound > 0:
-			faults = append(faults, fmt.Sprintf("arm %s: %d of %d canaries have no score on the scale", a.ID, c.unsound, len(scores[k])))
+			faults = append(faults, fmt.Sprintf("arm %s: %d of %d canaries have no score on the scale",
+				a.ID, c.unsound, len(scores[k])))
 		case c.saturated > maxSaturated:
-			faults = append(faults, fmt.Sprintf("arm %s: %.0f %% of the canaries are at the ends of the scale", a.ID, 100*c.saturated))
+			faults = append(faults,
+				fmt.Sprintf("arm %s: %.0f %% of the canaries are at the ends of the scale", a.ID, 100*c.saturated))
 		case c.spread < minSpread:
 			faults = append(faults, fmt.Sprintf("arm %s gives every canary the same score", a.ID))
 		case c.flips > maxFlips:
-			faults = append(faults, fmt.Sprintf("arm %s ranks %.0f %% of the canaries' pairs against the control", a.ID, 100*c.flips))
+			faults = append(faults,
+				fmt.Sprintf("arm %s ranks %.0f %% of the canaries' pairs against the control", a.ID, 100*c.flips))
 		}
 	}
 	if len(faults) > 0 {

@@ -43,7 +43,8 @@ func TestMaxDurationEndsAnExperiment(t *testing.T) {
 	if x.State != experiment.Stopped || !x.Ended.Equal(c.now()) {
 		t.Fatalf("after its time it is %s, ended %s", x.State, x.Ended)
 	}
-	if a := s.last(t); a.Action != "stop" || a.By != "server" || a.Detail != "max_duration is over" || a.Numbers["exposures"] != "1" {
+	if a := s.last(t); a.Action != "stop" || a.By != "server" || a.Detail != "max_duration is over" ||
+		a.Numbers["exposures"] != "1" {
 		t.Errorf("audit %+v", a)
 	}
 	if shown := s.ask(t.Context(), "u", "b", false, ""); shown != nil {
@@ -141,7 +142,8 @@ func TestRampWidens(t *testing.T) {
 	at("the same units again", 100_000, 0)
 	s.see(t, "a", 5)
 	at("both hold", 400_000, 1)
-	if a := s.last(t); a.Action != "ramp" || a.By != "server" || a.Numbers["units"] != "5" || a.Numbers["since"] != "3h0m0s" {
+	if a := s.last(t); a.Action != "ramp" || a.By != "server" || a.Numbers["units"] != "5" ||
+		a.Numbers["since"] != "3h0m0s" {
 		t.Errorf("audit %+v", a)
 	}
 	s.see(t, "b", 3)
@@ -163,7 +165,8 @@ func TestRampWidens(t *testing.T) {
 func TestHeldRampStays(t *testing.T) {
 	t.Parallel()
 	s, store, c := begin(t, ramped)
-	_, err := s.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoHold, By: "server", Held: []string{"srm"}})
+	_, err := s.Change(t.Context(), "sharper", 0,
+		experiment.Change{Do: experiment.DoHold, By: "server", Held: []string{"srm"}})
 	must(t, err)
 	c.pass(3 * time.Hour)
 	s.see(t, "a", 10)

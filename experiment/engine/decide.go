@@ -102,7 +102,8 @@ func (c Conclusion) Numbers(arm experiment.ArmID) map[string]string {
 	}
 	for _, b := range d.Blind {
 		if b.Arm == arm {
-			out["effect"], out["low"], out["high"] = number(float64(b.Effect)), number(float64(b.Running.Low)), number(float64(b.Running.High))
+			out["effect"], out["low"], out["high"] = number(float64(b.Effect)), number(float64(b.Running.Low)),
+				number(float64(b.Running.High))
 		}
 	}
 	return out
@@ -152,7 +153,8 @@ func (e *Engine) logUndecided(ctx context.Context, x experiment.Experiment, err 
 // expire stops an experiment whose time is over. A pause counts: it would end nothing
 // that is forgotten otherwise.
 func (e *Engine) expire(ctx context.Context, x experiment.Experiment) error {
-	_, err := e.change(ctx, x, experiment.Change{Do: experiment.DoStop, By: "server", Detail: "max_duration is over", Numbers: e.numbers(ctx, x, "")})
+	_, err := e.change(ctx, x, experiment.Change{Do: experiment.DoStop, By: "server", Detail: "max_duration is over",
+		Numbers: e.numbers(ctx, x, "")})
 	return err
 }
 
@@ -180,7 +182,8 @@ func (e *Engine) conclude(ctx context.Context, c Conclusion, arm experiment.ArmI
 		return nil
 	}
 	_, err := e.change(ctx, c.Experiment, experiment.Change{
-		Do: experiment.DoRecommend, Winner: arm, By: "server", Detail: "the rule of promotion is met by " + string(arm), Numbers: c.Numbers(arm),
+		Do: experiment.DoRecommend, Winner: arm, By: "server", Detail: "the rule of promotion is met by " +
+			string(arm), Numbers: c.Numbers(arm),
 	})
 	return err
 }

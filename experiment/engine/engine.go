@@ -41,7 +41,9 @@ func New(cfg Config, deps Deps) (*Engine, error) {
 		deps.Now = time.Now
 	}
 	e := &Engine{
-		Deps: deps, cfg: cfg, raters: ratelimit.New(ratelimit.Config{PerSecond: cfg.RaterRate, Burst: cfg.RaterBurst, Keys: cfg.Raters}, deps.Now), boot: time.Now(),
+		Deps: deps, cfg: cfg,
+		raters:  ratelimit.New(ratelimit.Config{PerSecond: cfg.RaterRate, Burst: cfg.RaterBurst, Keys: cfg.Raters}, deps.Now),
+		boot:    time.Now(),
 		watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
 	}
 	e.current.Store(&snapshot{})
@@ -156,7 +158,8 @@ func (e *Engine) resolve(x experiment.Experiment) (*live, error) {
 // notDefault is an experiment whose control is not what everybody else gets: an
 // experiment asks whether the default should be replaced.
 func notDefault(control experiment.Arm, def quality.Checkpoint) error {
-	return quality.Errorf(quality.KindConflict, "the control, checkpoint %s, is not the server's default, which is %s", control.Checkpoint, def.Name)
+	return quality.Errorf(quality.KindConflict, "the control, checkpoint %s, is not the server's default, which is %s",
+		control.Checkpoint, def.Name)
 }
 
 // resolveArm returns the checkpoint that an arm means. Its name may have come to
@@ -167,7 +170,8 @@ func (e *Engine) resolveArm(a experiment.Arm) (quality.Checkpoint, error) {
 		return c, err
 	}
 	if c.Digest != a.Digest {
-		return c, quality.Errorf(quality.KindConflict, "checkpoint %s of this server differs from the experiment's", a.Checkpoint)
+		return c,
+			quality.Errorf(quality.KindConflict, "checkpoint %s of this server differs from the experiment's", a.Checkpoint)
 	}
 	return c, nil
 }

@@ -33,7 +33,8 @@ func (s *shelf) Resolve(name string) (quality.Checkpoint, error) {
 	if name == "missing" {
 		return quality.Checkpoint{}, quality.Errorf(quality.KindCheckpointNotFound, "none")
 	}
-	c := quality.Checkpoint{Name: name, Digest: quality.DigestOf([]byte(name)), Encoder: encoder, Score: quality.ScoreRange{Min: 0, Max: 5}}
+	c := quality.Checkpoint{Name: name, Digest: quality.DigestOf([]byte(name)), Encoder: encoder,
+		Score: quality.ScoreRange{Min: 0, Max: 5}}
 	if name == s.retrained {
 		c.Digest = quality.DigestOf([]byte(name + " again"))
 	}
@@ -161,7 +162,8 @@ func (s *server) ask(ctx context.Context, unit, image string, blind bool, fault 
 		}
 		outcome.Scores = append(outcome.Scores, score)
 	}
-	return trial.Expose(ctx, experiment.Scored{Outcomes: []experiment.Outcome{outcome}, Encoder: encoder, Preprocess: "test/1", HeadMS: 1})[0]
+	return trial.Expose(ctx, experiment.Scored{Outcomes: []experiment.Outcome{outcome}, Encoder: encoder,
+		Preprocess: "test/1", HeadMS: 1})[0]
 }
 
 // A unit stays in its arm on another server and after a restart, under a wider
@@ -173,7 +175,8 @@ func TestSticky(t *testing.T) {
 	seen := map[string]experiment.ArmID{}
 	for round, s := range []*server{first, second, newServer(t, store, c, sound)} {
 		if round == 2 {
-			_, err := first.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoRamp, Coverage: experiment.Whole, By: "me"})
+			_, err := first.Change(t.Context(), "sharper", 0,
+				experiment.Change{Do: experiment.DoRamp, Coverage: experiment.Whole, By: "me"})
 			must(t, err)
 		}
 		must(t, s.Refresh(t.Context()))
@@ -241,10 +244,12 @@ func TestFaultyArmIsTakenOut(t *testing.T) {
 	}
 	audits, err := s.Audits(t.Context(), "sharper")
 	must(t, err)
-	if last := audits[len(audits)-1]; last.Action != "guardrail" || last.By != "server" || last.Numbers["error_rate new"] == "" {
+	if last := audits[len(audits)-1]; last.Action != "guardrail" || last.By != "server" ||
+		last.Numbers["error_rate new"] == "" {
 		t.Errorf("audit %+v", last)
 	}
-	trial := s.Enrol(t.Context(), experiment.Caller{Header: func(string) string { return "u" }}, []func() quality.Digest{func() quality.Digest { return encoder }})
+	trial := s.Enrol(t.Context(), experiment.Caller{Header: func(string) string { return "u" }},
+		[]func() quality.Digest{func() quality.Digest { return encoder }})
 	if arms, _ := trial.Arms(); len(arms) != 1 {
 		t.Errorf("%d arms still judge", len(arms))
 	}
@@ -365,17 +370,29 @@ func TestLabels(t *testing.T) {
 		want  experiment.Standing
 		blind bool
 	}{
-		"by assignment":            {engine.Label{Key: "1", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4), Blind: true}, "", experiment.Accepted, false},
-		"blind by assignment":      {engine.Label{Key: "2", Assignment: blind.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4), Blind: true}, "", experiment.Accepted, true},
-		"by image":                 {engine.Label{Key: "3", Image: quality.DigestOf([]byte("a")), Rater: "r", Kind: experiment.MOS, Value: value(1), Blind: true}, "", experiment.Accepted, true},
-		"never shown":              {engine.Label{Key: "4", Image: quality.DigestOf([]byte("z")), Rater: "r", Kind: experiment.MOS, Value: value(1)}, "", experiment.Orphan, false},
-		"forged":                   {engine.Label{Key: "5", Assignment: shown.Assignment[:len(shown.Assignment)-2] + "AA", Rater: "r", Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
-		"another image":            {engine.Label{Key: "6", Assignment: shown.Assignment, Image: quality.DigestOf([]byte("b")), Rater: "r", Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
-		"off the scale":            {engine.Label{Key: "7", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(5.1)}, quality.KindFeedbackInvalid, "", false},
-		"half a thumb":             {engine.Label{Key: "8", Assignment: shown.Assignment, Rater: "r", Kind: experiment.Thumb, Value: value(0.5)}, quality.KindFeedbackInvalid, "", false},
-		"nobody":                   {engine.Label{Key: "9", Assignment: shown.Assignment, Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
-		"a pair of one":            {engine.Label{Key: "10", ImageA: encoder, ImageB: encoder, Rater: "r", Kind: experiment.Pair, Winner: "a"}, quality.KindFeedbackInvalid, "", false},
-		"a choice without ranking": {engine.Label{Key: "11", Assignment: shown.Assignment, Rater: "r", Kind: experiment.Choice}, quality.KindFeedbackInvalid, "", false},
+		"by assignment": {engine.Label{Key: "1", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS,
+			Value: value(4), Blind: true}, "", experiment.Accepted, false},
+		"blind by assignment": {engine.Label{Key: "2", Assignment: blind.Assignment, Rater: "r", Kind: experiment.MOS,
+			Value: value(4), Blind: true}, "", experiment.Accepted, true},
+		"by image": {engine.Label{Key: "3", Image: quality.DigestOf([]byte("a")), Rater: "r",
+			Kind: experiment.MOS, Value: value(1), Blind: true}, "", experiment.Accepted, true},
+		"never shown": {engine.Label{Key: "4", Image: quality.DigestOf([]byte("z")), Rater: "r",
+			Kind: experiment.MOS, Value: value(1)}, "", experiment.Orphan, false},
+		"forged": {engine.Label{Key: "5", Assignment: shown.Assignment[:len(shown.Assignment)-2] + "AA",
+			Rater: "r", Kind: experiment.MOS, Value: value(1)}, quality.KindFeedbackInvalid, "", false},
+		"another image": {engine.Label{Key: "6", Assignment: shown.Assignment,
+			Image: quality.DigestOf([]byte("b")), Rater: "r", Kind: experiment.MOS, Value: value(1)},
+			quality.KindFeedbackInvalid, "", false},
+		"off the scale": {engine.Label{Key: "7", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS,
+			Value: value(5.1)}, quality.KindFeedbackInvalid, "", false},
+		"half a thumb": {engine.Label{Key: "8", Assignment: shown.Assignment, Rater: "r", Kind: experiment.Thumb,
+			Value: value(0.5)}, quality.KindFeedbackInvalid, "", false},
+		"nobody": {engine.Label{Key: "9", Assignment: shown.Assignment, Kind: experiment.MOS,
+			Value: value(1)}, quality.KindFeedbackInvalid, "", false},
+		"a pair of one": {engine.Label{Key: "10", ImageA: encoder, ImageB: encoder, Rater: "r",
+			Kind: experiment.Pair, Winner: "a"}, quality.KindFeedbackInvalid, "", false},
+		"a choice without ranking": {engine.Label{Key: "11", Assignment: shown.Assignment, Rater: "r",
+			Kind: experiment.Choice}, quality.KindFeedbackInvalid, "", false},
 	} {
 		r, err := s.Label(t.Context(), tc.label)
 		if tc.kind != "" {
@@ -387,7 +404,8 @@ func TestLabels(t *testing.T) {
 		if err != nil || r.Feedback.Standing != tc.want || r.Feedback.Blind != tc.blind || r.Feedback.Rater == "r" {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
-		if again, err := s.Label(t.Context(), tc.label); err != nil || !again.Duplicate || again.Feedback.ID != r.Feedback.ID {
+		if again, err := s.Label(t.Context(), tc.label); err != nil || !again.Duplicate ||
+			again.Feedback.ID != r.Feedback.ID {
 			t.Errorf("%s, again: %+v, %v", name, again, err)
 		}
 		tc.label.Rater = "somebody else"
@@ -402,7 +420,8 @@ func TestLabels(t *testing.T) {
 	}
 	var refused error
 	for i := range 500 {
-		if _, err := s.Label(t.Context(), engine.Label{Key: fmt.Sprint("fast", i), Assignment: shown.Assignment, Rater: "fast", Kind: experiment.MOS, Value: value(4)}); err != nil {
+		if _, err := s.Label(t.Context(), engine.Label{Key: fmt.Sprint("fast", i), Assignment: shown.Assignment,
+			Rater: "fast", Kind: experiment.MOS, Value: value(4)}); err != nil {
 			refused = err
 		}
 	}
@@ -465,7 +484,8 @@ func TestForcedPromotion(t *testing.T) {
 		{"an unknown arm", "nobody", forced, quality.KindNotFound, "no arm"},
 		{"no reason", "new", experiment.Force{On: true, Reason: " "}, quality.KindExperimentInvalid, "reason: is needed"},
 		{"no force", "new", experiment.Force{Reason: "because"}, quality.KindExperimentInvalid, "reason: is for"},
-		{"too long", "new", experiment.Force{On: true, Reason: strings.Repeat("x", 1001)}, quality.KindExperimentInvalid, "1001 bytes"},
+		{"too long", "new", experiment.Force{On: true, Reason: strings.Repeat("x", 1001)},
+			quality.KindExperimentInvalid, "1001 bytes"},
 	} {
 		_, err := s.Promote(ctx, "sharper", tc.arm, "me", tc.force)
 		if quality.KindOf(err) != tc.kind || !strings.Contains(fmt.Sprint(err), tc.text) {
@@ -495,14 +515,16 @@ func TestForcedPromotion(t *testing.T) {
 func TestForceKeepsWhatIsNoRuleOfPromotion(t *testing.T) {
 	ctx := t.Context()
 	s, _, _ := begin(t, "")
-	_, err := s.Change(ctx, "sharper", 0, experiment.Change{Do: experiment.DoGuard, Out: []experiment.ArmID{"new"}, By: "server"})
+	_, err := s.Change(ctx, "sharper", 0,
+		experiment.Change{Do: experiment.DoGuard, Out: []experiment.ArmID{"new"}, By: "server"})
 	must(t, err)
 	if _, err := s.Promote(ctx, "sharper", "new", "me", forced); quality.KindOf(err) != quality.KindConflict {
 		t.Errorf("an arm that is out: %v", err)
 	}
 	s, _, _ = begin(t, "")
 	s.shelf.retrained = "other"
-	if _, err := s.Promote(ctx, "sharper", "new", "me", forced); quality.KindOf(err) != quality.KindConflict || s.shelf.def != "demo" {
+	if _, err := s.Promote(ctx, "sharper", "new", "me", forced); quality.KindOf(err) != quality.KindConflict ||
+		s.shelf.def != "demo" {
 		t.Errorf("another checkpoint under the name: %v, the default is %s", err, s.shelf.def)
 	}
 }

@@ -105,7 +105,8 @@ func (t *Trial) Expose(ctx context.Context, s experiment.Scored) []*experiment.S
 	}
 	if err := e.append(ctx, records); err != nil {
 		trace.SpanFromContext(ctx).SetAttributes(attribute.Bool("agiqa.experiment.degraded", true))
-		e.Logger.WarnContext(ctx, "recording exposures failed; the control arm answers", "experiment", string(t.live.ID), "error", err)
+		e.Logger.WarnContext(ctx, "recording exposures failed; the control arm answers", "experiment",
+			string(t.live.ID), "error", err)
 		e.telemetry.wasDegraded(ctx, t.live.ID, len(records))
 		control := t.index(t.live.control.ID)
 		for i := range shown {
@@ -145,7 +146,8 @@ func (e *Engine) append(ctx context.Context, records []experiment.Exposure) erro
 	return err
 }
 
-func (t *Trial) record(ctx context.Context, p placement, s experiment.Scored, o experiment.Outcome) (experiment.Exposure, error) {
+func (t *Trial) record(ctx context.Context, p placement, s experiment.Scored,
+	o experiment.Outcome) (experiment.Exposure, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return experiment.Exposure{}, err

@@ -72,7 +72,8 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	}
 	now := e.Now().UTC()
 	f := experiment.Feedback{
-		ID: id.String(), Key: l.Key, Body: l.digest(), Time: now, Given: now, Assignment: l.Assignment, Image: l.Image, Rater: rater,
+		ID: id.String(), Key: l.Key, Body: l.digest(), Time: now, Given: now, Assignment: l.Assignment,
+		Image: l.Image, Rater: rater,
 		Kind: l.Kind, Winner: l.Winner, ImageA: l.ImageA, ImageB: l.ImageB, Blind: l.Blind, LatencyMS: l.LatencyMS,
 		Standing: experiment.Orphan, // until the store knows its exposure
 	}

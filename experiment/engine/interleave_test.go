@@ -94,7 +94,8 @@ func TestRankingIsATeamDraft(t *testing.T) {
 			}
 			for _, left := range order[place+1:] {
 				if images[left].score[arm] > images[i].score[arm] {
-					t.Errorf("request %d, place %d: arm %s took %g where %g was left", request, place+1, shown[i].Arm, images[i].score[arm], images[left].score[arm])
+					t.Errorf("request %d, place %d: arm %s took %g where %g was left", request, place+1, shown[i].Arm,
+						images[i].score[arm], images[left].score[arm])
 				}
 			}
 			if place%2 == 1 && shown[i].Arm == before {
@@ -150,7 +151,8 @@ func TestChoiceIsCreditedToTheArmThatPlacedIt(t *testing.T) {
 		want[chosen.Arm]++
 		for range 2 {
 			r, err := s.Label(t.Context(), engine.Label{
-				Key: fmt.Sprint(request), Assignment: chosen.Assignment, Rater: fmt.Sprint("rater", request%5), Kind: experiment.Choice,
+				Key: fmt.Sprint(request), Assignment: chosen.Assignment,
+				Rater: fmt.Sprint("rater", request%5), Kind: experiment.Choice,
 			})
 			if err != nil || r.Feedback.Standing != experiment.Accepted || r.Feedback.Image.IsZero() {
 				t.Fatalf("request %d: %+v, %v", request, r, err)
@@ -158,7 +160,8 @@ func TestChoiceIsCreditedToTheArmThatPlacedIt(t *testing.T) {
 		}
 	}
 	alone := s.rank(t.Context(), "u", pictures(99, 1))[0]
-	_, err := s.Label(t.Context(), engine.Label{Key: "alone", Assignment: alone.Assignment, Rater: "r", Kind: experiment.Choice})
+	_, err := s.Label(t.Context(),
+		engine.Label{Key: "alone", Assignment: alone.Assignment, Rater: "r", Kind: experiment.Choice})
 	if quality.KindOf(err) != quality.KindFeedbackInvalid {
 		t.Errorf("a choice of no ranking: %v", err)
 	}

@@ -32,7 +32,8 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 			x.Encoder, scale = c.Encoder, c.Score
 		}
 		if c.Score.Min != scale.Min || c.Score.Max != scale.Max {
-			return x, &experiment.Invalid{Faults: []experiment.Fault{{Field: "arms", Message: "checkpoints score on different scales"}}}
+			return x, &experiment.Invalid{Faults: []experiment.Fault{{Field: "arms", Message: "checkpoints score on " +
+				"different scales"}}}
 		}
 	}
 	x.Preprocess, x.ScoreMin, x.ScoreMax, x.Created = e.Checkpoints.Preprocess(), scale.Min, scale.Max, e.Now().UTC()
@@ -93,7 +94,8 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 
 // Change does what needs no more than the state's consent: pause, resume, ramp,
 // weigh, stop, hold. revision is the one that the caller saw; 0: whichever.
-func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64, c experiment.Change) (experiment.Experiment, error) {
+func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64,
+	c experiment.Change) (experiment.Experiment, error) {
 	x, err := e.Store.Get(ctx, id)
 	if err != nil {
 		return x, err
@@ -106,7 +108,8 @@ func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64, c
 
 // change applies c to what was read. Somebody who was faster makes it a
 // conflict.
-func (e *Engine) change(ctx context.Context, x experiment.Experiment, c experiment.Change) (experiment.Experiment, error) {
+func (e *Engine) change(ctx context.Context, x experiment.Experiment,
+	c experiment.Change) (experiment.Experiment, error) {
 	next, audit, err := experiment.Apply(x, c, e.Now().UTC())
 	if err != nil {
 		return x, err
@@ -234,7 +237,8 @@ func (e *Engine) follow(ctx context.Context, all []experiment.Experiment) {
 		e.mu.Lock()
 		done := e.applied[x.ID] >= x.Revision
 		e.mu.Unlock()
-		if !ok || done || x.State != experiment.Promoted && x.State != experiment.RolledBack || e.Now().Sub(x.Ended) > followFor {
+		if !ok || done || x.State != experiment.Promoted && x.State != experiment.RolledBack ||
+			e.Now().Sub(x.Ended) > followFor {
 			continue
 		}
 		if err := e.activate(ctx, x, target, "experiment "+string(x.ID)); err != nil {

@@ -72,9 +72,11 @@ coverage: 50%
 	}
 
 	// A change of one is followed by the other, which cannot undo it unawares.
-	x, err := b.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoRamp, Coverage: experiment.Whole, By: "me"})
+	x, err := b.Change(t.Context(), "sharper", 0,
+		experiment.Change{Do: experiment.DoRamp, Coverage: experiment.Whole, By: "me"})
 	must(t, err)
-	if _, err := a.Change(t.Context(), "sharper", x.Revision-1, experiment.Change{Do: experiment.DoPause, By: "me"}); quality.KindOf(err) != quality.KindConflict {
+	if _, err := a.Change(t.Context(), "sharper", x.Revision-1,
+		experiment.Change{Do: experiment.DoPause, By: "me"}); quality.KindOf(err) != quality.KindConflict {
 		t.Errorf("a change of what had changed: %v", err)
 	}
 	must(t, a.Refresh(t.Context()))
@@ -86,9 +88,11 @@ coverage: 50%
 
 	// A key is given once among all, and what one stored the other counts.
 	value := 3.0
-	label := engine.Label{Key: "k", Assignment: seen["1"].Assignment, Rater: "r", Kind: experiment.MOS, Value: &value, Blind: true}
+	label := engine.Label{Key: "k", Assignment: seen["1"].Assignment, Rater: "r",
+		Kind: experiment.MOS, Value: &value, Blind: true}
 	for n, s := range []*server{a, b} {
-		if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate != (n == 1) || r.Feedback.Standing != experiment.Accepted {
+		if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate != (n == 1) ||
+			r.Feedback.Standing != experiment.Accepted {
 			t.Errorf("label at server %d: %+v, %v", n, r, err)
 		}
 	}
@@ -107,7 +111,8 @@ coverage: 50%
 	wait.Go(func() { _, errs[1] = b.Promote(t.Context(), "sharper", "newer", "second", forced) })
 	wait.Wait()
 	winner := map[bool]string{true: "other", false: "third"}[errs[0] == nil]
-	if (errs[0] == nil) == (errs[1] == nil) || quality.KindOf(errs[0]) != quality.KindConflict && quality.KindOf(errs[1]) != quality.KindConflict {
+	if (errs[0] == nil) == (errs[1] == nil) || quality.KindOf(errs[0]) != quality.KindConflict &&
+		quality.KindOf(errs[1]) != quality.KindConflict {
 		t.Fatalf("promotions ended in %v and %v", errs[0], errs[1])
 	}
 	for n, s := range []*server{a, b, connect()} {

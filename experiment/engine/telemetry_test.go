@@ -25,8 +25,9 @@ func TestWhatIsCounted(t *testing.T) {
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
-		Store: store, Hasher: hasher, Checkpoints: &shelf{def: "demo"}, Canaries: canaries(sound), Tracer: tracenoop.NewTracerProvider(),
-		Meter: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), Logger: slog.New(slog.DiscardHandler), Now: c.now,
+		Store: store, Hasher: hasher, Checkpoints: &shelf{def: "demo"}, Canaries: canaries(sound),
+		Tracer: tracenoop.NewTracerProvider(),
+		Meter:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), Logger: slog.New(slog.DiscardHandler), Now: c.now,
 	})
 	must(t, err)
 	s := &server{Engine: e}
@@ -51,7 +52,8 @@ func TestWhatIsCounted(t *testing.T) {
 		must(t, err)
 	}
 	far := 9.0
-	if _, err := s.Label(t.Context(), engine.Label{Key: "far", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: &far}); err == nil {
+	if _, err := s.Label(t.Context(), engine.Label{Key: "far", Assignment: shown.Assignment, Rater: "r",
+		Kind: experiment.MOS, Value: &far}); err == nil {
 		t.Error("a value off the scale was taken")
 	}
 	store.Break(errors.New("no space left on device"))

@@ -110,7 +110,8 @@ func (r *ring) sum() (s float64) {
 
 func newWatch(l *live, now time.Time) *watch {
 	w := &watch{
-		phase: l.Phase, arms: map[experiment.ArmID]*armWatch{}, units: map[string]experiment.ArmID{}, ranked: map[string]bool{},
+		phase: l.Phase, arms: map[experiment.ArmID]*armWatch{},
+		units: map[string]experiment.ArmID{}, ranked: map[string]bool{},
 		last: now, step: l.RampStep, stepped: now, times: ring{size: timesKept}, reported: map[string]bool{},
 	}
 	var weights []float64
@@ -260,7 +261,8 @@ func (e *Engine) guards(l *live) []analysis.Guard {
 	var out []analysis.Guard
 	for _, g := range guardrails(l.Experiment) {
 		of := func(arm experiment.ArmID, value float64, broken bool, detail string) {
-			out = append(out, analysis.Guard{Kind: g.Kind, Arm: arm, Value: analysis.Number(value), Limit: analysis.Number(g.Limit), Action: g.Action, OK: !broken, Detail: detail})
+			out = append(out, analysis.Guard{Kind: g.Kind, Arm: arm, Value: analysis.Number(value),
+				Limit: analysis.Number(g.Limit), Action: g.Action, OK: !broken, Detail: detail})
 		}
 		switch g.Kind {
 		case experiment.GuardErrors, experiment.GuardDrift, experiment.GuardSaturation, experiment.GuardConstant:
@@ -301,7 +303,8 @@ func (e *Engine) guards(l *live) []analysis.Guard {
 }
 
 // guard reads one guardrail of an arm.
-func (a *armWatch) guard(g experiment.Guardrail, l *live, control *armWatch) (value float64, broken bool, detail string) {
+func (a *armWatch) guard(g experiment.Guardrail, l *live,
+	control *armWatch) (value float64, broken bool, detail string) {
 	scores := a.recent.values
 	if len(scores) < fewest {
 		scores = a.reference
@@ -404,7 +407,8 @@ func (e *Engine) act(ctx context.Context, l *live, guards []analysis.Guard) {
 			continue
 		}
 		e.telemetry.tripped(ctx, l.ID, g.Kind, g.Action)
-		e.Logger.WarnContext(ctx, "guardrail broken", "experiment", string(l.ID), "guardrail", name, "value", float64(g.Value), "limit", float64(g.Limit),
+		e.Logger.WarnContext(ctx, "guardrail broken", "experiment", string(l.ID), "guardrail", name, "value",
+			float64(g.Value), "limit", float64(g.Limit),
 			"action", string(g.Action), "detail", g.Detail)
 		numbers[name] = fmt.Sprintf("%s (limit %s)", number(float64(g.Value)), number(float64(g.Limit)))
 		detail = name + " " + g.Detail
@@ -428,7 +432,8 @@ func (e *Engine) act(ctx context.Context, l *live, guards []analysis.Guard) {
 	ctx, span := e.telemetry.tracer.Start(ctx, "experiment.guardrail", trace.WithNewRoot())
 	defer span.End()
 	span.SetAttributes(attribute.String("agiqa.experiment.id", string(l.ID)))
-	span.AddEvent("guardrail", trace.WithAttributes(attribute.String("agiqa.guardrail", detail), attribute.Int("agiqa.arms.out", len(out))))
+	span.AddEvent("guardrail", trace.WithAttributes(attribute.String("agiqa.guardrail", detail),
+		attribute.Int("agiqa.arms.out", len(out))))
 	change := experiment.Change{Do: experiment.DoHold, By: "server", Detail: detail, Numbers: numbers, Held: held}
 	if len(out) > 0 {
 		change = experiment.Change{Do: experiment.DoGuard, By: "server", Detail: detail, Numbers: numbers, Out: out}

@@ -41,7 +41,8 @@ func Settle(all []experiment.Feedback) []experiment.Feedback {
 		if f.Standing != experiment.Accepted {
 			continue
 		}
-		s := subject{rater: f.Rater, experiment: f.Experiment, phase: f.Phase, kind: f.Kind, a: f.Image, blind: f.Blind && f.Kind != experiment.Thumb}
+		s := subject{rater: f.Rater, experiment: f.Experiment, phase: f.Phase, kind: f.Kind, a: f.Image,
+			blind: f.Blind && f.Kind != experiment.Thumb}
 		switch f.Kind {
 		case experiment.Pair:
 			s.a, s.b = inOrder(f.ImageA, f.ImageB)

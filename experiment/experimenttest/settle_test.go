@@ -16,7 +16,8 @@ var now = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 func TestSettle(t *testing.T) {
 	a, b := quality.DigestOf([]byte("a")), quality.DigestOf([]byte("b"))
 	said := func(key string, minute int, f experiment.Feedback) experiment.Feedback {
-		f.Key, f.ID, f.Given, f.Experiment, f.Phase, f.Rater = key, key, now.Add(time.Duration(minute)*time.Minute), "x", 1, "r"
+		f.Key, f.ID, f.Given, f.Experiment, f.Phase, f.Rater = key, key,
+			now.Add(time.Duration(minute)*time.Minute), "x", 1, "r"
 		if f.Standing == "" {
 			f.Standing = experiment.Accepted
 		}
@@ -54,7 +55,8 @@ func TestSettle(t *testing.T) {
 		said("1", 1, experiment.Feedback{Kind: experiment.Pair, ImageA: a, ImageB: b, Winner: "a"}),
 		said("2", 2, experiment.Feedback{Kind: experiment.Pair, ImageA: b, ImageB: a, Winner: "b"}),
 	}
-	if got := experimenttest.Settle(same); got[0].Standing != experiment.Superseded || got[1].Standing != experiment.Accepted {
+	if got := experimenttest.Settle(same); got[0].Standing != experiment.Superseded ||
+		got[1].Standing != experiment.Accepted {
 		t.Errorf("the same pair the other way round: %v", got)
 	}
 }

@@ -34,7 +34,8 @@ func HTML(r analysis.Report) ([]byte, error) {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"n": number, "between": between, "conclusion": conclusion, "metric": metricName,
 		"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"counts": countsOf, "percent": percent, "colour": func(id any) string { return fmt.Sprintf("arm%d", armIndex(r, fmt.Sprint(id))%len(armColours)) },
+		"counts": countsOf, "percent": percent,
+		"colour": func(id any) string { return fmt.Sprintf("arm%d", armIndex(r, fmt.Sprint(id))%len(armColours)) },
 		"digest": func(s string) string { return s[:min(len(s), 23)] + "…" },
 	}).Parse(pageText)
 	if err != nil {

@@ -220,7 +220,8 @@ func trajectory(r analysis.Report, i int) (picture, bool) {
 	line(p, runHigh, stroke(c, 1, 4, 2))
 	if t.Stop > 0 {
 		bottom, top := low[0].Y, high[0].Y
-		if l := line(p, plotter.XYs{{X: float64(t.Stop), Y: bottom}, {X: float64(t.Stop), Y: top}}, stroke(stop, 1.5, 3, 2)); l != nil {
+		if l := line(p, plotter.XYs{{X: float64(t.Stop), Y: bottom}, {X: float64(t.Stop), Y: top}},
+			stroke(stop, 1.5, 3, 2)); l != nil {
 			named(p, "decided at "+strconv.Itoa(t.Stop), l)
 		}
 	}
@@ -336,7 +337,8 @@ func sliceForest(r analysis.Report) (picture, bool) {
 	return picture{
 		ID: "slices", Title: "By kind of image (exploratory)", Height: forestHeight(len(rows)),
 		plot: forestOf("By kind of image (exploratory)", "squared error, control less arm (right: better)", rows),
-		Sentence: "The effect on images of one kind, drawn towards the mean of its kinds because the largest of many is mostly luck; " +
+		Sentence: "The effect on images of one kind, drawn towards the mean of its kinds because the largest of many is " +
+			"mostly luck; " +
 			"it may raise questions and answers none.",
 	}, true
 }
@@ -346,13 +348,15 @@ func differences(r analysis.Report, i int) (picture, bool) {
 	p := chart.New("Paired differences: "+short(string(h.Arm)), "squared error on one image, control less arm", "images")
 	top := bars(p, h, armColour(armIndex(r, string(h.Arm))), 1)
 	line(p, plotter.XYs{{X: 0, Y: 0}, {X: 0, Y: top}}, stroke(ink, 1))
-	if l := line(p, plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}}, stroke(stop, 1.5, 3, 2)); l != nil {
+	if l := line(p, plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}},
+		stroke(stop, 1.5, 3, 2)); l != nil {
 		named(p, fmt.Sprintf("mean %.3g", float64(h.Mean)), l)
 	}
 	headroom(p)
 	return picture{
 		ID: fmt.Sprintf("differences-%d", i), Title: "Paired differences, " + string(h.Arm), plot: p, Height: pictureHeight,
-		Sentence: "Every labelled image counts once: to the right of 0 the treatment was closer to the raters, to the left the control.",
+		Sentence: "Every labelled image counts once: to the right of 0 the treatment was closer to the raters, to the " +
+			"left the control.",
 	}, top > 0
 }
 
@@ -410,7 +414,8 @@ func scatter(r analysis.Report, i int) (picture, bool) {
 	headroom(p)
 	return picture{
 		ID: fmt.Sprintf("scatter-%d", i), Title: "Scores against labels, " + string(s.Arm), plot: p, Height: pictureHeight,
-		Sentence: "A dot is an image (at most 400 are drawn); the curve is the mapping of scores to labels, fitted on images that the mapped figures leave out.",
+		Sentence: "A dot is an image (at most 400 are drawn); the curve is the mapping of scores to labels, fitted on " +
+			"images that the mapped figures leave out.",
 	}, true
 }
 
@@ -445,7 +450,8 @@ func densities(r analysis.Report) (picture, bool) {
 	headroom(p)
 	return picture{
 		ID: "densities", Title: "Scores of all images", plot: p, Height: pictureHeight,
-		Sentence: "How often each arm gives which score; PSI compares later images with the arm's own first ones (0.1 is worth a look, 0.25 an alarm).",
+		Sentence: "How often each arm gives which score; PSI compares later images with the arm's own first ones (0.1 is " +
+			"worth a look, 0.25 an alarm).",
 	}, drawn
 }
 
@@ -475,7 +481,8 @@ func srm(r analysis.Report) (picture, bool) {
 	headroom(p)
 	return picture{
 		ID: "srm", Title: "Split of the units", plot: p, Height: pictureHeight,
-		Sentence: fmt.Sprintf("Solid lines should run into the dashed ones, the shares that were ordered; anytime-valid p = %s, and below 0.001 the split is wrong.",
+		Sentence: fmt.Sprintf("Solid lines should run into the dashed ones, the shares that were ordered; anytime-valid p "+
+			"= %s, and below 0.001 the split is wrong.",
 			number(r.Decision.SRM.AnytimeP)),
 	}, true
 }

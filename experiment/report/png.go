@@ -66,7 +66,9 @@ func headlines(r analysis.Report) []string {
 	lines := []string{cut(r.Experiment.Name, 90) + " (" + which + ")"}
 	for _, c := range r.Decision.Comparisons {
 		if len(lines) < 3 {
-			lines = append(lines, short(string(c.Arm))+": "+conclusion(c)+"; effect "+number(c.Effect)+", interval "+between(c.Running.Low, c.Running.High))
+			lines = append(lines,
+				short(string(c.Arm))+": "+conclusion(c)+"; effect "+number(c.Effect)+", interval "+between(c.Running.Low,
+					c.Running.High))
 		}
 	}
 	return lines

@@ -170,7 +170,8 @@ func FuzzPageEscapesNames(f *testing.F) {
 	}
 	want, _, _ := elements(f, plain)
 	for _, hostile := range []string{
-		"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "</svg></style><h1>", "' onload='x", "\x00\xff\xfe", "{{.R}}", "a\nb\tc",
+		"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "</svg></style><h1>", "' onload='x",
+		"\x00\xff\xfe", "{{.R}}", "a\nb\tc",
 		"#1A1C1E", "]]>", "<!--", "Прив́ет", strings.Repeat("long ", 100),
 	} {
 		f.Add(hostile)

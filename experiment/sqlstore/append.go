@@ -107,8 +107,9 @@ func (s *Store) insertExposures(ctx context.Context, tx *sql.Tx, l *log, rows []
 			bySeq[seq] = r.Exposure
 			args = append(args, seq, r.ID, string(r.Experiment), r.Assignment, image(r.Image), r.raw)
 		}
-		written, err := s.insert(ctx, tx, `INSERT INTO agiqa_exposures (seq, id, experiment, assignment, image, record) VALUES `+
-			tuples(len(chunk), 6)+` ON CONFLICT (id) DO NOTHING RETURNING seq`, args)
+		written, err := s.insert(ctx, tx,
+			`INSERT INTO agiqa_exposures (seq, id, experiment, assignment, image, record) VALUES `+
+				tuples(len(chunk), 6)+` ON CONFLICT (id) DO NOTHING RETURNING seq`, args)
 		if err != nil {
 			return err
 		}
@@ -190,7 +191,8 @@ func (s *Store) joinKnown(ctx context.Context, tx *sql.Tx, f feedbackRow) (feedb
 // duplicate or in conflict. On a second attempt the record may be the job's own.
 func (s *Store) judgeRepeated(ctx context.Context, tx *sql.Tx, j *job, again bool) error {
 	var raw []byte
-	if err := tx.QueryRowContext(ctx, s.sql(`SELECT record FROM agiqa_feedback WHERE idempotency = ?`), j.feedback.Key).Scan(&raw); err != nil {
+	if err := tx.QueryRowContext(ctx, s.sql(`SELECT record FROM agiqa_feedback WHERE idempotency = ?`),
+		j.feedback.Key).Scan(&raw); err != nil {
 		return err
 	}
 	stored, err := decode[experiment.Feedback](raw)

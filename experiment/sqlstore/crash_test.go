@@ -213,7 +213,8 @@ func TestFileGone(t *testing.T) {
 	if err := one(3); err != nil {
 		t.Errorf("append when the file is back: %v", err)
 	}
-	if found := everything(t, s, "x"); found["exposure-x-1"] != 1 || found["exposure-x-2"] != 0 || found["exposure-x-3"] != 1 {
+	if found := everything(t, s, "x"); found["exposure-x-1"] != 1 ||
+		found["exposure-x-2"] != 0 || found["exposure-x-3"] != 1 {
 		t.Errorf("found %v", found)
 	}
 }

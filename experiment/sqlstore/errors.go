@@ -28,7 +28,8 @@ func unavailable(ctx context.Context, err error) error {
 }
 
 func left(ctx context.Context) error {
-	return quality.Errorf(quality.KindOf(ctx.Err()), "the request ended before the experiment store answered").Because(ctx.Err())
+	return quality.Errorf(quality.KindOf(ctx.Err()),
+		"the request ended before the experiment store answered").Because(ctx.Err())
 }
 
 func closed() error {

@@ -109,7 +109,8 @@ func (s *Store) List(ctx context.Context) ([]experiment.Experiment, error) {
 
 // Audits implements experiment.Store.
 func (s *Store) Audits(ctx context.Context, id experiment.ID) ([]experiment.Audit, error) {
-	return records[experiment.Audit](ctx, s, `SELECT record FROM agiqa_audits WHERE experiment = ? ORDER BY revision`, string(id))
+	return records[experiment.Audit](ctx, s, `SELECT record FROM agiqa_audits WHERE experiment = ? ORDER BY revision`,
+		string(id))
 }
 
 func noExperiment(id experiment.ID) error {

@@ -24,7 +24,8 @@ func (s *Store) migrate(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	if version > len(migrations) {
-		return fmt.Errorf("the database schema has version %d, this program supports up to %d; use a newer program", version, len(migrations))
+		return fmt.Errorf("the database schema has version %d, this program supports up to %d; use a newer program", version,
+			len(migrations))
 	}
 	for i, statements := range migrations[version:] {
 		for _, statement := range statements {

@@ -11,9 +11,11 @@ import (
 // joinOrphans gives the orphans that waited for exposures which were just
 // written their experiment, and a position at the end of the log, where readers
 // that went past the old one find them.
-func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, bySeq map[int64]experiment.Exposure, written map[int64]bool) error {
+func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, bySeq map[int64]experiment.Exposure,
+	written map[int64]bool) error {
 	var waiting bool
-	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM agiqa_feedback WHERE experiment = '')`).Scan(&waiting); err != nil || !waiting {
+	if err := tx.QueryRowContext(ctx,
+		`SELECT EXISTS (SELECT 1 FROM agiqa_feedback WHERE experiment = '')`).Scan(&waiting); err != nil || !waiting {
 		return err
 	}
 	seqs := make([]int64, 0, len(written))
@@ -83,7 +85,8 @@ func (s *Store) PurgeOrphans(ctx context.Context) (int64, error) {
 
 func (s *Store) expire(ctx context.Context, tx *sql.Tx) (int64, error) {
 	since := s.config.Clock().Add(-experiment.OrphanFor)
-	result, err := tx.ExecContext(ctx, s.sql(`DELETE FROM agiqa_feedback WHERE experiment = '' AND at < ?`), since.UnixMicro())
+	result, err := tx.ExecContext(ctx, s.sql(`DELETE FROM agiqa_feedback WHERE experiment = '' AND at < ?`),
+		since.UnixMicro())
 	if err != nil {
 		return 0, err
 	}

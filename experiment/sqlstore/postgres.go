@@ -75,7 +75,8 @@ func postgresFault(err error) fault {
 		return ofLock
 	case class == "28", class == "3D":
 		return ofSetup
-	case class == "08", class == "25", class == "40", class == "53", class == "57", class == "58", class == "XX", class == "42":
+	case class == "08", class == "25", class == "40", class == "53", class == "57", class == "58",
+		class == "XX", class == "42":
 		return ofLink
 	}
 	return ofRecord
@@ -87,7 +88,8 @@ func (s *Store) warnOfServer(ctx context.Context) {
 	for _, name := range []string{"fsync", "full_page_writes", "synchronous_commit"} {
 		var value string
 		if err := s.dialect.read.QueryRowContext(ctx, "SHOW "+name).Scan(&value); err == nil && value == "off" {
-			s.config.Logger.WarnContext(ctx, "the database server may lose acknowledged records: a durability setting is off", "setting", name)
+			s.config.Logger.WarnContext(ctx, "the database server may lose acknowledged records: a durability setting is off",
+				"setting", name)
 		}
 	}
 }

@@ -101,7 +101,8 @@ const (
 )
 
 // exposureOf returns what feedback is on, within the transaction that writes it.
-func (s *Store) exposureOf(ctx context.Context, tx *sql.Tx, f experiment.Feedback) (e experiment.Exposure, found bool, err error) {
+func (s *Store) exposureOf(ctx context.Context, tx *sql.Tx,
+	f experiment.Feedback) (e experiment.Exposure, found bool, err error) {
 	statement, args := byImages, []any{image(f.Image), image(f.ImageA), image(f.ImageB)}
 	if f.Assignment != "" {
 		statement, args = byAssignment, []any{f.Assignment}
@@ -119,17 +120,22 @@ func (s *Store) exposureOf(ctx context.Context, tx *sql.Tx, f experiment.Feedbac
 }
 
 // Exposures implements experiment.Store.
-func (s *Store) Exposures(ctx context.Context, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
-	return replay[experiment.Exposure](ctx, s, `SELECT seq, record FROM agiqa_exposures WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
+func (s *Store) Exposures(ctx context.Context, id experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
+	return replay[experiment.Exposure](ctx, s,
+		`SELECT seq, record FROM agiqa_exposures WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
 }
 
 // Feedback implements experiment.Store.
-func (s *Store) Feedback(ctx context.Context, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
-	return replay[experiment.Feedback](ctx, s, `SELECT seq, record FROM agiqa_feedback WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
+func (s *Store) Feedback(ctx context.Context, id experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
+	return replay[experiment.Feedback](ctx, s,
+		`SELECT seq, record FROM agiqa_feedback WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
 }
 
 // replay goes through a log page by page.
-func replay[T any](ctx context.Context, s *Store, statement string, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[T], error] {
+func replay[T any](ctx context.Context, s *Store, statement string, id experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[T], error] {
 	return func(yield func(experiment.Sequenced[T], error) bool) {
 		if id == "" {
 			return // orphans are of nobody
@@ -153,7 +159,8 @@ func replay[T any](ctx context.Context, s *Store, statement string, id experimen
 	}
 }
 
-func readPage[T any](ctx context.Context, s *Store, statement string, id experiment.ID, after int64) ([]experiment.Sequenced[T], error) {
+func readPage[T any](ctx context.Context, s *Store, statement string, id experiment.ID,
+	after int64) ([]experiment.Sequenced[T], error) {
 	var page []experiment.Sequenced[T]
 	err := s.query(ctx, func(rows *sql.Rows) error {
 		var r experiment.Sequenced[T]

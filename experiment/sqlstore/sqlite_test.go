@@ -92,7 +92,8 @@ func TestClosed(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AppendExposures(t.Context(), []experiment.Exposure{storetest.NewExposure("x", 1)}); quality.KindOf(err) != quality.KindStoreUnavailable {
+	if err := s.AppendExposures(t.Context(),
+		[]experiment.Exposure{storetest.NewExposure("x", 1)}); quality.KindOf(err) != quality.KindStoreUnavailable {
 		t.Errorf("append: %v, want store_unavailable", err)
 	}
 	if _, err := s.List(t.Context()); quality.KindOf(err) != quality.KindStoreUnavailable {

@@ -212,7 +212,8 @@ func TestAgreementRefuses(t *testing.T) {
 		{"unrated image", nil, panelOf([][]float64{good}, good[:4]), "ratings", false},
 		{"one rater", func(b *stats.Bootstrap) { b.ByRater = true }, panelOf([][]float64{good}, good), "raters", true},
 		{"no worker", func(b *stats.Bootstrap) { b.Workers = 0 }, panelOf([][]float64{good}, good), "workers", false},
-		{"few resamples", func(b *stats.Bootstrap) { b.Resamples = 99 }, panelOf([][]float64{good}, good), "resamples", false},
+		{"few resamples", func(b *stats.Bootstrap) { b.Resamples = 99 },
+			panelOf([][]float64{good}, good), "resamples", false},
 		{"confidence", func(b *stats.Bootstrap) { b.Confidence = 1 }, panelOf([][]float64{good}, good), "confidence", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -51,7 +51,8 @@ func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, e
 	variances := make([]float64, len(opinions))
 	for i, o := range opinions {
 		if !finite(o.Mean) || !(o.SD >= 0) || !finite(o.SD) || o.Raters < 2 {
-			return KrasulaAUC{}, fault("opinions", "value %d is %+v: want a finite mean, a deviation of at least 0 and 2 raters", i, o)
+			return KrasulaAUC{},
+				fault("opinions", "value %d is %+v: want a finite mean, a deviation of at least 0 and 2 raters", i, o)
 		}
 		variances[i] = o.SD * o.SD / float64(o.Raters)
 	}
@@ -75,7 +76,8 @@ func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, e
 		}
 	}
 	if len(better) == 0 || len(similar) == 0 {
-		return KrasulaAUC{}, tooFew("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(better), len(similar))
+		return KrasulaAUC{},
+			tooFew("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(better), len(similar))
 	}
 	slices.Sort(similar)
 	slices.Sort(better)

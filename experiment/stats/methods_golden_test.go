@@ -137,7 +137,8 @@ func TestKrasulaGoldens(t *testing.T) {
 		near(t, "better/worse", got.BetterWorse, c.BW, 1e-12)
 		near(t, "C0", got.Correct, c.C0, 1e-12)
 		if got.Different != c.Different || got.Similar != c.Similar {
-			t.Errorf("got %d pairs that differ and %d that do not, want %d and %d", got.Different, got.Similar, c.Different, c.Similar)
+			t.Errorf("got %d pairs that differ and %d that do not, want %d and %d", got.Different,
+				got.Similar, c.Different, c.Similar)
 		}
 	}
 	certain := slices.Repeat([]stats.Opinion{{Mean: 2, SD: 1, Raters: 5}}, 4)
@@ -240,7 +241,8 @@ func TestScreenRatersGoldens(t *testing.T) {
 	got := must[[]stats.RaterReport](t)(stats.ScreenRaters(ratings))
 	rejected := 0
 	for i, r := range got {
-		want := stats.RaterReport{Rater: i, Looked: len(c.Table), Above: c.Above[i], Below: c.Below[i], Rejected: c.Rejected[i]}
+		want := stats.RaterReport{Rater: i, Looked: len(c.Table), Above: c.Above[i],
+			Below: c.Below[i], Rejected: c.Rejected[i]}
 		if r != want {
 			t.Errorf("got %+v, want %+v", r, want)
 		}

@@ -228,7 +228,8 @@ func FuzzNoNaN(f *testing.F) {
 		}
 		for _, arm := range got.Arms {
 			for _, figure := range append(arm.Figures, arm.AgainstControl...) {
-				if !(figure.Low <= figure.High) || !(figure.P >= 0 && figure.P <= 1) || math.IsNaN(figure.Value) || math.IsNaN(figure.SE) {
+				if !(figure.Low <= figure.High) || !(figure.P >= 0 && figure.P <= 1) ||
+					math.IsNaN(figure.Value) || math.IsNaN(figure.SE) {
 					t.Errorf("%v: got %+v", lists, figure)
 				}
 			}

@@ -54,7 +54,8 @@ func newResample(s *sample, metrics []Metric) *resample {
 	return &resample{
 		sample: s, labels: &s.labels,
 		srcc: slices.Contains(metrics, SRCC), krcc: slices.Contains(metrics, KRCC), plcc: slices.Contains(metrics, PLCC),
-		drawn: make([]int32, s.images), sorted: make([]int32, s.images), times: floats(), label: floats(), moved: floats(), score: floats(),
+		drawn: make([]int32, s.images), sorted: make([]int32, s.images), times: floats(), label: floats(),
+		moved: floats(), score: floats(),
 		labelRanks: make([]int64, s.images), armRanks: make([]int64, s.images),
 		at: make([]int32, s.images), tree: make([]int32, 1<<bits.Len(uint(s.images-1))),
 	}

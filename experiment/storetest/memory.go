@@ -215,7 +215,8 @@ func (m *Memory) AppendFeedback(ctx context.Context, f experiment.Feedback) (exp
 		}
 		stored := decode[experiment.Feedback](r.raw)
 		if !bytes.Equal(stored.Body[:], f.Body[:]) {
-			return experiment.Receipt{}, quality.Errorf(quality.KindConflict, "this idempotency key was used for different feedback")
+			return experiment.Receipt{}, quality.Errorf(quality.KindConflict, "this idempotency key was used for different "+
+				"feedback")
 		}
 		return experiment.Receipt{Feedback: stored, Duplicate: true}, nil
 	}
@@ -271,7 +272,8 @@ func (m *Memory) ByImage(ctx context.Context, image quality.Digest) (experiment.
 	if e, ok := m.latest(experiment.Feedback{Image: image}.IsOn); ok {
 		return e, nil
 	}
-	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure of this image found in a running experiment")
+	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure of this image found in a running "+
+		"experiment")
 }
 
 // latest returns the last exposure of a running experiment that is wanted.
@@ -287,18 +289,21 @@ func (m *Memory) latest(wanted func(experiment.Exposure) bool) (experiment.Expos
 }
 
 // Exposures implements experiment.Store.
-func (m *Memory) Exposures(ctx context.Context, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
+func (m *Memory) Exposures(ctx context.Context, id experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
 	return replay[experiment.Exposure](ctx, m, id, after, func() []row { return m.exposures })
 }
 
 // Feedback implements experiment.Store.
-func (m *Memory) Feedback(ctx context.Context, id experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
+func (m *Memory) Feedback(ctx context.Context, id experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
 	return replay[experiment.Feedback](ctx, m, id, after, func() []row { return m.feedback })
 }
 
 // replay goes through a copy of the rows. It holds no lock while it yields, so
 // that its caller may write.
-func replay[T any](ctx context.Context, m *Memory, id experiment.ID, after int64, rows func() []row) iter.Seq2[experiment.Sequenced[T], error] {
+func replay[T any](ctx context.Context, m *Memory, id experiment.ID, after int64,
+	rows func() []row) iter.Seq2[experiment.Sequenced[T], error] {
 	return func(yield func(experiment.Sequenced[T], error) bool) {
 		if err := m.enter(ctx); err != nil {
 			yield(experiment.Sequenced[T]{}, err)

@@ -15,11 +15,14 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 func NewExperiment(id experiment.ID) experiment.Experiment {
 	return experiment.Experiment{
 		ID: id, Name: "contexts of 16 tokens", Owner: "vision", Hypothesis: "longer contexts agree better with people",
-		Created: noon, State: experiment.Running, Phase: 2, Revision: 1, Started: noon.Add(time.Minute), Ended: noon.Add(time.Hour),
+		Created: noon, State: experiment.Running, Phase: 2, Revision: 1,
+		Started: noon.Add(time.Minute), Ended: noon.Add(time.Hour),
 		Primary: experiment.PrimaryLoss, MDE: 0.02, Alpha: 0.05, Margin: 0.01, Horizon: 1000,
 		Arms: []experiment.Arm{
-			{ID: "a", Checkpoint: "demo", Digest: quality.DigestOf([]byte("a")), Role: experiment.Control, Mode: experiment.Live, Weight: 500_000},
-			{ID: "b", Checkpoint: "long", Digest: quality.DigestOf([]byte("b")), Role: experiment.Treatment, Mode: experiment.Live, Weight: 500_000},
+			{ID: "a", Checkpoint: "demo", Digest: quality.DigestOf([]byte("a")), Role: experiment.Control,
+				Mode: experiment.Live, Weight: 500_000},
+			{ID: "b", Checkpoint: "long", Digest: quality.DigestOf([]byte("b")), Role: experiment.Treatment,
+				Mode: experiment.Live, Weight: 500_000},
 		},
 		Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
 		Unit: experiment.UnitHeader, Header: "X-User", Fallback: experiment.UnitAPIKey,
@@ -47,8 +50,10 @@ func NewExposure(id experiment.ID, n int) experiment.Exposure {
 	name := fmt.Sprintf("%s-%d", id, n)
 	return experiment.Exposure{
 		ID: "exposure-" + name, Assignment: "assignment-" + name, Time: noon, SinceBoot: time.Hour + time.Duration(n),
-		Experiment: id, Phase: 2, Unit: quality.DigestOf([]byte(name)).Hex(), UnitKind: experiment.UnitHeader, Shown: "a", Rank: 3,
-		Image: quality.DigestOf([]byte("image " + name)), Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
+		Experiment: id, Phase: 2, Unit: quality.DigestOf([]byte(name)).Hex(),
+		UnitKind: experiment.UnitHeader, Shown: "a", Rank: 3,
+		Image:   quality.DigestOf([]byte("image " + name)),
+		Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
 		Scores: []experiment.ArmScore{{Arm: "a", Score: 0.1 + float32(n)}, {Arm: "b", Score: 1.0 / 3}},
 		Cached: true, TotalMS: 12.5, HeadMS: 0.7, Trace: "4bf92f3577b34da6a3ce929d0e0e4736", Blind: true, Status: "ok",
 		Slices: map[string]string{"style": "photo"},

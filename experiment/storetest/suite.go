@@ -99,7 +99,8 @@ func testTaken(t *testing.T, s experiment.Store, _ *Clock) {
 	create(t, s, first)
 	second := NewExperiment("x")
 	second.Name = "another"
-	wantKind(t, "Create with an id that is taken", s.Create(t.Context(), second, AuditOf(second, "create")), quality.KindConflict)
+	wantKind(t, "Create with an id that is taken",
+		s.Create(t.Context(), second, AuditOf(second, "create")), quality.KindConflict)
 	got, err := s.Get(t.Context(), "x")
 	same(t, "Get", got, first, err)
 	trail, err := s.Audits(t.Context(), "x")
@@ -132,13 +133,15 @@ func testSwap(t *testing.T, s experiment.Store, _ *Clock) {
 	}
 	stale := e
 	stale.Revision, stale.State = 2, experiment.Stopped
-	wantKind(t, "Swap against an old revision", s.Swap(t.Context(), 1, stale, AuditOf(stale, "stop")), quality.KindConflict)
+	wantKind(t, "Swap against an old revision",
+		s.Swap(t.Context(), 1, stale, AuditOf(stale, "stop")), quality.KindConflict)
 	got, err := s.Get(t.Context(), "x")
 	same(t, "Get", got, next, err)
 	trail, err := s.Audits(t.Context(), "x")
 	same(t, "Audits", trail, []experiment.Audit{AuditOf(e, "create"), AuditOf(next, "pause")}, err)
 
-	wantKind(t, "Swap with the audit of another revision", s.Swap(t.Context(), 2, next, AuditOf(e, "stop")), quality.KindInternal)
+	wantKind(t, "Swap with the audit of another revision",
+		s.Swap(t.Context(), 2, next, AuditOf(e, "stop")), quality.KindInternal)
 	unknown := NewExperiment("unknown")
 	unknown.Revision = 2
 	wantKind(t, "Swap of an unknown id", s.Swap(t.Context(), 1, unknown, AuditOf(unknown, "start")), quality.KindNotFound)

@@ -90,7 +90,8 @@ func TestEqualsPillow(t *testing.T) {
 			continue
 		}
 		byLibrary := img.Decoder != imageprep.GoDecoder
-		if wanted := (img.Info.Format == "jpeg" || img.Info.Format == "webp") && !goDecodes(name, want.Mode); byLibrary != wanted {
+		if wanted := (img.Info.Format == "jpeg" || img.Info.Format == "webp") &&
+			!goDecodes(name, want.Mode); byLibrary != wanted {
 			t.Errorf("%s (%s) was decoded by %s, library wanted: %v", name, want.Mode, img.Decoder, wanted)
 		}
 	}
@@ -241,7 +242,8 @@ func TestReducedEqualsPillow(t *testing.T) {
 // and memory are never shared.
 func TestManyAtOnce(t *testing.T) {
 	with, without := preparers(t)
-	names := []string{"jpeg-420.jpg", "jpeg-444-progressive.jpg", "jpeg-gray.jpg", "webp-lossy-300x200.webp", "webp-lossless.webp", "jpeg-420-300x200.jpg"}
+	names := []string{"jpeg-420.jpg", "jpeg-444-progressive.jpg", "jpeg-gray.jpg", "webp-lossy-300x200.webp",
+		"webp-lossless.webp", "jpeg-420-300x200.jpg"}
 	var wg sync.WaitGroup
 	for i := range 4 * len(names) {
 		wg.Go(func() {

@@ -101,7 +101,8 @@ func (t *TurboJPEG) Decode(dst, data []byte, width, height, samples int) error {
 	if (samples == 1) != (space == tjSpaceGray) {
 		return fmt.Errorf("colour space %d with %d samples a pixel", space, samples)
 	}
-	if t.decompress(handle, &data[0], uint(len(data)), &dst[0], int32(width), int32(width*samples), int32(height), format, tjAccurateDCT|tjStopOnWarning) != 0 {
+	if t.decompress(handle, &data[0], uint(len(data)), &dst[0], int32(width), int32(width*samples), int32(height), format,
+		tjAccurateDCT|tjStopOnWarning) != 0 {
 		return t.fault(handle)
 	}
 	return nil

@@ -40,10 +40,12 @@ func TestLines(t *testing.T) {
 		{"none", nil, nil, []string{"1 ms", "10 ms"}},
 		{"without points", []chart.Line{{Name: "empty"}}, nil, []string{"empty"}},
 		{
-			"a name that is markup", []chart.Line{{Name: "<b>&\"", Points: plotter.XYs{{X: 0, Y: 0.2}, {X: 1, Y: 30}}}}, []float64{0.2, 30},
+			"a name that is markup", []chart.Line{{Name: "<b>&\"", Points: plotter.XYs{{X: 0, Y: 0.2}, {X: 1, Y: 30}}}},
+			[]float64{0.2, 30},
 			[]string{"&lt;b&gt;&amp;", "0.1 ms", "100 ms"},
 		},
-		{"one value", []chart.Line{{Name: "flat", Points: plotter.XYs{{X: 0, Y: 5}, {X: 1, Y: 5}}}}, []float64{5}, []string{"1 ms", "10 ms"}},
+		{"one value", []chart.Line{{Name: "flat", Points: plotter.XYs{{X: 0, Y: 5}, {X: 1, Y: 5}}}},
+			[]float64{5}, []string{"1 ms", "10 ms"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := chart.New("title", "x", "y")
@@ -64,7 +66,8 @@ func TestLines(t *testing.T) {
 			}
 		})
 	}
-	if err := chart.AddLines(chart.New("", "", ""), []chart.Line{{Points: plotter.XYs{{X: 0, Y: math.NaN()}}}}); err == nil {
+	if err := chart.AddLines(chart.New("", "", ""),
+		[]chart.Line{{Points: plotter.XYs{{X: 0, Y: math.NaN()}}}}); err == nil {
 		t.Error("a line through NaN was drawn")
 	}
 }

@@ -374,7 +374,8 @@ func TestOTLPEndpoint(t *testing.T) {
 
 // TestOrigins: they are compared with what browsers send, byte by byte.
 func TestOrigins(t *testing.T) {
-	got, err := load(t, "cors-origins", "https://App.Example/, http://localhost:80,https://a:443,https://b:80,http://[::1]:3000")
+	got, err := load(t, "cors-origins",
+		"https://App.Example/, http://localhost:80,https://a:443,https://b:80,http://[::1]:3000")
 	want := []string{"https://app.example", "http://localhost", "https://a", "https://b:80", "http://[::1]:3000"}
 	if err != nil || !cmp.Equal(got.CORSOrigins, want) {
 		t.Errorf("%v, %v, want %v", got.CORSOrigins, err, want)

@@ -15,7 +15,8 @@ func TestBound(t *testing.T) {
 			t.Errorf("name %d became %q", i, b.Of(name))
 		}
 	}
-	for _, test := range []struct{ name, want string }{{"one more", labels.Other}, {"another", labels.Other}, {"0", "0"}, {"63", "63"}} {
+	for _, test := range []struct{ name, want string }{{"one more", labels.Other},
+		{"another", labels.Other}, {"0", "0"}, {"63", "63"}} {
 		if got := b.Of(test.name); got != test.want {
 			t.Errorf("%q became %q, want %q", test.name, got, test.want)
 		}

@@ -37,7 +37,8 @@ func TestAdvisedTargetsExist(t *testing.T) {
 	if !slices.Contains(targets, "deps") || !slices.Contains(targets, "venv") {
 		t.Fatalf("targets of the Makefile: %v", targets)
 	}
-	list := exec.Command("git", "ls-files", "-z", "*.go", "*.sh", "*.md", ".ci/run", ":!THIRD_PARTY_NOTICES.md", ":!CHANGELOG.md")
+	list := exec.Command("git", "ls-files", "-z", "*.go", "*.sh", "*.md", ".ci/run",
+		":!THIRD_PARTY_NOTICES.md", ":!CHANGELOG.md")
 	list.Dir = "../.."
 	out, err := list.Output()
 	if err != nil {
@@ -101,7 +102,8 @@ func TestBinaryHasOneSpelling(t *testing.T) {
 		t.Fatalf("documents: %v, %v", documents, err)
 	}
 	generated := []string{"configuration.md", "metrics.md", "fidelity.md"}
-	for _, name := range append(documents, "../../README.md", "../../CONTRIBUTING.md", "../../deploy/README.md", "../../training/README.md") {
+	for _, name := range append(documents, "../../README.md", "../../CONTRIBUTING.md", "../../deploy/README.md",
+		"../../training/README.md") {
 		if slices.Contains(generated, filepath.Base(name)) {
 			continue
 		}

@@ -82,11 +82,13 @@ func (m *fakeMachine) file(t *testing.T, path string) {
 
 func (m *fakeMachine) distribution(t *testing.T, id, version string) {
 	t.Helper()
-	write(t, filepath.Join(m.root, "etc/os-release"), fmt.Sprintf("NAME=x\nID=%s\nVERSION_ID=\"%s\"\n", id, version), 0o644)
+	write(t, filepath.Join(m.root, "etc/os-release"), fmt.Sprintf("NAME=x\nID=%s\nVERSION_ID=\"%s\"\n", id, version),
+		0o644)
 }
 
 func (m *fakeMachine) run(args ...string) (string, error) {
-	cmd := exec.Command("/bin/bash", append([]string{filepath.Join(m.checkout, "internal/prerequisites/prerequisites.sh")}, args...)...)
+	cmd := exec.Command("/bin/bash",
+		append([]string{filepath.Join(m.checkout, "internal/prerequisites/prerequisites.sh")}, args...)...)
 	cmd.Env = m.env
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -127,7 +129,10 @@ var everything = map[string]func(*testing.T, *fakeMachine){
 	"python": func(t *testing.T, m *fakeMachine) {
 		m.command(t, "python3", fmt.Sprintf(pythonOf, `venv\tno\nlibpython\tno\n`))
 	},
-	"venv":          func(t *testing.T, m *fakeMachine) { m.command(t, "python3", fmt.Sprintf(pythonOf, `libpython\tno\n`)) },
+	"venv": func(t *testing.T,
+		m *fakeMachine) {
+		m.command(t, "python3", fmt.Sprintf(pythonOf, `libpython\tno\n`))
+	},
 	"libpython":     func(t *testing.T, m *fakeMachine) { m.command(t, "python3", fmt.Sprintf(pythonOf, `venv\tno\n`)) },
 	"git":           func(t *testing.T, m *fakeMachine) { m.command(t, "git", "") },
 	"gcc":           func(t *testing.T, m *fakeMachine) { m.command(t, "gcc", "") },
@@ -214,8 +219,10 @@ func TestGoVersions(t *testing.T) {
 		{"as go.mod wants", "1.26.0", "local", "", "ok: BIN/go"},
 		{"newer", "1.30", "auto", "", "ok: BIN/go"},
 		{"downloads its successor", "1.24.4", "auto", "", "ok: BIN/go"},
-		{"may not download", "1.24.4", "local", "", "missing: BIN/go is go1.24.4, and GOTOOLCHAIN=local keeps it from downloading Go 1.26"},
-		{"may not download here", "1.24.4", "auto", "GOTOOLCHAIN=local", "missing: BIN/go is go1.24.4, and GOTOOLCHAIN=local keeps it from downloading Go 1.26"},
+		{"may not download", "1.24.4", "local", "",
+			"missing: BIN/go is go1.24.4, and GOTOOLCHAIN=local keeps it from downloading Go 1.26"},
+		{"may not download here", "1.24.4", "auto", "GOTOOLCHAIN=local",
+			"missing: BIN/go is go1.24.4, and GOTOOLCHAIN=local keeps it from downloading Go 1.26"},
 		{"cannot download", "1.20.14", "auto", "", "missing: BIN/go is go1.20.14"},
 		{"older than such numbers", "1.9", "auto", "", "missing: BIN/go is go1.9"},
 		{"development version", "devel", "auto", "", "missing: BIN/go has no known version"},
@@ -317,10 +324,12 @@ func TestPython(t *testing.T) {
 					t.Fatal(err)
 				}
 				// The first argument is "-" where it is asked about itself.
-				m.command(t, "python3", fmt.Sprintf(`[[ $1 == - ]] || exec %s "$@"; `+pythonOf, strings.TrimSpace(string(python)), tooNew))
+				m.command(t, "python3",
+					fmt.Sprintf(`[[ $1 == - ]] || exec %s "$@"; `+pythonOf, strings.TrimSpace(string(python)), tooNew))
 				m.env = append(m.env, "PIP_NO_INDEX=1")
 			},
-			state: "download: python3 is Python 3.13", out: "installing uv: ERROR: No matching distribution found for uv", fails: true,
+			state: "download: python3 is Python 3.13", out: "installing uv: ERROR: No matching distribution found for uv",
+			fails: true,
 		},
 		{
 			name: "no uv and no venv",
@@ -345,7 +354,8 @@ func TestPython(t *testing.T) {
 			if (err != nil) != tt.fails || !strings.Contains(lines[len(lines)-1], tt.out) {
 				t.Errorf("download-python: %v, %q, want %q", err, out, tt.out)
 			}
-			if python, err := m.run("python"); !tt.fails && (err != nil || !strings.Contains(python, ".cache/python/cpython-3.12.9")) {
+			if python, err := m.run("python"); !tt.fails &&
+				(err != nil || !strings.Contains(python, ".cache/python/cpython-3.12.9")) {
 				t.Errorf("after the download python is %q (%v)", python, err)
 			}
 		})
@@ -387,7 +397,8 @@ func TestInstall(t *testing.T) {
 		{
 			name: "Debian 12 with a Go", id: "debian", version: "12",
 			prepare: everything["go"],
-			want:    []string{"apt-get update", bare + " python3 python3-venv libpython3-dev " + rest + " libturbojpeg0 libwebp7"},
+			want: []string{"apt-get update", bare + " python3 python3-venv libpython3-dev " +
+				rest + " libturbojpeg0 libwebp7"},
 		},
 		{
 			name: "Debian 13", id: "debian", version: "13",
@@ -415,7 +426,8 @@ func TestInstall(t *testing.T) {
 			name: "Ubuntu 22.04", id: "ubuntu", version: "22.04",
 			want: []string{
 				"apt-get update",
-				bare + " golang-1.23-go python3 python3-venv libpython3-dev " + strings.Replace(rest, "nodejs ", "", 1) + " libturbojpeg libwebp7",
+				bare + " golang-1.23-go python3 python3-venv libpython3-dev " +
+					strings.Replace(rest, "nodejs ", "", 1) + " libturbojpeg libwebp7",
 			},
 		},
 		{
@@ -449,7 +461,8 @@ func TestInstall(t *testing.T) {
 			m.link(t, "env", "bash", "stat")
 			m.command(t, "sudo", `exec "$@"`)
 			log := filepath.Join(t.TempDir(), "log")
-			m.command(t, "apt-get", indexTargets+fmt.Sprintf("echo \"apt-get $*\" >> %s; [[ $1 == update ]] || . %s/after", log, m.root))
+			m.command(t, "apt-get",
+				indexTargets+fmt.Sprintf("echo \"apt-get $*\" >> %s; [[ $1 == update ]] || . %s/after", log, m.root))
 			// Installation brings everything, Python last.
 			var after strings.Builder
 			full := newFakeMachine(t)
@@ -460,7 +473,8 @@ func TestInstall(t *testing.T) {
 			}
 			fmt.Fprintf(&after, "PATH=/usr/bin:/bin; cp -a %s/. %s/; cp -an %s/. %s/\n", full.root, m.root, full.bin, m.bin)
 			last := tt.want[len(tt.want)-1]
-			fmt.Fprintf(&after, "case $* in *'%s') printf '#!/bin/bash\\nwhile read -r line; do :; done\\n' | tee %s/python3.11 > %[2]s/python3; chmod +x %[2]s/python*;; esac\n",
+			fmt.Fprintf(&after, "case $* in *'%s') printf '#!/bin/bash\\nwhile read -r line; do :; done\\n' | tee "+
+				"%s/python3.11 > %[2]s/python3; chmod +x %[2]s/python*;; esac\n",
 				last[strings.LastIndexByte(last, ' '):], m.bin)
 			write(t, filepath.Join(m.root, "after"), after.String(), 0o644)
 

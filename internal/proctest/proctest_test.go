@@ -55,7 +55,8 @@ func TestStartSaysWhyItFailed(t *testing.T) {
 
 // A program that says much is not blocked by nobody reading it.
 func TestOutputIsReadToTheEnd(t *testing.T) {
-	p, err := proctest.Start(shell("head -c 300000 /dev/zero | tr '\\0' x; echo; echo ready; exec sleep 600"), "ready", 20*time.Second)
+	p, err := proctest.Start(shell("head -c 300000 /dev/zero | tr '\\0' x; echo; echo ready; exec sleep 600"), "ready",
+		20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,8 @@ func Expected() (map[string]Expectation, Origin, error) {
 	}
 	all := make(map[string]Expectation, len(index.Cases))
 	for name, c := range index.Cases {
-		e := Expectation{Width: c.Width, Height: c.Height, Mode: c.Mode, RGBBytes: blobs[name+".rgb"], OutBytes: blobs[name+".224"]}
+		e := Expectation{Width: c.Width, Height: c.Height, Mode: c.Mode, RGBBytes: blobs[name+".rgb"],
+			OutBytes: blobs[name+".224"]}
 		if _, err := hex.Decode(e.RGB[:], []byte(c.RGB)); err != nil {
 			return nil, Origin{}, fmt.Errorf("golden index, %s: %w", name, err)
 		}

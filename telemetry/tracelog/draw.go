@@ -35,7 +35,8 @@ func Summaries(spans []Span) []Summary {
 	for id, of := range byTrace {
 		roots := newForest(of).roots
 		root := roots[0]
-		sum := Summary{Trace: id, Start: time.Unix(0, int64(root.Start)), Duration: length(root), Name: root.Name, Spans: len(of), Request: root.Kind == serverKind, Error: root.Status.Code == 2}
+		sum := Summary{Trace: id, Start: time.Unix(0, int64(root.Start)), Duration: length(root), Name: root.Name,
+			Spans: len(of), Request: root.Kind == serverKind, Error: root.Status.Code == 2}
 		for _, a := range root.Attributes {
 			if a.Key == "http.response.status_code" {
 				sum.Status = a.Text()
@@ -43,7 +44,8 @@ func Summaries(spans []Span) []Summary {
 		}
 		out = append(out, sum)
 	}
-	slices.SortFunc(out, func(a, b Summary) int { return cmp.Or(b.Start.Compare(a.Start), strings.Compare(a.Trace, b.Trace)) })
+	slices.SortFunc(out,
+		func(a, b Summary) int { return cmp.Or(b.Start.Compare(a.Start), strings.Compare(a.Trace, b.Trace)) })
 	return out
 }
 
@@ -107,7 +109,8 @@ func Draw(w io.Writer, spans []Span, o Options) error {
 	for _, root := range d.roots {
 		d.add(root, "", "", 0)
 	}
-	fmt.Fprintf(&d.out, "trace %s  %s  %d spans of %s  at %s\n\n", spans[0].Trace, shown(time.Duration(d.to-d.from)), len(spans),
+	fmt.Fprintf(&d.out, "trace %s  %s  %d spans of %s  at %s\n\n", spans[0].Trace,
+		shown(time.Duration(d.to-d.from)), len(spans),
 		strings.Join(services, ", "), time.Unix(0, int64(d.from)).UTC().Format("2006-01-02 15:04:05.000 MST"))
 	names, who := 0, 0
 	for _, r := range d.rows {
@@ -119,7 +122,8 @@ func Draw(w io.Writer, spans []Span, o Options) error {
 		bar = 12
 	}
 	for _, r := range d.rows {
-		fmt.Fprintf(&d.out, "%s  %-*s  %s %*s\n", padded(r.label, names), who, r.span.Service, d.bar(r.span, bar), duration, shown(length(r.span)))
+		fmt.Fprintf(&d.out, "%s  %-*s  %s %*s\n", padded(r.label, names), who, r.span.Service, d.bar(r.span, bar),
+			duration, shown(length(r.span)))
 		if o.Attributes {
 			for _, a := range r.span.Attributes {
 				fmt.Fprintf(&d.out, "%s  %s = %s\n", r.below, a.Key, printable(a.Text()))

@@ -180,8 +180,10 @@ func parseProto(data []byte) (Export, error) {
 
 func span(s *trace.Span) Span {
 	out := Span{
-		Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()), Parent: hex.EncodeToString(s.GetParentSpanId()),
-		Name: s.GetName(), Kind: int(s.GetKind()), Start: Nanos(s.GetStartTimeUnixNano()), End: Nanos(s.GetEndTimeUnixNano()),
+		Trace: hex.EncodeToString(s.GetTraceId()), ID: hex.EncodeToString(s.GetSpanId()),
+		Parent: hex.EncodeToString(s.GetParentSpanId()),
+		Name:   s.GetName(), Kind: int(s.GetKind()), Start: Nanos(s.GetStartTimeUnixNano()),
+		End:        Nanos(s.GetEndTimeUnixNano()),
 		Attributes: attributes(s.GetAttributes()),
 		Status:     Status{Code: int(s.GetStatus().GetCode()), Message: s.GetStatus().GetMessage()},
 	}

@@ -85,13 +85,16 @@ func send(t *testing.T, url, contentType, body string) (status int, answer strin
 func TestWhatIsSentIsRead(t *testing.T) {
 	dir := t.TempDir()
 	r := listen(t, open(t, dir, 1<<20), "")
-	exporter, err := otlptracehttp.New(t.Context(), otlptracehttp.WithEndpointURL(r.URL()+"/v1/traces"), otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
+	exporter, err := otlptracehttp.New(t.Context(), otlptracehttp.WithEndpointURL(r.URL()+"/v1/traces"),
+		otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
 	if err != nil {
 		t.Fatal(err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "here"))))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter),
+		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "here"))))
 	ctx, root := provider.Tracer("test").Start(t.Context(), "POST /v1/score", trace.WithAttributes(
-		attribute.String("text", "a"), attribute.Int("http.response.status_code", 503), attribute.Float64("f", 1.5), attribute.Bool("b", true), attribute.StringSlice("l", []string{"x"})))
+		attribute.String("text", "a"), attribute.Int("http.response.status_code", 503), attribute.Float64("f", 1.5),
+		attribute.Bool("b", true), attribute.StringSlice("l", []string{"x"})))
 	_, child := provider.Tracer("test").Start(ctx, "decode", trace.WithLinks(trace.Link{SpanContext: root.SpanContext()}))
 	child.AddEvent("header read")
 	child.End()
@@ -110,7 +113,8 @@ func TestWhatIsSentIsRead(t *testing.T) {
 		t.Fatalf("%d spans, %v", len(spans), err)
 	}
 	got := spans[0]
-	if got.Name != "POST /v1/score" || got.Service != "here" || got.Parent != "" || got.Status.Code != 2 || got.End <= got.Start || got.Kind != 1 {
+	if got.Name != "POST /v1/score" || got.Service != "here" || got.Parent != "" || got.Status.Code != 2 ||
+		got.End <= got.Start || got.Kind != 1 {
 		t.Errorf("root %+v", got)
 	}
 	values := map[string]string{}
@@ -131,7 +135,8 @@ func TestWhatIsSentIsRead(t *testing.T) {
 	}
 
 	spans, err = tracelog.Read(dir, tritonTrace[:8]) // a beginning is enough, ids are lower case
-	if err != nil || len(spans) != 2 || spans[0].Parent != "" || spans[1].Parent != spans[0].ID || spans[1].Start != 1500000 ||
+	if err != nil || len(spans) != 2 || spans[0].Parent != "" ||
+		spans[1].Parent != spans[0].ID || spans[1].Start != 1500000 ||
 		!slices.Equal(spans[1].Links, []tracelog.Link{{Trace: "0af7651916cd43dd8448eb211c80319d", ID: "00f067aa0ba902b9"}}) {
 		t.Errorf("triton's spans %+v, %v", spans, err)
 	}
@@ -139,7 +144,8 @@ func TestWhatIsSentIsRead(t *testing.T) {
 		t.Errorf("%d spans in all, %v", len(all), err)
 	}
 	sums := tracelog.Summaries(mustRead(t, dir))
-	if len(sums) != 2 || sums[0].Trace != id || sums[0].Status != "503" || !sums[0].Error || sums[0].Spans != 2 || sums[0].Request || sums[1].Duration != 2*time.Millisecond || !sums[1].Request {
+	if len(sums) != 2 || sums[0].Trace != id || sums[0].Status != "503" || !sums[0].Error || sums[0].Spans != 2 ||
+		sums[0].Request || sums[1].Duration != 2*time.Millisecond || !sums[1].Request {
 		t.Errorf("summaries %+v", sums)
 	}
 }
@@ -231,7 +237,8 @@ func TestTheFileStaysBounded(t *testing.T) {
 		t.Errorf("%d spans", len(spans))
 	}
 	// A line that was cut off, and whatever else is no export, is passed over.
-	if err := os.WriteFile(filepath.Join(dir, "spans.1.jsonl"), []byte(`{"resourceSpans":[{"traceId":"`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "spans.1.jsonl"),
+		[]byte(`{"resourceSpans":[{"traceId":"`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tracelog.Read(dir, ""); err != nil {
@@ -244,7 +251,8 @@ func TestTheFileStaysBounded(t *testing.T) {
 
 func TestDraw(t *testing.T) {
 	span := func(id, parent, name string, start, end int) tracelog.Span {
-		return tracelog.Span{Trace: "t", ID: id, Parent: parent, Name: name, Service: "s", Start: tracelog.Nanos(start * 1e6), End: tracelog.Nanos(end * 1e6)}
+		return tracelog.Span{Trace: "t", ID: id, Parent: parent, Name: name, Service: "s", Start: tracelog.Nanos(start * 1e6),
+			End: tracelog.Nanos(end * 1e6)}
 	}
 	failed := span("c", "a", "second", 5, 10)
 	failed.Status.Code = 2

@@ -86,7 +86,8 @@ func (d dashboard) render() m {
 		"uid": d.uid, "title": d.title, "tags": []string{"agiqa"}, "schemaVersion": 41, "version": 1, "editable": false,
 		"timezone": "browser", "refresh": "30s", "time": m{"from": "now-1h", "to": "now"}, "graphTooltip": 1,
 		"templating": m{"list": variables}, "annotations": m{"list": []m{}}, "panels": panels,
-		"links": []m{{"type": "dashboards", "title": "agiqa", "tags": []string{"agiqa"}, "asDropdown": false, "keepTime": true, "includeVars": true}},
+		"links": []m{{"type": "dashboards", "title": "agiqa", "tags": []string{"agiqa"}, "asDropdown": false,
+			"keepTime": true, "includeVars": true}},
 	}
 }
 
@@ -103,7 +104,8 @@ func (p panel) render(id int, at m) m {
 	if p.max != 0 {
 		defaults["max"] = p.max
 	}
-	options := m{"legend": m{"displayMode": "table", "placement": "bottom", "calcs": []string{"lastNotNull", "max"}}, "tooltip": m{"mode": "multi", "sort": "desc"}}
+	options := m{"legend": m{"displayMode": "table", "placement": "bottom", "calcs": []string{"lastNotNull", "max"}},
+		"tooltip": m{"mode": "multi", "sort": "desc"}}
 	if p.kind == stat {
 		options = m{"colorMode": "value", "graphMode": "area", "reduceOptions": m{"calcs": []string{"lastNotNull"}}}
 	} else {

@@ -31,18 +31,20 @@ var layers = map[string]string{
 	"gateway":                 "quality scoring experiment checkpoint",
 	"benchmarks":              "quality imageprep tritonclient evaluation",
 	"benchmarks/load":         "evaluation",
-	"server":                  "quality imageprep clip checkpoint experiment scoring tritonclient cache gateway telemetry embedded",
-	"cmd":                     "*",
-	"tools":                   "*",
-	"deploy":                  "",
-	"internal":                "quality telemetry",
+	"server": "quality imageprep clip checkpoint experiment scoring tritonclient cache gateway " +
+		"telemetry embedded",
+	"cmd":      "*",
+	"tools":    "*",
+	"deploy":   "",
+	"internal": "quality telemetry",
 }
 
 // bans name packages that may be reached, directly or through others, from the
 // given folders only.
 var bans = []struct{ reach, from string }{
 	{"github.com/gin-gonic/gin", "gateway server cmd tools"},
-	{"google.golang.org/grpc", "tritonclient telemetry benchmarks server cmd tools checkpoint/tritonmodels internal/otlptest"},
+	{"google.golang.org/grpc", "tritonclient telemetry benchmarks server cmd tools checkpoint/tritonmodels " +
+		"internal/otlptest"},
 	{"github.com/redis/go-redis", "cache server cmd tools"},
 	{"modernc.org/sqlite", "experiment/sqlstore server cmd tools"},
 	{"github.com/jackc/pgx", "experiment/sqlstore experiment/postgrestest server cmd tools"},
@@ -55,7 +57,8 @@ var bans = []struct{ reach, from string }{
 
 // pure folders import nothing of these: they open no files and no connections.
 var (
-	pure       = strings.Fields("quality imageprep clip evaluation scoring experiment/stats experiment/analysis experiment/report")
+	pure = strings.Fields("quality imageprep clip evaluation scoring experiment/stats experiment/analysis " +
+		"experiment/report")
 	impure     = strings.Fields("os net")
 	mayReadEnv = strings.Fields("imageprep/native")
 )

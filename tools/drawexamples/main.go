@@ -120,7 +120,8 @@ func (c canvas) hills(horizon int) {
 	for i, fill := range []color.RGBA{{96, 122, 150, 255}, {66, 98, 104, 255}, {46, 80, 62, 255}} {
 		points := []float64{0, float64(horizon)}
 		for x := 0.0; x <= w; x += 4 {
-			y := float64(horizon) - float64(70-18*i)*(.6+.4*math.Sin(x/(95-20*float64(i))+float64(2*i))) - 8*math.Sin(x/11+float64(i))
+			y := float64(horizon) - float64(70-18*i)*(.6+.4*math.Sin(x/(95-20*float64(i))+float64(2*i))) -
+				8*math.Sin(x/11+float64(i))
 			points = append(points, x, y)
 		}
 		c.polygon(fill, append(points, w, float64(horizon))...)
@@ -180,7 +181,8 @@ func drawTiles(w, h int) *image.RGBA {
 			fx, fy := float64(x), float64(y)
 			base := mix(color.RGBA{226, 214, 190, 255}, color.RGBA{60, 96, 120, 255}, float64((x/side+y/side)%2))
 			c.polygon(base, fx, fy, fx+side, fy, fx+side, fy+side, fx, fy+side)
-			c.polygon(mix(base, color.RGBA{150, 60, 44, 255}, .7), fx+side/2, fy+6, fx+side-6, fy+side/2, fx+side/2, fy+side-6, fx+6, fy+side/2)
+			c.polygon(mix(base, color.RGBA{150, 60, 44, 255}, .7), fx+side/2, fy+6, fx+side-6, fy+side/2,
+				fx+side/2, fy+side-6, fx+6, fy+side/2)
 			c.disc(color.RGBA{240, 236, 224, 255}, fx+side/2, fy+side/2, 6)
 		}
 	}

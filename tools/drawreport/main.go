@@ -56,7 +56,8 @@ func draw(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
-	replayed, err := analysis.ReplayDecision(ctx, log.Store(), log.Experiment, live.Decide(), live.Log(), analysis.DefaultLimits())
+	replayed, err := analysis.ReplayDecision(ctx, log.Store(), log.Experiment, live.Decide(),
+		live.Log(), analysis.DefaultLimits())
 	if err != nil {
 		return err
 	}

@@ -38,8 +38,10 @@ var phrases = []struct {
 	{apache2, []string{"apache license", "version 2.0"}},
 	{ccBy4, []string{"creative commons attribution 4.0 international public license"}},
 	{ftl, []string{"your choice of exactly one of the following two licenses", "the freetype license"}},
-	{isc, []string{"permission to use, copy, modify, and", "distribute this software for any purpose with or without fee is hereby granted"}},
-	{mit, []string{"permission is hereby granted, free of charge, to any person obtaining a copy of this software", "the above copyright notice"}},
+	{isc, []string{"permission to use, copy, modify, and",
+		"distribute this software for any purpose with or without fee is hereby granted"}},
+	{mit, []string{"permission is hereby granted, free of charge, to any person obtaining a copy of this software",
+		"the above copyright notice"}},
 	{mpl2, []string{"mozilla public license", "version 2.0"}},
 	{bsd2, []string{"redistributions of source code must retain", "redistributions in binary form must reproduce"}},
 }

@@ -51,10 +51,13 @@ func TestPageNamesWhatIsLinked(t *testing.T) {
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	const (
-		mitText = "MIT License\n\nCopyright (c) 2021 X\n\nPermission is hereby granted, free of charge, to any person obtaining\n" +
-			"a copy of this software and associated documentation files\n\nThe above copyright notice and this permission notice shall be included"
-		bsdText = "Redistributions of source code must retain the above\ncopyright notice. Redistributions in binary form must reproduce the above"
-		names   = "\nNeither the name of the X nor the names of its contributors may be used to endorse or promote products"
+		mitText = "MIT License\n\nCopyright (c) 2021 X\n\nPermission is hereby granted, free of charge, to any person " +
+			"obtaining\n" +
+			"a copy of this software and associated documentation files\n\nThe above copyright notice and this permission " +
+			"notice shall be included"
+		bsdText = "Redistributions of source code must retain the above\ncopyright notice. Redistributions in binary form " +
+			"must reproduce the above"
+		names = "\nNeither the name of the X nor the names of its contributors may be used to endorse or promote products"
 	)
 	tests := []struct {
 		name, text string
@@ -64,11 +67,14 @@ func TestClassify(t *testing.T) {
 		{"mit, broken over lines", mitText, []licence{mit}},
 		{"bsd without the clause on names", bsdText, []licence{bsd2}},
 		{"bsd with it", bsdText + names, []licence{bsd3}},
-		{"isc", "Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby granted", []licence{isc}},
+		{"isc", "Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is " +
+			"hereby granted", []licence{isc}},
 		{"mpl", "Mozilla Public License Version 2.0", []licence{mpl2}},
 		{"creative commons", "Creative Commons Attribution 4.0 International Public License", []licence{ccBy4}},
-		{"creative commons that forbids trade", "Creative Commons Attribution-NonCommercial 4.0 International Public License", nil},
-		{"freetype or gpl", "Use is subject to your choice of exactly one of the\nfollowing two licenses: * The FreeType License, or * The GNU General Public License", []licence{ftl}},
+		{"creative commons that forbids trade", "Creative Commons Attribution-NonCommercial 4.0 International Public License",
+			nil},
+		{"freetype or gpl", "Use is subject to your choice of exactly one of the\nfollowing two licenses: * The FreeType " +
+			"License, or * The GNU General Public License", []licence{ftl}},
 		{"two in one file", mitText + "\nApache License, Version 2.0", []licence{apache2, mit}},
 		{"gpl", "GNU GENERAL PUBLIC LICENSE Version 3, 29 June 2007", nil},
 		{"all rights reserved", "Copyright 2026 X. All rights reserved.", nil},
@@ -94,12 +100,16 @@ func TestDocuments(t *testing.T) {
 		notices int
 		fault   string
 	}{
-		{"licence and notice", map[string]string{"LICENSE": isApache, "NOTICE.txt": "X", "README.md": "MIT"}, []licence{apache2}, 1, ""},
+		{"licence and notice", map[string]string{"LICENSE": isApache, "NOTICE.txt": "X", "README.md": "MIT"},
+			[]licence{apache2}, 1, ""},
 		{"other spellings", map[string]string{"licence.MD": isApache}, []licence{apache2}, 0, ""},
 		{"none", map[string]string{"README.md": isApache}, nil, 0, "no licence"},
-		{"not allowed", map[string]string{"COPYING": "GNU General Public License"}, nil, 0, "COPYING is none of the allowed licences"},
-		{"a text elsewhere", map[string]string{"LICENSE": "your choice of exactly one of the following two licenses: the freetype license", "licenses/ftl.txt": "FTL"}, []licence{ftl}, 0, ""},
-		{"one of two not allowed", map[string]string{"LICENSE": isApache, "COPYING": "?"}, []licence{apache2}, 0, "COPYING is none"},
+		{"not allowed", map[string]string{"COPYING": "GNU General Public License"}, nil, 0,
+			"COPYING is none of the allowed licences"},
+		{"a text elsewhere", map[string]string{"LICENSE": "your choice of exactly one of the following two licenses: the " +
+			"freetype license", "licenses/ftl.txt": "FTL"}, []licence{ftl}, 0, ""},
+		{"one of two not allowed", map[string]string{"LICENSE": isApache, "COPYING": "?"},
+			[]licence{apache2}, 0, "COPYING is none"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,7 +159,8 @@ func TestDecodeModules(t *testing.T) {
 
 func TestLocked(t *testing.T) {
 	t.Parallel()
-	const lock = "numpy==1.26.4 \\\n    --hash=sha256:00\nnumpy-quaternion==9.9\nonnxruntime==1.23.2 ; python_version < \"3.11\" \\\nonnxruntime==1.32.0 ; python_version >= \"3.11\"\n"
+	const lock = "numpy==1.26.4 \\\n    --hash=sha256:00\nnumpy-quaternion==9.9\nonnxruntime==1.23.2 ; python_version " +
+		"< \"3.11\" \\\nonnxruntime==1.32.0 ; python_version >= \"3.11\"\n"
 	for name, want := range map[string][]string{
 		"numpy":       {"1.26.4"},
 		"onnxruntime": {"1.23.2", "1.32.0"},
@@ -165,10 +176,12 @@ func TestRender(t *testing.T) {
 	t.Parallel()
 	isMIT := document{licences: []licence{mit}, text: "MIT of X\r\n"}
 	page := render([]work{
-		{name: "a.org/a", version: "v1", licences: []document{{licences: []licence{apache2}, text: "APACHE TEXT"}}, notices: []document{{text: "A's notice"}}},
+		{name: "a.org/a", version: "v1", licences: []document{{licences: []licence{apache2}, text: "APACHE TEXT"}},
+			notices: []document{{text: "A's notice"}}},
 		{name: "b.org/b", version: "v2", licences: []document{isMIT}},
 	}, []component{
-		{name: "C", version: "3", licence: mit, use: "beside", texts: []document{{licences: []licence{mit}, text: "MIT of X"}, {licences: []licence{mit}, text: "has ``` inside"}}},
+		{name: "C", version: "3", licence: mit, use: "beside", texts: []document{{licences: []licence{mit}, text: "MIT of X"},
+			{licences: []licence{mit}, text: "has ``` inside"}}},
 	})
 	for _, want := range []string{
 		"| a.org/a | v1 | Apache-2.0 |\n| b.org/b | v2 | MIT |\n",

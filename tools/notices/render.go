@@ -10,7 +10,8 @@ const head = `# Third-party notices
 
 <!-- Made by "go run ./tools/notices"; its test compares this page with what is linked. -->
 
-agiqa is under the Apache License 2.0 (LICENSE). This page names the work of others that it contains, and passes on the texts that their licences want passed on.
+agiqa is under the Apache License 2.0 (LICENSE). This page names the work of others that it contains, and
+passes on the texts that their licences want passed on.
 `
 
 // render writes the page. The text of the Apache License is in LICENSE already

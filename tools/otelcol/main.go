@@ -21,7 +21,8 @@ import (
 
 func main() {
 	err := otelcol.NewCommand(otelcol.CollectorSettings{
-		BuildInfo: component.BuildInfo{Command: "otelcol", Description: "OpenTelemetry Collector for tests", Version: "0.150.0"},
+		BuildInfo: component.BuildInfo{Command: "otelcol",
+			Description: "OpenTelemetry Collector for tests", Version: "0.150.0"},
 		Factories: factories,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
 			ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory(), envprovider.NewFactory()},

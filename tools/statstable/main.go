@@ -102,7 +102,8 @@ func (t tables) peeking() error {
 		return err
 	}
 	pairs := simulate.Concordant(t.p, t.with(5000, 1, 1), simulate.Same(), 0.05)
-	t.heading(fmt.Sprintf("Nothing differs, alpha 5 %%, 5,000 labels, %d runs", plan.Runs), "method", "looks", "false positives")
+	t.heading(fmt.Sprintf("Nothing differs, alpha 5 %%, 5,000 labels, %d runs", plan.Runs),
+		"method", "looks", "false positives")
 	for _, row := range []struct {
 		method, looks string
 		share         simulate.Share
@@ -119,7 +120,8 @@ func (t tables) peeking() error {
 }
 
 func (t tables) ratio() {
-	t.heading("Sample ratio, ordered 50/50, alpha 0.1 %", "true split", "units", "runs", "chi-square at the end", "e-process, after every unit")
+	t.heading("Sample ratio, ordered 50/50, alpha 0.1 %", "true split", "units", "runs", "chi-square at the end",
+		"e-process, after every unit")
 	for _, row := range []struct {
 		truth        float64
 		units, rarer int

@@ -81,8 +81,10 @@ func TestDo(t *testing.T) {
 		{"lost, then answered", 2, []error{lost, nil}, "", 2},
 		{"lost twice", 3, []error{lost, lost, nil}, quality.KindModelUnavailable, 2},
 		{"lost, and nobody else", 1, []error{lost, nil}, quality.KindModelUnavailable, 1},
-		{"queue full", 2, []error{status.Error(codes.Unavailable, "Exceeds maximum queue size"), nil}, quality.KindOverloaded, 1},
-		{"not to be believed", 2, []error{quality.Errorf(quality.KindModelBadOutput, "NaN"), nil}, quality.KindModelBadOutput, 1},
+		{"queue full", 2, []error{status.Error(codes.Unavailable, "Exceeds maximum queue size"), nil}, quality.KindOverloaded,
+			1},
+		{"not to be believed", 2, []error{quality.Errorf(quality.KindModelBadOutput, "NaN"), nil},
+			quality.KindModelBadOutput, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPool(t, replicas.Calls{}, nobody(t, test.replicas)...)

@@ -29,16 +29,19 @@ func checkInputs(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (int, map[strin
 	for i, in := range req.GetInputs() {
 		at := slices.IndexFunc(cfg.GetInput(), func(c *pb.ModelInput) bool { return c.GetName() == in.GetName() })
 		if at < 0 {
-			return 0, nil, status.Errorf(codes.InvalidArgument, "unexpected inference input '%s' for model '%s'", in.GetName(), name)
+			return 0, nil,
+				status.Errorf(codes.InvalidArgument, "unexpected inference input '%s' for model '%s'", in.GetName(), name)
 		}
 		want := cfg.GetInput()[at]
 		if got := in.GetDatatype(); got != datatype(want.GetDataType()) {
-			return 0, nil, status.Errorf(codes.InvalidArgument, "inference input '%s' data-type is '%s', but model '%s' expects '%s'",
+			return 0, nil, status.Errorf(codes.InvalidArgument, "inference input '%s' data-type is '%s', but model '%s' "+
+				"expects '%s'",
 				in.GetName(), got, name, datatype(want.GetDataType()))
 		}
 		shape := in.GetShape()
 		if len(shape) == 0 || shape[0] < 1 || !slices.Equal(shape[1:], want.GetDims()) || n >= 0 && shape[0] != n {
-			return 0, nil, status.Errorf(codes.InvalidArgument, "unexpected shape for input '%s' for model '%s'. Expected %v, got %v",
+			return 0, nil, status.Errorf(codes.InvalidArgument, "unexpected shape for input '%s' for model '%s'. Expected "+
+				"%v, got %v",
 				in.GetName(), name, want.GetDims(), shape)
 		}
 		n = shape[0]
@@ -51,7 +54,8 @@ func checkInputs(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (int, map[strin
 			size *= int(d)
 		}
 		if got := len(req.GetRawInputContents()[i]); got != size {
-			return 0, nil, status.Errorf(codes.InvalidArgument, "input byte size mismatch for input '%s' for model '%s'. Expected %d, got %d",
+			return 0, nil, status.Errorf(codes.InvalidArgument, "input byte size mismatch for input '%s' for model '%s'. "+
+				"Expected %d, got %d",
 				in.GetName(), name, size, got)
 		}
 		raw[in.GetName()] = req.GetRawInputContents()[i]
@@ -60,7 +64,8 @@ func checkInputs(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (int, map[strin
 }
 
 // compute answers a checked request.
-func compute(enc quality.Encoder, by Judge, panel panelJudge, cfg *pb.ModelConfig, n int, raw map[string][]byte) (map[string][]float32, error) {
+func compute(enc quality.Encoder, by Judge, panel panelJudge, cfg *pb.ModelConfig, n int,
+	raw map[string][]byte) (map[string][]float32, error) {
 	switch roleOf(cfg) {
 	case panelRole:
 		out := map[string][]float32{}
@@ -113,7 +118,8 @@ func encodeImages(enc quality.Encoder, raw []byte, n int) ([][]float32, error) {
 	return out, nil
 }
 
-func judge(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, images [][]float32, text []float32) (map[string][]float32, error) {
+func judge(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, images [][]float32,
+	text []float32) (map[string][]float32, error) {
 	digest, err := quality.ParseDigest(cfg.GetParameters()["checkpoint_digest"].GetStringValue())
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
@@ -136,12 +142,14 @@ func judge(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, images [][]float3
 }
 
 // reply puts the asked outputs, or all, into a response.
-func reply(cfg *pb.ModelConfig, req *pb.ModelInferRequest, n int, values map[string][]float32) (*pb.ModelInferResponse, error) {
+func reply(cfg *pb.ModelConfig, req *pb.ModelInferRequest, n int,
+	values map[string][]float32) (*pb.ModelInferResponse, error) {
 	resp := &pb.ModelInferResponse{ModelName: cfg.GetName(), ModelVersion: "1", Id: req.GetId()}
 	asked := map[string]bool{}
 	for _, out := range req.GetOutputs() {
 		if _, ok := values[out.GetName()]; !ok {
-			return nil, status.Errorf(codes.InvalidArgument, "unexpected inference output '%s' for model '%s'", out.GetName(), cfg.GetName())
+			return nil, status.Errorf(codes.InvalidArgument, "unexpected inference output '%s' for model '%s'",
+				out.GetName(), cfg.GetName())
 		}
 		asked[out.GetName()] = true
 	}

@@ -53,7 +53,8 @@ func Conformance(t *testing.T, client *tritonclient.Client, enc quality.Encoder,
 
 // PanelConformance is [Conformance] for a panel that the server has loaded,
 // with the heads of its checkpoints. texts are those that it was made with.
-func PanelConformance(t *testing.T, client *tritonclient.Client, enc quality.Encoder, panel quality.Panel, texts []quality.TextEmbeddings) {
+func PanelConformance(t *testing.T, client *tritonclient.Client, enc quality.Encoder, panel quality.Panel,
+	texts []quality.TextEmbeddings) {
 	s := suite{client: client, enc: enc, checkpoint: panel.Checkpoints[0], panel: panel, panelTexts: texts}
 	t.Run("a panel describes itself", s.panelDescribes)
 	t.Run("a panel is its heads", s.panelIsItsHeads)
@@ -276,7 +277,8 @@ func (s suite) panelIsItsHeads(t *testing.T) {
 			}
 			for j := range byHead[i].Similarity {
 				if d := math.Abs(float64(together[i][k].Similarity[j]) - float64(byHead[i].Similarity[j])); d > panelTolerance {
-					t.Errorf("image %d: similarity[%d] to %s is %g in the panel, %g by its head", i, j, c.Name, together[i][k].Similarity[j], byHead[i].Similarity[j])
+					t.Errorf("image %d: similarity[%d] to %s is %g in the panel, %g by its head", i, j, c.Name,
+						together[i][k].Similarity[j], byHead[i].Similarity[j])
 				}
 			}
 		}
@@ -327,7 +329,8 @@ func (s suite) callerGone(t *testing.T) {
 
 func (s suite) statistics(t *testing.T) {
 	before := s.items(t)
-	if _, err := s.client.Judge(t.Context(), s.checkpoint, s.texts(t), []quality.Embedding{s.embed(t, testImages(1)[0])}); err != nil {
+	if _, err := s.client.Judge(t.Context(), s.checkpoint, s.texts(t),
+		[]quality.Embedding{s.embed(t, testImages(1)[0])}); err != nil {
 		t.Fatalf("Judge: %v", err)
 	}
 	// Triton counts a request after it has sent the answer.

@@ -32,7 +32,8 @@ func readPanel(raw []byte) (panelJudge, error) {
 	}
 	k, h, d := shape[0], shape[1], shape[2]
 	for name, want := range map[string][]int{
-		"panel.0.bias": {k, h}, "panel.0.rest": {k, h}, "panel.1.weight": {k, h}, "panel.1.bias": {k}, "panel.texts": {k, quality.CategoryCount, d},
+		"panel.0.bias": {k, h}, "panel.0.rest": {k, h}, "panel.1.weight": {k, h}, "panel.1.bias": {k},
+		"panel.texts": {k, quality.CategoryCount, d},
 	} {
 		if got := of[name].Shape; !slices.Equal(got, want) {
 			return nil, fmt.Errorf("%s has shape %v, want %v", name, got, want)

@@ -158,7 +158,8 @@ func (s *Server) model(name string) (*model, error) {
 	return m, nil
 }
 
-func (v service) ModelStatistics(_ context.Context, req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {
+func (v service) ModelStatistics(_ context.Context,
+	req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
 	if _, err := v.s.model(req.GetName()); req.GetName() != "" && err != nil {
@@ -187,7 +188,8 @@ func (s *Server) names() []string {
 	return names
 }
 
-func (v service) RepositoryIndex(_ context.Context, req *pb.RepositoryIndexRequest) (*pb.RepositoryIndexResponse, error) {
+func (v service) RepositoryIndex(_ context.Context,
+	req *pb.RepositoryIndexRequest) (*pb.RepositoryIndexResponse, error) {
 	v.s.mu.Lock()
 	defer v.s.mu.Unlock()
 	resp := &pb.RepositoryIndexResponse{}
@@ -203,7 +205,8 @@ func (v service) RepositoryIndex(_ context.Context, req *pb.RepositoryIndexReque
 	return resp, nil
 }
 
-func (v service) RepositoryModelLoad(_ context.Context, req *pb.RepositoryModelLoadRequest) (*pb.RepositoryModelLoadResponse, error) {
+func (v service) RepositoryModelLoad(_ context.Context,
+	req *pb.RepositoryModelLoadRequest) (*pb.RepositoryModelLoadResponse, error) {
 	if req.GetRepositoryName() != "" {
 		return nil, status.Error(codes.Unimplemented, "'repository_name' specification is not supported")
 	}
@@ -223,7 +226,8 @@ func (v service) RepositoryModelLoad(_ context.Context, req *pb.RepositoryModelL
 	return &pb.RepositoryModelLoadResponse{}, v.s.upload(req)
 }
 
-func (v service) RepositoryModelUnload(_ context.Context, req *pb.RepositoryModelUnloadRequest) (*pb.RepositoryModelUnloadResponse, error) {
+func (v service) RepositoryModelUnload(_ context.Context,
+	req *pb.RepositoryModelUnloadRequest) (*pb.RepositoryModelUnloadResponse, error) {
 	return &pb.RepositoryModelUnloadResponse{}, v.s.unload(req.GetModelName())
 }
 
@@ -337,7 +341,8 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 		return status.Errorf(codes.Internal, "failed to load '%s', failed to poll from model repository", cfg.GetName())
 	}
 	if roleOf(cfg) == unknownRole {
-		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model", cfg.GetName())
+		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model",
+			cfg.GetName())
 	}
 	var panel panelJudge
 	if roleOf(cfg) == panelRole {

@@ -97,7 +97,8 @@ func summarise(w io.Writer, dir string) error {
 		}
 		ours := loops["closed"].A
 		alone := (before + after) / 2
-		fmt.Fprintf(&beyond, "stub's time %s: agiqa %.2f ms of processor time an image - %.2f ms for preparing it alone (%.2f before, %.2f after) = "+
+		fmt.Fprintf(&beyond, "stub's time %s: agiqa %.2f ms of processor time an image - %.2f ms for preparing it alone "+
+			"(%.2f before, %.2f after) = "+
 			"%.2f ms beyond preprocessing; the generator took %.2f ms, on other processors\n",
 			service, perImage(ours), alone, before, after, perImage(ours)-alone, ours.GeneratorCPUS/float64(ours.Completed)*1000)
 	}
@@ -106,7 +107,8 @@ func summarise(w io.Writer, dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\nratio: how many times better agiqa is (below 1: worse). Each gateway had one processor to itself.\n%s\n%s", settings, beyond.String())
+	_, err = fmt.Fprintf(w, "\nratio: how many times better agiqa is (below 1: worse). Each gateway had one processor "+
+		"to itself.\n%s\n%s", settings, beyond.String())
 	return err
 }
 
@@ -125,13 +127,15 @@ func searches(w io.Writer, dir, service string) error {
 		for _, turn := range turns {
 			var a, b load.Knee
 			peer := strings.TrimSuffix(turn, "agiqa") + "peer"
-			if err := errors.Join(read(filepath.Join(turn, "report.json"), &a), read(filepath.Join(peer, "report.json"), &b)); err != nil {
+			if err := errors.Join(read(filepath.Join(turn, "report.json"), &a),
+				read(filepath.Join(peer, "report.json"), &b)); err != nil {
 				return err
 			}
 			ours, peers = append(ours, a), append(peers, b)
 		}
 		row := func(name string, of func(load.Knee) float64, more bool) {
-			fmt.Fprintf(w, "%s\tp99 <= %s, %s\t%s\t%s\t%s\n", service, objective, name, list(ours, of), list(peers, of), ratios(ours, peers, of, more))
+			fmt.Fprintf(w, "%s\tp99 <= %s, %s\t%s\t%s\t%s\n", service, objective, name, list(ours, of), list(peers, of),
+				ratios(ours, peers, of, more))
 		}
 		row("images/s on one core", func(k load.Knee) float64 { return k.Rate }, true)
 		row("CPU ms an image there", func(k load.Knee) float64 { return k.CPUPer1000 }, false)
@@ -162,7 +166,8 @@ func ratios(ours, peers []load.Knee, of func(load.Knee) float64, more bool) stri
 		all = append(all, a/b)
 		logs += math.Log(a / b)
 	}
-	return fmt.Sprintf("%.2f (%.2f to %.2f, %d turns)", math.Exp(logs/float64(len(all))), slices.Min(all), slices.Max(all), len(all))
+	return fmt.Sprintf("%.2f (%.2f to %.2f, %d turns)", math.Exp(logs/float64(len(all))),
+		slices.Min(all), slices.Max(all), len(all))
 }
 
 // prepared is how many milliseconds of a processor it took to prepare the image

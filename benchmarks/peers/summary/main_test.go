@@ -32,7 +32,8 @@ func TestSummary(t *testing.T) {
 
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	dir := t.TempDir()
-	if err := summarise(new(bytes.Buffer), dir); err == nil || !bytes.Contains([]byte(err.Error()), []byte("preprocess-before")) {
+	if err := summarise(new(bytes.Buffer), dir); err == nil ||
+		!bytes.Contains([]byte(err.Error()), []byte("preprocess-before")) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -37,7 +37,8 @@ func newArms(t *cli.Terminal) *cobra.Command {
 			errs[2] = err
 			for _, n := range plan.Counts {
 				if n < 1 || n > lifecycle.DefaultPanelConfig().MaxColumns {
-					errs[0] = errors.Join(errs[0], fmt.Errorf("--counts has %d, must be 1 to %d", n, lifecycle.DefaultPanelConfig().MaxColumns))
+					errs[0] = errors.Join(errs[0],
+						fmt.Errorf("--counts has %d, must be 1 to %d", n, lifecycle.DefaultPanelConfig().MaxColumns))
 				}
 			}
 			if err := errors.Join(errs[:]...); err != nil {
@@ -71,7 +72,8 @@ func runArms(cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.P
 	report := arms.Report{Manifest: arms.NewManifest(time.Now(), commandLine(cmd), buildCommit(), plan)}
 	err = srv.While(cmd.Context(), func(ctx context.Context) (err error) {
 		encoder, _ := srv.Encoder()
-		report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name, encoder.Dim, srv.Child().Version()
+		report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name,
+			encoder.Dim, srv.Child().Version()
 		report.Results, err = measureArms(ctx, srv, t, plan)
 		return err
 	})

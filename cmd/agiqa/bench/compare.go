@@ -33,7 +33,8 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 			for i, a := range asked {
 				targets[i], plan.Backends[i] = a.target, a.backend
 			}
-			plan.Profile, plan.Arrivals, plan.Seed, plan.Closed = load.Constant(f.rate, f.duration), load.Arrivals(f.arrivals), f.seed, f.closed
+			plan.Profile, plan.Arrivals, plan.Seed, plan.Closed = load.Constant(f.rate, f.duration),
+				load.Arrivals(f.arrivals), f.seed, f.closed
 			m := f.manifest(cmd)
 			blocks, err := f.options.Compare(cmd.Context(), targets, plan)
 			if len(blocks.Runs) == 0 {
@@ -47,7 +48,8 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 	r.add(cmd)
 	r.addDirect(cmd)
 	cmd.Flags().Lookup("duration").Usage = "duration of one block"
-	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop: this many connections, each sending as soon as it has a response; 0: open loop")
+	cmd.Flags().IntVar(&f.closed, "closed", 0,
+		"closed loop: this many connections, each sending as soon as it has a response; 0: open loop")
 	cmd.Flags().IntVar(&plan.Pairs, "pairs", plan.Pairs, "number of blocks per target")
 	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "pause between blocks")
 	cmd.Flags().IntVar(&plan.PIDs[0], "pid-a", 0, "process of A, to measure its CPU time and memory, with its children")
@@ -94,7 +96,8 @@ func newKnee(t *cli.Terminal) *cobra.Command {
 	addObjective(cmd, &plan.Objective)
 	cmd.Flags().Lookup("rate").Usage = "initial rate, requests per second"
 	cmd.Flags().Lookup("duration").Usage = "duration of one probe"
-	cmd.Flags().IntVar(&f.pid, "pid", 0, "the server's process, to measure its CPU time and memory in each probe, with its children")
+	cmd.Flags().IntVar(&f.pid, "pid", 0,
+		"the server's process, to measure its CPU time and memory in each probe, with its children")
 	cmd.Flags().Float64Var(&plan.Max, "max-rate", plan.Max, "highest rate to try")
 	cmd.Flags().Float64Var(&plan.Precision, "precision", plan.Precision, "relative precision of the knee")
 	cmd.Flags().DurationVar(&plan.Pause, "pause", plan.Pause, "pause between probes")
@@ -195,7 +198,8 @@ func newSoak(t *cli.Terminal) *cobra.Command {
 }
 
 func addObjective(cmd *cobra.Command, o *load.Objective) {
-	cmd.Flags().DurationVar(&o.Latency, "objective", o.Latency, "latency at --quantile, measured from when a request was due")
+	cmd.Flags().DurationVar(&o.Latency, "objective", o.Latency,
+		"latency at --quantile, measured from when a request was due")
 	cmd.Flags().Float64Var(&o.Quantile, "quantile", o.Quantile, "quantile of latency that must meet --objective")
 	cmd.Flags().Float64Var(&o.BadShare, "bad-share", o.BadShare, "share of requests that may fail")
 }

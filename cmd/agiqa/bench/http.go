@@ -64,7 +64,8 @@ type textual interface{ Text(w io.Writer) error }
 
 // tell prints a report, after its manifest, and leaves records and reports in
 // the folder --out.
-func (f *loadFlags) tell(cmd *cobra.Command, t *cli.Terminal, m load.Manifest, labels []string, report textual, runs ...load.Run) error {
+func (f *loadFlags) tell(cmd *cobra.Command, t *cli.Terminal, m load.Manifest, labels []string,
+	report textual, runs ...load.Run) error {
 	if f.out != "" {
 		if err := save(f.out, m, labels, report, runs); err != nil {
 			return fmt.Errorf("--out: %w", err)

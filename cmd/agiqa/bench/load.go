@@ -49,11 +49,15 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.Float64Var(&f.rate, "rate", 10, "requests per second")
 	flags.DurationVar(&f.duration, "duration", 10*time.Second, "duration of the schedule")
-	flags.StringVar(&f.arrivals, "arrivals", string(load.Even), "constant: evenly spaced; poisson: as from many independent clients")
-	flags.IntVar(&f.options.Connections, "connections", o.Connections, "maximum number of concurrent requests; others wait, and the wait counts as latency")
-	flags.IntVar(&f.options.MaxOutstanding, "max-outstanding", o.MaxOutstanding, "maximum number of requests in flight or waiting; others are dropped and counted")
+	flags.StringVar(&f.arrivals, "arrivals", string(load.Even),
+		"constant: evenly spaced; poisson: as from many independent clients")
+	flags.IntVar(&f.options.Connections, "connections", o.Connections,
+		"maximum number of concurrent requests; others wait, and the wait counts as latency")
+	flags.IntVar(&f.options.MaxOutstanding, "max-outstanding", o.MaxOutstanding,
+		"maximum number of requests in flight or waiting; others are dropped and counted")
 	flags.DurationVar(&f.options.Timeout, "timeout", o.Timeout, "timeout of a request, from when it gets a connection")
-	flags.DurationVar(&f.options.Drain, "drain", o.Drain, "how long to wait for outstanding requests after the last one was due")
+	flags.DurationVar(&f.options.Drain, "drain", o.Drain,
+		"how long to wait for outstanding requests after the last one was due")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of schedule and content; 0: random, and printed")
 	flags.StringVar(&f.out, "out", "", "folder for records, manifest and reports")
 	flags.StringVar(&f.notes, "notes", "", "notes to store in the manifest")
@@ -62,9 +66,11 @@ func (f *loadFlags) add(cmd *cobra.Command) {
 
 // addShapes are flags of commands that run one schedule of any shape.
 func (f *loadFlags) addShapes(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.profile, "profile", "", "replaces --rate and --duration: steps 100@10s,200@10s, a ramp 10-500@60s, or bursts:50,500@1s/10s,60s")
+	cmd.Flags().StringVar(&f.profile, "profile", "",
+		"replaces --rate and --duration: steps 100@10s,200@10s, a ramp 10-500@60s, or bursts:50,500@1s/10s,60s")
 	cmd.Flags().StringVar(&f.trace, "trace", "", "file of request times in seconds from the start, one per line")
-	cmd.Flags().IntVar(&f.closed, "closed", 0, "closed loop: this many connections, each sending as soon as it has a response; 0: open loop")
+	cmd.Flags().IntVar(&f.closed, "closed", 0,
+		"closed loop: this many connections, each sending as soon as it has a response; 0: open loop")
 }
 
 // settle checks the flags and draws the seed.
@@ -173,7 +179,8 @@ func (r *requestFlags) add(cmd *cobra.Command) {
 	f.StringVar(&r.pick, "pick", string(load.InTurn), "order of images: round-robin, uniform or zipf")
 	f.Float64Var(&r.zipf, "zipf", 1.1, "exponent of --pick zipf")
 	f.BoolVar(&r.unique, "unique", false, "vary the bytes but not the pixels of each image, to defeat caches")
-	f.StringSliceVar(&r.checkpoints, "checkpoint", nil, "checkpoints to request, one per request in the order of --checkpoint-pick")
+	f.StringSliceVar(&r.checkpoints, "checkpoint", nil,
+		"checkpoints to request, one per request in the order of --checkpoint-pick")
 	f.StringVar(&r.checkpointPick, "checkpoint-pick", string(load.InTurn), "order of checkpoints: round-robin or uniform")
 	f.IntVar(&r.units, "units", 0, "number of experiment units to draw from at random; 0: none")
 	f.StringVar(&r.unitHeader, "unit-header", "X-Agiqa-Unit", "header for the unit")
@@ -317,7 +324,8 @@ func (r *requestFlags) check(cmd *cobra.Command, f *loadFlags, addresses []strin
 
 // aims checks the flags and opens the targets at several addresses. HTTP
 // servers are asked the same. Each has to be closed.
-func (r *requestFlags) aims(cmd *cobra.Command, t *cli.Terminal, f *loadFlags, addresses []string) (out []aim, err error) {
+func (r *requestFlags) aims(cmd *cobra.Command, t *cli.Terminal, f *loadFlags,
+	addresses []string) (out []aim, err error) {
 	if err := f.settle(cmd); err != nil {
 		return nil, err
 	}

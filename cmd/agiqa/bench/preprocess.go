@@ -133,7 +133,8 @@ func runPreprocess(cmd *cobra.Command, t *cli.Terminal, s config.Settings, o pre
 
 // contestants gives our ways to prepare, exact and fast, and notes their
 // ids: with Go's decoders, and with the libraries that this machine has.
-func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings, ids map[string]string) (ours []preprocess.Contestant, closeAll func(), err error) {
+func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings,
+	ids map[string]string) (ours []preprocess.Contestant, closeAll func(), err error) {
 	var sets []*native.Set
 	closeAll = func() {
 		for _, set := range sets {
@@ -188,7 +189,8 @@ func preprocessCases(t *cli.Terminal, o preprocessOptions, pillow *preprocess.Pi
 		if err != nil || name == "." {
 			name = filepath.Base(p.Path)
 		}
-		cases = append(cases, preprocess.Case{Name: name, Format: string(h.Format), Width: h.Width, Height: h.Height, Data: p.Data})
+		cases = append(cases, preprocess.Case{Name: name, Format: string(h.Format), Width: h.Width,
+			Height: h.Height, Data: p.Data})
 	}
 	return cases, nil
 }

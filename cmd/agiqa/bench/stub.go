@@ -19,7 +19,8 @@ func newStubTriton(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stub-triton --service-time 10ms --listen 127.0.0.1:8001",
 		Short: "Run a stub of Triton, to measure the gateway in front of it",
-		Long: "Serves Triton's gRPC protocol with the models of a repository: takes a fixed time for each request and returns " +
+		Long: "Serves Triton's gRPC protocol with the models of a repository: takes a fixed time for each request and " +
+			"returns " +
 			"unit vectors derived from the input. Prints its address and runs until stopped.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,7 +66,8 @@ func newStubHTTP(t *cli.Terminal) *cobra.Command {
 
 // serveStub runs a stub until a signal, which is how it is meant to end. Its
 // first line says where it is.
-func serveStub(ctx context.Context, t *cli.Terminal, listen, what string, serve func(context.Context, net.Listener) error) error {
+func serveStub(ctx context.Context, t *cli.Terminal, listen, what string,
+	serve func(context.Context, net.Listener) error) error {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return err

@@ -41,7 +41,8 @@ func newTriton(t *cli.Terminal) *cobra.Command {
 			if len(s.Triton) == 0 {
 				return errors.New("--triton is required: the gRPC address of Triton")
 			}
-			asked, err := direct.open(cmd.Context(), &f, s, "--triton", s.Triton, tritonload.Config{What: tritonload.What(model)}, name)
+			asked, err := direct.open(cmd.Context(), &f, s, "--triton", s.Triton,
+				tritonload.Config{What: tritonload.What(model)}, name)
 			if err != nil {
 				return err
 			}
@@ -59,7 +60,8 @@ func newTriton(t *cli.Terminal) *cobra.Command {
 	f.addShapes(cmd)
 	cmd.Flags().StringVar(&model, "model", string(tritonload.Ensemble), "model to call: image-encoder, head or ensemble")
 	direct.add(cmd)
-	cmd.Flags().StringVar(&name, "checkpoint", demoBundle, "bundle in the checkpoints folder whose head or ensemble to call")
+	cmd.Flags().StringVar(&name, "checkpoint", demoBundle,
+		"bundle in the checkpoints folder whose head or ensemble to call")
 	cmd.Flags().IntVar(&f.pid, "pid", 0, "Triton's process, to measure its CPU time and memory, with its children")
 	config.AddFlags(cmd.Flags(), "Triton", "Checkpoints", "Program")
 	return cmd
@@ -85,7 +87,8 @@ type aim struct {
 // open connects to the Triton at some addresses, which a flag or an argument
 // named, and makes what cfg says of it a target whose statistics are watched.
 // The versions found there go into the manifest.
-func (d *directFlags) open(ctx context.Context, f *loadFlags, s config.Settings, from string, addresses []string, cfg tritonload.Config, checkpoint string) (aim, error) {
+func (d *directFlags) open(ctx context.Context, f *loadFlags, s config.Settings, from string, addresses []string,
+	cfg tritonload.Config, checkpoint string) (aim, error) {
 	client, err := f.tritonClient(from, addresses)
 	if err != nil {
 		return aim{}, err
@@ -98,7 +101,8 @@ func (d *directFlags) open(ctx context.Context, f *loadFlags, s config.Settings,
 	return aim{target, tritonload.Backend{Source: client}, func() { client.Close() }}, nil
 }
 
-func (d *directFlags) ask(ctx context.Context, f *loadFlags, s config.Settings, client *tritonclient.Client, cfg tritonload.Config, checkpoint string) (*tritonload.Target, error) {
+func (d *directFlags) ask(ctx context.Context, f *loadFlags, s config.Settings, client *tritonclient.Client,
+	cfg tritonload.Config, checkpoint string) (*tritonload.Target, error) {
 	cfg.Batch, cfg.Seed = d.batch, f.seed
 	var err error
 	if cfg.Encoder, err = client.Describe(ctx); err != nil {
@@ -134,7 +138,8 @@ const tritonScheme = "triton"
 func isDirect(address string) bool { return strings.HasPrefix(address, tritonScheme+"://") }
 
 // openURL opens the target at a triton:// address.
-func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settings, address string, checkpoints []string) (aim, error) {
+func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settings, address string,
+	checkpoints []string) (aim, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return aim{}, err
@@ -156,7 +161,8 @@ func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settin
 // addBehind adds the flag of commands that ask a gateway and may look at what
 // its Triton did meanwhile.
 func (f *loadFlags) addBehind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.triton, "triton", "", "gRPC addresses of the Triton servers behind the gateway, comma-separated, to read their statistics")
+	cmd.Flags().StringVar(&f.triton, "triton", "",
+		"gRPC addresses of the Triton servers behind the gateway, comma-separated, to read their statistics")
 }
 
 // watchTriton connects to what the flag names; close has to be called.

@@ -28,7 +28,8 @@ type Client struct {
 
 // NewClient returns a client of the server at a URL.
 func NewClient(base string) *Client {
-	return &Client{Base: strings.TrimRight(base, "/"), http: &http.Client{Timeout: 2 * time.Minute, Transport: transport()}}
+	return &Client{Base: strings.TrimRight(base, "/"),
+		http: &http.Client{Timeout: 2 * time.Minute, Transport: transport()}}
 }
 
 // transport is the process's default one with room for many connections to one

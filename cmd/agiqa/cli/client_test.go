@@ -19,7 +19,8 @@ func TestClientAsksForEveryCheckpoint(t *testing.T) {
 		_, _ = w.Write([]byte(`{"results":[{}]}`))
 	}))
 	defer server.Close()
-	if _, err := cli.NewClient(server.URL).Score(t.Context(), "/v1/compare", cli.Picture{}, []string{"a", "b"}, []string{"embedding", "all_arms"}); err != nil {
+	if _, err := cli.NewClient(server.URL).Score(t.Context(), "/v1/compare", cli.Picture{}, []string{"a", "b"},
+		[]string{"embedding", "all_arms"}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"checkpoint": "a,b", "include": "embedding,all_arms"} {

@@ -27,5 +27,6 @@ func clientKey(s config.Settings) (config.Secret, error) {
 			return key, err
 		}
 	}
-	return "", errors.New("setting admin-key (AGIQA_ADMIN_KEY) is empty: the administrative routes of the server require it")
+	return "", errors.New("setting admin-key (AGIQA_ADMIN_KEY) is empty: the administrative routes of the server " +
+		"require it")
 }

@@ -110,7 +110,8 @@ func asOrdinaryUser() error {
 
 func TestUnreadableFolderIsNamed(t *testing.T) {
 	root := tree(t, map[string][]byte{"a.png": testimages.PNG(8, 8), "closed/b.png": testimages.PNG(8, 8)})
-	for path, mode := range map[string]os.FileMode{filepath.Dir(root): 0o755, root: 0o755, filepath.Join(root, "closed"): 0} {
+	for path, mode := range map[string]os.FileMode{filepath.Dir(root): 0o755, root: 0o755,
+		filepath.Join(root, "closed"): 0} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,8 @@ import (
 // Groups of settings that become the flags of a command.
 var (
 	// ServerGroups are for a command that runs a server.
-	ServerGroups = []string{"HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Experiments", "Cache", "Telemetry", "Program"}
+	ServerGroups = []string{"HTTP", "Images", "Scoring", "Triton", "Checkpoints", "Experiments",
+		"Cache", "Telemetry", "Program"}
 	// ClientGroups are for a command that calls one.
 	ClientGroups = []string{"Program"}
 )

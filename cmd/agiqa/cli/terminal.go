@@ -47,7 +47,10 @@ func (t *Terminal) Upload(total int64, what string) (count io.Writer, done func(
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionSetWidth(30),
 		progressbar.OptionThrottle(65*time.Millisecond),
-		progressbar.OptionOnCompletion(func() { fmt.Fprint(t.Err, "\rvalidating, loading into every Triton, replaying golden scores ...") }))
+		progressbar.OptionOnCompletion(func() {
+			fmt.Fprint(t.Err,
+				"\rvalidating, loading into every Triton, replaying golden scores ...")
+		}))
 	return bar, func() { fmt.Fprint(t.Err, "\r\033[K") }
 }
 

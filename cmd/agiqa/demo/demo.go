@@ -29,8 +29,10 @@ func New(t *cli.Terminal, execute Execute) *cobra.Command {
 	o := options{phases: phases(), shake: fullShake}
 	var equal, quick bool
 	cmd := &cobra.Command{
-		Use: "demo [--images DIR] [--out DIR] [--equal | --quick]", Short: "Demonstrate an experiment that ends with a promotion, and one that doesn't", Args: cobra.NoArgs,
-		Long: "Starts a server with an embedded Triton and its own store, and uses it over HTTP as any client would: imports " +
+		Use:   "demo [--images DIR] [--out DIR] [--equal | --quick]",
+		Short: "Demonstrate an experiment that ends with a promotion, and one that doesn't", Args: cobra.NoArgs,
+		Long: "Starts a server with an embedded Triton and its own store, and uses it over HTTP as any client would: " +
+			"imports " +
 			"checkpoints, starts an experiment, scores images, and submits ratings of simulated people until the server " +
 			"promotes the better arm. Then repeats this with two equal arms. Only the people and their preferences are " +
 			"simulated, as the output explains; images, scores, records, statistics and decisions are real. Fails unless " +
@@ -53,10 +55,12 @@ func New(t *cli.Terminal, execute Execute) *cobra.Command {
 			return run(cmd.Context(), t, execute, s, o)
 		},
 	}
-	cmd.Flags().StringVar(&o.images, "images", "", "folder of JPEG, PNG or GIF images to crop from (default: the project's examples)")
+	cmd.Flags().StringVar(&o.images, "images", "",
+		"folder of JPEG, PNG or GIF images to crop from (default: the project's examples)")
 	cmd.Flags().StringVar(&o.out, "out", "", "folder for reports and the store (default: a new one in data-dir)")
 	cmd.Flags().BoolVar(&equal, "equal", false, "run only the experiment with equal arms")
-	cmd.Flags().BoolVar(&quick, "quick", false, fmt.Sprintf("run only the experiment with a better candidate, with %d images and a worse control", leastImages))
+	cmd.Flags().BoolVar(&quick, "quick", false,
+		fmt.Sprintf("run only the experiment with a better candidate, with %d images and a worse control", leastImages))
 	cmd.MarkFlagsMutuallyExclusive("equal", "quick")
 	cmd.Flags().IntVar(&o.count, "count", 400, "number of images per experiment")
 	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
@@ -96,12 +100,14 @@ func phases() []phase {
 		{
 			id: "better", title: "a better candidate", treatment: "candidate", promotes: true, careless: 1,
 			truth: demo.Truth{OfTreatment: 1, ImageSD: 0.3, Seed: seed},
-			told:  "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows (deviation 0.3)",
+			told: "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows " +
+				"(deviation 0.3)",
 		},
 		{
 			id: "equal", title: "two arms of which none is better", treatment: "twin",
 			truth: demo.Truth{OfTreatment: 0.5, ImageSD: 0.3, Seed: seed + 1},
-			told:  "people's true opinion lies half way between both arms' scores, and a part that no checkpoint knows (deviation 0.3)",
+			told: "people's true opinion lies half way between both arms' scores, and a part that no checkpoint knows " +
+				"(deviation 0.3)",
 		},
 	}
 }
@@ -111,7 +117,8 @@ func phases() []phase {
 func quickPhases() []phase {
 	p := phases()[0]
 	p.truth.ImageSD, p.careless = 0.1, 0
-	p.told = "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows (deviation 0.1)"
+	p.told = "people's true opinion of an image is the candidate's score, and a part that no checkpoint knows " +
+		"(deviation 0.1)"
 	return []phase{p}
 }
 
@@ -136,7 +143,8 @@ func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Setting
 		return err
 	}
 	s.DataDir = filepath.Join(o.out, "data")
-	s.Listen, s.RedisURL, s.ExperimentStore, s.ExperimentKey, s.AdminKey, s.DefaultCheckpoint = "127.0.0.1:0", "", "", "", "", "demo"
+	s.Listen, s.RedisURL, s.ExperimentStore, s.ExperimentKey, s.AdminKey, s.DefaultCheckpoint = "127.0.0.1:0", "", "", "",
+		"", "demo"
 	if s.LogLevel == config.Default().LogLevel {
 		s.LogLevel = "error"
 	}
@@ -150,7 +158,8 @@ func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Setting
 	err = srv.While(ctx, func(ctx context.Context) error {
 		c := cli.NewClient(srv.URL())
 		c.Key = s.AdminKey
-		story := &demonstration{Terminal: t, execute: execute, client: c, images: images, out: o.out, data: s.DataDir, shake: o.shake}
+		story := &demonstration{Terminal: t, execute: execute, client: c, images: images, out: o.out,
+			data: s.DataDir, shake: o.shake}
 		if err := story.importArms(ctx, original); err != nil {
 			return err
 		}
@@ -168,7 +177,8 @@ func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Setting
 	if len(o.phases) == 1 {
 		what = "It"
 	}
-	_, err = fmt.Fprintf(t.Out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n", what, time.Since(began).Seconds(), o.out)
+	_, err = fmt.Fprintf(t.Out, "\n%s ended as must be, after %.0f s. Reports, definitions and the store (data): %s\n",
+		what, time.Since(began).Seconds(), o.out)
 	return err
 }
 

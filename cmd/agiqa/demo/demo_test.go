@@ -20,7 +20,8 @@ func TestDefinitions(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", p.id, err)
 		}
-		if string(x.ID) != p.id || x.Auto != experiment.AutoAct || !x.BlindOnly || x.MinLabels != 300 || x.MinDuration != time.Second ||
+		if string(x.ID) != p.id || x.Auto != experiment.AutoAct || !x.BlindOnly || x.MinLabels != 300 ||
+			x.MinDuration != time.Second ||
 			len(x.Arms) != 2 || x.Arms[0].Checkpoint != "current" || x.Arms[1].Checkpoint != p.treatment {
 			t.Errorf("%s: %+v", p.id, x)
 		}
@@ -35,7 +36,8 @@ func TestFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if two, err := makeFolder(s, ""); err != nil || two == one || filepath.Dir(one) != filepath.Join(s.DataDir, "demo-experiment") {
+	if two, err := makeFolder(s, ""); err != nil || two == one ||
+		filepath.Dir(one) != filepath.Join(s.DataDir, "demo-experiment") {
 		t.Errorf("%s and %s: %v", one, two, err)
 	}
 	if _, err := makeFolder(s, one); err != nil {
@@ -54,7 +56,8 @@ func TestTable(t *testing.T) {
 	effect, low, high := 0.0314, -0.01, 0.07
 	s := gateway.ExperimentStatus{
 		Experiment: experiment.Experiment{State: experiment.Running},
-		Counts:     map[string]int{"images_labelled_blind": 80, "labels": 400}, Arms: []gateway.ArmStatus{{Arm: "b", Effect: &effect}},
+		Counts:     map[string]int{"images_labelled_blind": 80, "labels": 400},
+		Arms:       []gateway.ArmStatus{{Arm: "b", Effect: &effect}},
 	}
 	if got, want := tableLine(s), "    80      400  +0.0314  none before 100     continue"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -51,8 +51,10 @@ func (d *demonstration) importArms(ctx context.Context, original *checkpoint.Bun
 	if err != nil {
 		return err
 	}
-	d.print("\nImported over HTTP: candidate says %g times the demo checkpoint's score plus %g; current and twin are two copies of it\n"+
-		"whose weights are off at random, by up to %g times themselves. current is the default.", scaleFactor, scaleOffset, d.shake)
+	d.print("\nImported over HTTP: candidate says %g times the demo checkpoint's score plus %g; current and twin are "+
+		"two copies of it\n"+
+		"whose weights are off at random, by up to %g times themselves. current is the default.",
+		scaleFactor, scaleOffset, d.shake)
 	bundles := []*checkpoint.Bundle{candidate}
 	for i, name := range []string{"current", "twin"} {
 		b, err := candidate.Perturbed(name, uint64(i+1), d.shake)
@@ -170,8 +172,10 @@ func (d *demonstration) simulated(ctx context.Context, p phase) ([][]stats.Ratin
 		_, _ = apart.Add(treatment[i]-control[i]), rater.Add(people[i].SD)
 	}
 	d.print("Simulated: %s.\n"+
-		"The arms' scores are %.2f apart on average (deviation %.2f). By the true opinions %s's squared error is smaller by %+.3f;\n"+
-		"the server is not told, and has to find it out from ratings: 20 people, 5 for each image, on half points, who scatter about\n"+
+		"The arms' scores are %.2f apart on average (deviation %.2f). By the true opinions %s's squared error is smaller "+
+		"by %+.3f;\n"+
+		"the server is not told, and has to find it out from ratings: 20 people, 5 for each image, on half points, who "+
+		"scatter about\n"+
 		"the true opinion as in AGIQA-3K (mean deviation %.2f); %d of the 20 do not look and rate some other image.",
 		p.told, apart.Mean(), apart.SD(), p.treatment, demo.Advantage(people, control, treatment), rater.Mean(), p.careless)
 	return ratings, nil
@@ -198,7 +202,8 @@ func (d *demonstration) scores(ctx context.Context, names ...string) (control, t
 		return scored{answer: answer, err: err}
 	}, func(m cli.Picture, r scored) {
 		bar.Step()
-		if r.err == nil && (slices.ContainsFunc(r.answer.Results, cli.Faulty) || len(r.answer.Results[0].Scores) != len(names)) {
+		if r.err == nil &&
+			(slices.ContainsFunc(r.answer.Results, cli.Faulty) || len(r.answer.Results[0].Scores) != len(names)) {
 			r.err = errors.New("it was not scored by both arms")
 		}
 		if r.err != nil {
@@ -224,7 +229,8 @@ const (
 
 // collect scores images as users would ask for them and lets people rate them,
 // until the server promotes or there are no more images.
-func (d *demonstration) collect(ctx context.Context, p phase, people [][]stats.Rating) (gateway.ExperimentStatus, error) {
+func (d *demonstration) collect(ctx context.Context, p phase,
+	people [][]stats.Rating) (gateway.ExperimentStatus, error) {
 	d.print("\nimages  ratings  effect   interval            decision")
 	bar := d.Progress(len(d.images), "rating")
 	defer bar.Done()
@@ -273,7 +279,8 @@ func tableLine(s gateway.ExperimentStatus) string {
 }
 
 // await gives the server time for its own decision.
-func (d *demonstration) await(ctx context.Context, p phase, status gateway.ExperimentStatus) (gateway.ExperimentStatus, error) {
+func (d *demonstration) await(ctx context.Context, p phase,
+	status gateway.ExperimentStatus) (gateway.ExperimentStatus, error) {
 	if status.Experiment.State != experiment.Running {
 		return status, nil
 	}
@@ -310,7 +317,8 @@ func (d *demonstration) status(ctx context.Context, id string) (status gateway.E
 }
 
 // rateBatch reports whether the experiment was over before the batch was.
-func (d *demonstration) rateBatch(ctx context.Context, p phase, people [][]stats.Rating, first, end int, bar cli.Progress) (over bool, err error) {
+func (d *demonstration) rateBatch(ctx context.Context, p phase, people [][]stats.Rating, first, end int,
+	bar cli.Progress) (over bool, err error) {
 	for i := first; i < end && !over; i++ {
 		ref, err := d.ask(ctx, d.images[i], fmt.Sprintf("visitor-%d", i))
 		if err != nil {
@@ -410,6 +418,7 @@ func (d *demonstration) end(ctx context.Context, p phase, last gateway.Experimen
 	if list.Default != "current" {
 		return fmt.Errorf("after the rollback the default is %s", list.Default)
 	}
-	d.print("After %s everybody is answered by %s again: every checkpoint stays loaded.", took.Round(time.Millisecond), list.Default)
+	d.print("After %s everybody is answered by %s again: every checkpoint stays loaded.",
+		took.Round(time.Millisecond), list.Default)
 	return nil
 }

@@ -53,7 +53,8 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Seed: 1, Images: 1000, Labelled: 600, RatersPerImage: 3, Raters: 8,
-		Arms:        []Arm{{ID: "control", Mode: experiment.Live, Noise: 0.40}, {ID: "treatment", Mode: experiment.Live, Noise: 0.15}},
+		Arms: []Arm{{ID: "control", Mode: experiment.Live, Noise: 0.40},
+			{ID: "treatment", Mode: experiment.Live, Noise: 0.15}},
 		SharedNoise: 0.40, RaterNoise: 0.60, Blind: true, Thumbs: 0.3, Pairs: 200, ImagesPerUnit: 3,
 	}
 }
@@ -108,12 +109,14 @@ type store struct {
 }
 
 // Exposures implements experiment.Store.
-func (s store) Exposures(_ context.Context, _ experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
+func (s store) Exposures(_ context.Context, _ experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Exposure], error] {
 	return from(s.log.Exposures, after)
 }
 
 // Feedback implements experiment.Store.
-func (s store) Feedback(_ context.Context, _ experiment.ID, after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
+func (s store) Feedback(_ context.Context, _ experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Feedback], error] {
 	return from(s.log.Feedback, after)
 }
 
@@ -143,7 +146,8 @@ func (g *generator) experiment() {
 		Created:    start.Add(-time.Hour), State: experiment.Running, Phase: 1, Revision: 2, Started: start,
 		Primary: experiment.PrimaryLoss, MDE: 0.05, Alpha: 0.05, Horizon: 1000,
 		Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
-		Unit: experiment.UnitHeader, Header: "X-User-ID", Coverage: experiment.Whole, Salt: strings.Repeat("5a", 16), HashVersion: 1,
+		Unit: experiment.UnitHeader, Header: "X-User-ID", Coverage: experiment.Whole,
+		Salt: strings.Repeat("5a", 16), HashVersion: 1,
 		BlindOnly: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
 		Auto: experiment.AutoRecommend,
 	}
@@ -222,7 +226,8 @@ func (g *generator) expose(i int) experiment.Exposure {
 		Encoder: g.log.Experiment.Encoder, Preprocess: g.log.Experiment.Preprocess,
 		Cached: g.random.Float64() < 0.2, HeadMS: 0.6 + 0.3*g.random.ExpFloat64(), TotalMS: 14 + 4*g.random.ExpFloat64(),
 		Trace: g.hash("trace", i), Blind: g.o.Blind, Status: "ok",
-		Slices: map[string]string{"style": []string{"photo", "anime", "sketch", "3d"}[i%4], "model": []string{"diffusion-a", "diffusion-b"}[i%2]},
+		Slices: map[string]string{"style": []string{"photo", "anime", "sketch", "3d"}[i%4],
+			"model": []string{"diffusion-a", "diffusion-b"}[i%2]},
 	}
 	shared := g.o.SharedNoise * g.random.NormFloat64()
 	for _, a := range g.o.Arms {
@@ -248,8 +253,10 @@ func seen(x experiment.Exposure) float64 {
 
 func (g *generator) feedback(x experiment.Exposure, kind experiment.FeedbackKind, rater string) experiment.Feedback {
 	f := experiment.Feedback{
-		Time: g.tick(10 * time.Second), Experiment: "synthetic", Phase: 1, ID: g.id(), Assignment: x.Assignment, Image: x.Image,
-		Rater: rater, Kind: kind, Blind: g.o.Blind, LatencyMS: 900 + 2000*g.random.ExpFloat64(), Standing: experiment.Accepted,
+		Time: g.tick(10 * time.Second), Experiment: "synthetic", Phase: 1, ID: g.id(),
+		Assignment: x.Assignment, Image: x.Image,
+		Rater: rater, Kind: kind, Blind: g.o.Blind, LatencyMS: 900 + 2000*g.random.ExpFloat64(),
+		Standing: experiment.Accepted,
 	}
 	f.Given, f.Key = f.Time, "key "+f.ID
 	f.Body = quality.DigestOf([]byte(f.Key))

@@ -112,7 +112,8 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		img, err := decoder.Decode(&smallFrames{Context: context.Background(), data: data}, data)
 		if err != nil {
-			if !errors.Is(err, jpeg.ErrCorrupt) && !errors.Is(err, jpeg.ErrTruncated) && !errors.Is(err, jpeg.ErrUnsupported) && !errors.Is(err, errTooLarge) {
+			if !errors.Is(err, jpeg.ErrCorrupt) && !errors.Is(err, jpeg.ErrTruncated) && !errors.Is(err, jpeg.ErrUnsupported) &&
+				!errors.Is(err, errTooLarge) {
 				t.Fatalf("error %v is none of the package's", err)
 			}
 			return

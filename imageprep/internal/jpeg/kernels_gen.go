@@ -74,7 +74,8 @@ func inverseDCT() {
 	}
 	round1 := dwords("round1", 1<<(shift1-1))
 	round2 := dwords("round2", 1<<(shift2-1)+128<<shift2)
-	transpose4 := table("transpose4", [8]uint32{0x0C080400, 0x0D090501, 0x0E0A0602, 0x0F0B0703, 0x0C080400, 0x0D090501, 0x0E0A0602, 0x0F0B0703})
+	transpose4 := table("transpose4", [8]uint32{0x0C080400, 0x0D090501, 0x0E0A0602, 0x0F0B0703, 0x0C080400,
+		0x0D090501, 0x0E0A0602, 0x0F0B0703})
 
 	TEXT("inverseDCTAVX2", attr.NOSPLIT, "func(block *int16, quant *int32, dst *byte, stride int)")
 	Doc("inverseDCTAVX2 dequantises 64 coefficients and writes 8 rows of 8 samples.")
@@ -206,7 +207,8 @@ func triangleHV() {
 	Doc("triangleHVAVX2 writes samples 2 to 2+32*chunks of a row, from the 16*chunks+2",
 		"first samples of the two rows.")
 	Pragma("noescape")
-	near, far, out, chunks := Load(Param("near"), GP64()), Load(Param("far"), GP64()), Load(Param("out"), GP64()), Load(Param("chunks"), GP64())
+	near, far, out, chunks := Load(Param("near"), GP64()), Load(Param("far"), GP64()), Load(Param("out"), GP64()),
+		Load(Param("chunks"), GP64())
 	even, odd := YMM(), YMM()
 	VMOVDQU(words("words8", 8), even)
 	VMOVDQU(words("words7", 7), odd)

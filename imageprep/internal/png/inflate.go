@@ -49,7 +49,8 @@ type look func() bool
 // checks the sum. It says false of anything else.
 func (f *inflater) zlib(out, src []byte, goOn look) bool {
 	const trailer = 4
-	if len(src) < 2+trailer || src[0]&15 != 8 || src[0]>>4 > 7 || src[1]&0x20 != 0 || binary.BigEndian.Uint16(src)%31 != 0 {
+	if len(src) < 2+trailer || src[0]&15 != 8 || src[0]>>4 > 7 || src[1]&0x20 != 0 ||
+		binary.BigEndian.Uint16(src)%31 != 0 {
 		return false
 	}
 	f.src, f.at, f.bb, f.nb = src[:len(src)-trailer], 2, 0, 0
@@ -80,7 +81,8 @@ func (f *inflater) zlib(out, src []byte, goOn look) bool {
 		}
 	}
 	unused := int(f.nb / 8)
-	return op == len(out) && f.at-unused == len(f.src) && adler32.Checksum(out) == binary.BigEndian.Uint32(src[len(src)-trailer:])
+	return op == len(out) && f.at-unused == len(f.src) &&
+		adler32.Checksum(out) == binary.BigEndian.Uint32(src[len(src)-trailer:])
 }
 
 // need makes n <= 32 bits available, unless the stream ends before.
@@ -180,7 +182,8 @@ func (f *inflater) dynamicTables() bool {
 			i++
 		}
 	}
-	return build(f.lit[:], litBits, lengths[:nLit], litEntry) && build(f.dst[:], distBits, lengths[nLit:nLit+nDist], distEntry)
+	return build(f.lit[:], litBits, lengths[:nLit], litEntry) &&
+		build(f.dst[:], distBits, lengths[nLit:nLit+nDist], distEntry)
 }
 
 func (f *inflater) fixedTables() bool {

@@ -28,7 +28,8 @@ func main() {
 
 func paeth(bpp int) {
 	TEXT(fmt.Sprintf("paeth%dAVX", bpp), attr.NOSPLIT, "func(row, prev *byte, pixels int)")
-	Doc(fmt.Sprintf("paeth%dAVX undoes the filter for the first pixels of %d bytes. It reads eight", bpp, bpp), "bytes at each.")
+	Doc(fmt.Sprintf("paeth%dAVX undoes the filter for the first pixels of %d bytes. It reads eight", bpp, bpp),
+		"bytes at each.")
 	Pragma("noescape")
 	row, prev, pixels := Load(Param("row"), GP64()), Load(Param("prev"), GP64()), Load(Param("pixels"), GP64())
 	a, b, c, cur := XMM(), XMM(), XMM(), XMM() // left, above, above left, this
