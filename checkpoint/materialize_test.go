@@ -18,11 +18,15 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// tree returns all files below dir.
+// tree returns all files below dir, but for the bytecode that Python leaves
+// beside a module that somebody imported.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error {
+		if e != nil && e.IsDir() && e.Name() == "__pycache__" {
+			return fs.SkipDir
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}

@@ -15,8 +15,13 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// root is the name under which the validator knows the document.
-const root = "openapi.json"
+// The names under which the validator knows the document and its meta-schema.
+// They are absolute URLs: relative ones are taken for files of the working
+// folder, whose path may have any character.
+const (
+	root     = "https://agiqa.invalid/openapi.json"
+	metaRoot = "https://agiqa.invalid/openapi-3.1.schema.json"
+)
 
 // metaSchema describes OpenAPI documents, without the schemas in them.
 //
@@ -67,10 +72,10 @@ func Parse(data []byte) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.compiler.AddResource("meta.json", meta), d.compiler.AddResource(root, doc)); err != nil {
+	if err := errors.Join(d.compiler.AddResource(metaRoot, meta), d.compiler.AddResource(root, doc)); err != nil {
 		return nil, err
 	}
-	schema, err := d.compiler.Compile("meta.json")
+	schema, err := d.compiler.Compile(metaRoot)
 	if err != nil {
 		return nil, err
 	}

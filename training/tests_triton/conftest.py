@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# The tests import the models where they lie: no bytecode beside them.
+sys.dont_write_bytecode = True
+
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = ROOT / "model_repository"
 BUNDLE = ROOT / "demo" / "checkpoints" / "demo"
