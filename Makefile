@@ -93,7 +93,7 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 # cores runs at a time: they mostly wait.
 .PHONY: test-go
 test-go: venv-test build collector generated-clients ## Go tests with the race detector, integration tests included
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 10m ./cmd/agiqa ./embedded ./...
+	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 20m ./cmd/agiqa ./embedded ./...
 
 .PHONY: test-crash
 test-crash: ## kill -9 the gateway 20 times under feedback, and 20 times around a start: nothing is lost or left over
