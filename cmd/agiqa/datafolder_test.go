@@ -42,7 +42,10 @@ func onlyForTheOwner(t *testing.T, dir string) {
 		if err != nil {
 			return err
 		}
-		if e.Name() == "__pycache__" { // Python's, in the run folder, which is ours alone
+		switch e.Name() {
+		case "__pycache__": // Python's, in the run folder, which is ours alone
+			return fs.SkipDir
+		case "model_repository": // any user's Triton may read models; the data folder keeps others out
 			return fs.SkipDir
 		}
 		info, err := e.Info()
