@@ -121,11 +121,11 @@ func TestVenvIsMadeOnceAndMadeAnewWhenItMust(t *testing.T) {
 // TestVenvWithoutEnsurepip: a Python without ensurepip, as Debian 12's is on
 // Debian 13, gets pip from Debian's own wheel.
 func TestVenvWithoutEnsurepip(t *testing.T) {
-	w := newWorkshop(t)
-	out, err := exec.Command("python3", "-c", "import ensurepip, glob, os, sys\n"+
-		"print(glob.glob(os.path.dirname(ensurepip.__file__) + '/_bundled/pip-*.whl')[0] if "+
-		"os.path.isdir(os.path.dirname(ensurepip.__file__) + '/_bundled') "+
-		"else glob.glob('/usr/share/python-wheels/pip-*.whl')[0])").Output()
+	w, python := newWorkshop(t), suitablePython(t)
+	// CPython bundles it; Debian has it in a folder of its own.
+	out, err := exec.Command(python, "-c", "import glob, os, sysconfig\n"+
+		"print((glob.glob(sysconfig.get_path('stdlib') + '/ensurepip/_bundled/pip-*.whl') + "+
+		"glob.glob('/usr/share/python-wheels/pip-*.whl'))[0])").Output()
 	if err != nil {
 		t.Fatalf("no wheel of pip: %v", err)
 	}
@@ -138,13 +138,24 @@ func TestVenvWithoutEnsurepip(t *testing.T) {
 	write(t, filepath.Join(root, "usr/share/python-wheels", filepath.Base(pip)), string(wheel))
 	write(t, filepath.Join(disguise, "sitecustomize.py"), "import sys\nsys.modules['ensurepip'] = None\n")
 	env := []string{"PYTHONPATH=" + disguise, "PREREQUISITES_ROOT=" + root}
-	if out, err := w.run(t, env, "python3", w.venv, w.lock); err != nil || !w.has("first") {
+	if out, err := w.run(t, env, python, w.venv, w.lock); err != nil || !w.has("first") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
 
+// suitablePython is the interpreter that the list of prerequisites finds: the
+// python3 of newer distributions is too new.
+func suitablePython(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("bash", "../internal/prerequisites/prerequisites.sh", "python").Output()
+	if err != nil {
+		t.Fatalf("no suitable Python: %v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 func TestVenvRefuses(t *testing.T) {
-	w := newWorkshop(t)
+	w, python := newWorkshop(t), suitablePython(t)
 	w.make(t, w.lock)
 	fresh := filepath.Join(w.env, "fresh") // for refusals that come before anything is made
 	// Python is told to be another one before it reads what venv.sh asks.
@@ -185,11 +196,11 @@ func TestVenvRefuses(t *testing.T) {
 		},
 		{
 			"no venv module", append(disguise(t, "sys.modules['ensurepip'] = None"), "PREREQUISITES_ROOT="+t.TempDir()),
-			[]string{"python3", fresh, w.lock}, []string{"no venv module"},
+			[]string{python, fresh, w.lock}, []string{"no venv module"},
 		},
 		{
 			"no shared libpython", disguise(t, "sys.base_prefix = '/none'; sysconfig.get_config_vars()['LIBDIR'] = '/none'"),
-			[]string{"python3", fresh, w.lock},
+			[]string{python, fresh, w.lock},
 			[]string{"libpython", "which Triton's Python backend loads"},
 		},
 		{
