@@ -392,9 +392,6 @@ func (s *Server) Score(ctx context.Context, req scoring.Request) (scoring.Respon
 	return s.service.Score(ctx, req)
 }
 
-// AdminKey is the admin key in use, "" where administrative routes are off.
-func (s *Server) AdminKey() config.Secret { return s.settings.AdminKey }
-
 // While runs the server as long as f takes, which is called once the server is
 // ready. The context of f ends when the server does.
 func (s *Server) While(ctx context.Context, f func(ctx context.Context) error) error {
