@@ -39,7 +39,6 @@ func TestParseModelConfig(t *testing.T) {
 			key: "pixels" value { data_type: TYPE_UINT8 dims: [ 224, 224, 3 ] zero_data: true }
 		} } ]
 		parameters { key: "encoder_digest" value { string_value: "sha256:00" } }
-		model_transaction_policy { decoupled: false }
 	`)
 	if err != nil {
 		t.Fatalf("ParseModelConfig: %v", err)

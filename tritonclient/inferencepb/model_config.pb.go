@@ -3,8 +3,8 @@
 // because config.pbtxt files are matched by name and replies by number.
 //
 // What is left out on purpose: whatever this project's models never use
-// (sequence batching, batch inputs, secondary devices, ...), and fields newer
-// than Triton 24.10. A config.pbtxt that the oldest supported server would
+// (sequence batching, rate limits, CUDA graphs, priorities, ...), and fields
+// newer than Triton 24.10. A config.pbtxt that the oldest supported server would
 // refuse is thus refused by our own parser too. Replies that carry such
 // fields are read without loss.
 
@@ -116,55 +116,6 @@ func (DataType) EnumDescriptor() ([]byte, []int) {
 	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{0}
 }
 
-type ModelInput_Format int32
-
-const (
-	ModelInput_FORMAT_NONE ModelInput_Format = 0
-	ModelInput_FORMAT_NHWC ModelInput_Format = 1
-	ModelInput_FORMAT_NCHW ModelInput_Format = 2
-)
-
-// Enum value maps for ModelInput_Format.
-var (
-	ModelInput_Format_name = map[int32]string{
-		0: "FORMAT_NONE",
-		1: "FORMAT_NHWC",
-		2: "FORMAT_NCHW",
-	}
-	ModelInput_Format_value = map[string]int32{
-		"FORMAT_NONE": 0,
-		"FORMAT_NHWC": 1,
-		"FORMAT_NCHW": 2,
-	}
-)
-
-func (x ModelInput_Format) Enum() *ModelInput_Format {
-	p := new(ModelInput_Format)
-	*p = x
-	return p
-}
-
-func (x ModelInput_Format) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (ModelInput_Format) Descriptor() protoreflect.EnumDescriptor {
-	return file_tritonclient_inferencepb_model_config_proto_enumTypes[1].Descriptor()
-}
-
-func (ModelInput_Format) Type() protoreflect.EnumType {
-	return &file_tritonclient_inferencepb_model_config_proto_enumTypes[1]
-}
-
-func (x ModelInput_Format) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use ModelInput_Format.Descriptor instead.
-func (ModelInput_Format) EnumDescriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{2, 0}
-}
-
 type ModelInstanceGroup_Kind int32
 
 const (
@@ -201,11 +152,11 @@ func (x ModelInstanceGroup_Kind) String() string {
 }
 
 func (ModelInstanceGroup_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_tritonclient_inferencepb_model_config_proto_enumTypes[2].Descriptor()
+	return file_tritonclient_inferencepb_model_config_proto_enumTypes[1].Descriptor()
 }
 
 func (ModelInstanceGroup_Kind) Type() protoreflect.EnumType {
-	return &file_tritonclient_inferencepb_model_config_proto_enumTypes[2]
+	return &file_tritonclient_inferencepb_model_config_proto_enumTypes[1]
 }
 
 func (x ModelInstanceGroup_Kind) Number() protoreflect.EnumNumber {
@@ -214,56 +165,7 @@ func (x ModelInstanceGroup_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ModelInstanceGroup_Kind.Descriptor instead.
 func (ModelInstanceGroup_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{6, 0}
-}
-
-type ModelOptimizationPolicy_ModelPriority int32
-
-const (
-	ModelOptimizationPolicy_PRIORITY_DEFAULT ModelOptimizationPolicy_ModelPriority = 0
-	ModelOptimizationPolicy_PRIORITY_MAX     ModelOptimizationPolicy_ModelPriority = 1
-	ModelOptimizationPolicy_PRIORITY_MIN     ModelOptimizationPolicy_ModelPriority = 2
-)
-
-// Enum value maps for ModelOptimizationPolicy_ModelPriority.
-var (
-	ModelOptimizationPolicy_ModelPriority_name = map[int32]string{
-		0: "PRIORITY_DEFAULT",
-		1: "PRIORITY_MAX",
-		2: "PRIORITY_MIN",
-	}
-	ModelOptimizationPolicy_ModelPriority_value = map[string]int32{
-		"PRIORITY_DEFAULT": 0,
-		"PRIORITY_MAX":     1,
-		"PRIORITY_MIN":     2,
-	}
-)
-
-func (x ModelOptimizationPolicy_ModelPriority) Enum() *ModelOptimizationPolicy_ModelPriority {
-	p := new(ModelOptimizationPolicy_ModelPriority)
-	*p = x
-	return p
-}
-
-func (x ModelOptimizationPolicy_ModelPriority) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (ModelOptimizationPolicy_ModelPriority) Descriptor() protoreflect.EnumDescriptor {
-	return file_tritonclient_inferencepb_model_config_proto_enumTypes[3].Descriptor()
-}
-
-func (ModelOptimizationPolicy_ModelPriority) Type() protoreflect.EnumType {
-	return &file_tritonclient_inferencepb_model_config_proto_enumTypes[3]
-}
-
-func (x ModelOptimizationPolicy_ModelPriority) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_ModelPriority.Descriptor instead.
-func (ModelOptimizationPolicy_ModelPriority) EnumDescriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 0}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{4, 0}
 }
 
 type ModelQueuePolicy_TimeoutAction int32
@@ -296,11 +198,11 @@ func (x ModelQueuePolicy_TimeoutAction) String() string {
 }
 
 func (ModelQueuePolicy_TimeoutAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_tritonclient_inferencepb_model_config_proto_enumTypes[4].Descriptor()
+	return file_tritonclient_inferencepb_model_config_proto_enumTypes[2].Descriptor()
 }
 
 func (ModelQueuePolicy_TimeoutAction) Type() protoreflect.EnumType {
-	return &file_tritonclient_inferencepb_model_config_proto_enumTypes[4]
+	return &file_tritonclient_inferencepb_model_config_proto_enumTypes[2]
 }
 
 func (x ModelQueuePolicy_TimeoutAction) Number() protoreflect.EnumNumber {
@@ -309,7 +211,7 @@ func (x ModelQueuePolicy_TimeoutAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ModelQueuePolicy_TimeoutAction.Descriptor instead.
 func (ModelQueuePolicy_TimeoutAction) EnumDescriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{8, 0}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{6, 0}
 }
 
 type ModelConfig struct {
@@ -317,12 +219,9 @@ type ModelConfig struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Exactly one of the two is set: "ensemble" is a platform, "onnxruntime"
 	// and "python" are backends.
-	Platform             string              `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
-	Backend              string              `protobuf:"bytes,17,opt,name=backend,proto3" json:"backend,omitempty"`
-	Runtime              string              `protobuf:"bytes,25,opt,name=runtime,proto3" json:"runtime,omitempty"`
-	VersionPolicy        *ModelVersionPolicy `protobuf:"bytes,3,opt,name=version_policy,json=versionPolicy,proto3" json:"version_policy,omitempty"`
-	DefaultModelFilename string              `protobuf:"bytes,8,opt,name=default_model_filename,json=defaultModelFilename,proto3" json:"default_model_filename,omitempty"`
-	CcModelFilenames     map[string]string   `protobuf:"bytes,9,rep,name=cc_model_filenames,json=ccModelFilenames,proto3" json:"cc_model_filenames,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Platform      string              `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
+	Backend       string              `protobuf:"bytes,17,opt,name=backend,proto3" json:"backend,omitempty"`
+	VersionPolicy *ModelVersionPolicy `protobuf:"bytes,3,opt,name=version_policy,json=versionPolicy,proto3" json:"version_policy,omitempty"`
 	// 0: tensors have no batch dimension, and dims below are whole shapes.
 	MaxBatchSize  int32                    `protobuf:"varint,4,opt,name=max_batch_size,json=maxBatchSize,proto3" json:"max_batch_size,omitempty"`
 	Input         []*ModelInput            `protobuf:"bytes,5,rep,name=input,proto3" json:"input,omitempty"`
@@ -334,15 +233,10 @@ type ModelConfig struct {
 	//
 	//	*ModelConfig_DynamicBatching
 	//	*ModelConfig_EnsembleScheduling
-	SchedulingChoice       isModelConfig_SchedulingChoice `protobuf_oneof:"scheduling_choice"`
-	ModelTransactionPolicy *ModelTransactionPolicy        `protobuf:"bytes,19,opt,name=model_transaction_policy,json=modelTransactionPolicy,proto3" json:"model_transaction_policy,omitempty"`
-	ResponseCache          *ModelResponseCache            `protobuf:"bytes,24,opt,name=response_cache,json=responseCache,proto3" json:"response_cache,omitempty"`
-	ModelRepositoryAgents  *ModelRepositoryAgents         `protobuf:"bytes,23,opt,name=model_repository_agents,json=modelRepositoryAgents,proto3" json:"model_repository_agents,omitempty"`
+	SchedulingChoice isModelConfig_SchedulingChoice `protobuf_oneof:"scheduling_choice"`
 	// Free for the backend's options and for our own facts, such as
 	// encoder_digest and checkpoint_digest.
-	Parameters map[string]*ModelParameter `protobuf:"bytes,14,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Become labels of the model's Prometheus metrics.
-	MetricTags    map[string]string `protobuf:"bytes,10,rep,name=metric_tags,json=metricTags,proto3" json:"metric_tags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Parameters    map[string]*ModelParameter `protobuf:"bytes,14,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,30 +292,9 @@ func (x *ModelConfig) GetBackend() string {
 	return ""
 }
 
-func (x *ModelConfig) GetRuntime() string {
-	if x != nil {
-		return x.Runtime
-	}
-	return ""
-}
-
 func (x *ModelConfig) GetVersionPolicy() *ModelVersionPolicy {
 	if x != nil {
 		return x.VersionPolicy
-	}
-	return nil
-}
-
-func (x *ModelConfig) GetDefaultModelFilename() string {
-	if x != nil {
-		return x.DefaultModelFilename
-	}
-	return ""
-}
-
-func (x *ModelConfig) GetCcModelFilenames() map[string]string {
-	if x != nil {
-		return x.CcModelFilenames
 	}
 	return nil
 }
@@ -493,37 +366,9 @@ func (x *ModelConfig) GetEnsembleScheduling() *ModelEnsembling {
 	return nil
 }
 
-func (x *ModelConfig) GetModelTransactionPolicy() *ModelTransactionPolicy {
-	if x != nil {
-		return x.ModelTransactionPolicy
-	}
-	return nil
-}
-
-func (x *ModelConfig) GetResponseCache() *ModelResponseCache {
-	if x != nil {
-		return x.ResponseCache
-	}
-	return nil
-}
-
-func (x *ModelConfig) GetModelRepositoryAgents() *ModelRepositoryAgents {
-	if x != nil {
-		return x.ModelRepositoryAgents
-	}
-	return nil
-}
-
 func (x *ModelConfig) GetParameters() map[string]*ModelParameter {
 	if x != nil {
 		return x.Parameters
-	}
-	return nil
-}
-
-func (x *ModelConfig) GetMetricTags() map[string]string {
-	if x != nil {
-		return x.MetricTags
 	}
 	return nil
 }
@@ -544,67 +389,18 @@ func (*ModelConfig_DynamicBatching) isModelConfig_SchedulingChoice() {}
 
 func (*ModelConfig_EnsembleScheduling) isModelConfig_SchedulingChoice() {}
 
-type ModelTensorReshape struct {
+type ModelInput struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Shape         []int64                `protobuf:"varint,1,rep,packed,name=shape,proto3" json:"shape,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DataType      DataType               `protobuf:"varint,2,opt,name=data_type,json=dataType,proto3,enum=inference.DataType" json:"data_type,omitempty"`
+	Dims          []int64                `protobuf:"varint,4,rep,packed,name=dims,proto3" json:"dims,omitempty"` // -1: any size; the batch dimension is not listed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ModelTensorReshape) Reset() {
-	*x = ModelTensorReshape{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelTensorReshape) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelTensorReshape) ProtoMessage() {}
-
-func (x *ModelTensorReshape) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelTensorReshape.ProtoReflect.Descriptor instead.
-func (*ModelTensorReshape) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *ModelTensorReshape) GetShape() []int64 {
-	if x != nil {
-		return x.Shape
-	}
-	return nil
-}
-
-type ModelInput struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Name             string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	DataType         DataType               `protobuf:"varint,2,opt,name=data_type,json=dataType,proto3,enum=inference.DataType" json:"data_type,omitempty"`
-	Format           ModelInput_Format      `protobuf:"varint,3,opt,name=format,proto3,enum=inference.ModelInput_Format" json:"format,omitempty"`
-	Dims             []int64                `protobuf:"varint,4,rep,packed,name=dims,proto3" json:"dims,omitempty"` // -1: any size; the batch dimension is not listed
-	Reshape          *ModelTensorReshape    `protobuf:"bytes,5,opt,name=reshape,proto3" json:"reshape,omitempty"`
-	IsShapeTensor    bool                   `protobuf:"varint,6,opt,name=is_shape_tensor,json=isShapeTensor,proto3" json:"is_shape_tensor,omitempty"`
-	AllowRaggedBatch bool                   `protobuf:"varint,7,opt,name=allow_ragged_batch,json=allowRaggedBatch,proto3" json:"allow_ragged_batch,omitempty"`
-	Optional         bool                   `protobuf:"varint,8,opt,name=optional,proto3" json:"optional,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
-}
-
 func (x *ModelInput) Reset() {
 	*x = ModelInput{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[2]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +412,7 @@ func (x *ModelInput) String() string {
 func (*ModelInput) ProtoMessage() {}
 
 func (x *ModelInput) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[2]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +425,7 @@ func (x *ModelInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInput.ProtoReflect.Descriptor instead.
 func (*ModelInput) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{2}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ModelInput) GetName() string {
@@ -646,13 +442,6 @@ func (x *ModelInput) GetDataType() DataType {
 	return DataType_TYPE_INVALID
 }
 
-func (x *ModelInput) GetFormat() ModelInput_Format {
-	if x != nil {
-		return x.Format
-	}
-	return ModelInput_FORMAT_NONE
-}
-
 func (x *ModelInput) GetDims() []int64 {
 	if x != nil {
 		return x.Dims
@@ -660,49 +449,18 @@ func (x *ModelInput) GetDims() []int64 {
 	return nil
 }
 
-func (x *ModelInput) GetReshape() *ModelTensorReshape {
-	if x != nil {
-		return x.Reshape
-	}
-	return nil
-}
-
-func (x *ModelInput) GetIsShapeTensor() bool {
-	if x != nil {
-		return x.IsShapeTensor
-	}
-	return false
-}
-
-func (x *ModelInput) GetAllowRaggedBatch() bool {
-	if x != nil {
-		return x.AllowRaggedBatch
-	}
-	return false
-}
-
-func (x *ModelInput) GetOptional() bool {
-	if x != nil {
-		return x.Optional
-	}
-	return false
-}
-
 type ModelOutput struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	DataType      DataType               `protobuf:"varint,2,opt,name=data_type,json=dataType,proto3,enum=inference.DataType" json:"data_type,omitempty"`
 	Dims          []int64                `protobuf:"varint,3,rep,packed,name=dims,proto3" json:"dims,omitempty"`
-	LabelFilename string                 `protobuf:"bytes,4,opt,name=label_filename,json=labelFilename,proto3" json:"label_filename,omitempty"`
-	Reshape       *ModelTensorReshape    `protobuf:"bytes,5,opt,name=reshape,proto3" json:"reshape,omitempty"`
-	IsShapeTensor bool                   `protobuf:"varint,6,opt,name=is_shape_tensor,json=isShapeTensor,proto3" json:"is_shape_tensor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelOutput) Reset() {
 	*x = ModelOutput{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[3]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -714,7 +472,7 @@ func (x *ModelOutput) String() string {
 func (*ModelOutput) ProtoMessage() {}
 
 func (x *ModelOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[3]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -727,7 +485,7 @@ func (x *ModelOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelOutput.ProtoReflect.Descriptor instead.
 func (*ModelOutput) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{3}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ModelOutput) GetName() string {
@@ -751,34 +509,11 @@ func (x *ModelOutput) GetDims() []int64 {
 	return nil
 }
 
-func (x *ModelOutput) GetLabelFilename() string {
-	if x != nil {
-		return x.LabelFilename
-	}
-	return ""
-}
-
-func (x *ModelOutput) GetReshape() *ModelTensorReshape {
-	if x != nil {
-		return x.Reshape
-	}
-	return nil
-}
-
-func (x *ModelOutput) GetIsShapeTensor() bool {
-	if x != nil {
-		return x.IsShapeTensor
-	}
-	return false
-}
-
 type ModelVersionPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to PolicyChoice:
 	//
 	//	*ModelVersionPolicy_Latest_
-	//	*ModelVersionPolicy_All_
-	//	*ModelVersionPolicy_Specific_
 	PolicyChoice  isModelVersionPolicy_PolicyChoice `protobuf_oneof:"policy_choice"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -786,7 +521,7 @@ type ModelVersionPolicy struct {
 
 func (x *ModelVersionPolicy) Reset() {
 	*x = ModelVersionPolicy{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[4]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +533,7 @@ func (x *ModelVersionPolicy) String() string {
 func (*ModelVersionPolicy) ProtoMessage() {}
 
 func (x *ModelVersionPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[4]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +546,7 @@ func (x *ModelVersionPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelVersionPolicy.ProtoReflect.Descriptor instead.
 func (*ModelVersionPolicy) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{4}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ModelVersionPolicy) GetPolicyChoice() isModelVersionPolicy_PolicyChoice {
@@ -830,24 +565,6 @@ func (x *ModelVersionPolicy) GetLatest() *ModelVersionPolicy_Latest {
 	return nil
 }
 
-func (x *ModelVersionPolicy) GetAll() *ModelVersionPolicy_All {
-	if x != nil {
-		if x, ok := x.PolicyChoice.(*ModelVersionPolicy_All_); ok {
-			return x.All
-		}
-	}
-	return nil
-}
-
-func (x *ModelVersionPolicy) GetSpecific() *ModelVersionPolicy_Specific {
-	if x != nil {
-		if x, ok := x.PolicyChoice.(*ModelVersionPolicy_Specific_); ok {
-			return x.Specific
-		}
-	}
-	return nil
-}
-
 type isModelVersionPolicy_PolicyChoice interface {
 	isModelVersionPolicy_PolicyChoice()
 }
@@ -856,71 +573,7 @@ type ModelVersionPolicy_Latest_ struct {
 	Latest *ModelVersionPolicy_Latest `protobuf:"bytes,1,opt,name=latest,proto3,oneof"`
 }
 
-type ModelVersionPolicy_All_ struct {
-	All *ModelVersionPolicy_All `protobuf:"bytes,2,opt,name=all,proto3,oneof"`
-}
-
-type ModelVersionPolicy_Specific_ struct {
-	Specific *ModelVersionPolicy_Specific `protobuf:"bytes,3,opt,name=specific,proto3,oneof"`
-}
-
 func (*ModelVersionPolicy_Latest_) isModelVersionPolicy_PolicyChoice() {}
-
-func (*ModelVersionPolicy_All_) isModelVersionPolicy_PolicyChoice() {}
-
-func (*ModelVersionPolicy_Specific_) isModelVersionPolicy_PolicyChoice() {}
-
-type ModelRateLimiter struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Resources     []*ModelRateLimiter_Resource `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
-	Priority      uint32                       `protobuf:"varint,2,opt,name=priority,proto3" json:"priority,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelRateLimiter) Reset() {
-	*x = ModelRateLimiter{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelRateLimiter) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelRateLimiter) ProtoMessage() {}
-
-func (x *ModelRateLimiter) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelRateLimiter.ProtoReflect.Descriptor instead.
-func (*ModelRateLimiter) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *ModelRateLimiter) GetResources() []*ModelRateLimiter_Resource {
-	if x != nil {
-		return x.Resources
-	}
-	return nil
-}
-
-func (x *ModelRateLimiter) GetPriority() uint32 {
-	if x != nil {
-		return x.Priority
-	}
-	return 0
-}
 
 type ModelInstanceGroup struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
@@ -928,17 +581,13 @@ type ModelInstanceGroup struct {
 	Count         int32                   `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	Gpus          []int32                 `protobuf:"varint,3,rep,packed,name=gpus,proto3" json:"gpus,omitempty"`
 	Kind          ModelInstanceGroup_Kind `protobuf:"varint,4,opt,name=kind,proto3,enum=inference.ModelInstanceGroup_Kind" json:"kind,omitempty"`
-	Profile       []string                `protobuf:"bytes,5,rep,name=profile,proto3" json:"profile,omitempty"` // TensorRT optimisation profiles
-	RateLimiter   *ModelRateLimiter       `protobuf:"bytes,6,opt,name=rate_limiter,json=rateLimiter,proto3" json:"rate_limiter,omitempty"`
-	Passive       bool                    `protobuf:"varint,7,opt,name=passive,proto3" json:"passive,omitempty"`
-	HostPolicy    string                  `protobuf:"bytes,9,opt,name=host_policy,json=hostPolicy,proto3" json:"host_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelInstanceGroup) Reset() {
 	*x = ModelInstanceGroup{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[6]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +599,7 @@ func (x *ModelInstanceGroup) String() string {
 func (*ModelInstanceGroup) ProtoMessage() {}
 
 func (x *ModelInstanceGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[6]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +612,7 @@ func (x *ModelInstanceGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInstanceGroup.ProtoReflect.Descriptor instead.
 func (*ModelInstanceGroup) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{6}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ModelInstanceGroup) GetName() string {
@@ -994,51 +643,16 @@ func (x *ModelInstanceGroup) GetKind() ModelInstanceGroup_Kind {
 	return ModelInstanceGroup_KIND_AUTO
 }
 
-func (x *ModelInstanceGroup) GetProfile() []string {
-	if x != nil {
-		return x.Profile
-	}
-	return nil
-}
-
-func (x *ModelInstanceGroup) GetRateLimiter() *ModelRateLimiter {
-	if x != nil {
-		return x.RateLimiter
-	}
-	return nil
-}
-
-func (x *ModelInstanceGroup) GetPassive() bool {
-	if x != nil {
-		return x.Passive
-	}
-	return false
-}
-
-func (x *ModelInstanceGroup) GetHostPolicy() string {
-	if x != nil {
-		return x.HostPolicy
-	}
-	return ""
-}
-
 type ModelOptimizationPolicy struct {
-	state                       protoimpl.MessageState                         `protogen:"open.v1"`
-	Graph                       *ModelOptimizationPolicy_Graph                 `protobuf:"bytes,1,opt,name=graph,proto3" json:"graph,omitempty"`
-	Priority                    ModelOptimizationPolicy_ModelPriority          `protobuf:"varint,2,opt,name=priority,proto3,enum=inference.ModelOptimizationPolicy_ModelPriority" json:"priority,omitempty"`
-	Cuda                        *ModelOptimizationPolicy_Cuda                  `protobuf:"bytes,3,opt,name=cuda,proto3" json:"cuda,omitempty"`
-	ExecutionAccelerators       *ModelOptimizationPolicy_ExecutionAccelerators `protobuf:"bytes,4,opt,name=execution_accelerators,json=executionAccelerators,proto3" json:"execution_accelerators,omitempty"`
-	InputPinnedMemory           *ModelOptimizationPolicy_PinnedMemoryBuffer    `protobuf:"bytes,5,opt,name=input_pinned_memory,json=inputPinnedMemory,proto3" json:"input_pinned_memory,omitempty"`
-	OutputPinnedMemory          *ModelOptimizationPolicy_PinnedMemoryBuffer    `protobuf:"bytes,6,opt,name=output_pinned_memory,json=outputPinnedMemory,proto3" json:"output_pinned_memory,omitempty"`
-	GatherKernelBufferThreshold uint32                                         `protobuf:"varint,7,opt,name=gather_kernel_buffer_threshold,json=gatherKernelBufferThreshold,proto3" json:"gather_kernel_buffer_threshold,omitempty"`
-	EagerBatching               bool                                           `protobuf:"varint,8,opt,name=eager_batching,json=eagerBatching,proto3" json:"eager_batching,omitempty"`
-	unknownFields               protoimpl.UnknownFields
-	sizeCache                   protoimpl.SizeCache
+	state                 protoimpl.MessageState                         `protogen:"open.v1"`
+	ExecutionAccelerators *ModelOptimizationPolicy_ExecutionAccelerators `protobuf:"bytes,4,opt,name=execution_accelerators,json=executionAccelerators,proto3" json:"execution_accelerators,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *ModelOptimizationPolicy) Reset() {
 	*x = ModelOptimizationPolicy{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[7]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +664,7 @@ func (x *ModelOptimizationPolicy) String() string {
 func (*ModelOptimizationPolicy) ProtoMessage() {}
 
 func (x *ModelOptimizationPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[7]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,28 +677,7 @@ func (x *ModelOptimizationPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelOptimizationPolicy.ProtoReflect.Descriptor instead.
 func (*ModelOptimizationPolicy) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *ModelOptimizationPolicy) GetGraph() *ModelOptimizationPolicy_Graph {
-	if x != nil {
-		return x.Graph
-	}
-	return nil
-}
-
-func (x *ModelOptimizationPolicy) GetPriority() ModelOptimizationPolicy_ModelPriority {
-	if x != nil {
-		return x.Priority
-	}
-	return ModelOptimizationPolicy_PRIORITY_DEFAULT
-}
-
-func (x *ModelOptimizationPolicy) GetCuda() *ModelOptimizationPolicy_Cuda {
-	if x != nil {
-		return x.Cuda
-	}
-	return nil
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ModelOptimizationPolicy) GetExecutionAccelerators() *ModelOptimizationPolicy_ExecutionAccelerators {
@@ -1092,34 +685,6 @@ func (x *ModelOptimizationPolicy) GetExecutionAccelerators() *ModelOptimizationP
 		return x.ExecutionAccelerators
 	}
 	return nil
-}
-
-func (x *ModelOptimizationPolicy) GetInputPinnedMemory() *ModelOptimizationPolicy_PinnedMemoryBuffer {
-	if x != nil {
-		return x.InputPinnedMemory
-	}
-	return nil
-}
-
-func (x *ModelOptimizationPolicy) GetOutputPinnedMemory() *ModelOptimizationPolicy_PinnedMemoryBuffer {
-	if x != nil {
-		return x.OutputPinnedMemory
-	}
-	return nil
-}
-
-func (x *ModelOptimizationPolicy) GetGatherKernelBufferThreshold() uint32 {
-	if x != nil {
-		return x.GatherKernelBufferThreshold
-	}
-	return 0
-}
-
-func (x *ModelOptimizationPolicy) GetEagerBatching() bool {
-	if x != nil {
-		return x.EagerBatching
-	}
-	return false
 }
 
 // ModelQueuePolicy bounds a queue. Every default means "no bound".
@@ -1137,7 +702,7 @@ type ModelQueuePolicy struct {
 
 func (x *ModelQueuePolicy) Reset() {
 	*x = ModelQueuePolicy{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[8]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +714,7 @@ func (x *ModelQueuePolicy) String() string {
 func (*ModelQueuePolicy) ProtoMessage() {}
 
 func (x *ModelQueuePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[8]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +727,7 @@ func (x *ModelQueuePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelQueuePolicy.ProtoReflect.Descriptor instead.
 func (*ModelQueuePolicy) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{8}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ModelQueuePolicy) GetTimeoutAction() ModelQueuePolicy_TimeoutAction {
@@ -1194,21 +759,16 @@ func (x *ModelQueuePolicy) GetMaxQueueSize() uint32 {
 }
 
 type ModelDynamicBatching struct {
-	state                     protoimpl.MessageState       `protogen:"open.v1"`
-	PreferredBatchSize        []int32                      `protobuf:"varint,1,rep,packed,name=preferred_batch_size,json=preferredBatchSize,proto3" json:"preferred_batch_size,omitempty"`
-	MaxQueueDelayMicroseconds uint64                       `protobuf:"varint,2,opt,name=max_queue_delay_microseconds,json=maxQueueDelayMicroseconds,proto3" json:"max_queue_delay_microseconds,omitempty"`
-	PreserveOrdering          bool                         `protobuf:"varint,3,opt,name=preserve_ordering,json=preserveOrdering,proto3" json:"preserve_ordering,omitempty"`
-	PriorityLevels            uint64                       `protobuf:"varint,4,opt,name=priority_levels,json=priorityLevels,proto3" json:"priority_levels,omitempty"`
-	DefaultPriorityLevel      uint64                       `protobuf:"varint,5,opt,name=default_priority_level,json=defaultPriorityLevel,proto3" json:"default_priority_level,omitempty"`
-	DefaultQueuePolicy        *ModelQueuePolicy            `protobuf:"bytes,6,opt,name=default_queue_policy,json=defaultQueuePolicy,proto3" json:"default_queue_policy,omitempty"`
-	PriorityQueuePolicy       map[uint64]*ModelQueuePolicy `protobuf:"bytes,7,rep,name=priority_queue_policy,json=priorityQueuePolicy,proto3" json:"priority_queue_policy,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state                     protoimpl.MessageState `protogen:"open.v1"`
+	MaxQueueDelayMicroseconds uint64                 `protobuf:"varint,2,opt,name=max_queue_delay_microseconds,json=maxQueueDelayMicroseconds,proto3" json:"max_queue_delay_microseconds,omitempty"`
+	DefaultQueuePolicy        *ModelQueuePolicy      `protobuf:"bytes,6,opt,name=default_queue_policy,json=defaultQueuePolicy,proto3" json:"default_queue_policy,omitempty"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
 
 func (x *ModelDynamicBatching) Reset() {
 	*x = ModelDynamicBatching{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[9]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +780,7 @@ func (x *ModelDynamicBatching) String() string {
 func (*ModelDynamicBatching) ProtoMessage() {}
 
 func (x *ModelDynamicBatching) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[9]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,14 +793,7 @@ func (x *ModelDynamicBatching) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelDynamicBatching.ProtoReflect.Descriptor instead.
 func (*ModelDynamicBatching) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *ModelDynamicBatching) GetPreferredBatchSize() []int32 {
-	if x != nil {
-		return x.PreferredBatchSize
-	}
-	return nil
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ModelDynamicBatching) GetMaxQueueDelayMicroseconds() uint64 {
@@ -1250,37 +803,9 @@ func (x *ModelDynamicBatching) GetMaxQueueDelayMicroseconds() uint64 {
 	return 0
 }
 
-func (x *ModelDynamicBatching) GetPreserveOrdering() bool {
-	if x != nil {
-		return x.PreserveOrdering
-	}
-	return false
-}
-
-func (x *ModelDynamicBatching) GetPriorityLevels() uint64 {
-	if x != nil {
-		return x.PriorityLevels
-	}
-	return 0
-}
-
-func (x *ModelDynamicBatching) GetDefaultPriorityLevel() uint64 {
-	if x != nil {
-		return x.DefaultPriorityLevel
-	}
-	return 0
-}
-
 func (x *ModelDynamicBatching) GetDefaultQueuePolicy() *ModelQueuePolicy {
 	if x != nil {
 		return x.DefaultQueuePolicy
-	}
-	return nil
-}
-
-func (x *ModelDynamicBatching) GetPriorityQueuePolicy() map[uint64]*ModelQueuePolicy {
-	if x != nil {
-		return x.PriorityQueuePolicy
 	}
 	return nil
 }
@@ -1294,7 +819,7 @@ type ModelEnsembling struct {
 
 func (x *ModelEnsembling) Reset() {
 	*x = ModelEnsembling{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[10]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +831,7 @@ func (x *ModelEnsembling) String() string {
 func (*ModelEnsembling) ProtoMessage() {}
 
 func (x *ModelEnsembling) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[10]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +844,7 @@ func (x *ModelEnsembling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEnsembling.ProtoReflect.Descriptor instead.
 func (*ModelEnsembling) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{10}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ModelEnsembling) GetStep() []*ModelEnsembling_Step {
@@ -1338,7 +863,7 @@ type ModelParameter struct {
 
 func (x *ModelParameter) Reset() {
 	*x = ModelParameter{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[11]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +875,7 @@ func (x *ModelParameter) String() string {
 func (*ModelParameter) ProtoMessage() {}
 
 func (x *ModelParameter) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[11]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +888,7 @@ func (x *ModelParameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelParameter.ProtoReflect.Descriptor instead.
 func (*ModelParameter) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{11}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ModelParameter) GetStringValue() string {
@@ -1385,7 +910,7 @@ type ModelWarmup struct {
 
 func (x *ModelWarmup) Reset() {
 	*x = ModelWarmup{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[12]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +922,7 @@ func (x *ModelWarmup) String() string {
 func (*ModelWarmup) ProtoMessage() {}
 
 func (x *ModelWarmup) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[12]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +935,7 @@ func (x *ModelWarmup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelWarmup.ProtoReflect.Descriptor instead.
 func (*ModelWarmup) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{12}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelWarmup) GetName() string {
@@ -1441,138 +966,6 @@ func (x *ModelWarmup) GetCount() uint32 {
 	return 0
 }
 
-type ModelTransactionPolicy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Decoupled     bool                   `protobuf:"varint,1,opt,name=decoupled,proto3" json:"decoupled,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelTransactionPolicy) Reset() {
-	*x = ModelTransactionPolicy{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelTransactionPolicy) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelTransactionPolicy) ProtoMessage() {}
-
-func (x *ModelTransactionPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelTransactionPolicy.ProtoReflect.Descriptor instead.
-func (*ModelTransactionPolicy) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *ModelTransactionPolicy) GetDecoupled() bool {
-	if x != nil {
-		return x.Decoupled
-	}
-	return false
-}
-
-type ModelRepositoryAgents struct {
-	state         protoimpl.MessageState         `protogen:"open.v1"`
-	Agents        []*ModelRepositoryAgents_Agent `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelRepositoryAgents) Reset() {
-	*x = ModelRepositoryAgents{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelRepositoryAgents) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelRepositoryAgents) ProtoMessage() {}
-
-func (x *ModelRepositoryAgents) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelRepositoryAgents.ProtoReflect.Descriptor instead.
-func (*ModelRepositoryAgents) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *ModelRepositoryAgents) GetAgents() []*ModelRepositoryAgents_Agent {
-	if x != nil {
-		return x.Agents
-	}
-	return nil
-}
-
-type ModelResponseCache struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Enable        bool                   `protobuf:"varint,1,opt,name=enable,proto3" json:"enable,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelResponseCache) Reset() {
-	*x = ModelResponseCache{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelResponseCache) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelResponseCache) ProtoMessage() {}
-
-func (x *ModelResponseCache) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelResponseCache.ProtoReflect.Descriptor instead.
-func (*ModelResponseCache) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *ModelResponseCache) GetEnable() bool {
-	if x != nil {
-		return x.Enable
-	}
-	return false
-}
-
 type ModelVersionPolicy_Latest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NumVersions   uint32                 `protobuf:"varint,1,opt,name=num_versions,json=numVersions,proto3" json:"num_versions,omitempty"`
@@ -1582,7 +975,7 @@ type ModelVersionPolicy_Latest struct {
 
 func (x *ModelVersionPolicy_Latest) Reset() {
 	*x = ModelVersionPolicy_Latest{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[19]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +987,7 @@ func (x *ModelVersionPolicy_Latest) String() string {
 func (*ModelVersionPolicy_Latest) ProtoMessage() {}
 
 func (x *ModelVersionPolicy_Latest) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[19]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1000,7 @@ func (x *ModelVersionPolicy_Latest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelVersionPolicy_Latest.ProtoReflect.Descriptor instead.
 func (*ModelVersionPolicy_Latest) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{4, 0}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{3, 0}
 }
 
 func (x *ModelVersionPolicy_Latest) GetNumVersions() uint32 {
@@ -1617,269 +1010,16 @@ func (x *ModelVersionPolicy_Latest) GetNumVersions() uint32 {
 	return 0
 }
 
-type ModelVersionPolicy_All struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelVersionPolicy_All) Reset() {
-	*x = ModelVersionPolicy_All{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelVersionPolicy_All) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelVersionPolicy_All) ProtoMessage() {}
-
-func (x *ModelVersionPolicy_All) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelVersionPolicy_All.ProtoReflect.Descriptor instead.
-func (*ModelVersionPolicy_All) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{4, 1}
-}
-
-type ModelVersionPolicy_Specific struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Versions      []int64                `protobuf:"varint,1,rep,packed,name=versions,proto3" json:"versions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelVersionPolicy_Specific) Reset() {
-	*x = ModelVersionPolicy_Specific{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[21]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelVersionPolicy_Specific) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelVersionPolicy_Specific) ProtoMessage() {}
-
-func (x *ModelVersionPolicy_Specific) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[21]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelVersionPolicy_Specific.ProtoReflect.Descriptor instead.
-func (*ModelVersionPolicy_Specific) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{4, 2}
-}
-
-func (x *ModelVersionPolicy_Specific) GetVersions() []int64 {
-	if x != nil {
-		return x.Versions
-	}
-	return nil
-}
-
-type ModelRateLimiter_Resource struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Global        bool                   `protobuf:"varint,2,opt,name=global,proto3" json:"global,omitempty"`
-	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelRateLimiter_Resource) Reset() {
-	*x = ModelRateLimiter_Resource{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[22]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelRateLimiter_Resource) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelRateLimiter_Resource) ProtoMessage() {}
-
-func (x *ModelRateLimiter_Resource) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[22]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelRateLimiter_Resource.ProtoReflect.Descriptor instead.
-func (*ModelRateLimiter_Resource) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{5, 0}
-}
-
-func (x *ModelRateLimiter_Resource) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *ModelRateLimiter_Resource) GetGlobal() bool {
-	if x != nil {
-		return x.Global
-	}
-	return false
-}
-
-func (x *ModelRateLimiter_Resource) GetCount() uint32 {
-	if x != nil {
-		return x.Count
-	}
-	return 0
-}
-
-type ModelOptimizationPolicy_Graph struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Level         int32                  `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelOptimizationPolicy_Graph) Reset() {
-	*x = ModelOptimizationPolicy_Graph{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[23]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelOptimizationPolicy_Graph) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelOptimizationPolicy_Graph) ProtoMessage() {}
-
-func (x *ModelOptimizationPolicy_Graph) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[23]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_Graph.ProtoReflect.Descriptor instead.
-func (*ModelOptimizationPolicy_Graph) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 0}
-}
-
-func (x *ModelOptimizationPolicy_Graph) GetLevel() int32 {
-	if x != nil {
-		return x.Level
-	}
-	return 0
-}
-
-type ModelOptimizationPolicy_Cuda struct {
-	state            protoimpl.MessageState                    `protogen:"open.v1"`
-	Graphs           bool                                      `protobuf:"varint,1,opt,name=graphs,proto3" json:"graphs,omitempty"`
-	BusyWaitEvents   bool                                      `protobuf:"varint,2,opt,name=busy_wait_events,json=busyWaitEvents,proto3" json:"busy_wait_events,omitempty"`
-	GraphSpec        []*ModelOptimizationPolicy_Cuda_GraphSpec `protobuf:"bytes,3,rep,name=graph_spec,json=graphSpec,proto3" json:"graph_spec,omitempty"`
-	OutputCopyStream bool                                      `protobuf:"varint,4,opt,name=output_copy_stream,json=outputCopyStream,proto3" json:"output_copy_stream,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
-}
-
-func (x *ModelOptimizationPolicy_Cuda) Reset() {
-	*x = ModelOptimizationPolicy_Cuda{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[24]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelOptimizationPolicy_Cuda) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelOptimizationPolicy_Cuda) ProtoMessage() {}
-
-func (x *ModelOptimizationPolicy_Cuda) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[24]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_Cuda.ProtoReflect.Descriptor instead.
-func (*ModelOptimizationPolicy_Cuda) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 1}
-}
-
-func (x *ModelOptimizationPolicy_Cuda) GetGraphs() bool {
-	if x != nil {
-		return x.Graphs
-	}
-	return false
-}
-
-func (x *ModelOptimizationPolicy_Cuda) GetBusyWaitEvents() bool {
-	if x != nil {
-		return x.BusyWaitEvents
-	}
-	return false
-}
-
-func (x *ModelOptimizationPolicy_Cuda) GetGraphSpec() []*ModelOptimizationPolicy_Cuda_GraphSpec {
-	if x != nil {
-		return x.GraphSpec
-	}
-	return nil
-}
-
-func (x *ModelOptimizationPolicy_Cuda) GetOutputCopyStream() bool {
-	if x != nil {
-		return x.OutputCopyStream
-	}
-	return false
-}
-
 type ModelOptimizationPolicy_ExecutionAccelerators struct {
 	state                   protoimpl.MessageState                                       `protogen:"open.v1"`
 	GpuExecutionAccelerator []*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator `protobuf:"bytes,1,rep,name=gpu_execution_accelerator,json=gpuExecutionAccelerator,proto3" json:"gpu_execution_accelerator,omitempty"`
-	CpuExecutionAccelerator []*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator `protobuf:"bytes,2,rep,name=cpu_execution_accelerator,json=cpuExecutionAccelerator,proto3" json:"cpu_execution_accelerator,omitempty"`
 	unknownFields           protoimpl.UnknownFields
 	sizeCache               protoimpl.SizeCache
 }
 
 func (x *ModelOptimizationPolicy_ExecutionAccelerators) Reset() {
 	*x = ModelOptimizationPolicy_ExecutionAccelerators{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[25]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1891,7 +1031,7 @@ func (x *ModelOptimizationPolicy_ExecutionAccelerators) String() string {
 func (*ModelOptimizationPolicy_ExecutionAccelerators) ProtoMessage() {}
 
 func (x *ModelOptimizationPolicy_ExecutionAccelerators) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[25]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +1044,7 @@ func (x *ModelOptimizationPolicy_ExecutionAccelerators) ProtoReflect() protorefl
 
 // Deprecated: Use ModelOptimizationPolicy_ExecutionAccelerators.ProtoReflect.Descriptor instead.
 func (*ModelOptimizationPolicy_ExecutionAccelerators) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 2}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{5, 0}
 }
 
 func (x *ModelOptimizationPolicy_ExecutionAccelerators) GetGpuExecutionAccelerator() []*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator {
@@ -1914,216 +1054,9 @@ func (x *ModelOptimizationPolicy_ExecutionAccelerators) GetGpuExecutionAccelerat
 	return nil
 }
 
-func (x *ModelOptimizationPolicy_ExecutionAccelerators) GetCpuExecutionAccelerator() []*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator {
-	if x != nil {
-		return x.CpuExecutionAccelerator
-	}
-	return nil
-}
-
-type ModelOptimizationPolicy_PinnedMemoryBuffer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Enable        bool                   `protobuf:"varint,1,opt,name=enable,proto3" json:"enable,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelOptimizationPolicy_PinnedMemoryBuffer) Reset() {
-	*x = ModelOptimizationPolicy_PinnedMemoryBuffer{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[26]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelOptimizationPolicy_PinnedMemoryBuffer) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelOptimizationPolicy_PinnedMemoryBuffer) ProtoMessage() {}
-
-func (x *ModelOptimizationPolicy_PinnedMemoryBuffer) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[26]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_PinnedMemoryBuffer.ProtoReflect.Descriptor instead.
-func (*ModelOptimizationPolicy_PinnedMemoryBuffer) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 3}
-}
-
-func (x *ModelOptimizationPolicy_PinnedMemoryBuffer) GetEnable() bool {
-	if x != nil {
-		return x.Enable
-	}
-	return false
-}
-
-type ModelOptimizationPolicy_Cuda_GraphSpec struct {
-	state           protoimpl.MessageState                                   `protogen:"open.v1"`
-	BatchSize       int32                                                    `protobuf:"varint,1,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	Input           map[string]*ModelOptimizationPolicy_Cuda_GraphSpec_Shape `protobuf:"bytes,2,rep,name=input,proto3" json:"input,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	GraphLowerBound *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound       `protobuf:"bytes,3,opt,name=graph_lower_bound,json=graphLowerBound,proto3" json:"graph_lower_bound,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec) Reset() {
-	*x = ModelOptimizationPolicy_Cuda_GraphSpec{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[27]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelOptimizationPolicy_Cuda_GraphSpec) ProtoMessage() {}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[27]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_Cuda_GraphSpec.ProtoReflect.Descriptor instead.
-func (*ModelOptimizationPolicy_Cuda_GraphSpec) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 1, 0}
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec) GetBatchSize() int32 {
-	if x != nil {
-		return x.BatchSize
-	}
-	return 0
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec) GetInput() map[string]*ModelOptimizationPolicy_Cuda_GraphSpec_Shape {
-	if x != nil {
-		return x.Input
-	}
-	return nil
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec) GetGraphLowerBound() *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound {
-	if x != nil {
-		return x.GraphLowerBound
-	}
-	return nil
-}
-
-type ModelOptimizationPolicy_Cuda_GraphSpec_Shape struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Dim           []int64                `protobuf:"varint,1,rep,packed,name=dim,proto3" json:"dim,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_Shape) Reset() {
-	*x = ModelOptimizationPolicy_Cuda_GraphSpec_Shape{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_Shape) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelOptimizationPolicy_Cuda_GraphSpec_Shape) ProtoMessage() {}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_Shape) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_Cuda_GraphSpec_Shape.ProtoReflect.Descriptor instead.
-func (*ModelOptimizationPolicy_Cuda_GraphSpec_Shape) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 1, 0, 0}
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_Shape) GetDim() []int64 {
-	if x != nil {
-		return x.Dim
-	}
-	return nil
-}
-
-type ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound struct {
-	state         protoimpl.MessageState                                   `protogen:"open.v1"`
-	BatchSize     int32                                                    `protobuf:"varint,1,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	Input         map[string]*ModelOptimizationPolicy_Cuda_GraphSpec_Shape `protobuf:"bytes,2,rep,name=input,proto3" json:"input,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) Reset() {
-	*x = ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[29]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) ProtoMessage() {}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[29]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound.ProtoReflect.Descriptor instead.
-func (*ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 1, 0, 1}
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) GetBatchSize() int32 {
-	if x != nil {
-		return x.BatchSize
-	}
-	return 0
-}
-
-func (x *ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound) GetInput() map[string]*ModelOptimizationPolicy_Cuda_GraphSpec_Shape {
-	if x != nil {
-		return x.Input
-	}
-	return nil
-}
-
 type ModelOptimizationPolicy_ExecutionAccelerators_Accelerator struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "tensorrt" or "cuda" on a GPU
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "tensorrt" on a GPU
 	Parameters    map[string]string      `protobuf:"bytes,2,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2131,7 +1064,7 @@ type ModelOptimizationPolicy_ExecutionAccelerators_Accelerator struct {
 
 func (x *ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) Reset() {
 	*x = ModelOptimizationPolicy_ExecutionAccelerators_Accelerator{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[32]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +1076,7 @@ func (x *ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) String() str
 func (*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) ProtoMessage() {}
 
 func (x *ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[32]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +1089,7 @@ func (x *ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) ProtoReflect
 
 // Deprecated: Use ModelOptimizationPolicy_ExecutionAccelerators_Accelerator.ProtoReflect.Descriptor instead.
 func (*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{7, 2, 0}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{5, 0, 0}
 }
 
 func (x *ModelOptimizationPolicy_ExecutionAccelerators_Accelerator) GetName() string {
@@ -2186,7 +1119,7 @@ type ModelEnsembling_Step struct {
 
 func (x *ModelEnsembling_Step) Reset() {
 	*x = ModelEnsembling_Step{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[35]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +1131,7 @@ func (x *ModelEnsembling_Step) String() string {
 func (*ModelEnsembling_Step) ProtoMessage() {}
 
 func (x *ModelEnsembling_Step) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[35]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +1144,7 @@ func (x *ModelEnsembling_Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEnsembling_Step.ProtoReflect.Descriptor instead.
 func (*ModelEnsembling_Step) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{10, 0}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *ModelEnsembling_Step) GetModelName() string {
@@ -2249,8 +1182,6 @@ type ModelWarmup_Input struct {
 	// Types that are valid to be assigned to InputDataType:
 	//
 	//	*ModelWarmup_Input_ZeroData
-	//	*ModelWarmup_Input_RandomData
-	//	*ModelWarmup_Input_InputDataFile
 	InputDataType isModelWarmup_Input_InputDataType `protobuf_oneof:"input_data_type"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2258,7 +1189,7 @@ type ModelWarmup_Input struct {
 
 func (x *ModelWarmup_Input) Reset() {
 	*x = ModelWarmup_Input{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[38]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +1201,7 @@ func (x *ModelWarmup_Input) String() string {
 func (*ModelWarmup_Input) ProtoMessage() {}
 
 func (x *ModelWarmup_Input) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[38]
+	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +1214,7 @@ func (x *ModelWarmup_Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelWarmup_Input.ProtoReflect.Descriptor instead.
 func (*ModelWarmup_Input) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{12, 0}
+	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *ModelWarmup_Input) GetDataType() DataType {
@@ -2316,24 +1247,6 @@ func (x *ModelWarmup_Input) GetZeroData() bool {
 	return false
 }
 
-func (x *ModelWarmup_Input) GetRandomData() bool {
-	if x != nil {
-		if x, ok := x.InputDataType.(*ModelWarmup_Input_RandomData); ok {
-			return x.RandomData
-		}
-	}
-	return false
-}
-
-func (x *ModelWarmup_Input) GetInputDataFile() string {
-	if x != nil {
-		if x, ok := x.InputDataType.(*ModelWarmup_Input_InputDataFile); ok {
-			return x.InputDataFile
-		}
-	}
-	return ""
-}
-
 type isModelWarmup_Input_InputDataType interface {
 	isModelWarmup_Input_InputDataType()
 }
@@ -2342,85 +1255,18 @@ type ModelWarmup_Input_ZeroData struct {
 	ZeroData bool `protobuf:"varint,3,opt,name=zero_data,json=zeroData,proto3,oneof"`
 }
 
-type ModelWarmup_Input_RandomData struct {
-	RandomData bool `protobuf:"varint,4,opt,name=random_data,json=randomData,proto3,oneof"`
-}
-
-type ModelWarmup_Input_InputDataFile struct {
-	InputDataFile string `protobuf:"bytes,5,opt,name=input_data_file,json=inputDataFile,proto3,oneof"`
-}
-
 func (*ModelWarmup_Input_ZeroData) isModelWarmup_Input_InputDataType() {}
-
-func (*ModelWarmup_Input_RandomData) isModelWarmup_Input_InputDataType() {}
-
-func (*ModelWarmup_Input_InputDataFile) isModelWarmup_Input_InputDataType() {}
-
-type ModelRepositoryAgents_Agent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Parameters    map[string]string      `protobuf:"bytes,2,rep,name=parameters,proto3" json:"parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ModelRepositoryAgents_Agent) Reset() {
-	*x = ModelRepositoryAgents_Agent{}
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[40]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ModelRepositoryAgents_Agent) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ModelRepositoryAgents_Agent) ProtoMessage() {}
-
-func (x *ModelRepositoryAgents_Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_tritonclient_inferencepb_model_config_proto_msgTypes[40]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ModelRepositoryAgents_Agent.ProtoReflect.Descriptor instead.
-func (*ModelRepositoryAgents_Agent) Descriptor() ([]byte, []int) {
-	return file_tritonclient_inferencepb_model_config_proto_rawDescGZIP(), []int{14, 0}
-}
-
-func (x *ModelRepositoryAgents_Agent) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *ModelRepositoryAgents_Agent) GetParameters() map[string]string {
-	if x != nil {
-		return x.Parameters
-	}
-	return nil
-}
 
 var File_tritonclient_inferencepb_model_config_proto protoreflect.FileDescriptor
 
 const file_tritonclient_inferencepb_model_config_proto_rawDesc = "" +
 	"\n" +
-	"+tritonclient/inferencepb/model_config.proto\x12\tinference\"\xb3\v\n" +
+	"+tritonclient/inferencepb/model_config.proto\x12\tinference\"\xbd\x06\n" +
 	"\vModelConfig\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bplatform\x18\x02 \x01(\tR\bplatform\x12\x18\n" +
-	"\abackend\x18\x11 \x01(\tR\abackend\x12\x18\n" +
-	"\aruntime\x18\x19 \x01(\tR\aruntime\x12D\n" +
-	"\x0eversion_policy\x18\x03 \x01(\v2\x1d.inference.ModelVersionPolicyR\rversionPolicy\x124\n" +
-	"\x16default_model_filename\x18\b \x01(\tR\x14defaultModelFilename\x12Z\n" +
-	"\x12cc_model_filenames\x18\t \x03(\v2,.inference.ModelConfig.CcModelFilenamesEntryR\x10ccModelFilenames\x12$\n" +
+	"\abackend\x18\x11 \x01(\tR\abackend\x12D\n" +
+	"\x0eversion_policy\x18\x03 \x01(\v2\x1d.inference.ModelVersionPolicyR\rversionPolicy\x12$\n" +
 	"\x0emax_batch_size\x18\x04 \x01(\x05R\fmaxBatchSize\x12+\n" +
 	"\x05input\x18\x05 \x03(\v2\x15.inference.ModelInputR\x05input\x12.\n" +
 	"\x06output\x18\x06 \x03(\v2\x16.inference.ModelOutputR\x06output\x12D\n" +
@@ -2428,122 +1274,43 @@ const file_tritonclient_inferencepb_model_config_proto_rawDesc = "" +
 	"\foptimization\x18\f \x01(\v2\".inference.ModelOptimizationPolicyR\foptimization\x129\n" +
 	"\fmodel_warmup\x18\x10 \x03(\v2\x16.inference.ModelWarmupR\vmodelWarmup\x12L\n" +
 	"\x10dynamic_batching\x18\v \x01(\v2\x1f.inference.ModelDynamicBatchingH\x00R\x0fdynamicBatching\x12M\n" +
-	"\x13ensemble_scheduling\x18\x0f \x01(\v2\x1a.inference.ModelEnsemblingH\x00R\x12ensembleScheduling\x12[\n" +
-	"\x18model_transaction_policy\x18\x13 \x01(\v2!.inference.ModelTransactionPolicyR\x16modelTransactionPolicy\x12D\n" +
-	"\x0eresponse_cache\x18\x18 \x01(\v2\x1d.inference.ModelResponseCacheR\rresponseCache\x12X\n" +
-	"\x17model_repository_agents\x18\x17 \x01(\v2 .inference.ModelRepositoryAgentsR\x15modelRepositoryAgents\x12F\n" +
+	"\x13ensemble_scheduling\x18\x0f \x01(\v2\x1a.inference.ModelEnsemblingH\x00R\x12ensembleScheduling\x12F\n" +
 	"\n" +
 	"parameters\x18\x0e \x03(\v2&.inference.ModelConfig.ParametersEntryR\n" +
-	"parameters\x12G\n" +
-	"\vmetric_tags\x18\n" +
-	" \x03(\v2&.inference.ModelConfig.MetricTagsEntryR\n" +
-	"metricTags\x1aC\n" +
-	"\x15CcModelFilenamesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aX\n" +
+	"parameters\x1aX\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
-	"\x05value\x18\x02 \x01(\v2\x19.inference.ModelParameterR\x05value:\x028\x01\x1a=\n" +
-	"\x0fMetricTagsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x13\n" +
-	"\x11scheduling_choice\"*\n" +
-	"\x12ModelTensorReshape\x12\x14\n" +
-	"\x05shape\x18\x01 \x03(\x03R\x05shape\"\x84\x03\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.inference.ModelParameterR\x05value:\x028\x01B\x13\n" +
+	"\x11scheduling_choice\"f\n" +
 	"\n" +
 	"ModelInput\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
-	"\tdata_type\x18\x02 \x01(\x0e2\x13.inference.DataTypeR\bdataType\x124\n" +
-	"\x06format\x18\x03 \x01(\x0e2\x1c.inference.ModelInput.FormatR\x06format\x12\x12\n" +
-	"\x04dims\x18\x04 \x03(\x03R\x04dims\x127\n" +
-	"\areshape\x18\x05 \x01(\v2\x1d.inference.ModelTensorReshapeR\areshape\x12&\n" +
-	"\x0fis_shape_tensor\x18\x06 \x01(\bR\risShapeTensor\x12,\n" +
-	"\x12allow_ragged_batch\x18\a \x01(\bR\x10allowRaggedBatch\x12\x1a\n" +
-	"\boptional\x18\b \x01(\bR\boptional\";\n" +
-	"\x06Format\x12\x0f\n" +
-	"\vFORMAT_NONE\x10\x00\x12\x0f\n" +
-	"\vFORMAT_NHWC\x10\x01\x12\x0f\n" +
-	"\vFORMAT_NCHW\x10\x02\"\xef\x01\n" +
+	"\tdata_type\x18\x02 \x01(\x0e2\x13.inference.DataTypeR\bdataType\x12\x12\n" +
+	"\x04dims\x18\x04 \x03(\x03R\x04dims\"g\n" +
 	"\vModelOutput\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\tdata_type\x18\x02 \x01(\x0e2\x13.inference.DataTypeR\bdataType\x12\x12\n" +
-	"\x04dims\x18\x03 \x03(\x03R\x04dims\x12%\n" +
-	"\x0elabel_filename\x18\x04 \x01(\tR\rlabelFilename\x127\n" +
-	"\areshape\x18\x05 \x01(\v2\x1d.inference.ModelTensorReshapeR\areshape\x12&\n" +
-	"\x0fis_shape_tensor\x18\x06 \x01(\bR\risShapeTensor\"\xbe\x02\n" +
+	"\x04dims\x18\x03 \x03(\x03R\x04dims\"\x92\x01\n" +
 	"\x12ModelVersionPolicy\x12>\n" +
-	"\x06latest\x18\x01 \x01(\v2$.inference.ModelVersionPolicy.LatestH\x00R\x06latest\x125\n" +
-	"\x03all\x18\x02 \x01(\v2!.inference.ModelVersionPolicy.AllH\x00R\x03all\x12D\n" +
-	"\bspecific\x18\x03 \x01(\v2&.inference.ModelVersionPolicy.SpecificH\x00R\bspecific\x1a+\n" +
+	"\x06latest\x18\x01 \x01(\v2$.inference.ModelVersionPolicy.LatestH\x00R\x06latest\x1a+\n" +
 	"\x06Latest\x12!\n" +
-	"\fnum_versions\x18\x01 \x01(\rR\vnumVersions\x1a\x05\n" +
-	"\x03All\x1a&\n" +
-	"\bSpecific\x12\x1a\n" +
-	"\bversions\x18\x01 \x03(\x03R\bversionsB\x0f\n" +
-	"\rpolicy_choice\"\xc0\x01\n" +
-	"\x10ModelRateLimiter\x12B\n" +
-	"\tresources\x18\x01 \x03(\v2$.inference.ModelRateLimiter.ResourceR\tresources\x12\x1a\n" +
-	"\bpriority\x18\x02 \x01(\rR\bpriority\x1aL\n" +
-	"\bResource\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06global\x18\x02 \x01(\bR\x06global\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\rR\x05count\"\xe2\x02\n" +
+	"\fnum_versions\x18\x01 \x01(\rR\vnumVersionsB\x0f\n" +
+	"\rpolicy_choice\"\xcd\x01\n" +
 	"\x12ModelInstanceGroup\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x12\n" +
 	"\x04gpus\x18\x03 \x03(\x05R\x04gpus\x126\n" +
-	"\x04kind\x18\x04 \x01(\x0e2\".inference.ModelInstanceGroup.KindR\x04kind\x12\x18\n" +
-	"\aprofile\x18\x05 \x03(\tR\aprofile\x12>\n" +
-	"\frate_limiter\x18\x06 \x01(\v2\x1b.inference.ModelRateLimiterR\vrateLimiter\x12\x18\n" +
-	"\apassive\x18\a \x01(\bR\apassive\x12\x1f\n" +
-	"\vhost_policy\x18\t \x01(\tR\n" +
-	"hostPolicy\"A\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\".inference.ModelInstanceGroup.KindR\x04kind\"A\n" +
 	"\x04Kind\x12\r\n" +
 	"\tKIND_AUTO\x10\x00\x12\f\n" +
 	"\bKIND_GPU\x10\x01\x12\f\n" +
 	"\bKIND_CPU\x10\x02\x12\x0e\n" +
 	"\n" +
-	"KIND_MODEL\x10\x03\"\xe6\x10\n" +
-	"\x17ModelOptimizationPolicy\x12>\n" +
-	"\x05graph\x18\x01 \x01(\v2(.inference.ModelOptimizationPolicy.GraphR\x05graph\x12L\n" +
-	"\bpriority\x18\x02 \x01(\x0e20.inference.ModelOptimizationPolicy.ModelPriorityR\bpriority\x12;\n" +
-	"\x04cuda\x18\x03 \x01(\v2'.inference.ModelOptimizationPolicy.CudaR\x04cuda\x12o\n" +
-	"\x16execution_accelerators\x18\x04 \x01(\v28.inference.ModelOptimizationPolicy.ExecutionAcceleratorsR\x15executionAccelerators\x12e\n" +
-	"\x13input_pinned_memory\x18\x05 \x01(\v25.inference.ModelOptimizationPolicy.PinnedMemoryBufferR\x11inputPinnedMemory\x12g\n" +
-	"\x14output_pinned_memory\x18\x06 \x01(\v25.inference.ModelOptimizationPolicy.PinnedMemoryBufferR\x12outputPinnedMemory\x12C\n" +
-	"\x1egather_kernel_buffer_threshold\x18\a \x01(\rR\x1bgatherKernelBufferThreshold\x12%\n" +
-	"\x0eeager_batching\x18\b \x01(\bR\reagerBatching\x1a\x1d\n" +
-	"\x05Graph\x12\x14\n" +
-	"\x05level\x18\x01 \x01(\x05R\x05level\x1a\xc1\x06\n" +
-	"\x04Cuda\x12\x16\n" +
-	"\x06graphs\x18\x01 \x01(\bR\x06graphs\x12(\n" +
-	"\x10busy_wait_events\x18\x02 \x01(\bR\x0ebusyWaitEvents\x12P\n" +
-	"\n" +
-	"graph_spec\x18\x03 \x03(\v21.inference.ModelOptimizationPolicy.Cuda.GraphSpecR\tgraphSpec\x12,\n" +
-	"\x12output_copy_stream\x18\x04 \x01(\bR\x10outputCopyStream\x1a\xf6\x04\n" +
-	"\tGraphSpec\x12\x1d\n" +
-	"\n" +
-	"batch_size\x18\x01 \x01(\x05R\tbatchSize\x12R\n" +
-	"\x05input\x18\x02 \x03(\v2<.inference.ModelOptimizationPolicy.Cuda.GraphSpec.InputEntryR\x05input\x12h\n" +
-	"\x11graph_lower_bound\x18\x03 \x01(\v2<.inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBoundR\x0fgraphLowerBound\x1a\x19\n" +
-	"\x05Shape\x12\x10\n" +
-	"\x03dim\x18\x01 \x03(\x03R\x03dim\x1a\xfd\x01\n" +
-	"\n" +
-	"LowerBound\x12\x1d\n" +
-	"\n" +
-	"batch_size\x18\x01 \x01(\x05R\tbatchSize\x12]\n" +
-	"\x05input\x18\x02 \x03(\v2G.inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound.InputEntryR\x05input\x1aq\n" +
-	"\n" +
-	"InputEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12M\n" +
-	"\x05value\x18\x02 \x01(\v27.inference.ModelOptimizationPolicy.Cuda.GraphSpec.ShapeR\x05value:\x028\x01\x1aq\n" +
-	"\n" +
-	"InputEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12M\n" +
-	"\x05value\x18\x02 \x01(\v27.inference.ModelOptimizationPolicy.Cuda.GraphSpec.ShapeR\x05value:\x028\x01\x1a\xf6\x03\n" +
+	"KIND_MODEL\x10\x03\"\x80\x04\n" +
+	"\x17ModelOptimizationPolicy\x12o\n" +
+	"\x16execution_accelerators\x18\x04 \x01(\v28.inference.ModelOptimizationPolicy.ExecutionAcceleratorsR\x15executionAccelerators\x1a\xf3\x02\n" +
 	"\x15ExecutionAccelerators\x12\x80\x01\n" +
-	"\x19gpu_execution_accelerator\x18\x01 \x03(\v2D.inference.ModelOptimizationPolicy.ExecutionAccelerators.AcceleratorR\x17gpuExecutionAccelerator\x12\x80\x01\n" +
-	"\x19cpu_execution_accelerator\x18\x02 \x03(\v2D.inference.ModelOptimizationPolicy.ExecutionAccelerators.AcceleratorR\x17cpuExecutionAccelerator\x1a\xd6\x01\n" +
+	"\x19gpu_execution_accelerator\x18\x01 \x03(\v2D.inference.ModelOptimizationPolicy.ExecutionAccelerators.AcceleratorR\x17gpuExecutionAccelerator\x1a\xd6\x01\n" +
 	"\vAccelerator\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12t\n" +
 	"\n" +
@@ -2551,13 +1318,7 @@ const file_tritonclient_inferencepb_model_config_proto_rawDesc = "" +
 	"parameters\x1a=\n" +
 	"\x0fParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a,\n" +
-	"\x12PinnedMemoryBuffer\x12\x16\n" +
-	"\x06enable\x18\x01 \x01(\bR\x06enable\"I\n" +
-	"\rModelPriority\x12\x14\n" +
-	"\x10PRIORITY_DEFAULT\x10\x00\x12\x10\n" +
-	"\fPRIORITY_MAX\x10\x01\x12\x10\n" +
-	"\fPRIORITY_MIN\x10\x02\"\xaa\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaa\x02\n" +
 	"\x10ModelQueuePolicy\x12P\n" +
 	"\x0etimeout_action\x18\x01 \x01(\x0e2).inference.ModelQueuePolicy.TimeoutActionR\rtimeoutAction\x12@\n" +
 	"\x1cdefault_timeout_microseconds\x18\x02 \x01(\x04R\x1adefaultTimeoutMicroseconds\x124\n" +
@@ -2566,18 +1327,10 @@ const file_tritonclient_inferencepb_model_config_proto_rawDesc = "" +
 	"\rTimeoutAction\x12\n" +
 	"\n" +
 	"\x06REJECT\x10\x00\x12\t\n" +
-	"\x05DELAY\x10\x01\"\xb7\x04\n" +
-	"\x14ModelDynamicBatching\x120\n" +
-	"\x14preferred_batch_size\x18\x01 \x03(\x05R\x12preferredBatchSize\x12?\n" +
-	"\x1cmax_queue_delay_microseconds\x18\x02 \x01(\x04R\x19maxQueueDelayMicroseconds\x12+\n" +
-	"\x11preserve_ordering\x18\x03 \x01(\bR\x10preserveOrdering\x12'\n" +
-	"\x0fpriority_levels\x18\x04 \x01(\x04R\x0epriorityLevels\x124\n" +
-	"\x16default_priority_level\x18\x05 \x01(\x04R\x14defaultPriorityLevel\x12M\n" +
-	"\x14default_queue_policy\x18\x06 \x01(\v2\x1b.inference.ModelQueuePolicyR\x12defaultQueuePolicy\x12l\n" +
-	"\x15priority_queue_policy\x18\a \x03(\v28.inference.ModelDynamicBatching.PriorityQueuePolicyEntryR\x13priorityQueuePolicy\x1ac\n" +
-	"\x18PriorityQueuePolicyEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\x04R\x03key\x121\n" +
-	"\x05value\x18\x02 \x01(\v2\x1b.inference.ModelQueuePolicyR\x05value:\x028\x01\"\xa9\x03\n" +
+	"\x05DELAY\x10\x01\"\xa6\x01\n" +
+	"\x14ModelDynamicBatching\x12?\n" +
+	"\x1cmax_queue_delay_microseconds\x18\x02 \x01(\x04R\x19maxQueueDelayMicroseconds\x12M\n" +
+	"\x14default_queue_policy\x18\x06 \x01(\v2\x1b.inference.ModelQueuePolicyR\x12defaultQueuePolicy\"\xa9\x03\n" +
 	"\x0fModelEnsembling\x123\n" +
 	"\x04step\x18\x01 \x03(\v2\x1f.inference.ModelEnsembling.StepR\x04step\x1a\xe0\x02\n" +
 	"\x04Step\x12\x1d\n" +
@@ -2594,38 +1347,21 @@ const file_tritonclient_inferencepb_model_config_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"3\n" +
 	"\x0eModelParameter\x12!\n" +
-	"\fstring_value\x18\x01 \x01(\tR\vstringValue\"\xba\x03\n" +
+	"\fstring_value\x18\x01 \x01(\tR\vstringValue\"\xec\x02\n" +
 	"\vModelWarmup\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n" +
 	"\n" +
 	"batch_size\x18\x02 \x01(\rR\tbatchSize\x12:\n" +
 	"\x06inputs\x18\x03 \x03(\v2\".inference.ModelWarmup.InputsEntryR\x06inputs\x12\x14\n" +
-	"\x05count\x18\x04 \x01(\rR\x05count\x1a\xcc\x01\n" +
+	"\x05count\x18\x04 \x01(\rR\x05count\x1a\x7f\n" +
 	"\x05Input\x120\n" +
 	"\tdata_type\x18\x01 \x01(\x0e2\x13.inference.DataTypeR\bdataType\x12\x12\n" +
 	"\x04dims\x18\x02 \x03(\x03R\x04dims\x12\x1d\n" +
-	"\tzero_data\x18\x03 \x01(\bH\x00R\bzeroData\x12!\n" +
-	"\vrandom_data\x18\x04 \x01(\bH\x00R\n" +
-	"randomData\x12(\n" +
-	"\x0finput_data_file\x18\x05 \x01(\tH\x00R\rinputDataFileB\x11\n" +
+	"\tzero_data\x18\x03 \x01(\bH\x00R\bzeroDataB\x11\n" +
 	"\x0finput_data_type\x1aW\n" +
 	"\vInputsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x122\n" +
-	"\x05value\x18\x02 \x01(\v2\x1c.inference.ModelWarmup.InputR\x05value:\x028\x01\"6\n" +
-	"\x16ModelTransactionPolicy\x12\x1c\n" +
-	"\tdecoupled\x18\x01 \x01(\bR\tdecoupled\"\x8c\x02\n" +
-	"\x15ModelRepositoryAgents\x12>\n" +
-	"\x06agents\x18\x01 \x03(\v2&.inference.ModelRepositoryAgents.AgentR\x06agents\x1a\xb2\x01\n" +
-	"\x05Agent\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12V\n" +
-	"\n" +
-	"parameters\x18\x02 \x03(\v26.inference.ModelRepositoryAgents.Agent.ParametersEntryR\n" +
-	"parameters\x1a=\n" +
-	"\x0fParametersEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
-	"\x12ModelResponseCache\x12\x16\n" +
-	"\x06enable\x18\x01 \x01(\bR\x06enable*\xfa\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x1c.inference.ModelWarmup.InputR\x05value:\x028\x01*\xfa\x01\n" +
 	"\bDataType\x12\x10\n" +
 	"\fTYPE_INVALID\x10\x00\x12\r\n" +
 	"\tTYPE_BOOL\x10\x01\x12\x0e\n" +
@@ -2660,116 +1396,65 @@ func file_tritonclient_inferencepb_model_config_proto_rawDescGZIP() []byte {
 	return file_tritonclient_inferencepb_model_config_proto_rawDescData
 }
 
-var file_tritonclient_inferencepb_model_config_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_tritonclient_inferencepb_model_config_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_tritonclient_inferencepb_model_config_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tritonclient_inferencepb_model_config_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_tritonclient_inferencepb_model_config_proto_goTypes = []any{
-	(DataType)(0),                              // 0: inference.DataType
-	(ModelInput_Format)(0),                     // 1: inference.ModelInput.Format
-	(ModelInstanceGroup_Kind)(0),               // 2: inference.ModelInstanceGroup.Kind
-	(ModelOptimizationPolicy_ModelPriority)(0), // 3: inference.ModelOptimizationPolicy.ModelPriority
-	(ModelQueuePolicy_TimeoutAction)(0),        // 4: inference.ModelQueuePolicy.TimeoutAction
-	(*ModelConfig)(nil),                        // 5: inference.ModelConfig
-	(*ModelTensorReshape)(nil),                 // 6: inference.ModelTensorReshape
-	(*ModelInput)(nil),                         // 7: inference.ModelInput
-	(*ModelOutput)(nil),                        // 8: inference.ModelOutput
-	(*ModelVersionPolicy)(nil),                 // 9: inference.ModelVersionPolicy
-	(*ModelRateLimiter)(nil),                   // 10: inference.ModelRateLimiter
-	(*ModelInstanceGroup)(nil),                 // 11: inference.ModelInstanceGroup
-	(*ModelOptimizationPolicy)(nil),            // 12: inference.ModelOptimizationPolicy
-	(*ModelQueuePolicy)(nil),                   // 13: inference.ModelQueuePolicy
-	(*ModelDynamicBatching)(nil),               // 14: inference.ModelDynamicBatching
-	(*ModelEnsembling)(nil),                    // 15: inference.ModelEnsembling
-	(*ModelParameter)(nil),                     // 16: inference.ModelParameter
-	(*ModelWarmup)(nil),                        // 17: inference.ModelWarmup
-	(*ModelTransactionPolicy)(nil),             // 18: inference.ModelTransactionPolicy
-	(*ModelRepositoryAgents)(nil),              // 19: inference.ModelRepositoryAgents
-	(*ModelResponseCache)(nil),                 // 20: inference.ModelResponseCache
-	nil,                                        // 21: inference.ModelConfig.CcModelFilenamesEntry
-	nil,                                        // 22: inference.ModelConfig.ParametersEntry
-	nil,                                        // 23: inference.ModelConfig.MetricTagsEntry
-	(*ModelVersionPolicy_Latest)(nil),          // 24: inference.ModelVersionPolicy.Latest
-	(*ModelVersionPolicy_All)(nil),             // 25: inference.ModelVersionPolicy.All
-	(*ModelVersionPolicy_Specific)(nil),        // 26: inference.ModelVersionPolicy.Specific
-	(*ModelRateLimiter_Resource)(nil),          // 27: inference.ModelRateLimiter.Resource
-	(*ModelOptimizationPolicy_Graph)(nil),      // 28: inference.ModelOptimizationPolicy.Graph
-	(*ModelOptimizationPolicy_Cuda)(nil),       // 29: inference.ModelOptimizationPolicy.Cuda
-	(*ModelOptimizationPolicy_ExecutionAccelerators)(nil),     // 30: inference.ModelOptimizationPolicy.ExecutionAccelerators
-	(*ModelOptimizationPolicy_PinnedMemoryBuffer)(nil),        // 31: inference.ModelOptimizationPolicy.PinnedMemoryBuffer
-	(*ModelOptimizationPolicy_Cuda_GraphSpec)(nil),            // 32: inference.ModelOptimizationPolicy.Cuda.GraphSpec
-	(*ModelOptimizationPolicy_Cuda_GraphSpec_Shape)(nil),      // 33: inference.ModelOptimizationPolicy.Cuda.GraphSpec.Shape
-	(*ModelOptimizationPolicy_Cuda_GraphSpec_LowerBound)(nil), // 34: inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound
-	nil, // 35: inference.ModelOptimizationPolicy.Cuda.GraphSpec.InputEntry
-	nil, // 36: inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound.InputEntry
-	(*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator)(nil), // 37: inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
-	nil,                                 // 38: inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.ParametersEntry
-	nil,                                 // 39: inference.ModelDynamicBatching.PriorityQueuePolicyEntry
-	(*ModelEnsembling_Step)(nil),        // 40: inference.ModelEnsembling.Step
-	nil,                                 // 41: inference.ModelEnsembling.Step.InputMapEntry
-	nil,                                 // 42: inference.ModelEnsembling.Step.OutputMapEntry
-	(*ModelWarmup_Input)(nil),           // 43: inference.ModelWarmup.Input
-	nil,                                 // 44: inference.ModelWarmup.InputsEntry
-	(*ModelRepositoryAgents_Agent)(nil), // 45: inference.ModelRepositoryAgents.Agent
-	nil,                                 // 46: inference.ModelRepositoryAgents.Agent.ParametersEntry
+	(DataType)(0),                       // 0: inference.DataType
+	(ModelInstanceGroup_Kind)(0),        // 1: inference.ModelInstanceGroup.Kind
+	(ModelQueuePolicy_TimeoutAction)(0), // 2: inference.ModelQueuePolicy.TimeoutAction
+	(*ModelConfig)(nil),                 // 3: inference.ModelConfig
+	(*ModelInput)(nil),                  // 4: inference.ModelInput
+	(*ModelOutput)(nil),                 // 5: inference.ModelOutput
+	(*ModelVersionPolicy)(nil),          // 6: inference.ModelVersionPolicy
+	(*ModelInstanceGroup)(nil),          // 7: inference.ModelInstanceGroup
+	(*ModelOptimizationPolicy)(nil),     // 8: inference.ModelOptimizationPolicy
+	(*ModelQueuePolicy)(nil),            // 9: inference.ModelQueuePolicy
+	(*ModelDynamicBatching)(nil),        // 10: inference.ModelDynamicBatching
+	(*ModelEnsembling)(nil),             // 11: inference.ModelEnsembling
+	(*ModelParameter)(nil),              // 12: inference.ModelParameter
+	(*ModelWarmup)(nil),                 // 13: inference.ModelWarmup
+	nil,                                 // 14: inference.ModelConfig.ParametersEntry
+	(*ModelVersionPolicy_Latest)(nil),   // 15: inference.ModelVersionPolicy.Latest
+	(*ModelOptimizationPolicy_ExecutionAccelerators)(nil),             // 16: inference.ModelOptimizationPolicy.ExecutionAccelerators
+	(*ModelOptimizationPolicy_ExecutionAccelerators_Accelerator)(nil), // 17: inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
+	nil,                          // 18: inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.ParametersEntry
+	(*ModelEnsembling_Step)(nil), // 19: inference.ModelEnsembling.Step
+	nil,                          // 20: inference.ModelEnsembling.Step.InputMapEntry
+	nil,                          // 21: inference.ModelEnsembling.Step.OutputMapEntry
+	(*ModelWarmup_Input)(nil),    // 22: inference.ModelWarmup.Input
+	nil,                          // 23: inference.ModelWarmup.InputsEntry
 }
 var file_tritonclient_inferencepb_model_config_proto_depIdxs = []int32{
-	9,  // 0: inference.ModelConfig.version_policy:type_name -> inference.ModelVersionPolicy
-	21, // 1: inference.ModelConfig.cc_model_filenames:type_name -> inference.ModelConfig.CcModelFilenamesEntry
-	7,  // 2: inference.ModelConfig.input:type_name -> inference.ModelInput
-	8,  // 3: inference.ModelConfig.output:type_name -> inference.ModelOutput
-	11, // 4: inference.ModelConfig.instance_group:type_name -> inference.ModelInstanceGroup
-	12, // 5: inference.ModelConfig.optimization:type_name -> inference.ModelOptimizationPolicy
-	17, // 6: inference.ModelConfig.model_warmup:type_name -> inference.ModelWarmup
-	14, // 7: inference.ModelConfig.dynamic_batching:type_name -> inference.ModelDynamicBatching
-	15, // 8: inference.ModelConfig.ensemble_scheduling:type_name -> inference.ModelEnsembling
-	18, // 9: inference.ModelConfig.model_transaction_policy:type_name -> inference.ModelTransactionPolicy
-	20, // 10: inference.ModelConfig.response_cache:type_name -> inference.ModelResponseCache
-	19, // 11: inference.ModelConfig.model_repository_agents:type_name -> inference.ModelRepositoryAgents
-	22, // 12: inference.ModelConfig.parameters:type_name -> inference.ModelConfig.ParametersEntry
-	23, // 13: inference.ModelConfig.metric_tags:type_name -> inference.ModelConfig.MetricTagsEntry
-	0,  // 14: inference.ModelInput.data_type:type_name -> inference.DataType
-	1,  // 15: inference.ModelInput.format:type_name -> inference.ModelInput.Format
-	6,  // 16: inference.ModelInput.reshape:type_name -> inference.ModelTensorReshape
-	0,  // 17: inference.ModelOutput.data_type:type_name -> inference.DataType
-	6,  // 18: inference.ModelOutput.reshape:type_name -> inference.ModelTensorReshape
-	24, // 19: inference.ModelVersionPolicy.latest:type_name -> inference.ModelVersionPolicy.Latest
-	25, // 20: inference.ModelVersionPolicy.all:type_name -> inference.ModelVersionPolicy.All
-	26, // 21: inference.ModelVersionPolicy.specific:type_name -> inference.ModelVersionPolicy.Specific
-	27, // 22: inference.ModelRateLimiter.resources:type_name -> inference.ModelRateLimiter.Resource
-	2,  // 23: inference.ModelInstanceGroup.kind:type_name -> inference.ModelInstanceGroup.Kind
-	10, // 24: inference.ModelInstanceGroup.rate_limiter:type_name -> inference.ModelRateLimiter
-	28, // 25: inference.ModelOptimizationPolicy.graph:type_name -> inference.ModelOptimizationPolicy.Graph
-	3,  // 26: inference.ModelOptimizationPolicy.priority:type_name -> inference.ModelOptimizationPolicy.ModelPriority
-	29, // 27: inference.ModelOptimizationPolicy.cuda:type_name -> inference.ModelOptimizationPolicy.Cuda
-	30, // 28: inference.ModelOptimizationPolicy.execution_accelerators:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators
-	31, // 29: inference.ModelOptimizationPolicy.input_pinned_memory:type_name -> inference.ModelOptimizationPolicy.PinnedMemoryBuffer
-	31, // 30: inference.ModelOptimizationPolicy.output_pinned_memory:type_name -> inference.ModelOptimizationPolicy.PinnedMemoryBuffer
-	4,  // 31: inference.ModelQueuePolicy.timeout_action:type_name -> inference.ModelQueuePolicy.TimeoutAction
-	13, // 32: inference.ModelDynamicBatching.default_queue_policy:type_name -> inference.ModelQueuePolicy
-	39, // 33: inference.ModelDynamicBatching.priority_queue_policy:type_name -> inference.ModelDynamicBatching.PriorityQueuePolicyEntry
-	40, // 34: inference.ModelEnsembling.step:type_name -> inference.ModelEnsembling.Step
-	44, // 35: inference.ModelWarmup.inputs:type_name -> inference.ModelWarmup.InputsEntry
-	45, // 36: inference.ModelRepositoryAgents.agents:type_name -> inference.ModelRepositoryAgents.Agent
-	16, // 37: inference.ModelConfig.ParametersEntry.value:type_name -> inference.ModelParameter
-	32, // 38: inference.ModelOptimizationPolicy.Cuda.graph_spec:type_name -> inference.ModelOptimizationPolicy.Cuda.GraphSpec
-	37, // 39: inference.ModelOptimizationPolicy.ExecutionAccelerators.gpu_execution_accelerator:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
-	37, // 40: inference.ModelOptimizationPolicy.ExecutionAccelerators.cpu_execution_accelerator:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
-	35, // 41: inference.ModelOptimizationPolicy.Cuda.GraphSpec.input:type_name -> inference.ModelOptimizationPolicy.Cuda.GraphSpec.InputEntry
-	34, // 42: inference.ModelOptimizationPolicy.Cuda.GraphSpec.graph_lower_bound:type_name -> inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound
-	36, // 43: inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound.input:type_name -> inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound.InputEntry
-	33, // 44: inference.ModelOptimizationPolicy.Cuda.GraphSpec.InputEntry.value:type_name -> inference.ModelOptimizationPolicy.Cuda.GraphSpec.Shape
-	33, // 45: inference.ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound.InputEntry.value:type_name -> inference.ModelOptimizationPolicy.Cuda.GraphSpec.Shape
-	38, // 46: inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.parameters:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.ParametersEntry
-	13, // 47: inference.ModelDynamicBatching.PriorityQueuePolicyEntry.value:type_name -> inference.ModelQueuePolicy
-	41, // 48: inference.ModelEnsembling.Step.input_map:type_name -> inference.ModelEnsembling.Step.InputMapEntry
-	42, // 49: inference.ModelEnsembling.Step.output_map:type_name -> inference.ModelEnsembling.Step.OutputMapEntry
-	0,  // 50: inference.ModelWarmup.Input.data_type:type_name -> inference.DataType
-	43, // 51: inference.ModelWarmup.InputsEntry.value:type_name -> inference.ModelWarmup.Input
-	46, // 52: inference.ModelRepositoryAgents.Agent.parameters:type_name -> inference.ModelRepositoryAgents.Agent.ParametersEntry
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	6,  // 0: inference.ModelConfig.version_policy:type_name -> inference.ModelVersionPolicy
+	4,  // 1: inference.ModelConfig.input:type_name -> inference.ModelInput
+	5,  // 2: inference.ModelConfig.output:type_name -> inference.ModelOutput
+	7,  // 3: inference.ModelConfig.instance_group:type_name -> inference.ModelInstanceGroup
+	8,  // 4: inference.ModelConfig.optimization:type_name -> inference.ModelOptimizationPolicy
+	13, // 5: inference.ModelConfig.model_warmup:type_name -> inference.ModelWarmup
+	10, // 6: inference.ModelConfig.dynamic_batching:type_name -> inference.ModelDynamicBatching
+	11, // 7: inference.ModelConfig.ensemble_scheduling:type_name -> inference.ModelEnsembling
+	14, // 8: inference.ModelConfig.parameters:type_name -> inference.ModelConfig.ParametersEntry
+	0,  // 9: inference.ModelInput.data_type:type_name -> inference.DataType
+	0,  // 10: inference.ModelOutput.data_type:type_name -> inference.DataType
+	15, // 11: inference.ModelVersionPolicy.latest:type_name -> inference.ModelVersionPolicy.Latest
+	1,  // 12: inference.ModelInstanceGroup.kind:type_name -> inference.ModelInstanceGroup.Kind
+	16, // 13: inference.ModelOptimizationPolicy.execution_accelerators:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators
+	2,  // 14: inference.ModelQueuePolicy.timeout_action:type_name -> inference.ModelQueuePolicy.TimeoutAction
+	9,  // 15: inference.ModelDynamicBatching.default_queue_policy:type_name -> inference.ModelQueuePolicy
+	19, // 16: inference.ModelEnsembling.step:type_name -> inference.ModelEnsembling.Step
+	23, // 17: inference.ModelWarmup.inputs:type_name -> inference.ModelWarmup.InputsEntry
+	12, // 18: inference.ModelConfig.ParametersEntry.value:type_name -> inference.ModelParameter
+	17, // 19: inference.ModelOptimizationPolicy.ExecutionAccelerators.gpu_execution_accelerator:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
+	18, // 20: inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.parameters:type_name -> inference.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator.ParametersEntry
+	20, // 21: inference.ModelEnsembling.Step.input_map:type_name -> inference.ModelEnsembling.Step.InputMapEntry
+	21, // 22: inference.ModelEnsembling.Step.output_map:type_name -> inference.ModelEnsembling.Step.OutputMapEntry
+	0,  // 23: inference.ModelWarmup.Input.data_type:type_name -> inference.DataType
+	22, // 24: inference.ModelWarmup.InputsEntry.value:type_name -> inference.ModelWarmup.Input
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_tritonclient_inferencepb_model_config_proto_init() }
@@ -2781,23 +1466,19 @@ func file_tritonclient_inferencepb_model_config_proto_init() {
 		(*ModelConfig_DynamicBatching)(nil),
 		(*ModelConfig_EnsembleScheduling)(nil),
 	}
-	file_tritonclient_inferencepb_model_config_proto_msgTypes[4].OneofWrappers = []any{
+	file_tritonclient_inferencepb_model_config_proto_msgTypes[3].OneofWrappers = []any{
 		(*ModelVersionPolicy_Latest_)(nil),
-		(*ModelVersionPolicy_All_)(nil),
-		(*ModelVersionPolicy_Specific_)(nil),
 	}
-	file_tritonclient_inferencepb_model_config_proto_msgTypes[38].OneofWrappers = []any{
+	file_tritonclient_inferencepb_model_config_proto_msgTypes[19].OneofWrappers = []any{
 		(*ModelWarmup_Input_ZeroData)(nil),
-		(*ModelWarmup_Input_RandomData)(nil),
-		(*ModelWarmup_Input_InputDataFile)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tritonclient_inferencepb_model_config_proto_rawDesc), len(file_tritonclient_inferencepb_model_config_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   42,
+			NumEnums:      3,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
