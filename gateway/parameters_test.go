@@ -23,7 +23,7 @@ func TestRepeatedParameters(t *testing.T) {
 		names = append(names, v.Checkpoint.Name)
 	}
 	if strings.Join(names, " ") != "other demo" || len(got.Embedding) == 0 {
-		t.Errorf("verdicts of %v and %d numbers of an embedding, want other and demo, and some", names, len(got.Embedding))
+		t.Errorf("scores of %v and %d numbers of an embedding, want other and demo, and some", names, len(got.Embedding))
 	}
 	const arms = "/v1/score?include=embedding&include=all_arms" // the second one wants a key
 	r.post(arms, file, "image/png").wantProblem(t, quality.KindUnauthenticated)

@@ -236,7 +236,7 @@ func TestEmbedOnceJudgeMany(t *testing.T) {
 	}
 }
 
-func TestCompareShowsEveryVerdict(t *testing.T) {
+func TestCompareShowsEveryCheckpoint(t *testing.T) {
 	r := newRig(t)
 	files := [][]byte{testimages.PNG(90, 70), testimages.JPEG(70, 90)}
 	body, contentType := form(t, "image", string(files[0]), "image", string(files[1]), "checkpoints", "other, demo")
@@ -246,12 +246,12 @@ func TestCompareShowsEveryVerdict(t *testing.T) {
 	}
 	for i, res := range got.Results {
 		if len(res.Scores) != 2 {
-			t.Fatalf("image %d has %d verdicts, want 2", i, len(res.Scores))
+			t.Fatalf("image %d has %d scores, want 2", i, len(res.Scores))
 		}
 		for k, name := range []string{second, first} {
 			want, _ := wantScore(t, files[i], name)
 			if v := res.Scores[k]; v.Checkpoint.Name != name || v.Error != nil || *v.Score != want.Score {
-				t.Errorf("image %d, verdict %d: %s %v, want %s %v", i, k, v.Checkpoint.Name, *v.Score, name, want.Score)
+				t.Errorf("image %d, score %d: %s %v, want %s %v", i, k, v.Checkpoint.Name, *v.Score, name, want.Score)
 			}
 		}
 		if res.Checkpoint.Name != second || res.Embedding != nil {
@@ -275,7 +275,7 @@ func TestOneOfSeveralCheckpointsFails(t *testing.T) {
 		for _, v := range got.Scores {
 			if bad := v.Checkpoint.Name == second; bad != (v.Error != nil) || bad != (v.Score == nil) ||
 				bad != (v.Categories == nil) {
-				t.Errorf("%s: verdict %+v", names, v)
+				t.Errorf("%s: score %+v", names, v)
 			} else if bad && v.Error.Code != quality.KindModelBadOutput {
 				t.Errorf("%s: code %s, want model_bad_output", names, v.Error.Code)
 			} else if !bad && *v.Score != want.Score {

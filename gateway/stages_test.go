@@ -40,7 +40,7 @@ func TestStagesAgree(t *testing.T) {
 	}
 	total := answer.TimingMS["total"]
 	delete(answer.TimingMS, "total")
-	for _, stage := range []string{"read", "sniff", "admission", "lookup", "prepare", "decode",
+	for _, stage := range []string{"read", "inspect", "admission", "lookup", "prepare", "decode",
 		"resize", "texts", "ensemble"} {
 		span, ok := spans[stage]
 		if ms := float64(span.Microseconds()) / 1000; !ok || ms != answer.TimingMS[stage] || ms > total {

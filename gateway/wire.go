@@ -69,7 +69,7 @@ type Result struct {
 	Score      *float32       `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
 	Checkpoint *CheckpointRef `json:"checkpoint" doc:"The checkpoint that gave the score"`
 	Categories *Categories    `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
-	Scores     []Verdict      `json:"scores,omitempty" nullable:"false" doc:"Every checkpoint's verdict, where several were asked for"`
+	Scores     []CheckpointScore      `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
 	Image      *ImageRef      `json:"image"`
 	Cache      *CacheRef      `json:"cache"`
 	Experiment *ExperimentRef `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
@@ -77,9 +77,9 @@ type Result struct {
 	Error      *Problem       `json:"error"`
 }
 
-// Verdict is what one checkpoint says of one image. Where error is not null,
-// score and categories are null.
-type Verdict struct {
+// CheckpointScore is the result of one checkpoint for one image. Where error is
+// not null, score and categories are null.
+type CheckpointScore struct {
 	Score          *float32      `json:"score" nullable:"true"`
 	Checkpoint     CheckpointRef `json:"checkpoint"`
 	Categories     *Categories   `json:"categories"`
@@ -143,7 +143,7 @@ func categories(s [quality.CategoryCount]float32) Categories {
 
 // view says what of a response is shown.
 type view struct {
-	several   bool // every checkpoint's verdict
+	several   bool // the scores of every checkpoint
 	embedding bool
 	arms      bool // every arm's
 }
@@ -168,20 +168,20 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		out.Embedding = r.Embedding
 	}
 	if v.several {
-		for _, verdict := range r.Scores {
-			out.Scores = append(out.Scores, verdictOf(id, verdict))
+		for _, s := range r.Scores {
+			out.Scores = append(out.Scores, checkpointScore(id, s))
 		}
 	}
 	if v.arms {
-		for _, verdict := range r.Arms {
-			out.Scores = append(out.Scores, verdictOf(id, verdict))
+		for _, s := range r.Arms {
+			out.Scores = append(out.Scores, checkpointScore(id, s))
 		}
 	}
 	return out
 }
 
-func verdictOf(id *ids, v scoring.CheckpointScore) Verdict {
-	out := Verdict{Checkpoint: checkpointRef(v.Checkpoint), TextEmbeddings: hitOrMiss(v.TextCached)}
+func checkpointScore(id *ids, v scoring.CheckpointScore) CheckpointScore {
+	out := CheckpointScore{Checkpoint: checkpointRef(v.Checkpoint), TextEmbeddings: hitOrMiss(v.TextCached)}
 	if v.Err != nil {
 		out.Error = id.problem(v.Err)
 		return out

@@ -149,7 +149,7 @@ func (h *heads) askOne(
 	if t.err != nil {
 		return nil, t.err
 	}
-	err = h.telemetry.run(ctx, p.timings, StageJudge, func(ctx context.Context, span trace.Span) (err error) {
+	err = h.telemetry.run(ctx, p.timings, StageHead, func(ctx context.Context, span trace.Span) (err error) {
 		span.SetAttributes(attribute.Int("agiqa.batch.size", len(embeddings)),
 			attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
 		judged, err = h.triton.Judge(ctx, c, t.embeddings, embeddings)

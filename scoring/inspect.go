@@ -34,7 +34,7 @@ func (j *job) key(i image) quality.EmbeddingKey {
 // inspect is the stage that reads headers without decoding anything.
 func (s *Service) inspect(ctx context.Context, j *job) inspected {
 	in := inspected{byItem: make([]int, len(j.Items)), errs: make([]error, len(j.Items))}
-	_ = s.telemetry.run(ctx, j.timings, StageSniff, func(_ context.Context, span trace.Span) error {
+	_ = s.telemetry.run(ctx, j.timings, StageInspect, func(_ context.Context, span trace.Span) error {
 		seen := map[quality.Digest]int{}
 		unreadable := 0
 		for i, item := range j.Items {

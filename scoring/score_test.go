@@ -250,7 +250,7 @@ func TestSpansAndMetrics(t *testing.T) {
 		names = append(names, s.Name())
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"admission", "ensemble", "prepare", "sniff", "texts"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"admission", "ensemble", "inspect", "prepare", "texts"}, names); diff != "" {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 	stages := response.Timings.Stages()

@@ -24,7 +24,7 @@ type Stage string
 // another, so that their times need not add up to the total.
 const (
 	StageRead      Stage = "read"      // the body, off the connection
-	StageSniff     Stage = "sniff"     // digests, headers and limits of all images
+	StageInspect   Stage = "inspect"   // digests, headers and limits of all images
 	StageAdmission Stage = "admission" // waiting for a turn
 	StagePrepare   Stage = "prepare"   // decode, resize, crop of all images
 	StageDecode    Stage = "decode"    // of one image, in prepare
@@ -34,7 +34,7 @@ const (
 	StageTexts     Stage = "texts"     // text embeddings, cached or encoded
 	StageEncode    Stage = "encode"    // image encoder alone
 	StageEnsemble  Stage = "ensemble"  // encoder and head in one call
-	StageJudge     Stage = "judge"     // heads alone
+	StageHead      Stage = "head"      // heads alone
 	StagePanel     Stage = "panel"     // several heads in one call
 )
 

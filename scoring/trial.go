@@ -147,7 +147,7 @@ func outcomes(r Response, err error, images []func() quality.Digest, arms []expe
 // headMS is the time of the heads: alone, or within the ensemble.
 func headMS(t *Timings) float64 {
 	stages := t.Stages()
-	return milliseconds(max(stages[StageJudge], stages[StagePanel]))
+	return milliseconds(max(stages[StageHead], stages[StagePanel]))
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -14,7 +14,7 @@ import (
 // there, and all of them stop when it is full. Where it cannot be told, nothing
 // is shown.
 func watchDisk(provider metric.MeterProvider, folder string) error {
-	meter := provider.Meter("github.com/agiqa/agiqa/cmd/agiqa")
+	meter := provider.Meter("github.com/agiqa/agiqa/server")
 	free, err1 := metrics.DiskFree.New(meter)
 	size, err2 := metrics.DiskSize.New(meter)
 	if err := errors.Join(err1, err2); err != nil {

@@ -26,21 +26,21 @@ func (c counted) Watch(context.Context) (func(context.Context) (load.Behind, err
 	return func(ctx context.Context) (load.Behind, error) { return c.behind, errors.Join(c.late, ctx.Err()) }, c.err
 }
 
-// TestSplit has answers that spent 4 ms in encode and 2 ms in judge, every
+// TestSplit has answers that spent 4 ms in encode and 2 ms in head, every
 // second one only the latter.
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	behind := load.Behind{
 		Models: []load.Use{{Model: "encoder", Requests: 50, QueueMS: 0.5, ComputeMS: 2, InputMS: 0.25,
 			InferMS: 1.5, OutputMS: 0.25}},
-		Calls: 150, QueueMS: 50, ComputeMS: 150, Stages: []string{"encode", "judge", "panel"},
+		Calls: 150, QueueMS: 50, ComputeMS: 150, Stages: []string{"encode", "head", "panel"},
 	}
 	measured := func(t *testing.T, b load.Backend) (load.Run, error) {
 		t.Helper()
 		p := &pipes{serve: func(n int, conn net.Conn) bool {
-			body := `{"timing_ms":{"prepare":9,"encode":4,"judge":2}}`
+			body := `{"timing_ms":{"prepare":9,"encode":4,"head":2}}`
 			if n%2 == 1 {
-				body = `{"timing_ms":{"prepare":9,"judge":2}}`
+				body = `{"timing_ms":{"prepare":9,"head":2}}`
 			}
 			return say(conn, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 		}}

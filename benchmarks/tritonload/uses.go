@@ -74,7 +74,7 @@ type Backend struct {
 
 // GatewayStages are the stages in which a request waits for an answer about
 // images.
-func GatewayStages() []string { return []string{"encode", "ensemble", "judge", "panel"} }
+func GatewayStages() []string { return []string{"encode", "ensemble", "head", "panel"} }
 
 // Watch implements [load.Backend].
 func (b Backend) Watch(ctx context.Context) (func(context.Context) (load.Behind, error), error) {

@@ -480,7 +480,7 @@ func faults(requests []sent, spans []otlptest.Span) (bad []string, silent int) {
 			fault("%s %s: status %s, an error: %v", r.class, r.id, root.Attributes["http.response.status_code"], root.Failed)
 		}
 		if r.wantsTriton {
-			for _, name := range []string{"read", "sniff", "admission", "texts"} {
+			for _, name := range []string{"read", "inspect", "admission", "texts"} {
 				if !slices.ContainsFunc(traces[root.Trace],
 					func(s otlptest.Span) bool { return s.Name == name && s.Parent == root.ID }) {
 					fault("%s %s has no span %s:\n%s", r.class, r.id, name, otlptest.Tree(traces[root.Trace]))

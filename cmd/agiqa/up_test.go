@@ -185,7 +185,7 @@ func TestUp(t *testing.T) {
 		}
 		demo, shared := a.score.Results[0].Scores[0], a.score.Results[0].Scores[1]
 		if demo.Error != nil || shared.Error != nil {
-			t.Fatalf("verdicts %+v and %+v", demo, shared)
+			t.Fatalf("scores %+v and %+v", demo, shared)
 		}
 		if got := *demo.Score; demo.Checkpoint.Name != "demo" || math.Abs(float64(got-score)) > 1e-5 {
 			t.Errorf("score by the head of %s is %v, by the ensemble of demo %v", demo.Checkpoint.Name, got, score)
@@ -263,7 +263,7 @@ func checkTree(t *testing.T, p *process, receiver *otlptest.Receiver, trace stri
 		"POST /v1/score > prepare > decode",
 		"POST /v1/score > prepare > resize",
 		"POST /v1/score > read",
-		"POST /v1/score > sniff",
+		"POST /v1/score > inspect",
 		"POST /v1/score > texts",
 		"POST /v1/score > ensemble > inference.GRPCInferenceService/ModelInfer > InferRequest > " + demo.EnsembleModel() +
 			" > clip_image_encoder > compute",

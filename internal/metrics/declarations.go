@@ -96,8 +96,8 @@ var (
 	// request that nearly used up its budget.
 	StageDuration = stages.floatHistogram(Metric{
 		Name: "agiqa.stage.duration", Unit: "s",
-		Labels: []Label{of("stage", "read", "sniff", "admission", "prepare", "decode", "resize", "lookup", "follow",
-			"texts", "encode", "ensemble", "judge", "panel", "experiment.assign", "experiment.expose")},
+		Labels: []Label{of("stage", "read", "inspect", "admission", "prepare", "decode", "resize", "lookup", "follow",
+			"texts", "encode", "ensemble", "head", "panel", "experiment.assign", "experiment.expose")},
 		Buckets: []float64{
 			.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30,
 		},

@@ -39,7 +39,7 @@ func service() dashboard {
 				}},
 			{title: "Stages, p95", kind: graph, unit: "s", exemplars: true,
 				says: "Where a request's time goes. admission: too much work, add gateways. decode: big images, add " +
-					"processors. ensemble, encode, judge, panel: Triton, go to its dashboard. read: the client's line.",
+					"processors. ensemble, encode, head, panel: Triton, go to its dashboard. read: the client's line.",
 				queries: one(`histogram_quantile(0.95, sum by (le, stage) (rate(agiqa_stage_duration_seconds_bucket{instance=~"$instance"}[$__rate_interval])))`, "{{stage}}")},
 			{title: "Problems by reason", kind: graph, unit: "reqps",
 				says: "Each error code is one cause. internal is a bug: the log has the stack under the request id. " +

@@ -173,5 +173,5 @@ func ExperimentPath(id string) string { return "/v1/experiments/" + PathSegment(
 
 // Faulty reports whether the score of any checkpoint is missing.
 func Faulty(r gateway.Result) bool {
-	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.Verdict) bool { return v.Error != nil })
+	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.CheckpointScore) bool { return v.Error != nil })
 }

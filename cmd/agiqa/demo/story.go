@@ -210,8 +210,8 @@ func (d *demonstration) scores(ctx context.Context, names ...string) (control, t
 			err = errors.Join(err, fmt.Errorf("%s: %w", m.Name, r.err))
 			return
 		}
-		verdicts := r.answer.Results[0].Scores
-		control, treatment = append(control, float64(*verdicts[0].Score)), append(treatment, float64(*verdicts[1].Score))
+		scores := r.answer.Results[0].Scores
+		control, treatment = append(control, float64(*scores[0].Score)), append(treatment, float64(*scores[1].Score))
 	})
 	return control, treatment, err
 }
