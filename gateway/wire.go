@@ -65,16 +65,16 @@ type ScoreResponse struct {
 // about the score are null. The first of several checkpoints may fail alone:
 // then error is its, and scores has what the others say.
 type Result struct {
-	ID         string         `json:"id"`
-	Score      *float32       `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
-	Checkpoint *CheckpointRef `json:"checkpoint" doc:"The checkpoint that gave the score"`
-	Categories *Categories    `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
-	Scores     []CheckpointScore      `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
-	Image      *ImageRef      `json:"image"`
-	Cache      *CacheRef      `json:"cache"`
-	Experiment *ExperimentRef `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
-	Embedding  []float32      `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for"`
-	Error      *Problem       `json:"error"`
+	ID         string            `json:"id"`
+	Score      *float32          `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
+	Checkpoint *CheckpointRef    `json:"checkpoint" doc:"The checkpoint that gave the score"`
+	Categories *Categories       `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
+	Scores     []CheckpointScore `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
+	Image      *ImageRef         `json:"image"`
+	Cache      *CacheRef         `json:"cache"`
+	Experiment *ExperimentRef    `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
+	Embedding  []float32         `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for"`
+	Error      *Problem          `json:"error"`
 }
 
 // CheckpointScore is the result of one checkpoint for one image. Where error is
