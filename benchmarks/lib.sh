@@ -21,7 +21,7 @@ keep() {
   manifest=$(find "$out" -mindepth 2 -name manifest.json | sort | head -1)
   if [[ -n $manifest && ! -e $out/manifest.json ]]; then cp "$manifest" "$out/manifest.json"; fi
   if [[ -e $out/summary.txt || -e $out/results.txt ]]; then return; fi
-  for report in "$out"/events.txt "$out"/spans.txt "$out"/*/report.txt; do
+  for report in "$out"/{events,spans,beyond,peer-settings}.txt "$out"/*/report.txt; do
     [[ -e $report ]] || continue
     printf '== %s\n' "${report#"$out"/}"
     cat "$report"

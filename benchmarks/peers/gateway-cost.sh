@@ -10,7 +10,8 @@
 # time of 0 and of 10 ms: a closed loop, for what an image costs; an open one at
 # RATE, for what a caller waits; and the highest rate within each of OBJECTIVES,
 # in turns. What preparing the image costs alone is measured before and after.
-# summary.txt holds it all in a table. Takes about 20 minutes.
+# beyond.txt holds what the gateway costs beyond that; summary.txt joins all
+# reports. Takes about 20 minutes.
 #
 #   AGIQA    the binary (bin/agiqa)      PEER_VENV   the peer's environment (.cache/peer)
 #   RATE     of the open loop, per s (15) BLOCK      length of a block, in seconds (5)
@@ -115,4 +116,23 @@ done
 alone after
 "$python" -m pip list --format=freeze >"$out/peer-versions.txt"
 "$agiqa" bench report "$out"/*-closed "$out"/*-open --html "$out/report.html" >"$out/report.txt"
-go -C "$root" run ./benchmarks/peers/summary "$(realpath "$out")" | tee "$out/summary.txt"
+"$python" - "$out" >"$out/beyond.txt" <<'PY'
+import json, pathlib, sys
+
+out = pathlib.Path(sys.argv[1])
+
+
+def prepared(when):  # CPU ms to prepare the image exactly, with the decoders that serve uses
+    figures = json.loads((out / f"preprocess-{when}/results.json").read_text())["results"][0]["figures"]
+    steps = figures.get("native") or figures["go"]
+    return next(f["cpu_ms"] for f in steps if f["step"] == "whole")
+
+
+before, after = prepared("before"), prepared("after")
+alone = (before + after) / 2
+for folder in sorted(out.glob("*-closed")):
+    image = json.loads((folder / "report.json").read_text())["a"]["process"]["cpu_s_per_1000"]
+    print(f"{folder.name}: agiqa {image:.2f} ms of CPU time an image - {alone:.2f} ms to prepare it alone "
+          f"({before:.2f} before, {after:.2f} after) = {image - alone:.2f} ms beyond preprocessing")
+PY
+cat "$out/beyond.txt"
