@@ -25,8 +25,12 @@ overload           the knee, then 2, 5 and 10 times that (12 minutes; BENCH_SECO
 cache              cache hits; Redis emptied, frozen and killed under load (5 minutes)"
 
 name=${1-}
-if [[ -z $name ]] || ! grep -q "^$name " <<<"$names"; then
-  printf 'usage: make bench NAME=<name>\n\n%s\n' "$names" >&2
+if [[ -z $name ]]; then
+  printf 'usage: make bench NAME=<name>\n\n%s\n' "$names"
+  exit
+fi
+if ! grep -q "^$name " <<<"$names"; then
+  printf 'no benchmark %s; the benchmarks are:\n\n%s\n' "$name" "$names" >&2
   exit 2
 fi
 out=benchmarks/results/$name/$(date -u +%F)-$(git rev-parse --short HEAD)
