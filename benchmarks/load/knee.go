@@ -176,13 +176,7 @@ func (k Knee) Text(w io.Writer) error {
 	fmt.Fprintln(t, "rate/s\tmet\tscheduled\tcompleted\terrors\tdropped\tunsent\tp50 ms\tp99 ms\town late p99 ms\t")
 	for _, p := range k.Probes {
 		r := p.Report
-		latency, own := r.LatencyMS, r.OwnLateMS
-		if latency == nil {
-			latency = &Percentiles{}
-		}
-		if own == nil {
-			own = &Percentiles{}
-		}
+		latency, own := orNone(r.LatencyMS), orNone(r.OwnLateMS)
 		fmt.Fprintf(t, "%.6g\t%v\t%d\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", p.Rate, p.Met, r.Scheduled, r.Completed,
 			r.Errors, r.Dropped, r.Unsent, latency.P50, latency.P99, own.P99)
 	}

@@ -143,13 +143,7 @@ func (out Overloaded) Text(w io.Writer) error {
 	fmt.Fprintln(t, "phase\toffered/s\tgoodput/s\tscheduled\tcompleted\trefused\tlost\taccepted p50 ms\tp99 "+
 		"ms\trefusal p99 ms\t")
 	for _, p := range out.Phases {
-		accepted, refusal := p.Accepted, p.Refusal
-		if accepted == nil {
-			accepted = &Percentiles{}
-		}
-		if refusal == nil {
-			refusal = &Percentiles{}
-		}
+		accepted, refusal := orNone(p.Accepted), orNone(p.Refusal)
 		fmt.Fprintf(t, "%s\t%.6g\t%.6g\t%d\t%d\t%d\t%d\t%.3f\t%.3f\t%.3f\t\n", p.Name, p.OfferedPS, p.GoodputPS, p.Scheduled,
 			p.Completed, p.Refused, p.Lost, accepted.P50, accepted.P99, refusal.P99)
 	}

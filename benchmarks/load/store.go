@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 )
 
@@ -73,52 +72,17 @@ func writeRecords(name string, records []Record) (err error) {
 	defer func() { err = errors.Join(err, packed.Close()) }()
 	w := bufio.NewWriterSize(packed, 1<<16)
 	defer func() { err = errors.Join(err, w.Flush()) }()
-	var b []byte
-	for i, rec := range records {
-		b = appendLine(b[:0], i, rec)
-		if _, err := w.Write(b); err != nil {
+	enc := json.NewEncoder(w)
+	for i, r := range records {
+		err := enc.Encode(line{
+			ID: i, Due: inUS(r.Due), Start: inUS(r.Start), First: inUS(r.First), Done: inUS(r.Done), Own: inUS(r.Own),
+			Outcome: r.Outcome.String(), Wrote: r.Wrote, Status: r.Status, Failure: r.Failure, Bytes: r.Bytes, Stages: r.Stages,
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// appendLine is json.Marshal of a line, for the millions there may be.
-func appendLine(b []byte, id int, r Record) []byte {
-	b = strconv.AppendInt(append(b, `{"id":`...), int64(id), 10)
-	for _, t := range []struct {
-		name string
-		d    time.Duration
-	}{{"due", r.Due}, {"start", r.Start}, {"first", r.First}, {"done", r.Done}, {"own", r.Own}} {
-		if t.d != 0 || t.name == "due" {
-			b = append(append(append(b, `,"`...), t.name...), `_us":`...)
-			b = strconv.AppendFloat(b, float64(t.d)/1e3, 'f', -1, 64)
-		}
-	}
-	b = append(append(append(b, `,"outcome":"`...), r.Outcome.String()...), '"')
-	if r.Wrote {
-		b = append(b, `,"wrote":true`...)
-	}
-	if r.Status != 0 {
-		b = strconv.AppendUint(append(b, `,"status":`...), uint64(r.Status), 10)
-	}
-	if r.Failure != "" {
-		b = strconv.AppendQuote(append(b, `,"failure":`...), string(r.Failure)) // words
-	}
-	if r.Bytes != 0 {
-		b = strconv.AppendInt(append(b, `,"bytes":`...), r.Bytes, 10)
-	}
-	if len(r.Stages) > 0 {
-		b = append(b, `,"stages_ms":[`...)
-		for i, ms := range r.Stages {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = strconv.AppendFloat(b, float64(ms), 'f', -1, 32)
-		}
-		b = append(b, ']')
-	}
-	return append(b, "}\n"...)
 }
 
 // Load reads what Save wrote.
@@ -191,5 +155,7 @@ func readRecords(name string) ([]Record, error) {
 		})
 	}
 }
+
+func inUS(d time.Duration) float64 { return float64(d) / 1e3 }
 
 func us(v float64) time.Duration { return time.Duration(v*1e3 + 0.5) }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // Watcher reads what a process uses while a run goes on.
@@ -168,15 +170,16 @@ func trendOf(samples []Sample, of func(Sample) float64) *Trend {
 		return nil
 	}
 	late := samples[len(samples)/10:]
-	n, st, sv, stt, stv := float64(len(late)), 0.0, 0.0, 0.0, 0.0
-	for _, s := range late {
-		t, v := s.AtS/3600, of(s)
-		st, sv, stt, stv = st+t, sv+v, stt+t*t, stv+t*v
-	}
 	trend := &Trend{First: of(samples[0]), Last: of(samples[len(samples)-1]), Max: seen}
-	if d := n*stt - st*st; d > 0 {
-		trend.PerHour = round((n*stv - st*sv) / d)
+	if len(late) < 2 {
+		return trend
 	}
+	var hours, values []float64
+	for _, s := range late {
+		hours, values = append(hours, s.AtS/3600), append(values, of(s))
+	}
+	_, slope := stat.LinearRegression(hours, values, nil, false)
+	trend.PerHour = round(slope)
 	return trend
 }
 

@@ -105,7 +105,7 @@ func Measure(ctx context.Context, c Case, ours []Contestant, rival Contestant, p
 		all = append(all, rival)
 	}
 	var err error
-	if result.Equal, err = load(ctx, c, all); err != nil {
+	if result.Equal, err = loadAll(ctx, c, all); err != nil {
 		return result, err
 	}
 	for _, step := range Steps() {
@@ -132,7 +132,7 @@ func Measure(ctx context.Context, c Case, ours []Contestant, rival Contestant, p
 	return result, nil
 }
 
-func load(ctx context.Context, c Case, all []Contestant) (equal bool, err error) {
+func loadAll(ctx context.Context, c Case, all []Contestant) (equal bool, err error) {
 	var first *Digest
 	equal = true
 	for _, who := range all {
@@ -220,11 +220,5 @@ func quantile(v []float64, q float64) float64 {
 	if len(v) == 0 {
 		return 0
 	}
-	s := slices.Sorted(slices.Values(v))
-	at := q * float64(len(s)-1)
-	i := int(at)
-	if i+1 >= len(s) {
-		return s[len(s)-1]
-	}
-	return s[i] + (at-float64(i))*(s[i+1]-s[i])
+	return evaluation.Quantile(slices.Sorted(slices.Values(v)), q)
 }

@@ -1,17 +1,17 @@
 package preprocess
 
 import (
-	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/imageprep"
 )
 
@@ -33,26 +33,12 @@ type Manifest struct {
 
 // NewManifest fills in what the machine knows.
 func NewManifest(now time.Time, command, commit string, plan Plan) Manifest {
+	m := load.NewManifest(now, "preprocess", command, commit, 0)
 	return Manifest{
-		Time: now.UTC().Truncate(time.Second), Command: command, Commit: commit,
-		Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
-		Processor: processorModel(), Processors: runtime.NumCPU(), Resampler: imageprep.Resampler(),
+		Time: m.Time, Command: command, Commit: commit, Go: m.Go, OS: m.OS,
+		Processor: cmp.Or(m.Processor, "unknown"), Processors: m.AllowedProcessors, Resampler: imageprep.Resampler(),
 		Plan: plan, Ours: map[string]string{},
 	}
-}
-
-func processorModel() string {
-	f, err := os.Open("/proc/cpuinfo")
-	if err != nil {
-		return "unknown"
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if name, model, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(model)
-		}
-	}
-	return "unknown"
 }
 
 // Report is a run.
