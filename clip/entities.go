@@ -2,6 +2,7 @@ package clip
 
 import (
 	"html"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -100,14 +101,10 @@ func semicolonAfter(rest, digits string) int {
 // numericReference returns the character of "#123" or "#x1F", which HTML 5
 // corrects in places.
 func numericReference(digits string, base int) string {
-	r := rune(0)
-	for _, c := range []byte(strings.TrimLeft(digits, "#xX")) {
-		if r = r*rune(base) + hexValue(c); r > utf8.MaxRune {
-			return "\uFFFD"
-		}
-	}
+	code, err := strconv.ParseUint(strings.TrimLeft(digits, "#xX"), base, 32)
+	r := rune(min(code, utf8.MaxRune+1))
 	switch {
-	case r == 0 || 0xD800 <= r && r <= 0xDFFF:
+	case err != nil, r == 0, r > utf8.MaxRune, 0xD800 <= r && r <= 0xDFFF:
 		return "\uFFFD"
 	case r == '\r':
 		return "\r"
@@ -221,10 +218,3 @@ func countPrefix(s string, is func(byte) bool) int {
 func isDigit(b byte) bool { return '0' <= b && b <= '9' }
 
 func isHexDigit(b byte) bool { return isDigit(b) || 'a' <= b|0x20 && b|0x20 <= 'f' }
-
-func hexValue(b byte) rune {
-	if isDigit(b) {
-		return rune(b - '0')
-	}
-	return rune(b|0x20-'a') + 10
-}

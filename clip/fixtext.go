@@ -1,8 +1,8 @@
 package clip
 
 import (
+	"regexp"
 	"strings"
-	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -40,8 +40,8 @@ func fixLine(line string, unescape bool) (string, error) {
 			line = unescapeEntities(line)
 		}
 		line = replaceCharacters(line)
-		line = fixLineBreaks(line)
-		line = removeTerminalEscapes(line)
+		line = lineBreaks.Replace(line)
+		line = terminalEscape.ReplaceAllLiteralString(line, "")
 		line = removeControls(line)
 		line = nfc(line)
 		if line == before {
@@ -90,53 +90,16 @@ var windows1252 = [32]rune{
 	0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D, 0x017E, 0x0178,
 }
 
-// ligature takes apart the Latin ligatures and digraphs that ftfy does.
+// ligatures are the Latin ligatures and digraphs that ftfy takes apart.
+const ligatures = "ĲĳŉǄǅǆǇǈǉǊǋǌǱǲǳﬀﬁﬂﬃﬄﬅﬆ"
+
+// ligature returns the letters of a ligature.
 func ligature(r rune) (parts string, ok bool) {
-	switch r {
-	case 'Ĳ':
-		return "IJ", true
-	case 'ĳ':
-		return "ij", true
-	case 'ŉ':
-		return "ʼn", true
-	case 'Ǳ':
-		return "DZ", true
-	case 'ǲ':
-		return "Dz", true
-	case 'ǳ':
-		return "dz", true
-	case 'Ǆ':
-		return "DŽ", true
-	case 'ǅ':
-		return "Dž", true
-	case 'ǆ':
-		return "dž", true
-	case 'Ǉ':
-		return "LJ", true
-	case 'ǈ':
-		return "Lj", true
-	case 'ǉ':
-		return "lj", true
-	case 'Ǌ':
-		return "NJ", true
-	case 'ǋ':
-		return "Nj", true
-	case 'ǌ':
-		return "nj", true
-	case 'ﬀ':
-		return "ff", true
-	case 'ﬁ':
-		return "fi", true
-	case 'ﬂ':
-		return "fl", true
-	case 'ﬃ':
-		return "ffi", true
-	case 'ﬄ':
-		return "ffl", true
-	case 'ﬅ':
-		return "ſt", true
-	case 'ﬆ':
-		return "st", true
+	switch {
+	case r == 'ﬅ':
+		return "ſt", true // NFKC replaces the long s, too
+	case strings.ContainsRune(ligatures, r):
+		return norm.NFKC.String(string(r)), true
 	}
 	return "", false
 }
@@ -154,38 +117,12 @@ func uncurled(r rune) rune {
 	return r
 }
 
-// fixLineBreaks makes every line break "\n".
-func fixLineBreaks(s string) string {
-	if !strings.ContainsAny(s, "\r\u2028\u2029\u0085") {
-		return s
-	}
-	return strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n", "\u0085", "\n").Replace(s)
-}
+// lineBreaks makes every line break "\n".
+var lineBreaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n", "\u0085", "\n")
 
-// removeTerminalEscapes drops ANSI escapes: ESC, "[", digits (of any script, as
-// Python's \d) and semicolons, an ASCII letter.
-func removeTerminalEscapes(s string) string {
-	const start = "\x1b["
-	if !strings.Contains(s, start) {
-		return s
-	}
-	var out strings.Builder
-	for {
-		at := strings.Index(s, start)
-		if at < 0 {
-			out.WriteString(s)
-			return out.String()
-		}
-		rest := strings.TrimLeftFunc(s[at+len(start):], func(r rune) bool { return r == ';' || unicode.IsDigit(r) })
-		out.WriteString(s[:at])
-		if rest != "" && isASCIILetter(rest[0]) {
-			s = rest[1:]
-			continue
-		}
-		out.WriteString(start)
-		s = s[at+len(start):]
-	}
-}
+// terminalEscape matches ANSI escapes as ftfy does. Python's \d are the digits
+// of any script.
+var terminalEscape = regexp.MustCompile(`\x1b\[[\p{Nd};]*[a-zA-Z]`)
 
 // removeControls drops characters that show nothing.
 func removeControls(s string) string {
