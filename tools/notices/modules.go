@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -56,46 +54,25 @@ func modules(ctx context.Context, root string) ([]work, error) {
 	return works, errors.Join(faults...)
 }
 
-// A module is what the go command says of one.
-type module struct {
-	Path, Version, Dir string
-	Main               bool
-	Replace            *module
-}
+// A module is what the go command reports about one.
+type module struct{ Path, Version, Dir string }
+
+// moduleFormat makes "go list" print the module of a package on one line, and
+// nothing for packages of the standard library and of this project.
+const moduleFormat = `{{with .Module}}{{if not .Main}}{{with or .Replace .}}` +
+	"{{.Path}}\t{{.Version}}\t{{.Dir}}{{end}}{{end}}{{end}}"
 
 func linkedModules(ctx context.Context, root string) ([]module, error) {
-	out, err := goOutput(ctx, root, "list", "-deps", "-json=Module", program)
+	out, err := goOutput(ctx, root, "list", "-deps", "-f", moduleFormat, program)
 	if err != nil {
 		return nil, err
 	}
-	return decodeModules(bytes.NewReader(out))
-}
-
-func decodeModules(r io.Reader) ([]module, error) {
-	byPath := make(map[string]module)
-	for dec := json.NewDecoder(r); ; {
-		var p struct{ Module *module }
-		err := dec.Decode(&p)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("answer of go list: %w", err)
-		}
-		if p.Module == nil || p.Module.Main {
-			continue // The standard library, and the project itself.
-		}
-		m := *p.Module
-		if m.Replace != nil {
-			m = *m.Replace
-		}
-		byPath[m.Path] = m
+	lines := slices.Sorted(strings.Lines(string(out))) // one for each package
+	var linked []module
+	for _, line := range slices.Compact(lines) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		linked = append(linked, module{fields[0], fields[1], fields[2]})
 	}
-	linked := make([]module, 0, len(byPath))
-	for _, m := range byPath {
-		linked = append(linked, m)
-	}
-	slices.SortFunc(linked, func(a, b module) int { return strings.Compare(a.Path, b.Path) })
 	return linked, nil
 }
 

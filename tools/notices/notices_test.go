@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -137,23 +138,28 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-func TestDecodeModules(t *testing.T) {
+func TestModuleFormat(t *testing.T) {
 	t.Parallel()
-	const answer = `{}
-{"Module": {"Path": "z.org/z", "Version": "v1.0.0", "Dir": "/z"}}
-{"Module": {"Path": "m", "Main": true, "Dir": "/m"}}
-{"Module": {"Path": "a.org/a", "Version": "v1.0.0", "Replace": {"Path": "b.org/a", "Version": "v2.0.0", "Dir": "/b"}}}
-{"Module": {"Path": "z.org/z", "Version": "v1.0.0", "Dir": "/z"}}`
-	got, err := decodeModules(strings.NewReader(answer))
-	if err != nil {
-		t.Fatal(err)
+	type module struct {
+		Path, Version, Dir string
+		Main               bool
+		Replace            *module
 	}
-	want := []module{{Path: "b.org/a", Version: "v2.0.0", Dir: "/b"}, {Path: "z.org/z", Version: "v1.0.0", Dir: "/z"}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("modules (-want +got):\n%s", diff)
-	}
-	if _, err := decodeModules(strings.NewReader("{")); err == nil {
-		t.Error("half an answer is taken for a whole one")
+	format := template.Must(template.New("").Parse(moduleFormat))
+	for name, tt := range map[string]struct {
+		module *module
+		want   string
+	}{
+		"standard library": {nil, ""},
+		"this project":     {&module{Path: "m", Main: true, Dir: "/m"}, ""},
+		"linked":           {&module{Path: "z.org/z", Version: "v1.0.0", Dir: "/z"}, "z.org/z\tv1.0.0\t/z"},
+		"replaced": {&module{Path: "a.org/a", Replace: &module{Path: "b.org/a", Version: "v2.0.0", Dir: "/b"}},
+			"b.org/a\tv2.0.0\t/b"},
+	} {
+		var got strings.Builder
+		if err := format.Execute(&got, struct{ Module *module }{tt.module}); err != nil || got.String() != tt.want {
+			t.Errorf("%s: %q, error %v; want %q", name, got.String(), err, tt.want)
+		}
 	}
 }
 
