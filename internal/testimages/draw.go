@@ -11,18 +11,6 @@ import (
 	"github.com/agiqa/agiqa/internal/pictures"
 )
 
-// Pixels returns 224x224x3 bytes, what a preprocessed image looks like, for
-// tests that need an image but no file.
-func Pixels(seed uint32) []byte {
-	const side = 224
-	rgb := make([]byte, 0, side*side*3)
-	pix := pictures.Gradient(side, side, seed).Pix
-	for i := 0; i < len(pix); i += 4 {
-		rgb = append(rgb, pix[i], pix[i+1], pix[i+2])
-	}
-	return rgb
-}
-
 // PNG returns an 8-bit RGB PNG of w x h pixels.
 func PNG(w, h int) []byte { return PNGOf(pictures.Gradient(w, h, 1)) }
 

@@ -8,19 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 )
 
 //go:embed golden
 var files embed.FS
-
-// FS returns the golden inputs, one file each, and expected.zip.
-func FS() fs.FS {
-	sub, err := fs.Sub(files, "golden")
-	must(err)
-	return sub
-}
 
 // Golden returns one golden input by its file name. It panics when there is
 // none, which is a mistake in the test.
