@@ -5,7 +5,7 @@
 #   serving.sh batching  OUT [SECONDS]   gateway batching against Triton's own
 #   serving.sh replicas  OUT [SECONDS]   two gateways, then four, and two Tritons; one of either ended and killed under
 #                                        load, asked directly and through a balancer (haproxy)
-#   serving.sh overload  OUT [SECONDS]   the knee, then 2, 5 and 10 times that
+#   serving.sh overload  OUT [SECONDS]   the knee (or RATE, if it is set), then 2, 5 and 10 times that
 #   serving.sh cache     OUT [SECONDS]   hits; Redis emptied, stopped and killed under load five times each (SECONDS at least 5)
 #   serving.sh end-to-end OUT [SECONDS]  images through the gateway against ready tensors to Triton alone, in turns;
 #                                        with VIT=FOLDER also for an encoder of ViT-B/16's size (make vit-b-16)
@@ -146,8 +146,11 @@ replicas)
 overload)
   up server --request-timeout 5s
   probe=(--unique --sizes 256 --arrivals poisson --seed 1)
-  bench knee "$url_server" --objective 500ms --duration 5s --rate 5 "${probe[@]}" --out "$out/knee" | tee "$out/knee.txt"
-  knee=${RATE:-$(sed -n 's/.*[Kk]nee[^0-9]*\([0-9.]*\).*/\1/p' "$out/knee.txt" | tail -1)}
+  knee=${RATE:-} # where it's known already
+  if [[ -z $knee ]]; then
+    bench knee "$url_server" --objective 500ms --duration 5s --rate 5 "${probe[@]}" --out "$out/knee" | tee "$out/knee.txt"
+    knee=$(sed -n 's/.*[Kk]nee[^0-9]*\([0-9.]*\).*/\1/p' "$out/knee.txt" | tail -1)
+  fi
   for factor in 2 5 10; do
     bench overload "$url_server" --rate "$knee" --factor $factor --duration "${seconds}s" --objective 5s --connections 2000 \
       "${probe[@]}" --out "$out/overload-$factor" | tee "$out/overload-$factor.txt"
