@@ -5,8 +5,6 @@ import (
 	"runtime"
 	"strings"
 	"time"
-
-	"github.com/prometheus/procfs"
 )
 
 // Manifest says what ran, where and how.
@@ -56,16 +54,7 @@ func NewManifest(now time.Time, kind, command, commit string, seed uint64) Manif
 		Kernel: firstLine("/proc/sys/kernel/osrelease"), LoadBefore: firstLine("/proc/loadavg"),
 		Processors: runtime.NumCPU(), AllowedProcessors: runtime.NumCPU(), GOMAXPROCS: runtime.GOMAXPROCS(0),
 	}
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return m // the kernel has no /proc
-	}
-	if cpus, err := proc.CPUInfo(); err == nil && len(cpus) > 0 {
-		m.Processor, m.Processors = cpus[0].ModelName, len(cpus)
-	}
-	if memory, err := proc.Meminfo(); err == nil && memory.MemTotal != nil {
-		m.MemoryKB = int64(*memory.MemTotal)
-	}
+	m.readMachine()
 	return m
 }
 
