@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bufio"
 	"os"
 	"runtime"
 	"strings"
@@ -48,14 +49,23 @@ type RunManifest struct {
 
 // NewManifest fills in what the machine knows.
 func NewManifest(now time.Time, kind, command, commit string, seed uint64) Manifest {
-	m := Manifest{
+	return Manifest{
 		Time: now.UTC().Truncate(time.Second), Kind: kind, Command: command, Commit: commit, Seed: seed,
 		Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
-		Kernel: firstLine("/proc/sys/kernel/osrelease"), LoadBefore: firstLine("/proc/loadavg"),
-		Processors: runtime.NumCPU(), AllowedProcessors: runtime.NumCPU(), GOMAXPROCS: runtime.GOMAXPROCS(0),
+		Kernel:    firstLine("/proc/sys/kernel/osrelease"),
+		Processor: field("/proc/cpuinfo", "model name"), Processors: onlineProcessors(),
+		AllowedProcessors: runtime.NumCPU(), GOMAXPROCS: runtime.GOMAXPROCS(0),
+		MemoryKB: kilobytes(field("/proc/meminfo", "MemTotal")), LoadBefore: firstLine("/proc/loadavg"),
 	}
-	m.readMachine()
-	return m
+}
+
+// onlineProcessors counts those of the machine, where the kernel tells them.
+func onlineProcessors() int {
+	list, err := os.ReadFile("/proc/cpuinfo")
+	if n := strings.Count("\n"+string(list), "\nprocessor\t"); err == nil && n > 0 {
+		return n
+	}
+	return runtime.NumCPU()
 }
 
 func firstLine(name string) string {
@@ -65,4 +75,20 @@ func firstLine(name string) string {
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
 	return line
+}
+
+// field reads "name: value" from one of the kernel's files; "" where there is
+// none.
+func field(file, name string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if k, v, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(k) == name {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
 }

@@ -2,15 +2,17 @@ package load
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
-
-	"github.com/prometheus/procfs"
 )
 
-// Usage is what a process and its descendants use, as the kernel reports it.
+// Usage is what a process and its descendants use, as the kernel tells it.
 type Usage struct {
-	CPU     time.Duration `json:"cpu_ns"` // since they started; includes children that have exited
+	CPU     time.Duration `json:"cpu_ns"` // since they began; of children that ended, too
 	RSSKB   int64         `json:"rss_kb"`
 	FDs     int           `json:"fds"`
 	Threads int           `json:"threads"`
@@ -18,63 +20,105 @@ type Usage struct {
 
 // ReadUsage sums over a process and its descendants. It needs /proc.
 func ReadUsage(pid int) (Usage, error) {
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return Usage{}, fmt.Errorf("process %d: %w", pid, err)
-	}
-	sum, err := usageOf(p)
-	if err != nil {
-		return Usage{}, fmt.Errorf("process %d: %w", pid, err)
-	}
-	family, err := descendants(pid)
+	pids, err := tree(pid)
 	if err != nil {
 		return Usage{}, err
 	}
-	for _, p := range family {
-		if u, err := usageOf(p); err == nil { // otherwise it has just exited
-			sum.CPU += u.CPU
-			sum.RSSKB += u.RSSKB
-			sum.FDs += u.FDs
-			sum.Threads += u.Threads
+	var sum Usage
+	for _, p := range pids {
+		u, err := usageOf(p)
+		if err != nil {
+			if p == pid {
+				return Usage{}, err
+			}
+			continue // a child that has just ended
 		}
+		sum.CPU += u.CPU
+		sum.RSSKB += u.RSSKB
+		sum.FDs += u.FDs
+		sum.Threads += u.Threads
 	}
 	return sum, nil
 }
 
-// tick is the unit of processor times in /proc: Linux shows them in hundredths
-// of a second, whatever its own tick is.
-const tick = time.Second / 100
+// userHZ is the unit of processor times in /proc: Linux shows them in
+// hundredths of a second whatever its own tick.
+const userHZ = 100
 
-func usageOf(p procfs.Proc) (Usage, error) {
-	stat, err := p.Stat()
+func usageOf(pid int) (Usage, error) {
+	stat, err := statOf(pid)
 	if err != nil {
 		return Usage{}, err
 	}
-	status, err := p.NewStatus()
-	if err != nil {
-		return Usage{}, err
+	// After the name: state is 0, utime to cstime are 11 to 14.
+	var u Usage
+	for _, text := range stat[11:15] {
+		ticks, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return u, fmt.Errorf("process %d: %w", pid, err)
+		}
+		u.CPU += time.Duration(ticks) * (time.Second / userHZ)
 	}
-	fds, err := p.FileDescriptorsLen()
-	ticks := int(stat.UTime+stat.STime) + stat.CUTime + stat.CSTime
-	return Usage{
-		CPU: time.Duration(ticks) * tick, RSSKB: int64(status.VmRSS >> 10), FDs: fds, Threads: stat.NumThreads,
-	}, err
+	status := filepath.Join("/proc", strconv.Itoa(pid), "status")
+	u.RSSKB = kilobytes(field(status, "VmRSS"))
+	u.Threads = int(kilobytes(field(status, "Threads")))
+	fds, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+	u.FDs = len(fds)
+	return u, err
 }
 
-func descendants(pid int) (procfs.Procs, error) {
-	all, err := procfs.AllProcs()
+// statOf returns the fields of /proc/PID/stat after the name, which may hold
+// anything.
+func statOf(pid int) ([]string, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	end := strings.LastIndexByte(string(b), ')')
+	fields := strings.Fields(string(b[end+1:]))
+	if len(fields) < 20 {
+		return nil, fmt.Errorf("process %d: its stat has %d fields", pid, len(fields))
+	}
+	return fields, nil
+}
+
+// tree returns a process and its descendants.
+func tree(pid int) ([]int, error) {
+	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	children := map[int]procfs.Procs{}
-	for _, p := range all {
-		if stat, err := p.Stat(); err == nil && p.PID != pid { // on error it has just exited
-			children[stat.PPID] = append(children[stat.PPID], p)
+	children := map[int][]int{}
+	for _, e := range entries {
+		child, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := statOf(child)
+		if err != nil {
+			continue // has just ended
+		}
+		if parent, err := strconv.Atoi(stat[1]); err == nil {
+			children[parent] = append(children[parent], child)
 		}
 	}
-	found := slices.Clone(children[pid])
-	for i := 0; i < len(found); i++ {
-		found = append(found, children[found[i].PID]...)
+	pids := []int{pid}
+	for i := 0; i < len(pids); i++ {
+		for _, c := range children[pids[i]] {
+			if !slices.Contains(pids, c) {
+				pids = append(pids, c)
+			}
+		}
 	}
-	return found, nil
+	return pids, nil
+}
+
+// kilobytes reads "123 kB", or a number without a unit.
+func kilobytes(text string) int64 {
+	number, _, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }

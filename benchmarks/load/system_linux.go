@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -66,20 +65,6 @@ func (a *alarm) wait(ctx context.Context, d time.Duration) {
 func (a *alarm) close() {
 	if a.stop() {
 		a.file.Close()
-	}
-}
-
-// readMachine fills in the processors and the memory of the machine.
-func (m *Manifest) readMachine() {
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return
-	}
-	if cpus, err := proc.CPUInfo(); err == nil && len(cpus) > 0 {
-		m.Processor, m.Processors = cpus[0].ModelName, len(cpus)
-	}
-	if memory, err := proc.Meminfo(); err == nil && memory.MemTotal != nil {
-		m.MemoryKB = int64(*memory.MemTotal)
 	}
 }
 

@@ -17,8 +17,6 @@ func (*alarm) wait(ctx context.Context, d time.Duration) { Roughly(ctx, d) }
 
 func (*alarm) close() {}
 
-func (*Manifest) readMachine() {}
-
 func processCPU() time.Duration { return 0 }
 
 func hungUp(net.Conn) bool { return false }
