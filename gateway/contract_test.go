@@ -32,7 +32,7 @@ func newWholeRig(t *testing.T) *rig {
 		p.checkpoints = []string{"demo-shared", "demo"}
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			e, err := engine.New(engine.DefaultConfig(), engine.Deps{
-				Store: storetest.NewMemory(time.Now), Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
+				Store: storetest.Open(t, time.Now), Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
 				Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 			})
 			must(t, err)

@@ -55,7 +55,7 @@ func (d trialDirector) Enrol(ctx context.Context, c experiment.Caller, images []
 func TestFaultyHeadIsRolledBackUnderLoad(t *testing.T) {
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
-	store := storetest.NewMemory(time.Now)
+	store := storetest.Open(t, time.Now)
 	var e *engine.Engine
 	r := newRig(t, func(p *plan) {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {

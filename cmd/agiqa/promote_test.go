@@ -55,7 +55,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	checkpoints = &promotable{}
 	checkpoints.def.Store("a")
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
-		Store: storetest.NewMemory(time.Now), Hasher: hasher, Checkpoints: checkpoints,
+		Store: storetest.Open(t, time.Now), Hasher: hasher, Checkpoints: checkpoints,
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

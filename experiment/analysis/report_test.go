@@ -339,6 +339,7 @@ func BenchmarkAnalyse(b *testing.B) {
 // What the log gives is what the live state gave, to the last bit.
 func TestReplayGivesTheLiveReport(t *testing.T) {
 	t.Parallel()
+	parent := t
 	rapid.Check(t, func(t *rapid.T) {
 		o := synthetic.DefaultOptions()
 		o.Seed = rapid.Uint64().Draw(t, "seed")
@@ -354,7 +355,7 @@ func TestReplayGivesTheLiveReport(t *testing.T) {
 			experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC,
 			experiment.PrimaryPreference, experiment.PrimaryUser,
 		}).Draw(t, "primary")
-		store := storetest.NewMemory(func() time.Time { return log.End })
+		store := storetest.Open(parent, func() time.Time { return log.End })
 		ctx := t.Context()
 		if err := store.Create(ctx, log.Experiment, storetest.AuditOf(log.Experiment, "create")); err != nil {
 			t.Fatal(err)

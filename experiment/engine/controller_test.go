@@ -17,7 +17,7 @@ func (s *server) last(t *testing.T) experiment.Audit {
 	return all[len(all)-1]
 }
 
-func get(t *testing.T, store *storetest.Memory) experiment.Experiment {
+func get(t *testing.T, store *storetest.Store) experiment.Experiment {
 	t.Helper()
 	x, err := store.Get(t.Context(), "sharper")
 	must(t, err)

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -125,16 +124,16 @@ min_duration: 0s
 `
 
 // begin runs an experiment on a fresh store.
-func begin(t *testing.T, more string) (*server, *storetest.Memory, *clock) {
+func begin(t *testing.T, more string) (*server, *storetest.Store, *clock) {
 	t.Helper()
 	return start(t, definition+more)
 }
 
 // start runs the experiment sharper of a definition on a fresh store.
-func start(t *testing.T, definition string) (*server, *storetest.Memory, *clock) {
+func start(t *testing.T, definition string) (*server, *storetest.Store, *clock) {
 	t.Helper()
 	c := &clock{t: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
-	store := storetest.NewMemory(c.now)
+	store := storetest.Open(t, c.now)
 	s := newServer(t, store, c, sound)
 	_, err := s.Create(t.Context(), []byte(definition), "me")
 	must(t, err)
@@ -209,7 +208,7 @@ func TestStoreFails(t *testing.T) {
 			unit = fmt.Sprint(u)
 		}
 	}
-	store.Break(errors.New("no space left on device"))
+	store.Fill(true)
 	shown := s.ask(t.Context(), unit, "b", false, "")
 	if shown == nil || !shown.Degraded || shown.Arm != "demo" || shown.Served != 0 || shown.Assignment != "" {
 		t.Errorf("shown %+v", shown)
@@ -219,7 +218,7 @@ func TestStoreFails(t *testing.T) {
 	if _, err := s.Label(t.Context(), label); quality.KindOf(err) != quality.KindStoreUnavailable {
 		t.Errorf("feedback: %v", err)
 	}
-	store.Break(nil)
+	store.Fill(false)
 	if shown := s.ask(t.Context(), unit, "b", false, ""); shown.Degraded || shown.Arm != "new" {
 		t.Errorf("after the repair: %+v", shown)
 	}
@@ -278,7 +277,7 @@ func TestCanariesForbidAStart(t *testing.T) {
 		"beyond the scale": func(i, arm int) float32 { return sound(i, arm) + 100*float32(arm) },
 	} {
 		c := &clock{t: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
-		store := storetest.NewMemory(c.now)
+		store := storetest.Open(t, c.now)
 		s := newServer(t, store, c, judge)
 		_, err := s.Create(t.Context(), []byte(definition), "me")
 		must(t, err)
@@ -341,7 +340,7 @@ func TestPromotionRace(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	c := &clock{}
-	s := newServer(t, storetest.NewMemory(c.now), c, sound)
+	s := newServer(t, storetest.Open(t, c.now), c, sound)
 	for text, kind := range map[string]quality.Kind{
 		"id: x\narms: [{checkpoint: demo}, {checkpoint: missing}]":     quality.KindCheckpointNotFound,
 		"id: x\narms: [{checkpoint: demo}, {checkpoint: foreign}]":     quality.KindEncoderMismatch,

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -21,7 +20,7 @@ import (
 // taken and left, recorded and degraded, accepted and refused, kept and broken.
 func TestWhatIsCounted(t *testing.T) {
 	c := &clock{t: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
-	store, reader := storetest.NewMemory(c.now), sdkmetric.NewManualReader()
+	store, reader := storetest.Open(t, c.now), sdkmetric.NewManualReader()
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
 	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
@@ -56,13 +55,13 @@ func TestWhatIsCounted(t *testing.T) {
 		Kind: experiment.MOS, Value: &far}); err == nil {
 		t.Error("a value off the scale was taken")
 	}
-	store.Break(errors.New("no space left on device"))
+	store.Fill(true)
 	s.ask(t.Context(), "1", "b", false, "")
 	label.Key = "k2"
 	if _, err := s.Label(t.Context(), label); quality.KindOf(err) != quality.KindStoreUnavailable {
 		t.Errorf("feedback without a store: %v", err)
 	}
-	store.Break(nil)
+	store.Fill(false)
 
 	check := func(name string, want map[string]int64) {
 		t.Helper()

@@ -1,5 +1,5 @@
-// Package storetest holds the one suite that every experiment.Store must pass,
-// and a store in memory for the tests of those who use one.
+// Package storetest holds the suite that every experiment.Store must pass, and a
+// SQLite store for the tests of packages that use one.
 package storetest
 
 import (

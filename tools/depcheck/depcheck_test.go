@@ -46,8 +46,8 @@ var bans = []struct{ reach, from string }{
 	{"google.golang.org/grpc", "tritonclient telemetry benchmarks server cmd tools checkpoint/tritonmodels " +
 		"internal/otlptest"},
 	{"github.com/redis/go-redis", "cache server cmd tools"},
-	{"modernc.org/sqlite", "experiment/sqlstore server cmd tools"},
-	{"github.com/jackc/pgx", "experiment/sqlstore experiment/postgrestest server cmd tools"},
+	{"modernc.org/sqlite", "experiment/sqlstore experiment/storetest server cmd tools"},
+	{"github.com/jackc/pgx", "experiment/sqlstore experiment/storetest experiment/postgrestest server cmd tools"},
 	{"go.opentelemetry.io/otel/sdk", "telemetry server cmd tools"},
 	{"github.com/prometheus", "telemetry server cmd tools"},
 	{module + "/tritonclient", "tritonclient checkpoint/tritonmodels benchmarks server cmd tools"},
