@@ -156,11 +156,7 @@ func (a *Agreement) adjust() {
 			ps = append(ps, float64(d.P))
 		}
 	}
-	adjusted, err := stats.Holm(ps)
-	if err != nil {
-		a.note("Holm: %s", err)
-		return
-	}
+	adjusted := stats.Holm(ps)
 	for k := range a.Arms {
 		for i := range a.Arms[k].Differences {
 			a.Arms[k].Differences[i].PHolm, adjusted = Number(adjusted[0]), adjusted[1:]
@@ -175,9 +171,9 @@ func correlationTests(v view, arm, control int) []CorrelationTest {
 	var all []CorrelationTest
 	for _, of := range []struct {
 		metric stats.Metric
-		take   func(first, second, labels []float64) (stats.Overlap, error)
-	}{{stats.PLCC, stats.OverlapOf}, {stats.SRCC, stats.RankOverlapOf}} {
-		overlap, err := of.take(first, second, labels)
+		figure func(x, y []float64) float64
+	}{{stats.PLCC, evaluation.PLCC}, {stats.SRCC, evaluation.SRCC}} {
+		overlap, err := stats.OverlapOf(first, second, labels, of.figure)
 		if err != nil {
 			continue
 		}

@@ -3,6 +3,7 @@ package analysis
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -95,14 +96,9 @@ func (s *State) alpha() float64 {
 
 // ordered are all images by their first exposure.
 func (s *State) ordered() []*image {
-	images := make([]*image, 0, len(s.images.rows))
-	for _, i := range s.images.rows {
-		images = append(images, i)
-	}
-	slices.SortFunc(images, func(a, b *image) int {
+	return slices.SortedFunc(maps.Values(s.images.rows), func(a, b *image) int {
 		return cmp.Or(a.first.compare(b.first), bytes.Compare(a.digest[:], b.digest[:]))
 	})
-	return images
 }
 
 func powerOf(c Comparison, e experiment.Experiment, alpha float64) Power {
@@ -129,7 +125,7 @@ func (s *State) armReports(images []*image) []Arm {
 		arm := Arm{
 			Arm: a.ID, Role: a.Role, Mode: a.Mode, Out: a.Out, Exposures: c.exposures, OK: c.ok,
 			Cached: c.cached, Units: units[i],
-			Statuses: maps(c.statuses), Scores: c.scores, Faults: maps(c.faults),
+			Statuses: maps.Clone(c.statuses), Scores: c.scores, Faults: maps.Clone(c.faults),
 			HeadP50: unknown(), HeadP99: unknown(), TotalP50: unknown(), TotalP99: unknown(),
 			Drift: s.drift(scores[i], scores[s.control], i == s.control),
 		}
@@ -143,14 +139,6 @@ func (s *State) armReports(images []*image) []Arm {
 }
 
 func millis(micros int64) Number { return Number(float64(micros) / 1000) }
-
-func maps(m map[string]int) map[string]int {
-	c := make(map[string]int, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
 
 // scoresByArm lists the arms' scores of all images, NaN where there is none.
 func (s *State) scoresByArm(images []*image) [][]float64 {
@@ -234,17 +222,16 @@ func (s *State) interleaving() Interleaving {
 	for i, a := range s.e.Arms {
 		c := CreditArm{Arm: a.ID, Credits: counts[i], P: unknown(), AnytimeP: unknown()}
 		if i != s.control {
-			if test, err := stats.McNemar(counts[s.control], counts[i]); err == nil {
-				c.P = Number(test.Exact)
+			if p, err := stats.McNemar(counts[s.control], counts[i]); err == nil {
+				c.P = Number(p)
 			}
-			if process, err := stats.NewPreferences(stats.TwoSided); err == nil {
-				for _, arm := range credits {
-					if arm == i || arm == s.control {
-						process.Add(arm == i)
-					}
+			var process stats.Preferences
+			for _, arm := range credits {
+				if arm == i || arm == s.control {
+					process.Add(arm == i)
 				}
-				c.AnytimeP = Number(process.P())
 			}
+			c.AnytimeP = Number(process.P())
 		}
 		r.Arms = append(r.Arms, c)
 	}

@@ -52,10 +52,6 @@ func (s *State) screen(q *Quality, l views) {
 	if s.e.BlindOnly {
 		v = l.blind
 	}
-	reports, err := stats.ScreenRaters(v.panel(s).Ratings)
-	if err != nil {
-		return
-	}
 	labels := map[string]int{}
 	for _, i := range v.images {
 		for _, r := range i.ratings {
@@ -63,7 +59,7 @@ func (s *State) screen(q *Quality, l views) {
 		}
 	}
 	flagged := map[string]bool{}
-	for _, r := range reports {
+	for _, r := range stats.ScreenRaters(v.panel(s).Ratings) {
 		name := v.raters[r.Rater]
 		if r.Rejected {
 			flagged[name] = true
@@ -95,7 +91,7 @@ func (v view) without(raters map[string]bool) view {
 		w.images = append(w.images, i)
 	}
 	for _, p := range v.pairs {
-		var kept preferred = p
+		kept := p
 		kept.winners, kept.raters = nil, nil
 		for k, r := range p.raters {
 			if !raters[r] {

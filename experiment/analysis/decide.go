@@ -157,16 +157,14 @@ func (s *State) srm() SRM {
 	} else {
 		r.Note = err.Error()
 	}
-	sequential, err := stats.NewSequentialSRM(shares, stats.DefaultConcentration)
+	sequential, err := stats.NewSequentialSRM(shares)
 	if err != nil {
 		return r
 	}
 	// The e-value of this moment depends on the counts alone.
 	for arm, n := range tested {
 		for range n {
-			if err := sequential.Add(arm); err != nil {
-				return r
-			}
+			sequential.Add(arm)
 		}
 	}
 	r.AnytimeP = Number(math.Min(1, math.Exp(-sequential.LogE())))

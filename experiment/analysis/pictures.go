@@ -85,13 +85,10 @@ const (
 // ofExposures fills what needs no labels. The caller holds the lock.
 func (p *Pictures) ofExposures(s *State, images []*image, d Decision) {
 	for _, c := range d.Comparisons {
-		t := Trajectory{Arm: c.Arm, Unit: c.Unit}
+		t := Trajectory{Arm: c.Arm, Unit: c.Unit, Points: c.track}
 		for _, at := range c.track {
-			t.Points = append(t.Points, TrackPoint{
-				at.n, Number(at.mean), Number(at.low), Number(at.high), Number(at.runningLow), Number(at.runningHigh),
-			})
-			if t.Stop == 0 && (at.runningLow > 0 || at.runningHigh < 0) {
-				t.Stop = at.n
+			if t.Stop == 0 && (at.RunningLow > 0 || at.RunningHigh < 0) {
+				t.Stop = at.N
 			}
 		}
 		p.Trajectories = append(p.Trajectories, t)
@@ -125,7 +122,7 @@ func (p *Pictures) ofLabels(v view, s *State, a Agreement) {
 		}
 		var values []float64
 		for _, i := range v.images {
-			values = append(values, square(i.scores[s.control]-i.label)-square(i.scores[arm]-i.label))
+			values = append(values, i.gain(s.control, arm))
 		}
 		if len(values) > 0 {
 			p.Differences = append(p.Differences, histogram(s.e.Arms[arm].ID, values, slices.Min(values), slices.Max(values)))
@@ -174,7 +171,7 @@ func (s *State) srmTrend(of SRM) []SRMPoint {
 		place[s.arms[id]] = k
 		weights[k] = float64(of.Shares[k])
 	}
-	sequential, err := stats.NewSequentialSRM(weights, stats.DefaultConcentration)
+	sequential, err := stats.NewSequentialSRM(weights)
 	if err != nil {
 		return nil
 	}
@@ -186,7 +183,7 @@ func (s *State) srmTrend(of SRM) []SRMPoint {
 	keep := kept(len(units), mostPoints/2)
 	var points []SRMPoint
 	for i, u := range units {
-		if sequential.Add(place[u.arm]) != nil || !keep(i+1) {
+		if sequential.Add(place[u.arm]); !keep(i + 1) {
 			continue
 		}
 		p := SRMPoint{Units: i + 1, AnytimeP: Number(sequential.P())}

@@ -79,15 +79,12 @@ func (s *State) against(v view, arm int, confidence float64) PreferenceAgainst {
 		Arm: s.e.Arms[arm].ID, OnlyArm: v.onlyFirst(arm, s.control), OnlyControl: v.onlyFirst(s.control, arm),
 		McNemar: unknown(), AnytimeP: unknown(), ShareLow: unknown(), ShareHigh: unknown(),
 	}
-	if t, err := stats.McNemar(a.OnlyControl, a.OnlyArm); err == nil {
-		a.McNemar = Number(t.Exact)
+	if p, err := stats.McNemar(a.OnlyControl, a.OnlyArm); err == nil {
+		a.McNemar = Number(p)
 	} else {
 		a.Note = err.Error()
 	}
-	process, err := stats.NewPreferences(stats.TwoSided)
-	if err != nil {
-		return a
-	}
+	var process stats.Preferences
 	for _, p := range v.pairs {
 		for _, w := range p.winners {
 			if mine, control := p.predicts(arm, w), p.predicts(s.control, w); mine != control {
@@ -96,8 +93,7 @@ func (s *State) against(v view, arm int, confidence float64) PreferenceAgainst {
 		}
 	}
 	a.AnytimeP = Number(process.P())
-	if i, err := process.Interval(1 - confidence); err == nil {
-		a.ShareLow, a.ShareHigh = Number(i.Low), Number(i.High)
-	}
+	share := process.Interval(1 - confidence)
+	a.ShareLow, a.ShareHigh = Number(share.Low), Number(share.High)
 	return a
 }

@@ -44,14 +44,7 @@ type Comparison struct {
 	LabelsToGo   Number           `json:"labels_to_go"` // observations until the sequence would leave out 0 if the effect were the smallest of interest
 	Note         string           `json:"note,omitempty"`
 
-	track []point // the way of the sequence, for the report
-}
-
-// point is the sequence after one observation.
-type point struct {
-	n                       int
-	mean, low, high         float64
-	runningLow, runningHigh float64
+	track []TrackPoint // for the report
 }
 
 // observations are what the sequence of a treatment takes, in order.
@@ -66,9 +59,14 @@ func (v view) observations(e experiment.Experiment, control, arm int) (values []
 		return values, "pair of images"
 	}
 	for _, i := range v.images {
-		values = append(values, square(i.scores[control]-i.label)-square(i.scores[arm]-i.label))
+		values = append(values, i.gain(control, arm))
 	}
 	return values, "image"
+}
+
+// gain is by how much an arm's squared error is smaller than the control's.
+func (i rated) gain(control, arm int) float64 {
+	return square(i.scores[control]-i.label) - square(i.scores[arm]-i.label)
 }
 
 func square(x float64) float64 { return x * x }
@@ -157,36 +155,37 @@ func (s *State) compare(v view, points int) []Comparison {
 	options := s.sequenceOptions()
 	for _, arm := range s.treatments() {
 		values, unit := v.observations(s.e, s.control, arm)
-		c := Comparison{
-			Arm: s.e.Arms[arm].ID, Basis: v.basis, Unit: unit, Confidence: Number(1 - options.Alpha),
-			Effect: unknown(), SD: unknown(), LabelsToGo: unknown(), Decision: stats.Continue,
-		}
-		sequence, err := stats.NewSequence(options)
-		if err != nil {
-			c.Note = err.Error()
-			all = append(all, c)
-			continue
-		}
-		keep := kept(len(values), points)
-		for i, value := range values {
-			if err := sequence.Add(value); err != nil {
-				c.Note = err.Error()
-				break
-			}
-			if keep(i + 1) {
-				c.track = append(c.track, pointOf(sequence.Bounds()))
-			}
-		}
-		all = append(all, s.conclude(c, sequence.Bounds(), options))
+		sequence := stats.NewSequence(options)
+		c := Comparison{Arm: s.e.Arms[arm].ID, Basis: v.basis, Unit: unit}
+		all = append(all, s.follow(c, options, sequence, len(values), points, func(i int) error {
+			return sequence.Add(values[i])
+		}))
 	}
 	return all
 }
 
-func pointOf(b stats.Bounds) point {
-	p := point{n: b.N, mean: b.Mean, low: math.NaN(), high: math.NaN(), runningLow: math.NaN(), runningHigh: math.NaN()}
+// follow adds n observations to a sequence, keeps about points of its states for the
+// report, and concludes.
+func (s *State) follow(c Comparison, options stats.SequenceOptions, sequence interface{ Bounds() stats.Bounds },
+	n, points int, add func(i int) error) Comparison {
+	c.Confidence, c.Decision = Number(1-options.Alpha), stats.Continue
+	c.Effect, c.SD, c.LabelsToGo = unknown(), unknown(), unknown()
+	keep := kept(n, points)
+	for i := range n {
+		_ = add(i) // scores and labels are bounded when they are read
+		if keep(i + 1) {
+			c.track = append(c.track, pointOf(sequence.Bounds()))
+		}
+	}
+	return s.conclude(c, sequence.Bounds(), options)
+}
+
+func pointOf(b stats.Bounds) TrackPoint {
+	p := TrackPoint{N: b.N, Mean: Number(b.Mean), Low: unknown(), High: unknown(), RunningLow: unknown(),
+		RunningHigh: unknown()}
 	if b.Ready {
-		p.low, p.high = b.Current.Low, b.Current.High
-		p.runningLow, p.runningHigh = b.Running.Low, b.Running.High
+		p.Low, p.High = Number(b.Current.Low), Number(b.Current.High)
+		p.RunningLow, p.RunningHigh = Number(b.Running.Low), Number(b.Running.High)
 	}
 	return p
 }
@@ -219,12 +218,8 @@ func (s *State) conclude(c Comparison, b stats.Bounds, options stats.SequenceOpt
 		}
 		return c
 	}
-	verdict, err := stats.Decide(b.Running, max(0, s.e.Margin))
-	if err != nil {
-		c.Note = err.Error()
-		return c
-	}
-	c.Decision, c.NonInferior = verdict.Decision, verdict.NonInferior
+	margin := max(0, s.e.Margin)
+	c.Decision, c.NonInferior = stats.Decide(b.Running, margin), b.Running.Low > -margin
 	if b.Contradicted {
 		c.Note = "intervals without a common point were seen: the effect moved, or the labels are not alike over time"
 	}

@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 
@@ -29,11 +30,7 @@ func (s *State) slices(v view) []Slice {
 			byAttribute[k.attribute] = append(byAttribute[k.attribute], k)
 		}
 	}
-	attributes := make([]string, 0, len(byAttribute))
-	for a := range byAttribute {
-		attributes = append(attributes, a)
-	}
-	slices.Sort(attributes)
+	attributes := slices.Sorted(maps.Keys(byAttribute))
 	var all []Slice
 	for _, arm := range s.treatments() {
 		for _, attribute := range attributes[:min(mostSlices, len(attributes))] {
@@ -46,9 +43,7 @@ func (s *State) slices(v view) []Slice {
 			for _, k := range kinds[:min(mostSliceNames, len(kinds))] {
 				var m stats.Moments
 				for _, i := range byKind[k] {
-					if m.Add(square(i.scores[s.control]-i.label)-square(i.scores[arm]-i.label)) != nil {
-						continue
-					}
+					_ = m.Add(i.gain(s.control, arm)) // finite
 				}
 				se := m.SD() / math.Sqrt(float64(max(1, m.N())))
 				if se == 0 {
@@ -62,7 +57,7 @@ func (s *State) slices(v view) []Slice {
 				})
 			}
 			if shrunk, err := stats.Shrink(effects); err == nil {
-				for i, e := range shrunk.Slices {
+				for i, e := range shrunk {
 					group[i].Shrunk, group[i].ShrunkSE, group[i].Kept = Number(e.Effect), Number(e.SE), Number(e.Kept)
 				}
 			}

@@ -1,6 +1,10 @@
 package analysis
 
-import "github.com/agiqa/agiqa/experiment/stats"
+import (
+	"slices"
+
+	"github.com/agiqa/agiqa/experiment/stats"
+)
 
 // compareUsers runs the sequence of what users do, by unit, in the order of their
 // first thumb.
@@ -8,30 +12,12 @@ func (s *State) compareUsers(units []outcome, points int) []Comparison {
 	var all []Comparison
 	options := s.sequenceOptions()
 	for _, arm := range s.treatments() {
-		c := Comparison{
-			Arm: s.e.Arms[arm].ID, Basis: BasisUsers, Unit: "unit", Confidence: Number(1 - options.Alpha),
-			Effect: unknown(), SD: unknown(), LabelsToGo: unknown(), Decision: stats.Continue,
-		}
-		sequence, err := stats.NewTwoSampleSequence(options)
-		if err != nil {
-			c.Note = err.Error()
-			all = append(all, c)
-			continue
-		}
-		keep := kept(len(units), points)
-		for i, u := range units {
-			if u.arm != arm && u.arm != s.control {
-				continue
-			}
-			if err := sequence.Add(u.arm == arm, u.mean()); err != nil {
-				c.Note = err.Error()
-				break
-			}
-			if keep(i + 1) {
-				c.track = append(c.track, pointOf(sequence.Bounds()))
-			}
-		}
-		all = append(all, s.conclude(c, sequence.Bounds(), options))
+		compared := slices.DeleteFunc(slices.Clone(units), func(u outcome) bool { return u.arm != arm && u.arm != s.control })
+		sequence := stats.NewTwoSampleSequence(options)
+		c := Comparison{Arm: s.e.Arms[arm].ID, Basis: BasisUsers, Unit: "unit"}
+		all = append(all, s.follow(c, options, sequence, len(compared), points, func(i int) error {
+			return sequence.Add(compared[i].arm == arm, compared[i].mean())
+		}))
 	}
 	return all
 }

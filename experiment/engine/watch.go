@@ -116,15 +116,14 @@ func newWatch(l *live, now time.Time) *watch {
 	}
 	var weights []float64
 	for _, a := range l.judged {
-		options := stats.SequenceOptions{Alpha: 0.001, Horizon: 500, BurnIn: 50, Side: stats.Lower}
-		excess, _ := stats.NewSequence(options) // its options are sound
+		excess := stats.NewSequence(stats.SequenceOptions{Alpha: 0.001, Horizon: 500, BurnIn: 50, OneSided: true})
 		w.arms[a.ID] = &armWatch{faults: ring{size: errorWindow}, excess: excess, recent: ring{size: scoreWindow}}
 		if a.Weight > 0 && a.Mode == experiment.Live {
 			w.order, weights = append(w.order, a.ID), append(weights, float64(a.Weight))
 		}
 	}
 	if len(weights) > 1 {
-		w.srm, _ = stats.NewSequentialSRM(weights, stats.DefaultConcentration) // weights are sound
+		w.srm, _ = stats.NewSequentialSRM(weights) // two weights are above 0
 	}
 	return w
 }
@@ -207,7 +206,7 @@ func (w *watch) unit(r experiment.Exposure) {
 	}
 	w.units[r.Unit] = r.Shown
 	if i := slices.Index(w.order, r.Shown); i >= 0 && w.srm != nil {
-		_ = w.srm.Add(i) // the index is one of the weights'
+		w.srm.Add(i)
 	}
 }
 

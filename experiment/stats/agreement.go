@@ -81,18 +81,10 @@ func (b Bootstrap) Agreement(panel Panel, metrics []Metric) (Agreement, error) {
 	if err != nil {
 		return Agreement{}, err
 	}
-	for _, m := range metrics {
-		if !slices.Contains(Metrics(), m) {
-			return Agreement{}, fault("metrics", "%q is not known", m)
-		}
-	}
-	if len(metrics) == 0 {
-		return Agreement{}, fault("metrics", "there is none")
-	}
 	units := []int{s.images}
 	if b.ByRater {
 		if s.raters < 2 {
-			return Agreement{}, tooFew("raters", "%d are too few to draw from, 2 are needed", s.raters)
+			return Agreement{}, fault("raters", "%d are too few to draw from, 2 are needed", s.raters)
 		}
 		units = append(units, s.raters)
 	}
@@ -124,14 +116,8 @@ type sample struct {
 }
 
 func newSample(p Panel) (*sample, error) {
-	if len(p.Scores) == 0 {
-		return nil, fault("scores", "there is no arm")
-	}
 	s := &sample{images: len(p.Scores[0]), ratings: slices.Clone(p.Ratings)}
 	for arm, scores := range p.Scores {
-		if len(scores) != s.images {
-			return nil, fault("scores", "arm %d has %d and the first %d", arm, len(scores), s.images)
-		}
 		if err := checkValues("scores", scores, 4); err != nil {
 			return nil, err
 		}
@@ -143,12 +129,6 @@ func newSample(p Panel) (*sample, error) {
 	}
 	numbers := make(map[int]int32)
 	for i, r := range p.Ratings {
-		if r.Image < 0 || r.Image >= s.images {
-			return nil, fault("ratings", "value %d is of image %d, and there are %d", i, r.Image, s.images)
-		}
-		if r.Rater < 0 {
-			return nil, fault("ratings", "value %d is of rater %d", i, r.Rater)
-		}
 		if !finite(r.Value) {
 			return nil, fault("ratings", "value %d is %v, not a number within ±1e60", i, r.Value)
 		}

@@ -62,15 +62,9 @@ func (b Bootstrap) Figures(units []int, width int, newCounted func() Counted) ([
 	if err := b.Validate(); err != nil {
 		return nil, err
 	}
-	if len(units) == 0 || width < 1 {
-		return nil, fault("units", "nothing to draw from, or no figure")
-	}
 	for _, n := range units {
 		if n < 2 {
-			return nil, tooFew("units", "%d are too few, 2 are needed", n)
-		}
-		if n > math.MaxInt32 {
-			return nil, fault("units", "%d are too many", n)
+			return nil, fault("units", "%d are too few, 2 are needed", n)
 		}
 	}
 	whole := make([]float64, width)
@@ -109,7 +103,7 @@ func (b Bootstrap) Figures(units []int, width int, newCounted func() Counted) ([
 		bca := evaluation.NewBCa(value, drawn[i], acceleration(ways))
 		low, high := bca.Interval(b.Confidence)
 		if math.IsNaN(low) {
-			return nil, tooFew("figures", "figure %d is not defined on most resamples", i)
+			return nil, fault("figures", "figure %d is not defined on most resamples", i)
 		}
 		estimates[i] = Estimate{Value: value, Interval: Interval{low, high}, SE: bca.StandardError(), P: bca.PValue(0)}
 	}

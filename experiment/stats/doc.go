@@ -7,9 +7,8 @@
 // observations in the same order give the same bits, whatever the number of
 // cores: a report computed again from the log equals the live one.
 //
-// What is unusable (a number that is not finite, lists of different lengths,
-// too few values, values that do not differ) is an [InputError]; no result is
-// ever NaN. [InputError.TooFew] tells "not yet" from "never".
+// Data that can't be used (a number that is not finite, too few values, values
+// that don't differ) is an error that names the argument; no result is ever NaN.
 //
 // The parts, by the question that they answer:
 //
@@ -23,7 +22,7 @@
 //   - What users do: [DifferenceOfMeans], [RatioOfMeans], [CUPED], [TwoSampleSequence].
 //   - Whether the split is the one that was ordered: [SRM], [SequentialSRM].
 //   - Whether scores drift: [PSI], [KolmogorovSmirnov].
-//   - How many labels it takes: [MDE], [SampleSize], [SequenceLabels].
+//   - How many labels it takes: [MDE], [LabelsToGo], [SequenceLabels].
 //   - Slices and raters: [Shrink], [ScreenRaters].
 //
 // The figures themselves (SRCC, KRCC, PLCC, RMSE, logistic mappings) are those

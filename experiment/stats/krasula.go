@@ -36,9 +36,6 @@ const mostOpinions = 8000
 // level alpha of its means, with the opinions' standard errors, says so. It needs
 // at least one pair of each kind, and reports an error otherwise.
 func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, error) {
-	if len(scores) != len(opinions) {
-		return KrasulaAUC{}, fault("opinions", "there are %d, and %d scores", len(opinions), len(scores))
-	}
 	if err := checkValues("scores", scores, 3); err != nil {
 		return KrasulaAUC{}, err
 	}
@@ -50,10 +47,6 @@ func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, e
 	}
 	variances := make([]float64, len(opinions))
 	for i, o := range opinions {
-		if !finite(o.Mean) || !(o.SD >= 0) || !finite(o.SD) || o.Raters < 2 {
-			return KrasulaAUC{},
-				fault("opinions", "value %d is %+v: want a finite mean, a deviation of at least 0 and 2 raters", i, o)
-		}
 		variances[i] = o.SD * o.SD / float64(o.Raters)
 	}
 	limit := normalQuantile(1 - alpha/2)
@@ -77,7 +70,7 @@ func Krasula(scores []float64, opinions []Opinion, alpha float64) (KrasulaAUC, e
 	}
 	if len(better) == 0 || len(similar) == 0 {
 		return KrasulaAUC{},
-			tooFew("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(better), len(similar))
+			fault("opinions", "%d pairs differ and %d do not: at least one of each is needed", len(better), len(similar))
 	}
 	slices.Sort(similar)
 	slices.Sort(better)

@@ -6,32 +6,14 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// McNemarTest is the outcome of [McNemar].
-type McNemarTest struct {
-	Exact      float64 // two-sided binomial p-value; holds its level, and is cautious
-	MidP       float64 // less half the chance of what was seen (Fagerland, Lydersen, Laake 2013)
-	Continuity Test    // chi-square with Edwards' correction, one degree of freedom
-}
-
 // McNemar compares two arms that were right or wrong on the same pairs (McNemar
-// 1947): onlyFirst counts those that only the first had right, onlySecond the
-// others on which they differ. Pairs on which both were right or both wrong say
-// nothing. At least one pair must differ.
-func McNemar(onlyFirst, onlySecond int) (McNemarTest, error) {
-	if onlyFirst < 0 || onlySecond < 0 {
-		return McNemarTest{}, fault("counts", "%d and %d: one is below 0", onlyFirst, onlySecond)
-	}
+// 1947): onlyFirst counts the pairs that only the first got right, onlySecond those
+// that only the second did; other pairs don't matter. It returns the exact two-sided
+// binomial p-value. At least one pair must differ.
+func McNemar(onlyFirst, onlySecond int) (float64, error) {
 	n := onlyFirst + onlySecond
 	if n == 0 {
-		return McNemarTest{}, tooFew("counts", "the arms do not differ on any pair")
+		return 0, fault("counts", "the arms do not differ on any pair")
 	}
-	fewer := float64(min(onlyFirst, onlySecond))
-	d := distuv.Binomial{N: float64(n), P: 0.5}
-	upTo, seen := d.CDF(fewer), d.Prob(fewer)
-	apart := max(0, math.Abs(float64(onlyFirst-onlySecond))-1)
-	return McNemarTest{
-		Exact:      math.Min(1, 2*upTo),
-		MidP:       math.Min(1, 2*upTo-seen),
-		Continuity: chiSquareTest(apart*apart/float64(n), 1),
-	}, nil
+	return math.Min(1, 2*distuv.Binomial{N: float64(n), P: 0.5}.CDF(float64(min(onlyFirst, onlySecond)))), nil
 }

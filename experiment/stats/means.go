@@ -44,24 +44,13 @@ func DifferenceOfMeans(control, treatment []float64, confidence float64) (Effect
 			arms[i].add(v)
 		}
 	}
-	return WelchOf(arms[0], arms[1], confidence)
-}
-
-// WelchOf is [DifferenceOfMeans] of streams that were not kept.
-func WelchOf(control, treatment Moments, confidence float64) (Effect, error) {
-	if err := checkShare("confidence", confidence); err != nil {
-		return Effect{}, err
-	}
-	if control.n < 2 || treatment.n < 2 {
-		return Effect{}, tooFew("units", "%d and %d are too few, 2 an arm are needed", control.n, treatment.n)
-	}
-	a := control.Variance() / float64(control.n)
-	b := treatment.Variance() / float64(treatment.n)
+	n, m := float64(arms[0].n), float64(arms[1].n)
+	a, b := arms[0].Variance()/n, arms[1].Variance()/m
 	var df float64
 	if a+b > 0 {
-		df = (a + b) * (a + b) / (a*a/float64(control.n-1) + b*b/float64(treatment.n-1))
+		df = (a + b) * (a + b) / (a*a/(n-1) + b*b/(m-1))
 	}
-	return effectOf(treatment.mean-control.mean, math.Sqrt(a+b), df, confidence)
+	return effectOf(arms[1].mean-arms[0].mean, math.Sqrt(a+b), df, confidence)
 }
 
 // Ratio is two sums a unit whose ratio of means is looked at: clicks and views.
@@ -137,10 +126,7 @@ type Unit struct{ Outcome, Covariate float64 }
 // CUPEDEffect is a difference of means with the covariate's part taken out.
 type CUPEDEffect struct {
 	Effect
-	Theta float64 // what is taken out for each unit of the covariate
-	// VarianceReduction is the share of the variance that went with it, 0 to 1.
-	VarianceReduction float64
-	Unadjusted        Effect
+	VarianceReduction float64 // share of the variance that went with it, 0 to 1
 }
 
 // CUPED compares means as [DifferenceOfMeans] does, after outcome - theta *
@@ -178,19 +164,11 @@ func CUPED(control, treatment []Unit, confidence float64) (CUPEDEffect, error) {
 	if !(xx > 0) {
 		return CUPEDEffect{}, fault("covariate", "it is the same for every unit of an arm")
 	}
-	e := CUPEDEffect{Theta: xy / xx}
-	var err error
-	if e.Unadjusted, err = DifferenceOfMeans(outcome[0], outcome[1], confidence); err != nil {
-		return CUPEDEffect{}, err
-	}
 	for i := range outcome {
 		for k := range outcome[i] {
-			outcome[i][k] -= e.Theta * covariate[i][k]
+			outcome[i][k] -= xy / xx * covariate[i][k]
 		}
 	}
-	if e.Effect, err = DifferenceOfMeans(outcome[0], outcome[1], confidence); err != nil {
-		return CUPEDEffect{}, err
-	}
-	e.VarianceReduction = min(1, xy*xy/xx/yy)
-	return e, nil
+	e, err := DifferenceOfMeans(outcome[0], outcome[1], confidence)
+	return CUPEDEffect{e, min(1, xy*xy/xx/yy)}, err
 }

@@ -10,78 +10,47 @@ import (
 
 func TestMcNemarGoldens(t *testing.T) {
 	for _, c := range goldens[[]struct {
-		Counts    [2]int
-		Exact     float64
-		MidP      float64 `json:"mid_p"`
-		Chi2      float64
-		ChiSquare float64 `json:"chi2_p"`
+		Counts [2]int
+		Exact  float64
 	}](t, "mcnemars") {
-		got := must[stats.McNemarTest](t)(stats.McNemar(c.Counts[0], c.Counts[1]))
-		nearP(t, "exact", got.Exact, c.Exact, 1e-9)
-		nearP(t, "mid-p", got.MidP, c.MidP, 1e-9)
-		near(t, "chi-square", got.Continuity.Statistic, c.Chi2, 1e-12)
-		nearP(t, "chi-square", got.Continuity.P, c.ChiSquare, 1e-9)
+		nearP(t, "exact", must[float64](t)(stats.McNemar(c.Counts[0], c.Counts[1])), c.Exact, 1e-9)
 	}
 	_, err := stats.McNemar(0, 0)
-	refused(t, err, "counts", true)
-	_, err = stats.McNemar(-1, 3)
-	refused(t, err, "counts", false)
+	refused(t, err, "counts")
 }
 
 func TestPreferencesGoldens(t *testing.T) {
 	for _, c := range goldens[[]struct {
-		Wins, Losses      int
-		Two, Lower, Upper float64
-		Interval          [2]float64
+		Wins, Losses int
+		Two          float64
+		Interval     [2]float64
 	}](t, "preferences") {
-		for side, want := range map[stats.Side]float64{stats.TwoSided: c.Two, stats.Lower: c.Lower, stats.Upper: c.Upper} {
-			p := must[*stats.Preferences](t)(stats.NewPreferences(side))
-			most := 0.0
-			for i := range c.Wins + c.Losses {
-				p.Add(i < c.Wins)
-				most = max(most, p.LogE())
-			}
-			near(t, string(side), p.LogE(), want, 1e-9)
-			near(t, string(side)+" p", p.P(), math.Exp(-most), 1e-12)
-			got := must[stats.Interval](t)(p.Interval(0.05))
-			switch side {
-			case stats.TwoSided:
-				near(t, "low", got.Low, c.Interval[0], 1e-9)
-				near(t, "high", got.High, c.Interval[1], 1e-9)
-			case stats.Lower:
-				if got.High != 1 || got.Low < c.Interval[0] {
-					t.Errorf("%d wins, %d losses, lower: got %v, want it above %v and up to 1", c.Wins, c.Losses, got, c.Interval[0])
-				}
-			case stats.Upper:
-				if got.Low != 0 || got.High > c.Interval[1] {
-					t.Errorf("%d wins, %d losses, upper: got %v, want it below %v and down to 0", c.Wins, c.Losses, got, c.Interval[1])
-				}
-			}
+		var p stats.Preferences
+		most := 0.0
+		for i := range c.Wins + c.Losses {
+			p.Add(i < c.Wins)
+			most = max(most, p.LogE())
 		}
+		near(t, "log e", p.LogE(), c.Two, 1e-9)
+		near(t, "p", p.P(), math.Exp(-most), 1e-12)
+		got := p.Interval(0.05)
+		near(t, "low", got.Low, c.Interval[0], 1e-9)
+		near(t, "high", got.High, c.Interval[1], 1e-9)
 	}
-	p := must[*stats.Preferences](t)(stats.NewPreferences(stats.TwoSided))
-	if got := must[stats.Interval](t)(p.Interval(0.05)); got != (stats.Interval{Low: 0, High: 1}) || p.P() != 1 {
+	var p stats.Preferences
+	if got := p.Interval(0.05); got != (stats.Interval{Low: 0, High: 1}) || p.P() != 1 {
 		t.Errorf("nothing seen: got %v, p %v", got, p.P())
 	}
-	_, err := stats.NewPreferences("both")
-	refused(t, err, "side", false)
-	_, err = p.Interval(0)
-	refused(t, err, "alpha", false)
 }
 
-// Evidence beyond what a float64's tail holds stays finite, and grows.
+// Evidence beyond what a float64 holds as a number stays finite as a logarithm.
 func TestPreferencesOfMany(t *testing.T) {
-	for _, side := range []stats.Side{stats.TwoSided, stats.Lower, stats.Upper} {
-		p := must[*stats.Preferences](t)(stats.NewPreferences(side))
-		for range 5000 {
-			p.Add(true)
-		}
-		if math.IsNaN(p.LogE()) || math.IsInf(p.LogE(), 0) {
-			t.Errorf("%s: got log e %v", side, p.LogE())
-		}
-		if found := p.LogE() > 1000; found == (side == stats.Upper) {
-			t.Errorf("%s: got log e %v after 5,000 wins", side, p.LogE())
-		}
+	var p stats.Preferences
+	for range 5000 {
+		p.Add(true)
+	}
+	if e := p.LogE(); !(e > 1000) || math.IsInf(e, 0) {
+		t.Errorf("got log e %v after 5,000 wins", e)
 	}
 }
 
@@ -103,21 +72,14 @@ func TestBradleyTerryOfTwo(t *testing.T) {
 	got := must[[]stats.Ability](t)(stats.BradleyTerry([][]float64{{0, 9000}, {1, 0}}))
 	near(t, "ability", got[0].LogStrength, math.Log(9000)/2, 1e-9)
 	near(t, "standard error", got[1].SE, math.Sqrt(1.0/9000+1)/2, 1e-6)
-	for name, c := range map[string]struct {
-		wins   [][]float64
-		tooFew bool
-	}{
-		"one item":    {[][]float64{{0}}, true},
-		"never loses": {[][]float64{{0, 3}, {0, 0}}, true},
-		"two islands": {[][]float64{{0, 1, 0, 0}, {1, 0, 0, 0}, {0, 0, 0, 1}, {0, 0, 1, 0}}, true},
-		"ragged":      {[][]float64{{0, 1}, {1}}, false},
-		"negative":    {[][]float64{{0, -1}, {1, 0}}, false},
-		"itself":      {[][]float64{{1, 1}, {1, 0}}, false},
-		"NaN":         {[][]float64{{0, math.NaN()}, {1, 0}}, false},
+	for name, wins := range map[string][][]float64{
+		"one item":    {{0}},
+		"never loses": {{0, 3}, {0, 0}},
+		"two islands": {{0, 1, 0, 0}, {1, 0, 0, 0}, {0, 0, 0, 1}, {0, 0, 1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := stats.BradleyTerry(c.wins)
-			refused(t, err, "wins", c.tooFew)
+			_, err := stats.BradleyTerry(wins)
+			refused(t, err, "wins")
 		})
 	}
 }
@@ -143,10 +105,7 @@ func TestKrasulaGoldens(t *testing.T) {
 	}
 	certain := slices.Repeat([]stats.Opinion{{Mean: 2, SD: 1, Raters: 5}}, 4)
 	_, err := stats.Krasula([]float64{1, 2, 3, 4}, certain, 0.05)
-	refused(t, err, "opinions", true)
-	certain[2].Raters = 1
-	_, err = stats.Krasula([]float64{1, 2, 3, 4}, certain, 0.05)
-	refused(t, err, "opinions", false)
+	refused(t, err, "opinions")
 }
 
 func TestMeansGoldens(t *testing.T) {
@@ -154,7 +113,7 @@ func TestMeansGoldens(t *testing.T) {
 	c := goldens[struct {
 		Covariates, Outcomes     [2][]float64
 		Welch, CUPED             welch
-		Theta, Reduction         float64
+		Reduction                float64
 		Numerators, Denominators [2][]float64
 		Ratio                    struct{ Difference, SE, P float64 }
 	}](t, "means")
@@ -178,8 +137,6 @@ func TestMeansGoldens(t *testing.T) {
 	}
 	adjusted := must[stats.CUPEDEffect](t)(stats.CUPED(units[0], units[1], 0.9))
 	check("CUPED", adjusted.Effect, c.CUPED)
-	check("unadjusted", adjusted.Unadjusted, c.Welch)
-	near(t, "theta", adjusted.Theta, c.Theta, 1e-12)
 	near(t, "variance reduction", adjusted.VarianceReduction, c.Reduction, 1e-12)
 
 	got := must[stats.Effect](t)(stats.RatioOfMeans(ratios[0], ratios[1], 0.95))
@@ -188,42 +145,33 @@ func TestMeansGoldens(t *testing.T) {
 	nearP(t, "ratio", got.Test.P, c.Ratio.P, 1e-9)
 
 	_, err := stats.DifferenceOfMeans([]float64{1, 1}, []float64{2, 2}, 0.95)
-	refused(t, err, "values", false)
+	refused(t, err, "values")
 	_, err = stats.DifferenceOfMeans([]float64{1}, []float64{2, 3}, 0.95)
-	refused(t, err, "control", true)
+	refused(t, err, "control")
 	_, err = stats.RatioOfMeans([]stats.Ratio{{1, 1}, {2, -1}}, ratios[1], 0.95)
-	refused(t, err, "control", false)
+	refused(t, err, "control")
 	_, err = stats.CUPED([]stats.Unit{{1, 1}, {2, 1}, {3, 1}}, []stats.Unit{{1, 1}, {2, 1}, {3, 1}}, 0.95)
-	refused(t, err, "covariate", false)
+	refused(t, err, "covariate")
 }
 
 func TestShrinkGoldens(t *testing.T) {
 	for _, c := range goldens[[]struct {
 		Effects, SE, Shrunk []float64
 		ShrunkSE            []float64 `json:"shrunk_se"`
-		Tau, Mean, Q        float64
-		MeanSE              float64 `json:"mean_se"`
-		QP                  float64 `json:"q_p"`
 	}](t, "shrinks") {
 		var slices []stats.SliceEffect
 		for i := range c.Effects {
 			slices = append(slices, stats.SliceEffect{Effect: c.Effects[i], SE: c.SE[i]})
 		}
-		got := must[stats.ShrunkEffects](t)(stats.Shrink(slices))
-		near(t, "mean", got.Mean, c.Mean, 1e-12)
-		near(t, "mean SE", got.MeanSE, c.MeanSE, 1e-12)
-		near(t, "tau", got.Tau, c.Tau, 1e-12)
-		near(t, "Q", got.Q.Statistic, c.Q, 1e-10)
-		nearP(t, "Q", got.Q.P, c.QP, 1e-9)
-		for i, s := range got.Slices {
+		for i, s := range must[[]stats.ShrunkEffect](t)(stats.Shrink(slices)) {
 			near(t, "effect", s.Effect, c.Shrunk[i], 1e-12)
 			near(t, "SE", s.SE, c.ShrunkSE[i], 1e-12)
 		}
 	}
 	_, err := stats.Shrink([]stats.SliceEffect{{1, 1}, {2, 1}})
-	refused(t, err, "slices", true)
+	refused(t, err, "slices")
 	_, err = stats.Shrink([]stats.SliceEffect{{1, 1}, {2, 1}, {3, 0}})
-	refused(t, err, "slices", false)
+	refused(t, err, "slices")
 }
 
 func TestScreenRatersGoldens(t *testing.T) {
@@ -238,7 +186,7 @@ func TestScreenRatersGoldens(t *testing.T) {
 			ratings = append(ratings, stats.Rating{Image: image, Rater: rater, Value: v})
 		}
 	}
-	got := must[[]stats.RaterReport](t)(stats.ScreenRaters(ratings))
+	got := stats.ScreenRaters(ratings)
 	rejected := 0
 	for i, r := range got {
 		want := stats.RaterReport{Rater: i, Looked: len(c.Table), Above: c.Above[i],
@@ -253,8 +201,4 @@ func TestScreenRatersGoldens(t *testing.T) {
 	if rejected == 0 {
 		t.Error("nobody is rejected: the case says nothing")
 	}
-	_, err := stats.ScreenRaters(nil)
-	refused(t, err, "ratings", true)
-	_, err = stats.ScreenRaters([]stats.Rating{{Image: 1, Rater: -1}})
-	refused(t, err, "ratings", false)
 }

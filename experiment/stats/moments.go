@@ -3,8 +3,7 @@ package stats
 import "math"
 
 // Moments counts, averages and measures the spread of a stream, one value at a
-// time (Welford 1962; merging by Chan, Golub, LeVeque 1983). The zero value is
-// empty.
+// time (Welford 1962). The zero value is empty.
 type Moments struct {
 	n             int
 	mean, squares float64
@@ -36,19 +35,6 @@ func (m *Moments) add(value float64) {
 	delta := value - m.mean
 	m.mean += delta / float64(m.n)
 	m.squares += delta * (value - m.mean)
-}
-
-// Merge adds the values that o has seen.
-func (m *Moments) Merge(o Moments) {
-	if o.n == 0 {
-		return
-	}
-	total := m.n + o.n
-	delta := o.mean - m.mean
-	share := float64(o.n) / float64(total)
-	m.mean += delta * share
-	m.squares += o.squares + delta*delta*float64(m.n)*share
-	m.n = total
 }
 
 // N is the number of values.

@@ -1,10 +1,6 @@
 package stats
 
-import (
-	"math"
-
-	"github.com/agiqa/agiqa/evaluation"
-)
+import "math"
 
 // Overlap holds the three correlations of two arms with the same labels. The
 // tests below take them from the same images, which a test for independent
@@ -19,26 +15,11 @@ type Overlap struct {
 	N       int     // images
 }
 
-// OverlapOf takes Pearson's correlations of two arms' scores and the labels of
-// the same images.
-func OverlapOf(first, second, labels []float64) (Overlap, error) {
-	return overlap(first, second, labels, evaluation.PLCC)
-}
-
-// RankOverlapOf takes Spearman's.
-func RankOverlapOf(first, second, labels []float64) (Overlap, error) {
-	return overlap(first, second, labels, evaluation.SRCC)
-}
-
-func overlap(first, second, labels []float64, of func(x, y []float64) float64) (Overlap, error) {
-	if len(first) != len(labels) || len(second) != len(labels) {
-		return Overlap{}, fault("scores", "there are %d and %d, and %d labels", len(first), len(second), len(labels))
-	}
-	for _, list := range []struct {
-		name   string
-		values []float64
-	}{{"first", first}, {"second", second}, {"labels", labels}} {
-		if err := checkValues(list.name, list.values, fewestOverlap); err != nil {
+// OverlapOf takes the correlations of two arms' scores and the labels of the same
+// images: of is [evaluation.PLCC], or [evaluation.SRCC] for ranks.
+func OverlapOf(first, second, labels []float64, of func(x, y []float64) float64) (Overlap, error) {
+	for name, values := range map[string][]float64{"first": first, "second": second, "labels": labels} {
+		if err := checkValues(name, values, fewestOverlap); err != nil {
 			return Overlap{}, err
 		}
 	}
@@ -55,7 +36,7 @@ const fewestOverlap = 4 // leaves one degree of freedom
 // determinant.
 func (o Overlap) check() (float64, error) {
 	if o.N < fewestOverlap {
-		return 0, tooFew("images", "%d are too few, %d are needed", o.N, fewestOverlap)
+		return 0, fault("images", "%d are too few, %d are needed", o.N, fewestOverlap)
 	}
 	for _, r := range []float64{o.First, o.Second, o.Between} {
 		if !(math.Abs(r) < 1) {

@@ -15,13 +15,14 @@ func MDE(sd float64, n int, alpha, power float64) (float64, error) {
 		return 0, fault("standard deviation", "%v is not a number of at least 0", sd)
 	}
 	if n < 1 {
-		return 0, tooFew("observations", "%d are too few, 1 is needed", n)
+		return 0, fault("observations", "%d are too few, 1 is needed", n)
 	}
 	return z * sd / math.Sqrt(float64(n)), nil
 }
 
-// SampleSize is how many observations make effect the [MDE].
-func SampleSize(effect, sd, alpha, power float64) (int, error) {
+// LabelsToGo is how many observations are missing, at least 0, until effect is the
+// [MDE].
+func LabelsToGo(effect, sd float64, have int, alpha, power float64) (int, error) {
 	z, err := zPower(alpha, power)
 	if err != nil {
 		return 0, err
@@ -30,16 +31,10 @@ func SampleSize(effect, sd, alpha, power float64) (int, error) {
 		return 0, err
 	}
 	root := z * sd / math.Abs(effect)
-	return atLeast(root * root)
-}
-
-// LabelsToGo is [SampleSize] less what there is already, at least 0.
-func LabelsToGo(effect, sd float64, have int, alpha, power float64) (int, error) {
-	if have < 0 {
-		return 0, fault("observations", "%d is below 0", have)
+	if root*root > mostLabels {
+		return 0, tooManyLabels()
 	}
-	need, err := SampleSize(effect, sd, alpha, power)
-	return max(0, need-have), err
+	return max(0, int(math.Ceil(root*root))-have), nil
 }
 
 // SequenceLabels is after how many observations a confidence sequence whose mean
@@ -75,13 +70,6 @@ const mostLabels = 1e12
 
 func tooManyLabels() error {
 	return fault("effect", "it would take more than 1e12 observations")
-}
-
-func atLeast(n float64) (int, error) {
-	if n > mostLabels {
-		return 0, tooManyLabels()
-	}
-	return max(1, int(math.Ceil(n))), nil
 }
 
 func checkEffect(effect, sd float64) error {

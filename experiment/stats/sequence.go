@@ -2,37 +2,21 @@ package stats
 
 import "math"
 
-// Side says which ends an interval has.
-type Side string
-
-// The sides.
-const (
-	TwoSided Side = "two_sided"
-	Lower    Side = "lower" // only a lower end: "at least"
-	Upper    Side = "upper" // only an upper end: "at most"
-)
-
-func (s Side) check() error {
-	switch s {
-	case TwoSided, Lower, Upper:
-		return nil
-	}
-	return fault("side", "%q is none of two_sided, lower, upper", s)
-}
-
 // SequenceOptions are fixed before the first observation: choosing them by what
 // was seen breaks the guarantee.
 type SequenceOptions struct {
 	Alpha   float64 // chance of ever missing the true mean, between 0 and 1
 	Horizon float64 // N*: about how many observations the sequence is made narrowest for
 	BurnIn  int     // observations before anything is said; at least 2
-	Side    Side
+	// OneSided leaves the interval without an upper end: the mean is at least its
+	// lower end.
+	OneSided bool
 }
 
-// DefaultSequenceOptions are 5 %, tuned for 1,000 observations, silent for 100,
-// two-sided.
+// DefaultSequenceOptions are two-sided, 5 %, tuned for 1,000 observations, and
+// give no interval for the first 100.
 func DefaultSequenceOptions() SequenceOptions {
-	return SequenceOptions{Alpha: 0.05, Horizon: 1000, BurnIn: 100, Side: TwoSided}
+	return SequenceOptions{Alpha: 0.05, Horizon: 1000, BurnIn: 100}
 }
 
 // Validate names the first setting that cannot be used.
@@ -40,7 +24,7 @@ func (o SequenceOptions) Validate() error {
 	if err := checkShare("alpha", o.Alpha); err != nil {
 		return err
 	}
-	if o.Side != TwoSided && o.Alpha >= 0.5 {
+	if o.OneSided && o.Alpha >= 0.5 {
 		return fault("alpha", "%v is not below 0.5, as a one-sided sequence needs", o.Alpha)
 	}
 	if err := checkPositive("horizon", o.Horizon); err != nil {
@@ -49,7 +33,7 @@ func (o SequenceOptions) Validate() error {
 	if o.BurnIn < 2 {
 		return fault("burn-in", "%d is below 2", o.BurnIn)
 	}
-	return o.Side.check()
+	return nil
 }
 
 // rho is the mixture's scale that makes the sequence narrowest about
@@ -57,14 +41,14 @@ func (o SequenceOptions) Validate() error {
 // A one-sided sequence spends the alpha of one end.
 func (o SequenceOptions) rho() float64 {
 	alpha := o.Alpha
-	if o.Side != TwoSided {
+	if o.OneSided {
 		alpha *= 2
 	}
 	l := -2 * math.Log(alpha)
 	return math.Sqrt((l + math.Log(l+1)) / o.Horizon)
 }
 
-// HalfWidth is the distance of an end from the mean after n observations with
+// halfWidth is the distance of an end from the mean after n observations with
 // the given standard deviation, in its unit:
 //
 //	two-sided: sd * sqrt(2(n r² + 1)/(n² r²) * log(sqrt(n r² + 1)/alpha))
@@ -74,44 +58,27 @@ func (o SequenceOptions) rho() float64 {
 // Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central
 // limit theory and asymptotic confidence sequences", arXiv 2103.06476, theorem 2.2
 // and its one-sided form; the latter is the bound of Howard, Ramdas, McAuliffe and
-// Sekhon (2021, eq. 14). It is asymptotic: a burn-in belongs to it.
-func (o SequenceOptions) HalfWidth(n int, sd float64) (float64, error) {
-	if err := o.Validate(); err != nil {
-		return 0, err
-	}
-	if n < 1 {
-		return 0, tooFew("observations", "%d are too few, 1 is needed", n)
-	}
-	if !(sd >= 0) || !finite(sd) {
-		return 0, fault("standard deviation", "%v is not a number of at least 0", sd)
-	}
-	return o.halfWidth(float64(n), sd, o.rho()), nil
-}
-
+// Sekhon (2021, eq. 14). It is asymptotic, so it needs a burn-in.
 func (o SequenceOptions) halfWidth(n, sd, rho float64) float64 {
 	grown := n*rho*rho + 1
 	evidence := math.Log(math.Sqrt(grown) / o.Alpha)
-	if o.Side != TwoSided {
+	if o.OneSided {
 		evidence = math.Log1p(math.Sqrt(grown) / (2 * o.Alpha))
 	}
 	return sd * math.Sqrt(2*grown*evidence) / (n * rho)
 }
 
-// around is the interval of a mean, with the ends that the side has.
+// around is the interval of a mean.
 func (o SequenceOptions) around(mean, half float64) Interval {
-	i := Everything()
-	if o.Side != Upper {
-		i.Low = mean - half
+	if o.OneSided {
+		return Interval{mean - half, math.Inf(1)}
 	}
-	if o.Side != Lower {
-		i.High = mean + half
-	}
-	return i
+	return Interval{mean - half, mean + half}
 }
 
 // Sequence is an asymptotic confidence sequence of a mean: with probability
 // 1-alpha its intervals hold the mean after every observation at once, so it may
-// be read after each, and acted upon. See [SequenceOptions.HalfWidth].
+// be read after each, and acted upon.
 //
 // Observations are independent and of one distribution, one a unit: the
 // difference of two arms' losses on one image, averaged over the image's labels.
@@ -123,12 +90,9 @@ type Sequence struct {
 	running Interval
 }
 
-// NewSequence checks the options.
-func NewSequence(options SequenceOptions) (*Sequence, error) {
-	if err := options.Validate(); err != nil {
-		return nil, err
-	}
-	return &Sequence{options: options, rho: options.rho(), running: Everything()}, nil
+// NewSequence takes options that are valid (see [SequenceOptions.Validate]).
+func NewSequence(options SequenceOptions) *Sequence {
+	return &Sequence{options: options, rho: options.rho(), running: Everything()}
 }
 
 // Add takes one finite observation.

@@ -6,17 +6,7 @@ import "math"
 // its standard error, above 0. Slices do not overlap.
 type SliceEffect struct{ Effect, SE float64 }
 
-// ShrunkEffects is what is left of the effects of slices after chance is
-// discounted.
-type ShrunkEffects struct {
-	Mean   float64 // of the effects, weighted
-	MeanSE float64
-	Tau    float64 // standard deviation of the true effects between slices; 0: no sign of any
-	Q      Test    // Cochran's chi-square for no difference between slices
-	Slices []ShrunkEffect
-}
-
-// ShrunkEffect is one slice's.
+// ShrunkEffect is what is left of a slice's effect after chance is discounted.
 type ShrunkEffect struct {
 	Effect float64 // between the slice's own and the mean
 	SE     float64
@@ -28,13 +18,13 @@ type ShrunkEffect struct {
 // 1975; Morris 1983, with the mean's own uncertainty), the variance between slices
 // by DerSimonian and Laird (1986). The largest effect of many slices is mostly
 // luck; this is the figure to show.
-func Shrink(slices []SliceEffect) (ShrunkEffects, error) {
+func Shrink(slices []SliceEffect) ([]ShrunkEffect, error) {
 	if len(slices) < 3 {
-		return ShrunkEffects{}, tooFew("slices", "%d are too few, 3 are needed", len(slices))
+		return nil, fault("slices", "%d are too few, 3 are needed", len(slices))
 	}
 	for i, s := range slices {
 		if !finite(s.Effect) || !(s.SE > 0) || !finite(s.SE) {
-			return ShrunkEffects{}, fault("slices", "value %d is %+v: want a finite effect and a standard error above 0", i, s)
+			return nil, fault("slices", "value %d is %+v: want a finite effect and a standard error above 0", i, s)
 		}
 	}
 	fixed, weights, squares := weighted(slices, 0)
@@ -46,11 +36,12 @@ func Shrink(slices []SliceEffect) (ShrunkEffects, error) {
 	df := float64(len(slices) - 1)
 	between := max(0, (q-df)/(weights-squares/weights))
 	mean, weights, _ := weighted(slices, between)
-	out := ShrunkEffects{Mean: mean, MeanSE: 1 / math.Sqrt(weights), Tau: math.Sqrt(between), Q: chiSquareTest(q, df)}
+	meanSE := 1 / math.Sqrt(weights)
+	var out []ShrunkEffect
 	for _, s := range slices {
 		kept := between / (between + s.SE*s.SE)
-		lost := (1 - kept) * out.MeanSE
-		out.Slices = append(out.Slices, ShrunkEffect{
+		lost := (1 - kept) * meanSE
+		out = append(out, ShrunkEffect{
 			Effect: kept*s.Effect + (1-kept)*mean,
 			SE:     math.Sqrt(kept*s.SE*s.SE + lost*lost),
 			Kept:   kept,

@@ -16,15 +16,9 @@ func SRM(counts []int, weights []float64) (Test, error) {
 	if err != nil {
 		return Test{}, err
 	}
-	if len(counts) != len(shares) {
-		return Test{}, fault("counts", "there are %d, and %d weights", len(counts), len(shares))
-	}
 	var total, df float64
 	strays := false
 	for i, n := range counts {
-		if n < 0 {
-			return Test{}, fault("counts", "value %d is %d, below 0", i, n)
-		}
 		total += float64(n)
 		if shares[i] > 0 {
 			df++
@@ -43,7 +37,7 @@ func SRM(counts []int, weights []float64) (Test, error) {
 		}
 		expected := total * shares[i]
 		if expected < leastExpected {
-			return Test{}, tooFew("counts", "arm %d expects %.3g units, %d are needed", i, expected, leastExpected)
+			return Test{}, fault("counts", "arm %d expects %.3g units, %d are needed", i, expected, leastExpected)
 		}
 		d := float64(n) - expected
 		x += d * d / expected
@@ -81,47 +75,37 @@ func sharesOf(weights []float64) ([]float64, error) {
 // it ever reaches 1/alpha is at most alpha. The value is not safe for several
 // goroutines.
 type SequentialSRM struct {
-	shares        []float64
-	concentration float64
-	counts        []int
-	total         int
-	evidence      evidence
+	shares   []float64
+	counts   []int
+	total    int
+	evidence evidence
 }
 
-// DefaultConcentration is the weight of the prior about the ordered shares, in
-// units: mixtures of shares that are off by about sqrt(s(1-s)/2500), one percent
-// for s = 1/2.
-const DefaultConcentration = 2500
+// concentration is the weight of the prior about the ordered shares, in units:
+// mixtures of shares that are off by about sqrt(s(1-s)/2500), one percent for
+// s = 1/2. A larger one finds small mismatches sooner and large ones later.
+const concentration = 2500
 
-// NewSequentialSRM takes the weights, at least two above 0, and the prior's
-// concentration, above 0: the larger, the sooner small mismatches are found and
-// the later large ones. [DefaultConcentration] serves.
-func NewSequentialSRM(weights []float64, concentration float64) (*SequentialSRM, error) {
+// NewSequentialSRM takes the weights, of which at least two must be above 0.
+func NewSequentialSRM(weights []float64) (*SequentialSRM, error) {
 	shares, err := sharesOf(weights)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPositive("concentration", concentration); err != nil {
-		return nil, err
-	}
-	return &SequentialSRM{shares: shares, concentration: concentration, counts: make([]int, len(shares))}, nil
+	return &SequentialSRM{shares: shares, counts: make([]int, len(shares))}, nil
 }
 
-// Add takes the arm of one unit.
-func (s *SequentialSRM) Add(arm int) error {
-	if arm < 0 || arm >= len(s.counts) {
-		return fault("arm", "%d is not within 0 to %d", arm, len(s.counts)-1)
-	}
+// Add takes the arm of one unit, an index into the weights.
+func (s *SequentialSRM) Add(arm int) {
 	share := s.shares[arm]
 	if share == 0 {
 		s.evidence.add(math.Inf(1))
 	} else {
-		predicted := (s.concentration*share + float64(s.counts[arm])) / (s.concentration + float64(s.total))
+		predicted := (concentration*share + float64(s.counts[arm])) / (concentration + float64(s.total))
 		s.evidence.add(math.Log(predicted / share))
 	}
 	s.counts[arm]++
 	s.total++
-	return nil
 }
 
 // LogE is the logarithm of the e-value now: log of the evidence against the

@@ -15,12 +15,9 @@ type TwoSampleSequence struct {
 	running Interval
 }
 
-// NewTwoSampleSequence checks the options. The burn-in holds for each arm.
-func NewTwoSampleSequence(options SequenceOptions) (*TwoSampleSequence, error) {
-	if err := options.Validate(); err != nil {
-		return nil, err
-	}
-	return &TwoSampleSequence{options: options, rho: options.rho(), running: Everything()}, nil
+// NewTwoSampleSequence takes options that are valid. The burn-in holds for each arm.
+func NewTwoSampleSequence(options SequenceOptions) *TwoSampleSequence {
+	return &TwoSampleSequence{options: options, rho: options.rho(), running: Everything()}
 }
 
 // Add takes the value of one unit.

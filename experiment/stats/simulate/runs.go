@@ -4,8 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/agiqa/agiqa/evaluation"
 	"github.com/agiqa/agiqa/experiment/stats"
@@ -23,16 +21,8 @@ type Plan struct {
 // each makes all runs and returns what they gave, in their order.
 func each[T any](p Plan, run func(random *rand.Rand) T) []T {
 	results := make([]T, p.Runs)
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range max(1, p.Workers) {
-		workers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < p.Runs; i = int(next.Add(1)) - 1 {
-				results[i] = run(stream(p.Seed, uint64(i)))
-			}
-		})
-	}
-	workers.Wait()
+	none := func() struct{} { return struct{}{} }
+	evaluation.Parallel(p.Workers, p.Runs, none, func(_ struct{}, i int) { results[i] = run(stream(p.Seed, uint64(i))) })
 	return results
 }
 
@@ -63,14 +53,11 @@ type Peeking struct {
 }
 
 // FalsePositives makes A/A tests.
-func FalsePositives(p Population, plan Plan, options stats.SequenceOptions) (Peeking, error) {
-	if err := options.Validate(); err != nil {
-		return Peeking{}, err
-	}
+func FalsePositives(p Population, plan Plan, options stats.SequenceOptions) Peeking {
 	type outcome struct{ fixed, peeked, sequence bool }
 	limit := distance(options.Alpha)
 	results := each(plan, func(random *rand.Rand) (o outcome) {
-		s, _ := stats.NewSequence(options) // the options are valid
+		s := stats.NewSequence(options)
 		var all stats.Moments
 		for n := 1; n <= plan.Labels; n++ {
 			d := lossDifference(p, Same(), random)
@@ -89,7 +76,7 @@ func FalsePositives(p Population, plan Plan, options stats.SequenceOptions) (Pee
 		Fixed:    share(results, func(o outcome) bool { return o.fixed }),
 		Peeked:   share(results, func(o outcome) bool { return o.peeked }),
 		Sequence: share(results, func(o outcome) bool { return o.sequence }),
-	}, nil
+	}
 }
 
 // distance is the z of a two-sided test.
@@ -113,24 +100,20 @@ type Stopping struct {
 }
 
 // StoppingTimes makes tests in which the second arm is better.
-func StoppingTimes(p Population, plan Plan, arms Arms, options stats.SequenceOptions) (Stopping, error) {
-	if err := options.Validate(); err != nil {
-		return Stopping{}, err
-	}
+func StoppingTimes(p Population, plan Plan, arms Arms, options stats.SequenceOptions) Stopping {
 	type outcome struct {
 		labels   float64
 		decision stats.Decision
 	}
 	results := each(plan, func(random *rand.Rand) outcome {
-		s, _ := stats.NewSequence(options)
+		s := stats.NewSequence(options)
 		for n := 1; n <= plan.Labels; n++ {
 			_ = s.Add(lossDifference(p, arms, random))
 			if n%plan.Every != 0 {
 				continue
 			}
-			v, err := stats.Decide(s.Bounds().Running, 0)
-			if err == nil && v.Decision != stats.Continue {
-				return outcome{float64(n), v.Decision}
+			if d := stats.Decide(s.Bounds().Running, 0); d != stats.Continue {
+				return outcome{float64(n), d}
 			}
 		}
 		return outcome{math.Inf(1), stats.Continue}
@@ -144,7 +127,7 @@ func StoppingTimes(p Population, plan Plan, arms Arms, options stats.SequenceOpt
 		Median: at(times, 0.5), P90: at(times, 0.9),
 		Found: share(results, func(o outcome) bool { return o.decision == stats.Superior }),
 		Wrong: share(results, func(o outcome) bool { return o.decision == stats.Inferior }),
-	}, nil
+	}
 }
 
 // at is the order statistic; between infinite ones nothing can be interpolated.
@@ -199,7 +182,7 @@ type Concordance struct {
 func Concordant(p Population, plan Plan, arms Arms, alpha float64) Concordance {
 	type outcome struct{ pairs, differ, found float64 }
 	results := each(plan, func(random *rand.Rand) outcome {
-		e, _ := stats.NewPreferences(stats.TwoSided)
+		var e stats.Preferences
 		o := outcome{found: math.Inf(1)}
 		for o.pairs < float64(plan.Labels) {
 			o.pairs++
@@ -245,14 +228,14 @@ func SampleRatio(plan Plan, truth, alpha float64) Ratio {
 	type outcome struct{ once, always bool }
 	results := each(plan, func(random *rand.Rand) (o outcome) {
 		weights, counts := []float64{0.5, 0.5}, make([]int, 2)
-		s, _ := stats.NewSequentialSRM(weights, stats.DefaultConcentration)
+		s, _ := stats.NewSequentialSRM(weights)
 		for range plan.Labels {
 			arm := 1
 			if random.Float64() < truth {
 				arm = 0
 			}
 			counts[arm]++
-			_ = s.Add(arm)
+			s.Add(arm)
 		}
 		test, err := stats.SRM(counts, weights)
 		return outcome{err == nil && test.P < alpha, s.P() < alpha}
@@ -269,23 +252,19 @@ type Anchoring struct{ Superior, Inferior Share }
 
 // AnchoredTests makes tests whose labels were moved by a share towards the first
 // arm's score, which was shown; 0 are blind labels.
-func AnchoredTests(p Population, plan Plan, moved float64, options stats.SequenceOptions) (Anchoring, error) {
-	if err := options.Validate(); err != nil {
-		return Anchoring{}, err
-	}
+func AnchoredTests(p Population, plan Plan, moved float64, options stats.SequenceOptions) Anchoring {
 	results := each(plan, func(random *rand.Rand) stats.Decision {
-		s, _ := stats.NewSequence(options)
+		s := stats.NewSequence(options)
 		for range plan.Labels {
 			image := p.draw(random)
 			first, second := Different().Scores(image, random)
 			label := Anchored(Label(image, random), clip(first), moved)
 			_ = s.Add((first-label)*(first-label) - (second-label)*(second-label))
 		}
-		v, _ := stats.Decide(s.Bounds().Running, 0)
-		return v.Decision
+		return stats.Decide(s.Bounds().Running, 0)
 	})
 	return Anchoring{
 		Superior: share(results, func(d stats.Decision) bool { return d == stats.Superior }),
 		Inferior: share(results, func(d stats.Decision) bool { return d == stats.Inferior }),
-	}, nil
+	}
 }

@@ -112,10 +112,7 @@ func TestArmsAreWhatTheySay(t *testing.T) {
 func TestPeeking(t *testing.T) {
 	t.Parallel()
 	plan := simulate.Plan{Runs: 2000, Labels: 1000, Every: 50, Seed: 11, Workers: 2}
-	got, err := simulate.FalsePositives(population(), plan, stats.DefaultSequenceOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := simulate.FalsePositives(population(), plan, stats.DefaultSequenceOptions())
 	atMost(t, "z-test, read once", got.Fixed, alpha, plan.Runs)
 	atMost(t, "confidence sequence", got.Sequence, alpha, plan.Runs)
 	within(t, "z-test, read at every look", got.Peeked.Value, 0.15, 0.4)
@@ -161,10 +158,7 @@ func TestStoppingTimes(t *testing.T) {
 	t.Parallel()
 	plan := simulate.Plan{Runs: 300, Labels: 4000, Every: 50, Seed: 15, Workers: 2}
 	options := stats.DefaultSequenceOptions()
-	got, err := simulate.StoppingTimes(population(), plan, simulate.Different(), options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := simulate.StoppingTimes(population(), plan, simulate.Different(), options)
 	within(t, "median", got.Median, 700, 1050)
 	within(t, "nine in ten", got.P90, 1400, 2200)
 	within(t, "found", got.Found.Value, 0.98, 1)
@@ -177,14 +171,8 @@ func TestOnlyBlindLabelsMayPromote(t *testing.T) {
 	t.Parallel()
 	plan := simulate.Plan{Runs: 100, Labels: 2000, Seed: 16, Workers: 2}
 	options := stats.DefaultSequenceOptions()
-	blind, err := simulate.AnchoredTests(population(), plan, 0, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown, err := simulate.AnchoredTests(population(), plan, 0.5, options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	blind := simulate.AnchoredTests(population(), plan, 0, options)
+	shown := simulate.AnchoredTests(population(), plan, 0.5, options)
 	within(t, "blind: better arm found", blind.Superior.Value, 0.9, 1)
 	atMost(t, "blind: worse arm promoted", blind.Inferior, alpha/2, plan.Runs)
 	within(t, "shown: worse arm promoted", shown.Inferior.Value, 0.5, 1)
@@ -213,11 +201,7 @@ func TestScreeningFindsTheCareless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reports, err := stats.ScreenRaters(ratings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range reports {
+	for _, r := range stats.ScreenRaters(ratings) {
 		if r.Rejected != (r.Rater < 2) {
 			t.Errorf("got %+v", r)
 		}

@@ -120,7 +120,7 @@ def srm(random):
         observed = np.array([c for c, _ in kept])
         share = np.array([w for _, w in kept]) / sum(w for _, w in kept)
         res = stats.chisquare(observed, share * observed.sum())
-        prior = 10_000 * share
+        prior = 2_500 * share
         log_e = (
             gammaln(prior.sum()) - gammaln(prior.sum() + observed.sum())
             + np.sum(gammaln(prior + observed) - gammaln(prior) - observed * np.log(share))
