@@ -31,7 +31,7 @@ func newWholeRig(t *testing.T) *rig {
 	return newAdminRig(t, &ledger{}, func(p *plan) {
 		p.checkpoints = []string{"demo-shared", "demo"}
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
-			e, err := engine.New(engine.DefaultConfig(), engine.Deps{
+			e, err := engine.New(engine.Deps{
 				Store: storetest.Open(t, time.Now), Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
 				Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 			})

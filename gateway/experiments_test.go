@@ -61,7 +61,7 @@ func TestFaultyHeadIsRolledBackUnderLoad(t *testing.T) {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			service := s.(*scoring.Service)
 			var err error
-			e, err = engine.New(engine.DefaultConfig(), engine.Deps{
+			e, err = engine.New(engine.Deps{
 				Store: store, Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
 				Tracer: tracenoop.NewTracerProvider(),
 				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),

@@ -65,15 +65,14 @@ func newTrialRig(t *testing.T) *trialRig {
 	t.Cleanup(func() { must(t, r.store.Close()) })
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
-	cfg := engine.DefaultConfig()
-	cfg.ExposeTimeout = 20 * time.Second // however slow this machine is
 	r.rig = newRig(t, func(p *plan) {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			service := s.(*scoring.Service)
-			r.engine, err = engine.New(cfg, engine.Deps{
+			r.engine, err = engine.New(engine.Deps{
 				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service},
 				Tracer: tracenoop.NewTracerProvider(),
 				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
+				ExposeTimeout: 20 * time.Second, // however slow this machine is
 			})
 			must(t, err)
 			p.experiments = r.engine

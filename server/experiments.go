@@ -130,7 +130,7 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 		return none, err
 	}
 	s.onClose(func(context.Context) error { return store.Close() })
-	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
+	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
 		Canaries: canaries{s.service},
 		Tracer:   tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,

@@ -54,7 +54,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	}
 	checkpoints = &promotable{}
 	checkpoints.def.Store("a")
-	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
+	e, err := engine.New(engine.Deps{
 		Store: storetest.Open(t, time.Now), Hasher: hasher, Checkpoints: checkpoints,
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -11,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -32,38 +31,15 @@ type Canaries interface {
 	Judge(ctx context.Context, checkpoints []quality.Checkpoint) ([][]float32, error)
 }
 
-// Config bounds what an engine does. Start from [DefaultConfig].
-type Config struct {
-	Refresh       time.Duration // between two looks at the store
-	Watch         time.Duration // between two looks at the guardrails
-	Decide        time.Duration // between two looks at the records
-	ExposeTimeout time.Duration // that a request waits for its record
-	RaterRate     float64       // pieces of feedback a second from one rater
-	RaterBurst    int
-	Raters        int // that are remembered for that
-}
+const (
+	refreshInterval = time.Second            // between two reads of the store
+	watchInterval   = 200 * time.Millisecond // between two checks of the guardrails
+	decideInterval  = 5 * time.Second        // between two reads of the records
+	exposeTimeout   = time.Second
+)
 
-// DefaultConfig suits a gateway.
-func DefaultConfig() Config {
-	return Config{
-		Refresh: time.Second, Watch: 200 * time.Millisecond, Decide: 5 * time.Second,
-		ExposeTimeout: time.Second, RaterRate: 20, RaterBurst: 200, Raters: 10_000,
-	}
-}
-
-// Validate reports every fault at once.
-func (c Config) Validate() error {
-	var faults []error
-	for name, ok := range map[string]bool{
-		"Refresh": c.Refresh > 0, "Watch": c.Watch > 0, "Decide": c.Decide > 0, "ExposeTimeout": c.ExposeTimeout > 0,
-		"RaterRate": c.RaterRate > 0, "RaterBurst": c.RaterBurst > 0, "Raters": c.Raters > 0,
-	} {
-		if !ok {
-			faults = append(faults, fmt.Errorf("engine: %s must be positive", name))
-		}
-	}
-	return errors.Join(faults...)
-}
+// raterLimits are how much feedback is taken from one rater.
+var raterLimits = ratelimit.Config{PerSecond: 20, Burst: 200, Keys: 10_000}
 
 // Deps are the collaborators of an Engine.
 type Deps struct {
@@ -75,4 +51,6 @@ type Deps struct {
 	Meter       metric.MeterProvider
 	Logger      *slog.Logger
 	Now         func() time.Time // nil: time.Now
+	// ExposeTimeout is how long a request waits for its record; 0: one second.
+	ExposeTimeout time.Duration
 }

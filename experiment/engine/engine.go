@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -15,7 +16,6 @@ import (
 // Engine runs experiments. It is safe for concurrent use.
 type Engine struct {
 	Deps
-	cfg       Config
 	telemetry *telemetry
 	raters    *ratelimit.Limiter // how fast each rater may send
 	boot      time.Time          // monotonic
@@ -33,17 +33,13 @@ type Engine struct {
 
 // New returns an Engine that knows no experiment until [Engine.Refresh] or
 // [Engine.Run]. Its store is the caller's to close.
-func New(cfg Config, deps Deps) (*Engine, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
+func New(deps Deps) (*Engine, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
+	deps.ExposeTimeout = cmp.Or(deps.ExposeTimeout, exposeTimeout)
 	e := &Engine{
-		Deps: deps, cfg: cfg,
-		raters:  ratelimit.New(ratelimit.Config{PerSecond: cfg.RaterRate, Burst: cfg.RaterBurst, Keys: cfg.Raters}, deps.Now),
-		boot:    time.Now(),
+		Deps: deps, raters: ratelimit.New(raterLimits, deps.Now), boot: time.Now(),
 		watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
 	}
 	e.current.Store(&snapshot{})
@@ -70,9 +66,9 @@ func (e *Engine) Run(ctx context.Context) {
 			}
 		})
 	}
-	every(e.cfg.Refresh, func(ctx context.Context) { _ = e.Refresh(ctx) }) // said in status; the old snapshot stays
-	every(e.cfg.Watch, e.Watch)
-	every(e.cfg.Decide, e.Decide)
+	every(refreshInterval, func(ctx context.Context) { _ = e.Refresh(ctx) }) // said in status; the old snapshot stays
+	every(watchInterval, e.Watch)
+	every(decideInterval, e.Decide)
 }
 
 // snapshot is what this server knows of the experiments. It is never modified.
@@ -94,7 +90,7 @@ type live struct {
 func (e *Engine) Refresh(ctx context.Context) error {
 	e.refreshing.Lock()
 	defer e.refreshing.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 10*e.cfg.Refresh)
+	ctx, cancel := context.WithTimeout(ctx, 10*refreshInterval)
 	defer cancel()
 	all, err := e.Store.List(ctx)
 	if err != nil {

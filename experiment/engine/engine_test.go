@@ -102,7 +102,7 @@ func newServer(t *testing.T, store experiment.Store, c *clock, judge canaries) *
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
 	s := &shelf{def: "demo"}
-	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
+	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: s, Canaries: judge, Tracer: tracenoop.NewTracerProvider(),
 		Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: c.now,
 	})

@@ -131,7 +131,7 @@ func (e *Engine) append(ctx context.Context, records []experiment.Exposure) erro
 	if len(records) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.ExposeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.ExposeTimeout)
 	defer cancel()
 	err := e.Store.AppendExposures(ctx, records)
 	if err != nil {

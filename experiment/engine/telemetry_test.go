@@ -23,7 +23,7 @@ func TestWhatIsCounted(t *testing.T) {
 	store, reader := storetest.Open(t, c.now), sdkmetric.NewManualReader()
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
-	e, err := engine.New(engine.DefaultConfig(), engine.Deps{
+	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: &shelf{def: "demo"}, Canaries: canaries(sound),
 		Tracer: tracenoop.NewTracerProvider(),
 		Meter:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), Logger: slog.New(slog.DiscardHandler), Now: c.now,

@@ -11,55 +11,50 @@ import (
 
 // Create implements experiment.Store.
 func (s *Store) Create(ctx context.Context, e experiment.Experiment, a experiment.Audit) error {
-	record, audit, err := encodeChange(e, a)
-	if err != nil {
-		return err
-	}
-	return s.writer.do(ctx, &job{alone: func(ctx context.Context, tx *sql.Tx, again bool) error {
-		result, err := tx.ExecContext(ctx, s.sql(
-			`INSERT INTO agiqa_experiments (id, created, revision, state, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`),
-			string(e.ID), e.Created.UnixMicro(), e.Revision, string(e.State), record)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
-			if again {
-				if done, err := s.isStored(ctx, tx, e.ID, record); done || err != nil {
-					return err
-				}
-			}
+	return s.save(ctx, e, a,
+		`INSERT INTO agiqa_experiments (created, revision, state, record, id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		nil, func(context.Context, *sql.Tx) error {
 			return quality.Errorf(quality.KindConflict, "experiment %q already exists", e.ID)
-		}
-		return s.addAudit(ctx, tx, a, audit)
-	}})
+		})
 }
 
 // Swap implements experiment.Store.
 func (s *Store) Swap(ctx context.Context, was int64, e experiment.Experiment, a experiment.Audit) error {
+	return s.save(ctx, e, a,
+		`UPDATE agiqa_experiments SET created = ?, revision = ?, state = ?, record = ? WHERE id = ? AND revision = ?`,
+		[]any{was}, func(ctx context.Context, tx *sql.Tx) error { return s.notSwapped(ctx, tx, e.ID, was) })
+}
+
+// save writes an experiment and its audit record in one transaction. more follows
+// the columns among the statement's arguments; refused is the error where the
+// statement met no row.
+func (s *Store) save(ctx context.Context, e experiment.Experiment, a experiment.Audit, statement string, more []any,
+	refused func(context.Context, *sql.Tx) error) error {
 	record, audit, err := encodeChange(e, a)
 	if err != nil {
 		return err
 	}
+	args := append([]any{e.Created.UnixMicro(), e.Revision, string(e.State), record, string(e.ID)}, more...)
 	return s.writer.do(ctx, &job{alone: func(ctx context.Context, tx *sql.Tx, again bool) error {
-		result, err := tx.ExecContext(ctx, s.sql(
-			`UPDATE agiqa_experiments SET created = ?, revision = ?, state = ?, record = ? WHERE id = ? AND revision = ?`),
-			e.Created.UnixMicro(), e.Revision, string(e.State), record, string(e.ID), was)
+		result, err := tx.ExecContext(ctx, s.sql(statement), args...)
 		if err != nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil {
+		n, err := result.RowsAffected()
+		if err != nil {
 			return err
-		} else if n == 0 {
-			if again {
-				if done, err := s.isStored(ctx, tx, e.ID, record); done || err != nil {
-					return err
-				}
-			}
-			return s.notSwapped(ctx, tx, e.ID, was)
 		}
-		return s.addAudit(ctx, tx, a, audit)
+		if n == 0 && again {
+			if done, err := s.isStored(ctx, tx, e.ID, record); done || err != nil {
+				return err
+			}
+		}
+		if n == 0 {
+			return refused(ctx, tx)
+		}
+		_, err = tx.ExecContext(ctx, s.sql(`INSERT INTO agiqa_audits (experiment, revision, record) VALUES (?, ?, ?)`),
+			string(a.Experiment), a.Revision, audit)
+		return err
 	}})
 }
 
@@ -85,12 +80,6 @@ func (s *Store) notSwapped(ctx context.Context, tx *sql.Tx, id experiment.ID, wa
 		return err
 	}
 	return quality.Errorf(quality.KindConflict, "experiment %q is at revision %d, not %d", id, now, was)
-}
-
-func (s *Store) addAudit(ctx context.Context, tx *sql.Tx, a experiment.Audit, record []byte) error {
-	_, err := tx.ExecContext(ctx, s.sql(`INSERT INTO agiqa_audits (experiment, revision, record) VALUES (?, ?, ?)`),
-		string(a.Experiment), a.Revision, record)
-	return err
 }
 
 // Get implements experiment.Store.

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"slices"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -18,12 +19,7 @@ func (s *Store) joinOrphans(ctx context.Context, tx *sql.Tx, l *log, bySeq map[i
 		`SELECT EXISTS (SELECT 1 FROM agiqa_feedback WHERE experiment = '')`).Scan(&waiting); err != nil || !waiting {
 		return err
 	}
-	seqs := make([]int64, 0, len(written))
-	for seq := range written {
-		seqs = append(seqs, seq)
-	}
-	slices.Sort(seqs)
-	for _, seq := range seqs {
+	for _, seq := range slices.Sorted(maps.Keys(written)) {
 		if err := s.joinOrphansOf(ctx, tx, l, bySeq[seq]); err != nil {
 			return err
 		}

@@ -33,9 +33,9 @@ func openPostgres(c Config) (dialect, error) {
 	// A transaction whose gateway froze must not hold the log for ever.
 	for name, value := range map[string]string{
 		"synchronous_commit":                  "on",
-		"lock_timeout":                        milliseconds(c.LockWait),
-		"statement_timeout":                   milliseconds(c.LockWait + c.Timeout),
-		"idle_in_transaction_session_timeout": milliseconds(c.LockWait + c.Timeout),
+		"lock_timeout":                        milliseconds(lockWait),
+		"statement_timeout":                   milliseconds(lockWait + timeout),
+		"idle_in_transaction_session_timeout": milliseconds(lockWait + timeout),
 		"application_name":                    "agiqa",
 	} {
 		if _, set := config.RuntimeParams[name]; !set {
@@ -56,7 +56,7 @@ func openPostgres(c Config) (dialect, error) {
 		lockSchema: `SELECT pg_advisory_xact_lock(7020941)`, // any number that all gateways share
 		lockLog:    `SELECT last FROM agiqa_log WHERE id = 1 FOR UPDATE`,
 		orLater:    true,
-		write:      pool(1), read: pool(c.Readers),
+		write:      pool(1), read: pool(readers),
 		fault: postgresFault,
 	}, nil
 }

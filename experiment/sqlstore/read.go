@@ -27,14 +27,14 @@ func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, statement
 	}
 	err := s.queryOnce(ctx, once, statement, args)
 	if err != nil && !scanned && ctx.Err() == nil && s.faultOf(err) == ofLink {
-		drop(s.dialect.read, s.config.Readers)
+		drop(s.dialect.read, readers)
 		err = s.queryOnce(ctx, once, statement, args)
 	}
 	return unavailable(ctx, err)
 }
 
 func (s *Store) queryOnce(ctx context.Context, scan func(*sql.Rows) error, statement string, args []any) error {
-	ctx, cancel := context.WithTimeout(ctx, s.config.LockWait+s.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, lockWait+timeout)
 	defer cancel()
 	if err := s.ready(ctx); err != nil {
 		return err

@@ -30,7 +30,7 @@ func openSQLite(c Config) (dialect, error) {
 		return dialect{}, err
 	}
 	pool := func(size int, queryOnly bool) (*sql.DB, error) {
-		connector, err := sqlite.NewConnector(sqliteURI(path, c, queryOnly))
+		connector, err := sqlite.NewConnector(sqliteURI(path, queryOnly))
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +43,7 @@ func openSQLite(c Config) (dialect, error) {
 	if err != nil {
 		return dialect{}, err
 	}
-	read, err := pool(c.Readers, true)
+	read, err := pool(readers, true)
 	if err != nil {
 		return dialect{}, err
 	}
@@ -89,10 +89,10 @@ func makeFile(path string) error {
 // sqliteURI says how every connection is made: a write-ahead log, an fsync
 // with every commit, transactions that begin as writers, and no file made in
 // place of one that is gone.
-func sqliteURI(path string, c Config, queryOnly bool) string {
+func sqliteURI(path string, queryOnly bool) string {
 	q := url.Values{
 		"mode":          {"rw"},
-		"_busy_timeout": {strconv.FormatInt(c.LockWait.Milliseconds(), 10)},
+		"_busy_timeout": {strconv.FormatInt(lockWait.Milliseconds(), 10)},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
 		"_txlock":       {"immediate"},

@@ -2,11 +2,9 @@ package sqlstore_test
 
 import (
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
@@ -119,14 +117,13 @@ func TestPurgeOrphans(t *testing.T) {
 	}
 }
 
-func TestConfigFaults(t *testing.T) {
+func TestOpenNeedsOnePlace(t *testing.T) {
 	t.Parallel()
-	c := sqlstore.DefaultConfig()
-	c.Gather, c.Batch = time.Second, 0
-	err := c.Validate()
-	for _, want := range []string{"Path and URL", "Gather", "Batch"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Validate() = %v, want it to name %s", err, want)
+	neither, both := sqlstore.DefaultConfig(), sqlstore.DefaultConfig()
+	both.Path, both.URL = filepath.Join(t.TempDir(), "experiments.db"), "postgres://localhost/x"
+	for _, c := range []sqlstore.Config{neither, both} {
+		if s, err := sqlstore.Open(t.Context(), c); err == nil {
+			t.Errorf("path %q, URL %q: opened, %v", c.Path, c.URL, s.Close())
 		}
 	}
 }

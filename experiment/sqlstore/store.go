@@ -33,8 +33,8 @@ var _ experiment.Store = (*Store)(nil)
 // reached is not: the server may be started before it, and until it answers
 // every call is store_unavailable.
 func Open(ctx context.Context, c Config) (*Store, error) {
-	if err := c.Validate(); err != nil {
-		return nil, quality.Errorf(quality.KindInternal, "the store of experiments: %w", err)
+	if (c.Path == "") == (c.URL == "") {
+		return nil, quality.Errorf(quality.KindInternal, "the experiment store needs either a path or a URL")
 	}
 	open := openSQLite
 	if c.URL != "" {
@@ -58,7 +58,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 
 // start makes the schema ready, and waits for other processes that do so.
 func (s *Store) start(ctx context.Context) error {
-	deadline := time.Now().Add(s.config.LockWait)
+	deadline := time.Now().Add(lockWait)
 	for {
 		err := s.ready(ctx)
 		if err == nil {
@@ -126,7 +126,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // purge removes expired orphans from time to time, so that they go where
 // nothing is written too.
 func (s *Store) purge(ctx context.Context) {
-	tick := time.NewTicker(s.config.Purge)
+	tick := time.NewTicker(purgeInterval)
 	defer tick.Stop()
 	for {
 		select {

@@ -48,7 +48,7 @@ type writer struct {
 }
 
 func newWriter(s *Store) *writer {
-	w := &writer{store: s, queue: make(chan *job, s.config.Queue), ended: make(chan struct{})}
+	w := &writer{store: s, queue: make(chan *job, queueSize), ended: make(chan struct{})}
 	go w.run()
 	return w
 }
@@ -110,32 +110,31 @@ func (w *writer) run() {
 // of them waits for as many, for a bounded time, rather than commit the first
 // one alone.
 func (w *writer) gather(first *job) []*job {
-	jobs, full := []*job{first}, w.store.config.Batch
-	records := first.records()
-	for records < full {
+	jobs, records := []*job{first}, first.records()
+	take := func(j *job) { jobs, records = append(jobs, j), records+j.records() }
+	for waiting := true; waiting && records < batchSize; {
 		select {
 		case j, open := <-w.queue:
 			if !open {
 				return jobs
 			}
-			jobs, records = append(jobs, j), records+j.records()
-			continue
+			take(j)
 		default:
+			waiting = false
 		}
-		break
 	}
-	if w.before <= 1 || w.store.config.Gather == 0 {
+	if w.before <= 1 {
 		return jobs
 	}
-	timer := time.NewTimer(w.store.config.Gather)
+	timer := time.NewTimer(gatherTime)
 	defer timer.Stop()
-	for records < full && len(jobs) < w.before {
+	for records < batchSize && len(jobs) < w.before {
 		select {
 		case j, open := <-w.queue:
 			if !open {
 				return jobs
 			}
-			jobs, records = append(jobs, j), records+j.records()
+			take(j)
 		case <-timer.C:
 			return jobs
 		}
@@ -195,7 +194,7 @@ func (s *Store) transact(work func(ctx context.Context, tx *sql.Tx, again bool) 
 
 // attempt is one transaction. It has a time of its own: it is of many callers.
 func (s *Store) attempt(work func(context.Context, *sql.Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.LockWait+s.config.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), lockWait+timeout)
 	defer cancel()
 	if s.dialect.check != nil {
 		if err := s.dialect.check(); err != nil {
