@@ -62,6 +62,7 @@ type Checkpoint struct {
 	Digest  Digest
 	Encoder Digest // the encoder that it was trained on
 	Score   ScoreRange
+	Views   Views // its score of a picture is the mean of its scores of these
 
 	// HeadOnly says that the servers have its head and no ensemble: the head
 	// came with a load call, and Triton builds ensembles from disk alone.
