@@ -1,5 +1,5 @@
 // Package checkpoint reads and writes prompt checkpoints: the learned prompts and
-// the regression head that judge an image embedding (CLIP-AGIQA, arXiv
+// the regression head that score an image embedding (CLIP-AGIQA, arXiv
 // 2408.15098).
 //
 // A checkpoint is stored as a bundle, a folder with weights.safetensors and

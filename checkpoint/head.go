@@ -21,7 +21,7 @@ type Head struct {
 	B1 []float32 // [1]
 }
 
-// Judge computes what the head says, in float64 and in the plainest way:
+// Score computes what the head says, in float64 and in the plainest way:
 //
 //	score = W1 relu(W0 [image, t1..t6] + B0) + B1
 //	similarity[i] = image . ti
@@ -30,11 +30,11 @@ type Head struct {
 // time). It is the reference that the served heads, an ONNX graph and NumPy,
 // are measured against; nothing that answers a request calls it. An error
 // means that an embedding is not of length Dim.
-func (h Head) Judge(image quality.Embedding, text quality.TextEmbeddings) (quality.Judgement, error) {
+func (h Head) Score(image quality.Embedding, text quality.TextEmbeddings) (quality.HeadScore, error) {
 	features := make([]float32, 0, parts*h.Dim)
 	for i, e := range append([]quality.Embedding{image}, text[:]...) {
 		if len(e) != h.Dim {
-			return quality.Judgement{}, fmt.Errorf("embedding %d of %d has %d numbers, want %d", i+1, parts, len(e), h.Dim)
+			return quality.HeadScore{}, fmt.Errorf("embedding %d of %d has %d numbers, want %d", i+1, parts, len(e), h.Dim)
 		}
 		features = append(features, e...)
 	}
@@ -45,11 +45,11 @@ func (h Head) Judge(image quality.Embedding, text quality.TextEmbeddings) (quali
 			score += float64(h.W1[j]) * a
 		}
 	}
-	judgement := quality.Judgement{Score: float32(score)}
+	result := quality.HeadScore{Score: float32(score)}
 	for i, t := range text {
-		judgement.Similarity[i] = float32(dot(image, t))
+		result.Similarity[i] = float32(dot(image, t))
 	}
-	return judgement, nil
+	return result, nil
 }
 
 func dot(a, b []float32) float64 {

@@ -9,9 +9,9 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// TestHeadJudge is small enough to follow by hand: D = 1 and H = 2, so that W0
+// TestHeadScore is small enough to follow by hand: D = 1 and H = 2, so that W0
 // has a row of seven for each hidden unit.
-func TestHeadJudge(t *testing.T) {
+func TestHeadScore(t *testing.T) {
 	h := checkpoint.Head{
 		Dim: 1, Hidden: 2,
 		W0: []float32{
@@ -26,42 +26,42 @@ func TestHeadJudge(t *testing.T) {
 	tests := []struct {
 		name  string
 		image float32
-		want  quality.Judgement
+		want  quality.HeadScore
 	}{
-		{"active", 1, quality.Judgement{Score: 3*(2+4+0.5) + 0.25, Similarity: [6]float32{4, 5, 6, 7, 8, 9}}},
-		{"cut off by the ReLU", -3, quality.Judgement{Score: 0.25, Similarity: [6]float32{-12, -15, -18, -21, -24, -27}}},
+		{"active", 1, quality.HeadScore{Score: 3*(2+4+0.5) + 0.25, Similarity: [6]float32{4, 5, 6, 7, 8, 9}}},
+		{"cut off by the ReLU", -3, quality.HeadScore{Score: 0.25, Similarity: [6]float32{-12, -15, -18, -21, -24, -27}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := h.Judge(quality.Embedding{tt.image}, text)
+			got, err := h.Score(quality.Embedding{tt.image}, text)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got != tt.want {
-				t.Errorf("Judge(%v) = %+v, want %+v", tt.image, got, tt.want)
+				t.Errorf("Score(%v) = %+v, want %+v", tt.image, got, tt.want)
 			}
 		})
 	}
 }
 
-func TestHeadJudgeRefuses(t *testing.T) {
+func TestHeadScoreRefuses(t *testing.T) {
 	h := newDraft("demo", 1).bundle(t).Head()
 	good := make(quality.Embedding, dim)
 	text := quality.TextEmbeddings{good, good, good, good, good, good}
 	short := text
 	short[5] = good[:dim-1]
-	if _, err := h.Judge(good[:1], text); err == nil ||
+	if _, err := h.Score(good[:1], text); err == nil ||
 		!strings.Contains(err.Error(), "embedding 1 of 7 has 1 numbers, want 8") {
 		t.Errorf("short image: %v", err)
 	}
-	if _, err := h.Judge(good, short); err == nil ||
+	if _, err := h.Score(good, short); err == nil ||
 		!strings.Contains(err.Error(), "embedding 7 of 7 has 7 numbers, want 8") {
 		t.Errorf("short text: %v", err)
 	}
 }
 
-// BenchmarkHeadJudge is the reference at the size of a ViT-B/16 checkpoint.
-func BenchmarkHeadJudge(b *testing.B) {
+// BenchmarkHeadScore is the reference at the size of a ViT-B/16 checkpoint.
+func BenchmarkHeadScore(b *testing.B) {
 	const d, h = 512, 512
 	head := checkpoint.Head{
 		Dim: d, Hidden: h,
@@ -71,7 +71,7 @@ func BenchmarkHeadJudge(b *testing.B) {
 	image[0] = 1
 	text := quality.TextEmbeddings{image, image, image, image, image, image}
 	for b.Loop() {
-		j, err := head.Judge(image, text)
+		j, err := head.Score(image, text)
 		if err != nil || math.IsNaN(float64(j.Score)) {
 			b.Fatal(j, err)
 		}

@@ -363,7 +363,7 @@ func onlyTensors(saved *torchfile.File, state string, names map[string]string) e
 }
 
 // WithGolden returns a copy of b with other golden cases, at least one: image
-// embeddings of b's encoder and the scores that [Head.Judge], or training, has
+// embeddings of b's encoder and the scores that [Head.Score], or training, has
 // computed for them. The digest stays, since no score depends on them. The
 // error is of kind checkpoint_invalid.
 func (b *Bundle) WithGolden(cases []GoldenCase) (*Bundle, error) {

@@ -89,7 +89,7 @@ func TestPanelFiles(t *testing.T) {
 		var scores []float64
 		var similarities [][]float32
 		for _, m := range members {
-			j, err := m.Bundle.Head().Judge(image, m.Texts)
+			j, err := m.Bundle.Head().Score(image, m.Texts)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -254,7 +254,7 @@ func KeyID(key string) string {
 	return "key-" + hex.EncodeToString(sum[:4])
 }
 
-// checkAdminKey judges an Authorization header. Digests of both keys are compared, so
+// checkAdminKey checks an Authorization header. Digests of both keys are compared, so
 // that the time says nothing about either.
 func (g *Gateway) checkAdminKey(authorization string) error {
 	scheme, given, _ := strings.Cut(authorization, " ")

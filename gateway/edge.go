@@ -129,7 +129,7 @@ func (e *edge) startSpan(c *gin.Context, start time.Time, method, route string) 
 	return e.tracer.Start(ctx, spanName(method, route), options...)
 }
 
-// trusts judges by the connection's other end: headers can say anything.
+// trusts goes by the connection's other end: headers can say anything.
 func (e *edge) trusts(remote string) bool {
 	peer, err := netip.ParseAddrPort(remote)
 	return err == nil && slices.ContainsFunc(e.trusted, func(p netip.Prefix) bool {

@@ -330,7 +330,7 @@ type adminOperation func(method, path, id, summary string, errs ...int) huma.Ope
 
 func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) {
 	start := admin(http.MethodPost, "/v1/experiments/{id}/start", "start-experiment", "Start an experiment", 409, 502, 504)
-	start.Description = "Every arm first judges a fixed set of canary images: an arm that is constant, at the ends of " +
+	start.Description = "Every arm first scores a fixed set of canary images: an arm that is constant, at the ends of " +
 		"the scale, or ranks against the control forbids the start."
 	huma.Register(api, start, func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {

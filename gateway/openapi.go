@@ -204,7 +204,7 @@ func correctResponses(op *huma.Operation) {
 		delete(op.Responses, "422")
 	}
 	problem(http.StatusInternalServerError)
-	problem(http.StatusRequestEntityTooLarge) // an announced length is judged before the route is
+	problem(http.StatusRequestEntityTooLarge) // an announced length is checked before the route is
 	switch op.OperationID {
 	case "page", "docs", "icon": // these take any query
 	case "docs-asset":

@@ -67,7 +67,7 @@ func (g *Gateway) registerScoring(api huma.API) {
 	g.registerScore(api, huma.Operation{
 		OperationID: "compare", Method: http.MethodPost, Path: "/v1/compare", Summary: "Score images by several checkpoints",
 		Description: "As /v1/score, by several checkpoints at once (all of them when none is named): each image is " +
-			"encoded at most once, and every checkpoint's head judges the same embedding.",
+			"encoded at most once, and every checkpoint's head scores the same embedding.",
 	}, true)
 }
 

@@ -47,14 +47,14 @@ func base64Of(data []byte) string { return base64.StdEncoding.EncodeToString(dat
 func jsonOf(images ...map[string]string) map[string]any { return map[string]any{"images": images} }
 
 // wantScore is what the whole chain must give for an image.
-func wantScore(t *testing.T, file []byte, name string) (quality.Judgement, quality.Embedding) {
+func wantScore(t *testing.T, file []byte, name string) (quality.HeadScore, quality.Embedding) {
 	t.Helper()
 	preparer, err := imageprep.New(imageprep.DefaultConfig())
 	must(t, err)
 	img, err := preparer.Prepare(t.Context(), file)
 	must(t, err)
 	e := tritontest.ImageEmbedding(tritontest.Encoder(), img.Pixels)
-	return tritontest.Judgement(tritontest.Checkpoint(name), tritontest.Texts(tritontest.Encoder()), e), e
+	return tritontest.HeadScore(tritontest.Checkpoint(name), tritontest.Texts(tritontest.Encoder()), e), e
 }
 
 func TestEveryFormOfBodyGivesTheScore(t *testing.T) {
@@ -195,7 +195,7 @@ func (r *rig) calls() map[string]int {
 	return out
 }
 
-func TestEmbedOnceJudgeMany(t *testing.T) {
+func TestEmbedOnceScoreMany(t *testing.T) {
 	file := testimages.PNG(100, 80)
 	ensemble, both := "ensemble "+first, map[string]int{"encoder": 1, "text": 2, "head " + first: 1, "head " + second: 1}
 	for _, test := range []struct {

@@ -4,7 +4,7 @@
 //
 // One idea carries the design: embed once, judge many. A frozen CLIP turns an
 // image into one [Embedding]; a [Checkpoint] (six learned prompts and a small
-// regression head, CLIP-AGIQA, arXiv 2408.15098) judges that embedding. The
+// regression head, CLIP-AGIQA, arXiv 2408.15098) scores that embedding. The
 // embedding doesn't depend on the checkpoint, so it's computed and cached once
 // for all of them.
 //

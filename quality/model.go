@@ -108,14 +108,14 @@ func (p Prompts) Check() error {
 // of [Categories]. They do not depend on any image.
 type TextEmbeddings [CategoryCount]Embedding
 
-// Judgement is what one checkpoint says of one image.
-type Judgement struct {
+// HeadScore is the result of one checkpoint for one image.
+type HeadScore struct {
 	Score      float32                // on the checkpoint's ScoreRange, not clipped to it
 	Similarity [CategoryCount]float32 // cosine of the image with each prompt; for show, not part of the score
 }
 
 // Check reports whether every number is finite.
-func (j Judgement) Check() error {
+func (j HeadScore) Check() error {
 	if f := float64(j.Score); math.IsNaN(f) || math.IsInf(f, 0) {
 		return fmt.Errorf("score is %v", j.Score)
 	}

@@ -8,7 +8,7 @@ import (
 // MaxPanel is the most checkpoints that a [Panel] may have.
 const MaxPanel = 64
 
-// Panel is a set of checkpoints that Triton holds as one model, which judges
+// Panel is a set of checkpoints that Triton holds as one model, which scores
 // an image by all of them in one call. What the checkpoints' text embeddings
 // add to their scores is part of the model. The same ID means the same set in
 // the same order, and a Panel is never modified after construction, so whoever
@@ -57,12 +57,12 @@ func (p Panel) Column(d Digest) (int, bool) {
 	return 0, false
 }
 
-// PanelJudge lets all checkpoints of a panel judge embeddings in one call: one
-// row per image, in it one judgement per checkpoint of the panel, each in
+// PanelScorer lets all checkpoints of a panel score embeddings in one call: one
+// row per image, in it one score per checkpoint of the panel, each in
 // order. Errors concern the whole call and are those of [ImageEncoder].
 //
 // One checkpoint that computes nonsense leaves the others as they are: its
-// judgement fails [Judgement.Check], which is for the caller to ask.
-type PanelJudge interface {
-	JudgePanel(ctx context.Context, p Panel, images []Embedding) ([][]Judgement, error)
+// score fails [HeadScore.Check], which is for the caller to ask.
+type PanelScorer interface {
+	ScorePanel(ctx context.Context, p Panel, images []Embedding) ([][]HeadScore, error)
 }

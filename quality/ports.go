@@ -17,17 +17,17 @@ type TextEncoder interface {
 	EncodePrompts(ctx context.Context, prompts Prompts) ([]Embedding, error)
 }
 
-// Judge lets a checkpoint's head judge embeddings: one judgement per image, in
+// HeadScorer lets a checkpoint's head score embeddings: one result per image, in
 // order, with the errors of [ImageEncoder].
-type Judge interface {
-	Judge(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Embedding) ([]Judgement, error)
+type HeadScorer interface {
+	Score(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Embedding) ([]HeadScore, error)
 }
 
-// Ensemble embeds and judges in one call, with the errors of [ImageEncoder].
+// Ensemble embeds and scores in one call, with the errors of [ImageEncoder].
 // Both slices have one element per image, in order.
 type Ensemble interface {
-	EmbedAndJudge(ctx context.Context, c Checkpoint, text TextEmbeddings,
-		images []Pixels) ([]Judgement, []Embedding, error)
+	EmbedAndScore(ctx context.Context, c Checkpoint, text TextEmbeddings,
+		images []Pixels) ([]HeadScore, []Embedding, error)
 }
 
 // TextSource gives the six text embeddings of a checkpoint, wherever they come

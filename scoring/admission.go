@@ -153,7 +153,7 @@ func (a *admission) refuse(ctx context.Context, cost float64, outcome refusal) e
 }
 
 // places is how many may wait. Before there is a pace a long queue would be a
-// promise that nobody can judge.
+// promise that nobody can assess.
 func (a *admission) places() int {
 	if a.pace.known() {
 		return a.queue

@@ -48,13 +48,13 @@ func (c BatchConfig) validate() error {
 type batchedTriton struct {
 	Triton
 	encode *batcher[quality.Pixels, quality.Embedding]
-	embed  *batcher[quality.Pixels, judgedEmbedding]
-	judge  *batcher[quality.Embedding, quality.Judgement]
+	embed  *batcher[quality.Pixels, scoredEmbedding]
+	head   *batcher[quality.Embedding, quality.HeadScore]
 }
 
-// judgedEmbedding is what an ensemble gives for one image.
-type judgedEmbedding struct {
-	judgement quality.Judgement
+// scoredEmbedding is what an ensemble gives for one image.
+type scoredEmbedding struct {
+	score     quality.HeadScore
 	embedding quality.Embedding
 }
 
@@ -68,8 +68,8 @@ func newBatchedTriton(cfg BatchConfig, triton Triton, tracer trace.Tracer, meter
 	return &batchedTriton{
 		Triton: triton,
 		encode: &batcher[quality.Pixels, quality.Embedding]{batching: common, what: "encoder"},
-		embed:  &batcher[quality.Pixels, judgedEmbedding]{batching: common, what: "ensemble"},
-		judge:  &batcher[quality.Embedding, quality.Judgement]{batching: common, what: "head"},
+		embed:  &batcher[quality.Pixels, scoredEmbedding]{batching: common, what: "ensemble"},
+		head:   &batcher[quality.Embedding, quality.HeadScore]{batching: common, what: "head"},
 	}, nil
 }
 
@@ -78,29 +78,29 @@ func (b *batchedTriton) EncodeImages(ctx context.Context, images []quality.Pixel
 	return b.encode.do(ctx, "", images, b.Triton.EncodeImages)
 }
 
-// Judge implements [quality.Judge]. The texts of a checkpoint are the same in
+// Score implements [quality.HeadScorer]. The texts of a checkpoint are the same in
 // every call.
-func (b *batchedTriton) Judge(
+func (b *batchedTriton) Score(
 	ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
-) ([]quality.Judgement, error) {
-	call := func(ctx context.Context, images []quality.Embedding) ([]quality.Judgement, error) {
-		return b.Triton.Judge(ctx, c, text, images)
+) ([]quality.HeadScore, error) {
+	call := func(ctx context.Context, images []quality.Embedding) ([]quality.HeadScore, error) {
+		return b.Triton.Score(ctx, c, text, images)
 	}
-	return b.judge.do(ctx, c.Digest.Hex(), images, call)
+	return b.head.do(ctx, c.Digest.Hex(), images, call)
 }
 
-// EmbedAndJudge implements [quality.Ensemble].
-func (b *batchedTriton) EmbedAndJudge(
+// EmbedAndScore implements [quality.Ensemble].
+func (b *batchedTriton) EmbedAndScore(
 	ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels,
-) ([]quality.Judgement, []quality.Embedding, error) {
-	call := func(ctx context.Context, images []quality.Pixels) ([]judgedEmbedding, error) {
-		judged, embeddings, err := b.Triton.EmbedAndJudge(ctx, c, text, images)
+) ([]quality.HeadScore, []quality.Embedding, error) {
+	call := func(ctx context.Context, images []quality.Pixels) ([]scoredEmbedding, error) {
+		scores, embeddings, err := b.Triton.EmbedAndScore(ctx, c, text, images)
 		if err != nil {
 			return nil, err
 		}
-		out := make([]judgedEmbedding, len(judged))
+		out := make([]scoredEmbedding, len(scores))
 		for i := range out {
-			out[i] = judgedEmbedding{judged[i], embeddings[i]}
+			out[i] = scoredEmbedding{scores[i], embeddings[i]}
 		}
 		return out, nil
 	}
@@ -108,11 +108,11 @@ func (b *batchedTriton) EmbedAndJudge(
 	if err != nil {
 		return nil, nil, err
 	}
-	judged, embeddings := make([]quality.Judgement, len(got)), make([]quality.Embedding, len(got))
+	scores, embeddings := make([]quality.HeadScore, len(got)), make([]quality.Embedding, len(got))
 	for i, g := range got {
-		judged[i], embeddings[i] = g.judgement, g.embedding
+		scores[i], embeddings[i] = g.score, g.embedding
 	}
-	return judged, embeddings, nil
+	return scores, embeddings, nil
 }
 
 // batching is what all batchers share.

@@ -32,7 +32,7 @@ func coalesced(t *testing.T, b *bench, n int,
 }
 
 // F19: many requests for one image that nobody knows: it is decoded and encoded
-// once, and each request is judged by its own checkpoint.
+// once, and each request is scored by its own checkpoint.
 func TestEqualImagesAreEncodedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, reader := measured(t, scoring.Config{Concurrency: 10, Queue: 100, RetryAfter: time.Second})

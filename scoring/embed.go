@@ -84,13 +84,13 @@ func (e *encoding) encode(ctx context.Context, p plan, images []prepared) ([]emb
 	return out, e.telemetry.run(ctx, p.timings, StageEnsemble, func(ctx context.Context, span trace.Span) error {
 		c := p.Checkpoints[0]
 		span.SetAttributes(size, attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
-		judged, embeddings, err := e.triton.EmbedAndJudge(ctx, c, texts[0].embeddings, pixels)
+		results, embeddings, err := e.triton.EmbedAndScore(ctx, c, texts[0].embeddings, pixels)
 		if err != nil {
 			return err
 		}
 		keep(ctx, embeddings)
 		for i := range out {
-			out[i].ensembleScores = []CheckpointScore{{Checkpoint: c, Judgement: judged[i], TextCached: texts[0].cached}}
+			out[i].ensembleScores = []CheckpointScore{{Checkpoint: c, HeadScore: results[i], TextCached: texts[0].cached}}
 		}
 		return nil
 	})

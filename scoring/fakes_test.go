@@ -66,7 +66,7 @@ func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspec
 // first pixel + number of the checkpoint's digest.
 type fakeTriton struct {
 	fail   func(model string) error
-	spoil  func(rows [][]quality.Judgement)              // of a panel
+	spoil  func(rows [][]quality.HeadScore)              // of a panel
 	gone   error                                         // what Available says
 	late   error                                         // after that time
 	takes  time.Duration                                 // every ensemble call
@@ -108,24 +108,24 @@ func embed(images []quality.Pixels) []quality.Embedding {
 	return out
 }
 
-func judgeAll(c quality.Checkpoint, embeddings []quality.Embedding) []quality.Judgement {
-	out := make([]quality.Judgement, len(embeddings))
+func scoreAll(c quality.Checkpoint, embeddings []quality.Embedding) []quality.HeadScore {
+	out := make([]quality.HeadScore, len(embeddings))
 	for i, e := range embeddings {
 		out[i].Score = e[0] + 1000*float32(c.Digest[0])
 	}
 	return out
 }
 
-func (f *fakeTriton) Judge(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
-	images []quality.Embedding) ([]quality.Judgement, error) {
+func (f *fakeTriton) Score(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+	images []quality.Embedding) ([]quality.HeadScore, error) {
 	if err := f.call("head "+c.Name+" ", len(images)); err != nil {
 		return nil, err
 	}
-	return judgeAll(c, images), nil
+	return scoreAll(c, images), nil
 }
 
-func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel,
-	images []quality.Embedding) ([][]quality.Judgement, error) {
+func (f *fakeTriton) ScorePanel(_ context.Context, p quality.Panel,
+	images []quality.Embedding) ([][]quality.HeadScore, error) {
 	name := "panel "
 	for _, c := range p.Checkpoints {
 		name += c.Name
@@ -133,9 +133,9 @@ func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel,
 	if err := f.call(name+" ", len(images)); err != nil {
 		return nil, err
 	}
-	rows := make([][]quality.Judgement, len(images))
+	rows := make([][]quality.HeadScore, len(images))
 	for _, c := range p.Checkpoints {
-		for i, j := range judgeAll(c, images) {
+		for i, j := range scoreAll(c, images) {
 			rows[i] = append(rows[i], j)
 		}
 	}
@@ -145,8 +145,8 @@ func (f *fakeTriton) JudgePanel(_ context.Context, p quality.Panel,
 	return rows, nil
 }
 
-func (f *fakeTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
-	images []quality.Pixels) ([]quality.Judgement, []quality.Embedding, error) {
+func (f *fakeTriton) EmbedAndScore(ctx context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+	images []quality.Pixels) ([]quality.HeadScore, []quality.Embedding, error) {
 	if err := f.call("ensemble "+c.Name+" ", len(images)); err != nil {
 		return nil, nil, err
 	}
@@ -171,7 +171,7 @@ func (f *fakeTriton) EmbedAndJudge(ctx context.Context, c quality.Checkpoint, _ 
 		}
 	}
 	embeddings := embed(images)
-	return judgeAll(c, embeddings), embeddings, nil
+	return scoreAll(c, embeddings), embeddings, nil
 }
 
 // fakePanels has one panel, which covers its subsets.

@@ -85,7 +85,7 @@ func (h *heads) askPanel(ctx context.Context, p plan, embeddings []quality.Embed
 			attribute.Int("agiqa.batch.size", len(embeddings)), attribute.Int("agiqa.checkpoints", len(p.Checkpoints)),
 			attribute.String("agiqa.panel.digest", p.panel.ID.String()),
 			attribute.Int("agiqa.panel.columns", len(p.panel.Checkpoints)))
-		judged, err := h.triton.JudgePanel(ctx, *p.panel, embeddings)
+		results, err := h.triton.ScorePanel(ctx, *p.panel, embeddings)
 		if err != nil {
 			return err
 		}
@@ -97,10 +97,10 @@ func (h *heads) askPanel(ctx context.Context, p plan, embeddings []quality.Embed
 				return quality.Errorf(quality.KindInternal, "checkpoint %s is not in the panel that was chosen for it", c.Name)
 			}
 			for i := range rows {
-				s := CheckpointScore{Checkpoint: c, TextCached: true, Judgement: judged[i][column]}
+				s := CheckpointScore{Checkpoint: c, TextCached: true, HeadScore: results[i][column]}
 				if err := s.Check(); err != nil { // nobody finds a number that is none
 					s.Err = quality.Errorf(quality.KindModelBadOutput, "checkpoint %s: %v", c.Name, err)
-					s.Judgement = quality.Judgement{}
+					s.HeadScore = quality.HeadScore{}
 					bad++
 				}
 				rows[i], faults = append(rows[i], s), append(faults, s.Err)
@@ -127,12 +127,12 @@ func (h *heads) askEach(ctx context.Context, p plan, embeddings []quality.Embedd
 	group.SetLimit(headsAtOnce)
 	for k, c := range p.Checkpoints {
 		group.Go(func() error {
-			var judged []quality.Judgement
-			judged, faults[k] = h.askOne(ctx, p, c, texts[k], embeddings)
+			var results []quality.HeadScore
+			results, faults[k] = h.askOne(ctx, p, c, texts[k], embeddings)
 			for i := range rows {
 				rows[i][k] = CheckpointScore{Checkpoint: c, TextCached: texts[k].cached, Err: faults[k]}
 				if faults[k] == nil {
-					rows[i][k].Judgement = judged[i]
+					rows[i][k].HeadScore = results[i]
 				}
 			}
 			return nil
@@ -145,17 +145,17 @@ func (h *heads) askEach(ctx context.Context, p plan, embeddings []quality.Embedd
 // askOne has the head of c score embeddings.
 func (h *heads) askOne(
 	ctx context.Context, p plan, c quality.Checkpoint, t text, embeddings []quality.Embedding,
-) (judged []quality.Judgement, err error) {
+) (results []quality.HeadScore, err error) {
 	if t.err != nil {
 		return nil, t.err
 	}
 	err = h.telemetry.run(ctx, p.timings, StageHead, func(ctx context.Context, span trace.Span) (err error) {
 		span.SetAttributes(attribute.Int("agiqa.batch.size", len(embeddings)),
 			attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
-		judged, err = h.triton.Judge(ctx, c, t.embeddings, embeddings)
+		results, err = h.triton.Score(ctx, c, t.embeddings, embeddings)
 		return err
 	})
-	return judged, err
+	return results, err
 }
 
 // everyFault returns the first error where there is nothing but errors.

@@ -56,7 +56,7 @@ func TestSeveralCheckpoints(t *testing.T) {
 		panel  []quality.Checkpoint // that is ready
 		warm   bool
 		fail   func(model string) error
-		spoil  func(rows [][]quality.Judgement)
+		spoil  func(rows [][]quality.HeadScore)
 		texts  func(c quality.Checkpoint) error
 		ask    []quality.Checkpoint
 		calls  []string // in order of text
@@ -92,19 +92,19 @@ func TestSeveralCheckpoints(t *testing.T) {
 			fail:  only(quality.Errorf(quality.KindOverloaded, "full"), "panel"),
 			calls: []string{"panel ab ++"}, kind: quality.KindOverloaded},
 		{name: "one column is no number", panel: []quality.Checkpoint{a, b}, warm: true, ask: []quality.Checkpoint{a, b},
-			spoil: func(rows [][]quality.Judgement) { rows[0][1].Score = nan; rows[1][1].Similarity[5] = nan },
+			spoil: func(rows [][]quality.HeadScore) { rows[0][1].Score = nan; rows[1][1].Similarity[5] = nan },
 			calls: []string{"panel ab ++"}, want: []string{"1049 model_bad_output", "1050 model_bad_output"}},
 		{name: "a column that nobody asked for is no number", panel: []quality.Checkpoint{a, b, c}, warm: true,
 			ask:   []quality.Checkpoint{a, b},
-			spoil: func(rows [][]quality.Judgement) { rows[0][2].Score = nan },
+			spoil: func(rows [][]quality.HeadScore) { rows[0][2].Score = nan },
 			calls: []string{"panel abc ++"}, want: []string{"1049 2049", "1050 2050"}},
 		{name: "one image has no number at all", panel: []quality.Checkpoint{a, b}, warm: true,
 			ask:   []quality.Checkpoint{a, b},
-			spoil: func(rows [][]quality.Judgement) { rows[0][0].Score, rows[0][1].Score = nan, nan },
+			spoil: func(rows [][]quality.HeadScore) { rows[0][0].Score, rows[0][1].Score = nan, nan },
 			calls: []string{"panel ab ++"}, want: []string{"image: model_bad_output", "1050 2050"}},
 		{name: "no number anywhere: the panel is not believed", panel: []quality.Checkpoint{a, b}, warm: true,
 			ask: []quality.Checkpoint{a, b},
-			spoil: func(rows [][]quality.Judgement) {
+			spoil: func(rows [][]quality.HeadScore) {
 				for i := range rows {
 					rows[i][0].Score, rows[i][1].Score = nan, nan
 				}
@@ -167,7 +167,7 @@ func TestSeveralCheckpoints(t *testing.T) {
 					if v.Checkpoint != tc.ask[k] {
 						t.Errorf("score %d of image %d is %s's, want %s's", k, i, v.Checkpoint.Name, tc.ask[k].Name)
 					}
-					if v.Err != nil && v.Judgement != (quality.Judgement{}) {
+					if v.Err != nil && v.HeadScore != (quality.HeadScore{}) {
 						t.Errorf("score %d of image %d has an error and the score %v", k, i, v.Score)
 					}
 					if want := tc.asked == 0; v.TextCached != want {
@@ -183,7 +183,7 @@ func TestSeveralCheckpoints(t *testing.T) {
 func TestPanelIsAStage(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	reader := sdkmetric.NewManualReader()
-	triton := &fakeTriton{spoil: func(rows [][]quality.Judgement) { rows[0][1].Score = nan }}
+	triton := &fakeTriton{spoil: func(rows [][]quality.HeadScore) { rows[0][1].Score = nan }}
 	service, err := scoring.New(scoring.DefaultConfig(), scoring.Deps{
 		Preparer: &fakePreparer{}, Triton: triton,
 		Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)),

@@ -31,7 +31,7 @@ type Request struct {
 // checkpoints do not fail because one of them does.
 type CheckpointScore struct {
 	Checkpoint quality.Checkpoint
-	quality.Judgement
+	quality.HeadScore
 	TextCached bool // no text encoder ran for it
 	Err        error
 }

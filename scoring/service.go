@@ -28,8 +28,8 @@ type Preparer interface {
 // Triton is what the use case asks of the inference server.
 type Triton interface {
 	quality.ImageEncoder
-	quality.Judge
-	quality.PanelJudge
+	quality.HeadScorer
+	quality.PanelScorer
 	quality.Ensemble
 }
 

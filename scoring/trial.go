@@ -29,7 +29,7 @@ type Director interface {
 
 // Trial is the part that one request takes in an experiment.
 type Trial interface {
-	// Arms are those that judge, with their checkpoints; one of them is the
+	// Arms are those that score, with their checkpoints; one of them is the
 	// control.
 	Arms() ([]experiment.Arm, []quality.Checkpoint)
 	// Expose records what became of the request and says, for each image, which
@@ -39,7 +39,7 @@ type Trial interface {
 }
 
 // Directed scores as its Service does, and lets requests take part in
-// experiments: all arms judge one embedding, and the answer holds the score
+// experiments: all arms score one embedding, and the answer holds the score
 // of the assigned one.
 type Directed struct {
 	*Service
@@ -50,7 +50,7 @@ type Directed struct {
 func NewDirected(s *Service, d Director) *Directed { return &Directed{Service: s, director: d} }
 
 // Score scores a request. One without a Caller takes no part; neither does one
-// that no experiment wants, or whose experiment cannot be judged here any more.
+// that no experiment wants, or whose experiment cannot be served here any more.
 func (d *Directed) Score(ctx context.Context, req Request) (Response, error) {
 	if req.Caller == nil {
 		return d.Service.Score(ctx, req)

@@ -10,7 +10,7 @@ import (
 	"github.com/agiqa/agiqa/scoring"
 )
 
-// canaries are images that every arm judges before an experiment starts. They
+// canaries are images that every arm scores before an experiment starts. They
 // are drawn, the same ones on every server, from flat to busy, so that a head
 // that works tells them apart.
 type canaries struct{ service *scoring.Service }

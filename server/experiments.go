@@ -180,5 +180,5 @@ func (a ownCheckpoints) Activate(ctx context.Context, name, by string) error {
 // Preprocess implements [engine.Checkpoints].
 func (a ownCheckpoints) Preprocess() quality.PreprocessID { return a.service.PreprocessID("") }
 
-// canaryTimeout bounds the judging of canaries beside a request's own budget.
+// canaryTimeout bounds the scoring of canaries beside a request's own budget.
 const canaryTimeout = 2 * time.Minute

@@ -92,27 +92,27 @@ func TestAnswersAreTheModels(t *testing.T) {
 
 	in := images(3)
 	wantImages := make([]quality.Embedding, len(in))
-	wantJudgements := make([]quality.Judgement, len(in))
+	wantScores := make([]quality.HeadScore, len(in))
 	for i, p := range in {
 		wantImages[i] = tritontest.ImageEmbedding(enc, p)
-		wantJudgements[i] = tritontest.Judgement(cp, text, wantImages[i])
+		wantScores[i] = tritontest.HeadScore(cp, text, wantImages[i])
 	}
-	judgements, embeddings, err := c.EmbedAndJudge(t.Context(), cp, text, in)
+	scores, embeddings, err := c.EmbedAndScore(t.Context(), cp, text, in)
 	if err != nil {
-		t.Fatalf("EmbedAndJudge: %v", err)
+		t.Fatalf("EmbedAndScore: %v", err)
 	}
 	if diff := cmp.Diff(wantImages, embeddings); diff != "" {
-		t.Errorf("EmbedAndJudge, embeddings (-want +got):\n%s", diff)
+		t.Errorf("EmbedAndScore, embeddings (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(wantJudgements, judgements); diff != "" {
-		t.Errorf("EmbedAndJudge, judgements (-want +got):\n%s", diff)
+	if diff := cmp.Diff(wantScores, scores); diff != "" {
+		t.Errorf("EmbedAndScore, scores (-want +got):\n%s", diff)
 	}
-	alone, err := c.Judge(t.Context(), cp, text, wantImages)
+	alone, err := c.Score(t.Context(), cp, text, wantImages)
 	if err != nil {
-		t.Fatalf("Judge: %v", err)
+		t.Fatalf("Score: %v", err)
 	}
-	if diff := cmp.Diff(wantJudgements, alone); diff != "" {
-		t.Errorf("Judge (-want +got):\n%s", diff)
+	if diff := cmp.Diff(wantScores, alone); diff != "" {
+		t.Errorf("Score (-want +got):\n%s", diff)
 	}
 	if got := s.Calls(cp.EnsembleModel()); got != 1 {
 		t.Errorf("%d calls of the ensemble, want 1", got)
@@ -130,11 +130,11 @@ func TestNothingInNothingOut(t *testing.T) {
 	if got, err := c.EncodeImages(t.Context(), nil); len(got) != 0 || err != nil {
 		t.Errorf("EncodeImages of none = %v, %v", got, err)
 	}
-	if got, err := c.Judge(t.Context(), cp, text, nil); len(got) != 0 || err != nil {
-		t.Errorf("Judge of none = %v, %v", got, err)
+	if got, err := c.Score(t.Context(), cp, text, nil); len(got) != 0 || err != nil {
+		t.Errorf("Score of none = %v, %v", got, err)
 	}
-	if js, es, err := c.EmbedAndJudge(t.Context(), cp, text, nil); len(js)+len(es) != 0 || err != nil {
-		t.Errorf("EmbedAndJudge of none = %v, %v, %v", js, es, err)
+	if js, es, err := c.EmbedAndScore(t.Context(), cp, text, nil); len(js)+len(es) != 0 || err != nil {
+		t.Errorf("EmbedAndScore of none = %v, %v, %v", js, es, err)
 	}
 	if got := s.Calls(cp.EnsembleModel()) + s.Calls(cp.HeadModel()) + s.Calls(tritontest.ImageEncoder); got != 0 {
 		t.Errorf("%d calls, want 0", got)
@@ -165,19 +165,19 @@ func TestRefusesWrongArguments(t *testing.T) {
 			return err
 		}, "image 1 has 0 bytes"},
 		{"checkpoint of another encoder", func() error {
-			_, err := c.Judge(t.Context(), foreign, text, []quality.Embedding{embedding})
+			_, err := c.Score(t.Context(), foreign, text, []quality.Embedding{embedding})
 			return err
 		}, "encoder_mismatch"},
 		{"ensemble of another encoder", func() error {
-			_, _, err := c.EmbedAndJudge(t.Context(), foreign, text, images(1))
+			_, _, err := c.EmbedAndScore(t.Context(), foreign, text, images(1))
 			return err
 		}, "encoder_mismatch"},
 		{"text of another dimension", func() error {
-			_, err := c.Judge(t.Context(), cp, shortText, []quality.Embedding{embedding})
+			_, err := c.Score(t.Context(), cp, shortText, []quality.Embedding{embedding})
 			return err
 		}, "text embedding 3"},
 		{"image of another dimension", func() error {
-			_, err := c.Judge(t.Context(), cp, text, []quality.Embedding{embedding, embedding[:7]})
+			_, err := c.Score(t.Context(), cp, text, []quality.Embedding{embedding, embedding[:7]})
 			return err
 		}, "image embedding 1"},
 		{"prompts of another width", func() error {
@@ -261,8 +261,8 @@ func TestLearnsTheLimitOfAHead(t *testing.T) {
 		embeddings[i] = tritontest.ImageEmbedding(enc, tritontest.Image(i))
 	}
 	for range 2 {
-		if _, err := c.Judge(t.Context(), cp, tritontest.Texts(enc), embeddings); err != nil {
-			t.Fatalf("Judge: %v", err)
+		if _, err := c.Score(t.Context(), cp, tritontest.Texts(enc), embeddings); err != nil {
+			t.Fatalf("Score: %v", err)
 		}
 	}
 	if got := s.Calls(cp.HeadModel()); got != 6 {

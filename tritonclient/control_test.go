@@ -26,18 +26,18 @@ func upload(t *testing.T, cp quality.Checkpoint) *tritonclient.ModelUpload {
 	return &tritonclient.ModelUpload{Config: config, Files: map[string][]byte{"1/model.onnx": {8, 1}}}
 }
 
-// judge asks for one judgement.
-func judge(t *testing.T, c *tritonclient.Client, cp quality.Checkpoint) error {
+// scoreOne asks for one score.
+func scoreOne(t *testing.T, c *tritonclient.Client, cp quality.Checkpoint) error {
 	t.Helper()
 	enc := tritontest.Encoder()
 	text := tritontest.Texts(enc)
 	image := tritontest.ImageEmbedding(enc, tritontest.Image(0))
-	got, err := c.Judge(t.Context(), cp, text, []quality.Embedding{image})
+	got, err := c.Score(t.Context(), cp, text, []quality.Embedding{image})
 	if err != nil {
 		return err
 	}
-	if want := tritontest.Judgement(cp, text, image); got[0] != want {
-		t.Errorf("judgement %+v, want %+v", got[0], want)
+	if want := tritontest.HeadScore(cp, text, image); got[0] != want {
+		t.Errorf("score %+v, want %+v", got[0], want)
 	}
 	return nil
 }
@@ -46,13 +46,13 @@ func TestUploadServeUnload(t *testing.T) {
 	cp := tritontest.Checkpoint("new")
 	a, b := tritontest.New(t), tritontest.New(t)
 	c := newClient(t, nil, a, b)
-	wantError(t, judge(t, c, cp), quality.KindModelUnavailable, cp.HeadModel())
+	wantError(t, scoreOne(t, c, cp), quality.KindModelUnavailable, cp.HeadModel())
 
 	if err := c.Load(t.Context(), cp.HeadModel(), upload(t, cp)); err != nil {
 		t.Fatalf("Load: %v", err)
 	}
 	for _, s := range []*tritontest.Server{a, b} {
-		if err := judge(t, newClient(t, nil, s), cp); err != nil {
+		if err := scoreOne(t, newClient(t, nil, s), cp); err != nil {
 			t.Errorf("replica %s: %v", s.Addr(), err)
 		}
 	}
@@ -115,7 +115,7 @@ func TestEnsure(t *testing.T) {
 	if err := c.Ensure(t.Context(), cp.HeadModel(), upload(t, cp)); err != nil {
 		t.Fatalf("Ensure: %v", err)
 	}
-	if err := judge(t, newClient(t, nil, lacks), cp); err != nil {
+	if err := scoreOne(t, newClient(t, nil, lacks), cp); err != nil {
 		t.Errorf("the replica that lacked it: %v", err)
 	}
 	if got := lacks.Loads(cp.HeadModel()); got != 1 {
@@ -143,7 +143,7 @@ func TestControlFailures(t *testing.T) {
 	if strings.Contains(err.Error(), up.Addr()) {
 		t.Errorf("error %v names %s, which loaded it", err, up.Addr())
 	}
-	if err := judge(t, newClient(t, nil, up), cp); err != nil {
+	if err := scoreOne(t, newClient(t, nil, up), cp); err != nil {
 		t.Errorf("the replica that is up: %v", err)
 	}
 

@@ -120,7 +120,7 @@ func (c *Client) checkCheckpoint(
 	d := int64(enc.Dim)
 	imageEmbedding := tensor{tensorImageEmbedding, typeFP32, []int64{-1, d}}
 	texts := tensor{tensorTextEmbeddings, typeFP32, []int64{-1, quality.CategoryCount, d}}
-	judgement := []tensor{
+	result := []tensor{
 		{tensorScore, typeFP32, []int64{-1, 1}},
 		{tensorSimilarity, typeFP32, []int64{-1, quality.CategoryCount}},
 	}
@@ -128,8 +128,8 @@ func (c *Client) checkCheckpoint(
 		name    string
 		in, out []tensor
 	}{
-		{cp.HeadModel(), []tensor{imageEmbedding, texts}, judgement},
-		{cp.EnsembleModel(), []tensor{pixelsTensor(), texts}, append(slices.Clip(judgement), imageEmbedding)},
+		{cp.HeadModel(), []tensor{imageEmbedding, texts}, result},
+		{cp.EnsembleModel(), []tensor{pixelsTensor(), texts}, append(slices.Clip(result), imageEmbedding)},
 	} {
 		if cp.HeadOnly && m.name == cp.EnsembleModel() {
 			continue

@@ -4,7 +4,7 @@
 // into domain values after checking every one of them.
 //
 // [Client] implements [quality.ImageEncoder], [quality.TextEncoder],
-// [quality.Judge], [quality.PanelJudge] and [quality.Ensemble], describes the
+// [quality.HeadScorer], [quality.PanelScorer] and [quality.Ensemble], describes the
 // encoders that a server holds, probes health by a real inference, and controls
 // models (index, load, unload) on every replica.
 //

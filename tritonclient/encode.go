@@ -10,9 +10,9 @@ import (
 var (
 	_ quality.ImageEncoder = (*Client)(nil)
 	_ quality.TextEncoder  = (*Client)(nil)
-	_ quality.Judge        = (*Client)(nil)
+	_ quality.HeadScorer   = (*Client)(nil)
 	_ quality.Ensemble     = (*Client)(nil)
-	_ quality.PanelJudge   = (*Client)(nil)
+	_ quality.PanelScorer  = (*Client)(nil)
 )
 
 // EncodeImages implements [quality.ImageEncoder]. More images than the model

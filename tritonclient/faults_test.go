@@ -117,7 +117,7 @@ func TestFailuresOfTheModel(t *testing.T) {
 			}
 			const requests = 4
 			for range requests {
-				_, _, err := c.EmbedAndJudge(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+				_, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
 				wantError(t, err, test.kind, test.detail)
 			}
 			if got := a.Calls(cp.EnsembleModel()) + b.Calls(cp.EnsembleModel()); got != requests {
@@ -162,12 +162,12 @@ func TestF06OneOfTwoServersLeaves(t *testing.T) {
 			wantConnected(t, c, 0, true)
 			wantConnected(t, c, 1, true)
 			text := tritontest.Texts(tritontest.Encoder())
-			want := tritontest.Judgement(cp, text, tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)))
+			want := tritontest.HeadScore(cp, text, tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)))
 			for i := range 12 {
 				if i == 4 {
 					test.leave(t, c, leaves)
 				}
-				got, _, err := c.EmbedAndJudge(t.Context(), cp, text, images(1))
+				got, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
 				if err != nil {
 					t.Fatalf("request %d: %v", i, err)
 				}
@@ -241,16 +241,16 @@ func TestF07ModelUnloaded(t *testing.T) {
 
 	s.Unload(cp.EnsembleModel())
 	wantError(t, c.Check(t.Context(), cp.EnsembleModel()), quality.KindModelUnavailable, cp.EnsembleModel())
-	_, _, err := c.EmbedAndJudge(t.Context(), cp, text, images(1))
+	_, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
 	wantError(t, err, quality.KindModelUnavailable, cp.EnsembleModel())
 
 	s.Load(cp.EnsembleModel())
 	s.Unload(cp.HeadModel())
-	_, _, err = c.EmbedAndJudge(t.Context(), cp, text, images(1))
+	_, _, err = c.EmbedAndScore(t.Context(), cp, text, images(1))
 	wantError(t, err, quality.KindModelUnavailable, cp.EnsembleModel())
 
 	s.Load(cp.HeadModel())
-	if _, _, err := c.EmbedAndJudge(t.Context(), cp, text, images(1)); err != nil {
+	if _, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1)); err != nil {
 		t.Errorf("after both are back: %v", err)
 	}
 	if got := s.Calls(cp.EnsembleModel()); got != 3 {
@@ -279,11 +279,11 @@ func TestF08WrongReplies(t *testing.T) {
 			return len(got), err
 		}},
 		{"head", cp.HeadModel(), false, func() (int, error) {
-			got, err := c.Judge(t.Context(), cp, text, []quality.Embedding{embedding})
+			got, err := c.Score(t.Context(), cp, text, []quality.Embedding{embedding})
 			return len(got), err
 		}},
 		{"ensemble", cp.EnsembleModel(), false, func() (int, error) {
-			js, es, err := c.EmbedAndJudge(t.Context(), cp, text, images(1))
+			js, es, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
 			return len(js) + len(es), err
 		}},
 	} {
@@ -322,7 +322,7 @@ func TestF08EnsembleEmbedding(t *testing.T) {
 			}
 		}
 	})
-	_, _, err := c.EmbedAndJudge(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+	_, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
 	wantError(t, err, quality.KindModelBadOutput, "norm")
 }
 
@@ -336,13 +336,13 @@ func TestOutputsInAnyOrder(t *testing.T) {
 		r.RawOutputContents[0], r.RawOutputContents[2] = r.RawOutputContents[2], r.RawOutputContents[0]
 	})
 	text := tritontest.Texts(tritontest.Encoder())
-	got, _, err := c.EmbedAndJudge(t.Context(), cp, text, images(1))
+	got, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
 	if err != nil {
-		t.Fatalf("EmbedAndJudge: %v", err)
+		t.Fatalf("EmbedAndScore: %v", err)
 	}
-	want := tritontest.Judgement(cp, text, tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)))
+	want := tritontest.HeadScore(cp, text, tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)))
 	if got[0] != want {
-		t.Errorf("judgement %+v, want %+v", got[0], want)
+		t.Errorf("score %+v, want %+v", got[0], want)
 	}
 }
 
@@ -684,7 +684,7 @@ func TestStorm(t *testing.T) {
 		return nil
 	})
 	text := tritontest.Texts(tritontest.Encoder())
-	want := tritontest.Judgement(cp, text, tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)))
+	want := tritontest.HeadScore(cp, text, tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)))
 	image := images(1)
 	outcomes := make(chan quality.Kind, 200)
 	var wg sync.WaitGroup
@@ -695,13 +695,13 @@ func TestStorm(t *testing.T) {
 			if i%2 == 0 {
 				go cancel()
 			}
-			got, _, err := c.EmbedAndJudge(ctx, cp, text, image)
+			got, _, err := c.EmbedAndScore(ctx, cp, text, image)
 			if err != nil {
 				outcomes <- quality.KindOf(err)
 				return
 			}
 			if got[0] != want {
-				t.Errorf("judgement %+v, want %+v", got[0], want)
+				t.Errorf("score %+v, want %+v", got[0], want)
 			}
 			outcomes <- ""
 		})

@@ -45,10 +45,10 @@ func TestDurationsByModelAndOutcome(t *testing.T) {
 	}
 	texts := quality.TextEmbeddings(encoded)
 	for _, cp := range []quality.Checkpoint{a, b} {
-		if _, err := c.Judge(t.Context(), cp, texts, embeddings); err != nil {
+		if _, err := c.Score(t.Context(), cp, texts, embeddings); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := c.EmbedAndJudge(t.Context(), cp, texts, images(1)); err != nil {
+		if _, _, err := c.EmbedAndScore(t.Context(), cp, texts, images(1)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,21 +10,21 @@ import (
 	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
-// JudgePanel implements [quality.PanelJudge]. A panel of another encoder is an
+// ScorePanel implements [quality.PanelScorer]. A panel of another encoder is an
 // encoder_mismatch, one that Triton does not hold a model_unavailable.
-func (c *Client) JudgePanel(
+func (c *Client) ScorePanel(
 	ctx context.Context, p quality.Panel, images []quality.Embedding,
-) ([][]quality.Judgement, error) {
+) ([][]quality.HeadScore, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.judgePanelOn(ctx, c.pool, p, images)
+	return c.scorePanelOn(ctx, c.pool, p, images)
 }
 
-// judgePanelOn is JudgePanel on one replica or on whichever is next.
-func (c *Client) judgePanelOn(
+// scorePanelOn is ScorePanel on one replica or on whichever is next.
+func (c *Client) scorePanelOn(
 	ctx context.Context, on target, p quality.Panel, images []quality.Embedding,
-) ([][]quality.Judgement, error) {
+) ([][]quality.HeadScore, error) {
 	enc, err := c.described(ctx)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (c *Client) judgePanelOn(
 			return nil, fmt.Errorf("image embedding %d: %w", i, err)
 		}
 	}
-	rows := make([][]quality.Judgement, 0, len(images))
+	rows := make([][]quality.HeadScore, 0, len(images))
 	k := len(p.Checkpoints)
 	itemBytes := 4 * max(enc.Dim, k*(1+quality.CategoryCount)) // the larger of both ways
 	err = c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
@@ -50,7 +50,7 @@ func (c *Client) judgePanelOn(
 		if err != nil {
 			return err
 		}
-		rows = slices.AppendSeq(rows, slices.Chunk(readJudgements(got[0], got[1]), k))
+		rows = slices.AppendSeq(rows, slices.Chunk(readScores(got[0], got[1]), k))
 		return nil
 	})
 	if err != nil {
@@ -59,21 +59,21 @@ func (c *Client) judgePanelOn(
 	return rows, nil
 }
 
-// JudgePanelEverywhere is [Client.JudgePanel] on every replica: one answer for
+// ScorePanelEverywhere is [Client.ScorePanel] on every replica: one answer for
 // each, by its address. The error names each replica that failed.
-func (c *Client) JudgePanelEverywhere(
+func (c *Client) ScorePanelEverywhere(
 	ctx context.Context, p quality.Panel, images []quality.Embedding,
-) (map[string][][]quality.Judgement, error) {
+) (map[string][][]quality.HeadScore, error) {
 	var mu sync.Mutex
-	answers := map[string][][]quality.Judgement{}
+	answers := map[string][][]quality.HeadScore{}
 	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
-		judged, err := c.judgePanelOn(ctx, r, p, images)
+		scored, err := c.scorePanelOn(ctx, r, p, images)
 		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		answers[r.Addr()] = judged
+		answers[r.Addr()] = scored
 		return nil
 	})
 	return answers, err

@@ -202,7 +202,7 @@ func TestBudgetOfSecondAttempts(t *testing.T) {
 	a, b := tritontest.New(t), tritontest.New(t)
 	c := newWatched(t, a, b)
 	for range 20 {
-		_, _, err := c.EmbedAndJudge(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+		_, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
 		wantError(t, err, quality.KindModelUnavailable, "is not loaded")
 	}
 	if got := a.Calls(cp.EnsembleModel()) + b.Calls(cp.EnsembleModel()); got != 24 {
@@ -220,7 +220,7 @@ func TestOneServerLacksTheModel(t *testing.T) {
 	has, lacks := tritontest.New(t, tritontest.WithCheckpoints(cp)), tritontest.New(t)
 	c := newWatched(t, has, lacks)
 	for range 40 {
-		if _, _, err := c.EmbedAndJudge(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1)); err != nil {
+		if _, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -44,21 +44,21 @@ func (c *Client) CheckCheckpointEverywhere(ctx context.Context, enc quality.Enco
 	})
 }
 
-// JudgeEverywhere is [Client.Judge] on every replica: one answer for each, by
+// ScoreEverywhere is [Client.Score] on every replica: one answer for each, by
 // its address. The error names each replica that failed.
-func (c *Client) JudgeEverywhere(
+func (c *Client) ScoreEverywhere(
 	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
-) (map[string][]quality.Judgement, error) {
+) (map[string][]quality.HeadScore, error) {
 	var mu sync.Mutex
-	answers := map[string][]quality.Judgement{}
+	answers := map[string][]quality.HeadScore{}
 	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
-		judged, err := c.judgeOn(ctx, r, cp, text, images)
+		scored, err := c.scoreOn(ctx, r, cp, text, images)
 		if err != nil {
 			return err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		answers[r.Addr()] = judged
+		answers[r.Addr()] = scored
 		return nil
 	})
 	return answers, err

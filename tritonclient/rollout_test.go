@@ -24,8 +24,8 @@ func TestEverywhere(t *testing.T) {
 	calls := map[string]func() error{
 		"ReadyEverywhere":           func() error { return c.ReadyEverywhere(t.Context(), cp.HeadModel()) },
 		"CheckCheckpointEverywhere": func() error { return c.CheckCheckpointEverywhere(t.Context(), enc, cp) },
-		"JudgeEverywhere": func() error {
-			_, err := c.JudgeEverywhere(t.Context(), cp, text, []quality.Embedding{image})
+		"ScoreEverywhere": func() error {
+			_, err := c.ScoreEverywhere(t.Context(), cp, text, []quality.Embedding{image})
 			return err
 		},
 	}
@@ -34,12 +34,12 @@ func TestEverywhere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	answers, err := c.JudgeEverywhere(t.Context(), cp, text, []quality.Embedding{image})
+	answers, err := c.ScoreEverywhere(t.Context(), cp, text, []quality.Embedding{image})
 	if err != nil || len(answers) != 2 {
-		t.Fatalf("JudgeEverywhere: %v, %v", answers, err)
+		t.Fatalf("ScoreEverywhere: %v, %v", answers, err)
 	}
 	for _, s := range []*tritontest.Server{a, b} {
-		if got, want := answers[s.Addr()], tritontest.Judgement(cp, text, image); len(got) != 1 || got[0] != want {
+		if got, want := answers[s.Addr()], tritontest.HeadScore(cp, text, image); len(got) != 1 || got[0] != want {
 			t.Errorf("replica %s: %+v, want %+v", s.Addr(), got, want)
 		}
 		if n := s.Calls(cp.HeadModel()); n != 2 {
@@ -86,7 +86,7 @@ func TestNewUpload(t *testing.T) {
 	if err := c.Load(t.Context(), cp.HeadModel(), u); err != nil {
 		t.Fatal(err)
 	}
-	if err := judge(t, c, cp); err != nil {
+	if err := scoreOne(t, c, cp); err != nil {
 		t.Error(err)
 	}
 	if _, err := tritonclient.NewUpload([]byte("no such field: 1"), nil); err == nil {

@@ -25,7 +25,7 @@ func TestTensorsOnTheWire(t *testing.T) {
 	enc := tritontest.Encoder()
 	text := tritontest.Texts(enc)
 	in := images(2)
-	if _, _, err := c.EmbedAndJudge(t.Context(), cp, text, in); err != nil {
+	if _, _, err := c.EmbedAndScore(t.Context(), cp, text, in); err != nil {
 		t.Fatal(err)
 	}
 	r, _ := s.Last(cp.EnsembleModel())
@@ -50,7 +50,7 @@ func TestTensorsOnTheWire(t *testing.T) {
 	wantInput(t, r.Infer, "context_mask", "UINT8", []int64{6, 77}, prompts.ContextMask)
 
 	image := tritontest.ImageEmbedding(enc, in[0])
-	if _, err := c.Judge(t.Context(), cp, text, []quality.Embedding{image}); err != nil {
+	if _, err := c.Score(t.Context(), cp, text, []quality.Embedding{image}); err != nil {
 		t.Fatal(err)
 	}
 	r, _ = s.Last(cp.HeadModel())

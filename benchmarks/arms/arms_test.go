@@ -36,7 +36,7 @@ func TestMeasure(t *testing.T) {
 		}
 		for image, counts := range images {
 			if len(counts) != 2 || counts[0] == counts[1] {
-				t.Errorf("image %d was judged by %v checkpoints, want each count once", image, counts)
+				t.Errorf("image %d was scored by %v checkpoints, want each count once", image, counts)
 			}
 		}
 		boom := errors.New("boom")

@@ -94,7 +94,7 @@ func answer(cfg *pb.ModelConfig, req *pb.ModelInferRequest, b batch) *pb.ModelIn
 				unitVector(hashText(b, i), dim(cfg, "text_embedding"))...)
 		}
 		if b.raw["text_embeddings"] != nil {
-			score, similarities := judge(image, b.row("text_embeddings", i))
+			score, similarities := scoreOf(image, b.row("text_embeddings", i))
 			values["score"] = append(values["score"], score...)
 			values["category_similarity"] = append(values["category_similarity"], similarities...)
 		}
@@ -160,9 +160,9 @@ func unitVector(seed uint64, dim int) []byte {
 	return out
 }
 
-// judge gives the dot products of an image with the texts, and a score that
+// scoreOf gives the dot products of an image with the texts, and a score that
 // is made of them: 3 and twice their mean.
-func judge(image, texts []byte) (score, similarities []byte) {
+func scoreOf(image, texts []byte) (score, similarities []byte) {
 	sum, count := 0.0, len(texts)/len(image)
 	for k := range count {
 		dot := 0.0

@@ -103,14 +103,14 @@ func behind(before, after []tritonclient.ModelStatistics, stages []string) load.
 		to.QueueMS += milliseconds(s.Queue)
 		to.ComputeMS += milliseconds(s.Compute)
 	}
-	encoded, judged := uint64(0), uint64(0)
+	encoded, scored := uint64(0), uint64(0)
 	for _, s := range differences(before, after) {
 		switch {
 		case strings.HasPrefix(s.Model, "clip_agiqa_"):
 			add(&ensembles, s)
 			continue
 		case strings.HasPrefix(s.Model, "prompt_head_"):
-			judged += s.Requests
+			scored += s.Requests
 		case strings.HasPrefix(s.Model, "prompt_panel_"):
 		case s.Model == tritonclient.DefaultConfig().Models.ImageEncoder:
 			encoded += s.Requests
@@ -120,7 +120,7 @@ func behind(before, after []tritonclient.ModelStatistics, stages []string) load.
 		add(&models, s)
 	}
 	out.Calls, out.QueueMS, out.ComputeMS = models.Calls, models.QueueMS, models.ComputeMS
-	if encoded >= ensembles.Calls && judged >= ensembles.Calls {
+	if encoded >= ensembles.Calls && scored >= ensembles.Calls {
 		out.Calls -= ensembles.Calls // two models, one call
 		return out
 	}

@@ -107,12 +107,12 @@ func (d *Draft) AddGolden(t testing.TB, n int, text quality.TextEmbeddings) *Dra
 	}
 	for range n {
 		image := d.unit(head.Dim)
-		judged, err := head.Judge(image, text)
+		scored, err := head.Score(image, text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.Manifest.Golden = append(d.Manifest.Golden,
-			checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(judged.Score)})
+			checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(scored.Score)})
 	}
 	return d
 }

@@ -12,7 +12,7 @@
 // checkpoint selectable last. So a checkpoint that a request can name is on every
 // server, has its text embeddings, and has passed its golden scores.
 //
-// [Panels] manages the models that judge an image by several checkpoints in one
+// [Panels] manages the models that score an image by several checkpoints in one
 // call.
 //
 // The package doesn't know how servers are reached: it declares what it needs of

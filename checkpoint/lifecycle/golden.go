@@ -26,11 +26,11 @@ func withCases(b *checkpoint.Bundle, text quality.TextEmbeddings) (*checkpoint.B
 	random := rand.New(rand.NewChaCha8(b.Checkpoint().Digest))
 	for range inventedCases {
 		image := direction(random, b.Head().Dim)
-		judged, err := b.Head().Judge(image, text)
+		scored, err := b.Head().Score(image, text)
 		if err != nil {
 			return nil, err
 		}
-		invented = append(invented, checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(judged.Score)})
+		invented = append(invented, checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(scored.Score)})
 	}
 	return b.WithGolden(invented)
 }
@@ -65,14 +65,14 @@ func (i *importing) verify(context.Context) (err error) {
 	}
 	images, want := cases(i.entry.Bundle)
 	for k, image := range images {
-		judged, err := i.entry.Bundle.Head().Judge(image, i.text)
+		scored, err := i.entry.Bundle.Head().Score(image, i.text)
 		if err != nil {
 			return err
 		}
-		if diff := math.Abs(float64(judged.Score) - want[k]); !(diff <= i.manager.cfg.Tolerance) {
+		if diff := math.Abs(float64(scored.Score) - want[k]); !(diff <= i.manager.cfg.Tolerance) {
 			return quality.Errorf(quality.KindCheckpointInvalid,
 				"golden[%d]: the manifest says %g, its own weights give %g, %g apart (%g is allowed)",
-				k, want[k], judged.Score, diff, i.manager.cfg.Tolerance)
+				k, want[k], scored.Score, diff, i.manager.cfg.Tolerance)
 		}
 	}
 	return nil
@@ -81,12 +81,12 @@ func (i *importing) verify(context.Context) (err error) {
 // replay asks every server for the golden scores.
 func (i *importing) replay(ctx context.Context) error {
 	images, want := cases(i.entry.Bundle)
-	answers, err := i.manager.Servers.Judge(ctx, i.entry.Checkpoint, i.text, images)
+	answers, err := i.manager.Servers.Score(ctx, i.entry.Checkpoint, i.text, images)
 	if err != nil {
 		return err
 	}
 	if len(answers) == 0 {
-		return quality.Errorf(quality.KindModelUnavailable, "no server judged the golden cases")
+		return quality.Errorf(quality.KindModelUnavailable, "no server scored the golden cases")
 	}
 	var servers []string
 	for server := range answers {
@@ -95,11 +95,11 @@ func (i *importing) replay(ctx context.Context) error {
 	slices.Sort(servers)
 	i.report.Golden = len(images)
 	for _, server := range servers {
-		for k, judged := range answers[server] {
-			diff := math.Abs(float64(judged.Score) - want[k])
+		for k, scored := range answers[server] {
+			diff := math.Abs(float64(scored.Score) - want[k])
 			if !(diff <= i.manager.cfg.Tolerance) { // also when it is no number
 				return quality.Errorf(quality.KindModelBadOutput,
-					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, judged.Score, want[k],
+					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, scored.Score, want[k],
 					diff, i.manager.cfg.Tolerance)
 			}
 			i.report.MaxDiff = max(i.report.MaxDiff, diff)

@@ -27,9 +27,9 @@ type Servers interface {
 	// Check compares what every server serves under the checkpoint's name with
 	// the checkpoint.
 	Check(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint) error
-	// Judge lets every server's head judge; one answer for each, by its address.
-	Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
-		images []quality.Embedding) (map[string][]quality.Judgement, error)
+	// Score lets every server's head score images; one answer for each, by its address.
+	Score(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
+		images []quality.Embedding) (map[string][]quality.HeadScore, error)
 }
 
 // ModelFolder is a model repository that the servers see and this process may

@@ -29,8 +29,8 @@ type PanelServers interface {
 	UnloadPanel(ctx context.Context, p quality.Panel) error
 	// CheckPanel compares what every server serves under the panel's name with it.
 	CheckPanel(ctx context.Context, encoder quality.Encoder, p quality.Panel) error
-	// JudgePanel lets every server's panel judge; one answer for each, by its address.
-	JudgePanel(ctx context.Context, p quality.Panel, images []quality.Embedding) (map[string][][]quality.Judgement, error)
+	// ScorePanel lets every server's panel score images; one answer for each, by its address.
+	ScorePanel(ctx context.Context, p quality.Panel, images []quality.Embedding) (map[string][][]quality.HeadScore, error)
 }
 
 // PanelFolder is a model repository that the servers see.
@@ -109,7 +109,7 @@ type PanelDeps struct {
 
 // Panels keeps panels on the servers: one of all checkpoints of the encoder,
 // and those that others want. It works beside the requests, never in their
-// way: a set whose panel is not ready yet is judged head by head. It is safe
+// way: a set whose panel is not ready yet is scored head by head. It is safe
 // for concurrent use.
 type Panels struct {
 	PanelDeps
@@ -387,7 +387,7 @@ func (p *Panels) build(ctx context.Context, panel quality.Panel) (*checkpoint.Pa
 	return built, members, err
 }
 
-// triedImages is how many embeddings every server judges before a panel is used.
+// triedImages is how many embeddings every server scores before a panel is used.
 const triedImages = 4
 
 // verify compares what servers say with the arithmetic of the bundles, to
@@ -402,16 +402,16 @@ func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel qual
 	for range triedImages {
 		images = append(images, direction(random, encoder.Dim))
 	}
-	answers, err := p.Servers.JudgePanel(ctx, panel, images)
+	answers, err := p.Servers.ScorePanel(ctx, panel, images)
 	if err != nil {
 		return err
 	}
 	if len(answers) == 0 {
-		return quality.Errorf(quality.KindModelUnavailable, "no server judged by the panel")
+		return quality.Errorf(quality.KindModelUnavailable, "no server scored by the panel")
 	}
 	for k, m := range members {
 		for i, image := range images {
-			want, err := m.Bundle.Head().Judge(image, m.Texts)
+			want, err := m.Bundle.Head().Score(image, m.Texts)
 			if err != nil {
 				return err
 			}

@@ -146,14 +146,14 @@ func TestPanelOfAllCheckpoints(t *testing.T) {
 			t.Fatal("the panel does not cover its own set")
 		}
 		image := quality.Embedding{1, 0, 0, 0, 0, 0, 0, 0}
-		rows, err := r.client.JudgePanel(t.Context(), panel, []quality.Embedding{image})
+		rows, err := r.client.ScorePanel(t.Context(), panel, []quality.Embedding{image})
 		must(t, err)
 		for _, c := range asked {
 			e, err := r.library.Snapshot().Get(c.Name)
 			must(t, err)
 			text, _, err := r.texts.TextEmbeddings(t.Context(), c)
 			must(t, err)
-			want, err := e.Bundle.Head().Judge(image, text)
+			want, err := e.Bundle.Head().Score(image, text)
 			must(t, err)
 			if k, _ := panel.Column(c.Digest); rows[0][k] != want {
 				t.Errorf("%s: %+v by the panel, %+v by the head", c.Name, rows[0][k], want)
@@ -205,7 +205,7 @@ func TestPanelsThatServersLost(t *testing.T) {
 		for _, s := range r.servers {
 			s.Forget()
 		}
-		_, err := r.client.JudgePanel(t.Context(), panel, []quality.Embedding{{1, 0, 0, 0, 0, 0, 0, 0}})
+		_, err := r.client.ScorePanel(t.Context(), panel, []quality.Embedding{{1, 0, 0, 0, 0, 0, 0, 0}})
 		wantKind(t, err, quality.KindModelUnavailable)
 		r.panels.Failed(panel, err)
 		r.panels.Failed(panel, err)
@@ -374,10 +374,10 @@ func TestAHeadThatOverflows(t *testing.T) {
 	servers := tritonmodels.PanelServers{Servers: tritonmodels.NewServers(r.client, r.spy.Encoder, true)}
 	must(t, servers.LoadPanel(t.Context(), built))
 	image := quality.Embedding{1, 0, 0, 0, 0, 0, 0, 0}
-	answers, err := servers.JudgePanel(t.Context(), p, []quality.Embedding{image})
+	answers, err := servers.ScorePanel(t.Context(), p, []quality.Embedding{image})
 	must(t, err)
 	for server, rows := range answers {
-		want, err := members[1].Bundle.Head().Judge(image, members[1].Texts)
+		want, err := members[1].Bundle.Head().Score(image, members[1].Texts)
 		must(t, err)
 		if rows[0][0].Check() == nil || rows[0][1] != want {
 			t.Errorf("on %s: %+v, want no number and %+v", server, rows[0], want)

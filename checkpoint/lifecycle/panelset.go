@@ -7,7 +7,7 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// Wanted says which sets of checkpoints should be judged by one call, each
+// Wanted says which sets of checkpoints should be scored by one call, each
 // named by what its checkpoints contain, the most important set first. It is
 // asked at every round of [Panels] and must not block.
 type Wanted interface {

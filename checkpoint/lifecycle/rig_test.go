@@ -58,15 +58,15 @@ func (h *heads) add(b *checkpoint.Bundle) *checkpoint.Bundle {
 	return b
 }
 
-func (h *heads) judge(d quality.Digest, text quality.TextEmbeddings,
-	image quality.Embedding) (quality.Judgement, error) {
+func (h *heads) score(d quality.Digest, text quality.TextEmbeddings,
+	image quality.Embedding) (quality.HeadScore, error) {
 	h.mu.Lock()
 	head, ok := h.byID[d]
 	h.mu.Unlock()
 	if !ok {
-		return quality.Judgement{}, fmt.Errorf("no head %s", d)
+		return quality.HeadScore{}, fmt.Errorf("no head %s", d)
 	}
-	return head.Judge(image, text)
+	return head.Score(image, text)
 }
 
 // spy stands between the manager and its collaborators; tests make it fail.
@@ -111,7 +111,7 @@ func newRig(t *testing.T, uploads bool) *rig {
 	shipped := r.heads.add(draft(t, shippedName, 100, 2).Bundle(t))
 	cfg := tritonclient.DefaultConfig()
 	for range 2 {
-		s := tritontest.New(t, tritontest.WithCheckpoints(shipped.Checkpoint()), tritontest.WithJudge(r.heads.judge),
+		s := tritontest.New(t, tritontest.WithCheckpoints(shipped.Checkpoint()), tritontest.WithHead(r.heads.score),
 			tritontest.WithRepository(r.models))
 		r.servers = append(r.servers, s)
 		cfg.Addresses = append(cfg.Addresses, s.Addr())

@@ -53,10 +53,10 @@ func (s PanelServers) CheckPanel(ctx context.Context, encoder quality.Encoder, p
 	return forOperators(s.client.CheckPanelEverywhere(ctx, encoder, p))
 }
 
-// JudgePanel implements [lifecycle.PanelServers].
-func (s PanelServers) JudgePanel(ctx context.Context, p quality.Panel,
-	images []quality.Embedding) (map[string][][]quality.Judgement, error) {
-	answers, err := s.client.JudgePanelEverywhere(ctx, p, images)
+// ScorePanel implements [lifecycle.PanelServers].
+func (s PanelServers) ScorePanel(ctx context.Context, p quality.Panel,
+	images []quality.Embedding) (map[string][][]quality.HeadScore, error) {
+	answers, err := s.client.ScorePanelEverywhere(ctx, p, images)
 	return answers, forOperators(err)
 }
 

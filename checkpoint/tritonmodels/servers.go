@@ -111,10 +111,10 @@ func (s *Servers) Check(ctx context.Context, encoder quality.Encoder, c quality.
 	return forOperators(s.client.CheckCheckpointEverywhere(ctx, encoder, c))
 }
 
-// Judge implements [lifecycle.Servers].
-func (s *Servers) Judge(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
-	images []quality.Embedding) (map[string][]quality.Judgement, error) {
-	answers, err := s.client.JudgeEverywhere(ctx, c, text, images)
+// Score implements [lifecycle.Servers].
+func (s *Servers) Score(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
+	images []quality.Embedding) (map[string][]quality.HeadScore, error) {
+	answers, err := s.client.ScoreEverywhere(ctx, c, text, images)
 	return answers, forOperators(err)
 }
 

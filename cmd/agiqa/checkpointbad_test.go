@@ -208,7 +208,7 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 		}
 		d.AddGolden(t, 1, quality.TextEmbeddings(embeddings))
 		want := specimen{bundle: d.Bundle(t), text: quality.TextEmbeddings(embeddings)}
-		got := judge(t, p, "&checkpoint=original", example(t, "harbour.jpg"))
+		got := scoreAs(t, p, "&checkpoint=original", example(t, "harbour.jpg"))
 		if !near(got.score, want.score(t, got.embedding)) {
 			t.Errorf("scored %v, want %v", got.score, want.score(t, got.embedding))
 		}

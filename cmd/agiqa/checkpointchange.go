@@ -98,7 +98,7 @@ func openAnyCheckpoint(ctx context.Context, c *cli.Client, path string,
 	o checkpoint.OriginalOptions) (*checkpoint.Bundle, error) {
 	limits := checkpoint.DefaultLimits()
 	if _, err := os.Stat(filepath.Join(path, checkpoint.ManifestFile)); err == nil {
-		limits.NoGolden = true // for the server to judge
+		limits.NoGolden = true // for the server to check
 		return checkpoint.Open(path, limits)
 	}
 	for _, part := range []string{"prompt_learner", "regression"} {

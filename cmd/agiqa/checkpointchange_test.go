@@ -78,28 +78,28 @@ func newSpecimen(t *testing.T, p *process, name string, seed uint64, golden int)
 // score computes what the checkpoint says of an embedding.
 func (s specimen) score(t *testing.T, image quality.Embedding) float64 {
 	t.Helper()
-	j, err := s.bundle.Head().Judge(image, s.text)
+	j, err := s.bundle.Head().Score(image, s.text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return float64(j.Score)
 }
 
-// judged is one answer of a running server.
-type judged struct {
+// imageAnswer is one answer of a running server.
+type imageAnswer struct {
 	name      string
 	score     float64
 	embedding quality.Embedding
 }
 
-func judge(t *testing.T, p *process, query string, image []byte) judged {
+func scoreAs(t *testing.T, p *process, query string, image []byte) imageAnswer {
 	t.Helper()
 	a := post(t, p.url+"/v1/score?include=embedding"+query, "application/octet-stream", image)
 	if a.status != http.StatusOK {
 		t.Fatalf("status %d: %+v", a.status, a.problem)
 	}
 	r := a.score.Results[0]
-	return judged{r.Checkpoint.Name, float64(*r.Score), r.Embedding}
+	return imageAnswer{r.Checkpoint.Name, float64(*r.Score), r.Embedding}
 }
 
 // agiqa runs a client command that must go well and prints one JSON document.
@@ -126,7 +126,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 			p := restart()
 			client := append(slices.Clone(env), "AGIQA_URL="+p.url)
 			harbour, tiles := example(t, "harbour.jpg"), example(t, "tiles.png")
-			before := judge(t, p, "", harbour)
+			before := scoreAs(t, p, "", harbour)
 			one := newSpecimen(t, p, "one", 1, 4)
 			two := newSpecimen(t, p, "two", 2, 0) // the server makes golden cases of its own
 
@@ -137,11 +137,11 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 			if again := agiqa(t, client, "checkpoint", "import", one.dir); again["known"] != true {
 				t.Errorf("report of a second import %v", again)
 			}
-			if got := judge(t, p, "", harbour); got.name != "demo" || got.score != before.score {
+			if got := scoreAs(t, p, "", harbour); got.name != "demo" || got.score != before.score {
 				t.Errorf("the default gave %v by %s, %v by demo before", got.score, got.name, before.score)
 			}
 			for _, image := range [][]byte{harbour, tiles} { // a cached embedding, and a fresh image
-				got := judge(t, p, "&checkpoint=one", image)
+				got := scoreAs(t, p, "&checkpoint=one", image)
 				if want := one.score(t, got.embedding); got.name != "one" || !near(got.score, want) {
 					t.Errorf("%s scored %v, want %v by one", got.name, got.score, want)
 				}
@@ -150,7 +150,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				"--activate"); report["default"] != "second" || report["previous"] != "demo" {
 				t.Errorf("report %v", report)
 			}
-			if got := judge(t, p, "", harbour); got.name != "second" || !near(got.score, two.score(t, got.embedding)) {
+			if got := scoreAs(t, p, "", harbour); got.name != "second" || !near(got.score, two.score(t, got.embedding)) {
 				t.Errorf("the new default is %s and scored %v", got.name, got.score)
 			}
 			if d := agiqa(t, client, "checkpoint", "diff", "one", "second"); d["same"] != false ||
@@ -178,7 +178,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				p.stop(t, syscall.SIGTERM)
 				p = restart()
 				client = append(slices.Clone(env), "AGIQA_URL="+p.url)
-				if got := judge(t, p, "", harbour); got.name != "second" || !near(got.score, two.score(t, got.embedding)) {
+				if got := scoreAs(t, p, "", harbour); got.name != "second" || !near(got.score, two.score(t, got.embedding)) {
 					t.Errorf("the default is %s and scored %v", got.name, got.score)
 				}
 				eventually(t, 10*time.Second, "one scores", func() bool {
@@ -198,7 +198,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				if c := agiqa(t, client, "checkpoint", "deactivate"); c["default"] != "demo" || c["default_before"] != "second" {
 					t.Errorf("change %v", c)
 				}
-				if got := judge(t, p, "", harbour); got.name != "demo" || got.score != before.score {
+				if got := scoreAs(t, p, "", harbour); got.name != "demo" || got.score != before.score {
 					t.Errorf("%s scored %v, want %v by demo", got.name, got.score, before.score)
 				}
 				for _, name := range []string{"one", "second"} {
@@ -260,8 +260,8 @@ func TestActivationsUnderLoad(t *testing.T) {
 	one := newSpecimen(t, p, "one", 1, 2)
 	agiqa(t, append(env, "AGIQA_URL="+p.url), "checkpoint", "import", one.dir)
 	harbour := example(t, "harbour.jpg")
-	want := map[string]float64{"demo": judge(t, p, "&checkpoint=demo", harbour).score,
-		"one": judge(t, p, "&checkpoint=one", harbour).score}
+	want := map[string]float64{"demo": scoreAs(t, p, "&checkpoint=demo", harbour).score,
+		"one": scoreAs(t, p, "&checkpoint=one", harbour).score}
 	if near(want["demo"], want["one"]) {
 		t.Fatalf("both checkpoints score %v", want)
 	}

@@ -54,7 +54,7 @@ func TestCheckpointsOnTwoTritons(t *testing.T) {
 	}
 	harbour := example(t, "harbour.jpg")
 	for range 4 { // two for each
-		if got := judge(t, p, "", harbour); got.name != "one" || !near(got.score, one.score(t, got.embedding)) {
+		if got := scoreAs(t, p, "", harbour); got.name != "one" || !near(got.score, one.score(t, got.embedding)) {
 			t.Errorf("%s scored %v", got.name, got.score)
 		}
 	}

@@ -119,17 +119,17 @@ type evalReport struct {
 
 // evaluate scores what has no score yet and reports on all that has one.
 func (e *evaluator) evaluate(ctx context.Context, c *cli.Client) error {
-	judge, err := findCheckpoint(ctx, c, e.checkpoint)
+	by, err := findCheckpoint(ctx, c, e.checkpoint)
 	if err != nil {
 		return err
 	}
 	mode := c.Mode
-	key := scoreKey{checkpoint: judge.Digest.String()}
+	key := scoreKey{checkpoint: by.Digest.String()}
 	if key.preprocess, err = preprocessID(ctx, c, mode); err != nil {
 		return err
 	}
 	if e.out == "" {
-		name := judge.Name
+		name := by.Name
 		if mode != "" {
 			name += "." + mode
 		}
@@ -139,7 +139,7 @@ func (e *evaluator) evaluate(ctx context.Context, c *cli.Client) error {
 	if err != nil {
 		return err
 	}
-	rows, unscored, err := e.score(ctx, c, judge, book)
+	rows, unscored, err := e.score(ctx, c, by, book)
 	if err := errors.Join(err, book.close()); err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (e *evaluator) report(rows []scoreRow, unscored []string) error {
 	return err
 }
 
-// judge resolves the checkpoint that will score: a name, or the default.
+// findCheckpoint resolves the checkpoint that will score: a name, or the default.
 func findCheckpoint(ctx context.Context, c *cli.Client, name string) (gateway.CheckpointView, error) {
 	var view gateway.CheckpointView
 	if name == "" {
@@ -243,7 +243,7 @@ type scoredImage struct {
 func (e *evaluator) score(
 	ctx context.Context,
 	c *cli.Client,
-	judge gateway.CheckpointView,
+	by gateway.CheckpointView,
 	book *scoreBook,
 ) (rows []scoreRow, unscored []string, err error) {
 	list, faults, opinions := make([]cli.Picture, len(e.dataset)), map[string]error{}, map[string]opinion{}
@@ -264,7 +264,7 @@ func (e *evaluator) score(
 		if err := cmp.Or(context.Cause(ctx), faults[p.Name]); err != nil {
 			return scoredImage{err: err}
 		}
-		return scoreOpinion(ctx, c, p, judge, book)
+		return scoreOpinion(ctx, c, p, by, book)
 	}, func(p cli.Picture, s scoredImage) {
 		s.opinion = opinions[p.Name]
 		switch {
@@ -304,7 +304,7 @@ func scoreOpinion(
 	ctx context.Context,
 	c *cli.Client,
 	p cli.Picture,
-	judge gateway.CheckpointView,
+	by gateway.CheckpointView,
 	book *scoreBook,
 ) (s scoredImage) {
 	if s.err = p.Load(); s.err != nil {
@@ -314,13 +314,13 @@ func scoreOpinion(
 	if s.scoreRow.score, s.known = book.known[s.sha256]; s.known {
 		return s
 	}
-	answer, err := c.Score(ctx, "/v1/score", p, []string{judge.Name}, nil)
+	answer, err := c.Score(ctx, "/v1/score", p, []string{by.Name}, nil)
 	switch {
 	case err != nil:
 		s.err = err
 	case answer.Results[0].Error != nil:
 		s.err = answer.Results[0].Error
-	case answer.Results[0].Checkpoint.Digest != judge.Digest:
+	case answer.Results[0].Checkpoint.Digest != by.Digest:
 		s.err = errors.New("the checkpoint changed while the data set was being scored; start again")
 	case answer.Preprocess != book.key.preprocess:
 		s.err = errors.New("the server's preprocessing changed while the data set was being scored; start again")

@@ -64,7 +64,7 @@ func (d *Document) check(x Exchange) error {
 	return errors.Join(append(faults, d.checkBody(pointer, content, x))...)
 }
 
-// checkUnknown judges what is said to a request for which there is no
+// checkUnknown checks the answer to a request for which there is no
 // operation: a problem, and one of those that come before any operation.
 func (d *Document) checkUnknown(x Exchange, methods []string) error {
 	allowed := []int{http.StatusNotFound, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable}

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 )
 
-// Canary returns image n of those that checkpoints judge before an experiment
+// Canary returns image n of those that checkpoints score before an experiment
 // starts, 224 x 224 pixels: a gradient between two colours, with a number of discs
 // and an amount of noise that grow with n. Every server has to draw the same
 // pixels: they are part of what an experiment's start is decided by.

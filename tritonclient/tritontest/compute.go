@@ -64,17 +64,17 @@ func checkInputs(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (int, map[strin
 }
 
 // compute answers a checked request.
-func compute(enc quality.Encoder, by Judge, panel panelJudge, cfg *pb.ModelConfig, n int,
+func compute(enc quality.Encoder, by HeadFunc, panel panelFunc, cfg *pb.ModelConfig, n int,
 	raw map[string][]byte) (map[string][]float32, error) {
 	switch roleOf(cfg) {
 	case panelRole:
 		out := map[string][]float32{}
 		for _, image := range rows(float32s(raw["image_embedding"]), enc.Dim) {
-			judged, err := panel(image)
+			scored, err := panel(image)
 			if err != nil {
 				return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
 			}
-			for _, j := range judged {
+			for _, j := range scored {
 				out["score"] = append(out["score"], j.Score)
 				out["category_similarity"] = append(out["category_similarity"], j.Similarity[:]...)
 			}
@@ -90,13 +90,13 @@ func compute(enc quality.Encoder, by Judge, panel panelJudge, cfg *pb.ModelConfi
 		})
 		return map[string][]float32{"text_embedding": flat(texts)}, nil
 	case headRole:
-		return judge(enc, by, cfg, rows(float32s(raw["image_embedding"]), enc.Dim), float32s(raw["text_embeddings"]))
+		return scoreAll(enc, by, cfg, rows(float32s(raw["image_embedding"]), enc.Dim), float32s(raw["text_embeddings"]))
 	case ensembleRole:
 		images, err := encodeImages(enc, raw["pixels"], n)
 		if err != nil {
 			return nil, err
 		}
-		out, err := judge(enc, by, cfg, images, float32s(raw["text_embeddings"]))
+		out, err := scoreAll(enc, by, cfg, images, float32s(raw["text_embeddings"]))
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func encodeImages(enc quality.Encoder, raw []byte, n int) ([][]float32, error) {
 	return out, nil
 }
 
-func judge(enc quality.Encoder, by Judge, cfg *pb.ModelConfig, images [][]float32,
+func scoreAll(enc quality.Encoder, by HeadFunc, cfg *pb.ModelConfig, images [][]float32,
 	text []float32) (map[string][]float32, error) {
 	digest, err := quality.ParseDigest(cfg.GetParameters()["checkpoint_digest"].GetStringValue())
 	if err != nil {

@@ -117,7 +117,7 @@ func (s suite) unknownModel(t *testing.T) {
 	wantKind(t, s.client.Check(t.Context(), "nobody_loaded_this"), quality.KindModelUnavailable)
 	gone := s.checkpoint
 	gone.Digest = quality.DigestOf([]byte("a checkpoint that nobody loaded"))
-	_, _, err := s.client.EmbedAndJudge(t.Context(), gone, s.texts(t), testImages(1))
+	_, _, err := s.client.EmbedAndScore(t.Context(), gone, s.texts(t), testImages(1))
 	wantKind(t, err, quality.KindModelUnavailable)
 }
 
@@ -186,24 +186,24 @@ func (s suite) contextMask(t *testing.T) {
 
 func (s suite) ensemble(t *testing.T) {
 	images, text := testImages(9), s.texts(t)
-	judgements, embeddings, err := s.client.EmbedAndJudge(t.Context(), s.checkpoint, text, images)
+	scores, embeddings, err := s.client.EmbedAndScore(t.Context(), s.checkpoint, text, images)
 	if err != nil {
-		t.Fatalf("EmbedAndJudge: %v", err)
+		t.Fatalf("EmbedAndScore: %v", err)
 	}
-	if len(judgements) != len(images) || len(embeddings) != len(images) {
-		t.Fatalf("%d judgements and %d embeddings, want %d of each", len(judgements), len(embeddings), len(images))
+	if len(scores) != len(images) || len(embeddings) != len(images) {
+		t.Fatalf("%d scores and %d embeddings, want %d of each", len(scores), len(embeddings), len(images))
 	}
 	for i := range images {
 		e := s.embed(t, images[i])
 		wantEmbedding(t, embeddings[i], e, embeddingTolerance)
-		alone, err := s.client.Judge(t.Context(), s.checkpoint, text, []quality.Embedding{e})
+		alone, err := s.client.Score(t.Context(), s.checkpoint, text, []quality.Embedding{e})
 		if err != nil {
-			t.Fatalf("Judge: %v", err)
+			t.Fatalf("Score: %v", err)
 		}
-		s.wantJudgement(t, judgements[i], alone[0])
+		s.wantScore(t, scores[i], alone[0])
 		for k := range text {
 			want := dot(text[k], embeddings[i])
-			if got := float64(judgements[i].Similarity[k]); math.Abs(got-want) > similarityTolerance {
+			if got := float64(scores[i].Similarity[k]); math.Abs(got-want) > similarityTolerance {
 				t.Errorf("image %d: similarity[%d] = %g, want the cosine %g", i, k, got, want)
 			}
 		}
@@ -216,16 +216,16 @@ func (s suite) headsInBatches(t *testing.T) {
 	if err != nil {
 		t.Fatalf("EncodeImages: %v", err)
 	}
-	together, err := s.client.Judge(t.Context(), s.checkpoint, text, embeddings)
+	together, err := s.client.Score(t.Context(), s.checkpoint, text, embeddings)
 	if err != nil {
-		t.Fatalf("Judge: %v", err)
+		t.Fatalf("Score: %v", err)
 	}
 	for i, e := range embeddings {
-		alone, err := s.client.Judge(t.Context(), s.checkpoint, text, []quality.Embedding{e})
+		alone, err := s.client.Score(t.Context(), s.checkpoint, text, []quality.Embedding{e})
 		if err != nil {
-			t.Fatalf("Judge of embedding %d: %v", i, err)
+			t.Fatalf("Score of embedding %d: %v", i, err)
 		}
-		s.wantJudgement(t, together[i], alone[0])
+		s.wantScore(t, together[i], alone[0])
 	}
 }
 
@@ -239,37 +239,37 @@ func (s suite) panelDescribes(t *testing.T) {
 	gone := s.panel
 	gone.ID = quality.DigestOf([]byte("a panel that nobody loaded"))
 	wantKind(t, s.client.CheckPanelEverywhere(t.Context(), s.enc, gone), quality.KindModelUnavailable)
-	_, err := s.client.JudgePanel(t.Context(), gone, []quality.Embedding{s.embed(t, testImages(1)[0])})
+	_, err := s.client.ScorePanel(t.Context(), gone, []quality.Embedding{s.embed(t, testImages(1)[0])})
 	wantKind(t, err, quality.KindModelUnavailable)
 	wider := s.panel
 	wider.Checkpoints = append(slices.Clone(wider.Checkpoints), s.checkpoint)
 	wantKind(t, s.client.CheckPanelEverywhere(t.Context(), s.enc, wider), quality.KindModelBadOutput)
 }
 
-// panelIsItsHeads judges more images than the model takes at once, and each
+// panelIsItsHeads scores more images than the model takes at once, and each
 // alone, and by every head.
 func (s suite) panelIsItsHeads(t *testing.T) {
 	embeddings, err := s.client.EncodeImages(t.Context(), testImages(9))
 	if err != nil {
 		t.Fatalf("EncodeImages: %v", err)
 	}
-	together, err := s.client.JudgePanel(t.Context(), s.panel, embeddings)
+	together, err := s.client.ScorePanel(t.Context(), s.panel, embeddings)
 	if err != nil || len(together) != len(embeddings) {
-		t.Fatalf("JudgePanel: %d rows (%v), want %d", len(together), err, len(embeddings))
+		t.Fatalf("ScorePanel: %d rows (%v), want %d", len(together), err, len(embeddings))
 	}
 	for i, e := range embeddings {
-		alone, err := s.client.JudgePanel(t.Context(), s.panel, []quality.Embedding{e})
+		alone, err := s.client.ScorePanel(t.Context(), s.panel, []quality.Embedding{e})
 		if err != nil {
-			t.Fatalf("JudgePanel of embedding %d: %v", i, err)
+			t.Fatalf("ScorePanel of embedding %d: %v", i, err)
 		}
 		for k := range s.panel.Checkpoints {
-			s.wantJudgement(t, together[i][k], alone[0][k])
+			s.wantScore(t, together[i][k], alone[0][k])
 		}
 	}
 	for k, c := range s.panel.Checkpoints {
-		byHead, err := s.client.Judge(t.Context(), c, s.panelTexts[k], embeddings)
+		byHead, err := s.client.Score(t.Context(), c, s.panelTexts[k], embeddings)
 		if err != nil {
-			t.Fatalf("Judge by %s: %v", c.Name, err)
+			t.Fatalf("Score by %s: %v", c.Name, err)
 		}
 		for i := range byHead {
 			if d := math.Abs(float64(together[i][k].Score) - float64(byHead[i].Score)); d > panelTolerance {
@@ -329,16 +329,16 @@ func (s suite) callerGone(t *testing.T) {
 
 func (s suite) statistics(t *testing.T) {
 	before := s.items(t)
-	if _, err := s.client.Judge(t.Context(), s.checkpoint, s.texts(t),
+	if _, err := s.client.Score(t.Context(), s.checkpoint, s.texts(t),
 		[]quality.Embedding{s.embed(t, testImages(1)[0])}); err != nil {
-		t.Fatalf("Judge: %v", err)
+		t.Fatalf("Score: %v", err)
 	}
 	// Triton counts a request after it has sent the answer.
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	for s.items(t) <= before {
 		if ctx.Err() != nil {
-			t.Fatalf("items judged: still %d, want more", before)
+			t.Fatalf("items scored: still %d, want more", before)
 		}
 	}
 }
@@ -391,7 +391,7 @@ func (s suite) embed(t *testing.T, image quality.Pixels) quality.Embedding {
 	return es[0]
 }
 
-func (s suite) wantJudgement(t *testing.T, got, want quality.Judgement) {
+func (s suite) wantScore(t *testing.T, got, want quality.HeadScore) {
 	t.Helper()
 	width := s.checkpoint.Score.Max - s.checkpoint.Score.Min
 	if d := math.Abs(float64(got.Score) - float64(want.Score)); d > scoreTolerance*width {

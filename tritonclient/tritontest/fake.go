@@ -63,11 +63,11 @@ func TextEmbeddings(enc quality.Encoder, p quality.Prompts) []quality.Embedding 
 	return out
 }
 
-// Judgement is what the head of c answers: the cosines with the six texts,
+// HeadScore is what the head of c answers: the cosines with the six texts,
 // and a score between 0 and 5 made of them by weights that come from the
 // checkpoint's digest.
-func Judgement(c quality.Checkpoint, text quality.TextEmbeddings, image quality.Embedding) quality.Judgement {
-	var j quality.Judgement
+func HeadScore(c quality.Checkpoint, text quality.TextEmbeddings, image quality.Embedding) quality.HeadScore {
+	var j quality.HeadScore
 	var sum float64
 	for k, t := range text {
 		var dot float64

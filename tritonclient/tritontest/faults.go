@@ -119,16 +119,16 @@ func (s *Server) AddCheckpoint(c quality.Checkpoint) {
 	s.models[c.EnsembleModel()] = newModel(EnsembleConfig(s.encoder, c, size))
 }
 
-// AddPanel loads a panel whose columns are judged as the heads of its
-// checkpoints judge with texts, one set for each.
+// AddPanel loads a panel whose columns are scored as the heads of its
+// checkpoints score with texts, one set for each.
 func (s *Server) AddPanel(p quality.Panel, texts []quality.TextEmbeddings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := newModel(PanelConfig(s.encoder, p, int(s.models[ImageEncoder].config.GetMaxBatchSize())))
-	m.panel = func(image quality.Embedding) ([]quality.Judgement, error) {
-		var all []quality.Judgement
+	m.panel = func(image quality.Embedding) ([]quality.HeadScore, error) {
+		var all []quality.HeadScore
 		for i, c := range p.Checkpoints {
-			j, err := s.judge(c.Digest, texts[i], image)
+			j, err := s.head(c.Digest, texts[i], image)
 			if err != nil {
 				return nil, err
 			}

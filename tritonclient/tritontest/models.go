@@ -22,7 +22,7 @@ type model struct {
 	reason string
 	upload bool // came with a load call, so RepositoryIndex does not list it
 	late   bool // was not there at the start
-	panel  panelJudge
+	panel  panelFunc
 	stats  pb.InferStatistics
 	items  uint64
 	runs   uint64

@@ -8,15 +8,15 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// panelJudge is what a panel computes: a judgement for each column.
-type panelJudge func(image quality.Embedding) ([]quality.Judgement, error)
+// panelFunc is what a panel computes: a score for each column.
+type panelFunc func(image quality.Embedding) ([]quality.HeadScore, error)
 
 // panelFile holds a panel's numbers, in its model's folder.
 const panelFile = "1/panel.safetensors"
 
 // readPanel reads the numbers of a panel as its model.py does, and computes by
 // them: the in-process server takes a panel at its word, not at its name.
-func readPanel(raw []byte) (panelJudge, error) {
+func readPanel(raw []byte) (panelFunc, error) {
 
 	tensors, err := safetensors.Decode(raw, safetensors.DefaultLimits())
 	if err != nil {
@@ -41,11 +41,11 @@ func readPanel(raw []byte) (panelJudge, error) {
 	}
 	w0, b0, rest := of["panel.0.weight"].Data, of["panel.0.bias"].Data, of["panel.0.rest"].Data
 	w1, b1, texts := of["panel.1.weight"].Data, of["panel.1.bias"].Data, of["panel.texts"].Data
-	return func(image quality.Embedding) ([]quality.Judgement, error) {
+	return func(image quality.Embedding) ([]quality.HeadScore, error) {
 		if len(image) != d {
 			return nil, fmt.Errorf("an embedding of %d numbers, want %d", len(image), d)
 		}
-		all := make([]quality.Judgement, k)
+		all := make([]quality.HeadScore, k)
 		for i := range all {
 			score := float64(b1[i])
 			for j := i * h; j < (i+1)*h; j++ {

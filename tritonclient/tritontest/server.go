@@ -32,7 +32,7 @@ type Server struct {
 	loads   map[string]int // RepositoryModelLoad, by model
 	last    map[string]Request
 	reject  map[string]error // RepositoryModelLoad, by model
-	judge   Judge
+	head    HeadFunc
 	folder  string        // of models that were written while the server ran; "": none
 	changed chan struct{} // closed and replaced whenever a call arrives
 }
@@ -58,7 +58,7 @@ type options struct {
 	checkpoints []quality.Checkpoint
 	maxBatch    int
 	address     string
-	judge       Judge
+	head        HeadFunc
 	repository  string
 }
 
@@ -73,12 +73,12 @@ func WithCheckpoints(cs ...quality.Checkpoint) Option {
 // WithMaxBatch sets max_batch_size of every model; without it, 8.
 func WithMaxBatch(n int) Option { return func(o *options) { o.maxBatch = n } }
 
-// Judge is what a head computes.
-type Judge func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.Judgement, error)
+// HeadFunc is what a head computes.
+type HeadFunc func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.HeadScore, error)
 
-// WithJudge makes every head and ensemble compute by judge instead of
-// [Judgement].
-func WithJudge(judge Judge) Option { return func(o *options) { o.judge = judge } }
+// WithHead makes every head and ensemble compute by head instead of
+// [HeadScore].
+func WithHead(head HeadFunc) Option { return func(o *options) { o.head = head } }
 
 // WithRepository makes the server look for models that it does not know in a
 // folder, as it does in its model repository: by <model>/configs/embedded.pbtxt.
@@ -106,7 +106,7 @@ func New(t testing.TB, opts ...Option) *Server {
 		loads:   map[string]int{},
 		last:    map[string]Request{},
 		reject:  map[string]error{},
-		judge:   o.judge,
+		head:    o.head,
 		folder:  o.repository,
 		changed: make(chan struct{}),
 	}
@@ -114,9 +114,9 @@ func New(t testing.TB, opts ...Option) *Server {
 		s.models[c.HeadModel()] = newModel(HeadConfig(o.encoder, c, o.maxBatch))
 		s.models[c.EnsembleModel()] = newModel(EnsembleConfig(o.encoder, c, o.maxBatch))
 	}
-	if s.judge == nil {
-		s.judge = func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.Judgement, error) {
-			return Judgement(quality.Checkpoint{Digest: c}, text, image), nil
+	if s.head == nil {
+		s.head = func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.HeadScore, error) {
+			return HeadScore(quality.Checkpoint{Digest: c}, text, image), nil
 		}
 	}
 	s.Start()

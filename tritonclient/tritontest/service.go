@@ -123,7 +123,7 @@ func (s *Server) infer(req *pb.ModelInferRequest) (*pb.ModelInferResponse, error
 	if err != nil {
 		return nil, err
 	}
-	values, err := compute(enc, s.judge, panel, cfg, n, raw)
+	values, err := compute(enc, s.head, panel, cfg, n, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -344,7 +344,7 @@ func (s *Server) upload(req *pb.RepositoryModelLoadRequest) error {
 		return status.Errorf(codes.InvalidArgument, "load failed for model '%s': its inputs are of no known model",
 			cfg.GetName())
 	}
-	var panel panelJudge
+	var panel panelFunc
 	if roleOf(cfg) == panelRole {
 		var err error
 		if panel, err = readPanel(req.GetParameters()["file:"+panelFile].GetBytesParam()); err != nil {

@@ -328,7 +328,7 @@ func (d *demonstration) rateBatch(ctx context.Context, p phase, people [][]stats
 			return true, nil
 		}
 		if ref.ID != p.id || ref.Assignment == "" {
-			return false, fmt.Errorf("%s: judged by experiment %q, assignment %q", d.images[i].Name, ref.ID, ref.Assignment)
+			return false, fmt.Errorf("%s: scored by experiment %q, assignment %q", d.images[i].Name, ref.ID, ref.Assignment)
 		}
 		if err := d.rate(ctx, p, ref.Assignment, i, people[i]); err != nil {
 			return false, err

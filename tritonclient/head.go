@@ -7,21 +7,21 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// Judge implements [quality.Judge] with the checkpoint's head. A checkpoint of
+// Score implements [quality.HeadScorer] with the checkpoint's head. A checkpoint of
 // another encoder is an encoder_mismatch.
-func (c *Client) Judge(
+func (c *Client) Score(
 	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
-) ([]quality.Judgement, error) {
+) ([]quality.HeadScore, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.judgeOn(ctx, c.pool, cp, text, images)
+	return c.scoreOn(ctx, c.pool, cp, text, images)
 }
 
-// judgeOn is Judge on one replica or on whichever is next.
-func (c *Client) judgeOn(
+// scoreOn is Score on one replica or on whichever is next.
+func (c *Client) scoreOn(
 	ctx context.Context, on target, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
-) ([]quality.Judgement, error) {
+) ([]quality.HeadScore, error) {
 	enc, err := c.forCheckpoint(ctx, cp, text)
 	if err != nil {
 		return nil, err
@@ -31,28 +31,28 @@ func (c *Client) judgeOn(
 			return nil, fmt.Errorf("image embedding %d: %w", i, err)
 		}
 	}
-	judgements := make([]quality.Judgement, 0, len(images))
+	scores := make([]quality.HeadScore, 0, len(images))
 	itemBytes := 4 * enc.Dim * (1 + quality.CategoryCount)
 	err = c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{embeddingsInput(images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
-		got, err := c.infer(ctx, on, cp.HeadModel(), in, judgementOutputs(n))
+		got, err := c.infer(ctx, on, cp.HeadModel(), in, scoreOutputs(n))
 		if err != nil {
 			return err
 		}
-		judgements = append(judgements, readJudgements(got[0], got[1])...)
+		scores = append(scores, readScores(got[0], got[1])...)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return judgements, nil
+	return scores, nil
 }
 
-// EmbedAndJudge implements [quality.Ensemble] with the checkpoint's ensemble.
-func (c *Client) EmbedAndJudge(
+// EmbedAndScore implements [quality.Ensemble] with the checkpoint's ensemble.
+func (c *Client) EmbedAndScore(
 	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels,
-) ([]quality.Judgement, []quality.Embedding, error) {
+) ([]quality.HeadScore, []quality.Embedding, error) {
 	if err := checkImages(images); err != nil || len(images) == 0 {
 		return nil, nil, err
 	}
@@ -60,39 +60,39 @@ func (c *Client) EmbedAndJudge(
 	if err != nil {
 		return nil, nil, err
 	}
-	judgements := make([]quality.Judgement, 0, len(images))
+	scores := make([]quality.HeadScore, 0, len(images))
 	embeddings := make([]quality.Embedding, 0, len(images))
 	itemBytes := quality.PixelsLen + 4*enc.Dim*quality.CategoryCount
 	model := cp.EnsembleModel()
 	err = c.inBatches(ctx, model, len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
-		want := append(judgementOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})
+		want := append(scoreOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})
 		got, err := c.infer(ctx, c.pool, model, in, want)
 		if err != nil {
 			return err
 		}
 		rows, err := unitRows(model, tensorImageEmbedding, got[2], enc.Dim)
-		judgements = append(judgements, readJudgements(got[0], got[1])...)
+		scores = append(scores, readScores(got[0], got[1])...)
 		embeddings = append(embeddings, rows...)
 		return err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return judgements, embeddings, nil
+	return scores, embeddings, nil
 }
 
-func judgementOutputs(n int) []output {
+func scoreOutputs(n int) []output {
 	return []output{
 		{name: tensorScore, shape: []int64{int64(n), 1}},
 		{name: tensorSimilarity, shape: []int64{int64(n), quality.CategoryCount}},
 	}
 }
 
-// readJudgements joins scores [N,1] and similarities [N,6], both checked.
-func readJudgements(scores, similarities []float32) []quality.Judgement {
-	js := make([]quality.Judgement, len(scores))
+// readScores joins scores [N,1] and similarities [N,6], both checked.
+func readScores(scores, similarities []float32) []quality.HeadScore {
+	js := make([]quality.HeadScore, len(scores))
 	for i := range js {
 		js[i].Score = scores[i]
 		copy(js[i].Similarity[:], similarities[i*quality.CategoryCount:])
