@@ -20,11 +20,11 @@ func (f Feedback) IsOn(e Exposure) bool {
 }
 
 // Joined returns f as feedback on e: with its experiment and phase, accepted
-// or late. It is the only change that a stored record ever sees; whether a
-// later label supersedes or contradicts an earlier one is worked out from the
-// log in the order of time.
+// or late. A stored record never changes otherwise: whether a later label
+// supersedes or contradicts an earlier one follows from the log in the order of
+// time.
 func (f Feedback) Joined(e Exposure) Feedback {
-	f.Experiment, f.Phase, f.Standing = e.Experiment, e.Phase, Accepted
+	f.Experiment, f.Phase, f.State = e.Experiment, e.Phase, Accepted
 	if f.Image.IsZero() && f.Kind != Pair {
 		f.Image = e.Image
 	}
@@ -34,7 +34,7 @@ func (f Feedback) Joined(e Exposure) Feedback {
 		f.Blind = f.Blind && e.Blind
 	}
 	if f.Time.Sub(e.Time) > LateAfter {
-		f.Standing = Late
+		f.State = Late
 	}
 	return f
 }

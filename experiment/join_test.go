@@ -38,14 +38,14 @@ func TestJoinedFeedback(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		after time.Duration
-		want  experiment.Standing
+		want  experiment.FeedbackState
 	}{
 		{"before the exposure", -time.Hour, experiment.Accepted},
 		{"at the last moment", experiment.LateAfter, experiment.Accepted},
 		{"too late", experiment.LateAfter + 1, experiment.Late},
 	} {
-		f := experiment.Feedback{Standing: experiment.Orphan, Time: shown.Add(test.after)}.Joined(e)
-		if f.Experiment != "x" || f.Phase != 3 || f.Standing != test.want {
+		f := experiment.Feedback{State: experiment.Orphan, Time: shown.Add(test.after)}.Joined(e)
+		if f.Experiment != "x" || f.Phase != 3 || f.State != test.want {
 			t.Errorf("%s: %+v, want standing %s in phase 3 of x", test.name, f, test.want)
 		}
 	}

@@ -52,19 +52,16 @@ const (
 	Choice FeedbackKind = "choice" // the image chosen from an interleaved ranking
 )
 
-// Standing is what became of a piece of feedback.
-type Standing string
+// FeedbackState is what became of a piece of feedback. Only accepted feedback
+// counts. Whether a later label of the same rater supersedes or contradicts it
+// follows from the log, whatever the order of arrival: see package analysis.
+type FeedbackState string
 
-// The standings. Whatever is not accepted is kept and left out of decisions.
-// Stores keep accepted, orphan and late; the other two depend on what else the
-// rater said and are found by [Settle] whenever records are read, so that they
-// do not depend on the order of arrival.
+// The states of feedback.
 const (
-	Accepted      Standing = "accepted"
-	Orphan        Standing = "orphan"        // no exposure is known; kept for 24 h and joined if one appears
-	Late          Standing = "late"          // more than 30 days after its exposure
-	Superseded    Standing = "superseded"    // the same rater said something else later
-	Contradictory Standing = "contradictory" // the same rater said the opposite of a pair
+	Accepted FeedbackState = "accepted"
+	Orphan   FeedbackState = "orphan" // no exposure is known; kept for 24 h and joined if one appears
+	Late     FeedbackState = "late"   // more than 30 days after its exposure
 )
 
 // Feedback is one label.
@@ -86,7 +83,7 @@ type Feedback struct {
 	ImageB     quality.Digest `json:"image_b"`
 	Blind      bool           `json:"blind"`
 	LatencyMS  float64        `json:"latency_ms"`
-	Standing   Standing       `json:"standing"`
+	State      FeedbackState  `json:"standing"`
 }
 
 // Audit is one change of an experiment, never changed itself.

@@ -37,11 +37,11 @@ type Experiments interface {
 	Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
 	List(ctx context.Context) ([]experiment.Experiment, error)
 	Audits(ctx context.Context, id experiment.ID) ([]experiment.Audit, error)
-	// Conclude is what the records say so far; Guards and Trouble are this
+	// Conclude is what the records say so far; Guards and NotServed are this
 	// server's own view.
 	Conclude(ctx context.Context, id experiment.ID) (engine.Conclusion, error)
 	Guards(id experiment.ID) []analysis.Guard
-	Trouble(id experiment.ID) string
+	NotServed(id experiment.ID) string
 	// Report is the whole analysis.
 	Report(ctx context.Context, id experiment.ID) (analysis.Report, error)
 	// Label stores feedback: feedback_invalid, conflict, rate_limited,
@@ -92,7 +92,7 @@ func experimentStatus(c engine.Conclusion, guards []analysis.Guard, trouble stri
 			"exposures": n.Exposures, "units": n.Units, "images": n.Images,
 			"images_labelled_blind": n.LabelledBlind, "images_labelled": n.LabelledAll,
 			"labels": n.Labels, "pairs_blind": n.PairsBlind, "raters_blind": n.RatersBlind,
-			"units_with_thumbs": n.JudgingUnits, "choices": n.Choices,
+			"units_with_thumbs": n.UnitsWithThumbs, "choices": n.Choices,
 		},
 	}
 	for _, g := range guards {
@@ -308,7 +308,7 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
-			return &statusOutput{Body: experimentStatus(c, g.experiments.Guards(id), g.experiments.Trouble(id))}, nil
+			return &statusOutput{Body: experimentStatus(c, g.experiments.Guards(id), g.experiments.NotServed(id))}, nil
 		})
 	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits",
 		"List what was done to an experiment, and by what numbers"),
@@ -469,12 +469,12 @@ func (g *Gateway) registerFeedback(api huma.API) {
 		f := receipt.Feedback
 		out := &feedbackOutput{
 			Status: http.StatusCreated,
-			Body:   FeedbackReceipt{ID: f.ID, Standing: string(f.Standing), Duplicate: receipt.Duplicate},
+			Body:   FeedbackReceipt{ID: f.ID, Standing: string(f.State), Duplicate: receipt.Duplicate},
 		}
 		switch {
 		case receipt.Duplicate:
 			out.Status = http.StatusOK
-		case f.Standing == experiment.Orphan:
+		case f.State == experiment.Orphan:
 			out.Status = http.StatusAccepted
 		}
 		return out, nil

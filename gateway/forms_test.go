@@ -142,7 +142,7 @@ type labelCounter struct {
 
 func (l *labelCounter) Label(context.Context, engine.Label) (experiment.Receipt, error) {
 	l.n++
-	return experiment.Receipt{Feedback: experiment.Feedback{ID: "1", Standing: experiment.Accepted}}, nil
+	return experiment.Receipt{Feedback: experiment.Feedback{ID: "1", State: experiment.Accepted}}, nil
 }
 
 // TestJSONOfOtherRoutes: every route with a JSON body wants its type, and takes

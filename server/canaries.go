@@ -20,8 +20,8 @@ const (
 	canaryBatch = 10
 )
 
-// Judge implements [engine.Canaries].
-func (c canaries) Judge(ctx context.Context, checkpoints []quality.Checkpoint) ([][]float32, error) {
+// Score implements [engine.Canaries].
+func (c canaries) Score(ctx context.Context, checkpoints []quality.Checkpoint) ([][]float32, error) {
 	ctx, cancel := context.WithTimeout(ctx, canaryTimeout)
 	defer cancel()
 	rows := make([][]float32, len(checkpoints))

@@ -66,7 +66,7 @@ func (s *State) screen(q *Quality, l views) {
 			q.RatersFlagged++
 		}
 		if len(q.Raters) < mostRaters {
-			q.Raters = append(q.Raters, Rater{Rater: name, Labels: labels[name], Judged: r.Looked, Far: r.Above +
+			q.Raters = append(q.Raters, Rater{Rater: name, Labels: labels[name], Judged: r.Checked, Far: r.Above +
 				r.Below, Flagged: r.Rejected})
 		}
 	}

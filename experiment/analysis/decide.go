@@ -27,21 +27,21 @@ type Decision struct {
 
 // Counts are numbers of things.
 type Counts struct {
-	Exposures     int       `json:"exposures"`
-	Units         int       `json:"units"`
-	Images        int       `json:"images"`
-	LabelledBlind int       `json:"images_labelled_blind"` // with the scores of all arms
-	LabelledAll   int       `json:"images_labelled"`
-	Labels        int       `json:"labels"` // of images, that count
-	Votes         int       `json:"votes"`  // on pairs, that count
-	Pairs         int       `json:"pairs"`
-	PairsBlind    int       `json:"pairs_blind"`
-	Thumbs        int       `json:"thumbs"` // with a known unit
-	JudgingUnits  int       `json:"units_with_thumbs"`
-	Choices       int       `json:"choices"`
-	Raters        int       `json:"raters"`
-	RatersBlind   int       `json:"raters_blind"`
-	Latest        time.Time `json:"latest,omitzero"` // record
+	Exposures       int       `json:"exposures"`
+	Units           int       `json:"units"`
+	Images          int       `json:"images"`
+	LabelledBlind   int       `json:"images_labelled_blind"` // with the scores of all arms
+	LabelledAll     int       `json:"images_labelled"`
+	Labels          int       `json:"labels"` // of images, that count
+	Votes           int       `json:"votes"`  // on pairs, that count
+	Pairs           int       `json:"pairs"`
+	PairsBlind      int       `json:"pairs_blind"`
+	Thumbs          int       `json:"thumbs"` // with a known unit
+	UnitsWithThumbs int       `json:"units_with_thumbs"`
+	Choices         int       `json:"choices"`
+	Raters          int       `json:"raters"`
+	RatersBlind     int       `json:"raters_blind"`
+	Latest          time.Time `json:"latest,omitzero"` // record
 }
 
 // SRM is the test for a sample ratio mismatch over units.
@@ -97,7 +97,7 @@ func (s *State) decideWith(points int) (Decision, views) {
 			Units: len(s.units.rows), Images: len(s.images.rows),
 			LabelledBlind: len(l.blind.images), LabelledAll: len(l.all.images), Labels: l.all.labels, Votes: l.all.votes,
 			Pairs: len(l.all.pairs), PairsBlind: len(l.blind.pairs),
-			JudgingUnits: len(l.outcomes), Choices: len(s.choices.rows),
+			UnitsWithThumbs: len(l.outcomes), Choices: len(s.choices.rows),
 			Raters: len(l.all.raters), RatersBlind: len(l.blind.raters),
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/hex"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -122,8 +123,7 @@ func (s *State) Exposure(r experiment.Sequenced[experiment.Exposure]) {
 // take counts a score, or why there is none.
 func (c *armCounts) take(a experiment.ArmScore) {
 	if a.Fault != "" || !usable(a.Score) {
-		fault := cmp.Or(a.Fault, "nan")
-		count(c.faults, fault)
+		count(c.faults, cmp.Or(a.Fault, "nan"))
 		return
 	}
 	c.scores++
@@ -144,7 +144,7 @@ func (s *State) assigned(x experiment.Exposure, at moment, arm int) {
 	c := &s.perArm[arm]
 	c.exposures++
 	count(c.statuses, x.Status)
-	if x.Status == statusOK {
+	if x.Status == experiment.Ok {
 		c.ok++
 		record(c.head, x.HeadMS)
 		record(c.whole, x.TotalMS)
@@ -187,8 +187,6 @@ func (s *State) assigned(x experiment.Exposure, at moment, arm int) {
 func placeOf(assignment key, image quality.Digest) key {
 	return keyOf("placed", string(assignment[:]), image.Hex())
 }
-
-const statusOK = "ok"
 
 // record adds a time; what is no time is left out.
 func record(h *hdrhistogram.Histogram, ms float64) {
@@ -256,15 +254,11 @@ func bounded(attributes map[string]string) map[string]string {
 		return nil
 	}
 	kept := make(map[string]string, min(mostSlices, len(attributes)))
-	names := make([]string, 0, len(attributes))
-	for name, value := range attributes {
-		if len(name) <= longestName && len(value) <= longestName && value != "" {
-			names = append(names, name)
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		value := attributes[name]
+		if len(kept) < mostSlices && len(name) <= longestName && len(value) <= longestName && value != "" {
+			kept[name] = value
 		}
-	}
-	slices.Sort(names)
-	for _, name := range names[:min(mostSlices, len(names))] {
-		kept[name] = attributes[name]
 	}
 	return kept
 }

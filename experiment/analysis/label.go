@@ -104,7 +104,7 @@ func (s *State) Feedback(r experiment.Sequenced[experiment.Feedback]) {
 		return
 	}
 	s.latest = max(s.latest, f.Time.UnixNano())
-	if f.Standing == experiment.Late {
+	if f.State == experiment.Late {
 		s.late++
 		return
 	}

@@ -109,7 +109,7 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 	case experiment.PrimaryPreference:
 		have, what = d.Counts.PairsBlind, "pairs with blind preferences"
 	case experiment.PrimaryUser:
-		have, what = d.Counts.JudgingUnits, "units with thumbs"
+		have, what = d.Counts.UnitsWithThumbs, "units with thumbs"
 	}
 	if have < e.MinLabels {
 		require("There are %d %s; %d are needed.", have, what, e.MinLabels)

@@ -1,10 +1,14 @@
 package analysis
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -17,7 +21,7 @@ type Replayed struct {
 	Log         Log      `json:"log"` // what was read
 }
 
-// mostDifferences bounds what is told of two documents that differ.
+// mostDifferences bounds what is reported of two documents that differ.
 const mostDifferences = 10
 
 // ReadAt reads the log of an experiment's phase into a new state, up to the
@@ -61,70 +65,56 @@ func ReplayDecision(ctx context.Context, store experiment.Store, e experiment.Ex
 }
 
 // compareDocuments compares two values by their JSON, in which floating-point
-// numbers have the shortest form that gives them back, so that equal text is equal
-// bits.
+// numbers have the shortest form that parses to the same value, so that equal text
+// is equal bits.
 func compareDocuments(live, again any, at Log) (Replayed, error) {
-	var trees [2]any
+	var leaves [2]map[string]string
 	for i, v := range []any{live, again} {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return Replayed{}, err
 		}
-		decoder := json.NewDecoder(strings.NewReader(string(raw)))
+		var tree any
+		decoder := json.NewDecoder(bytes.NewReader(raw))
 		decoder.UseNumber()
-		if err := decoder.Decode(&trees[i]); err != nil {
+		if err := decoder.Decode(&tree); err != nil {
 			return Replayed{}, err
 		}
+		leaves[i] = map[string]string{}
+		flatten("", tree, leaves[i])
 	}
 	r := Replayed{Log: at}
-	differ("", trees[0], trees[1], &r.Differences)
+	both := maps.Clone(leaves[0])
+	maps.Copy(both, leaves[1])
+	for _, path := range slices.Sorted(maps.Keys(both)) {
+		a, b := cmp.Or(leaves[0][path], "nothing"), cmp.Or(leaves[1][path], "nothing")
+		if a != b && len(r.Differences) < mostDifferences {
+			r.Differences = append(r.Differences, fmt.Sprintf("%s: live %s, log %s", path, a, b))
+		}
+	}
 	r.Equal = len(r.Differences) == 0
 	return r, nil
 }
 
-// differ lists the places at which two documents are not the same.
-func differ(path string, live, again any, found *[]string) {
-	if len(*found) >= mostDifferences {
-		return
-	}
-	switch a := live.(type) {
+// flatten lists the leaves of a document by their path.
+func flatten(path string, v any, leaves map[string]string) {
+	switch v := v.(type) {
 	case map[string]any:
-		if b, ok := again.(map[string]any); ok {
-			names := make([]string, 0, len(a)+len(b))
-			for name := range a {
-				names = append(names, name)
-			}
-			for name := range b {
-				names = append(names, name)
-			}
-			slices.Sort(names)
-			for _, name := range slices.Compact(names) {
-				differ(strings.TrimPrefix(path+"."+name, "."), a[name], b[name], found)
-			}
-			return
+		for name, of := range v {
+			flatten(strings.TrimPrefix(path+"."+name, "."), of, leaves)
 		}
 	case []any:
-		if b, ok := again.([]any); ok && len(a) == len(b) {
-			for i := range a {
-				differ(fmt.Sprintf("%s[%d]", path, i), a[i], b[i], found)
-			}
-			return
+		leaves[path+".length"] = strconv.Itoa(len(v))
+		for i, of := range v {
+			flatten(fmt.Sprintf("%s[%d]", path, i), of, leaves)
 		}
 	default:
-		if live == again {
-			return
+		text := fmt.Sprint(v)
+		if v == nil {
+			text = "null"
 		}
+		leaves[path] = text
 	}
-	*found = append(*found, fmt.Sprintf("%s: live %s, log %s", path, brief(live), brief(again)))
-}
-
-// brief is a value in few letters.
-func brief(v any) string {
-	raw, err := json.Marshal(v)
-	if err != nil || len(raw) > 80 {
-		return fmt.Sprintf("%T of %d bytes", v, len(raw))
-	}
-	return string(raw)
 }
 
 // Replay computes a report again from the log, up to where the live one had read,

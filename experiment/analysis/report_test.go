@@ -183,7 +183,7 @@ func TestFaultsAreSaid(t *testing.T) {
 		{"no blind label", func(o *synthetic.Options) { o.Blind = false }, nil, "No label is blind",
 			func(q analysis.Quality) bool { return q.NotBlind == 300 }},
 		{"late and orphaned", nil, func(log *synthetic.Log) {
-			log.Feedback[0].Standing = experiment.Late
+			log.Feedback[0].State = experiment.Late
 			for i := range log.Feedback {
 				if log.Feedback[i].Kind == experiment.Thumb {
 					log.Feedback[i].Assignment = "unknown"
@@ -373,7 +373,7 @@ func TestReplayGivesTheLiveReport(t *testing.T) {
 		var decision analysis.Decision
 		write := func(feedback []experiment.Feedback) {
 			for _, f := range feedback {
-				f.Experiment, f.Phase, f.Standing = "", 0, experiment.Orphan
+				f.Experiment, f.Phase, f.State = "", 0, experiment.Orphan
 				if _, err := store.AppendFeedback(ctx, f); err != nil {
 					t.Fatal(err)
 				}

@@ -3,6 +3,7 @@ package analysis
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 
@@ -74,10 +75,7 @@ func (s *State) viewOf(basis Basis) view {
 	raters := map[string]bool{}
 	s.lookImages(&v, raters)
 	s.lookPairs(&v, raters)
-	for r := range raters {
-		v.raters = append(v.raters, r)
-	}
-	slices.Sort(v.raters)
+	v.raters = slices.Sorted(maps.Keys(raters))
 	return v
 }
 
@@ -249,22 +247,11 @@ func (o outcome) mean() float64 {
 // outcomes are the units with thumbs, by the first one. Units that were seen in
 // several arms are left out, and so are thumbs that name no known assignment.
 func (s *State) outcomes() (units []outcome, orphans, superseded int) {
-	type judged struct {
-		t *thumb
-		k key
-	}
-	rows := make([]judged, 0, len(s.thumbs.rows))
-	for k, t := range s.thumbs.rows {
-		rows = append(rows, judged{t, k})
-		superseded += t.records - 1
-	}
-	slices.SortFunc(rows, func(a, b judged) int {
-		return cmp.Or(a.t.first.compare(b.t.first), bytes.Compare(a.k[:], b.k[:]))
-	})
 	place := map[key]int{}
-	for _, row := range rows {
-		a := s.shown.rows[row.t.assignment]
-		if !row.t.named || a == nil {
+	for _, t := range byFirst(s.thumbs.rows, func(t *thumb) given { return t.first }) {
+		superseded += t.records - 1
+		a := s.shown.rows[t.assignment]
+		if !t.named || a == nil {
 			orphans++
 			continue
 		}
@@ -276,33 +263,34 @@ func (s *State) outcomes() (units []outcome, orphans, superseded int) {
 		if !there {
 			i = len(units)
 			place[a.unit] = i
-			units = append(units, outcome{unit: a.unit, arm: u.arm, first: row.t.first})
+			units = append(units, outcome{unit: a.unit, arm: u.arm, first: t.first})
 		}
 		control := math.NaN()
 		if picture := s.images.rows[key(a.image[:16])]; picture != nil && picture.scores[s.control].any {
 			control = float64(picture.scores[s.control].score)
 		}
-		units[i].thumbs, units[i].control = append(units[i].thumbs, row.t.up), append(units[i].control, control)
+		units[i].thumbs, units[i].control = append(units[i].thumbs, t.up), append(units[i].control, control)
 	}
 	return units, orphans, superseded
+}
+
+// byFirst orders rows by the first feedback that made them.
+func byFirst[V any](rows map[key]*V, first func(*V) given) []*V {
+	keys := slices.SortedFunc(maps.Keys(rows), func(a, b key) int {
+		return cmp.Or(first(rows[a]).compare(first(rows[b])), bytes.Compare(a[:], b[:]))
+	})
+	ordered := make([]*V, len(keys))
+	for i, k := range keys {
+		ordered[i] = rows[k]
+	}
+	return ordered
 }
 
 // credits counts, for every arm, the choices that fell on an image that the arm
 // placed, in the order in which they were made.
 func (s *State) credits() (arms []int, orphans int) {
-	type chosen struct {
-		c *choice
-		k key
-	}
-	rows := make([]chosen, 0, len(s.choices.rows))
-	for k, c := range s.choices.rows {
-		rows = append(rows, chosen{c, k})
-	}
-	slices.SortFunc(rows, func(a, b chosen) int {
-		return cmp.Or(a.c.first.compare(b.c.first), bytes.Compare(a.k[:], b.k[:]))
-	})
-	for _, row := range rows {
-		arm, there := s.credited(row.c.vote)
+	for _, c := range byFirst(s.choices.rows, func(c *choice) given { return c.first }) {
+		arm, there := s.credited(c.vote)
 		if !there {
 			orphans++
 			continue

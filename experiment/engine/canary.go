@@ -19,17 +19,17 @@ const (
 // checkCanaries refuses arms whose scores of the canaries cannot be right:
 // conflict, with every fault. It adds what it found to numbers.
 func checkCanaries(l *live, scores [][]float32, numbers map[string]string) error {
-	if len(scores) != len(l.judged) {
-		return quality.Errorf(quality.KindInternal, "canaries: %d rows for %d arms", len(scores), len(l.judged))
+	if len(scores) != len(l.active) {
+		return quality.Errorf(quality.KindInternal, "canaries: %d rows for %d arms", len(scores), len(l.active))
 	}
 	control := 0
-	for k, a := range l.judged {
+	for k, a := range l.active {
 		if a.Role == experiment.Control {
 			control = k
 		}
 	}
 	var faults []string
-	for k, a := range l.judged {
+	for k, a := range l.active {
 		c := canaryOf(scores[k], scores[control], l.ScoreMin, l.ScoreMax)
 		numbers["canary saturation "+string(a.ID)] = number(c.saturated)
 		numbers["canary spread "+string(a.ID)] = number(c.spread)

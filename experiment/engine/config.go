@@ -25,10 +25,10 @@ type Checkpoints interface {
 	Preprocess() quality.PreprocessID
 }
 
-// Canaries lets checkpoints judge a fixed set of images before anybody is shown
+// Canaries scores a fixed set of images with checkpoints before anybody is shown
 // their scores: one row for each checkpoint, the scores of the images in it.
 type Canaries interface {
-	Judge(ctx context.Context, checkpoints []quality.Checkpoint) ([][]float32, error)
+	Score(ctx context.Context, checkpoints []quality.Checkpoint) ([][]float32, error)
 }
 
 const (

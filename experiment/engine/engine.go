@@ -73,16 +73,16 @@ func (e *Engine) Run(ctx context.Context) {
 
 // snapshot is what this server knows of the experiments. It is never modified.
 type snapshot struct {
-	all     []experiment.Experiment
-	running []*live
-	trouble map[experiment.ID]string // why a running experiment is not served here
+	all       []experiment.Experiment
+	running   []*live
+	notServed map[experiment.ID]string // why a running experiment is not served here
 }
 
 // live is an experiment that takes requests.
 type live struct {
 	experiment.Experiment
 	control     experiment.Arm
-	judged      []experiment.Arm
+	active      []experiment.Arm // not removed by a guardrail
 	checkpoints []quality.Checkpoint
 }
 
@@ -98,14 +98,14 @@ func (e *Engine) Refresh(ctx context.Context) error {
 		return err
 	}
 	e.follow(ctx, all)
-	next := &snapshot{all: all, trouble: map[experiment.ID]string{}}
+	next := &snapshot{all: all, notServed: map[experiment.ID]string{}}
 	for _, x := range all {
 		if x.State != experiment.Running {
 			continue
 		}
 		l, err := e.resolve(x)
 		if err != nil {
-			next.trouble[x.ID] = err.Error()
+			next.notServed[x.ID] = err.Error()
 			continue
 		}
 		next.running = append(next.running, l)
@@ -118,8 +118,8 @@ func (e *Engine) Refresh(ctx context.Context) error {
 
 // logChanges logs the experiments that this server has stopped serving since the last refresh.
 func (e *Engine) logChanges(ctx context.Context, old, next *snapshot) {
-	for id, why := range next.trouble {
-		if old.trouble[id] != why {
+	for id, why := range next.notServed {
+		if old.notServed[id] != why {
 			e.Logger.WarnContext(ctx, "experiment is not served by this server", "experiment", string(id), "why", why)
 		}
 	}
@@ -146,7 +146,7 @@ func (e *Engine) resolve(x experiment.Experiment) (*live, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.judged, l.checkpoints = append(l.judged, a), append(l.checkpoints, c)
+		l.active, l.checkpoints = append(l.active, a), append(l.checkpoints, c)
 	}
 	return l, nil
 }

@@ -62,7 +62,7 @@ func (s *shelf) Preprocess() quality.PreprocessID { return "test/1" }
 // canaries gives what a test says.
 type canaries func(i, arm int) float32
 
-func (c canaries) Judge(_ context.Context, checkpoints []quality.Checkpoint) ([][]float32, error) {
+func (c canaries) Score(_ context.Context, checkpoints []quality.Checkpoint) ([][]float32, error) {
 	rows := make([][]float32, len(checkpoints))
 	for k := range rows {
 		for i := range 50 {
@@ -222,7 +222,7 @@ func TestStoreFails(t *testing.T) {
 	if shown := s.ask(t.Context(), unit, "b", false, ""); shown.Degraded || shown.Arm != "new" {
 		t.Errorf("after the repair: %+v", shown)
 	}
-	if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate || r.Feedback.Standing != experiment.Accepted {
+	if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate || r.Feedback.State != experiment.Accepted {
 		t.Errorf("after the repair: %+v, %v", r, err)
 	}
 }
@@ -366,7 +366,7 @@ func TestLabels(t *testing.T) {
 	for name, tc := range map[string]struct {
 		label engine.Label
 		kind  quality.Kind
-		want  experiment.Standing
+		want  experiment.FeedbackState
 		blind bool
 	}{
 		"by assignment": {engine.Label{Key: "1", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS,
@@ -400,7 +400,7 @@ func TestLabels(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || r.Feedback.Standing != tc.want || r.Feedback.Blind != tc.blind || r.Feedback.Rater == "r" {
+		if err != nil || r.Feedback.State != tc.want || r.Feedback.Blind != tc.blind || r.Feedback.Rater == "r" {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 		if again, err := s.Label(t.Context(), tc.label); err != nil || !again.Duplicate ||
@@ -414,7 +414,7 @@ func TestLabels(t *testing.T) {
 	}
 	c.pass(31 * 24 * time.Hour)
 	late := engine.Label{Key: "late", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4)}
-	if r, err := s.Label(t.Context(), late); err != nil || r.Feedback.Standing != experiment.Late {
+	if r, err := s.Label(t.Context(), late); err != nil || r.Feedback.State != experiment.Late {
 		t.Errorf("late: %+v, %v", r, err)
 	}
 	var refused error

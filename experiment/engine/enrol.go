@@ -78,7 +78,7 @@ func (t *Trial) assign(images []func() quality.Digest) string {
 
 // Arms implements scoring.Trial.
 func (t *Trial) Arms() ([]experiment.Arm, []quality.Checkpoint) {
-	return t.live.judged, t.live.checkpoints
+	return t.live.active, t.live.checkpoints
 }
 
 // Expose implements scoring.Trial.
@@ -185,7 +185,7 @@ func (t *Trial) served(arm experiment.ArmID, o experiment.Outcome) int {
 }
 
 func (t *Trial) index(arm experiment.ArmID) int {
-	for k, a := range t.live.judged {
+	for k, a := range t.live.active {
 		if a.ID == arm {
 			return k
 		}

@@ -40,7 +40,7 @@ func invalid(format string, args ...any) error {
 // overloaded where the rater sends too fast; store_unavailable.
 func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error) {
 	receipt, err := e.label(ctx, l)
-	outcome := string(receipt.Feedback.Standing)
+	outcome := string(receipt.Feedback.State)
 	switch {
 	case err != nil:
 		outcome = string(quality.KindOf(err))
@@ -75,7 +75,7 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 		ID: id.String(), Key: l.Key, Body: l.digest(), Time: now, Given: now, Assignment: l.Assignment,
 		Image: l.Image, Rater: rater,
 		Kind: l.Kind, Winner: l.Winner, ImageA: l.ImageA, ImageB: l.ImageB, Blind: l.Blind, LatencyMS: l.LatencyMS,
-		Standing: experiment.Orphan, // until the store knows its exposure
+		State: experiment.Orphan, // until the store knows its exposure
 	}
 	if !l.Given.IsZero() && l.Given.Before(now) {
 		f.Given = l.Given.UTC()

@@ -14,14 +14,14 @@ import (
 // that is made of the images, so that the same request is answered alike.
 func (t *Trial) rank(s experiment.Scored) {
 	var teams []int
-	for k, a := range t.live.judged {
+	for k, a := range t.live.active {
 		if a.Mode == experiment.Interleave {
 			teams = append(teams, k)
 		}
 	}
 	var images []int
 	for i, p := range t.placements {
-		if p.arm != "" && len(s.Outcomes[i].Scores) == len(t.live.judged) {
+		if p.arm != "" && len(s.Outcomes[i].Scores) == len(t.live.active) {
 			images = append(images, i)
 		}
 	}
@@ -43,7 +43,7 @@ func (t *Trial) rank(s experiment.Scored) {
 		})
 	}
 	for place, pick := range draft(orders, t.coin(s, images)) {
-		t.placements[pick.image].arm, t.placements[pick.image].rank = t.live.judged[teams[pick.team]].ID, place+1
+		t.placements[pick.image].arm, t.placements[pick.image].rank = t.live.active[teams[pick.team]].ID, place+1
 	}
 }
 

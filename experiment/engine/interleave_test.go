@@ -154,7 +154,7 @@ func TestChoiceIsCreditedToTheArmThatPlacedIt(t *testing.T) {
 				Key: fmt.Sprint(request), Assignment: chosen.Assignment,
 				Rater: fmt.Sprint("rater", request%5), Kind: experiment.Choice,
 			})
-			if err != nil || r.Feedback.Standing != experiment.Accepted || r.Feedback.Image.IsZero() {
+			if err != nil || r.Feedback.State != experiment.Accepted || r.Feedback.Image.IsZero() {
 				t.Fatalf("request %d: %+v, %v", request, r, err)
 			}
 		}

@@ -78,7 +78,7 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 	}
 	change := experiment.Change{Do: experiment.DoStart, By: by, Numbers: map[string]string{}}
 	if e.Canaries != nil {
-		scores, err := e.Canaries.Judge(ctx, l.checkpoints)
+		scores, err := e.Canaries.Score(ctx, l.checkpoints)
 		if err != nil {
 			return x, err
 		}
@@ -263,6 +263,6 @@ func (e *Engine) Audits(ctx context.Context, id experiment.ID) ([]experiment.Aud
 	return e.Store.Audits(ctx, id)
 }
 
-// Trouble says why a running experiment takes no requests on this server; ""
+// NotServed says why a running experiment takes no requests on this server; ""
 // where it does.
-func (e *Engine) Trouble(id experiment.ID) string { return e.current.Load().trouble[id] }
+func (e *Engine) NotServed(id experiment.ID) string { return e.current.Load().notServed[id] }

@@ -92,7 +92,7 @@ coverage: 50%
 		Kind: experiment.MOS, Value: &value, Blind: true}
 	for n, s := range []*server{a, b} {
 		if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate != (n == 1) ||
-			r.Feedback.Standing != experiment.Accepted {
+			r.Feedback.State != experiment.Accepted {
 			t.Errorf("label at server %d: %+v, %v", n, r, err)
 		}
 	}

@@ -115,7 +115,7 @@ func newWatch(l *live, now time.Time) *watch {
 		last: now, step: l.RampStep, stepped: now, times: ring{size: timesKept}, reported: map[string]bool{},
 	}
 	var weights []float64
-	for _, a := range l.judged {
+	for _, a := range l.active {
 		excess := stats.NewSequence(stats.SequenceOptions{Alpha: 0.001, Horizon: 500, BurnIn: 50, OneSided: true})
 		w.arms[a.ID] = &armWatch{faults: ring{size: errorWindow}, excess: excess, recent: ring{size: scoreWindow}}
 		if a.Weight > 0 && a.Mode == experiment.Live {
@@ -174,7 +174,7 @@ func (e *Engine) observe(l *live, records []experiment.Exposure) {
 			w.times.add(r.HeadMS)
 		}
 		w.unit(r)
-		if len(r.Scores) == len(l.judged) {
+		if len(r.Scores) == len(l.active) {
 			w.scores(r, l.control.ID)
 		}
 	}
@@ -265,7 +265,7 @@ func (e *Engine) guards(l *live) []analysis.Guard {
 		}
 		switch g.Kind {
 		case experiment.GuardErrors, experiment.GuardDrift, experiment.GuardSaturation, experiment.GuardConstant:
-			for _, a := range l.judged {
+			for _, a := range l.active {
 				value, broken, detail := w.arms[a.ID].guard(g, l, w.arms[l.control.ID])
 				if a.Role == experiment.Control && broken {
 					detail = "the control itself; " + detail
@@ -304,10 +304,7 @@ func (e *Engine) guards(l *live) []analysis.Guard {
 // guard reads one guardrail of an arm.
 func (a *armWatch) guard(g experiment.Guardrail, l *live,
 	control *armWatch) (value float64, broken bool, detail string) {
-	scores := a.recent.values
-	if len(scores) < fewest {
-		scores = a.reference
-	}
+	scores := a.latest()
 	width := l.ScoreMax - l.ScoreMin
 	switch g.Kind {
 	case experiment.GuardErrors:
@@ -414,7 +411,7 @@ func (e *Engine) act(ctx context.Context, l *live, guards []analysis.Guard) {
 		transient := g.Kind == experiment.GuardStore || g.Kind == experiment.GuardTraffic
 		switch {
 		case g.Action == experiment.ActRollback && g.Arm == "":
-			for _, a := range l.judged {
+			for _, a := range l.active {
 				if a.Role == experiment.Treatment {
 					out = append(out, a.ID)
 				}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"image/color"
 	"math"
@@ -57,36 +58,29 @@ func stroke(c color.Color, width vg.Length, dashes ...vg.Length) draw.LineStyle 
 	return draw.LineStyle{Color: c, Width: width, Dashes: dashes}
 }
 
-// line adds a line through points; those that are not known break nothing, they are
-// left out.
-func line(p *plot.Plot, points plotter.XYs, style draw.LineStyle) *plotter.Line {
+// line adds a line through the known points and names it in the legend, unless name
+// is empty. It reports whether there was a point.
+func line(p *plot.Plot, name string, points plotter.XYs, style draw.LineStyle) bool {
 	var known plotter.XYs
 	for _, at := range points {
 		if finite(at.X) && finite(at.Y) {
 			known = append(known, at)
 		}
 	}
-	if len(known) == 0 {
-		return nil
-	}
 	l, err := plotter.NewLine(known)
 	if err != nil {
-		return nil // only for points that are no numbers
+		return false // there is no point
 	}
 	l.LineStyle = style
 	p.Add(l)
-	return l
-}
-
-func named(p *plot.Plot, name string, thing plot.Thumbnailer) {
-	p.Legend.Add(short(name), thing)
+	if name != "" {
+		p.Legend.Add(name, l)
+	}
+	return true
 }
 
 // short keeps a name from pushing a picture aside.
-func short(name string) string {
-	const most = 28
-	return cut(name, most)
-}
+func short(name string) string { return cut(name, 28) }
 
 // cut keeps a name in one line of at most so many letters.
 func cut(name string, most int) string {
@@ -136,27 +130,19 @@ func pictures(r analysis.Report) []picture {
 		}
 	}
 	for i := range r.Pictures.Trajectories {
-		p, ok := trajectory(r, i)
-		add(p, ok)
+		add(trajectory(r, i))
 	}
-	p, ok := forest(r)
-	add(p, ok)
-	p, ok = sliceForest(r)
-	add(p, ok)
+	add(forest(r))
+	add(sliceForest(r))
 	for i := range r.Pictures.Differences {
-		p, ok = differences(r, i)
-		add(p, ok)
+		add(differences(r, i))
 	}
 	for i := range r.Pictures.Scatter {
-		p, ok = scatter(r, i)
-		add(p, ok)
+		add(scatter(r, i))
 	}
-	p, ok = densities(r)
-	add(p, ok)
-	p, ok = srm(r)
-	add(p, ok)
-	p, ok = exposures(r)
-	add(p, ok)
+	add(densities(r))
+	add(srm(r))
+	add(exposures(r))
 	return all
 }
 
@@ -172,13 +158,9 @@ func armIndex(r analysis.Report, arm string) int {
 
 func trajectory(r analysis.Report, i int) (picture, bool) {
 	t := r.Pictures.Trajectories[i]
-	p := chart.New("Effect so far: "+short(string(t.Arm))+" against control", "observations ("+t.Unit+"s)", effectUnit(r))
-	if t.Unit == "block of 10 images" {
-		p.X.Label.Text = "observations (blocks of 10 images)"
-	}
-	if t.Unit == "pair of images" {
-		p.X.Label.Text = "observations (pairs of images)"
-	}
+	units := map[string]string{"block of 10 images": "blocks of 10 images", "pair of images": "pairs of images"}
+	p := chart.New("Effect so far: "+short(string(t.Arm))+" against control",
+		"observations ("+cmp.Or(units[t.Unit], t.Unit+"s")+")", effectUnit(r))
 	var mean, low, high, runLow, runHigh, area plotter.XYs
 	for _, at := range t.Points {
 		x := float64(at.N)
@@ -205,25 +187,17 @@ func trajectory(r analysis.Report, i int) (picture, bool) {
 		p.Add(band)
 	}
 	first, last := mean[0].X, mean[len(mean)-1].X
-	line(p, plotter.XYs{{X: first, Y: 0}, {X: last, Y: 0}}, stroke(ink, 1))
+	line(p, "", plotter.XYs{{X: first, Y: 0}, {X: last, Y: 0}}, stroke(ink, 1))
 	if m := r.Experiment.Margin; m > 0 {
-		if l := line(p, plotter.XYs{{X: first, Y: -m}, {X: last, Y: -m}}, stroke(soft, 1, 2, 2)); l != nil {
-			named(p, "margin", l)
-		}
+		line(p, "margin", plotter.XYs{{X: first, Y: -m}, {X: last, Y: -m}}, stroke(soft, 1, 2, 2))
 	}
-	if l := line(p, mean, stroke(c, 1.5)); l != nil {
-		named(p, "mean", l)
-	}
-	if l := line(p, runLow, stroke(c, 1, 4, 2)); l != nil {
-		named(p, "running interval", l)
-	}
-	line(p, runHigh, stroke(c, 1, 4, 2))
+	line(p, "mean", mean, stroke(c, 1.5))
+	line(p, "running interval", runLow, stroke(c, 1, 4, 2))
+	line(p, "", runHigh, stroke(c, 1, 4, 2))
 	if t.Stop > 0 {
 		bottom, top := low[0].Y, high[0].Y
-		if l := line(p, plotter.XYs{{X: float64(t.Stop), Y: bottom}, {X: float64(t.Stop), Y: top}},
-			stroke(stop, 1.5, 3, 2)); l != nil {
-			named(p, "decided at "+strconv.Itoa(t.Stop), l)
-		}
+		line(p, "decided at "+strconv.Itoa(t.Stop), plotter.XYs{{X: float64(t.Stop), Y: bottom}, {X: float64(t.Stop), Y: top}},
+			stroke(stop, 1.5, 3, 2))
 	}
 	headroom(p)
 	return picture{
@@ -257,22 +231,18 @@ type row struct {
 // forestOf draws rows from the top down.
 func forestOf(title, x string, rows []row) *plot.Plot {
 	p := chart.New(title, x, "")
-	p.Y.Tick.Marker = plot.ConstantTicks(func() []plot.Tick {
-		var ticks []plot.Tick
-		for i, r := range rows {
-			ticks = append(ticks, plot.Tick{Value: float64(len(rows) - 1 - i), Label: short(r.name)})
-		}
-		return ticks
-	}())
+	var ticks []plot.Tick
 	for i, r := range rows {
 		y := float64(len(rows) - 1 - i)
-		line(p, plotter.XYs{{X: r.lo, Y: y}, {X: r.hi, Y: y}}, stroke(r.colour, 1.5))
+		ticks = append(ticks, plot.Tick{Value: y, Label: short(r.name)})
+		line(p, "", plotter.XYs{{X: r.lo, Y: y}, {X: r.hi, Y: y}}, stroke(r.colour, 1.5))
 		if dot, err := plotter.NewScatter(plotter.XYs{{X: r.value, Y: y}}); err == nil {
 			dot.GlyphStyle = draw.GlyphStyle{Color: r.colour, Radius: 3, Shape: draw.CircleGlyph{}}
 			p.Add(dot)
 		}
 	}
-	line(p, plotter.XYs{{X: 0, Y: -0.5}, {X: 0, Y: float64(len(rows)) - 0.5}}, stroke(ink, 1))
+	line(p, "", plotter.XYs{{X: 0, Y: -0.5}, {X: 0, Y: float64(len(rows)) - 0.5}}, stroke(ink, 1))
+	p.Y.Tick.Marker = plot.ConstantTicks(ticks)
 	p.Y.Min, p.Y.Max = -0.5, float64(len(rows))-0.5
 	return p
 }
@@ -347,11 +317,9 @@ func differences(r analysis.Report, i int) (picture, bool) {
 	h := r.Pictures.Differences[i]
 	p := chart.New("Paired differences: "+short(string(h.Arm)), "squared error on one image, control less arm", "images")
 	top := bars(p, h, armColour(armIndex(r, string(h.Arm))), 1)
-	line(p, plotter.XYs{{X: 0, Y: 0}, {X: 0, Y: top}}, stroke(ink, 1))
-	if l := line(p, plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}},
-		stroke(stop, 1.5, 3, 2)); l != nil {
-		named(p, fmt.Sprintf("mean %.3g", float64(h.Mean)), l)
-	}
+	line(p, "", plotter.XYs{{X: 0, Y: 0}, {X: 0, Y: top}}, stroke(ink, 1))
+	line(p, fmt.Sprintf("mean %.3g", float64(h.Mean)), plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}},
+		stroke(stop, 1.5, 3, 2))
 	headroom(p)
 	return picture{
 		ID: fmt.Sprintf("differences-%d", i), Title: "Paired differences, " + string(h.Arm), plot: p, Height: pictureHeight,
@@ -402,15 +370,11 @@ func scatter(r analysis.Report, i int) (picture, bool) {
 		dots.GlyphStyle = draw.GlyphStyle{Color: pale(c, dotAlpha), Radius: 1.8, Shape: draw.CircleGlyph{}}
 		p.Add(dots)
 	}
-	if l := line(p, plotter.XYs{{X: low, Y: low}, {X: high, Y: high}}, stroke(soft, 1, 3, 3)); l != nil {
-		named(p, "score = label", l)
-	}
+	line(p, "score = label", plotter.XYs{{X: low, Y: low}, {X: high, Y: high}}, stroke(soft, 1, 3, 3))
 	for _, at := range s.Curve {
 		curve = append(curve, plotter.XY{X: float64(at.X), Y: float64(at.Y)})
 	}
-	if l := line(p, curve, stroke(stop, 1.5)); l != nil {
-		named(p, "logistic", l)
-	}
+	line(p, "logistic", curve, stroke(stop, 1.5))
 	headroom(p)
 	return picture{
 		ID: fmt.Sprintf("scatter-%d", i), Title: "Scores against labels, " + string(s.Arm), plot: p, Height: pictureHeight,
@@ -437,14 +401,11 @@ func densities(r analysis.Report) (picture, bool) {
 			x := float64(h.From) + float64(k)*float64(h.Width)
 			outline = append(outline, plotter.XY{X: x, Y: y}, plotter.XY{X: x + float64(h.Width), Y: y})
 		}
-		if l := line(p, outline, stroke(armColour(i), 1.4)); l != nil {
-			name := short(string(h.Arm))
-			if i < len(r.Arms) && r.Arms[i].Drift.PSI.Known() {
-				name += fmt.Sprintf(", PSI %.3f", float64(r.Arms[i].Drift.PSI))
-			}
-			p.Legend.Add(name, l)
-			drawn = true
+		name := short(string(h.Arm))
+		if i < len(r.Arms) && r.Arms[i].Drift.PSI.Known() {
+			name += fmt.Sprintf(", PSI %.3f", float64(r.Arms[i].Drift.PSI))
 		}
+		drawn = line(p, name, outline, stroke(armColour(i), 1.4)) || drawn
 	}
 	p.Y.Min = 0
 	headroom(p)
@@ -469,12 +430,10 @@ func srm(r analysis.Report) (picture, bool) {
 			}
 		}
 		c := armColour(armIndex(r, string(id)))
-		if l := line(p, points, stroke(c, 1.4)); l != nil {
-			named(p, string(id), l)
-		}
+		line(p, short(string(id)), points, stroke(c, 1.4))
 		if k < len(r.Decision.SRM.Shares) {
 			y := float64(r.Decision.SRM.Shares[k])
-			line(p, plotter.XYs{{X: first, Y: y}, {X: last, Y: y}}, stroke(c, 1, 3, 3))
+			line(p, "", plotter.XYs{{X: first, Y: y}, {X: last, Y: y}}, stroke(c, 1, 3, 3))
 		}
 	}
 	p.Y.Min, p.Y.Max = 0, 1
@@ -506,10 +465,8 @@ func exposures(r analysis.Report) (picture, bool) {
 		if total == 0 || i >= len(r.Experiment.Arms) {
 			continue
 		}
-		if l := line(p, outline, stroke(armColour(i), 1.4)); l != nil {
-			p.Legend.Add(fmt.Sprintf("%s, %d", short(string(r.Experiment.Arms[i].ID)), total), l)
-			drawn = true
-		}
+		name := fmt.Sprintf("%s, %d", short(string(r.Experiment.Arms[i].ID)), total)
+		drawn = line(p, name, outline, stroke(armColour(i), 1.4)) || drawn
 	}
 	p.Y.Min = 0
 	headroom(p)

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"html"
 	"image/color"
 	"strings"
 
@@ -27,7 +28,7 @@ func (p picture) svg() (string, error) {
 	text = text[begin:]
 	end := strings.Index(text, ">")
 	text = fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" role="img" aria-label="%s">`,
-		float64(pictureWidth), float64(p.Height), attribute(p.Title)) + text[end+1:]
+		float64(pictureWidth), float64(p.Height), html.EscapeString(p.Title)) + text[end+1:]
 	return colours().Replace(text), nil
 }
 
@@ -51,7 +52,3 @@ func hex(c color.Color) string {
 	whole := 255 / float64(a)
 	return fmt.Sprintf("#%02X%02X%02X", int(float64(r)*whole), int(float64(g)*whole), int(float64(b)*whole))
 }
-
-var escapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
-
-func attribute(s string) string { return escapes.Replace(s) }

@@ -167,7 +167,7 @@ func (s *Store) insertFeedback(ctx context.Context, tx *sql.Tx, l *log, jobs []*
 			if written[seq] {
 				continue
 			}
-			if err := s.judgeRepeated(ctx, tx, j, again); err != nil {
+			if err := s.resolveRepeated(ctx, tx, j, again); err != nil {
 				return err
 			}
 		}
@@ -187,9 +187,9 @@ func (s *Store) joinKnown(ctx context.Context, tx *sql.Tx, f feedbackRow) (feedb
 	return newFeedbackRow(f.Joined(e))
 }
 
-// judgeRepeated tells a job whose key was there before whether it is a
+// resolveRepeated tells a job whose key was there before whether it is a
 // duplicate or in conflict. On a second attempt the record may be the job's own.
-func (s *Store) judgeRepeated(ctx context.Context, tx *sql.Tx, j *job, again bool) error {
+func (s *Store) resolveRepeated(ctx context.Context, tx *sql.Tx, j *job, again bool) error {
 	var raw []byte
 	if err := tx.QueryRowContext(ctx, s.sql(`SELECT record FROM agiqa_feedback WHERE idempotency = ?`),
 		j.feedback.Key).Scan(&raw); err != nil {

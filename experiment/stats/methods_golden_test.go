@@ -189,7 +189,7 @@ func TestScreenRatersGoldens(t *testing.T) {
 	got := stats.ScreenRaters(ratings)
 	rejected := 0
 	for i, r := range got {
-		want := stats.RaterReport{Rater: i, Looked: len(c.Table), Above: c.Above[i],
+		want := stats.RaterReport{Rater: i, Checked: len(c.Table), Above: c.Above[i],
 			Below: c.Below[i], Rejected: c.Rejected[i]}
 		if r != want {
 			t.Errorf("got %+v, want %+v", r, want)

@@ -9,7 +9,7 @@ import (
 // RaterReport is how one rater stands to the others.
 type RaterReport struct {
 	Rater    int
-	Looked   int // ratings of images with enough ratings to judge by
+	Checked  int // ratings of images with enough ratings to judge by
 	Above    int // of these, far above the image's others
 	Below    int // and far below
 	Rejected bool
@@ -46,7 +46,7 @@ func ScreenRaters(ratings []Rating) []RaterReport {
 		}
 		for _, r := range of {
 			report := reports[r.Rater]
-			report.Looked++
+			report.Checked++
 			switch {
 			case r.Value >= mean+far:
 				report.Above++
@@ -58,7 +58,7 @@ func ScreenRaters(ratings []Rating) []RaterReport {
 	out := make([]RaterReport, 0, len(reports))
 	for _, r := range reports {
 		odd := float64(r.Above + r.Below)
-		r.Rejected = odd > rejectedShare*float64(r.Looked) && math.Abs(float64(r.Above-r.Below)) < rejectedLean*odd
+		r.Rejected = odd > rejectedShare*float64(r.Checked) && math.Abs(float64(r.Above-r.Below)) < rejectedLean*odd
 		out = append(out, *r)
 	}
 	slices.SortFunc(out, func(a, b RaterReport) int { return cmp.Compare(a.Rater, b.Rater) })

@@ -13,7 +13,7 @@ func (s *sample) counted(metrics []Metric) Counted {
 	return func(counts [][]int32, figures []float64) {
 		r.draw(counts)
 		for a := range s.arms {
-			r.judge(&s.arms[a])
+			r.load(&s.arms[a])
 			for i, m := range metrics {
 				figures[a*len(metrics)+i] = r.metric(m, &s.arms[a])
 			}
@@ -128,8 +128,8 @@ func (r *resample) relabel(images, raters []int32) {
 	}
 }
 
-// judge takes the scores of an arm.
-func (r *resample) judge(arm *variable) {
+// load takes the scores of an arm.
+func (r *resample) load(arm *variable) {
 	for k, i := range r.drawn {
 		r.score[k] = arm.values[i]
 	}

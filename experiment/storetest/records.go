@@ -69,7 +69,7 @@ func NewFeedback(id experiment.ID, n int) experiment.Feedback {
 		Time: noon, Given: noon.Add(-time.Minute),
 		Experiment: id, Phase: 2, Assignment: "assignment-" + name, Image: quality.DigestOf([]byte("image " + name)),
 		Rater: quality.DigestOf([]byte("rater")).Hex(), Kind: experiment.MOS, Value: 3.5, Blind: true, LatencyMS: 900,
-		Standing: experiment.Accepted,
+		State: experiment.Accepted,
 	}
 }
 
@@ -77,6 +77,6 @@ func NewFeedback(id experiment.ID, n int) experiment.Feedback {
 // no assignment.
 func NewOrphan(n int) experiment.Feedback {
 	f := NewFeedback("", n)
-	f.Phase, f.Assignment, f.Standing = 0, "", experiment.Orphan
+	f.Phase, f.Assignment, f.State = 0, "", experiment.Orphan
 	return f
 }

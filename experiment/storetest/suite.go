@@ -424,7 +424,7 @@ func testLate(t *testing.T, s experiment.Store, clock *Clock) {
 	f := NewOrphan(2)
 	f.Image, f.Time = seen.Image, clock.Now()
 	r, err := s.AppendFeedback(t.Context(), f)
-	same(t, "AppendFeedback", r.Feedback.Standing, experiment.Late, err)
+	same(t, "AppendFeedback", r.Feedback.State, experiment.Late, err)
 }
 
 func testConcurrent(t *testing.T, s experiment.Store, _ *Clock) {

@@ -256,7 +256,7 @@ func (g *generator) feedback(x experiment.Exposure, kind experiment.FeedbackKind
 		Time: g.tick(10 * time.Second), Experiment: "synthetic", Phase: 1, ID: g.id(),
 		Assignment: x.Assignment, Image: x.Image,
 		Rater: rater, Kind: kind, Blind: g.o.Blind, LatencyMS: 900 + 2000*g.random.ExpFloat64(),
-		Standing: experiment.Accepted,
+		State: experiment.Accepted,
 	}
 	f.Given, f.Key = f.Time, "key "+f.ID
 	f.Body = quality.DigestOf([]byte(f.Key))
