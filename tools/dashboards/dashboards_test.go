@@ -38,7 +38,7 @@ func TestEveryPanelHelps(t *testing.T) {
 	for _, d := range all() {
 		for _, r := range d.rows {
 			for _, p := range r.panels {
-				if p.title == "" || p.unit == "" || p.kind == "" || len(p.says) < 20 || len(p.queries) == 0 {
+				if p.title == "" || p.unit == "" || p.kind == "" || len(p.help) < 20 || len(p.queries) == 0 {
 					t.Errorf("%s, panel %q: want title, unit, kind, queries and a text of some words, has %+v", d.title, p.title, p)
 				}
 			}

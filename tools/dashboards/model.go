@@ -14,7 +14,7 @@ type row struct {
 
 // panel is one question. Unit is Grafana's word for it.
 type panel struct {
-	title, says, unit string
+	title, help, unit string
 	kind              kind
 	queries           []query
 	warn, bad         float64 // thresholds, 0 for none; below: where less is worse
@@ -116,7 +116,7 @@ func (p panel) render(id int, at m) m {
 		defaults["custom"] = m{"lineWidth": 1, "fillOpacity": 8, "showPoints": "never", "thresholdsStyle": m{"mode": style}}
 	}
 	return m{
-		"id": id, "type": string(p.kind), "title": p.title, "description": p.says, "datasource": prometheus, "gridPos": at,
+		"id": id, "type": string(p.kind), "title": p.title, "description": p.help, "datasource": prometheus, "gridPos": at,
 		"targets": targets, "fieldConfig": m{"defaults": defaults, "overrides": []m{}}, "options": options,
 	}
 }
