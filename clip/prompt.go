@@ -36,7 +36,7 @@ type PromptSpec struct {
 	Position Position
 	// ContextLength is the number of learned vectors in a text, 16 as published.
 	ContextLength int
-	// ClassSpecific tells that each category has vectors of its own.
+	// ClassSpecific means that each category has its own vectors.
 	ClassSpecific bool
 	// Context holds the vectors, row-major: [ContextLength,W], or
 	// [len(Categories),ContextLength,W] when ClassSpecific.

@@ -69,7 +69,7 @@ func (t *Tokenizer) Encode(text string) ([]int32, error) {
 }
 
 // Tokenize returns the [SequenceLength] ids that CLIP's text encoder takes:
-// [StartToken], the ids of text, [EndToken], zeros. truncated tells whether the
+// [StartToken], the ids of text, [EndToken], zeros. truncated reports whether the
 // text was cut, which happens only when the options allow it.
 //
 // The errors are those of [Tokenizer.Encode]; a text with more ids than fit is

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// vocabularyFile is CLIP's list of merges; vocab/README.md tells its origin.
+// vocabularyFile is CLIP's list of merges; vocab/README.md documents its origin.
 //
 //go:embed vocab/bpe_simple_vocab_16e6.txt.gz
 var vocabularyFile []byte

@@ -9,8 +9,8 @@ import (
 	"github.com/agiqa/agiqa/imageprep/internal/png"
 )
 
-// pngDecoder tries the quick decoder first. Whatever that does not take,
-// image/png judges, with the faults after the last pixel left out.
+// pngDecoder tries the quick decoder first. Whatever it rejects goes to
+// image/png, without the errors after the last pixel.
 func pngDecoder(b *buffers) decodeFunc {
 	quick := png.NewDecoder(b.samples)
 	return func(ctx context.Context, data []byte, h Header) (raster, error) {

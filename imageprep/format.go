@@ -67,7 +67,7 @@ func isoBrand(data []byte) string {
 	return "mp4"
 }
 
-// markup tells SVG and HTML by the first kilobyte.
+// markup recognises SVG and HTML by the first kilobyte.
 func markup(data []byte) string {
 	head := bytes.ToLower(bytes.TrimLeft(bytes.TrimPrefix(data[:min(len(data), 1024)], []byte("\xef\xbb\xbf")), " \t\r\n"))
 	switch {

@@ -7,7 +7,7 @@ import "github.com/agiqa/agiqa/quality"
 // is hashed and its header read once.
 type Inspected struct {
 	Info quality.ImageInfo
-	Data []byte // the file; nobody changes it
+	Data []byte // the file; never modified
 
 	header Header
 }

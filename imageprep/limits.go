@@ -21,7 +21,7 @@ type Config struct {
 	// MemoryBudget bounds the memory, in bytes, of all decodes that are under
 	// way together, by the estimate of [Header.DecodeBytes]. A decode waits for
 	// its share; one whose own estimate is larger is refused. Default 512 MiB,
-	// room for the dearest image under the other limits.
+	// room for the largest image within the other limits.
 	MemoryBudget int64
 	// Mode is what is done where nothing else is asked for. Default exact.
 	Mode quality.PreprocessMode

@@ -3,7 +3,7 @@ package imageprep
 import "github.com/agiqa/agiqa/imageprep/internal/pool"
 
 // Native is a decoder for one format that stands outside this package, such as
-// a C library. What it refuses, for whatever reason, the Go decoder judges, so
+// a C library. If it fails, for whatever reason, the Go decoder takes over, so
 // it decides neither about errors nor about unusual files.
 type Native interface {
 	// Format is the one it decodes: JPEG or WebP.

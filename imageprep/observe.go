@@ -24,13 +24,13 @@ type Done struct {
 
 type observerKey struct{}
 
-// Observed returns a context under which [Preparer.PrepareInspected] tells
-// observe of every step, on its own goroutine.
+// Observed returns a context under which [Preparer.PrepareInspected] calls
+// observe after every step, on its own goroutine.
 func Observed(ctx context.Context, observe func(Done)) context.Context {
 	return context.WithValue(ctx, observerKey{}, observe)
 }
 
-// step runs f and tells the observer of ctx, if there is one.
+// step runs f and notifies the observer of ctx, if there is one.
 func step(ctx context.Context, s Step, f func() (decoder string, err error)) error {
 	observe, ok := ctx.Value(observerKey{}).(func(Done))
 	if !ok {

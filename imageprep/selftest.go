@@ -101,7 +101,7 @@ func (p *Preparer) testOne(ctx context.Context, c selfTestCase) error {
 	}
 	defer release(img)
 	if n := p.natives[h.Format]; n != nil && decoder == GoDecoder && takes(h, data) {
-		return fmt.Errorf("decoder %s refuses %s", n.Name(), c.name)
+		return fmt.Errorf("decoder %s rejects %s", n.Name(), c.name)
 	}
 	w, ht := img.size()
 	row, sum := make([]byte, 3*w), sha256.New()

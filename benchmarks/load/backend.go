@@ -13,7 +13,7 @@ import (
 // in ([Options.Backend]).
 type Backend interface {
 	// Watch reads the statistics; the function that it returns reads them again
-	// and tells what was added.
+	// and returns the difference.
 	Watch(ctx context.Context) (func(ctx context.Context) (Behind, error), error)
 }
 
@@ -60,7 +60,7 @@ type Split struct {
 	TransferMS float64 `json:"transfer_ms"`
 }
 
-// splitOf says why not, where the two sides' figures are not of the same calls.
+// splitOf returns the reason instead if the two sides didn't count the same calls.
 func splitOf(r Run) (*Split, string) {
 	b := r.Behind
 	if b == nil || len(b.Stages) == 0 {
@@ -88,9 +88,8 @@ func splitOf(r Run) (*Split, string) {
 	// than that is another client, another replica, or one call for several
 	// requests, and a difference of means would mean nothing.
 	if off := float64(calls) - float64(b.Calls); calls == 0 || max(off, -off) > 1+float64(calls)/100 {
-		return nil, fmt.Sprintf("transfer is not told: the target's answers tell of %d calls to the server behind it, "+
-			"which counted %d: "+
-			"one call for several requests, several for one, or other clients or servers", calls, b.Calls)
+		return nil, fmt.Sprintf("transfer time is unknown: the target's answers report %d calls to the server behind it, which "+
+			"counted %d: calls are batched or retried, or there are other clients or servers", calls, b.Calls)
 	}
 	for i, name := range r.Stages {
 		if seen[i] {

@@ -11,7 +11,7 @@ import (
 
 // Closed sends on every connection as soon as the answer to the request before
 // has come, for d. Its latency leaves out what callers would have waited for
-// their turn: it tells what a server can do, not what a caller feels.
+// their turn: it measures what a server can do, not what a caller experiences.
 func (o Options) Closed(ctx context.Context, target Target, d time.Duration) (Run, error) {
 	if d <= 0 {
 		return Run{}, errors.New("the duration must be positive")

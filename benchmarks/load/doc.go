@@ -1,5 +1,5 @@
 // Package load asks a server for answers on a schedule that was fixed before
-// the start, and tells what came of every single request.
+// the start, and records the outcome of every request.
 //
 // The loop is open: a request is due when the schedule says so, whatever the
 // server is doing, and its latency counts from then. A request that waits for

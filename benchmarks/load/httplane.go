@@ -24,7 +24,7 @@ const restTime = 50 * time.Millisecond
 type httpLane struct {
 	target *HTTP
 	ctx    context.Context
-	asked  *http.Request // tells the reader whether an answer has a body
+	asked  *http.Request // for the reader: whether an answer has a body
 	unhook func() bool
 
 	mu    sync.Mutex // conn and ended, against abort

@@ -25,7 +25,7 @@ type KneePlan struct {
 // maxProbes bounds a search: doublings, halvings and bisections together.
 const maxProbes = 40
 
-// Validate reports what cannot be right.
+// Validate reports invalid values.
 func (p KneePlan) Validate() error {
 	if !(p.Start > 0) || !(p.Max >= p.Start) || !(p.Precision > 0 && p.Precision < 1) || p.Probe <= 0 {
 		return fmt.Errorf("knee: rate %g must be positive and at most max-rate %g, precision %g between 0 and 1, duration "+
@@ -73,10 +73,10 @@ func (o Options) FindKnee(ctx context.Context, target Target, plan KneePlan) (Kn
 	err := k.search(ctx)
 	if k.knee.GeneratorLate {
 		k.knee.Warnings = append(k.knee.Warnings,
-			"in a probe that failed the generator itself was late: the knee may be its own")
+			"the generator itself was late in a failed probe: the knee may be the generator's")
 	}
 	if k.knee.Above == 0 && k.knee.Rate > 0 {
-		k.knee.Warnings = append(k.knee.Warnings, "no rate failed: the knee lies above")
+		k.knee.Warnings = append(k.knee.Warnings, "no rate failed: the knee is higher")
 	}
 	return k.knee, k.runs, err
 }
@@ -183,7 +183,7 @@ func (k Knee) Text(w io.Writer) error {
 	t.Flush() // into memory
 	switch {
 	case k.Rate == 0:
-		fmt.Fprintf(&b, "\nno rate met the objective; the lowest that was tried and failed: %.6g/s\n", k.Above)
+		fmt.Fprintf(&b, "\nno rate met the objective; the lowest one tried: %.6g/s\n", k.Above)
 	case k.Above == 0:
 		fmt.Fprintf(&b, "\nknee: above %.6g/s\n", k.Rate)
 	default:

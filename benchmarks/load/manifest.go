@@ -19,8 +19,7 @@ type Manifest struct {
 	Kernel     string    `json:"kernel,omitempty"`
 	Processor  string    `json:"processor"`
 	Processors int       `json:"processors"` // of the machine
-	// Of those the generator may run on so many, and runs Go code on so many at
-	// once.
+	// How many of them the generator may use, and its GOMAXPROCS.
 	AllowedProcessors int               `json:"allowed_processors,omitempty"`
 	GOMAXPROCS        int               `json:"gomaxprocs,omitempty"`
 	MemoryKB          int64             `json:"memory_kb,omitempty"`
@@ -59,7 +58,7 @@ func NewManifest(now time.Time, kind, command, commit string, seed uint64) Manif
 	}
 }
 
-// onlineProcessors counts those of the machine, where the kernel tells them.
+// onlineProcessors counts those of the machine if the kernel lists them.
 func onlineProcessors() int {
 	list, err := os.ReadFile("/proc/cpuinfo")
 	if n := strings.Count("\n"+string(list), "\nprocessor\t"); err == nil && n > 0 {

@@ -9,8 +9,8 @@ import (
 )
 
 // OverloadPlan is a rate that a target can bear, a multiple of it, and the
-// rate again: what it does when too much is asked of it, and how soon it is
-// itself again.
+// rate again: how it behaves when overloaded, and how soon it
+// recovers.
 type OverloadPlan struct {
 	Rate      float64       // that it can bear
 	Factor    float64       // how many times that is asked
@@ -23,7 +23,7 @@ func (p OverloadPlan) Profile() Profile {
 	return Profile{{p.Phase, p.Rate, p.Rate}, {p.Phase, p.Rate * p.Factor, p.Rate * p.Factor}, {p.Phase, p.Rate, p.Rate}}
 }
 
-// Validate reports what cannot be right.
+// Validate reports invalid values.
 func (p OverloadPlan) Validate() error {
 	if !(p.Factor > 1 && p.Factor <= 1000) {
 		return fmt.Errorf("factor: %g, must be above 1 and at most 1000", p.Factor)
@@ -40,7 +40,7 @@ type Phase struct {
 	OfferedPS float64 `json:"offered_per_s"`
 	Scheduled int     `json:"scheduled"`
 	Completed int     `json:"completed"`
-	Refused   int     `json:"refused"` // 429, 503 and [Busy]: the target knew that it could not
+	Refused   int     `json:"refused"` // 429, 503 and [Busy]: the target rejected them
 	Lost      int     `json:"lost"`    // everything else: errors, dropped, unsent
 	// GoodputPS is completed within the objective's latency, per second.
 	GoodputPS float64      `json:"goodput_per_s"`
@@ -150,9 +150,9 @@ func (out Overloaded) Text(w io.Writer) error {
 	t.Flush() // into memory
 	fmt.Fprintf(&b, "\ngoodput under overload: %.1f %% of that before\n", 100*out.GoodputShare)
 	if out.RecoveryS != nil {
-		fmt.Fprintf(&b, "recovered %gs after the overload ended (seen in steps of %s)\n\n", *out.RecoveryS, recoveryWindow)
+		fmt.Fprintf(&b, "recovered %gs after the overload ended (in steps of %s)\n\n", *out.RecoveryS, recoveryWindow)
 	} else {
-		b.WriteString("did not recover in the time that was watched\n\n")
+		b.WriteString("did not recover while it was observed\n\n")
 	}
 	if err := out.Report.Text(&b); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Usage is what a process and its descendants use, as the kernel tells it.
+// Usage is what a process and its descendants use, as the kernel reports it.
 type Usage struct {
 	CPU     time.Duration `json:"cpu_ns"` // since they began; of children that ended, too
 	RSSKB   int64         `json:"rss_kb"`

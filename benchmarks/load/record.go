@@ -34,7 +34,7 @@ type Record struct {
 	Status  uint16
 	Failure Failure
 	Bytes   int64
-	Stages  []float32 // ms, in the order of Run.Stages; negative: not told
+	Stages  []float32 // ms, in the order of Run.Stages; negative: unknown
 }
 
 // Latency is what a caller waited: from when the request was due.
@@ -100,14 +100,14 @@ func (r Run) Check() error {
 // errEveryFailed is the only failure of the target that is one of the run.
 var errEveryFailed = errors.New("every request failed")
 
-// Err says whether the run itself went well. Errors of the target are figures;
-// only when nothing else came is there nothing that was measured.
+// Err reports whether the run itself succeeded. Errors of the target are
+// results; only if every request failed has nothing been measured.
 func (r Run) Err() error {
 	if r.Broken != nil {
 		return r.Broken
 	}
 	if err := r.Check(); err != nil {
-		return fmt.Errorf("the counts of the run do not add up: %w", err)
+		return fmt.Errorf("inconsistent records: %w", err)
 	}
 	first := Failure("")
 	for _, rec := range r.Records {

@@ -140,16 +140,16 @@ func (out *Report) count(rec Record) {
 func (out *Report) warn(r Run, unsplit string) {
 	say := func(format string, args ...any) { out.Warnings = append(out.Warnings, fmt.Sprintf(format, args...)) }
 	if r.Loop == ClosedLoop {
-		say("closed loop: a slow server was asked less often, and no caller's wait for a turn is in these figures")
+		say("closed loop: a slow server gets fewer requests, and these figures exclude the time callers would wait")
 	}
 	if r.Broken != nil {
 		say("%v", r.Broken)
 	}
 	if p, l := out.OwnLateMS, out.LatencyMS; p != nil && l != nil && p.P99 > max(2, 0.2*l.P50) {
-		say("the generator itself was late (p99 %.3f ms): the figures are those of generator and target together", p.P99)
+		say("the generator itself was late (p99 %.3f ms): the figures include its own delays", p.P99)
 	}
 	if p := out.LateMS; r.Loop == OpenLoop && p != nil && p.P99 > max(10, out.OwnLateMS.P99*2) {
-		say("requests waited for a free connection (p99 %.3f ms): more connections would ask more of the target", p.P99)
+		say("requests waited for a free connection (p99 %.3f ms): use more connections to load the target fully", p.P99)
 	}
 	if unsplit != "" {
 		say("%s", unsplit)

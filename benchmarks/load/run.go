@@ -32,7 +32,7 @@ func DefaultOptions() Options {
 	return Options{Connections: 64, MaxOutstanding: 1 << 16, Timeout: 30 * time.Second, Drain: 30 * time.Second}
 }
 
-// Validate reports every option that cannot be right.
+// Validate reports every invalid option.
 func (o Options) Validate() error {
 	var faults []error
 	if o.Connections < 1 || o.Connections > 1<<16 {
@@ -52,7 +52,7 @@ func (o Options) Validate() error {
 type Progress struct{ Ended atomic.Int64 }
 
 // Open runs a schedule against a target, in an open loop. It returns an error
-// only where no run took place; [Run.Err] says whether it went well.
+// only if no run took place; [Run.Err] reports whether it succeeded.
 //
 // Memory is collected before the run, and meanwhile no more often than after
 // every 256 MiB: a collection takes processor time from what is due. The
@@ -151,7 +151,7 @@ func (g *generator) lanes(ctx context.Context, work func(context.Context, Lane))
 }
 
 // dispatch hands out each request when it is due. It never waits for a
-// connection: what finds no room is dropped.
+// connection: requests beyond MaxOutstanding are dropped.
 func (g *generator) dispatch(ctx context.Context, waiting chan<- int) {
 	for i := range g.run.Records {
 		rec := &g.run.Records[i]
@@ -211,7 +211,7 @@ func (g *generator) finish(ctx context.Context) Run {
 		if u, err := ReadUsage(g.o.PID); err == nil {
 			g.run.Process = &ProcessUse{CPU: u.CPU - g.usage.CPU, RSSKB: u.RSSKB, FDs: u.FDs}
 		} else {
-			g.run.Broken = fmt.Errorf("the target ended: %w", err)
+			g.run.Broken = fmt.Errorf("the target has exited: %w", err)
 		}
 	}
 	if g.behind != nil {
@@ -219,7 +219,7 @@ func (g *generator) finish(ctx context.Context) Run {
 		if b, err := g.behind(context.WithoutCancel(ctx)); err == nil {
 			g.run.Behind = &b
 		} else {
-			g.run.Broken = fmt.Errorf("the statistics behind the target cannot be read: %w", err)
+			g.run.Broken = fmt.Errorf("read the statistics of the server behind the target: %w", err)
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errDrained) {

@@ -9,8 +9,7 @@ import (
 )
 
 // Stub is an HTTP server that reads a request and answers a few bytes, after
-// some time if it is told so: what the generator measures of it is mostly
-// itself.
+// ServiceTime: what the generator measures is mostly itself.
 type Stub struct {
 	ServiceTime time.Duration
 	// Concurrency is how many requests it works on at once; 0: any number.

@@ -78,7 +78,7 @@ func processCPU() time.Duration {
 }
 
 // hungUp reports whether the other side has closed a connection at rest, or
-// sent what nobody asked for. Where that cannot be told it is false.
+// sent unsolicited bytes. It's false if that's unknown.
 func hungUp(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {

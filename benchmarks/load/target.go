@@ -27,7 +27,7 @@ type Answer struct {
 	Failure Failure   // "": the answer came whole and is one that was expected
 	First   time.Time // first byte of the answer; zero: none
 	Bytes   int       // of the answer's body
-	Stages  []Stage   // the server's own times, where it tells them; good until the lane's next Send
+	Stages  []Stage   // the server's own times, if it reports them; valid until the lane's next Send
 }
 
 // Stage is a part of the server's work on a request.
@@ -42,14 +42,14 @@ type Failure string
 
 // The failures of any target; status_NNN and those of Triton come on top.
 const (
-	Refused  Failure = "refused"     // nobody listens there
+	Refused  Failure = "refused"     // nothing listens there
 	NoDial   Failure = "dial"        // other faults before a connection stood
 	Reset    Failure = "reset"       // the connection was reset
 	Hangup   Failure = "closed"      // it was closed before the answer was whole
 	TimedOut Failure = "timeout"     // no whole answer in time
-	Garbled  Failure = "protocol"    // the answer cannot be read
+	Garbled  Failure = "protocol"    // the answer is malformed
 	TooLarge Failure = "too_large"   // the answer is larger than we read
 	BadImage Failure = "image_error" // the answer came whole and has no score for an image
-	Busy     Failure = "overloaded"  // the target said that it has no room; over HTTP that is a status
+	Busy     Failure = "overloaded"  // the target rejected it for lack of capacity; over HTTP that is a status
 	CutOff   Failure = "cut_off"     // the run ended first
 )

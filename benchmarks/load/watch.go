@@ -31,7 +31,7 @@ type Sample struct {
 	Goroutines float64 `json:"goroutines,omitempty"`
 }
 
-// goroutineMetrics are the names by which servers tell how many they have.
+// goroutineMetrics are the names under which servers export their number of goroutines.
 var goroutineMetrics = []string{"go_goroutine_count", "go_goroutines"}
 
 // Look takes one sample.
@@ -199,7 +199,7 @@ func (out Soak) Text(w io.Writer) error {
 	}
 	t.Flush() // into memory
 	if out.Watched != "" {
-		fmt.Fprintf(&b, "note: some looks failed: %s\n", out.Watched)
+		fmt.Fprintf(&b, "note: some samples failed: %s\n", out.Watched)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

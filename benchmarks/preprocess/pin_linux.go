@@ -53,7 +53,7 @@ func bind(set *unix.CPUSet) error {
 }
 
 // LastProcessor is the one to measure on by default: the first serves most
-// interrupts. It is -1 where that cannot be told.
+// interrupts. It is -1 if that's unknown.
 func LastProcessor() int {
 	var set unix.CPUSet
 	if unix.SchedGetaffinity(0, &set) != nil {

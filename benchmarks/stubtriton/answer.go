@@ -160,7 +160,7 @@ func unitVector(seed uint64, dim int) []byte {
 	return out
 }
 
-// scoreOf gives the dot products of an image with the texts, and a score that
+// scoreOf returns the dot products of an image with the texts, and a score that
 // is made of them: 3 and twice their mean.
 func scoreOf(image, texts []byte) (score, similarities []byte) {
 	sum, count := 0.0, len(texts)/len(image)

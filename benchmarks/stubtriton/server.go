@@ -36,7 +36,7 @@ func DefaultConfig() Config {
 	return Config{Repository: "model_repository", Variant: "embedded", Instances: 4}
 }
 
-// Validate reports what cannot be right.
+// Validate reports invalid values.
 func (c Config) Validate() error {
 	var faults []error
 	if c.ServiceTime < 0 || c.ServiceTime > time.Minute {

@@ -121,7 +121,7 @@ func (m *model) count(items int, queue, compute time.Duration) {
 	m.compute += compute
 }
 
-// ModelStatistics tells what the models have done. A stub's batches are its
+// ModelStatistics counts what the models have done. A stub's batches are its
 // requests.
 func (s *Server) ModelStatistics(_ context.Context,
 	req *pb.ModelStatisticsRequest) (*pb.ModelStatisticsResponse, error) {

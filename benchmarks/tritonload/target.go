@@ -104,7 +104,7 @@ type lane struct {
 // Close implements [load.Lane]. The client belongs to whoever made it.
 func (l *lane) Close() {}
 
-// Send implements [load.Lane]. Failures are the kinds that the client tells.
+// Send implements [load.Lane]. Failures are the kinds that the client returns.
 func (l *lane) Send(n int, deadline time.Time) load.Answer {
 	ctx, cancel := context.WithDeadline(l.ctx, deadline)
 	defer cancel()

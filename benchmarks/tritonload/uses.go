@@ -58,7 +58,7 @@ func differences(before, after []tritonclient.ModelStatistics) []tritonclient.Mo
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// Source is what tells Triton's statistics: a [tritonclient.Client].
+// Source reads Triton's statistics: a [tritonclient.Client].
 type Source interface {
 	Statistics(ctx context.Context, model string) ([]tritonclient.ModelStatistics, error)
 }

@@ -67,7 +67,7 @@ func openArchive(file io.ReaderAt, size int64, limits Limits) (*archive, error) 
 	return a, a.checkHeader()
 }
 
-// sniff tells what is not an archive by its first bytes.
+// sniff recognises by its first bytes what isn't an archive.
 func sniff(file io.ReaderAt) error {
 	head := make([]byte, 16)
 	n, err := file.ReadAt(head, 0)

@@ -16,7 +16,7 @@
 // before a sample is written, and the memory is Go's, which does not move, is
 // kept alive for the length of the call, and is forgotten by the library when
 // it returns. Every warning is an error: what a library does not find
-// flawless, the Go decoder judges.
+// flawless, the Go decoder takes over.
 //
 // A call cannot be interrupted. Its length is bounded by imageprep's limits on
 // pixels and scans.
