@@ -36,7 +36,7 @@ func TestReadDataset(t *testing.T) {
 
 func TestImageFolderFindsByName(t *testing.T) {
 	png := testimages.PNG(8, 8)
-	root := tree(t, map[string][]byte{
+	root := testimages.Tree(t, map[string][]byte{
 		"a.png": png, "one/b.png": png, "one/c.png": png, "two/c.jpg": png, "two/no-suffix": png,
 		"two/raw.bin": []byte("x"), "d": png, "two/d": png,
 	})

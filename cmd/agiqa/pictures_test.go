@@ -25,7 +25,7 @@ func TestURLsAreRefused(t *testing.T) {
 // pictures are done, and the rest is named in one line.
 func TestPreprocessAFolderAsPeopleHaveIt(t *testing.T) {
 	png := testimages.PNG(8, 8)
-	in := tree(
+	in := testimages.Tree(
 		t,
 		map[string][]byte{
 			"a.png":          png,
@@ -57,20 +57,4 @@ func TestPreprocessAFolderAsPeopleHaveIt(t *testing.T) {
 		!strings.Contains(errs, "x.jpg (not a regular file)") {
 		t.Errorf("stderr is %q", errs)
 	}
-}
-
-// tree writes files; a path that ends in a slash is a folder.
-func tree(t *testing.T, files map[string][]byte) string {
-	t.Helper()
-	root := t.TempDir()
-	for name, data := range files {
-		path := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
 }

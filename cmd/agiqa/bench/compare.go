@@ -40,8 +40,8 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 			if len(blocks.Runs) == 0 {
 				return err
 			}
-			told := f.tell(cmd, t, m, blocks.Labels(), blocks.Summarise(), blocks.Runs...)
-			return errors.Join(told, err, blocks.Err())
+			reported := f.report(cmd, t, m, blocks.Labels(), blocks.Summarise(), blocks.Runs...)
+			return errors.Join(reported, err, blocks.Err())
 		},
 	}
 	f.add(cmd)
@@ -69,23 +69,16 @@ func newKnee(t *cli.Terminal) *cobra.Command {
 			"second and core.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			asked, err := r.aim(cmd, t, &f, args)
-			if err != nil {
-				return err
-			}
-			defer asked.close()
-			f.options.PID = f.pid
-			plan.Start, plan.Probe, plan.Arrivals, plan.Seed = f.rate, f.duration, load.Arrivals(f.arrivals), f.seed
-			m := f.manifest(cmd)
-			knee, runs, err := f.options.FindKnee(cmd.Context(), asked.target, plan)
-			if len(runs) == 0 {
-				return err
-			}
-			var labels []string
-			for _, p := range knee.Probes {
-				labels = append(labels, fmt.Sprintf("%.6g/s", p.Rate))
-			}
-			return errors.Join(f.tell(cmd, t, m, labels, knee, runs...), err)
+			return f.onTarget(cmd, t, &r, args, func(ctx context.Context, target load.Target) (measured, error) {
+				f.options.PID = f.pid
+				plan.Start, plan.Probe, plan.Arrivals, plan.Seed = f.rate, f.duration, load.Arrivals(f.arrivals), f.seed
+				knee, runs, err := f.options.FindKnee(ctx, target, plan)
+				got := measured{report: knee, runs: runs}
+				for _, p := range knee.Probes {
+					got.labels = append(got.labels, fmt.Sprintf("%.6g/s", p.Rate))
+				}
+				return got, err
+			})
 		},
 	}
 	f.add(cmd)
@@ -115,25 +108,17 @@ func newOverload(t *cli.Terminal) *cobra.Command {
 			"latency of accepted and of rejected requests, and the time to recover.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			asked, err := r.aim(cmd, t, &f, args)
-			if err != nil {
-				return err
-			}
-			defer asked.close()
-			plan.Rate, plan.Phase = f.rate, f.duration
-			if err := plan.Validate(); err != nil {
-				return err
-			}
-			s, err := load.NewSchedule(plan.Profile(), load.Arrivals(f.arrivals), f.seed)
-			if err != nil {
-				return err
-			}
-			m := f.manifest(cmd)
-			run, err := f.open(cmd.Context(), t, asked.target, s)
-			if err != nil {
-				return err
-			}
-			return errors.Join(f.tell(cmd, t, m, nil, plan.Summarise(run), run), run.Err())
+			return f.onTarget(cmd, t, &r, args, func(ctx context.Context, target load.Target) (measured, error) {
+				plan.Rate, plan.Phase = f.rate, f.duration
+				if err := plan.Validate(); err != nil {
+					return measured{}, err
+				}
+				s, err := load.NewSchedule(plan.Profile(), load.Arrivals(f.arrivals), f.seed)
+				if err != nil {
+					return measured{}, err
+				}
+				return summarise(plan.Summarise)(f.open(ctx, t, target, s))
+			})
 		},
 	}
 	f.add(cmd)
@@ -157,33 +142,26 @@ func newSoak(t *cli.Terminal) *cobra.Command {
 			"from /proc, and goroutines from its metrics. Reports the slopes.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			asked, err := r.aim(cmd, t, &f, args)
-			if err != nil {
-				return err
-			}
-			defer asked.close()
-			s, err := f.schedule()
-			if err != nil {
-				return err
-			}
-			f.options.PID, w.PID = f.pid, f.pid
-			if _, err := w.Look(cmd.Context(), 0); err != nil {
-				return err
-			}
-			m := f.manifest(cmd)
-			ctx, stop := context.WithCancel(cmd.Context())
-			defer stop()
-			var samples []load.Sample
-			var watched error
-			done := make(chan struct{})
-			go func() { defer close(done); samples, watched = w.Watch(ctx) }()
-			run, err := f.open(cmd.Context(), t, asked.target, s)
-			stop()
-			<-done
-			if err != nil {
-				return err
-			}
-			return errors.Join(f.tell(cmd, t, m, nil, load.SummariseSoak(run, samples, watched), run), run.Err())
+			return f.onTarget(cmd, t, &r, args, func(ctx context.Context, target load.Target) (measured, error) {
+				s, err := f.schedule()
+				if err != nil {
+					return measured{}, err
+				}
+				f.options.PID, w.PID = f.pid, f.pid
+				if _, err := w.Look(ctx, 0); err != nil {
+					return measured{}, err
+				}
+				watching, stop := context.WithCancel(ctx)
+				defer stop()
+				var samples []load.Sample
+				var watched error
+				done := make(chan struct{})
+				go func() { defer close(done); samples, watched = w.Watch(watching) }()
+				run, err := f.open(ctx, t, target, s)
+				stop()
+				<-done
+				return summarise(func(run load.Run) load.Soak { return load.SummariseSoak(run, samples, watched) })(run, err)
+			})
 		},
 	}
 	f.add(cmd)

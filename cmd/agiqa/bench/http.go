@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -46,25 +47,51 @@ func newHTTP(t *cli.Terminal) *cobra.Command {
 }
 
 func runHTTP(cmd *cobra.Command, t *cli.Terminal, f *loadFlags, r *requestFlags, address []string) error {
-	asked, err := r.aim(cmd, t, f, address)
+	return f.onTarget(cmd, t, r, address, func(ctx context.Context, target load.Target) (measured, error) {
+		return summarise(load.Summarise)(f.measure(ctx, t, target))
+	})
+}
+
+// measured is what a command reports, and the runs that it is derived from.
+type measured struct {
+	report textual
+	labels []string // of the runs, where there are several
+	runs   []load.Run
+}
+
+// summarise makes the report of a single run.
+func summarise[R textual](report func(load.Run) R) func(load.Run, error) (measured, error) {
+	return func(run load.Run, err error) (measured, error) {
+		if err != nil {
+			return measured{}, err
+		}
+		return measured{report: report(run), runs: []load.Run{run}}, run.Err()
+	}
+}
+
+// onTarget measures the one target that is named, and reports what was
+// measured even where it ended in an error.
+func (f *loadFlags) onTarget(cmd *cobra.Command, t *cli.Terminal, r *requestFlags, args []string,
+	measure func(context.Context, load.Target) (measured, error)) error {
+	asked, err := r.aim(cmd, t, f, args)
 	if err != nil {
 		return err
 	}
 	defer asked.close()
 	m := f.manifest(cmd)
-	run, err := f.measure(cmd.Context(), t, asked.target)
-	if err != nil {
+	got, err := measure(cmd.Context(), asked.target)
+	if len(got.runs) == 0 {
 		return err
 	}
-	return errors.Join(f.tell(cmd, t, m, nil, load.Summarise(run), run), run.Err())
+	return errors.Join(f.report(cmd, t, m, got.labels, got.report, got.runs...), err)
 }
 
 // textual is a report for people.
 type textual interface{ Text(w io.Writer) error }
 
-// tell prints a report, after its manifest, and leaves records and reports in
+// report prints a report, after its manifest, and leaves records and reports in
 // the folder --out.
-func (f *loadFlags) tell(cmd *cobra.Command, t *cli.Terminal, m load.Manifest, labels []string,
+func (f *loadFlags) report(cmd *cobra.Command, t *cli.Terminal, m load.Manifest, labels []string,
 	report textual, runs ...load.Run) error {
 	if f.out != "" {
 		if err := save(f.out, m, labels, report, runs); err != nil {

@@ -53,7 +53,7 @@ func newTriton(t *cli.Terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return errors.Join(f.tell(cmd, t, m, nil, load.Summarise(run), run), run.Err())
+			return errors.Join(f.report(cmd, t, m, nil, load.Summarise(run), run), run.Err())
 		},
 	}
 	f.add(cmd)

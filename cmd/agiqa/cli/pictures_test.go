@@ -13,26 +13,10 @@ import (
 	"github.com/agiqa/agiqa/internal/testimages"
 )
 
-// tree writes files; a path that ends in a slash is a folder.
-func tree(t *testing.T, files map[string][]byte) string {
-	t.Helper()
-	root := t.TempDir()
-	for name, data := range files {
-		path := filepath.Join(root, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
-}
-
 func TestWalkSelectsImages(t *testing.T) {
 	png, jpg := testimages.PNG(8, 8), testimages.JPEG(8, 8)
-	elsewhere := tree(t, map[string][]byte{"far.png": png, "more/farther.png": png})
-	root := tree(t, map[string][]byte{
+	elsewhere := testimages.Tree(t, map[string][]byte{"far.png": png, "more/farther.png": png})
+	root := testimages.Tree(t, map[string][]byte{
 		"a.JPG": jpg, "b.jfif": jpg, "no-suffix": png, "sd1.5": jpg, "text": []byte("text"), "notes.txt": []byte("notes"),
 		"._a.jpg": []byte("metadata"), "__MACOSX/a.jpg": jpg, "sub/c.png": png, "empty": nil,
 	})
@@ -109,7 +93,7 @@ func asOrdinaryUser() error {
 }
 
 func TestUnreadableFolderIsNamed(t *testing.T) {
-	root := tree(t, map[string][]byte{"a.png": testimages.PNG(8, 8), "closed/b.png": testimages.PNG(8, 8)})
+	root := testimages.Tree(t, map[string][]byte{"a.png": testimages.PNG(8, 8), "closed/b.png": testimages.PNG(8, 8)})
 	for path, mode := range map[string]os.FileMode{filepath.Dir(root): 0o755, root: 0o755,
 		filepath.Join(root, "closed"): 0} {
 		if err := os.Chmod(path, mode); err != nil {
