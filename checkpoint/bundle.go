@@ -20,6 +20,8 @@ const (
 	tensorB0      = "head.0.bias"
 	tensorW1      = "head.1.weight"
 	tensorB1      = "head.1.bias"
+
+	tensorReference = "reference" // optional; not part of the models
 )
 
 // Bundle is one checked checkpoint. It never changes after it was read, and
@@ -28,6 +30,10 @@ type Bundle struct {
 	manifest Manifest
 	prompt   clip.PromptSpec
 	head     Head
+
+	views       quality.Views
+	calibration *quality.Calibration // nil where the manifest has no interval
+	reference   *quality.Reference   // nil where it has none
 }
 
 // Open reads and checks the bundle in the folder dir. A link that leads out of
@@ -103,10 +109,18 @@ func assemble(m Manifest, tensors []safetensors.Tensor) (*Bundle, error) {
 	if err != nil {
 		return nil, fault(WeightsFile, err)
 	}
+	known := []string{tensorContext, tensorW0, tensorB0, tensorW1, tensorB1}
+	if m.Reference != nil {
+		known = append(known, tensorReference)
+	}
 	for _, t := range tensors {
-		if !slices.Contains([]string{tensorContext, tensorW0, tensorB0, tensorW1, tensorB1}, t.Name) {
+		if !slices.Contains(known, t.Name) {
 			return nil, fault(WeightsFile, fmt.Errorf("tensor %q is not part of a checkpoint", t.Name))
 		}
+	}
+	b := &Bundle{manifest: m, prompt: prompt, head: head}
+	if err := b.readMeaning(byName); err != nil {
+		return nil, err
 	}
 	for i, g := range m.Golden {
 		if err := g.ImageEmbedding.CheckUnit(head.Dim); err != nil {
@@ -116,7 +130,39 @@ func assemble(m Manifest, tensors []safetensors.Tensor) (*Bundle, error) {
 	if got := contentDigest(m, tensors); got != m.Digest {
 		return nil, fault(ManifestFile, fmt.Errorf("digest is %s, but the contents have %s", m.Digest, got))
 	}
-	return &Bundle{manifest: m, prompt: prompt, head: head}, nil
+	return b, nil
+}
+
+// readMeaning makes what the bundle says of its scores.
+func (b *Bundle) readMeaning(tensors map[string]safetensors.Tensor) error {
+	m := b.manifest
+	var err error
+	if b.views, err = quality.ParseViews(m.Views); err != nil {
+		return fault(ManifestFile, err)
+	}
+	if m.Prompt {
+		return fault(ManifestFile, errors.New("prompt is true: checkpoints that read a picture's prompt are not supported"))
+	}
+	if m.Interval != nil {
+		if b.calibration, err = m.Interval.calibration(); err != nil {
+			return fault(ManifestFile, fmt.Errorf("interval: %w", err))
+		}
+	}
+	if m.Reference == nil {
+		return nil
+	}
+	t, ok := tensors[tensorReference]
+	if !ok {
+		return fault(WeightsFile, fmt.Errorf("tensor %q is missing, which the manifest declares", tensorReference))
+	}
+	if len(t.Shape) != 2 || t.Shape[0] < 1 || t.Shape[0] > quality.MaxReference || t.Shape[1] != b.head.Dim {
+		return fault(WeightsFile, fmt.Errorf("tensor %q has shape %v, want [1 to %d, %d]",
+			tensorReference, t.Shape, quality.MaxReference, b.head.Dim))
+	}
+	if b.reference, err = quality.NewReference(m.Reference.Threshold, b.head.Dim, t.Data); err != nil {
+		return fault(WeightsFile, fmt.Errorf("%s: %w", tensorReference, err))
+	}
+	return nil
 }
 
 // readHead takes D and H from the first layer's weight and wants the other
@@ -219,7 +265,12 @@ func (b *Bundle) Checkpoint() quality.Checkpoint {
 		Name:    b.manifest.Name,
 		Digest:  b.manifest.Digest,
 		Encoder: b.manifest.Encoder.Digest,
-		Score:   quality.ScoreRange{Min: b.manifest.Score.Min, Max: b.manifest.Score.Max, Unit: b.manifest.Score.Unit},
+		Task:    b.manifest.Task,
+		Score: quality.ScoreRange{
+			Min: b.manifest.Score.Min, Max: b.manifest.Score.Max, Unit: b.manifest.Score.Unit, Clamp: b.manifest.Score.Clamp,
+		},
+		Calibration: b.calibration,
+		Reference:   b.reference,
 	}
 }
 

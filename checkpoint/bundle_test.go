@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCheckpoint := quality.Checkpoint{
-		Name: "demo", Digest: digest, Encoder: encoderDigest,
+		Name: "demo", Digest: digest, Encoder: encoderDigest, Task: quality.TaskQuality,
 		Score: quality.ScoreRange{Min: 1, Max: 5, Unit: "MOS"},
 	}
 	if diff := cmp.Diff(wantCheckpoint, b.Checkpoint()); diff != "" {
@@ -53,6 +54,80 @@ func TestRead(t *testing.T) {
 	}
 	if got := string(b.Manifest().Training); got != `{"data":"none","split":{"seed":1}}` {
 		t.Errorf("Training: %s", got)
+	}
+}
+
+func TestReadMeaning(t *testing.T) {
+	d := newMeaningfulDraft("demo", 1)
+	b := d.bundle(t)
+	c := b.Checkpoint()
+	if c != b.Checkpoint() {
+		t.Error("two calls of Checkpoint give two values")
+	}
+	if want := (quality.ScoreRange{Min: 1, Max: 5, Unit: "MOS", Clamp: true}); c.Score != want {
+		t.Errorf("score %+v, want %+v", c.Score, want)
+	}
+	if c.Task != quality.TaskAuthenticity {
+		t.Errorf("task %q, want %q", c.Task, quality.TaskAuthenticity)
+	}
+	if got := c.Calibration; got.Coverage() != 0.9 || got.HalfWidth(2) != 0.75 || got.HalfWidth(3) != 0.5 {
+		t.Errorf("calibration %+v", got)
+	}
+	rows := d.tensors["reference"]
+	if got := c.Reference; got.Threshold() != 0.25 || got.Rows() != 3 || !slices.Equal(got.Data(), rows.Data) {
+		t.Errorf("reference %+v", got)
+	}
+	want := []checkpoint.Evaluation{
+		{Dataset: "a set", Task: quality.TaskQuality, Images: 134, SRCC: 0.6, Low: 0.5, High: 0.7},
+	}
+	if diff := cmp.Diff(want, b.Manifest().Evaluation); diff != "" {
+		t.Errorf("evaluation (-want +got):\n%s", diff)
+	}
+
+	for _, key := range []string{"interval", "reference", "prompt"} {
+		delete(d.manifest, key)
+	}
+	delete(d.tensors, "reference")
+	delete(d.manifest, "digest")
+	if c := d.bundle(t).Checkpoint(); c.Calibration != nil || c.Reference != nil {
+		t.Errorf("without interval and reference: %+v and %+v", c.Calibration, c.Reference)
+	}
+}
+
+// TestDigestCountsMeaning wants another digest for every value of format 2
+// that changes what a score means, and the same one for an evaluation.
+func TestDigestCountsMeaning(t *testing.T) {
+	seen := map[quality.Digest]string{}
+	for name, change := range map[string]func(*draft){
+		"nothing":        func(*draft) {},
+		"task":           func(d *draft) { d.manifest["task"] = "quality" },
+		"view":           func(d *draft) { d.manifest["views"] = []string{"224"} },
+		"order of views": func(d *draft) { d.manifest["views"] = []string{"448/r0c1", "224"} },
+		"clamp":          func(d *draft) { d.manifest["score"].(map[string]any)["clamp"] = false },
+		"min":            func(d *draft) { d.manifest["score"].(map[string]any)["min"] = 0 },
+		"max":            func(d *draft) { d.manifest["score"].(map[string]any)["max"] = 6 },
+		"no interval":    func(d *draft) { delete(d.manifest, "interval") },
+		"coverage":       func(d *draft) { d.manifest["interval"].(map[string]any)["coverage"] = 0.8 },
+		"edge":           func(d *draft) { d.manifest["interval"].(map[string]any)["edges"] = []float64{2, 3.5} },
+		"half width":     func(d *draft) { d.manifest["interval"].(map[string]any)["half_widths"] = []float64{1, 1, 1} },
+		"threshold":      func(d *draft) { d.manifest["reference"].(map[string]any)["threshold"] = 0.5 },
+		"reference":      func(d *draft) { slices.Reverse(d.tensors["reference"].Data[:dim]) },
+		"no reference":   func(d *draft) { delete(d.manifest, "reference"); delete(d.tensors, "reference") },
+		"format 1":       func(d *draft) { *d = *newDraft("demo", 1) },
+	} {
+		d := newMeaningfulDraft("demo", 1)
+		change(d)
+		digest := d.bundle(t).Checkpoint().Digest
+		if other, ok := seen[digest]; ok {
+			t.Errorf("%q and %q have the same digest", name, other)
+		}
+		seen[digest] = name
+	}
+	d := newMeaningfulDraft("demo", 1)
+	d.manifest["evaluation"] = []any{}
+	delete(d.manifest, "prompt") // false is its default
+	if digest := d.bundle(t).Checkpoint().Digest; seen[digest] != "nothing" {
+		t.Error("an evaluation changes the digest, or prompt: false does")
 	}
 }
 

@@ -28,11 +28,16 @@ func (b *Bundle) Tensors() []safetensors.Tensor {
 	if p.ClassSpecific {
 		context = []int{quality.CategoryCount, p.ContextLength, p.W}
 	}
-	return []safetensors.Tensor{
+	tensors := []safetensors.Tensor{
 		{Name: tensorContext, Shape: context, Data: p.Context},
 		{Name: tensorB0, Shape: []int{h.Hidden}, Data: h.B0},
 		{Name: tensorW0, Shape: []int{h.Hidden, parts * h.Dim}, Data: h.W0},
 		{Name: tensorB1, Shape: []int{1}, Data: h.B1},
 		{Name: tensorW1, Shape: []int{1, h.Hidden}, Data: h.W1},
 	}
+	if r := b.reference; r != nil {
+		tensors = append(tensors,
+			safetensors.Tensor{Name: tensorReference, Shape: []int{r.Rows(), r.Dim()}, Data: r.Data()})
+	}
+	return tensors
 }

@@ -12,6 +12,9 @@ func TestEncodeIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, specific := range []bool{true, false} {
 		draft := newDraft("a", 1)
+		if specific {
+			draft = newMeaningfulDraft("a", 1)
+		}
 		if !specific {
 			shared := draft.tensors["context"]
 			shared.Shape, shared.Data = []int{context, width}, shared.Data[:context*width]

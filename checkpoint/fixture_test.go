@@ -66,6 +66,30 @@ func newDraft(name string, seed uint64) *draft {
 	return d
 }
 
+// newMeaningfulDraft returns a sound draft of format 2 with every key.
+func newMeaningfulDraft(name string, seed uint64) *draft {
+	d := newDraft(name, seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	d.manifest["format"] = "agiqa-checkpoint/2"
+	d.manifest["task"] = "authenticity"
+	d.manifest["views"] = []string{"224", "448/r0c1"}
+	d.manifest["score"].(map[string]any)["clamp"] = true
+	d.manifest["interval"] = map[string]any{
+		"coverage": 0.9, "edges": []float64{2.5, 3.5}, "half_widths": []float64{0.75, 0.5, 1},
+	}
+	d.manifest["reference"] = map[string]any{"threshold": 0.25}
+	d.manifest["prompt"] = false
+	d.manifest["evaluation"] = []any{
+		map[string]any{"dataset": "a set", "task": "quality", "images": 134, "srcc": 0.6, "low": 0.5, "high": 0.7},
+	}
+	rows := safetensors.Tensor{Name: "reference", Shape: []int{3, dim}}
+	for range 3 {
+		rows.Data = append(rows.Data, unit(random)...)
+	}
+	d.tensors["reference"] = rows
+	return d
+}
+
 var encoderDigest = quality.DigestOf([]byte("an encoder"))
 
 // unit is a random direction.
@@ -90,7 +114,8 @@ func (d *draft) digest() string {
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
 		b = append(b, s...)
 	}
-	field("agiqa-checkpoint/1")
+	format := d.manifest["format"].(string)
+	field(format)
 	field(d.manifest["encoder"].(map[string]any)["digest"].(string))
 	field(d.manifest["class_token_position"].(string))
 	field(fmt.Sprint(d.manifest["context_length"]))
@@ -99,6 +124,9 @@ func (d *draft) digest() string {
 	field(fmt.Sprint(len(categories)))
 	for _, c := range categories {
 		field(c)
+	}
+	if format == "agiqa-checkpoint/2" {
+		d.addMeaning(field)
 	}
 	var names []string
 	for name := range d.tensors {
@@ -117,6 +145,51 @@ func (d *draft) digest() string {
 		field(string(raw))
 	}
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(b))
+}
+
+// addMeaning gives field what format 2 adds.
+func (d *draft) addMeaning(field func(string)) {
+	number := func(v any) {
+		var f float64
+		switch v := v.(type) {
+		case int:
+			f = float64(v)
+		case float64:
+			f = v
+		}
+		field(string(binary.LittleEndian.AppendUint64(nil, math.Float64bits(f))))
+	}
+	flag := map[bool]string{true: "1", false: "0"}
+	views, _ := d.manifest["views"].([]string)
+	score := d.manifest["score"].(map[string]any)
+	clamp, _ := score["clamp"].(bool)
+	prompt, _ := d.manifest["prompt"].(bool)
+
+	field(fmt.Sprint(d.manifest["task"]))
+	field(fmt.Sprint(len(views)))
+	for _, v := range views {
+		field(v)
+	}
+	field(flag[clamp])
+	number(score["min"])
+	number(score["max"])
+	interval, ok := d.manifest["interval"].(map[string]any)
+	field(flag[ok])
+	if ok {
+		edges, _ := interval["edges"].([]float64)
+		halves, _ := interval["half_widths"].([]float64)
+		number(interval["coverage"])
+		field(fmt.Sprint(len(edges)))
+		for _, v := range append(slices.Clone(edges), halves...) {
+			number(v)
+		}
+	}
+	reference, ok := d.manifest["reference"].(map[string]any)
+	field(flag[ok])
+	if ok {
+		number(reference["threshold"])
+	}
+	field(flag[prompt])
 }
 
 // files writes the draft out; the digest is right unless the test set one.

@@ -16,8 +16,14 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// Format is the bundle format that is read and written.
-const Format = "agiqa-checkpoint/1"
+// The bundle formats, which are all read. A bundle is written in its own.
+const (
+	// FormatV1 says nothing of a score but its scale: its task is quality, its
+	// view the one that the encoder was trained on, and no score is cut.
+	FormatV1 = "agiqa-checkpoint/1"
+	// FormatV2 adds task, views, clamp, interval, reference and evaluation.
+	FormatV2 = "agiqa-checkpoint/2"
+)
 
 // Names of the two files of a bundle.
 const (
@@ -36,10 +42,20 @@ type Manifest struct {
 	ClassSpecific      bool            `json:"class_specific_context"`
 	Score              ManifestScore   `json:"score"`
 	Encoder            ManifestEncoder `json:"encoder"`
-	Training           json.RawMessage `json:"training"` // an object, for people: data, split, seed, protocol
-	Metrics            json.RawMessage `json:"metrics"`  // an object, for people
-	Licence            string          `json:"licence"`
-	Golden             []GoldenCase    `json:"golden"`
+
+	// Of format 2 alone. A manifest of format 1 has Task quality, one view and no
+	// more, and is written without these keys.
+	Task       quality.Task       `json:"task,omitzero"`
+	Views      []string           `json:"views,omitzero"`    // 1 to 16, distinct
+	Interval   *ManifestInterval  `json:"interval,omitzero"` // optional
+	Reference  *ManifestReference `json:"reference,omitzero"`
+	Prompt     bool               `json:"prompt,omitzero"` // optional: the head also reads a picture's prompt
+	Evaluation []Evaluation       `json:"evaluation,omitzero"`
+
+	Training json.RawMessage `json:"training"` // an object, for people: data, split, seed, protocol
+	Metrics  json.RawMessage `json:"metrics"`  // an object, for people
+	Licence  string          `json:"licence"`
+	Golden   []GoldenCase    `json:"golden"`
 }
 
 // ManifestScore is the scale on which the checkpoint was trained.
@@ -47,6 +63,34 @@ type ManifestScore struct {
 	Min  float64 `json:"min"`
 	Max  float64 `json:"max"`
 	Unit string  `json:"unit"`
+	// Clamp says that scores beyond the scale are cut to it. Format 1 has no
+	// such key.
+	Clamp bool `json:"clamp"`
+}
+
+// ManifestInterval is a [quality.Calibration].
+type ManifestInterval struct {
+	Coverage   float64   `json:"coverage"`
+	Edges      []float64 `json:"edges"`
+	HalfWidths []float64 `json:"half_widths"`
+}
+
+// ManifestReference is what the manifest says of a [quality.Reference], whose
+// rows are a tensor.
+type ManifestReference struct {
+	Threshold float64 `json:"threshold"`
+}
+
+// Evaluation is how well a checkpoint's scores agreed with people's opinions of
+// a data set that it wasn't trained on. It's for people, and no score depends
+// on it.
+type Evaluation struct {
+	Dataset string       `json:"dataset"`
+	Task    quality.Task `json:"task"`   // what people were asked for
+	Images  int          `json:"images"` // how many
+	SRCC    float64      `json:"srcc"`   // Spearman correlation
+	Low     float64      `json:"low"`    // its confidence interval
+	High    float64      `json:"high"`
 }
 
 // ManifestEncoder names the CLIP on which the checkpoint was trained.
@@ -79,22 +123,38 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	var m Manifest
 	var score, encoder json.RawMessage
 	var golden []json.RawMessage
-	err := decodeObject(b, map[string]any{
+	fields := map[string]any{
 		"format": &m.Format, "name": &m.Name, "digest": &m.Digest,
 		"categories": &m.Categories, "class_token_position": &m.ClassTokenPosition,
 		"context_length": &m.ContextLength, "class_specific_context": &m.ClassSpecific,
 		"score": &score, "encoder": &encoder, "golden": &golden,
 		"training": &m.Training, "metrics": &m.Metrics, "licence": &m.Licence,
-	})
-	if err != nil {
+	}
+	scale := map[string]any{"min": &m.Score.Min, "max": &m.Score.Max, "unit": &m.Score.Unit}
+	optional := map[string]any{}
+	var interval, reference json.RawMessage
+	var evaluation []json.RawMessage
+	switch format := formatOf(b); format {
+	case "", FormatV1: // a missing key is reported below
+	default:
+		return Manifest{}, fmt.Errorf("format is %.40q, want %q or %q", format, FormatV1, FormatV2)
+	case FormatV2:
+		fields["task"], fields["views"], fields["evaluation"] = &m.Task, &m.Views, &evaluation
+		optional["interval"], optional["reference"], optional["prompt"] = &interval, &reference, &m.Prompt
+		scale["clamp"] = &m.Score.Clamp
+	}
+	if err := decodeObject(b, fields, optional); err != nil {
 		return Manifest{}, err
 	}
-	if err := decodeObject(score,
-		map[string]any{"min": &m.Score.Min, "max": &m.Score.Max, "unit": &m.Score.Unit}); err != nil {
+	if err := decodeObject(score, scale, nil); err != nil {
 		return Manifest{}, fmt.Errorf("score: %w", err)
 	}
-	if err := decodeObject(encoder, map[string]any{"name": &m.Encoder.Name, "digest": &m.Encoder.Digest}); err != nil {
+	encoderFields := map[string]any{"name": &m.Encoder.Name, "digest": &m.Encoder.Digest}
+	if err := decodeObject(encoder, encoderFields, nil); err != nil {
 		return Manifest{}, fmt.Errorf("encoder: %w", err)
+	}
+	if err := m.decodeMeaning(interval, reference, evaluation); err != nil {
+		return Manifest{}, err
 	}
 	if len(golden) > limits.GoldenCases {
 		return Manifest{}, fmt.Errorf("golden: %d cases, at most %d are allowed", len(golden), limits.GoldenCases)
@@ -102,15 +162,83 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	m.Golden = make([]GoldenCase, len(golden))
 	for i, raw := range golden {
 		c := &m.Golden[i]
-		if err := decodeObject(raw, map[string]any{"image_embedding": &c.ImageEmbedding, "score": &c.Score}); err != nil {
+		caseFields := map[string]any{"image_embedding": &c.ImageEmbedding, "score": &c.Score}
+		if err := decodeObject(raw, caseFields, nil); err != nil {
 			return Manifest{}, fmt.Errorf("golden[%d]: %w", i, err)
 		}
 	}
-	err = m.check()
+	if m.Format == FormatV1 {
+		m.Task, m.Views, m.Evaluation = quality.TaskQuality, quality.Views{}.Strings(), []Evaluation{}
+	}
+	err := m.check()
 	if len(m.Golden) == 0 && !limits.NoGolden {
 		err = errors.Join(err, errNoGolden)
 	}
 	return m, err
+}
+
+// formatOf returns the format that a document says it has, which decides which
+// keys it may have.
+func formatOf(document []byte) string {
+	var keys map[string]json.RawMessage // exact keys: a struct would take "FORMAT" for "format"
+	var format string
+	if json.Unmarshal(document, &keys) != nil || json.Unmarshal(keys["format"], &format) != nil {
+		return ""
+	}
+	return format
+}
+
+// decodeMeaning decodes the parts of format 2 that are objects.
+func (m *Manifest) decodeMeaning(interval, reference json.RawMessage, evaluation []json.RawMessage) error {
+	if interval != nil {
+		v := &ManifestInterval{}
+		err := decodeObject(interval,
+			map[string]any{"coverage": &v.Coverage, "edges": &v.Edges, "half_widths": &v.HalfWidths}, nil)
+		if err != nil {
+			return fmt.Errorf("interval: %w", err)
+		}
+		m.Interval = v
+	}
+	if reference != nil {
+		v := &ManifestReference{}
+		if err := decodeObject(reference, map[string]any{"threshold": &v.Threshold}, nil); err != nil {
+			return fmt.Errorf("reference: %w", err)
+		}
+		m.Reference = v
+	}
+	if len(evaluation) > maxEvaluations {
+		return fmt.Errorf("evaluation: %d entries, at most %d are allowed", len(evaluation), maxEvaluations)
+	}
+	m.Evaluation = make([]Evaluation, len(evaluation))
+	for i, raw := range evaluation {
+		e := &m.Evaluation[i]
+		err := decodeObject(raw, map[string]any{
+			"dataset": &e.Dataset, "task": &e.Task, "images": &e.Images, "srcc": &e.SRCC, "low": &e.Low, "high": &e.High,
+		}, nil)
+		if err != nil {
+			return fmt.Errorf("evaluation[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// MarshalJSON implements [json.Marshaler]: a manifest of format 1 has the keys
+// of format 1 alone.
+func (m Manifest) MarshalJSON() ([]byte, error) {
+	type plain Manifest
+	if m.Format != FormatV1 {
+		return json.Marshal(plain(m))
+	}
+	m.Task, m.Views, m.Evaluation = "", nil, nil
+	type scoreV1 struct {
+		Min  float64 `json:"min"`
+		Max  float64 `json:"max"`
+		Unit string  `json:"unit"`
+	}
+	return json.Marshal(struct {
+		plain
+		Score scoreV1 `json:"score"`
+	}{plain(m), scoreV1{m.Score.Min, m.Score.Max, m.Score.Unit}})
 }
 
 // errNoGolden is a bundle that cannot show whether it is served right.
@@ -121,8 +249,8 @@ var errNoGolden = errors.New("golden: no case, want at least one")
 func (m Manifest) check() error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if m.Format != Format {
-		fault("format is %.40q, want %q", m.Format, Format)
+	if m.Format != FormatV1 && m.Format != FormatV2 {
+		fault("format is %.40q, want %q or %q", m.Format, FormatV1, FormatV2)
 	}
 	if !quality.ValidCheckpointName(m.Name) {
 		fault("name %.80q does not match [a-z0-9][a-z0-9._-]{0,63}", m.Name)
@@ -154,12 +282,61 @@ func (m Manifest) check() error {
 	if !printable(m.Licence, 128) {
 		fault("licence %.140q is not 1 to 128 printable characters", m.Licence)
 	}
+	return errors.Join(append(faults, m.checkMeaning())...)
+}
+
+// maxEvaluations bounds how many evaluations a manifest may list.
+const maxEvaluations = 32
+
+// checkMeaning is check for what format 2 adds.
+func (m Manifest) checkMeaning() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if !m.Task.Valid() {
+		fault("task %.40q does not match [a-z][a-z0-9_-]{0,31}", m.Task)
+	}
+	if _, err := quality.ParseViews(m.Views); err != nil {
+		faults = append(faults, err)
+	}
+	if m.Interval != nil {
+		if _, err := m.Interval.calibration(); err != nil {
+			fault("interval: %w", err)
+		}
+	}
+	for i, e := range m.Evaluation {
+		if err := e.check(); err != nil {
+			fault("evaluation[%d]: %w", i, err)
+		}
+	}
 	return errors.Join(faults...)
 }
 
-// decodeObject decodes an object whose keys are exactly those of fields.
-// Package json alone would take "NAME" for "name", and null for anything.
-func decodeObject(raw []byte, fields map[string]any) error {
+func (i ManifestInterval) calibration() (*quality.Calibration, error) {
+	return quality.NewCalibration(i.Coverage, i.Edges, i.HalfWidths)
+}
+
+func (e Evaluation) check() error {
+	var faults []error
+	if !printable(e.Dataset, 128) {
+		faults = append(faults, fmt.Errorf("dataset %.140q is not 1 to 128 printable characters", e.Dataset))
+	}
+	if !e.Task.Valid() {
+		faults = append(faults, fmt.Errorf("task %.40q does not match [a-z][a-z0-9_-]{0,31}", e.Task))
+	}
+	if e.Images < 1 {
+		faults = append(faults, fmt.Errorf("images is %d, must be positive", e.Images))
+	}
+	if !(-1 <= e.Low && e.Low <= e.SRCC && e.SRCC <= e.High && e.High <= 1) {
+		faults = append(faults, fmt.Errorf("low %g, srcc %g and high %g are not in this order between -1 and 1",
+			e.Low, e.SRCC, e.High))
+	}
+	return errors.Join(faults...)
+}
+
+// decodeObject decodes an object whose keys are exactly those of fields, and
+// any of optional. Package json alone would take "NAME" for "name", and null
+// for anything.
+func decodeObject(raw []byte, fields, optional map[string]any) error {
 	var values map[string]json.RawMessage
 	if !isObject(raw) {
 		return errors.New("is not an object")
@@ -168,7 +345,7 @@ func decodeObject(raw []byte, fields map[string]any) error {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if _, ok := fields[key]; !ok {
+		if fields[key] == nil && optional[key] == nil {
 			return fmt.Errorf("unknown key %.80q", key)
 		}
 	}
@@ -177,15 +354,30 @@ func decodeObject(raw []byte, fields map[string]any) error {
 		if !ok {
 			return fmt.Errorf("%s is missing", key)
 		}
-		if bytes.Equal(value, []byte("null")) {
-			return fmt.Errorf("%s is null", key)
+		if err := decodeValue(key, value, fields[key]); err != nil {
+			return err
 		}
-		if err := json.Unmarshal(value, fields[key]); err != nil {
-			if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-				err = fmt.Errorf("%.60s where %s is wanted", mismatch.Value, inJSON(mismatch.Type))
+	}
+	for _, key := range slices.Sorted(maps.Keys(optional)) {
+		if value, ok := values[key]; ok {
+			if err := decodeValue(key, value, optional[key]); err != nil {
+				return err
 			}
-			return fmt.Errorf("%s: %w", key, err)
 		}
+	}
+	return nil
+}
+
+func decodeValue(key string, value json.RawMessage, into any) error {
+	if bytes.Equal(value, []byte("null")) {
+		return fmt.Errorf("%s is null", key)
+	}
+	err := json.Unmarshal(value, into)
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		err = fmt.Errorf("%.60s where %s is wanted", mismatch.Value, inJSON(mismatch.Type))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
 	}
 	return nil
 }

@@ -3,10 +3,12 @@ package checkpoint_test
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/safetensors"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -35,7 +37,14 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		{"another type", set("2", "context_length"), "context_length: string where a whole number is wanted"},
 		{"fraction", set(2.5, "context_length"), "context_length: number 2.5 where a whole number"},
 		{"long number", set(json.RawMessage(strings.Repeat("9", 5000)), "context_length"), "context_length: number 999"},
-		{"other format", set("agiqa-checkpoint/2", "format"), `format is "agiqa-checkpoint/2", want "agiqa-checkpoint/1"`},
+		{"other format", set("agiqa-checkpoint/3", "format"),
+			`format is "agiqa-checkpoint/3", want "agiqa-checkpoint/1" or "agiqa-checkpoint/2"`},
+		{"format in another case", func(m map[string]any) { m["Format"] = m["format"]; delete(m, "format") },
+			`unknown key "Format"`},
+		{"format missing", func(m map[string]any) { delete(m, "format") }, "format is missing"},
+		{"task in format 1", set("quality", "task"), `unknown key "task"`},
+		{"clamp in format 1", set(true, "score", "clamp"), `score: unknown key "clamp"`},
+		{"evaluation in format 1", set([]any{}, "evaluation"), `unknown key "evaluation"`},
 		{"digest without algorithm", set(strings.Repeat("0", 64), "digest"), "is not of the form sha256:"},
 		{"five categories", set([]string{"terrible", "bad", "poor", "average", "good"}, "categories"), "categories are"},
 		{"categories in another order", set([]string{"bad", "terrible", "poor", "average", "good", "perfect"}, "categories"),
@@ -70,6 +79,98 @@ func TestDecodeManifestRefuses(t *testing.T) {
 			d := newDraft("demo", 1)
 			d.manifest["digest"] = d.digest()
 			tt.spoil(d.manifest)
+			wantFault(t, d.files(t), tt.want)
+		})
+	}
+}
+
+func TestDecodeManifestRefusesMeaning(t *testing.T) {
+	set := func(value any, path ...string) func(*draft) {
+		return func(d *draft) {
+			m := d.manifest
+			for _, key := range path[:len(path)-1] {
+				m = m[key].(map[string]any)
+			}
+			m[path[len(path)-1]] = value
+		}
+	}
+	without := func(path ...string) func(*draft) {
+		return func(d *draft) {
+			m := d.manifest
+			for _, key := range path[:len(path)-1] {
+				m = m[key].(map[string]any)
+			}
+			delete(m, path[len(path)-1])
+		}
+	}
+	evaluated := func(key string, value any) func(*draft) {
+		return func(d *draft) { d.manifest["evaluation"].([]any)[0].(map[string]any)[key] = value }
+	}
+	reference := func(shape []int, data []float32) func(*draft) {
+		return func(d *draft) {
+			d.tensors["reference"] = safetensors.Tensor{Name: "reference", Shape: shape, Data: data}
+		}
+	}
+	tests := []struct {
+		name  string
+		spoil func(*draft)
+		want  string
+	}{
+		{"unknown key", set(1, "aspects"), `unknown key "aspects"`},
+		{"no task", without("task"), "task is missing"},
+		{"no views", without("views"), "views is missing"},
+		{"no clamp", without("score", "clamp"), "score: clamp is missing"},
+		{"no evaluation", without("evaluation"), "evaluation is missing"},
+		{"evaluation is null", set(nil, "evaluation"), "evaluation is null"},
+		{"interval is null", set(nil, "interval"), "interval is null"},
+		{"task in capitals", set("Quality", "task"), `task "Quality" does not match [a-z][a-z0-9_-]{0,31}`},
+		{"task too long", set(strings.Repeat("a", 33), "task"), "does not match"},
+		{"clamp is a number", set(1, "score", "clamp"), "score: clamp: number where true or false is wanted"},
+		{"views are a string", set("224", "views"), "views: string where an array is wanted"},
+		{"no view", set([]string{}, "views"), "views: 0, want 1 to 16"},
+		{"a view twice", set([]string{"224", "448/r0c0", "224"}, "views"), "views: 224 is listed twice"},
+		{"no such view", set([]string{"448"}, "views"), "448"},
+		{"a view outside", set([]string{"448/r2c0"}, "views"), "rows and columns 0 to 1, not r2c0"},
+		{"seventeen views", set(strings.Split(strings.Repeat("224,", 16)+"224", ","), "views"), "views: 17, want 1 to 16"},
+		{"interval is a list", set([]any{}, "interval"), "interval: is not an object"},
+		{"interval with a key more", set(1, "interval", "bins"), `interval: unknown key "bins"`},
+		{"interval without edges", without("interval", "edges"), "interval: edges is missing"},
+		{"coverage of 90", set(90, "interval", "coverage"), "interval: coverage is 90, must be between 0 and 1"},
+		{"coverage of 1", set(1, "interval", "coverage"), "interval: coverage is 1"},
+		{"as many edges as bins", set([]float64{2, 3, 4}, "interval", "edges"),
+			"interval: 3 edges and 3 half_widths, want one edge fewer than half_widths"},
+		{"edges not in order", set([]float64{4, 4}, "interval", "edges"), "edges[1] is 4, must be above edges[0], 4"},
+		{"negative half width", set([]float64{1, -0.1, 1}, "interval", "half_widths"), "half_widths[1] is -0.1"},
+		{"no half width", set([]float64{}, "interval", "half_widths"), "0 half_widths, want 1 to 64"},
+		{"reference with a key more", set("x", "reference", "rows"), `reference: unknown key "rows"`},
+		{"negative threshold", set(-0.1, "reference", "threshold"), "threshold is -0.1, must be 0 to 2"},
+		{"threshold of 3", set(3, "reference", "threshold"), "threshold is 3"},
+		{"reference without its tensor", func(d *draft) { delete(d.tensors, "reference") },
+			`weights.safetensors: tensor "reference" is missing, which the manifest declares`},
+		{"tensor without reference", without("reference"), `tensor "reference" is not part of a checkpoint`},
+		{"reference of another dimension", reference([]int{1, dim + 1}, make([]float32, dim+1)),
+			`tensor "reference" has shape [1 9], want [1 to 1024, 8]`},
+		{"reference without rows", reference([]int{0, dim}, nil), "has shape [0 8]"},
+		{"reference of one dimension", reference([]int{dim}, make([]float32, dim)), "has shape [8]"},
+		{"reference of zeros", reference([]int{1, dim}, make([]float32, dim)), "row 0: embedding has norm 0"},
+		{"prompt-aware", set(true, "prompt"), "checkpoints that read a picture's prompt are not supported"},
+		{"evaluation with a key more", evaluated("krcc", 1), `evaluation[0]: unknown key "krcc"`},
+		{"evaluation of nobody", evaluated("images", 0), "evaluation[0]: images is 0, must be positive"},
+		{"evaluation without a name", evaluated("dataset", ""), `evaluation[0]: dataset ""`},
+		{"evaluation of no task", evaluated("task", "?"), `evaluation[0]: task "?"`},
+		{"correlation outside its interval", evaluated("srcc", 0.9),
+			"low 0.5, srcc 0.9 and high 0.7 are not in this order between -1 and 1"},
+		{"correlation of 2", func(d *draft) { evaluated("srcc", 2)(d); evaluated("high", 2)(d) }, "high 2 are not"},
+		{"too many evaluations", func(d *draft) {
+			d.manifest["evaluation"] = slices.Repeat(d.manifest["evaluation"].([]any), 33)
+		}, "evaluation: 33 entries, at most 32 are allowed"},
+		{"all at once", func(d *draft) { set("?", "task")(d); set(7, "interval", "coverage")(d) },
+			"task \"?\" does not match [a-z][a-z0-9_-]{0,31}\ninterval: coverage is 7"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newMeaningfulDraft("demo", 1)
+			tt.spoil(d)
 			wantFault(t, d.files(t), tt.want)
 		})
 	}
@@ -127,6 +228,14 @@ func FuzzDecodeManifest(f *testing.F) {
 	f.Add(bytes.Replace(sound, []byte(`"name"`), []byte(`"NAME"`), 1))
 	f.Add(bytes.Replace(sound, []byte(`3.25`), []byte(`1e999`), 1))
 	f.Add([]byte(`{"format":"agiqa-checkpoint/1"}`))
+	meaningful := newMeaningfulDraft("demo", 1)
+	meaningful.manifest["digest"] = meaningful.digest()
+	second, err := json.Marshal(meaningful.manifest)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(second)
+	f.Add(bytes.Replace(second, []byte(`"448/r0c1"`), []byte(`"448/r9c9"`), 1))
 	f.Add([]byte(strings.Repeat(`{"a":`, 100)))
 	limits := checkpoint.DefaultLimits()
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -140,7 +249,8 @@ func FuzzDecodeManifest(f *testing.F) {
 		if !quality.ValidCheckpointName(m.Name) {
 			t.Errorf("name %q was accepted", m.Name)
 		}
-		if len(m.Categories) != quality.CategoryCount || len(m.Golden) == 0 || m.Score.Min >= m.Score.Max {
+		if len(m.Categories) != quality.CategoryCount || len(m.Golden) == 0 || m.Score.Min >= m.Score.Max ||
+			!m.Task.Valid() || len(m.Views) == 0 {
 			t.Errorf("accepted %+v", m)
 		}
 		for _, text := range []string{m.Score.Unit, m.Encoder.Name, m.Licence} {

@@ -42,6 +42,11 @@ type OriginalOptions struct {
 	// Score is the scale of the data set: 0 to 5 for AGIQA-3K, 0 to 100 for
 	// AIGCIQA2023.
 	Score ManifestScore
+	// Task is what people were asked for; empty stands for quality.
+	Task quality.Task
+	// Views of a picture whose mean score is its score; none stands for the one
+	// that the original's training saw.
+	Views []string
 	// Encoder is the CLIP that the prompts were trained on. Required: the files
 	// hold nothing to tell it by but the widths.
 	Encoder ManifestEncoder
@@ -76,14 +81,23 @@ func (o OriginalOptions) Validate() error {
 	return errors.Join(faults...)
 }
 
-// manifest returns what the options say, and no more.
+// manifest returns what the options say, and no more. What format 1 can say is
+// of format 1: a checkpoint that was imported before has the same digest.
 func (o OriginalOptions) manifest() Manifest {
 	categories := quality.Categories()
+	task, views, format := cmp.Or(o.Task, quality.TaskQuality), o.Views, FormatV1
+	if len(views) == 0 {
+		views = quality.Views{}.Strings()
+	}
+	if task != quality.TaskQuality || !slices.Equal(views, quality.Views{}.Strings()) || o.Score.Clamp {
+		format = FormatV2
+	}
 	return Manifest{
-		Format: Format, Name: o.Name, Categories: categories[:],
+		Format: format, Task: task, Views: views, Name: o.Name, Categories: categories[:],
 		ClassTokenPosition: cmp.Or(o.Position, clip.End),
 		Score:              o.Score, Encoder: o.Encoder, Licence: cmp.Or(o.Licence, "unknown"),
 		Training: json.RawMessage(`{}`), Metrics: json.RawMessage(`{}`), Golden: []GoldenCase{},
+		Evaluation: []Evaluation{},
 	}
 }
 
@@ -157,6 +171,9 @@ func join(o OriginalOptions, prompts, head originalPart, limits Limits) (*Bundle
 
 	b := &Bundle{}
 	var err error
+	if b.views, err = quality.ParseViews(m.Views); err != nil {
+		return nil, err
+	}
 	if b.prompt, err = readPrompt(m, prompts.tensors); err != nil {
 		return nil, fault(prompts.file, fmt.Errorf("in the names of a bundle: %w", err))
 	}

@@ -8,8 +8,8 @@ import (
 
 // Perturbed returns another sound checkpoint, of the same sizes as b and with
 // numbers, digest and scores of its own: every weight of its head is off by a
-// random part of at most scale. It has no golden cases. Benchmarks that need
-// many checkpoints make them so.
+// random part of at most scale. It has no golden cases, intervals or
+// evaluations. Benchmarks that need many checkpoints make them so.
 func (b *Bundle) Perturbed(name string, seed uint64, scale float64) (*Bundle, error) {
 	out, err := b.WithName(name)
 	if err != nil {
@@ -28,7 +28,8 @@ func (b *Bundle) Perturbed(name string, seed uint64, scale float64) (*Bundle, er
 }
 
 // Rescaled returns another sound checkpoint that says factor*score + offset where
-// b says score. Like [Bundle.Perturbed] it has no golden cases.
+// b says score. Like [Bundle.Perturbed] it has no golden cases, intervals or
+// evaluations.
 func (b *Bundle) Rescaled(name string, factor, offset float32) (*Bundle, error) {
 	out, err := b.WithName(name)
 	if err != nil {
@@ -42,9 +43,12 @@ func (b *Bundle) Rescaled(name string, factor, offset float32) (*Bundle, error) 
 	return out.renewed(), nil
 }
 
-// renewed gives changed numbers their digest; golden cases were of others.
+// renewed gives changed numbers their digest. Golden cases, intervals and
+// evaluations were measured on other scores and don't hold any more.
 func (b *Bundle) renewed() *Bundle {
 	b.manifest.Golden = []GoldenCase{}
+	b.manifest.Interval, b.calibration = nil, nil
+	b.manifest.Evaluation = []Evaluation{}
 	b.manifest.Digest = quality.Digest{}
 	b.manifest.Digest = contentDigest(b.manifest, b.Tensors())
 	return b

@@ -48,21 +48,21 @@ func Categories() [CategoryCount]string {
 	return [CategoryCount]string{"terrible", "bad", "poor", "average", "good", "perfect"}
 }
 
-// ScoreRange is the scale of the opinions that a checkpoint was trained on. Scores
-// come from a regression that is not clamped to it: 5.02 on 1 to 5 is possible.
-type ScoreRange struct {
-	Min, Max float64
-	Unit     string // such as "MOS"
-}
-
 // Checkpoint identifies a set of learned prompts and its regression head.
 // The same Digest means the same numbers.
 type Checkpoint struct {
 	Name    string
 	Digest  Digest
 	Encoder Digest // the encoder that it was trained on
+	Task    Task   // what its scores measure
 	Score   ScoreRange
 	Views   Views // its score of a picture is the mean of its scores of these
+
+	// What its bundle says of its scores besides; nil where it says nothing.
+	// Both belong to the bundle and are compared as pointers: compare digests
+	// to learn whether two checkpoints are equal.
+	Calibration *Calibration
+	Reference   *Reference
 
 	// HeadOnly says that the servers have its head and no ensemble: the head
 	// came with a load call, and Triton builds ensembles from disk alone.
@@ -110,7 +110,7 @@ type TextEmbeddings [CategoryCount]Embedding
 
 // HeadScore is the result of one checkpoint for one image.
 type HeadScore struct {
-	Score      float32                // on the checkpoint's ScoreRange, not clipped to it
+	Score      float32                // raw: on the checkpoint's ScoreRange, not cut to it
 	Similarity [CategoryCount]float32 // cosine of the image with each prompt; for show, not part of the score
 }
 

@@ -4,6 +4,7 @@
 package checkpointtest
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"maps"
 	"math"
@@ -38,12 +39,13 @@ func New(enc quality.Encoder, name string, seed uint64) *Draft {
 	categories := quality.Categories()
 	d := &Draft{random: rand.New(rand.NewPCG(seed, 7)), Tensors: map[string]safetensors.Tensor{}}
 	d.Manifest = checkpoint.Manifest{
-		Format: checkpoint.Format, Name: name, Categories: categories[:],
+		Format: checkpoint.FormatV1, Name: name, Categories: categories[:],
 		ClassTokenPosition: clip.End, ContextLength: contextLength, ClassSpecific: false,
 		Score:    checkpoint.ManifestScore{Min: 0, Max: 5, Unit: "MOS"},
 		Encoder:  checkpoint.ManifestEncoder{Name: enc.Name, Digest: enc.Digest},
 		Training: json.RawMessage(`{"data":"none"}`), Metrics: json.RawMessage(`{}`), Licence: "Apache-2.0",
 		Golden: []checkpoint.GoldenCase{},
+		Task:   quality.TaskQuality, Views: []string{"224"}, Evaluation: []checkpoint.Evaluation{},
 	}
 	width := (1 + quality.CategoryCount) * enc.Dim
 	d.add("context", 0.3, contextLength, enc.TextWidth)
@@ -158,7 +160,29 @@ func (d *Draft) Bundle(t testing.TB) *checkpoint.Bundle {
 	return b
 }
 
-// digest follows the definition in docs/decisions/0008-checkpoint-bundles.md.
+// Meaningful makes the draft one of format 2 with every key: task, views, clamp,
+// interval, reference of 4 rows, evaluation.
+func (d *Draft) Meaningful(task quality.Task, views ...string) *Draft {
+	w0 := d.Tensors["head.0.weight"]
+	dim := w0.Shape[1] / (1 + quality.CategoryCount)
+	rows := safetensors.Tensor{Name: "reference", Shape: []int{4, dim}}
+	for range 4 {
+		rows.Data = append(rows.Data, d.unit(dim)...)
+	}
+	d.Tensors["reference"] = rows
+	m := &d.Manifest
+	m.Format, m.Task, m.Views, m.Score.Clamp = checkpoint.FormatV2, task, views, true
+	m.Interval = &checkpoint.ManifestInterval{
+		Coverage: 0.9, Edges: []float64{2, 3}, HalfWidths: []float64{0.75, 0.5, 0.25},
+	}
+	m.Reference = &checkpoint.ManifestReference{Threshold: 0.5}
+	m.Evaluation = []checkpoint.Evaluation{
+		{Dataset: "pictures", Task: task, Images: 134, SRCC: 0.6, Low: 0.5, High: 0.7},
+	}
+	return d
+}
+
+// digest follows the definitions in docs/decisions, 0008 and 0021.
 func (d *Draft) digest() quality.Digest {
 	m := d.Manifest
 	specific := map[bool]string{false: "0", true: "1"}[m.ClassSpecific]
@@ -168,9 +192,38 @@ func (d *Draft) digest() quality.Digest {
 	for _, c := range m.Categories {
 		h.String(c)
 	}
+	if m.Format == checkpoint.FormatV2 {
+		addMeaning(h, m)
+	}
 	for _, name := range slices.Sorted(maps.Keys(d.Tensors)) {
 		t := d.Tensors[name]
 		h.String(name).String(safetensors.F32).String(safetensors.JoinInts(t.Shape)).Bytes(t.Bytes())
 	}
 	return h.Sum()
+}
+
+func addMeaning(h *quality.FieldHash, m checkpoint.Manifest) {
+	flag := map[bool]string{false: "0", true: "1"}
+	numbers := func(values ...float64) {
+		for _, v := range values {
+			h.Bytes(binary.LittleEndian.AppendUint64(nil, math.Float64bits(v)))
+		}
+	}
+	h.String(string(m.Task)).String(strconv.Itoa(len(m.Views)))
+	for _, v := range m.Views {
+		h.String(v)
+	}
+	h.String(flag[m.Score.Clamp])
+	numbers(m.Score.Min, m.Score.Max)
+	h.String(flag[m.Interval != nil])
+	if i := m.Interval; i != nil {
+		numbers(i.Coverage)
+		h.String(strconv.Itoa(len(i.Edges)))
+		numbers(append(slices.Clone(i.Edges), i.HalfWidths...)...)
+	}
+	h.String(flag[m.Reference != nil])
+	if m.Reference != nil {
+		numbers(m.Reference.Threshold)
+	}
+	h.String(flag[m.Prompt])
 }

@@ -3,10 +3,14 @@ package lifecycle
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/safetensors"
 )
 
 // Diff says how two checkpoints differ.
@@ -63,13 +67,39 @@ func facts(m checkpoint.Manifest) [][2]string {
 		{"class_token_position", string(m.ClassTokenPosition)},
 		{"context_length", fmt.Sprint(m.ContextLength)},
 		{"class_specific_context", fmt.Sprint(m.ClassSpecific)},
-		{"score", fmt.Sprintf("%g..%g %s", m.Score.Min, m.Score.Max, m.Score.Unit)},
+		{"format", m.Format},
+		{"task", string(m.Task)},
+		{"views", strings.Join(m.Views, ",")},
+		{"score", scale(m.Score)},
+		{"interval", asJSON(m.Interval)},
+		{"reference", asJSON(m.Reference)},
+		{"evaluation", asJSON(m.Evaluation)},
 		{"encoder", m.Encoder.Digest.String()},
 		{"training", canonical(m.Training)},
 		{"metrics", canonical(m.Metrics)},
 		{"licence", m.Licence},
 		{"golden", fmt.Sprintf("%d cases", len(m.Golden))},
 	}
+}
+
+func scale(s checkpoint.ManifestScore) string {
+	text := fmt.Sprintf("%g..%g %s", s.Min, s.Max, s.Unit)
+	if s.Clamp {
+		text += ", clamped"
+	}
+	return text
+}
+
+// asJSON writes a part of a manifest; "" for one that isn't there.
+func asJSON[T any](v T) string {
+	if reflect.ValueOf(&v).Elem().IsZero() {
+		return ""
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
 }
 
 // canonical writes JSON without spaces and with keys in order.
@@ -85,13 +115,23 @@ func canonical(raw json.RawMessage) string {
 	return string(out)
 }
 
+// diffTensors compares tensor by tensor. One that only one of the two has, as a
+// reference may be, has no shape in the other.
 func diffTensors(a, b *checkpoint.Bundle) []TensorDiff {
+	type pair struct{ a, b safetensors.Tensor }
+	pairs := map[string]pair{}
+	for _, x := range a.Tensors() {
+		pairs[x.Name] = pair{a: x}
+	}
+	for _, y := range b.Tensors() {
+		pairs[y.Name] = pair{a: pairs[y.Name].a, b: y}
+	}
 	var out []TensorDiff
-	y := b.Tensors() // the same names in the same order: every checkpoint has them all
-	for i, x := range a.Tensors() {
-		d := TensorDiff{Name: x.Name, ShapeA: x.Shape, ShapeB: y[i].Shape}
-		if slices.Equal(x.Shape, y[i].Shape) {
-			d.compare(x.Data, y[i].Data)
+	for _, name := range slices.Sorted(maps.Keys(pairs)) {
+		p := pairs[name]
+		d := TensorDiff{Name: name, ShapeA: p.a.Shape, ShapeB: p.b.Shape}
+		if slices.Equal(p.a.Shape, p.b.Shape) {
+			d.compare(p.a.Data, p.b.Data)
 		}
 		out = append(out, d)
 	}
