@@ -269,6 +269,7 @@ func (b *Bundle) Checkpoint() quality.Checkpoint {
 		Score: quality.ScoreRange{
 			Min: b.manifest.Score.Min, Max: b.manifest.Score.Max, Unit: b.manifest.Score.Unit, Clamp: b.manifest.Score.Clamp,
 		},
+		Views:       b.views,
 		Calibration: b.calibration,
 		Reference:   b.reference,
 	}

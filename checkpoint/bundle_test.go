@@ -30,8 +30,8 @@ func TestRead(t *testing.T) {
 		Name: "demo", Digest: digest, Encoder: encoderDigest, Task: quality.TaskQuality,
 		Score: quality.ScoreRange{Min: 1, Max: 5, Unit: "MOS"},
 	}
-	if diff := cmp.Diff(wantCheckpoint, b.Checkpoint()); diff != "" {
-		t.Errorf("Checkpoint: (-want +got)\n%s", diff)
+	if got := b.Checkpoint(); got != wantCheckpoint {
+		t.Errorf("Checkpoint: %+v, want %+v", got, wantCheckpoint)
 	}
 	wantPrompt := clip.PromptSpec{
 		Categories: []string{"terrible", "bad", "poor", "average", "good", "perfect"},
@@ -69,6 +69,9 @@ func TestReadMeaning(t *testing.T) {
 	}
 	if c.Task != quality.TaskAuthenticity {
 		t.Errorf("task %q, want %q", c.Task, quality.TaskAuthenticity)
+	}
+	if want := "224,448/r0c1"; c.Views.String() != want {
+		t.Errorf("views %s, want %s", c.Views, want)
 	}
 	if got := c.Calibration; got.Coverage() != 0.9 || got.HalfWidth(2) != 0.75 || got.HalfWidth(3) != 0.5 {
 		t.Errorf("calibration %+v", got)

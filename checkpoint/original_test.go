@@ -374,8 +374,8 @@ func TestOriginalToBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(b.Checkpoint(), read.Checkpoint()); diff != "" {
-		t.Errorf("Checkpoint: (-want +got)\n%s", diff)
+	if got, want := read.Checkpoint(), b.Checkpoint(); got != want {
+		t.Errorf("Checkpoint: %+v, want %+v", got, want)
 	}
 	if diff := cmp.Diff(b.PromptSpec(), read.PromptSpec()); diff != "" {
 		t.Errorf("PromptSpec: (-want +got)\n%s", diff)
