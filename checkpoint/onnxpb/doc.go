@@ -3,8 +3,9 @@
 // generated from it.
 //
 // It refuses to run, optimise or validate graphs; that is onnxruntime's work.
-// Package checkpoint builds the head's graph with it, and the model
-// repository's test compares configurations with the files they describe.
+// Package checkpoint builds the head's graph with it, package encoder the image
+// encoder's, and the model repository's test compares configurations with the
+// files they describe.
 //
 // The generated code is committed. To make it anew, with protoc on the path:
 //

@@ -1,5 +1,5 @@
-// A wire-compatible part of the ONNX model format: what is needed to write a
-// small graph and to read any graph's signature. Field numbers are those of
+// A wire-compatible part of the ONNX model format: what is needed to write
+// graphs and to read any graph's signature. Field numbers are those of
 // the public definition (onnx/onnx.proto); fields that are left out survive a
 // round trip as unknown fields. Message names are our own, which the wire does
 // not see.
@@ -32,18 +32,24 @@ type Attribute_Kind int32
 
 const (
 	Attribute_UNDEFINED Attribute_Kind = 0
+	Attribute_FLOAT     Attribute_Kind = 1
 	Attribute_INT       Attribute_Kind = 2
+	Attribute_INTS      Attribute_Kind = 7
 )
 
 // Enum value maps for Attribute_Kind.
 var (
 	Attribute_Kind_name = map[int32]string{
 		0: "UNDEFINED",
+		1: "FLOAT",
 		2: "INT",
+		7: "INTS",
 	}
 	Attribute_Kind_value = map[string]int32{
 		"UNDEFINED": 0,
+		"FLOAT":     1,
 		"INT":       2,
+		"INTS":      7,
 	}
 )
 
@@ -450,11 +456,13 @@ func (x *Node) GetAttribute() []*Attribute {
 	return nil
 }
 
-// Attribute is AttributeProto, for whole numbers only.
+// Attribute is AttributeProto, for numbers and lists of whole numbers.
 type Attribute struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	F             float32                `protobuf:"fixed32,2,opt,name=f,proto3" json:"f,omitempty"`
 	I             int64                  `protobuf:"varint,3,opt,name=i,proto3" json:"i,omitempty"`
+	Ints          []int64                `protobuf:"varint,8,rep,name=ints,proto3" json:"ints,omitempty"`
 	Type          Attribute_Kind         `protobuf:"varint,20,opt,name=type,proto3,enum=agiqa.onnx.Attribute_Kind" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -497,11 +505,25 @@ func (x *Attribute) GetName() string {
 	return ""
 }
 
+func (x *Attribute) GetF() float32 {
+	if x != nil {
+		return x.F
+	}
+	return 0
+}
+
 func (x *Attribute) GetI() int64 {
 	if x != nil {
 		return x.I
 	}
 	return 0
+}
+
+func (x *Attribute) GetInts() []int64 {
+	if x != nil {
+		return x.Ints
+	}
+	return nil
 }
 
 func (x *Attribute) GetType() Attribute_Kind {
@@ -516,6 +538,7 @@ type Tensor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dims          []int64                `protobuf:"varint,1,rep,name=dims,proto3" json:"dims,omitempty"`
 	DataType      Tensor_DataType        `protobuf:"varint,2,opt,name=data_type,json=dataType,proto3,enum=agiqa.onnx.Tensor_DataType" json:"data_type,omitempty"`
+	FloatData     []float32              `protobuf:"fixed32,4,rep,packed,name=float_data,json=floatData,proto3" json:"float_data,omitempty"`
 	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"`
 	RawData       []byte                 `protobuf:"bytes,9,opt,name=raw_data,json=rawData,proto3" json:"raw_data,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -564,6 +587,13 @@ func (x *Tensor) GetDataType() Tensor_DataType {
 		return x.DataType
 	}
 	return Tensor_UNDEFINED
+}
+
+func (x *Tensor) GetFloatData() []float32 {
+	if x != nil {
+		return x.FloatData
+	}
+	return nil
 }
 
 func (x *Tensor) GetName() string {
@@ -884,17 +914,23 @@ const file_checkpoint_onnxpb_onnx_proto_rawDesc = "" +
 	"\x06output\x18\x02 \x03(\tR\x06output\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x17\n" +
 	"\aop_type\x18\x04 \x01(\tR\x06opType\x123\n" +
-	"\tattribute\x18\x05 \x03(\v2\x15.agiqa.onnx.AttributeR\tattribute\"}\n" +
+	"\tattribute\x18\x05 \x03(\v2\x15.agiqa.onnx.AttributeR\tattribute\"\xb8\x01\n" +
 	"\tAttribute\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\f\n" +
-	"\x01i\x18\x03 \x01(\x03R\x01i\x12.\n" +
-	"\x04type\x18\x14 \x01(\x0e2\x1a.agiqa.onnx.Attribute.KindR\x04type\"\x1e\n" +
+	"\x01f\x18\x02 \x01(\x02R\x01f\x12\f\n" +
+	"\x01i\x18\x03 \x01(\x03R\x01i\x12\x16\n" +
+	"\x04ints\x18\b \x03(\x03B\x02\x10\x00R\x04ints\x12.\n" +
+	"\x04type\x18\x14 \x01(\x0e2\x1a.agiqa.onnx.Attribute.KindR\x04type\"3\n" +
 	"\x04Kind\x12\r\n" +
-	"\tUNDEFINED\x10\x00\x12\a\n" +
-	"\x03INT\x10\x02\"\xe6\x02\n" +
+	"\tUNDEFINED\x10\x00\x12\t\n" +
+	"\x05FLOAT\x10\x01\x12\a\n" +
+	"\x03INT\x10\x02\x12\b\n" +
+	"\x04INTS\x10\a\"\x85\x03\n" +
 	"\x06Tensor\x12\x16\n" +
 	"\x04dims\x18\x01 \x03(\x03B\x02\x10\x00R\x04dims\x128\n" +
-	"\tdata_type\x18\x02 \x01(\x0e2\x1b.agiqa.onnx.Tensor.DataTypeR\bdataType\x12\x12\n" +
+	"\tdata_type\x18\x02 \x01(\x0e2\x1b.agiqa.onnx.Tensor.DataTypeR\bdataType\x12\x1d\n" +
+	"\n" +
+	"float_data\x18\x04 \x03(\x02R\tfloatData\x12\x12\n" +
 	"\x04name\x18\b \x01(\tR\x04name\x12\x19\n" +
 	"\braw_data\x18\t \x01(\fR\arawData\"\xda\x01\n" +
 	"\bDataType\x12\r\n" +

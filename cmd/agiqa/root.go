@@ -24,7 +24,7 @@ func newRoot(t *cli.Terminal) *cobra.Command {
 	root.PersistentFlags().String("config", "", "YAML file with settings (AGIQA_CONFIG)")
 	root.AddCommand(
 		newUp(t), newServe(t), newTrace(t),
-		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t),
+		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newModels(t),
 		newExperiment(t), bench.New(t),
 		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newMetrics(t), newVersion(t),
 	)

@@ -23,6 +23,7 @@ var layers = map[string]string{
 	"clip":                    "quality",
 	"checkpoint":              "quality clip",
 	"checkpoint/tritonmodels": "quality tritonclient checkpoint",
+	"encoder":                 "quality checkpoint",
 	"experiment":              "quality evaluation",
 	"scoring":                 "quality imageprep clip checkpoint experiment",
 	"tritonclient":            "quality",

@@ -93,3 +93,14 @@ def test_thread_count(served, value, cpus, want) -> None:
 def test_thread_count_refuses_nonsense(served, value) -> None:
     with pytest.raises(ValueError, match="intra_op_num_threads"):
         served.module.thread_count({"intra_op_num_threads": {"string_value": value}}, 4)
+
+
+def test_graph_file(served) -> None:
+    named = {"graph_file": {"string_value": "model.int8.onnx"}}
+    assert [served.module.graph_file(p) for p in ({}, named)] == ["model.onnx", "model.int8.onnx"]
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", ".."])
+def test_graph_file_refuses_other_folders(served, name) -> None:
+    with pytest.raises(ValueError, match="graph_file"):
+        served.module.graph_file({"graph_file": {"string_value": name}})

@@ -1,4 +1,4 @@
-"""Serves one ONNX graph, `model.onnx` beside this file, through Triton's Python backend.
+"""Serves one ONNX graph beside this file, `model.onnx` or another, through Triton's Python backend.
 
 This is the `embedded` way to run, for a server without the onnxruntime backend. The requests of a
 batch are stacked into one session run and split again. A request that was cancelled or that has a
@@ -22,6 +22,7 @@ import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
 THREADS_PARAMETER = "intra_op_num_threads"
+GRAPH_PARAMETER = "graph_file"
 DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
 
 Tensors = dict[str, np.ndarray]
@@ -49,6 +50,14 @@ def thread_count(parameters: dict[str, Any], cpus: int | None) -> int:
     if not value.isdigit() or int(value) < 1:
         raise ValueError(f"parameter {THREADS_PARAMETER}: {value!r} is not a positive whole number")
     return int(value)
+
+
+def graph_file(parameters: dict[str, Any]) -> str:
+    """Name of the graph's file: the parameter, or model.onnx."""
+    name = parameters.get(GRAPH_PARAMETER, {}).get("string_value", "") or "model.onnx"
+    if name in (".", "..") or Path(name).name != name:
+        raise ValueError(f"parameter {GRAPH_PARAMETER}: {name!r} is not the name of a file beside model.py")
+    return name
 
 
 def find_fault(specs: list[TensorSpec], inputs: dict[str, np.ndarray | None], max_batch: int) -> str | None:
@@ -93,6 +102,9 @@ def open_session(path: Path, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Processors without VNNI add pairs of 8-bit products in 16 bits, which overflow for weights of a
+    # full 8 bits. This makes ONNX Runtime use a slower, exact kernel there; others are not affected.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -105,8 +117,9 @@ class TritonPythonModel:
         self.inputs = [TensorSpec.of(entry) for entry in config["input"]]
         self.outputs = [TensorSpec.of(entry) for entry in config["output"]]
         self.max_batch = max(1, int(config.get("max_batch_size", 0)))
-        threads = thread_count(config.get("parameters", {}), os.cpu_count())
-        self.session = open_session(Path(__file__).with_name("model.onnx"), threads)
+        parameters = config.get("parameters", {})
+        threads = thread_count(parameters, os.cpu_count())
+        self.session = open_session(Path(__file__).with_name(graph_file(parameters)), threads)
         # Give the arena's growth back after each run: one large batch must not pin its peak for good.
         self.run_options = ort.RunOptions()
         self.run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
