@@ -14,6 +14,7 @@ from .demo import DemoConfig, run_demo
 from .evaluate import measure, measure_difference
 from .exported import Scorer
 from .fitting import command as fit_command
+from .human import command as human_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, help="also write the result to this file")
     fit_command.register(commands)
     evaluate_command.register(commands)
+    human_command.register(commands)
     export_encoders.register(commands)
     export_checkpoint.register(commands)
     return top

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,4 +48,15 @@ def plot_scatter(path: Path, scores: np.ndarray, mos: np.ndarray, report: Report
     axes.set(xlabel="score", ylabel="mean opinion score", title=title)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
+    _save(figure, path)
+
+
+def plot_rated(path: Path, panels: Sequence[tuple[str, dict[str, np.ndarray], str]]) -> None:
+    """Scores against ratings, a panel for each (title, points [n, 2] of score and rating by group, rating's name)."""
+    figure = Figure(figsize=(5.5 * len(panels), 5), layout="constrained")
+    for axes, (title, groups, label) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
+        for name, points in groups.items():
+            axes.scatter(points[:, 0], points[:, 1], s=14, alpha=0.7, label=f"{name} ({len(points)})")
+        axes.set(xlabel="score", ylabel=label, title=title)
+        axes.legend(fontsize="small")
     _save(figure, path)
