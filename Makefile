@@ -145,6 +145,10 @@ training: ## make training/.venv with the command agiqa-train
 test-training: training ## tests of the trainer (installs torch)
 	training/.venv/bin/python -m pytest -q training/tests
 
+.PHONY: quality-page
+quality-page: training ## write the results in docs/quality/ into docs/quality.md and README.md
+	training/.venv/bin/python -m agiqa_train.human.page
+
 .PHONY: test-fidelity
 test-fidelity: build venv training ## proof on true ViT-B/16 shapes against transformers and open_clip; writes docs/fidelity.md
 	cd training && PYTHONPATH=tests .venv/bin/python -m fidelity --out ../docs/fidelity.md
