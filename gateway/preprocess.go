@@ -17,6 +17,7 @@ type preprocessInput struct {
 	ContentEncoding string `header:"Content-Encoding" hidden:"true"`
 	Format          string `query:"format" enum:"png,raw" default:"png" doc:"png, or raw: 150,528 bytes, uint8 [224,224,3] RGB"`
 	Preprocess      string `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
+	View            string `query:"view" maxLength:"16" doc:"Which square of the picture: 224, or a cell of a larger square such as 448/r0c1, row 0 and column 1 of 448x448 pixels; 224 when absent"`
 	RawBody         []byte
 }
 
@@ -31,8 +32,8 @@ func (g *Gateway) registerPreprocess(api huma.API) {
 	op := huma.Operation{
 		OperationID: "preprocess", Method: http.MethodPost, Path: "/v1/preprocess", Tags: []string{"Scoring"},
 		Summary: "See what the model sees",
-		Description: "Returns the exact 224x224 pixels that the encoder gets for an image. The body is that of /v1/score " +
-			"with one image.",
+		Description: "Returns the exact 224x224 pixels that the encoder gets for one view of an image. The body is that of " +
+			"/v1/score with one image.",
 		MaxBodyBytes: g.cfg.MaxBodyBytes + 1, BodyReadTimeout: g.bodyReadTimeout(),
 		SkipValidateBody: true, Errors: []int{400, 408, 413, 415, 422, 429, 503, 504},
 		RequestBody: g.scoreBody(),
@@ -66,11 +67,17 @@ func (g *Gateway) preprocess(ctx context.Context, in *preprocessInput) (*preproc
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := g.scorer.Prepare(ctx, b.items[0].Data, mode)
+	var view quality.View
+	if in.View != "" {
+		if view, err = quality.ParseView(in.View); err != nil {
+			return nil, quality.Errorf(quality.KindBadRequest, "%w", err)
+		}
+	}
+	prepared, err := g.scorer.Prepare(ctx, b.items[0].Data, mode, view)
 	if err != nil {
 		return nil, err
 	}
-	out := &preprocessOutput{Preprocess: string(g.scorer.PreprocessID(mode)), Decoder: prepared.Decoder}
+	out := &preprocessOutput{Preprocess: string(g.scorer.PreprocessID(mode).At(view)), Decoder: prepared.Decoder}
 	if in.Format == "raw" {
 		out.ContentType, out.Body = "application/octet-stream", prepared.Pixels.Bytes()
 		return out, nil

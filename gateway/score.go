@@ -16,7 +16,7 @@ import (
 // Scorer is the use case behind the scoring routes.
 type Scorer interface {
 	Score(ctx context.Context, req scoring.Request) (scoring.Response, error)
-	Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode) (quality.Image, error)
+	Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode, view quality.View) (quality.Image, error)
 	PreprocessID(mode quality.PreprocessMode) quality.PreprocessID
 	Encoder() (quality.Encoder, bool)
 }

@@ -316,6 +316,20 @@ func TestPreprocessShowsWhatTheModelSees(t *testing.T) {
 			t.Fatalf("pixel %d is %v, want %v", i, got, want.Pixels.Bytes()[3*i:3*i+3])
 		}
 	}
+	view, err := quality.ParseView("448/r1c0")
+	must(t, err)
+	in, err := preparer.Inspect(file)
+	must(t, err)
+	cell, err := preparer.PrepareViews(t.Context(), in, "", []quality.View{view})
+	must(t, err)
+	raw = r.post("/v1/preprocess?format=raw&view=448/r1c0", file, "image/jpeg")
+	if raw.status != http.StatusOK || !bytes.Equal(raw.body, cell.Views[0].Bytes()) {
+		t.Errorf("a view: status %d, %d bytes, or other pixels than the preparer's", raw.status, len(raw.body))
+	}
+	if got, want := raw.header.Get("X-Preprocess"), string(preparer.ID(""))+"@448/r1c0"; got != want {
+		t.Errorf("X-Preprocess %q, want %q", got, want)
+	}
+	r.post("/v1/preprocess?view=448", file, "image/jpeg").wantProblem(t, quality.KindBadRequest)
 	r.post("/v1/preprocess?format=gif", file, "image/jpeg").wantProblem(t, quality.KindBadRequest)
 	two, contentType := form(t, "image", string(file), "image", string(file))
 	r.post("/v1/preprocess", two, contentType).wantProblem(t, quality.KindBadRequest)

@@ -3,6 +3,9 @@
 //
 //	PIL.Image.open(f).convert("RGB") -> Resize(224, bicubic) -> CenterCrop(224)
 //
+// and, for other views than "224", into cells of CenterCrop(S) after
+// Resize(S): see [quality.View] and [BoxOf]. All views come from one decode.
+//
 // # Steps, one file each
 //
 // sniff (format by magic bytes; size, frames and scans from the header),

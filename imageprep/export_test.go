@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/agiqa/agiqa/imageprep/internal/pool"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // FullSize decodes data within the default limits and returns convert("RGB")
@@ -52,24 +53,47 @@ func Resizers() []*Resizer {
 	return list
 }
 
-// Resize resizes and crops plain RGB.
-func (r *Resizer) Resize(pix []byte, w, h int) []byte { return r.resize(RGB{w, h, pix}) }
+// Resize gives the view "224" of plain RGB.
+func (r *Resizer) Resize(pix []byte, w, h int) []byte {
+	return r.cut(RGB{w, h, pix}, quality.View{})[0]
+}
 
-func (r *Resizer) resize(img raster) []byte {
-	out, err := r.r.resizeAndCrop(context.Background(), img)
+// Cut gives views of plain RGB.
+func (r *Resizer) Cut(pix []byte, w, h int, views ...quality.View) [][]byte {
+	return r.cut(RGB{w, h, pix}, views...)
+}
+
+func (r *Resizer) cut(img raster, views ...quality.View) [][]byte {
+	out, err := r.r.cut(context.Background(), img, views)
 	if err != nil {
 		panic(err) // the context never ends
 	}
 	return out
 }
 
-// RowsCopied resizes and crops plain RGB and returns how many rows were not
+// RowsCopied cuts views out of plain RGB and returns how many rows were not
 // read where they lie.
-func (r *Resizer) RowsCopied(pix []byte, w, h int) int {
+func (r *Resizer) RowsCopied(pix []byte, w, h int, views ...quality.View) int {
 	img := &copies{RGB: RGB{w, h, pix}}
-	r.resize(img)
+	r.cut(img, views...)
 	return img.n
 }
+
+// RowsRead cuts views out of an image whose rows do not lie in memory and
+// returns the rows that were asked for, in order.
+func (r *Resizer) RowsRead(w, h int, views ...quality.View) []int {
+	img := &blank{w: w, h: h}
+	r.cut(img, views...)
+	return img.asked
+}
+
+type blank struct {
+	w, h  int
+	asked []int
+}
+
+func (b *blank) size() (int, int)    { return b.w, b.h }
+func (b *blank) row(y int, _ []byte) { b.asked = append(b.asked, y) }
 
 type copies struct {
 	RGB
@@ -102,7 +126,7 @@ func PillowWeights(in int, out, first int64) Weights {
 
 func (w Weights) axis() *axis { return (&axis{start: w.Start, weight: w.Weight}).finish() }
 
-// Weigh does what resizeAndCrop does with any weights, in memory of alloc: not
+// Weigh does what cut does with any weights, in memory of alloc: not
 // a byte more than passes may touch. Each of rows, four at a time, has the
 // samples that across needs, and LineSlack bytes.
 func (r *Resizer) Weigh(across, down Weights, rows [][]byte, alloc func(int) []byte) []byte {

@@ -3,7 +3,7 @@ package imageprep
 import "github.com/agiqa/agiqa/quality"
 
 // Inspected is an image whose header was read and found within every limit. It
-// comes from [Preparer.Inspect] and goes to [Preparer.PrepareInspected], so that a file
+// comes from [Preparer.Inspect] and goes to [Preparer.PrepareViews], so that a file
 // is hashed and its header read once.
 type Inspected struct {
 	Info quality.ImageInfo

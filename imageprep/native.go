@@ -51,11 +51,11 @@ func nativeWorkFor(h Header, data []byte, by int) (nativeWork, bool) {
 }
 
 // reductionFor is how far fast preprocessing lets a JPEG shrink while it is
-// decoded: to a short side of at least twice the result's.
-func reductionFor(h Header) int {
+// decoded for a view at size: to a short side of at least twice that.
+func reductionFor(h Header, size int) int {
 	short := min(h.Width, h.Height)
 	for _, by := range []int{8, 4, 2} {
-		if h.Format == JPEG && (short+by-1)/by >= 2*side {
+		if h.Format == JPEG && (short+by-1)/by >= 2*size {
 			return by
 		}
 	}

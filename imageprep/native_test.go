@@ -172,15 +172,65 @@ func TestFastShrinksLargeJPEGs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			img, err := p.PrepareInspected(context.Background(), in, mode)
+			img, err := p.PrepareViews(context.Background(), in, mode, []quality.View{{}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(asked, []string{want}) || img.Info.Width != int(tc.w) || img.Pixels.Bytes()[0] != 9 {
-				t.Errorf("%d x %d, %s: asked for %v, want %s; info %+v", tc.w, tc.h, mode, asked, want, img.Info)
+			if !slices.Equal(asked, []string{want}) || img.Views[0].Bytes()[0] != 9 {
+				t.Errorf("%d x %d, %s: asked for %v, want %s", tc.w, tc.h, mode, asked, want)
 			}
 		}
 	}
+}
+
+// TestFastShrinksAsEachViewAllows: the pixels of a view, which are cached, may
+// not depend on what else a request needs. So views of sizes that allow
+// different reductions are decoded apart, and all others together.
+func TestFastShrinksAsEachViewAllows(t *testing.T) {
+	for _, tc := range []struct {
+		side  uint16
+		views []string
+		want  []string // decodes, in order of text
+	}{
+		{800, []string{"224", "448/r0c0"}, []string{"800x800x3"}},
+		{1024, []string{"224"}, []string{"512x512x3"}},
+		{1024, []string{"448/r0c0", "448/r1c1"}, []string{"1024x1024x3"}},
+		{1024, []string{"448/r0c0", "224", "448/r1c1"}, []string{"1024x1024x3", "512x512x3"}},
+		{1791, []string{"448/r0c0"}, []string{"896x896x3"}},
+		{1790, []string{"448/r0c0"}, []string{"1790x1790x3"}},
+		{4000, []string{"1120/r0c0", "448/r0c0", "224"}, []string{"1000x1000x3", "4000x4000x3", "500x500x3"}},
+	} {
+		var asked []string
+		p := newWith(t, imageprep.DefaultConfig(), fakeNative{imageprep.JPEG, shade, &asked})
+		in, err := p.Inspect(testimages.JPEGHeader(0xC0, tc.side, tc.side, 8, 3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		views := viewsOf(t, tc.views...)
+		img, err := p.PrepareViews(context.Background(), in, quality.Fast, views)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decodes := slices.Clone(asked)
+		slices.Sort(decodes)
+		if !slices.Equal(decodes, tc.want) {
+			t.Errorf("%d pixels, views %v: decoded as %v, want %v", tc.side, tc.views, decodes, tc.want)
+		}
+		for i, v := range views {
+			alone, err := p.PrepareViews(context.Background(), in, quality.Fast, []quality.View{v})
+			if err != nil || !bytes.Equal(alone.Views[0].Bytes(), img.Views[i].Bytes()) {
+				t.Errorf("%d pixels, view %s: not what it is without %v: %v", tc.side, v, tc.views, err)
+			}
+		}
+	}
+}
+
+// shade fills a picture with a value that its width determines.
+func shade(dst []byte, width, _, _ int) error {
+	for i := range dst {
+		dst[i] = byte(width / 8)
+	}
+	return nil
 }
 
 // TestFastNeedsANativeDecoder: without one it is exact, and when the one there
@@ -236,7 +286,8 @@ func TestPanicInNativeCostsOneCall(t *testing.T) {
 }
 
 func TestOnlyInspectedImagesArePrepared(t *testing.T) {
-	_, err := newPreparer(t).PrepareInspected(context.Background(), imageprep.Inspected{Data: testimages.PNG(8, 8)}, "")
+	_, err := newPreparer(t).PrepareViews(context.Background(), imageprep.Inspected{Data: testimages.PNG(8, 8)}, "",
+		[]quality.View{{}})
 	if quality.KindOf(err) != quality.KindInternal {
 		t.Errorf("error %v, want kind %s", err, quality.KindInternal)
 	}

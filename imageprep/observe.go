@@ -24,7 +24,7 @@ type Done struct {
 
 type observerKey struct{}
 
-// Observed returns a context under which [Preparer.PrepareInspected] calls
+// Observed returns a context under which [Preparer.PrepareViews] calls
 // observe after every step, on its own goroutine.
 func Observed(ctx context.Context, observe func(Done)) context.Context {
 	return context.WithValue(ctx, observerKey{}, observe)

@@ -29,8 +29,8 @@ func TestObserved(t *testing.T) {
 				t.Fatal(err)
 			}
 			var seen []imageprep.Done
-			_, err = p.PrepareInspected(imageprep.Observed(t.Context(), func(d imageprep.Done) { seen = append(seen, d) }), in,
-				"")
+			ctx := imageprep.Observed(t.Context(), func(d imageprep.Done) { seen = append(seen, d) })
+			_, err = p.PrepareViews(ctx, in, "", []quality.View{{}})
 			if len(seen) != len(test.steps) {
 				t.Fatalf("steps %v, want %v", seen, test.steps)
 			}

@@ -40,39 +40,78 @@ func New(cfg Config, natives ...Native) (*Preparer, error) {
 	return p, nil
 }
 
-// Prepare checks, decodes, resizes and crops one image in the configured mode.
-// data is not kept or changed. Errors are *quality.Error; see the package
-// comment for their kinds.
+// Prepare checks and decodes one image in the configured mode and gives its
+// view "224", as [Preparer.PrepareViews] does. data is not kept or changed.
 func (p *Preparer) Prepare(ctx context.Context, data []byte) (quality.Image, error) {
 	in, err := p.Inspect(data)
 	if err != nil {
 		return quality.Image{}, err
 	}
-	return p.PrepareInspected(ctx, in, "")
+	prepared, err := p.PrepareViews(ctx, in, "", []quality.View{{}})
+	if err != nil {
+		return quality.Image{}, err
+	}
+	return quality.Image{Info: in.Info, Pixels: prepared.Views[0], Decoder: prepared.Decoder}, nil
 }
 
-// PrepareInspected decodes, resizes and crops an image that [Preparer.Inspect]
-// accepted. An empty mode is the configured one. It waits, as long as ctx
-// allows, while other decodes use the memory budget up.
-func (p *Preparer) PrepareInspected(ctx context.Context, in Inspected,
-	mode quality.PreprocessMode) (quality.Image, error) {
+// Prepared is what the encoder sees of one image.
+type Prepared struct {
+	Views   []quality.Pixels // one for each view that was asked for, in order
+	Decoder string           // what decoded the image: "go", or a library with its version
+}
+
+// PrepareViews decodes an image that [Preparer.Inspect] accepted, resizes it
+// and cuts views out of it. An empty mode is the configured one. The pixels of
+// a view don't depend on the other views. Errors are *quality.Error; see the
+// package comment for their kinds.
+//
+// All views come from one decode. Where the mode lets a JPEG shrink while it
+// is decoded, views of different sizes may need it shrunk differently: then it
+// is decoded once for each way. PrepareViews waits, as long as ctx allows,
+// while other decodes use the memory budget up.
+func (p *Preparer) PrepareViews(
+	ctx context.Context, in Inspected, mode quality.PreprocessMode, views []quality.View,
+) (Prepared, error) {
 	if in.header.Format == "" {
-		return quality.Image{}, quality.Errorf(quality.KindInternal, "the image was not inspected")
+		return Prepared{}, quality.Errorf(quality.KindInternal, "the image was not inspected")
 	}
 	share := p.memoryFor(in.header)
 	if err := p.memory.Acquire(ctx, share); err != nil {
-		return quality.Image{}, outOfTime(err)
+		return Prepared{}, outOfTime(err)
 	}
 	defer p.memory.Release(share)
-	rgb, decoder, err := p.pixels(ctx, in.Data, in.header, p.shrinks(mode))
-	if err != nil {
-		return quality.Image{}, err
+	out := Prepared{Views: make([]quality.Pixels, len(views))}
+	for by, places := range byReduction(in.header, views, p.shrinks(mode)) {
+		some := make([]quality.View, len(places))
+		for i, place := range places {
+			some[i] = views[place]
+		}
+		rgb, decoder, err := p.pixels(ctx, in.Data, in.header, by, some)
+		if err != nil {
+			return Prepared{}, err
+		}
+		out.Decoder = decoder
+		for i, place := range places {
+			if out.Views[place], err = quality.NewPixels(rgb[i]); err != nil {
+				return Prepared{}, err
+			}
+		}
 	}
-	pixels, err := quality.NewPixels(rgb)
-	if err != nil {
-		return quality.Image{}, err
+	return out, nil
+}
+
+// byReduction groups the places of views by how far the image may shrink for
+// them while it is decoded.
+func byReduction(h Header, views []quality.View, shrink bool) map[int][]int {
+	groups := map[int][]int{}
+	for i, v := range views {
+		by := 1
+		if shrink {
+			by = reductionFor(h, v.Size())
+		}
+		groups[by] = append(groups[by], i)
 	}
-	return quality.Image{Info: in.Info, Pixels: pixels, Decoder: decoder}, nil
+	return groups
 }
 
 // memoryFor estimates what a decode takes: that of the Go decoder, which may
@@ -85,10 +124,12 @@ func (p *Preparer) memoryFor(h Header) int64 {
 	return need
 }
 
-// pixels decodes and resizes. A decoder that panics costs this call only: what
-// it was given is then as good as corrupt.
-func (p *Preparer) pixels(ctx context.Context, data []byte, h Header,
-	shrink bool) (rgb []byte, decoder string, err error) {
+// pixels decodes, shrunk by a factor where a library can, and cuts views out. A
+// decoder that panics costs this call only: what it was given is then as good
+// as corrupt.
+func (p *Preparer) pixels(
+	ctx context.Context, data []byte, h Header, by int, views []quality.View,
+) (rgb [][]byte, decoder string, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			rgb, err = nil, corrupt(h.Format).Because(fmt.Errorf("decoder panicked: %v", v))
@@ -99,13 +140,13 @@ func (p *Preparer) pixels(ctx context.Context, data []byte, h Header,
 	}
 	var img raster
 	err = step(ctx, StepDecode, func() (string, error) {
-		img, decoder, err = p.decode(ctx, data, h, shrink)
+		img, decoder, err = p.decode(ctx, data, h, by)
 		return decoder, err
 	})
 	if err == nil {
 		defer release(img)
 		err = step(ctx, StepResize, func() (string, error) {
-			rgb, err = p.resizer.resizeAndCrop(ctx, img)
+			rgb, err = p.resizer.cut(ctx, img, views)
 			return "", err
 		})
 	}
@@ -115,13 +156,10 @@ func (p *Preparer) pixels(ctx context.Context, data []byte, h Header,
 	return rgb, decoder, err
 }
 
-// decode also says which decoder did it.
-func (p *Preparer) decode(ctx context.Context, data []byte, h Header, shrink bool) (raster, string, error) {
+// decode also says which decoder did it. by is 1, or how far a native decoder
+// shrinks the image.
+func (p *Preparer) decode(ctx context.Context, data []byte, h Header, by int) (raster, string, error) {
 	if n := p.natives[h.Format]; n != nil {
-		by := 1
-		if shrink {
-			by = reductionFor(h)
-		}
 		if img := p.decodeNative(n, data, h, by); img != nil {
 			return img, n.Name(), nil
 		}

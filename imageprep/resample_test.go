@@ -208,10 +208,10 @@ func TestNothingIsReadBeyondTheImage(t *testing.T) {
 func TestWeightsFitThreeDigits(t *testing.T) {
 	const one = 1 << imageprep.PrecisionBits
 	check := func(w, h int) {
-		outW, outH := imageprep.Resized(w, h)
+		outW, outH := imageprep.Resized(w, h, 224)
 		for _, axis := range []imageprep.Weights{
-			imageprep.PillowWeights(w, outW, imageprep.CropOffset(outW)),
-			imageprep.PillowWeights(h, outH, imageprep.CropOffset(outH)),
+			imageprep.PillowWeights(w, outW, imageprep.CropOffset(outW, 224)),
+			imageprep.PillowWeights(h, outH, imageprep.CropOffset(outH, 224)),
 		} {
 			for i, weights := range axis.Weight {
 				if lowest, highest := slices.Min(weights), slices.Max(weights); lowest < -one/4 || highest > one+one/4 {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/agiqa/agiqa/imageprep/internal/pool"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // resizer scales and crops. It is safe for use by several goroutines.
@@ -24,7 +25,7 @@ type preparedAxis struct {
 
 // maxAxes bounds the tables that are kept. The largest one, of a side of 5000
 // samples, takes a quarter of a megabyte.
-const maxAxes = 32
+const maxAxes = 64
 
 func newResizer(i implementation, scratch *pool.Pool[byte]) *resizer {
 	return &resizer{implementation: i, scratch: scratch, axes: make(map[axisKey]*preparedAxis)}
@@ -52,85 +53,140 @@ func (r *resizer) axis(key axisKey) *preparedAxis {
 	return a
 }
 
-// resizeAndCrop scales src and cuts the middle out, computing only what
-// survives the crop: a horizontal pass over the rows that are needed, rounded
-// to 8 bits, and then a vertical one, as Pillow's Resample.c does. Rows are
-// asked for once each and from top to bottom, and kept only until the vertical
-// pass has used them. It returns 224x224x3 bytes.
-func (r *resizer) resizeAndCrop(ctx context.Context, src raster) ([]byte, error) {
+// cut scales src and cuts views out of it: 224x224x3 bytes for each, in their
+// order. It computes only what the views show: a horizontal pass over the rows
+// that a view needs, rounded to 8 bits, and then a vertical one, as Pillow's
+// Resample.c does. Rows are asked for once each and from top to bottom, however
+// many views and sizes need them, and kept only until the vertical passes have
+// used them.
+func (r *resizer) cut(ctx context.Context, src raster, views []quality.View) ([][]byte, error) {
 	w, h := src.size()
-	outW, outH := resized(w, h)
-	across := r.axis(axisKey{w, outW, cropOffset(outW)})
-	down := r.axis(axisKey{h, outH, cropOffset(outH)})
-
-	left, right := across.span()
-	in := lines{src: src, from: 3 * left, n: 3*(right-left) + lineSlack}
-	room := windowBlocks(down.taps)
-	inWindow, inScratch := (room+blocksOf(down.taps))*blockBytes, across.scratch()
-	buf := r.scratch.Get(inWindow + inScratch + in.size())
+	cuts := make([]cut, len(views))
+	rows := rowsOf(src)
+	inCuts, inScratch := 0, 0
+	first, last := h, 0
+	for i, v := range views {
+		p := placeOf(w, h, v)
+		c := newCut(r.axis(axisKey{w, p.width, p.left}), r.axis(axisKey{h, p.height, p.top}))
+		first, last = min(first, c.lo), max(last, c.hi)
+		rows.reach = max(rows.reach, c.from+c.n)
+		inCuts += c.size()
+		inScratch = max(inScratch, c.across.scratch())
+		cuts[i] = c
+	}
+	buf := r.scratch.Get(inCuts + inScratch + rows.size())
 	defer r.scratch.Put(buf)
-	win := window{buf: buf[:inWindow], blocks: room}
-	scratch := buf[inWindow:][:inScratch]
-	in.buf = buf[inWindow+inScratch:]
+	rest := buf
+	for i := range cuts {
+		cuts[i].win.buf, rest = rest[:cuts[i].size()], rest[cuts[i].size():]
+	}
+	scratch := rest[:inScratch]
+	rows.buf = rest[inScratch:]
 
-	out := make([]byte, side*rowBytes)
-	lo, hi := down.span()
-	blockOf := func(i int) int { return (down.start[i] - lo) / blockRows }
-	done := 0
-	for y := lo; y < hi; y += blockRows {
-		rows, err := in.four(ctx, y, hi)
-		if err != nil {
-			return nil, err
+	for y := first; y < last; y++ {
+		have := false
+		for i := range cuts {
+			c := &cuts[i]
+			if y < c.lo || y >= c.hi {
+				continue
+			}
+			if !have {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				rows.read(y)
+				have = true
+			}
+			c.add(y, rows, scratch)
 		}
-		across.horizontal(win.add(blockOf(done)), rows, scratch)
-		for done < side && down.end(done) <= min(y+blockRows, hi) {
-			down.vertical(done, out[done*rowBytes:][:rowBytes], win.from(blockOf(done)))
-			done++
-		}
+	}
+	out := make([][]byte, len(cuts))
+	for i, c := range cuts {
+		out[i] = c.out
 	}
 	return out, nil
 }
 
-// lines gives the rows of a raster from where an axis begins.
-type lines struct {
-	src     raster
-	from, n int // bytes of a row: the first that is wanted, and how many with lineSlack
-	buf     []byte
-	rows    [blockRows][]byte
+// cut is one view of a picture while its rows come by.
+type cut struct {
+	across, down *preparedAxis
+	from, n      int // bytes of a row: the first that is needed, and how many with lineSlack
+	lo, hi       int // the rows that are needed
+	win          window
+	block        [blockRows][]byte
+	out          []byte
+	done         int // rows of out
 }
 
-// size is how much memory lines wants: for four rows, and for a whole one that
-// they are cut from.
-func (l *lines) size() int {
-	w, _ := l.src.size()
-	return blockRows*l.n + 3*w
-}
-
-// four returns row y and the next three, until it is asked again. Behind row
-// hi-1 it is repeated.
-func (l *lines) four(ctx context.Context, y, hi int) (*[blockRows][]byte, error) {
-	rows := &l.rows
-	for i := range rows {
-		if y+i >= hi {
-			rows[i] = rows[i-1]
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if s, ok := l.src.(inMemory); ok {
-			if row := s.at(y + i); len(row) >= l.from+l.n {
-				rows[i] = row[l.from:][:l.n]
-				continue
-			}
-		}
-		whole := l.buf[blockRows*l.n:]
-		l.src.row(y+i, whole)
-		rows[i] = l.buf[i*l.n:][:l.n]
-		copy(rows[i], whole[l.from:][:l.n-lineSlack])
+func newCut(across, down *preparedAxis) cut {
+	left, right := across.span()
+	c := cut{
+		across: across, down: down, from: 3 * left, n: 3*(right-left) + lineSlack,
+		win: window{blocks: windowBlocks(down.taps)}, out: make([]byte, side*rowBytes),
 	}
-	return rows, nil
+	c.lo, c.hi = down.span()
+	return c
 }
+
+// size is how much memory the window wants.
+func (c *cut) size() int { return (c.win.blocks + blocksOf(c.down.taps)) * blockBytes }
+
+// add takes row y. When it completes a block, or is the last one, the passes
+// run over the block's rows; behind the last row that one is repeated.
+func (c *cut) add(y int, rows *rows, scratch []byte) {
+	if (y-c.lo)%blockRows != blockRows-1 && y != c.hi-1 {
+		return
+	}
+	start := y - (y-c.lo)%blockRows
+	for i := range c.block {
+		c.block[i] = rows.at(min(start+i, y))[c.from:][:c.n]
+	}
+	blockOf := func(i int) int { return (c.down.start[i] - c.lo) / blockRows }
+	c.across.horizontal(c.win.add(blockOf(c.done)), &c.block, scratch)
+	for c.done < side && c.down.end(c.done) <= y+1 {
+		c.down.vertical(c.done, c.out[c.done*rowBytes:][:rowBytes], c.win.from(blockOf(c.done)))
+		c.done++
+	}
+}
+
+// rows holds the last blockRows rows of a raster that were read.
+type rows struct {
+	src   raster
+	mem   inMemory // src, where its rows may lie in memory
+	reach int      // the bytes of a row that are needed, with lineSlack
+	buf   []byte
+	last  [blockRows][]byte
+}
+
+func rowsOf(src raster) *rows {
+	mem, _ := src.(inMemory)
+	return &rows{src: src, mem: mem}
+}
+
+// stride is the length of a row in buf.
+func (r *rows) stride() int {
+	w, _ := r.src.size()
+	return 3*w + lineSlack
+}
+
+// size is how much memory rows wants.
+func (r *rows) size() int { return blockRows * r.stride() }
+
+// read reads row y, where it lies if enough lies behind it.
+func (r *rows) read(y int) {
+	i := y % blockRows
+	if r.mem != nil {
+		if row := r.mem.at(y); len(row) >= r.reach {
+			r.last[i] = row
+			return
+		}
+	}
+	r.last[i] = r.buf[i*r.stride():][:r.stride()]
+	r.src.row(y, r.last[i][:r.stride()-lineSlack])
+}
+
+// at returns row y, which is one of the last that were read.
+func (r *rows) at(y int) []byte { return r.last[y%blockRows] }
 
 // windowBlocks is room for the blocks of a position that takes taps rows, and
 // enough more that blocks are seldom moved.

@@ -31,7 +31,7 @@ func (p *Preparer) DecodeRGB(ctx context.Context, data []byte, into RGB) (RGB, e
 		return RGB{}, outOfTime(err)
 	}
 	defer p.memory.Release(share)
-	img, _, err := p.decode(ctx, data, h, false)
+	img, _, err := p.decode(ctx, data, h, 1)
 	if err != nil {
 		return RGB{}, err
 	}
@@ -50,9 +50,9 @@ func (p *Preparer) DecodeRGB(ctx context.Context, data []byte, into RGB) (RGB, e
 
 // ResizeRGB is the second half: Resize(224, bicubic) and CenterCrop(224).
 func (p *Preparer) ResizeRGB(ctx context.Context, img RGB) (quality.Pixels, error) {
-	rgb, err := p.resizer.resizeAndCrop(ctx, img)
+	rgb, err := p.resizer.cut(ctx, img, []quality.View{{}})
 	if err != nil {
 		return quality.Pixels{}, outOfTime(err)
 	}
-	return quality.NewPixels(rgb)
+	return quality.NewPixels(rgb[0])
 }

@@ -29,6 +29,15 @@ func (p Pixels) Bytes() []byte { return p.data }
 // image-embedding cache key.
 type PreprocessID string
 
+// At names the way from image bytes to the pixels of one view: the id itself
+// for the view "224", and the id with "@VIEW" for every other.
+func (id PreprocessID) At(v View) PreprocessID {
+	if v == (View{}) {
+		return id
+	}
+	return id + "@" + PreprocessID(v.String())
+}
+
 // PreprocessMode is a choice between exactness and speed.
 type PreprocessMode string
 
@@ -49,7 +58,7 @@ type ImageInfo struct {
 	FramesIgnored bool   // an animation, of which the first frame was used
 }
 
-// Image is one decoded and preprocessed image.
+// Image is one view of a decoded image.
 type Image struct {
 	Info    ImageInfo
 	Pixels  Pixels

@@ -149,3 +149,6 @@ func (vs Views) Strings() []string {
 
 // String returns the text forms, separated by commas.
 func (vs Views) String() string { return strings.Join(vs.Strings(), ",") }
+
+// Box is a rectangle of a picture, in pixels from its upper left corner.
+type Box struct{ X, Y, Width, Height int }

@@ -118,3 +118,15 @@ func TestViewAsText(t *testing.T) {
 		t.Error("a view that does not parse is accepted")
 	}
 }
+
+func TestPreprocessIDOfAView(t *testing.T) {
+	for text, want := range map[string]quality.PreprocessID{"224": "way/1", "448/r1c0": "way/1@448/r1c0"} {
+		v, err := quality.ParseView(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := quality.PreprocessID("way/1").At(v); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}

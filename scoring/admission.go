@@ -42,7 +42,7 @@ type waiter struct {
 // Costs of what is not decoding.
 const (
 	costOfRequest = 0.1 // reading, looking up, answering
-	costOfImage   = 0.3 // resizing, the encoder's share of this machine
+	costOfRow     = 0.3 // resizing, the encoder's share of this machine
 )
 
 func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {

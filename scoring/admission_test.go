@@ -161,7 +161,7 @@ func TestQueueFullIsCounted(t *testing.T) {
 		if err := b.service.Admit(t.Context()); quality.KindOf(err) != quality.KindOverloaded {
 			t.Errorf("Admit: %v", err)
 		}
-		if _, err := b.service.Prepare(t.Context(), []byte("good3"), ""); quality.KindOf(err) != quality.KindOverloaded {
+		if _, err := b.service.Prepare(t.Context(), []byte("good3"), "", quality.View{}); quality.KindOf(err) != quality.KindOverloaded {
 			t.Errorf("Prepare: %v", err)
 		}
 		want := map[string]int64{

@@ -45,21 +45,31 @@ func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {
 		Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: w, Height: h}}, nil
 }
 
-func (p *fakePreparer) PrepareInspected(ctx context.Context, in imageprep.Inspected,
-	_ quality.PreprocessMode) (quality.Image, error) {
+// PrepareViews gives each view its image's last byte as the first pixel, with
+// the view's size in units of 224 and its cell in the next two.
+func (p *fakePreparer) PrepareViews(ctx context.Context, in imageprep.Inspected, _ quality.PreprocessMode,
+	views []quality.View) (imageprep.Prepared, error) {
 	data := in.Data
 	p.mu.Lock()
 	p.decoded++
 	p.mu.Unlock()
 	if p.prepare != nil {
 		if err := p.prepare(ctx, data); err != nil {
-			return quality.Image{}, err
+			return imageprep.Prepared{}, err
 		}
 	}
-	pixels := make([]byte, quality.PixelsLen)
-	pixels[0] = data[len(data)-1]
-	px, err := quality.NewPixels(pixels)
-	return quality.Image{Info: in.Info, Pixels: px, Decoder: "fake 1.0"}, err
+	out := imageprep.Prepared{Decoder: "fake 1.0"}
+	for _, v := range views {
+		pixels := make([]byte, quality.PixelsLen)
+		row, column := v.Cell()
+		pixels[0], pixels[1], pixels[2] = data[len(data)-1], byte(v.Size()/quality.ImageSize), byte(16*row+column)
+		px, err := quality.NewPixels(pixels)
+		if err != nil {
+			return imageprep.Prepared{}, err
+		}
+		out.Views = append(out.Views, px)
+	}
+	return out, nil
 }
 
 // fakeTriton gives an image the embedding (first pixel, 0) and the score

@@ -11,19 +11,24 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// Prepare gives the pixels that the encoder would see of one image.
-func (s *Service) Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode) (quality.Image, error) {
-	var image quality.Image
+// Prepare gives the pixels that the encoder would see of one view of an image.
+func (s *Service) Prepare(
+	ctx context.Context, data []byte, mode quality.PreprocessMode, view quality.View,
+) (quality.Image, error) {
+	image := quality.Image{}
 	timings := &Timings{}
 	in, err := s.decoding.preparer.Inspect(data)
 	if err == nil {
 		var release func()
-		if release, _, err = s.admission.acquire(ctx, in.DecodeCost()+costOfImage); err != nil {
+		if release, _, err = s.admission.acquire(ctx, in.DecodeCost()+costOfRow); err != nil {
 			return quality.Image{}, err
 		}
 		defer release()
-		err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, _ trace.Span) (err error) {
-			image, err = s.decoding.decode(ctx, timings, in, mode)
+		err = s.telemetry.run(ctx, timings, StagePrepare, func(ctx context.Context, _ trace.Span) error {
+			prepared, err := s.decoding.decode(ctx, timings, in, mode, []quality.View{view})
+			if err == nil {
+				image = quality.Image{Info: in.Info, Pixels: prepared.Views[0], Decoder: prepared.Decoder}
+			}
 			return err
 		})
 	}
@@ -58,8 +63,11 @@ func (d *decoding) prepare(ctx context.Context, j *job, images []image) ([]prepa
 		group.SetLimit(cap(d.slots))
 		for i, one := range images {
 			group.Go(func() error {
-				decoded, err := d.decode(ctx, j.timings, one.Inspected, j.Preprocess)
-				out[i] = prepared{image: one, pixels: decoded.Pixels, decoder: decoded.Decoder, err: err}
+				decoded, err := d.decode(ctx, j.timings, one.Inspected, j.Preprocess, []quality.View{{}})
+				out[i] = prepared{image: one, decoder: decoded.Decoder, err: err}
+				if err == nil {
+					out[i].pixels = decoded.Views[0]
+				}
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
@@ -71,17 +79,17 @@ func (d *decoding) prepare(ctx context.Context, j *job, images []image) ([]prepa
 	return out, err
 }
 
-// decode decodes one image, in a slot.
+// decode decodes one image, in a slot, and cuts views out of it.
 func (d *decoding) decode(
-	ctx context.Context, timings *Timings, in imageprep.Inspected, mode quality.PreprocessMode,
-) (quality.Image, error) {
+	ctx context.Context, timings *Timings, in imageprep.Inspected, mode quality.PreprocessMode, views []quality.View,
+) (imageprep.Prepared, error) {
 	select {
 	case d.slots <- struct{}{}:
 		defer func() { <-d.slots }()
 	case <-ctx.Done():
-		return quality.Image{}, context.Cause(ctx)
+		return imageprep.Prepared{}, context.Cause(ctx)
 	}
-	return d.preparer.PrepareInspected(imageprep.Observed(ctx, func(done imageprep.Done) {
+	return d.preparer.PrepareViews(imageprep.Observed(ctx, func(done imageprep.Done) {
 		attributes := []attribute.KeyValue{
 			attribute.String("agiqa.image.format", in.Info.Format),
 			attribute.Int("agiqa.image.width", in.Info.Width),
@@ -91,5 +99,5 @@ func (d *decoding) decode(
 			attributes = append(attributes, attribute.String("agiqa.image.decoder", done.Decoder))
 		}
 		d.telemetry.Record(ctx, timings, Stage(done.Step), done.Start, done.End, done.Err, attributes...)
-	}), in, mode)
+	}), in, mode, views)
 }

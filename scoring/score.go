@@ -125,7 +125,7 @@ func (s *Service) admit(ctx context.Context, j *job, images []image) (_ []image,
 	cost := 0.0
 	for _, i := range images {
 		if i.missing() {
-			cost += i.DecodeCost() + costOfImage
+			cost += i.DecodeCost() + costOfRow
 		}
 	}
 	if cost > 0 {

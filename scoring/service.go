@@ -21,8 +21,9 @@ type Preparer interface {
 	ID(mode quality.PreprocessMode) quality.PreprocessID
 	// Inspect hashes, reads the header and applies every limit, without decoding.
 	Inspect(data []byte) (imageprep.Inspected, error)
-	// PrepareInspected decodes, resizes and crops what was inspected.
-	PrepareInspected(ctx context.Context, in imageprep.Inspected, mode quality.PreprocessMode) (quality.Image, error)
+	// PrepareViews decodes and resizes what was inspected, and cuts views out.
+	PrepareViews(ctx context.Context, in imageprep.Inspected, mode quality.PreprocessMode,
+		views []quality.View) (imageprep.Prepared, error)
 }
 
 // Triton is what the use case asks of the inference server.

@@ -45,7 +45,7 @@ func (o *Ours) Load(ctx context.Context, data []byte) (Digest, error) {
 		return Digest{}, err
 	}
 	o.rgb, err = o.preparer.DecodeRGB(ctx, data, imageprep.RGB{})
-	return sha256.Sum256(img.Pixels.Bytes()), err
+	return sha256.Sum256(img.Views[0].Bytes()), err
 }
 
 // Time implements [Contestant].
@@ -69,10 +69,10 @@ func (o *Ours) execute(ctx context.Context, step Step) (err error) {
 	return err
 }
 
-func (o *Ours) prepare(ctx context.Context) (quality.Image, error) {
+func (o *Ours) prepare(ctx context.Context) (imageprep.Prepared, error) {
 	in, err := o.preparer.Inspect(o.data)
 	if err != nil {
-		return quality.Image{}, err
+		return imageprep.Prepared{}, err
 	}
-	return o.preparer.PrepareInspected(ctx, in, o.mode)
+	return o.preparer.PrepareViews(ctx, in, o.mode, []quality.View{{}})
 }

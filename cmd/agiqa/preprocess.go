@@ -24,7 +24,9 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 		Use:   "preprocess FILE|DIR|- --out F.npy|F.png|DIR",
 		Short: "Write the exact 224x224 pixels that the model sees",
 		Long: "Decodes, resizes and crops images locally, without a server. Writes one image to F.npy " +
-			"(uint8 [224,224,3]) or F.png, and each image of a folder to NAME.npy in DIR.",
+			"(uint8 [224,224,3]) or F.png, and each image of a folder to NAME.npy in DIR. --view 448/r0c1 writes " +
+			"another square of the image: the cell in row 0 and column 1 of the middle 448x448 pixels, after a " +
+			"resize to a short side of 448.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := cli.LoadSettings(cmd, t)
@@ -36,6 +38,7 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 	}
 	cli.AddJSON(cmd)
 	cmd.Flags().String("out", "", "output: a .npy or .png file, or a folder")
+	cmd.Flags().String("view", quality.View{}.String(), "square of the image: 224, or a cell such as 448/r0c1")
 	cmd.Flags().Int("threads", runtime.NumCPU(), "number of images to process concurrently")
 	config.AddFlags(cmd.Flags(), "Images", "Program")
 	return cmd
@@ -62,6 +65,14 @@ func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, a
 	if err != nil || threads < 1 {
 		return errors.Join(err, errors.New("--threads must be at least 1"))
 	}
+	text, err := cmd.Flags().GetString("view")
+	if err != nil {
+		return err
+	}
+	view, err := quality.ParseView(text)
+	if err != nil {
+		return fmt.Errorf("--view: %w", err)
+	}
 	selected, err := cli.Pictures(args, t.In)
 	if err != nil {
 		return err
@@ -82,7 +93,7 @@ func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, a
 	failed := 0
 	bar := t.Progress(len(selected.List), "preprocessing")
 	cli.InOrder(selected.List, threads, func(p cli.Picture) preparedLine {
-		return prepareOne(cmd, preparer, target, p)
+		return prepareOne(cmd, preparer, view, target, p)
 	}, func(p cli.Picture, line preparedLine) {
 		bar.Clear()
 		switch {
@@ -102,8 +113,10 @@ func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, a
 	return selected.Outcome(failed, "preprocessed")
 }
 
-func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target, p cli.Picture) preparedLine {
-	line := preparedLine{File: p.Name, Preprocess: preparer.ID("")}
+func prepareOne(
+	cmd *cobra.Command, preparer *imageprep.Preparer, view quality.View, target target, p cli.Picture,
+) preparedLine {
+	line := preparedLine{File: p.Name, Preprocess: preparer.ID("").At(view)}
 	fail := func(err error) preparedLine {
 		line.Error = asProblem(err)
 		return line
@@ -111,14 +124,18 @@ func prepareOne(cmd *cobra.Command, preparer *imageprep.Preparer, target target,
 	if err := p.Load(); err != nil {
 		return fail(err)
 	}
-	image, err := preparer.Prepare(cmd.Context(), p.Data)
+	in, err := preparer.Inspect(p.Data)
 	if err != nil {
 		return fail(err)
 	}
-	line.SHA256, line.Format = image.Info.Digest.Hex(), image.Info.Format
-	line.Width, line.Height, line.Decoder = image.Info.Width, image.Info.Height, image.Decoder
+	prepared, err := preparer.PrepareViews(cmd.Context(), in, "", []quality.View{view})
+	if err != nil {
+		return fail(err)
+	}
+	line.SHA256, line.Format = in.Info.Digest.Hex(), in.Info.Format
+	line.Width, line.Height, line.Decoder = in.Info.Width, in.Info.Height, prepared.Decoder
 	line.Out = target.path(p)
-	if err := writePixels(line.Out, image.Pixels); err != nil {
+	if err := writePixels(line.Out, prepared.Views[0]); err != nil {
 		return fail(err)
 	}
 	return line

@@ -38,11 +38,12 @@ func Named() map[string][]byte {
 // Expectation is what Pillow makes of one golden input.
 type Expectation struct {
 	Width, Height int
-	Mode          string   // Pillow's mode before convert("RGB")
-	RGB           [32]byte // SHA-256 of convert("RGB"), H*W*3 bytes
-	Out           [32]byte // SHA-256 of the 224x224x3 result
-	RGBBytes      []byte   // the bytes of RGB; nil where the archive leaves them out
-	OutBytes      []byte   // the bytes of Out; nil where the archive leaves them out
+	Mode          string           // Pillow's mode before convert("RGB")
+	RGB           [32]byte         // SHA-256 of convert("RGB"), H*W*3 bytes
+	Out           [32]byte         // SHA-256 of the 224x224x3 result
+	Cells         map[int][32]byte // by size: SHA-256 of the 224x224x3 cells of the picture at that size, row by row
+	RGBBytes      []byte           // the bytes of RGB; nil where the archive leaves them out
+	OutBytes      []byte           // the bytes of Out; nil where the archive leaves them out
 }
 
 // Origin says which versions made the expectations.
@@ -62,6 +63,7 @@ func Expected() (map[string]Expectation, Origin, error) {
 			Width, Height int
 			Mode          string
 			RGB, Out      string
+			Cells         map[int]string // by size
 		} `json:"cases"`
 	}
 	if err := json.Unmarshal(blobs["index.json"], &index); err != nil {
@@ -76,6 +78,14 @@ func Expected() (map[string]Expectation, Origin, error) {
 		}
 		if _, err := hex.Decode(e.Out[:], []byte(c.Out)); err != nil {
 			return nil, Origin{}, fmt.Errorf("golden index, %s: %w", name, err)
+		}
+		e.Cells = make(map[int][32]byte, len(c.Cells))
+		for size, text := range c.Cells {
+			var sum [32]byte
+			if _, err := hex.Decode(sum[:], []byte(text)); err != nil {
+				return nil, Origin{}, fmt.Errorf("golden index, %s at %d: %w", name, size, err)
+			}
+			e.Cells[size] = sum
 		}
 		all[name] = e
 	}

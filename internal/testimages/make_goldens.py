@@ -8,7 +8,7 @@ It writes golden/<name>.<ext>, the inputs, and golden/expected.zip with
 
     index.json   {"pillow": ..., "libjpeg_turbo": ..., "libwebp": ...,
                   "cases": {"<file>": {"width", "height", "mode", "rgb": <sha256>,
-                                       "out": <sha256>}}}
+                                       "out": <sha256>, "cells": {"<size>": <sha256>}}}}
     <file>.rgb   Image.open(file).convert("RGB"), raw bytes, where the format is
                  lossy or the image small
     <file>.224   the same after Resize(224, bicubic) and CenterCrop(224), raw
@@ -16,6 +16,9 @@ It writes golden/<name>.<ext>, the inputs, and golden/expected.zip with
 
 "out" is the digest of those 224x224x3 bytes for every file, so the archive
 stays small and a failing test can still show how far the decoded pixels are.
+"cells" has the digest of the picture after Resize(size, bicubic) and
+CenterCrop(size), cut into cells of 224x224, row by row: of 448 for every file,
+of 1120 for the few named in LARGE.
 Everything is drawn here, from fixed seeds; no picture comes from elsewhere.
 """
 
@@ -36,6 +39,7 @@ PINNED = "13.0.0"
 OUT = pathlib.Path(__file__).parent / "golden"
 KEEP_RGB = 20_000
 KEEP_OUT = {"size-300x200.png", "size-1000x30.png", "size-640x480.png", "noise-16x150.png", "size-1x1.png"}
+LARGE = KEEP_OUT | {"stripes-333x401.png", "jpeg-420-300x200.jpg", "webp-lossy-225x223.webp"}
 
 
 # Pictures.
@@ -515,15 +519,23 @@ def gif_cases():
 
 # Expectation.
 
-def prepare(rgb):
-    """torchvision Resize(224, bicubic) and CenterCrop(224) on a PIL image."""
+def prepare(rgb, size=224):
+    """torchvision Resize(size, bicubic) and CenterCrop(size) on a PIL image."""
     w, h = rgb.size
     short, long = min(w, h), max(w, h)
-    new = 224, int(224 * long / short)
+    new = size, int(size * long / short)
     im = rgb.resize(new if w <= h else new[::-1], Image.Resampling.BICUBIC)
     w, h = im.size
-    left, top = int(round((w - 224) / 2.0)), int(round((h - 224) / 2.0))
-    return im.crop((left, top, left + 224, top + 224))
+    left, top = int(round((w - size) / 2.0)), int(round((h - size) / 2.0))
+    return im.crop((left, top, left + size, top + size))
+
+
+def cells(rgb, size):
+    """The 224x224 cells of prepare(rgb, size), row by row, one after another."""
+    square = np.asarray(prepare(rgb, size))
+    return b"".join(
+        square[y : y + 224, x : x + 224].tobytes() for y in range(0, size, 224) for x in range(0, size, 224)
+    )
 
 
 def main():
@@ -544,6 +556,10 @@ def main():
             cases[name] = {
                 "width": rgb.width, "height": rgb.height, "mode": mode,
                 "rgb": hashlib.sha256(raw).hexdigest(), "out": hashlib.sha256(out).hexdigest(),
+                "cells": {
+                    size: hashlib.sha256(cells(rgb, size)).hexdigest()
+                    for size in ([448, 1120] if name in LARGE else [448])
+                },
             }
             if len(raw) <= KEEP_RGB or name.endswith(".jpg") or "lossy" in name:
                 blobs[name + ".rgb"] = raw
