@@ -27,7 +27,7 @@ from .prompt_head import PromptHeadConfig, train_prompts_and_head
 from .prompts import CATEGORIES, prompt_layout
 from .runlog import RunLog, git_commit
 from .tokenizer import Tokenizer
-from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL, write_encoder
+from .triton_repository import ENCODER_FILE, IMAGE_MODEL, QUALITY_WORDS, TEXT_MODEL, write_encoder
 
 ENCODER_NAME = "agiqa-demo-vit-16"
 GOLDEN = 8
@@ -128,7 +128,9 @@ def export(clip: Clip, repository: Path, source: str) -> str:
             raise _SameEncoder
 
     try:
-        return write_encoder(clip, repository, ENCODER_NAME, source, {}, accept=keep)[0]
+        return write_encoder(
+            clip, repository, ENCODER_NAME, source, {}, accept=keep, text_capability=QUALITY_WORDS
+        )[0]
     except _SameEncoder:
         return str(present)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from .clip import ACTIVATIONS, ClipConfig
 from .onnx_export import PRECISIONS
 from .preprocess import IMAGE_SIZE
-from .sources import SourceError, load_clip, source_sha256
+from .sources import SOURCE_FORMS, SourceError, load_clip, source_sha256
 from .tokenizer import CONTEXT_LENGTH, END_OF_TEXT
-from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL, write_encoder
+from .triton_repository import ENCODER_FILE, GENERAL, IMAGE_MODEL, QUALITY_WORDS, TEXT_MODEL, write_encoder
 
 # Width, layers and patch of the image tower to the usual name.
 KNOWN = {(768, 12, 32): "vit-b-32", (768, 12, 16): "vit-b-16", (1024, 24, 14): "vit-l-14"}
@@ -24,9 +24,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "export-encoders", help="write the CLIP encoders of a Triton model repository from published weights"
     )
-    command.add_argument(
-        "--source", required=True, help="openai:FILE, hf:DIR, open_clip:FILE or demo:DIR (see training/README.md)"
-    )
+    command.add_argument("--source", required=True, help=f"{SOURCE_FORMS} (see training/README.md)")
     command.add_argument("--out", type=Path, required=True, help="Triton model repository, made when missing")
     command.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="how weights are stored (default: %(default)s)"
@@ -34,6 +32,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--name", help="the encoder's name (default: after its sizes and the source's format)")
     command.add_argument(
         "--activation", choices=sorted(ACTIVATIONS), help="of an open_clip file, which does not say it itself"
+    )
+    command.add_argument(
+        "--cache", type=Path, help="folder for downloads (default: agiqa/hub in XDG_CACHE_HOME or ~/.cache)"
     )
     command.add_argument("--licence", default="that of the source weights", help="goes into encoder.json")
     command.add_argument("--force", action="store_true", help="replace another encoder that is there")
@@ -43,8 +44,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> dict:
     """The command; returns what it prints. Raises SourceError or ValueError."""
     if not args.force:
-        refuse_other_source(args.out, source_sha256(args.source))
-    clip, info = load_clip(args.source, args.activation)
+        refuse_other_source(args.out, source_sha256(args.source, args.cache))
+    clip, info = load_clip(args.source, args.activation, args.cache)
     check_served(clip.config)
     name = args.name or default_name(clip.config, info.format)
     if info.activation_from.startswith("open_clip's default"):
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> dict:
         licence=args.licence,
         source_file=asdict(info),
         accept=None if args.force else lambda digest: refuse_other_encoder(args.out, digest),
+        text_capability=QUALITY_WORDS if info.format == "demo" else GENERAL,
     )
     for model in stale_models(args.out, digest):
         print(f"{model} belongs to another encoder now: remove it, or import its checkpoint anew", file=sys.stderr)

@@ -5,7 +5,7 @@ A source is written `FORMAT:PATH`:
 - `openai:FILE`: OpenAI's `ViT-B-16.pt` and its like, a TorchScript archive; or a plain state dict
   with the same tensor names.
 - `hf:DIR`: a Hugging Face CLIP folder, `config.json` and `model.safetensors` or
-  `pytorch_model.bin`.
+  `pytorch_model.bin`; or `hf:OWNER/NAME[@REVISION]`, which is downloaded from the Hub (`hub`).
 - `open_clip:FILE`: an open_clip state dict, `.safetensors` or a torch file, bare or inside a
   training checkpoint.
 - `demo:DIR`: the run folder of `agiqa-train demo`.
@@ -34,6 +34,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from . import hub
 from .clip import ACTIVATIONS, LAYER_NORM_EPS, Clip, ClipConfig, TextConfig, VisionConfig
 from .digest import file_sha256
 
@@ -42,6 +43,8 @@ State = dict[str, Tensor]
 # OpenAI's archives carry their sizes as tensors beside the weights.
 OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 HEAD_WIDTH = 64  # of every published ViT-B and ViT-L; only a Hugging Face folder can say otherwise
+# What --source takes.
+SOURCE_FORMS = "openai:FILE, hf:DIR, hf:OWNER/NAME[@REVISION], open_clip:FILE or demo:DIR"
 MOST_NAMES = 6  # in one error, of each kind of fault
 
 
@@ -77,19 +80,20 @@ class _Raw:
     stated: ClipConfig | None = None  # sizes that the source itself states
 
 
-def load_clip(source: str, activation: str | None = None) -> tuple[Clip, SourceInfo]:
+def load_clip(source: str, activation: str | None = None, cache: Path | None = None) -> tuple[Clip, SourceInfo]:
     """Reads `FORMAT:PATH` into a float32 model ready for use; raises SourceError.
 
     `activation` overrides what an open_clip file leaves open, and must agree with what any other
-    source says.
+    source says. `cache` is the folder of downloads from the Hub (None: `hub.default_cache`).
     """
-    kind, colon, rest = source.partition(":")
-    if not colon or kind not in READERS or not rest:
-        raise SourceError(f"source {source!r}: want one of {', '.join(f'{name}:PATH' for name in READERS)}")
-    path = Path(rest)
-    if not path.exists():
-        raise SourceError(f"source {source}: there is no such file or folder")
+    kind, path = split_source(source)
+    label = None
     try:
+        if on_hub(kind, path):
+            snapshot = hub.look_up(str(path))
+            hub.warn_of_pickle(snapshot)
+            path = hub.download(snapshot, cache or hub.default_cache())
+            label = f"{snapshot.repository}@{snapshot.commit}"
         raw = READERS[kind](path, activation)
         if activation is not None and raw.activation != activation:
             raise SourceError(f"{raw.activation_from} says {raw.activation}, asked for was {activation}")
@@ -97,12 +101,12 @@ def load_clip(source: str, activation: str | None = None) -> tuple[Clip, SourceI
         if raw.stated is not None:
             check_stated(raw.stated, config)
         clip = build(raw.state, config)
-    except SourceError as fault:
+    except (SourceError, hub.HubError) as fault:
         raise SourceError(f"source {source}: {fault}") from fault
     types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in raw.state.values()})
     info = SourceInfo(
         format=kind,
-        file=raw.file.name if raw.file.parent == path.parent else f"{path.resolve().name}/{raw.file.name}",
+        file=raw.file.name if raw.file.parent == path.parent else f"{label or path.resolve().name}/{raw.file.name}",
         sha256=file_sha256(raw.file),
         bytes=raw.file.stat().st_size,
         weights=", ".join(types),
@@ -111,10 +115,20 @@ def load_clip(source: str, activation: str | None = None) -> tuple[Clip, SourceI
     return clip, info
 
 
-def source_sha256(source: str) -> str:
-    """The digest that `load_clip` would report, without loading anything; raises SourceError."""
-    kind, _, rest = source.partition(":")
-    path = Path(rest)
+def source_sha256(source: str, cache: Path | None = None) -> str:
+    """The digest that `load_clip` would report, without loading anything; raises SourceError.
+
+    A repository on the Hub is not downloaded for it, unless the Hub doesn't list the digest.
+    """
+    kind, path = split_source(source)
+    try:
+        if on_hub(kind, path):
+            snapshot = hub.look_up(str(path))
+            if snapshot.weights_sha256 is not None:
+                return snapshot.weights_sha256
+            path = hub.download(snapshot, cache or hub.default_cache())
+    except hub.HubError as fault:
+        raise SourceError(f"source {source}: {fault}") from fault
     if kind == "hf":
         path = hugging_face_weights(path)
     elif kind == "demo":
@@ -122,6 +136,22 @@ def source_sha256(source: str) -> str:
     if not path.is_file():
         raise SourceError(f"source {source}: there is no such file or folder")
     return file_sha256(path)
+
+
+def split_source(source: str) -> tuple[str, Path]:
+    """Format and path of `FORMAT:PATH`; a repository on the Hub is a path that isn't there. Raises SourceError."""
+    kind, colon, rest = source.partition(":")
+    if not colon or kind not in READERS or not rest:
+        raise SourceError(f"source {source!r}: want one of {', '.join(f'{name}:PATH' for name in READERS)}")
+    path = Path(rest)
+    if not path.exists() and not on_hub(kind, path):
+        raise SourceError(f"source {source}: there is no such file or folder")
+    return kind, path
+
+
+def on_hub(kind: str, path: Path) -> bool:
+    """Whether a source is a repository on the Hub: of its form, and no folder here."""
+    return kind == "hf" and not path.exists() and hub.is_repository(str(path))
 
 
 # Reading files.

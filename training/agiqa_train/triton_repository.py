@@ -23,6 +23,8 @@ from .onnx_export import OPSET, Drift, export_encoders
 
 IMAGE_MODEL = "clip_image_encoder"
 TEXT_MODEL = "clip_text_encoder"
+# What a text tower knows: language, or the words of quality and distortion alone.
+GENERAL, QUALITY_WORDS = "general", "quality-words"
 BACKENDS = {"embedded": "python", "cpu": "onnxruntime", "gpu": "onnxruntime"}
 TRT_CACHE = "/var/cache/triton/trt"
 # A backstop of half a minute. It must not be 0: a request's own timeout can only lower it, and is
@@ -52,7 +54,9 @@ class ModelConfig:
     parameters: dict[str, str]
 
 
-def model_configs(config: ClipConfig, encoder_name: str, digest: str) -> tuple[ModelConfig, ModelConfig]:
+def model_configs(
+    config: ClipConfig, encoder_name: str, digest: str, text_capability: str = GENERAL
+) -> tuple[ModelConfig, ModelConfig]:
     """Image and text encoder of an encoder pair."""
     size, length, width = config.vision.resolution, config.text.context_length, config.text.width
     shared = {"encoder_digest": digest, "encoder_name": encoder_name}
@@ -74,7 +78,7 @@ def model_configs(config: ClipConfig, encoder_name: str, digest: str) -> tuple[M
             TensorConfig("context_mask", "TYPE_UINT8", (length,)),
         ),
         (TensorConfig("text_embedding", "TYPE_FP32", (config.embed_dim,)),),
-        {**shared, "text_width": str(width), "context_length": str(length)},
+        {**shared, "text_width": str(width), "context_length": str(length), "text_capability": text_capability},
     )
     return image, text
 
@@ -171,10 +175,12 @@ def write_encoder(
     licence: str = DEMO_LICENCE,
     source_file: dict | None = None,
     accept: Callable[[str], None] | None = None,
+    text_capability: str = GENERAL,
 ) -> tuple[str, dict[str, Drift]]:
     """Exports both encoders into `repository`; returns the encoder's digest and the measured drifts.
 
-    Everything is written and checked beside the repository first. `accept` is called with the
+    `text_capability` is GENERAL or QUALITY_WORDS. Everything is written and checked beside the
+    repository first. `accept` is called with the
     digest before anything is replaced, and may raise; whatever fails leaves the old encoder.
     """
     repository.parent.mkdir(parents=True, exist_ok=True)
@@ -184,10 +190,11 @@ def write_encoder(
         paths = {model: staged / model / "1" / "model.onnx" for model in (IMAGE_MODEL, TEXT_MODEL)}
         drifts = export_encoders(clip, paths[IMAGE_MODEL], paths[TEXT_MODEL], precision)
         digest = encoder_digest(paths[IMAGE_MODEL], paths[TEXT_MODEL])
-        for config in model_configs(clip.config, name, digest):
+        for config in model_configs(clip.config, name, digest, text_capability):
             write_model_folder(staged, config)
         document = encoder_document(clip.config, name, digest, staged, paths, drifts)
         document |= {
+            "capabilities": {"text": text_capability},
             "precision": precision,
             "licence": licence,
             "source": source,

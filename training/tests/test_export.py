@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ from onnx import TensorProto
 
 from agiqa_train.clip import Clip
 from agiqa_train.onnx_export import export_encoders
-from agiqa_train.triton_repository import config_text, model_configs, write_encoder
+from agiqa_train.triton_repository import GENERAL, QUALITY_WORDS, config_text, model_configs, write_encoder
 
 PLAIN = {
     "Add", "ArgMax", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "Div", "Equal", "Expand", "Gather", "Identity",
@@ -48,8 +49,13 @@ def test_large_weights_are_stored_in_half(exported: tuple[Path, Path]) -> None:
             assert tensor.data_type != TensorProto.FLOAT or size < 1024, tensor.name
 
 
-def test_repository_is_complete(tiny: Clip, tmp_path: Path) -> None:
-    digest, _ = write_encoder(tiny, tmp_path, "tiny", "a test", {})
+@pytest.mark.parametrize("capability", [GENERAL, QUALITY_WORDS])
+def test_repository_is_complete(tiny: Clip, tmp_path: Path, capability: str) -> None:
+    digest, _ = write_encoder(tiny, tmp_path, "tiny", "a test", {}, text_capability=capability)
+    assert json.loads((tmp_path / "encoder.json").read_text())["capabilities"] == {"text": capability}
+    for variant in ("embedded", "cpu", "gpu"):
+        config = (tmp_path / "clip_text_encoder" / "configs" / f"{variant}.pbtxt").read_text()
+        assert f'key: "text_capability" value {{ string_value: "{capability}" }}' in config
     for model in ("clip_image_encoder", "clip_text_encoder"):
         names = {str(p.relative_to(tmp_path / model)) for p in (tmp_path / model).rglob("*") if p.is_file()}
         variants = {f"configs/{variant}.pbtxt" for variant in ("embedded", "cpu", "gpu")}

@@ -13,7 +13,7 @@ from ..bundle import ScoreScale
 from ..clip import ACTIVATIONS
 from ..export_checkpoint import read_encoder
 from ..prompts import POSITIONS
-from ..sources import load_clip
+from ..sources import SOURCE_FORMS, load_clip
 from .config import AUGMENTATIONS, OPTIMIZERS, PRECISIONS, FitConfig
 from .datasets import DATASETS, load_dataset
 from .features import ExportedEncoder, ImageEncoder, TorchEncoder
@@ -73,7 +73,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     split.add_argument("--split-seed", default=str(defaults.seed), help='a number, or "each": every seed splits anew')
     encoder = command.add_argument_group("encoder")
-    encoder.add_argument("--source", required=True, help="openai:FILE, hf:DIR, open_clip:FILE or demo:DIR")
+    encoder.add_argument("--source", required=True, help=SOURCE_FORMS)
     encoder.add_argument("--activation", choices=ACTIVATIONS, help="of an open_clip file that does not say it")
     encoder.add_argument("--encoder", type=Path, help="Triton model repository: embed images as the server will")
     encoder.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
