@@ -300,7 +300,7 @@ func (l large) Score(ctx context.Context, req scoring.Request) (scoring.Response
 		return resp, err
 	}
 	one := resp.Results[0]
-	one.Embedding = make(quality.Embedding, 4<<20)
+	one.Embeddings = map[quality.View]quality.Embedding{{}: make(quality.Embedding, 4<<20)}
 	resp.Results = []scoring.ImageResult{one}
 	close(l.reached)
 	<-l.left
@@ -340,7 +340,8 @@ type ready struct{ gateway.Scorer }
 
 func (ready) Score(context.Context, scoring.Request) (scoring.Response, error) {
 	return scoring.Response{Timings: &scoring.Timings{}, Results: []scoring.ImageResult{{
-		Scores: make([]scoring.CheckpointScore, 1), Embedding: make(quality.Embedding, 1<<20),
+		Scores:     make([]scoring.CheckpointScore, 1),
+		Embeddings: map[quality.View]quality.Embedding{{}: make(quality.Embedding, 1<<20)},
 	}}}, nil
 }
 

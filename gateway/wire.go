@@ -65,16 +65,17 @@ type ScoreResponse struct {
 // about the score are null. The first of several checkpoints may fail alone:
 // then error is its, and scores has what the others say.
 type Result struct {
-	ID         string            `json:"id"`
-	Score      *float32          `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
-	Checkpoint *CheckpointRef    `json:"checkpoint" doc:"The checkpoint that gave the score"`
-	Categories *Categories       `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
-	Scores     []CheckpointScore `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
-	Image      *ImageRef         `json:"image"`
-	Cache      *CacheRef         `json:"cache"`
-	Experiment *ExperimentRef    `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
-	Embedding  []float32         `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for"`
-	Error      *Problem          `json:"error"`
+	ID         string               `json:"id"`
+	Score      *float32             `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
+	Checkpoint *CheckpointRef       `json:"checkpoint" doc:"The checkpoint that gave the score"`
+	Categories *Categories          `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
+	Scores     []CheckpointScore    `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
+	Image      *ImageRef            `json:"image"`
+	Cache      *CacheRef            `json:"cache"`
+	Experiment *ExperimentRef       `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
+	Embedding  []float32            `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for and the checkpoints have one view"`
+	Embeddings map[string][]float32 `json:"embeddings,omitempty" nullable:"false" doc:"Those of the views by name, where they were asked for and the checkpoints have several"`
+	Error      *Problem             `json:"error"`
 }
 
 // CheckpointScore is the result of one checkpoint for one image. Where error is
@@ -165,7 +166,7 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		out.Score, out.Checkpoint, out.Categories = &first.Score, &ref, &cats
 	}
 	if v.embedding {
-		out.Embedding = r.Embedding
+		out.Embedding, out.Embeddings = embeddings(r.Embeddings)
 	}
 	if v.several {
 		for _, s := range r.Scores {
@@ -178,6 +179,18 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		}
 	}
 	return out
+}
+
+// embeddings returns that of the only view, or those of several by name.
+func embeddings(of map[quality.View]quality.Embedding) (one []float32, several map[string][]float32) {
+	several = make(map[string][]float32, len(of))
+	for view, e := range of {
+		one, several[view.String()] = e, e
+	}
+	if len(of) == 1 {
+		return one, nil
+	}
+	return nil, several
 }
 
 func checkpointScore(id *ids, v scoring.CheckpointScore) CheckpointScore {

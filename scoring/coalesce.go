@@ -10,8 +10,8 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// coalescing is an embedder that has equal images of different requests
-// embedded by next once. The request that comes first leads; the others follow
+// coalescing is an embedder that has equal rows of different requests, the same
+// view of equal images, embedded by next once. The request that comes first leads; the others follow
 // and take what it brings: the embedding, or the image's own fault. Nothing
 // else of a leader is shared: when it fails for another reason, or leaves, one
 // follower leads in its place, with its own time and its own checkpoints.
@@ -30,7 +30,7 @@ func newCoalescing(next embedder, tel *telemetry) *coalescing {
 	return &coalescing{next: next, telemetry: tel, groups: map[quality.EmbeddingKey]*coalescingGroup{}}
 }
 
-// coalescingGroup is the requests that want one image embedded. Its fields are
+// coalescingGroup is the requests that want one row embedded. Its fields are
 // guarded by coalescing.mu.
 type coalescingGroup struct {
 	key       quality.EmbeddingKey
@@ -40,16 +40,16 @@ type coalescingGroup struct {
 	changed   chan struct{} // closed when there is a result, or a lead to be taken
 }
 
-// member is an image of one request in its group.
+// member is a row of one request in its group.
 type member struct {
-	image
+	row
 	place int // in the request
 	group *coalescingGroup
 }
 
-func (c *coalescing) embed(ctx context.Context, p plan, images []image) ([]embedded, error) {
-	out := make([]embedded, len(images))
-	led, followed, _ := c.take(c.join(p, images), out)
+func (c *coalescing) embed(ctx context.Context, p plan, rows []row) ([]embedded, error) {
+	out := make([]embedded, len(rows))
+	led, followed, _ := c.take(c.join(p, rows), out)
 	defer func() { c.leave(followed) }()
 	for {
 		err := c.lead(ctx, p, led, out)
@@ -65,7 +65,7 @@ func (c *coalescing) embed(ctx context.Context, p plan, images []image) ([]embed
 				return err
 			}
 			taken -= len(led) + len(followed)
-			span.SetAttributes(attribute.Int("agiqa.images.coalesced", taken))
+			span.SetAttributes(attribute.Int("agiqa.rows.coalesced", taken))
 			c.telemetry.coalesced.Add(ctx, int64(taken))
 			return nil
 		})
@@ -75,12 +75,12 @@ func (c *coalescing) embed(ctx context.Context, p plan, images []image) ([]embed
 	}
 }
 
-// join enters the request in the groups of its images, as a follower.
-func (c *coalescing) join(p plan, images []image) []member {
+// join enters the request in the groups of its rows, as a follower.
+func (c *coalescing) join(p plan, rows []row) []member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	members := make([]member, len(images))
-	for i, one := range images {
+	members := make([]member, len(rows))
+	for i, one := range rows {
 		key := p.key(one)
 		g := c.groups[key]
 		if g == nil {
@@ -139,19 +139,19 @@ func (c *coalescing) leave(members []member) {
 	}
 }
 
-// lead has next embed the images whose groups this request leads, and puts the
+// lead has next embed the rows whose groups this request leads, and puts the
 // results in their places of out. Whatever happens, nobody waits in vain.
 func (c *coalescing) lead(ctx context.Context, p plan, members []member, out []embedded) error {
 	if len(members) == 0 {
 		return nil
 	}
-	images := make([]image, len(members))
+	rows := make([]row, len(members))
 	for i, m := range members {
-		images[i] = m.image
+		rows[i] = m.row
 	}
 	var results []embedded
 	defer func() { c.release(members, results) }()
-	brought, err := c.next.embed(ctx, p, images)
+	brought, err := c.next.embed(ctx, p, rows)
 	if err != nil {
 		return err
 	}

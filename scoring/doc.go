@@ -5,16 +5,19 @@
 // one takes and nobody changes:
 //
 //	inspect   items    -> images     headers read, equal files once
-//	admit     images   -> images     embeddings looked up; a turn by cost
-//	embed     images   -> embedded   decoded and encoded, where unknown
-//	score     embedded -> scored     by the ensemble, the panel or the heads
+//	admit     rows     -> rows       embeddings looked up; a turn by cost
+//	embed     rows     -> embedded   decoded and encoded, where unknown
+//	score     embedded -> rows       by the ensemble, the panel or the heads
+//	join      rows     -> scored     means over the views of each checkpoint
 //
-// The embed step is a chain of embedders: cacheFirst takes what the look-up
+// A row is one view of one image: what the encoder takes. An image has a row
+// for each view that a checkpoint of the request has, and all of them come from
+// one decode. The embed step is a chain of embedders: cacheFirst takes what the look-up
 // found, coalescing has equal images of different requests embedded once,
 // encoding decodes and calls Triton, whose calls batching joins. For one
 // checkpoint that call is the ensemble, which also scores.
 //
-// An embedding is cached in one sense: no image encoder ran for it in this
+// An image is cached in one sense: no image encoder ran for its rows in this
 // request, because the cache or another request had it.
 //
 // Scoring refuses to know HTTP, gRPC or Redis: it works on the ports of package

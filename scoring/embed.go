@@ -9,25 +9,24 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// embedder finds the embeddings of images: one result per image, in order. An
-// image's own fault is in its result; an error concerns the whole call.
+// embedder finds the embeddings of rows: one result per row, in order. An
+// image's own fault is in the results of its rows; an error concerns the whole
+// call.
 //
 // Each embedder wraps the next: cacheFirst, coalescing, encoding. Batching
 // wraps the Triton that encoding calls.
 type embedder interface {
-	embed(ctx context.Context, p plan, images []image) ([]embedded, error)
+	embed(ctx context.Context, p plan, rows []row) ([]embedded, error)
 }
 
-// embedded is an image with its embedding.
+// embedded is what became of a row.
 type embedded struct {
 	embedding      quality.Embedding
-	decoder        string            // what decoded it for this request
-	cached         bool              // no encoder ran for it in this request
-	ensembleScores []CheckpointScore // by the ensemble that embedded it, else nil
-	err            error             // the image's own fault
+	decoder        string     // what decoded it for this request
+	cached         bool       // no encoder ran for it in this request
+	ensembleScores []rowScore // the one of the ensemble that embedded it, else nil
+	err            error      // the image's own fault
 }
-
-func (e embedded) needsHeads() bool { return e.err == nil && e.ensembleScores == nil }
 
 // encoding decodes images and has Triton embed them.
 type encoding struct {
@@ -36,8 +35,8 @@ type encoding struct {
 	telemetry *telemetry
 }
 
-func (e *encoding) embed(ctx context.Context, p plan, images []image) ([]embedded, error) {
-	ready, err := e.decoding.prepare(ctx, p.job, images)
+func (e *encoding) embed(ctx context.Context, p plan, rows []row) ([]embedded, error) {
+	ready, err := e.decoding.prepare(ctx, p.job, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -51,22 +50,23 @@ func (e *encoding) embed(ctx context.Context, p plan, images []image) ([]embedde
 	return out, err
 }
 
-// encode embeds decoded images, and scores them in the same call where there
-// is an ensemble.
-func (e *encoding) encode(ctx context.Context, p plan, images []prepared) ([]embedded, error) {
-	out, pixels := make([]embedded, len(images)), make([]quality.Pixels, len(images))
-	for i, one := range images {
+// encode embeds decoded rows, and scores them in the same call where there is
+// an ensemble.
+func (e *encoding) encode(ctx context.Context, p plan, rows []prepared) ([]embedded, error) {
+	out, pixels := make([]embedded, len(rows)), make([]quality.Pixels, len(rows))
+	for i, one := range rows {
 		out[i].decoder, pixels[i] = one.decoder, one.pixels
 	}
 	keep := func(ctx context.Context, embeddings []quality.Embedding) {
-		for i, one := range images {
+		for i, one := range rows {
 			out[i].embedding = embeddings[i]
 			if p.models.Embeddings != nil {
-				p.models.Embeddings.Store(ctx, p.key(one.image), embeddings[i])
+				p.models.Embeddings.Store(ctx, p.key(one.row), embeddings[i])
 			}
 		}
+		e.telemetry.countEncoded(ctx, rows)
 	}
-	size := attribute.Int("agiqa.batch.size", len(images))
+	size := attribute.Int("agiqa.batch.size", len(rows))
 	if !p.ensemble() {
 		return out, e.telemetry.run(ctx, p.timings, StageEncode, func(ctx context.Context, span trace.Span) error {
 			span.SetAttributes(size)
@@ -90,7 +90,7 @@ func (e *encoding) encode(ctx context.Context, p plan, images []prepared) ([]emb
 		}
 		keep(ctx, embeddings)
 		for i := range out {
-			out[i].ensembleScores = []CheckpointScore{{Checkpoint: c, HeadScore: results[i], TextCached: texts[0].cached}}
+			out[i].ensembleScores = []rowScore{{HeadScore: results[i], TextCached: texts[0].cached}}
 		}
 		return nil
 	})

@@ -72,8 +72,9 @@ func (p *fakePreparer) PrepareViews(ctx context.Context, in imageprep.Inspected,
 	return out, nil
 }
 
-// fakeTriton gives an image the embedding (first pixel, 0) and the score
-// first pixel + number of the checkpoint's digest.
+// fakeTriton gives a row the embedding (first pixel + what viewValue says of the
+// view, 0), and the score is its first number + 1000 times that of the
+// checkpoint's digest.
 type fakeTriton struct {
 	fail   func(model string) error
 	spoil  func(rows [][]quality.HeadScore)              // of a panel
@@ -113,7 +114,8 @@ func (f *fakeTriton) EncodeImages(ctx context.Context, images []quality.Pixels) 
 func embed(images []quality.Pixels) []quality.Embedding {
 	out := make([]quality.Embedding, len(images))
 	for i, p := range images {
-		out[i] = quality.Embedding{float32(p.Bytes()[0]), 0}
+		b := p.Bytes()
+		out[i] = quality.Embedding{float32(b[0]) + 10*(float32(b[1])-1) + float32(b[2]), 0}
 	}
 	return out
 }

@@ -13,22 +13,39 @@ import (
 // inspected are the distinct images of a request: the same file sent twice is
 // worked on once.
 type inspected struct {
-	images []image
+	images []imageprep.Inspected
 	byItem []int   // the place of each item's image, where it has no error
 	errs   []error // by item
 }
 
-// image is one that can be read, and its embedding where the cache knows it.
-type image struct {
+// row is one view of an image, as the encoder takes it, and its embedding where
+// the cache knows it.
+type row struct {
 	imageprep.Inspected
+	image int // its place among the images of the request
+	view  quality.View
 	known quality.Embedding
 }
 
-func (i image) found() bool   { return i.known != nil }
-func (i image) missing() bool { return i.known == nil }
+func (r row) found() bool   { return r.known != nil }
+func (r row) missing() bool { return r.known == nil }
 
-func (j *job) key(i image) quality.EmbeddingKey {
-	return quality.EmbeddingKey{Image: i.Info.Digest, Preprocess: j.preprocess, Encoder: j.models.Encoder.Digest}
+// rows are the views of the images that the checkpoints of the request need:
+// image by image, each with j.views in order.
+func (j *job) rows(images []imageprep.Inspected) []row {
+	rows := make([]row, 0, len(images)*len(j.views))
+	for i, one := range images {
+		for _, v := range j.views {
+			rows = append(rows, row{Inspected: one, image: i, view: v})
+		}
+	}
+	return rows
+}
+
+func (j *job) key(r row) quality.EmbeddingKey {
+	return quality.EmbeddingKey{
+		Image: r.Info.Digest, Preprocess: j.preprocess.At(r.view), Encoder: j.models.Encoder.Digest,
+	}
 }
 
 // inspect is the stage that reads headers without decoding anything.
@@ -50,12 +67,12 @@ func (s *Service) inspect(ctx context.Context, j *job) inspected {
 			if !again {
 				place = len(in.images)
 				seen[one.Info.Digest] = place
-				in.images = append(in.images, image{Inspected: one})
+				in.images = append(in.images, one)
 			}
 			in.byItem[i] = place
 		}
 		span.SetAttributes(attribute.Int("agiqa.images", len(j.Items)),
-			attribute.Int("agiqa.images.distinct", len(in.images)+unreadable))
+			attribute.Int("agiqa.images.distinct", len(in.images)+unreadable), attribute.Int("agiqa.views", len(j.views)))
 		return nil
 	})
 	return in
@@ -78,7 +95,7 @@ func (in inspected) results(j *job, scores []scored, err error) []ImageResult {
 		s := scores[place]
 		out[i].Decoder, out[i].Err = s.decoder, s.err
 		if s.err == nil {
-			out[i].Scores, out[i].Embedding, out[i].EmbeddingCached = s.scores, s.embedding, s.cached
+			out[i].Scores, out[i].Embeddings, out[i].EmbeddingCached = s.scores, s.embeddings, s.cached
 		}
 	}
 	return out

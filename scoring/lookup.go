@@ -14,11 +14,11 @@ const lookupsAtOnce = 16
 
 // lookUp asks the cache for the embeddings that are missing. It comes before
 // admission, since what is known costs next to nothing.
-func (s *Service) lookUp(ctx context.Context, j *job, images []image) []image {
+func (s *Service) lookUp(ctx context.Context, j *job, rows []row) []row {
 	if j.models.Embeddings == nil {
-		return images
+		return rows
 	}
-	out := slices.Clone(images)
+	out := slices.Clone(rows)
 	_ = s.telemetry.run(ctx, j.timings, StageLookup, func(ctx context.Context, span trace.Span) error {
 		var group errgroup.Group
 		group.SetLimit(lookupsAtOnce)
@@ -35,12 +35,12 @@ func (s *Service) lookUp(ctx context.Context, j *job, images []image) []image {
 		}
 		_ = group.Wait() // a lookup does not fail
 		hits := 0
-		for _, i := range out {
-			if i.found() {
+		for _, r := range out {
+			if r.found() {
 				hits++
 			}
 		}
-		span.SetAttributes(attribute.Int("agiqa.cache.hits", hits), attribute.Int("agiqa.images", len(out)))
+		span.SetAttributes(attribute.Int("agiqa.cache.hits", hits), attribute.Int("agiqa.rows", len(out)))
 		return nil
 	})
 	return out
@@ -50,12 +50,12 @@ func (s *Service) lookUp(ctx context.Context, j *job, images []image) []image {
 // the rest.
 type cacheFirst struct{ next embedder }
 
-func (c cacheFirst) embed(ctx context.Context, p plan, images []image) ([]embedded, error) {
-	out := make([]embedded, len(images))
-	for i, one := range images {
-		out[i] = embedded{embedding: one.known, cached: true}
+func (c cacheFirst) embed(ctx context.Context, p plan, rows []row) ([]embedded, error) {
+	out := make([]embedded, len(rows))
+	for i, r := range rows {
+		out[i] = embedded{embedding: r.known, cached: true}
 	}
-	err := applyTo(images, image.missing, out, func(missing []image) ([]embedded, error) {
+	err := applyTo(rows, row.missing, out, func(missing []row) ([]embedded, error) {
 		return c.next.embed(ctx, p, missing)
 	})
 	return out, err

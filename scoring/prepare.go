@@ -44,9 +44,9 @@ type decoding struct {
 	telemetry *telemetry
 }
 
-// prepared is an image as the encoder takes it.
+// prepared is a row as the encoder takes it.
 type prepared struct {
-	image
+	row
 	pixels  quality.Pixels
 	decoder string
 	err     error // the image's own fault
@@ -54,19 +54,27 @@ type prepared struct {
 
 func (p prepared) sound() bool { return p.err == nil }
 
-// prepare decodes images. An image's own fault stays with the image; a context
-// that ended ends the request.
-func (d *decoding) prepare(ctx context.Context, j *job, images []image) ([]prepared, error) {
-	out := make([]prepared, len(images))
-	err := d.telemetry.run(ctx, j.timings, StagePrepare, func(ctx context.Context, _ trace.Span) error {
+// prepare decodes each image once for all of its rows. An image's own fault
+// stays with its rows; a context that ended ends the request.
+func (d *decoding) prepare(ctx context.Context, j *job, rows []row) ([]prepared, error) {
+	out := make([]prepared, len(rows))
+	images := byImage(rows)
+	err := d.telemetry.run(ctx, j.timings, StagePrepare, func(ctx context.Context, span trace.Span) error {
+		span.SetAttributes(attribute.Int("agiqa.images", len(images)), attribute.Int("agiqa.rows", len(rows)))
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(cap(d.slots))
-		for i, one := range images {
+		for _, places := range images {
 			group.Go(func() error {
-				decoded, err := d.decode(ctx, j.timings, one.Inspected, j.Preprocess, []quality.View{{}})
-				out[i] = prepared{image: one, decoder: decoded.Decoder, err: err}
-				if err == nil {
-					out[i].pixels = decoded.Views[0]
+				views := make([]quality.View, len(places))
+				for k, i := range places {
+					views[k] = rows[i].view
+				}
+				decoded, err := d.decode(ctx, j.timings, rows[places[0]].Inspected, j.Preprocess, views)
+				for k, i := range places {
+					out[i] = prepared{row: rows[i], decoder: decoded.Decoder, err: err}
+					if err == nil {
+						out[i].pixels = decoded.Views[k]
+					}
 				}
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -77,6 +85,23 @@ func (d *decoding) prepare(ctx context.Context, j *job, images []image) ([]prepa
 		return group.Wait()
 	})
 	return out, err
+}
+
+// byImage returns the places of the rows of each image, in the order of the
+// images' first rows.
+func byImage(rows []row) [][]int {
+	var images [][]int
+	at := map[int]int{}
+	for i, r := range rows {
+		k, seen := at[r.image]
+		if !seen {
+			k = len(images)
+			at[r.image] = k
+			images = append(images, nil)
+		}
+		images[k] = append(images[k], i)
+	}
+	return images
 }
 
 // decode decodes one image, in a slot, and cuts views out of it.

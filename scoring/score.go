@@ -30,10 +30,11 @@ type Request struct {
 // CheckpointScore is the score of one image by one checkpoint, or Err: several
 // checkpoints do not fail because one of them does.
 type CheckpointScore struct {
-	Checkpoint quality.Checkpoint
-	quality.HeadScore
-	TextCached bool // no text encoder ran for it
-	Err        error
+	Checkpoint        quality.Checkpoint
+	quality.HeadScore             // the mean over Views
+	Views             []ViewScore // those of the checkpoint, in its order; none with an Err
+	TextCached        bool        // no text encoder ran for it
+	Err               error
 }
 
 // ImageResult is the outcome for one image: Scores in the order of the
@@ -43,8 +44,8 @@ type ImageResult struct {
 	Info            quality.ImageInfo
 	Decoder         string // what decoded it; empty where nothing had to
 	Scores          []CheckpointScore
-	Embedding       quality.Embedding
-	EmbeddingCached bool // no image encoder ran for it in this request
+	Embeddings      map[quality.View]quality.Embedding // of the views of all checkpoints
+	EmbeddingCached bool                               // no image encoder ran for any of them in this request
 	Err             error
 
 	Shown *experiment.Shown // the experiment that chose the checkpoint; nil: none did
@@ -72,12 +73,12 @@ func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 		return Response{}, err
 	}
 	in := s.inspect(ctx, j)
-	images, release, err := s.admit(ctx, j, in.images)
+	rows, release, err := s.admit(ctx, j, j.rows(in.images))
 	if err != nil {
 		return Response{}, err
 	}
 	defer release()
-	scores, err := s.scoreImages(ctx, j, images)
+	scores, err := s.scoreImages(ctx, j, rows)
 	results := in.results(j, scores, err)
 	for _, r := range results {
 		s.telemetry.countImage(ctx, r.Info.Format, r.Err)
@@ -94,6 +95,7 @@ type job struct {
 	models     *Models
 	timings    *Timings
 	preprocess quality.PreprocessID
+	views      []quality.View // of all checkpoints
 }
 
 func (s *Service) newJob(req Request) (*job, error) {
@@ -107,7 +109,15 @@ func (s *Service) newJob(req Request) (*job, error) {
 				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, models.Encoder.Name)
 		}
 	}
-	j := &job{Request: req, models: models, timings: req.Timings, preprocess: s.decoding.preparer.ID(req.Preprocess)}
+	j := &job{
+		Request: req, models: models, timings: req.Timings, preprocess: s.decoding.preparer.ID(req.Preprocess),
+		views: viewsOf(req.Checkpoints),
+	}
+	if rows := len(req.Items) * len(j.views); s.maxRows > 0 && rows > s.maxRows {
+		return nil, quality.Errorf(quality.KindPayloadTooLarge,
+			"%d images in %d views each are %d rows for the encoder; one request may have %d (max-rows)",
+			len(req.Items), len(j.views), rows, s.maxRows)
+	}
 	if j.timings == nil {
 		j.timings = &Timings{}
 	}
@@ -115,19 +125,14 @@ func (s *Service) newJob(req Request) (*job, error) {
 }
 
 // admit looks embeddings up, which is cheap and tells what the request will
-// cost, and takes a turn for it. It returns the images with what the cache
-// knows of them. Nothing is decoded for a Triton that is known to be gone.
-func (s *Service) admit(ctx context.Context, j *job, images []image) (_ []image, release func(), err error) {
-	if len(images) == 0 {
+// cost, and takes a turn for it. It returns the rows with what the cache knows
+// of them. Nothing is decoded for a Triton that is known to be gone.
+func (s *Service) admit(ctx context.Context, j *job, rows []row) (_ []row, release func(), err error) {
+	if len(rows) == 0 {
 		return nil, func() {}, nil
 	}
-	images = s.lookUp(ctx, j, images)
-	cost := 0.0
-	for _, i := range images {
-		if i.missing() {
-			cost += i.DecodeCost() + costOfRow
-		}
-	}
+	rows = s.lookUp(ctx, j, rows)
+	cost := costOf(rows)
 	if cost > 0 {
 		if err := s.available(); err != nil {
 			return nil, nil, err
@@ -139,9 +144,25 @@ func (s *Service) admit(ctx context.Context, j *job, images []image) (_ []image,
 		return err
 	})
 	if waited && err == nil {
-		images = s.lookUp(ctx, j, images) // others may have brought them meanwhile
+		rows = s.lookUp(ctx, j, rows) // others may have brought them meanwhile
 	}
-	return images, release, err
+	return rows, release, err
+}
+
+// costOf is what the rows that are missing cost: a decode for each image, and a
+// share for each row.
+func costOf(rows []row) float64 {
+	cost, decoded := 0.0, -1
+	for _, r := range rows {
+		if r.found() {
+			continue
+		}
+		cost += costOfRow
+		if r.image != decoded { // the rows of an image are neighbours
+			cost, decoded = cost+r.DecodeCost(), r.image
+		}
+	}
+	return cost
 }
 
 // plan is how an admitted job gets its scores.
@@ -165,37 +186,41 @@ func (s *Service) newPlan(ctx context.Context, j *job) plan {
 	return p
 }
 
-// scoreImages embeds and scores. Texts and images do not depend on each other
-// and are fetched side by side. With an ensemble known images do not wait for
-// the others; otherwise one call to each model is for all.
-func (s *Service) scoreImages(ctx context.Context, j *job, images []image) ([]scored, error) {
-	if len(images) == 0 {
+// scoreImages embeds and scores rows, and makes the scores of the images of
+// them. Texts and rows do not depend on each other and are fetched side by side.
+// With an ensemble known rows do not wait for the others; otherwise one call to
+// each model is for all.
+func (s *Service) scoreImages(ctx context.Context, j *job, rows []row) ([]scored, error) {
+	if len(rows) == 0 {
 		return nil, nil
 	}
-	out := make([]scored, len(images))
+	out := make([]scoredRow, len(rows))
 	group, ctx := errgroup.WithContext(ctx)
 	p := s.newPlan(ctx, j)
 	if p.panel == nil {
 		group.Go(func() error { _, err := p.texts(); return err })
 	}
-	score := func(which func(image) bool) {
+	score := func(which func(row) bool) {
 		group.Go(func() error {
-			return applyTo(images, which, out, func(images []image) ([]scored, error) {
-				embedded, err := s.embedder.embed(ctx, p, images)
+			return applyTo(rows, which, out, func(rows []row) ([]scoredRow, error) {
+				embedded, err := s.embedder.embed(ctx, p, rows)
 				if err != nil {
 					return nil, err
 				}
-				return s.heads.score(ctx, p, embedded)
+				return s.heads.score(ctx, p, rows, embedded)
 			})
 		})
 	}
 	if p.ensemble() {
-		score(image.missing)
-		score(image.found)
+		score(row.missing)
+		score(row.found)
 	} else {
-		score(func(image) bool { return true })
+		score(func(row) bool { return true })
 	}
-	return out, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return join(j, out), nil
 }
 
 // applyTo calls f, if at all, with those elements that match, and puts what it

@@ -58,14 +58,17 @@ type Config struct {
 	// the pace of the last ones; others are turned away at once. 0: half of the
 	// time that it has.
 	QueueWait time.Duration
-	Batch     BatchConfig // how calls of different requests become one; zero: they do not
+	// MaxRows is the most rows of one request, its images times the views of its
+	// checkpoints, whether or not they are known; 0: any number.
+	MaxRows int
+	Batch   BatchConfig // how calls of different requests become one; zero: they do not
 }
 
 // DefaultConfig suits an encoder on the same machine or on a GPU: requests
 // mostly wait for Triton, so there are many more of them than CPUs; decoding
 // is bounded separately, by CPU.
 func DefaultConfig() Config {
-	return Config{Concurrency: 16 * runtime.GOMAXPROCS(0), Queue: 256, RetryAfter: time.Second}
+	return Config{Concurrency: 16 * runtime.GOMAXPROCS(0), Queue: 256, RetryAfter: time.Second, MaxRows: 256}
 }
 
 // Validate reports every field that cannot be right.
@@ -79,6 +82,9 @@ func (c Config) Validate() error {
 	}
 	if c.QueueWait < 0 {
 		faults = append(faults, fmt.Errorf("scoring: QueueWait is %s, must not be negative", c.QueueWait))
+	}
+	if c.MaxRows < 0 {
+		faults = append(faults, fmt.Errorf("scoring: MaxRows is %d, must not be negative", c.MaxRows))
 	}
 	if c.RetryAfter <= 0 {
 		faults = append(faults, fmt.Errorf("scoring: RetryAfter is %s, must be positive", c.RetryAfter))
@@ -103,6 +109,7 @@ type Service struct {
 	embedder  embedder
 	heads     *heads
 	telemetry *telemetry
+	maxRows   int
 	models    atomic.Pointer[Models]
 }
 
@@ -142,6 +149,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		embedder:  cacheFirst{newCoalescing(&encoding{decoding, triton, tel}, tel)},
 		heads:     &heads{triton, tel},
 		telemetry: tel,
+		maxRows:   cfg.MaxRows,
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strconv"
 	"sync"
 	"time"
 
@@ -89,7 +90,7 @@ func (s *Stages) end(
 
 type telemetry struct {
 	*Stages
-	images, coalesced metric.Int64Counter
+	images, coalesced, encoded metric.Int64Counter
 }
 
 func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
@@ -99,10 +100,22 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 	}
 	images, err1 := metrics.Images.New(mp.Meter(scope))
 	coalesced, err2 := metrics.ImagesCoalesced.New(mp.Meter(scope))
-	if err := errors.Join(err1, err2); err != nil {
+	encoded, err3 := metrics.RowsEncoded.New(mp.Meter(scope))
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
-	return &telemetry{Stages: stages, images: images, coalesced: coalesced}, nil
+	return &telemetry{Stages: stages, images: images, coalesced: coalesced, encoded: encoded}, nil
+}
+
+// countEncoded counts rows that the encoder embedded, by the size of their view.
+func (t *telemetry) countEncoded(ctx context.Context, rows []prepared) {
+	bySize := map[int]int64{}
+	for _, r := range rows {
+		bySize[r.view.Size()]++
+	}
+	for size, n := range bySize {
+		t.encoded.Add(ctx, n, metric.WithAttributes(attribute.String("size", strconv.Itoa(size))))
+	}
 }
 
 // countImage counts one image. format is one of imageprep's, or empty when it

@@ -215,6 +215,9 @@ func scoringConfig(s config.Settings) scoring.Config {
 		cfg.Concurrency = s.Concurrency
 	}
 	cfg.Queue, cfg.QueueWait = s.Queue, s.QueueWait
+	if cfg.MaxRows = s.MaxRows; cfg.MaxRows == 0 {
+		cfg.MaxRows = 8 * s.MaxImages
+	}
 	if s.Batching != "triton" {
 		cfg.Batch = scoring.DefaultBatchConfig()
 		cfg.Batch.Max, cfg.Batch.Wait = s.BatchMax, s.BatchWait

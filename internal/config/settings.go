@@ -16,6 +16,7 @@ type Settings struct {
 	MaxConnections  int
 	MaxBodyBytes    Bytes
 	MaxImages       int
+	MaxRows         int
 	AdminKey        Secret
 	TrustTraces     Peers
 	MaxBodyMemory   Bytes
@@ -111,6 +112,10 @@ func (s *Settings) declare() []Setting {
 			of(&s.MaxImages, "max-images", "32",
 				"Most images in one request.",
 				atLeast(1)),
+			of(&s.MaxRows, "max-rows", "0",
+				"Most rows of one request for the encoder: its images times the distinct views of its checkpoints, cached "+
+					"or not. An experiment's arms count together. 0: 8 times max-images.",
+				atLeast(0)),
 			of(&s.AdminKey, "admin-key", "",
 				"Bearer key for administrative routes. Empty: these routes are off, except that up, on a loopback "+
 					"address, creates a key in data-dir (admin.key), where client commands on the same machine find it.",
@@ -187,10 +192,10 @@ func (s *Settings) declare() []Setting {
 					"separate call. auto: the one that decision 13 measured to be faster.",
 				oneOf("auto", "gateway", "triton")),
 			of(&s.BatchMax, "batch-max", "16",
-				"Most images in one call that the gateway merges.",
+				"Most rows, a view of an image each, in one call that the gateway merges.",
 				atLeast(2)),
 			of(&s.BatchWait, "batch-wait", "20ms",
-				"Longest time an image waits for others while two calls are in flight. With fewer calls in flight it "+
+				"Longest time a row waits for others while two calls are in flight. With fewer calls in flight it "+
 					"doesn't wait.",
 				above[time.Duration](0)),
 		),

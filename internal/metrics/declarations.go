@@ -53,7 +53,12 @@ var (
 	})
 	ImagesCoalesced = requests.counter(Metric{
 		Name: "agiqa.images.coalesced", Unit: "{image}",
-		Help: "Images that took the embedding of an identical image of another request in progress.",
+		Help: "Views of images that took the embedding of the same view of an identical image in another request in " +
+			"progress.",
+	})
+	RowsEncoded = requests.counter(Metric{
+		Name: "agiqa.rows.encoded", Unit: "{row}", Labels: []Label{of("size", "224", "448", "672", "896", "1120")},
+		Help: "Rows that the image encoder embedded, a view of an image each, by the size that the image was resized to.",
 	})
 )
 
@@ -104,9 +109,9 @@ var (
 		Help: "Time that a request spent in one stage of scoring.",
 	})
 	BatchSize = stages.histogram(Metric{
-		Name: "agiqa.batch.size", Unit: "{image}", Labels: []Label{call},
+		Name: "agiqa.batch.size", Unit: "{row}", Labels: []Label{call},
 		Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
-		Help:    "Images of one call to Triton, by what is called.",
+		Help:    "Rows of one call to Triton, a view of an image each, by what is called.",
 	})
 	BatchSplits = stages.counter(Metric{
 		Name: "agiqa.batch.splits", Unit: "{batch}", Labels: []Label{call},

@@ -14,8 +14,11 @@ func cache() dashboard {
 					`rate(agiqa_cache_requests_total{instance=~"$instance"}[$__rate_interval]))`,
 					"{{cache}} {{layer}} {{outcome}}")},
 			{title: "Coalesced images", kind: graph, unit: "ops",
-				help:    "Identical images that arrived at the same time and were encoded once.",
-				queries: one(`sum(rate(agiqa_images_coalesced_total{instance=~"$instance"}[$__rate_interval]))`, "images")},
+				help:    "Views of identical images that arrived at the same time and were encoded once.",
+				queries: one(`sum(rate(agiqa_images_coalesced_total{instance=~"$instance"}[$__rate_interval]))`, "rows")},
+			{title: "Encoded rows by view size", kind: graph, unit: "ops",
+				help:    "Views of images that the image encoder embedded: what neither a cache nor another request had.",
+				queries: one(`sum by (size) (rate(agiqa_rows_encoded_total{instance=~"$instance"}[$__rate_interval]))`, "{{size}}")},
 		}},
 		{"Memory", []panel{
 			{title: "Memory used", kind: graph, unit: "percentunit", warn: 0.9, bad: 0.99, max: 1,
