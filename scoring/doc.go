@@ -12,8 +12,8 @@
 //
 // A row is one view of one image: what the encoder takes. An image has a row
 // for each view that a checkpoint of the request has, and all of them come from
-// one decode. The embed step is a chain of embedders: cacheFirst takes what the look-up
-// found, coalescing has equal images of different requests embedded once,
+// one decode. The embed step is a chain of embedders: cacheFirst takes what the
+// look-up found, coalescing has equal rows of different requests embedded once,
 // encoding decodes and calls Triton, whose calls batching joins. For one
 // checkpoint that call is the ensemble, which also scores.
 //
