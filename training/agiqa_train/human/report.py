@@ -22,7 +22,8 @@ from .layouts import Rated
 from .sources import Scored
 
 FORMAT = "agiqa-human-evaluation/1"
-NAMES = ("srcc", "krcc", "plcc")
+MEASURES = {"srcc": srcc, "krcc": krcc, "plcc": plcc}
+NAMES = tuple(MEASURES)
 FEWEST_OF_GROUP = 3  # images with one prompt, or of one generator, for a correlation among them
 
 Compute = Callable[[np.ndarray], np.ndarray]
@@ -78,14 +79,23 @@ def evaluate_rated(rated: Rated, scored: Scored | None, config: BootstrapConfig 
     }
 
 
-def agreement(scores: np.ndarray, labels: Labels, config: BootstrapConfig, each: bool = False) -> dict:
-    """Scores [n] against ratings: pooled, means within prompts and generators, and `each` generator by itself."""
+def agreement(
+    scores: np.ndarray,
+    labels: Labels,
+    config: BootstrapConfig,
+    each: bool = False,
+    inner: tuple[str, ...] = NAMES,
+) -> dict:
+    """Scores [n] against ratings: pooled, means within prompts and generators, and `each` generator by itself.
+
+    `inner` names the figures within prompts and generators, which are most of the work.
+    """
     x, y = scores, labels.opinions
     generators = groups(labels.generators)
     document = {
         "pooled": figures(lambda chosen: correlations(x[chosen], y[chosen]), len(x), config),
-        "within_prompt": within_prompts(x, labels, config),
-        "within_generator": within_generators(x, labels, config),
+        "within_prompt": within_prompts(x, labels, config, inner),
+        "within_generator": within_generators(x, labels, config, inner),
     }
     if each:
         document["generators"] = {
@@ -100,7 +110,7 @@ def published_metric(values: np.ndarray, scores: np.ndarray | None, labels: Labe
     y = labels.opinions
     sign = -1 if srcc(values, y) < 0 else 1
     turned = sign * values
-    document = {"sign": sign, **agreement(turned, labels, config)}
+    document = {"sign": sign, **agreement(turned, labels, config, inner=("srcc",))}
     if scores is not None:
         # Paired: both correlations are taken on the same resampled images.
         difference = lambda c: np.array([srcc(scores[c], y[c]) - srcc(turned[c], y[c])])  # noqa: E731
@@ -108,9 +118,9 @@ def published_metric(values: np.ndarray, scores: np.ndarray | None, labels: Labe
     return document
 
 
-def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """SRCC, KRCC and PLCC; NaN where a sample is constant."""
-    return np.array([srcc(x, y), krcc(x, y), plcc(x, y)])
+def correlations(x: np.ndarray, y: np.ndarray, names: tuple[str, ...] = NAMES) -> np.ndarray:
+    """The named figures; NaN where a sample is constant."""
+    return np.array([MEASURES[name](x, y) for name in names])
 
 
 def figures(compute: Compute, n: int, config: BootstrapConfig, names: tuple[str, ...] = NAMES) -> dict:
@@ -129,7 +139,7 @@ def groups(keys: tuple[str | None, ...]) -> dict[str, np.ndarray]:
     return {key: np.array(found) for key, found in rows.items() if len(found) >= FEWEST_OF_GROUP}
 
 
-def within_prompts(scores: np.ndarray, labels: Labels, config: BootstrapConfig) -> dict | None:
+def within_prompts(scores: np.ndarray, labels: Labels, config: BootstrapConfig, names: tuple[str, ...]) -> dict | None:
     """Mean of the correlations within prompts of three images or more; None when there are none.
 
     A prompt whose scores or ratings are all equal has no correlation, and is left out of the mean.
@@ -137,11 +147,13 @@ def within_prompts(scores: np.ndarray, labels: Labels, config: BootstrapConfig) 
     rows = groups(labels.prompts).values()
     if not rows:
         return None
-    table = np.stack([correlations(scores[r], labels.opinions[r]) for r in rows])
-    return {"prompts": len(table), **figures(lambda chosen: nanmean(table[chosen]), len(table), config)}
+    table = np.stack([correlations(scores[r], labels.opinions[r], names) for r in rows])
+    return {"prompts": len(table), **figures(lambda chosen: nanmean(table[chosen]), len(table), config, names)}
 
 
-def within_generators(scores: np.ndarray, labels: Labels, config: BootstrapConfig) -> dict | None:
+def within_generators(
+    scores: np.ndarray, labels: Labels, config: BootstrapConfig, names: tuple[str, ...]
+) -> dict | None:
     """Mean of the correlations within generators; None with fewer than two generators."""
     rows = groups(labels.generators)
     if len(rows) < 2:
@@ -152,9 +164,9 @@ def within_generators(scores: np.ndarray, labels: Labels, config: BootstrapConfi
 
     def compute(chosen: np.ndarray) -> np.ndarray:
         parts = [chosen[place[chosen] == i] for i in range(len(rows))]
-        return nanmean(np.stack([correlations(scores[p], labels.opinions[p]) for p in parts]))
+        return nanmean(np.stack([correlations(scores[p], labels.opinions[p], names) for p in parts]))
 
-    return {"generators": len(rows), **figures(compute, len(scores), config)}
+    return {"generators": len(rows), **figures(compute, len(scores), config, names)}
 
 
 def nanmean(table: np.ndarray) -> np.ndarray:
