@@ -37,9 +37,15 @@ need:
 
 build venv venv-test lint collector generated-clients: | need
 
+# Without the default encoder the server starts with the small one.
 .PHONY: run
-run: build venv ## build, install Python packages into .venv and run the server on 127.0.0.1:8080
+run: build venv ## build, install Python packages and the default encoder, and run the server on 127.0.0.1:8080
+	@encoder/models.sh optional
 	@exec bin/agiqa up
+
+.PHONY: models
+models: build venv ## download and convert the default encoder into .cache/models (GPU=1: with the graph for GPUs)
+	@encoder/models.sh
 
 .PHONY: demo-experiment
 demo-experiment: build venv ## a whole A/B test with simulated raters, ending with a promotion, and one that rightly ends without (under two minutes; DEMO_IMAGES=DIR)
@@ -92,7 +98,7 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 # packages that start most servers come first, and one more than the machine has
 # cores runs at a time: they mostly wait.
 .PHONY: test-go
-test-go: venv-test build collector generated-clients ## Go tests with the race detector, integration tests included
+test-go: venv-test models build collector generated-clients ## Go tests with the race detector, integration tests included
 	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 20m ./cmd/agiqa ./embedded ./...
 
 .PHONY: test-crash
@@ -133,7 +139,8 @@ generate: build ## write what is generated: reference pages, notices, models of 
 	$(GO) run ./tools/dashboards
 	$(GO) run ./tools/drawreport docs/examples
 	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
-	for bundle in demo/checkpoints/*/; do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
+	digest=$$(sed -n 's/^  "digest": "\(.*\)",$$/\1/p' model_repository/encoder.json); \
+	for bundle in $$(grep -l "$$digest" demo/checkpoints/*/manifest.json | xargs -n1 dirname); do bin/agiqa checkpoint materialize "$$bundle" --out model_repository; done
 
 .PHONY: training
 training: ## make training/.venv with the command agiqa-train

@@ -117,7 +117,7 @@ func (i *Images) Close(ctx context.Context) error {
 
 // Lookup implements quality.EmbeddingCache.
 func (i *Images) Lookup(ctx context.Context, key quality.EmbeddingKey) (quality.Embedding, bool) {
-	if key.Encoder != i.config.Encoder.Digest {
+	if key.Encoder != i.config.Encoder.ImageIdentity() {
 		return nil, false
 	}
 	s := imageSlot(key, i.config.Encoder.Dim)
@@ -138,7 +138,7 @@ func (i *Images) Lookup(ctx context.Context, key quality.EmbeddingKey) (quality.
 // Store implements quality.EmbeddingCache. An embedding that is not a unit
 // vector of the encoder's length is not kept.
 func (i *Images) Store(ctx context.Context, key quality.EmbeddingKey, e quality.Embedding) {
-	if key.Encoder != i.config.Encoder.Digest {
+	if key.Encoder != i.config.Encoder.ImageIdentity() {
 		return
 	}
 	s := imageSlot(key, i.config.Encoder.Dim)

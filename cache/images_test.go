@@ -15,7 +15,7 @@ import (
 )
 
 func imageKey(name string) quality.EmbeddingKey {
-	return quality.EmbeddingKey{Image: quality.DigestOf([]byte(name)), Preprocess: "test/1", Encoder: testEncoder.Digest}
+	return quality.EmbeddingKey{Image: quality.DigestOf([]byte(name)), Preprocess: "test/1", Encoder: testEncoder.ImageIdentity()}
 }
 
 func newImages(t testing.TB, change func(*cache.ImagesConfig)) *cache.Images {
@@ -65,6 +65,11 @@ func TestImagesKeyNamesEverythingThatMatters(t *testing.T) {
 		{"another image", func(k *quality.EmbeddingKey) { k.Image = quality.DigestOf([]byte("b")) }, false},
 		{"another preprocessing", func(k *quality.EmbeddingKey) { k.Preprocess = "test/2" }, false},
 		{"another encoder", func(k *quality.EmbeddingKey) { k.Encoder = quality.DigestOf([]byte("other")) }, false},
+		{"another precision", func(k *quality.EmbeddingKey) {
+			other := testEncoder
+			other.Precision = "int8"
+			k.Encoder = other.ImageIdentity()
+		}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k := key

@@ -93,6 +93,9 @@ func contracts(e encoderFile, bundles []*checkpoint.Bundle) map[string]contract 
 	}
 	for _, b := range bundles {
 		k := b.Checkpoint()
+		if k.Encoder != e.Digest {
+			continue // its models are in the repository of its own encoder
+		}
 		parameters := map[string]string{
 			"encoder_digest": e.Digest.String(), "checkpoint_digest": k.Digest.String(), "checkpoint_name": k.Name,
 		}

@@ -59,7 +59,8 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 		out := &listOutput{}
 		out.Body.Checkpoints = []CheckpointView{}
 		if e, ok := g.scorer.Encoder(); ok {
-			out.Body.Encoder = &EncoderRef{Name: e.Name, Digest: e.Digest}
+			ref := encoderRef(e)
+			out.Body.Encoder = &ref
 		}
 		for _, c := range g.checkpoints.List() {
 			view := g.checkpointView(c)

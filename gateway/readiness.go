@@ -18,6 +18,7 @@ type Check struct {
 	Name     string
 	Critical bool // a failure makes the server unready; otherwise degraded
 	Run      func(ctx context.Context) error
+	Note     func() string // shown while the check passes; nil: nothing
 }
 
 // Readiness runs its checks at intervals and remembers the outcome, so that
@@ -122,6 +123,8 @@ func (r *Readiness) Report() ReadinessReport {
 			c.Detail = "not checked yet"
 		case err != nil:
 			c.Detail = publicDetail(err)
+		case check.Note != nil:
+			c.Detail = check.Note()
 		}
 		if !c.OK && check.Critical {
 			report.Status = "not_ready"

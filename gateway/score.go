@@ -157,7 +157,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	id := idsOf(ctx)
 	body := ScoreResponse{
-		Encoder:    EncoderRef{Name: response.Encoder.Name, Digest: response.Encoder.Digest},
+		Encoder:    encoderRef(response.Encoder),
 		Preprocess: string(response.Preprocess),
 		RequestID:  id.Request, TraceID: id.Trace,
 	}

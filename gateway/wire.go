@@ -96,8 +96,13 @@ type CheckpointRef struct {
 
 // EncoderRef names an encoder.
 type EncoderRef struct {
-	Name   string         `json:"name"`
-	Digest quality.Digest `json:"digest"`
+	Name      string         `json:"name"`
+	Digest    quality.Digest `json:"digest" doc:"Of the weights"`
+	Precision string         `json:"precision,omitempty" doc:"How it computes, such as int8. Embeddings of two precisions are close but not equal. Absent: full precision"`
+}
+
+func encoderRef(e quality.Encoder) EncoderRef {
+	return EncoderRef{Name: e.Name, Digest: e.Digest, Precision: e.Precision}
 }
 
 // Categories are the six quality words.

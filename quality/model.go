@@ -33,10 +33,34 @@ func (e Embedding) CheckUnit(dim int) error {
 // Encoder describes the CLIP image and text encoders that a Triton serves.
 type Encoder struct {
 	Name          string
-	Digest        Digest // of both ONNX files; see encoder.json
+	Digest        Digest // of the weights; see encoder.json
 	Dim           int    // D, shared by image and text
 	TextWidth     int    // W, width of one context vector
 	ContextLength int    // tokens in a text, 77 for every CLIP so far
+
+	// Precision is how the image encoder computes, such as "int8". Encoders of
+	// one digest and two precisions have the same weights, and embeddings that
+	// are close but not equal. "" is full precision where nothing says more.
+	Precision string
+	// TextCapability is what the text encoder knows: "general" language, or
+	// "quality-words" only.
+	TextCapability string
+	// DefaultCheckpoint is the name of the checkpoint that scores when a
+	// request names none and no setting says otherwise; "" for no wish.
+	DefaultCheckpoint string
+}
+
+// TextGeneral is the capability of a text encoder that knows language at large.
+const TextGeneral = "general"
+
+// ImageIdentity returns what embeddings of images depend on besides the image:
+// the weights and the precision. Embeddings of two identities are never
+// compared, nor found in place of each other.
+func (e Encoder) ImageIdentity() Digest {
+	if e.Precision == "" {
+		return e.Digest
+	}
+	return NewFieldHash().String("agiqa image encoder").Bytes(e.Digest[:]).String(e.Precision).Sum()
 }
 
 // CategoryCount is the number of quality words of a checkpoint.

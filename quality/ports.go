@@ -42,7 +42,7 @@ type TextSource interface {
 type EmbeddingKey struct {
 	Image      Digest
 	Preprocess PreprocessID
-	Encoder    Digest
+	Encoder    Digest // [Encoder.ImageIdentity]
 }
 
 // EmbeddingCache remembers image embeddings. It may be wrong about speed,

@@ -44,7 +44,7 @@ func (j *job) rows(images []imageprep.Inspected) []row {
 
 func (j *job) key(r row) quality.EmbeddingKey {
 	return quality.EmbeddingKey{
-		Image: r.Info.Digest, Preprocess: j.preprocess.At(r.view), Encoder: j.models.Encoder.Digest,
+		Image: r.Info.Digest, Preprocess: j.preprocess.At(r.view), Encoder: j.models.Encoder.ImageIdentity(),
 	}
 }
 

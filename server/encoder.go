@@ -16,6 +16,7 @@ import (
 type follower struct {
 	triton  *tritonclient.Client
 	caches  *cache.ByEncoder
+	library *lifecycle.Library
 	service *scoring.Service
 	panels  panels
 	manager *lifecycle.Manager
@@ -32,7 +33,11 @@ func (f follower) follow(ctx context.Context) error {
 		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Embeddings: embeddings, Panels: f.panels})
 	})
 	if switched {
-		f.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String())
+		f.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String(),
+			"precision", encoder.Precision)
+		if name := f.library.UseEncoder(encoder); name != "" {
+			f.logger.InfoContext(ctx, "default checkpoint for this encoder", "name", name)
+		}
 		f.reload()
 	}
 	return err
@@ -47,10 +52,10 @@ func (f follower) reload() {
 // checks are what readiness depends on.
 type checks struct {
 	follower
-	library   *lifecycle.Library
 	readiness *lifecycle.Readiness
 	redis     *cache.Redis // nil: none
 	preparing gateway.Check
+	models    string // why these models are served; "" where nobody chose
 }
 
 // current are all checks of the moment.
@@ -60,7 +65,7 @@ func (c checks) current() []gateway.Check { return append(c.always(), c.ofCheckp
 // first one also follows the encoder.
 func (c checks) always() []gateway.Check {
 	all := []gateway.Check{
-		{Name: "encoder", Critical: true, Run: c.follow},
+		{Name: "encoder", Critical: true, Run: c.follow, Note: c.describeEncoder},
 		{Name: "inference", Critical: true, Run: c.triton.Probe},
 		c.preparing,
 	}
@@ -70,15 +75,33 @@ func (c checks) always() []gateway.Check {
 	return all
 }
 
+// describeEncoder names the encoder in use and says why it is that one.
+func (c checks) describeEncoder() string {
+	e := c.caches.Encoder()
+	text := e.Name
+	if e.Precision != "" {
+		text += ", " + e.Precision
+	}
+	if c.models != "" {
+		text += " (" + c.models + ")"
+	}
+	return text
+}
+
 // ofCheckpoints are one for each checkpoint of the moment, and one for what
 // only some of the servers have.
 func (c checks) ofCheckpoints() []gateway.Check {
 	s := c.library.Snapshot()
 	def, _ := s.Default()
 	all := []gateway.Check{{Name: "checkpoints", Run: c.checkReplicas}}
+	encoder := c.caches.Encoder()
 	for _, e := range s.List() {
+		isDefault := e.Checkpoint.Digest == def.Checkpoint.Digest
+		if !encoder.Digest.IsZero() && e.Checkpoint.Encoder != encoder.Digest && !isDefault {
+			continue // shipped for other encoders, and nothing to wait for
+		}
 		all = append(all, gateway.Check{
-			Name: "checkpoint " + e.Checkpoint.Name, Critical: e.Checkpoint.Digest == def.Checkpoint.Digest,
+			Name: "checkpoint " + e.Checkpoint.Name, Critical: isDefault,
 			Run: func(ctx context.Context) error {
 				encoder := c.caches.Encoder()
 				if encoder.Digest.IsZero() {

@@ -39,6 +39,9 @@ type Config struct {
 	// checkpoints and changes none, and runs no experiments.
 	Ephemeral bool
 	Environ   []string // of an embedded Triton
+	// Models says why the model repository of the settings is served; /readyz
+	// shows it.
+	Models string
 }
 
 // Server is the whole service: the gateway, what stands behind it, and an
@@ -168,8 +171,8 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if s.manager, err = s.newManager(top, servers, caches); err != nil {
 		return err
 	}
-	s.follower = follower{triton: triton, caches: caches, service: s.service, panels: s.panels,
-		manager: s.manager, logger: s.logger}
+	s.follower = follower{triton: triton, caches: caches, library: s.library, service: s.service,
+		panels: s.panels, manager: s.manager, logger: s.logger}
 	if err := s.startProfiling(); err != nil {
 		return err
 	}
@@ -177,8 +180,8 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	return s.buildGateway(tel, checks{
-		follower: s.follower, library: s.library, readiness: lifecycle.NewReadiness(triton, caches),
-		redis: redis, preparing: selfTestCheck(preparer),
+		follower: s.follower, readiness: lifecycle.NewReadiness(triton, caches),
+		redis: redis, preparing: selfTestCheck(preparer), models: cfg.Models,
 	})
 }
 

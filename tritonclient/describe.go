@@ -1,6 +1,7 @@
 package tritonclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,15 @@ const (
 
 // The facts that a config.pbtxt states in its parameters.
 const (
-	paramEncoderDigest    = "encoder_digest"    // every model
-	paramEncoderName      = "encoder_name"      // encoders
-	paramTextWidth        = "text_width"        // text encoder
-	paramContextLength    = "context_length"    // text encoder
-	paramCheckpointDigest = "checkpoint_digest" // heads and ensembles
-	paramPanelDigest      = "panel_digest"      // panels
+	paramEncoderDigest    = "encoder_digest"     // every model
+	paramEncoderName      = "encoder_name"       // encoders
+	paramTextWidth        = "text_width"         // text encoder
+	paramContextLength    = "context_length"     // text encoder
+	paramPrecision        = "encoder_precision"  // image encoder, optional
+	paramDefault          = "default_checkpoint" // image encoder, optional
+	paramTextCapability   = "text_capability"    // text encoder, optional
+	paramCheckpointDigest = "checkpoint_digest"  // heads and ensembles
+	paramPanelDigest      = "panel_digest"       // panels
 )
 
 // tensor is a declared input or output, batch dimension included as -1.
@@ -175,7 +179,7 @@ func (c *Client) checkDigests(
 	return nil
 }
 
-var errExchanged = errors.New("encoder_digest differs from the one described before")
+var errExchanged = errors.New("encoder_digest or encoder_precision differs from what was described before")
 
 // verifyEncoder makes sure that r holds the encoder that the client described.
 func (c *Client) verifyEncoder(ctx context.Context, r *replicas.Replica) error {
@@ -192,11 +196,24 @@ func (c *Client) verifyEncoder(ctx context.Context, r *replicas.Replica) error {
 	if err != nil {
 		return err
 	}
-	if got != want.Digest {
+	precision, err := optionalWord(cfg, model, paramPrecision)
+	if err != nil {
+		return err
+	}
+	if got != want.Digest || precision != want.Precision {
 		return quality.Errorf(quality.KindModelUnavailable, "the encoder was exchanged: %s is now %s, was %s",
-			model, got.Short(), want.Digest.Short()).Because(&replicas.Error{Replica: r.Addr(), Err: errExchanged})
+			model, encoderText(got, precision), encoderText(want.Digest, want.Precision)).
+			Because(&replicas.Error{Replica: r.Addr(), Err: errExchanged})
 	}
 	return nil
+}
+
+// encoderText names an encoder for people.
+func encoderText(d quality.Digest, precision string) string {
+	if precision == "" {
+		return d.Short()
+	}
+	return d.Short() + " (" + precision + ")"
 }
 
 // readEncoder joins what the two encoders' configurations say.
@@ -223,6 +240,16 @@ func readEncoder(image, text *pb.ModelConfig, imageName, textName string) (quali
 	if enc.ContextLength, err = sizeParameter(text, textName, paramContextLength); err != nil {
 		return enc, err
 	}
+	if enc.Precision, err = optionalWord(image, imageName, paramPrecision); err != nil {
+		return enc, err
+	}
+	if enc.DefaultCheckpoint, err = optionalWord(image, imageName, paramDefault); err != nil {
+		return enc, err
+	}
+	if enc.TextCapability, err = optionalWord(text, textName, paramTextCapability); err != nil {
+		return enc, err
+	}
+	enc.TextCapability = cmp.Or(enc.TextCapability, quality.TextGeneral)
 	enc.Dim, err = embeddingDim(image, imageName)
 	return enc, err
 }
@@ -248,6 +275,16 @@ func parameter(cfg *pb.ModelConfig, model, name string) (string, error) {
 	v := cfg.GetParameters()[name].GetStringValue()
 	if v == "" {
 		return "", badOutput(model, "config.pbtxt has no parameter %s", name)
+	}
+	return v, nil
+}
+
+// optionalWord is a parameter that may be left out and otherwise is a word like
+// the name of a checkpoint.
+func optionalWord(cfg *pb.ModelConfig, model, name string) (string, error) {
+	v := cfg.GetParameters()[name].GetStringValue()
+	if v != "" && !quality.ValidCheckpointName(v) {
+		return "", badOutput(model, "parameter %s is %.80q, want letters, digits, '.', '_' and '-'", name, v)
 	}
 	return v, nil
 }

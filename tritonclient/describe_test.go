@@ -18,10 +18,18 @@ func TestDescribe(t *testing.T) {
 	enc := quality.Encoder{
 		Name: "ViT-B-16", Digest: quality.DigestOf([]byte("b16")), Dim: 512, TextWidth: 512, ContextLength: 77,
 	}
-	s := tritontest.New(t, tritontest.WithEncoder(enc))
-	got, err := newClient(t, nil, s).Describe(t.Context())
-	if err != nil || got != enc {
-		t.Errorf("Describe = %+v, %v, want %+v", got, err, enc)
+	full := enc
+	full.Precision, full.TextCapability, full.DefaultCheckpoint = "int8", "quality-words", "quick"
+	for _, served := range []quality.Encoder{enc, full} {
+		want := served
+		if want.TextCapability == "" {
+			want.TextCapability = "general" // what a text encoder knows that doesn't say
+		}
+		s := tritontest.New(t, tritontest.WithEncoder(served))
+		got, err := newClient(t, nil, s).Describe(t.Context())
+		if err != nil || got != want {
+			t.Errorf("Describe = %+v, %v, want %+v", got, err, want)
+		}
 	}
 }
 
@@ -41,6 +49,10 @@ func TestDescribeRefuses(t *testing.T) {
 			`clip_image_encoder: parameter encoder_digest: digest "md5:1"`},
 		{"two exports", text, setParameter("encoder_digest", otherDigest),
 			"clip_text_encoder: parameter encoder_digest is " + otherDigest},
+		{"a precision that is no word", image, setParameter("encoder_precision", "int8\n"), "parameter encoder_precision is"},
+		{"a default that is a path", image, setParameter("default_checkpoint", "../demo"), "parameter default_checkpoint is"},
+		{"a capability that is no word", text, setParameter("text_capability", "all languages"),
+			"clip_text_encoder: parameter text_capability is"},
 		{"no name", image, setParameter("encoder_name", ""), "no parameter encoder_name"},
 		{"no width", text, setParameter("text_width", ""), "clip_text_encoder: config.pbtxt has no parameter text_width"},
 		{"width not a number", text, setParameter("text_width", "wide"), `parameter text_width is "wide", want a number`},

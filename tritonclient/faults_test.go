@@ -377,17 +377,25 @@ func TestF09EncoderExchanged(t *testing.T) {
 	}
 }
 
-// Without a restart, a check finds the exchange.
+// Without a restart, a check finds the exchange, of the weights or of how they
+// compute.
 func TestF09CheckLooksAgain(t *testing.T) {
-	s := tritontest.New(t)
-	c := newClient(t, nil, s)
-	if err := c.Check(t.Context()); err != nil {
-		t.Fatalf("Check: %v", err)
+	for name, exchange := range map[string]func(*quality.Encoder){
+		"weights":   func(e *quality.Encoder) { e.Digest = quality.DigestOf([]byte("another encoder")) },
+		"precision": func(e *quality.Encoder) { e.Precision = "int8" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tritontest.New(t)
+			c := newClient(t, nil, s)
+			if err := c.Check(t.Context()); err != nil {
+				t.Fatalf("Check: %v", err)
+			}
+			other := tritontest.Encoder()
+			exchange(&other)
+			s.Exchange(other)
+			wantError(t, c.Check(t.Context()), quality.KindModelUnavailable, "exchanged")
+		})
 	}
-	other := tritontest.Encoder()
-	other.Digest = quality.DigestOf([]byte("another encoder"))
-	s.Exchange(other)
-	wantError(t, c.Check(t.Context()), quality.KindModelUnavailable, "exchanged")
 }
 
 // Once the new encoder is described, replicas with the old one get no work,

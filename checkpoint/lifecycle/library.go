@@ -25,7 +25,8 @@ type LibraryConfig struct {
 	// exist.
 	Dir string
 	// Preset is the default where no change was ever made; "" for [Demo] where
-	// that is shipped, otherwise for the only checkpoint there is.
+	// that is shipped, otherwise for the only checkpoint there is. See
+	// [Library.UseEncoder] for one that the encoder in use can't serve.
 	Preset string
 	// HeadOnly says that imported checkpoints have no ensemble.
 	HeadOnly bool
@@ -39,8 +40,10 @@ type LibraryConfig struct {
 type Library struct {
 	tokenizer *clip.Tokenizer
 	bundles   bundles
+	preset    string // of the configuration
 	now       atomic.Pointer[Snapshot]
 	changes   sync.Mutex                        // held from reading now to replacing it
+	chosen    string                            // the default that was chosen at run time, "" for none; under changes
 	pending   atomic.Pointer[checkpoint.Bundle] // being imported: not selectable, but its prompts can be encoded
 }
 
@@ -49,7 +52,7 @@ type Library struct {
 // errors: a server that scores by another checkpoint than it was told to is
 // worse than one that does not start.
 func OpenLibrary(cfg LibraryConfig) (*Library, error) {
-	l := &Library{tokenizer: cfg.Tokenizer, bundles: bundles{dir: cfg.Dir, limits: cfg.Limits}}
+	l := &Library{tokenizer: cfg.Tokenizer, bundles: bundles{dir: cfg.Dir, limits: cfg.Limits}, preset: cfg.Preset}
 	imported, err := l.bundles.load()
 	if err != nil {
 		return nil, fmt.Errorf("imported checkpoints: %w", err)
@@ -72,8 +75,8 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 		slices.ContainsFunc(cfg.Shipped, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == Demo }) {
 		preset = Demo
 	}
-	if kept.Default != "" {
-		preset = kept.Default
+	if l.chosen = kept.Default; l.chosen != "" {
+		preset = l.chosen
 	}
 	if s.registry, err = checkpoint.NewRegistry(all, preset); err != nil {
 		if kept.Default != "" {
@@ -154,7 +157,40 @@ func (l *Library) change(next func(*Snapshot) (*Snapshot, error)) (before, after
 		if err := writeState(l.bundles.dir, state{Default: after.defaultName(), Previous: after.previous}); err != nil {
 			return before, before, errors.Join(errors.New("the choice of the default could not be saved"), err)
 		}
+		l.chosen = after.defaultName()
 	}
 	l.now.Store(after)
 	return before, after, nil
+}
+
+// UseEncoder makes the default a checkpoint that the encoder in use can serve:
+// the first that was trained on it of the one chosen at run time, the preset,
+// the encoder's own default, [Demo], and the only one there is. Where none was,
+// the default stays, and whoever asks for it gets encoder_mismatch. Nothing is
+// saved: with its own encoder, a choice counts again. It returns the new
+// default's name, "" where nothing changed.
+func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
+	l.changes.Lock()
+	defer l.changes.Unlock()
+	now := l.now.Load()
+	var own []string
+	for _, entry := range now.List() {
+		if entry.Checkpoint.Encoder == e.Digest {
+			own = append(own, entry.Checkpoint.Name)
+		}
+	}
+	wishes := []string{l.chosen, l.preset, e.DefaultCheckpoint, Demo}
+	if len(own) == 1 {
+		wishes = append(wishes, own[0])
+	}
+	at := slices.IndexFunc(wishes, func(name string) bool { return slices.Contains(own, name) })
+	if at < 0 || wishes[at] == now.defaultName() {
+		return ""
+	}
+	next, err := now.withDefault(wishes[at])
+	if err != nil {
+		return "" // impossible: the snapshot has it
+	}
+	l.now.Store(next)
+	return wishes[at]
 }

@@ -105,6 +105,15 @@ func (s *Snapshot) without(name string) (*Snapshot, error) {
 	return &next, err
 }
 
+// withDefault returns the snapshot with that default, which nobody chose: there
+// is nothing to go back to.
+func (s *Snapshot) withDefault(name string) (*Snapshot, error) {
+	next := *s
+	var err error
+	next.registry, err = checkpoint.NewRegistry(s.registry.List(), name)
+	return &next, err
+}
+
 // activate returns the snapshot whose default is the checkpoint of that name;
 // the default until now is the one to go back to.
 func (s *Snapshot) activate(name string) (*Snapshot, error) {

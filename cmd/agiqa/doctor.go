@@ -45,12 +45,15 @@ func newDoctor(t *cli.Terminal) *cobra.Command {
 
 // examine looks at everything that up needs, all of it, whatever fails.
 func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error) {
+	models := cli.ChooseModels(s)
+	s.ModelRepository = models.Dir
 	cfg, err := server.EmbeddedConfig(s, s.DataDir, cli.SystemTerminal().Env)
 	if err != nil {
 		return nil, err
 	}
 	findings := append(lookAtPrerequisites(ctx), embedded.Preflight(ctx, cfg)...)
-	findings = append(findings, lookAtListen(ctx, s), lookAtCheckpoints(s), lookAtDecoders(ctx, s))
+	findings = append(findings, embedded.Finding{Name: "encoder", OK: true, Detail: models.Reason, Fix: models.Fix},
+		lookAtListen(ctx, s), lookAtCheckpoints(s), lookAtDecoders(ctx, s))
 	if s.RedisURL != "" {
 		findings = append(findings, lookAtRedis(ctx, s))
 	}

@@ -66,7 +66,8 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Dir = repository
-	cmd.Env = append(os.Environ(), actAsProgram+"=1", "AGIQA_LOG_FORMAT=json")
+	// The small encoder, whatever .cache has: TestDefaultEncoder is for the other.
+	cmd.Env = append(os.Environ(), actAsProgram+"=1", "AGIQA_LOG_FORMAT=json", "AGIQA_MODEL_REPOSITORY=model_repository")
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }

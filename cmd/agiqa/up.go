@@ -12,6 +12,7 @@ import (
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/shell"
+	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 )
 
@@ -40,15 +41,16 @@ func up(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	if err := server.EnsureAdminKey(&s); err != nil {
 		return fmt.Errorf("admin key: %w", err)
 	}
-	srv, err := server.New(ctx, t.Embedded(s, false))
+	cfg := t.Embedded(s, false)
+	srv, err := server.New(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	return srv.Run(ctx, func() { banner(t.Out, s, srv, time.Since(start)) })
+	return srv.Run(ctx, func() { banner(t.Out, s, srv, cfg.Models, time.Since(start)) })
 }
 
 // banner tells the person what runs, and how to try it.
-func banner(w io.Writer, s config.Settings, srv *server.Server, took time.Duration) {
+func banner(w io.Writer, s config.Settings, srv *server.Server, models string, took time.Duration) {
 	encoder, _ := srv.Encoder()
 	entry, _ := srv.Library().Snapshot().Default()
 	checkpoint := entry.Checkpoint
@@ -59,13 +61,22 @@ agiqa %s is ready after %.1f s
   address     %s  (API: /docs, try it in a browser: /)
   triton      %s, gRPC on %s, log in %s
   encoder     %s  %s
+              %s
   checkpoint  %s  %s
 
   curl -sS -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
 %s
 Ctrl-C stops everything.
 `, cli.VersionText(), took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
-		encoder.Name, encoder.Digest, checkpoint.Name, checkpoint.Digest, shell.Quote("@"+example), srv.URL(), traceHint(s))
+		encoderText(encoder), encoder.Digest, models, checkpoint.Name, checkpoint.Digest, shell.Quote("@"+example), srv.URL(), traceHint(s))
+}
+
+// encoderText is an encoder's name, with the precision if it isn't the full one.
+func encoderText(e quality.Encoder) string {
+	if e.Precision == "" {
+		return e.Name
+	}
+	return e.Name + " (" + e.Precision + ")"
 }
 
 // traceHint says how to see where the time of an answer went.

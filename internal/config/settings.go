@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// AutoRepository is the value of model-repository that leaves the choice to the
+// program.
+const AutoRepository = "auto"
+
 // Settings is the whole configuration of the program. [Settings.declare] says
 // what each field means, its default and its bounds.
 type Settings struct {
@@ -207,9 +211,10 @@ func (s *Settings) declare() []Setting {
 			of(&s.TritonConnections, "triton-connections", "1",
 				"gRPC connections to each Triton. One connection carries a hundred inferences at a time.",
 				between(1, 64)),
-			of(&s.ModelRepository, "model-repository", "model_repository",
-				"Folder of Triton models that up serves. A relative path is resolved against the working directory, "+
-					"then against the folder above the binary's."),
+			of(&s.ModelRepository, "model-repository", AutoRepository,
+				"Folder of Triton models that up serves. auto: .cache/models of the project, with the default encoder, if "+
+					"make models has built it; otherwise model_repository, with a small encoder. A relative path is "+
+					"resolved against the working directory."),
 			of(&s.Venv, "venv", ".venv",
 				"Python environment that contains the embedded tritonserver."),
 		),
@@ -217,9 +222,9 @@ func (s *Settings) declare() []Setting {
 			of(&s.Checkpoints, "checkpoints", "demo/checkpoints",
 				"Folder of prompt checkpoints, one bundle per sub-folder."),
 			of(&s.DefaultCheckpoint, "default-checkpoint", "",
-				"Checkpoint that scores when a request names none. Empty: the only one there is, or the one named "+
-					"demo. A default chosen at run time (agiqa checkpoint activate) is kept in data-dir and takes "+
-					"precedence."),
+				"Checkpoint that scores when a request names none, if it was trained on the encoder in use. Otherwise: the "+
+					"one that the encoder names, the one named demo, or the only one of that encoder. A default chosen at "+
+					"run time (agiqa checkpoint activate) is kept in data-dir and takes precedence."),
 			of(&s.ModelUpload, "model-upload", "auto",
 				"How the models of imported checkpoints reach Triton. shared: as files in a model repository that "+
 					"both can read (serve: model-repository; up: its own, in data-dir). upload: with the load call, for "+

@@ -15,6 +15,8 @@ func Encoder() quality.Encoder {
 		Dim:           8,
 		TextWidth:     4,
 		ContextLength: 77,
+
+		TextCapability: quality.TextGeneral,
 	}
 }
 

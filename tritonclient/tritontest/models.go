@@ -44,8 +44,10 @@ func ImageEncoderConfig(enc quality.Encoder, maxBatch int) *pb.ModelConfig {
 		Input:  []*pb.ModelInput{pixelsInput()},
 		Output: []*pb.ModelOutput{fp32Output("image_embedding", enc.Dim)},
 		Parameters: parameters(map[string]string{
-			"encoder_digest": enc.Digest.String(),
-			"encoder_name":   enc.Name,
+			"encoder_digest":     enc.Digest.String(),
+			"encoder_name":       enc.Name,
+			"encoder_precision":  enc.Precision,
+			"default_checkpoint": enc.DefaultCheckpoint,
 		}),
 	}
 }
@@ -62,10 +64,11 @@ func TextEncoderConfig(enc quality.Encoder, maxBatch int) *pb.ModelConfig {
 		},
 		Output: []*pb.ModelOutput{fp32Output("text_embedding", enc.Dim)},
 		Parameters: parameters(map[string]string{
-			"encoder_digest": enc.Digest.String(),
-			"encoder_name":   enc.Name,
-			"text_width":     strconv.Itoa(w),
-			"context_length": strconv.Itoa(l),
+			"encoder_digest":  enc.Digest.String(),
+			"encoder_name":    enc.Name,
+			"text_width":      strconv.Itoa(w),
+			"context_length":  strconv.Itoa(l),
+			"text_capability": enc.TextCapability,
 		}),
 	}
 }

@@ -144,8 +144,10 @@ func OnAdmin(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *Cli
 // Embedded returns the configuration of a server with an embedded Triton. An
 // ephemeral one serves a single command.
 func (t *Terminal) Embedded(s config.Settings, ephemeral bool) server.Config {
+	models := ChooseModels(s)
+	s.ModelRepository = models.Dir
 	return server.Config{
 		Settings: s, Version: Version, Logger: server.NewLogger(s, t.Err, t.Screen),
-		Embedded: true, Ephemeral: ephemeral, Environ: t.Env,
+		Embedded: true, Ephemeral: ephemeral, Environ: t.Env, Models: models.String(),
 	}
 }

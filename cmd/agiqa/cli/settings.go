@@ -70,8 +70,13 @@ func AddServerFlags(cmd *cobra.Command) {
 func locate(s *config.Settings) {
 	home := ProjectFolder()
 	defaults := config.Default()
+	if s.ModelRepository != config.AutoRepository {
+		if abs, err := filepath.Abs(s.ModelRepository); err == nil {
+			s.ModelRepository = abs
+		}
+	}
 	for _, p := range []struct{ value, def *string }{
-		{&s.ModelRepository, &defaults.ModelRepository}, {&s.Checkpoints, &defaults.Checkpoints},
+		{&s.Checkpoints, &defaults.Checkpoints},
 		{&s.Venv, &defaults.Venv}, {&s.DataDir, &defaults.DataDir},
 	} {
 		base := "."

@@ -142,6 +142,9 @@ func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Setting
 	if err != nil {
 		return err
 	}
+	if s.ModelRepository == config.AutoRepository {
+		s.ModelRepository = cli.SmallModels() // what demo was trained on; the story is about experiments
+	}
 	s.DataDir = filepath.Join(o.out, "data")
 	s.Listen, s.RedisURL, s.ExperimentStore, s.ExperimentKey, s.AdminKey, s.DefaultCheckpoint = "127.0.0.1:0", "", "", "",
 		"", "demo"
