@@ -37,8 +37,12 @@ const maxFieldBytes = 4096
 // Parts of an answer that have to be asked for.
 const (
 	includeEmbedding = "embedding"
+	includeViews     = "views"
 	includeArms      = "all_arms" // of an experiment; wants the admin key
 )
+
+// includes are all of them.
+var includes = []string{includeEmbedding, includeViews, includeArms}
 
 // batch is what a body of any of the three forms asks for.
 type batch struct {
@@ -275,8 +279,8 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 		return b.name(name, string(data))
 	case "include":
 		for _, name := range splitNames(string(data)) {
-			if name != includeEmbedding && name != includeArms {
-				return quality.Errorf(quality.KindBadRequest, "include must be %s or %s", includeEmbedding, includeArms)
+			if !slices.Contains(includes, name) {
+				return quality.Errorf(quality.KindBadRequest, "include must be one of %s", strings.Join(includes, ", "))
 			}
 			b.include = append(b.include, name)
 		}

@@ -37,6 +37,7 @@ type plan struct {
 	gateway     gateway.Config
 	scoring     scoring.Config
 	checkpoints []string
+	meaning     func(*lifecycle.Entry) // what the checkpoints' scores mean; nil: as tritontest says
 	wrap        func(gateway.Scorer) gateway.Scorer
 	metrics     http.Handler
 	readiness   *gateway.Readiness
@@ -97,6 +98,11 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		traces, meters, p.metrics = p.telemetry.Tracer(), p.telemetry.Meter(), p.telemetry.MetricsHandler()
 	}
 	shelf := newShelf(p.checkpoints)
+	for i := range shelf.infos {
+		if p.meaning != nil {
+			p.meaning(&shelf.infos[i])
+		}
+	}
 	r.triton = tritontest.New(t, tritontest.WithCheckpoints(shelf.all()...))
 	triton := r.triton.Config()
 	triton.Meter = meters

@@ -34,7 +34,7 @@ type scoreInput struct {
 	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
 	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Names of checkpoints, with commas between them or in a parameter each; the server's default when absent"`
 	Checkpoints     []string `query:"checkpoints" maxItems:"64" nullable:"false" doc:"As checkpoint; both count"`
-	Include         []string `query:"include" maxItems:"8" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. all_arms, the scores of every arm of an experiment, wants the admin key"`
+	Include         []string `query:"include" maxItems:"8" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. views: where in the picture quality is lost. all_arms, the scores of every arm of an experiment, wants the admin key"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	Unit            string   `header:"X-Agiqa-Unit" maxLength:"256" doc:"Who or what is assigned to an arm as a whole, such as a user's id, where an experiment goes by this header. Kept as a keyed hash"`
 	Blind           bool     `header:"X-Agiqa-Blind" doc:"Whoever rates this image will not see its score"`
@@ -153,6 +153,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	show := view{
 		several:   compare || len(chosen) > 1,
 		embedding: slices.Contains(include, includeEmbedding),
+		views:     slices.Contains(include, includeViews),
 		arms:      slices.Contains(include, includeArms),
 	}
 	id := idsOf(ctx)

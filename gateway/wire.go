@@ -16,7 +16,7 @@ type ScoreRequest struct {
 	Images      []ImageInput    `json:"images" minItems:"1" nullable:"false" doc:"The images, at most the server's max-images"`
 	Checkpoint  CheckpointNames `json:"checkpoint,omitempty" doc:"Checkpoints that score: a name, names with commas between them, or a list; the server's default when absent. An image is encoded once for all of them"`
 	Checkpoints CheckpointNames `json:"checkpoints,omitempty" doc:"As checkpoint; both count"`
-	Include     []string        `json:"include,omitempty" enum:"embedding,all_arms" nullable:"false" doc:"Further parts of the answer"`
+	Include     []string        `json:"include,omitempty" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer"`
 	Preprocess  string          `json:"preprocess,omitempty" enum:"exact,fast" doc:"How images become pixels: exact, as training did, or fast, large JPEGs shrunk while they are decoded; the server's way when absent"`
 }
 
@@ -69,6 +69,7 @@ type Result struct {
 	Score      *float32             `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
 	Checkpoint *CheckpointRef       `json:"checkpoint" doc:"The checkpoint that gave the score"`
 	Categories *Categories          `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
+	Views      []ViewScore          `json:"views,omitempty" nullable:"false" doc:"The score of each view of the checkpoint, where they were asked for: a coarse map of the picture. score is their mean"`
 	Scores     []CheckpointScore    `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
 	Image      *ImageRef            `json:"image"`
 	Cache      *CacheRef            `json:"cache"`
@@ -84,8 +85,24 @@ type CheckpointScore struct {
 	Score          *float32      `json:"score" nullable:"true"`
 	Checkpoint     CheckpointRef `json:"checkpoint"`
 	Categories     *Categories   `json:"categories"`
+	Views          []ViewScore   `json:"views,omitempty" nullable:"false" doc:"As in a result"`
 	TextEmbeddings string        `json:"text_embeddings" enum:"hit,miss"`
 	Error          *Problem      `json:"error" doc:"Why this checkpoint gave no score; the others are not concerned"`
+}
+
+// ViewScore is what a checkpoint says of one view of an image.
+type ViewScore struct {
+	View  string  `json:"view" doc:"224: the middle of the picture as a whole. 448/r0c1: of its middle at 448x448 pixels, the 224x224 pixels in row 0 and column 1"`
+	Box   Box     `json:"box"`
+	Score float32 `json:"score"`
+}
+
+// Box is a part of the original picture.
+type Box struct {
+	X      int `json:"x" doc:"Pixels from the left edge"`
+	Y      int `json:"y" doc:"Pixels from the upper edge"`
+	Width  int `json:"width" doc:"Pixels, rounded outwards"`
+	Height int `json:"height" doc:"Pixels, rounded outwards"`
 }
 
 // CheckpointRef names a checkpoint.
@@ -151,6 +168,7 @@ func categories(s [quality.CategoryCount]float32) Categories {
 type view struct {
 	several   bool // the scores of every checkpoint
 	embedding bool
+	views     bool
 	arms      bool // every arm's
 }
 
@@ -169,18 +187,19 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 	} else {
 		ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
 		out.Score, out.Checkpoint, out.Categories = &first.Score, &ref, &cats
+		out.Views = v.viewScores(first)
 	}
 	if v.embedding {
 		out.Embedding, out.Embeddings = embeddings(r.Embeddings)
 	}
 	if v.several {
 		for _, s := range r.Scores {
-			out.Scores = append(out.Scores, checkpointScore(id, s))
+			out.Scores = append(out.Scores, v.checkpointScore(id, s))
 		}
 	}
 	if v.arms {
 		for _, s := range r.Arms {
-			out.Scores = append(out.Scores, checkpointScore(id, s))
+			out.Scores = append(out.Scores, v.checkpointScore(id, s))
 		}
 	}
 	return out
@@ -198,14 +217,25 @@ func embeddings(of map[quality.View]quality.Embedding) (one []float32, several m
 	return nil, several
 }
 
-func checkpointScore(id *ids, v scoring.CheckpointScore) CheckpointScore {
-	out := CheckpointScore{Checkpoint: checkpointRef(v.Checkpoint), TextEmbeddings: hitOrMiss(v.TextCached)}
-	if v.Err != nil {
-		out.Error = id.problem(v.Err)
+func (v view) checkpointScore(id *ids, s scoring.CheckpointScore) CheckpointScore {
+	out := CheckpointScore{Checkpoint: checkpointRef(s.Checkpoint), TextEmbeddings: hitOrMiss(s.TextCached)}
+	if s.Err != nil {
+		out.Error = id.problem(s.Err)
 		return out
 	}
-	cats := categories(v.Similarity)
-	out.Score, out.Categories = &v.Score, &cats
+	cats := categories(s.Similarity)
+	out.Score, out.Categories, out.Views = &s.Score, &cats, v.viewScores(s)
+	return out
+}
+
+func (v view) viewScores(s scoring.CheckpointScore) []ViewScore {
+	if !v.views {
+		return nil
+	}
+	out := make([]ViewScore, len(s.Views))
+	for i, one := range s.Views {
+		out[i] = ViewScore{View: one.View.String(), Box: Box(one.Box), Score: one.Score}
+	}
 	return out
 }
 

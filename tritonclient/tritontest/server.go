@@ -29,6 +29,7 @@ type Server struct {
 	live    bool
 	faults  map[string]*fault
 	calls   map[string]int // ModelInfer, by model
+	rows    map[string]int // of these, by model
 	loads   map[string]int // RepositoryModelLoad, by model
 	last    map[string]Request
 	reject  map[string]error // RepositoryModelLoad, by model
@@ -103,6 +104,7 @@ func New(t testing.TB, opts ...Option) *Server {
 		},
 		faults:  map[string]*fault{},
 		calls:   map[string]int{},
+		rows:    map[string]int{},
 		loads:   map[string]int{},
 		last:    map[string]Request{},
 		reject:  map[string]error{},
@@ -212,6 +214,13 @@ func (s *Server) Calls(model string) int {
 	return s.calls[model]
 }
 
+// Rows returns the batch sizes of all ModelInfer calls of a model together.
+func (s *Server) Rows(model string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows[model]
+}
+
 // WaitCalls waits until n ModelInfer calls of a model have arrived, and fails
 // the test if they do not within ten seconds.
 func (s *Server) WaitCalls(model string, n int) {
@@ -247,6 +256,9 @@ func (s *Server) arrived(r Request) *fault {
 	defer s.mu.Unlock()
 	name := r.Infer.GetModelName()
 	s.calls[name]++
+	if in := r.Infer.GetInputs(); len(in) > 0 && len(in[0].GetShape()) > 0 {
+		s.rows[name] += int(in[0].GetShape()[0])
+	}
 	s.last[name] = r
 	close(s.changed)
 	s.changed = make(chan struct{})
