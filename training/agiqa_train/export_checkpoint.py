@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .bundle import Checkpoint, ScoreScale, write_bundle
+from .bundle import Checkpoint, write_bundle
 from .digest import encoder_digest
 from .drawn import drawn_image
 from .exported import Scorer, embed_images, embed_prompts
 from .fitting.run_folder import WEIGHTS, FittedRun, read_json, read_run
+from .meaning import TASK, Meaning, ScoreScale
 from .original import read_original
 from .preprocess import to_pixels
 from .prompts import POSITIONS
@@ -31,7 +32,7 @@ from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL
 GOLDEN = 8
 GOLDEN_SIZE = 288  # of the drawn pictures behind the golden cases
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-ORIGINAL_FLAGS = ("epoch", "position", "score_min", "score_max", "score_unit")
+ORIGINAL_FLAGS = ("epoch", "position", "score_min", "score_max", "score_unit", "task")
 # AGIQA-3K's, the first of the paper's data sets.
 ORIGINAL_SCALE = ScoreScale(0, 5, "MOS")
 
@@ -51,6 +52,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--score-min", type=float, help="--original: lower end of the opinion scores (default: 0)")
     command.add_argument("--score-max", type=float, help="--original: upper end (default: 5)")
     command.add_argument("--score-unit", help="--original: the scores' unit (default: MOS)")
+    command.add_argument("--task", help="--original: what the scores measure (default: quality)")
     command.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
     command.set_defaults(call=run)
 
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> dict:
     """The command; returns what it prints. Raises SourceError or ValueError."""
     if not NAME.fullmatch(args.name):
         raise ValueError(f"--name {args.name!r} does not match {NAME.pattern}")
+    if args.task is not None and not TASK.fullmatch(args.task):
+        raise ValueError(f"--task {args.task!r} does not match {TASK.pattern}")
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise ValueError(f"--out {args.out} exists and is not an empty folder")
     encoder = read_encoder(args.encoder)
@@ -109,7 +113,7 @@ def from_original(args: argparse.Namespace) -> Checkpoint:
             "data": "not recorded in the files",
             "split": "not recorded in the files",
         },
-        score=scale,
+        meaning=Meaning(task=args.task or "quality", score=scale),
         licence=args.licence,
     )
 
@@ -132,7 +136,7 @@ def from_run(args: argparse.Namespace, encoder: dict) -> Checkpoint:
         categories=found.categories,
         training=found.training,
         metrics=found.metrics,
-        score=found.score,
+        meaning=Meaning(task=found.task, score=found.score),
         licence=args.licence,
     )
 
@@ -174,8 +178,8 @@ def check_fits(checkpoint: Checkpoint, encoder: dict) -> None:
         if array.shape != wanted[name]
     ]
     faults += [f"{name} is not finite" for name, array in checkpoint.tensors.items() if not np.isfinite(array).all()]
-    if checkpoint.score.min >= checkpoint.score.max:
-        faults.append(f"score: min {checkpoint.score.min:g} is not below max {checkpoint.score.max:g}")
+    if checkpoint.meaning.score.min >= checkpoint.meaning.score.max:
+        faults.append(f"score: min {checkpoint.meaning.score.min:g} is not below max {checkpoint.meaning.score.max:g}")
     if faults:
         raise SourceError("; ".join(faults))
 

@@ -12,13 +12,18 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def resize_short_side(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:
-    """Short side to `size`, bicubic and antialiased; the long side is truncated as torchvision does."""
+    """Short side to `size`, bicubic and antialiased; the long side is truncated as torchvision does.
+
+    Pillow up to 12 always resamples the rows first. From 13 on it begins with the columns of a tall
+    picture, which rounds differently: two calls keep the order that training had.
+    """
     width, height = image.size
     if width <= height:
         target = (size, int(size * height / width))
     else:
         target = (int(size * width / height), size)
-    return image if target == image.size else image.resize(target, Image.Resampling.BICUBIC)
+    rows = image.resize((target[0], image.height), Image.Resampling.BICUBIC)
+    return rows.resize(target, Image.Resampling.BICUBIC)
 
 
 def center_crop(image: Image.Image, size: int = IMAGE_SIZE) -> Image.Image:

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.numpy import load_file
 
 from agiqa_train.bundle import Checkpoint, write_bundle
 from agiqa_train.digest import checkpoint_digest
+from agiqa_train.golden_bundle import golden_checkpoint
 from agiqa_train.head import Head, score_numpy
+from agiqa_train.meaning import Evaluation, Interval, Meaning, ScoreScale
+from agiqa_train.views import parse_views
 
 # One tensor "context" [1, 2] = [1.0, -2.0], one category "good", and a short encoder digest. The
 # server's tests hold the same example.
-EXAMPLE = "sha256:4a583dd4e5f8b8448006ae73e8490f18eb0a610c7c6e8c84a2abc1e34cccf290"
+EXAMPLE = "sha256:1b90529fce3d1f4d6d80ae6038b00acd275a3c426956aa651e9c25b0151feb9c"
+MEANING = Meaning(
+    task="quality",
+    views=parse_views("224,448/r0c1"),
+    score=ScoreScale(1, 5, "MOS", clamp=True),
+    interval=Interval(0.9, (2.5,), (0.5, 0.25)),
+    threshold=0.5,
+)
+GOLDEN = Path(__file__).resolve().parents[2] / "checkpoint" / "testdata" / "meaning"
 
 
 def test_digest_worked_example() -> None:
-    got = checkpoint_digest(
-        "sha256:00", "end", 1, False, ("good",), {"context": np.array([[1.0, -2.0]], np.float32)}
-    )
-    fields = [b"agiqa-checkpoint/1", b"sha256:00", b"end", b"1", b"0", b"1", b"good"]
+    tensors = {"context": np.array([[1.0, -2.0]], np.float32)}
+    got = checkpoint_digest("sha256:00", "end", 1, False, ("good",), MEANING, tensors)
+    fields = [b"agiqa-checkpoint/2", b"sha256:00", b"end", b"1", b"0", b"1", b"good"]
+    fields += [b"quality", b"2", b"224", b"448/r0c1", b"1"]
+    fields += [bytes.fromhex("000000000000f03f"), bytes.fromhex("0000000000001440")]  # 1 and 5
+    fields += [b"1", struct.pack("<d", 0.9), b"1", struct.pack("<d", 2.5), struct.pack("<d", 0.5), struct.pack("<d", 0.25)]
+    fields += [b"1", struct.pack("<d", 0.5), b"0"]
     fields += [b"context", b"F32", b"1,2", bytes.fromhex("0000803f000000c0")]
     message = b"".join(struct.pack("<Q", len(field)) + field for field in fields)
     assert got == "sha256:" + hashlib.sha256(message).hexdigest()
@@ -33,17 +50,96 @@ def test_digest_worked_example() -> None:
 
 def test_every_field_counts() -> None:
     tensors = {"context": np.ones((1, 2), np.float32)}
-    base = ("sha256:00", "end", 1, False, ("good",), tensors)
+    base = ("sha256:00", "end", 1, False, ("good",), MEANING, tensors)
     others = [
         ("sha256:01", *base[1:]),
         (base[0], "front", *base[2:]),
         (*base[:2], 2, *base[3:]),
         (*base[:3], True, *base[4:]),
-        (*base[:4], ("bad",), tensors),
-        (*base[:5], {"context": np.ones((2, 1), np.float32)}),
-        (*base[:5], {"other": tensors["context"]}),
+        (*base[:4], ("bad",), *base[5:]),
+        (*base[:6], {"context": np.ones((2, 1), np.float32)}),
+        (*base[:6], {"other": tensors["context"]}),
     ]
+    meanings = [
+        {"task": "authenticity"},
+        {"views": parse_views("448/r0c1,224")},
+        {"views": parse_views("224")},
+        {"score": replace(MEANING.score, clamp=False)},
+        {"score": replace(MEANING.score, min=0)},
+        {"score": replace(MEANING.score, max=6)},
+        {"interval": None},
+        {"interval": Interval(0.8, (2.5,), (0.5, 0.25))},
+        {"interval": Interval(0.9, (2.25,), (0.5, 0.25))},
+        {"interval": Interval(0.9, (2.5,), (0.5, 0.75))},
+        {"threshold": None},
+        {"threshold": 0.25},
+        {"prompt": True},
+    ]
+    others += [(*base[:5], replace(MEANING, **change), tensors) for change in meanings]
     assert len({checkpoint_digest(*fields) for fields in [base, *others]}) == 1 + len(others)
+    # What is for people alone does not.
+    said = replace(
+        MEANING, evaluation=(Evaluation("d", "quality", 9, 0.5, 0.4, 0.6),), score=replace(MEANING.score, unit="points")
+    )
+    assert checkpoint_digest(*base[:5], said, tensors) == checkpoint_digest(*base)
+
+
+def test_golden_bundle_is_current(tmp_path: Path) -> None:
+    """The one that the server's tests read: python -m agiqa_train.golden_bundle checkpoint/testdata/meaning."""
+    digest = write_bundle(tmp_path, *golden_checkpoint())
+    manifest = json.loads((GOLDEN / "manifest.json").read_text())
+    assert digest == manifest["digest"]
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+    assert (tmp_path / "weights.safetensors").read_bytes() == (GOLDEN / "weights.safetensors").read_bytes()
+
+
+def test_meaning_survives_a_manifest() -> None:
+    meaning = golden_checkpoint()[0].meaning
+    assert Meaning.of_manifest(json.loads(json.dumps(meaning.document()))) == meaning
+    plain = Meaning.of_manifest(json.loads(json.dumps(Meaning().document())))
+    assert plain == Meaning() and not {"interval", "reference", "prompt"} & set(Meaning().document())
+
+
+def test_a_manifest_of_format_1_says_its_scale_alone() -> None:
+    manifest = {"format": "agiqa-checkpoint/1", "score": {"min": 0, "max": 100, "unit": "MOS"}}
+    assert Meaning.of_manifest(manifest) == Meaning(score=ScoreScale(0, 100, "MOS"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "Quality"}, "task 'Quality' does not match"),
+        ({"views": ()}, "want 1 to 16 distinct views"),
+        ({"views": parse_views("224,224")}, "distinct"),
+        ({"score": ScoreScale(5, 5)}, "min 5 is not below max 5"),
+        ({"interval": Interval(1.0, (), (0.5,))}, "coverage 1 is not between 0 and 1"),
+        ({"interval": Interval(0.9, (2.0, 1.0), (0, 0, 0))}, "edges do not ascend"),
+        ({"interval": Interval(0.9, (2.0,), (0.5,))}, "1 half widths for 1 edges"),
+        ({"interval": Interval(0.9, (), (-0.5,))}, "negative"),
+        ({"threshold": 0.0}, "threshold 0 must be above 0 and at most 2"),
+        ({"threshold": None}, "tensor and threshold go together"),
+    ],
+)
+def test_what_the_server_refuses_is_not_written(tmp_path: Path, change: dict, message: str) -> None:
+    checkpoint, images, texts = golden_checkpoint()
+    broken = replace(checkpoint, meaning=replace(checkpoint.meaning, **change))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write_bundle(tmp_path, broken, images, texts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_reference_rows_are_unit_vectors(tmp_path: Path) -> None:
+    checkpoint, images, texts = golden_checkpoint()
+    with pytest.raises(ValueError, match="rows are not unit vectors"):
+        write_bundle(tmp_path, replace(checkpoint, reference=2 * checkpoint.reference), images, texts)
+
+
+def test_interval_bins_and_scale() -> None:
+    interval = Interval(0.9, (2.0, 3.0), (0.1, 0.2, 0.3))
+    assert interval.half_width(np.array([1.9, 2.0, 2.9, 3.0, 9.0])).tolist() == [0.1, 0.2, 0.2, 0.3, 0.3]
+    raw = np.array([0.5, 3.0, 7.0], np.float32)
+    assert ScoreScale(clamp=True).cut(raw).tolist() == [1, 3, 5]
+    assert ScoreScale().cut(raw) is raw
 
 
 def test_bundle(tmp_path: Path) -> None:
@@ -57,6 +153,8 @@ def test_bundle(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     tensors = load_file(tmp_path / "weights.safetensors")
     assert manifest["digest"] == digest and manifest["class_specific_context"] is True
+    assert manifest["format"] == "agiqa-checkpoint/2" and manifest["task"] == "quality" and manifest["views"] == ["224"]
+    assert manifest["score"] == {"min": 1, "max": 5, "unit": "MOS", "clamp": False} and manifest["evaluation"] == []
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     assert shapes == {
         "context": (6, 16, 5),

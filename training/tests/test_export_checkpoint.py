@@ -94,7 +94,7 @@ def test_manifest(tmp_path: Path, encoder: Path, original: tuple[Path, nn.Sequen
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     document = json.loads((encoder / "encoder.json").read_text())
     assert manifest["encoder"] == {"name": document["name"], "digest": document["digest"]}
-    assert manifest["score"] == {"min": 0, "max": 100, "unit": "MOS (0 to 100)"}
+    assert manifest["score"] == {"min": 0, "max": 100, "unit": "MOS (0 to 100)", "clamp": False}
     assert manifest["licence"] == "CC-BY-4.0" and manifest["name"] == "aigciqa-2023"
     assert "epoch 3" in manifest["training"]["source"] and str(tmp_path) not in json.dumps(manifest)
     tensors = load_file(tmp_path / "b" / "weights.safetensors")
@@ -106,7 +106,7 @@ def test_manifest(tmp_path: Path, encoder: Path, original: tuple[Path, nn.Sequen
 
 def test_the_paper_scale_is_the_default(tmp_path: Path, encoder: Path, original: tuple[Path, nn.Sequential]) -> None:
     assert run("--original", original[0], "--encoder", encoder, "--name", "p", "--out", tmp_path / "b") == 0
-    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["score"] == {"min": 0, "max": 5, "unit": "MOS"}
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["score"] == {"min": 0, "max": 5, "unit": "MOS", "clamp": False}
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_run_of_this_trainer(tmp_path: Path, encoder: Path, fitted: Path, weig
     assert run(*flags, "--out", tmp_path / "b") == 0
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     assert manifest["class_token_position"] == "front"
-    assert manifest["score"] == {"min": 0, "max": 100, "unit": "MOS"}
+    assert manifest["score"] == {"min": 0, "max": 100, "unit": "MOS", "clamp": False}
     assert f"weights of the {weights} epoch" in manifest["training"]["protocol"]
     assert manifest["metrics"] == json.loads((fitted / "result.json").read_text())[weights]
     trained, exported = load_file(fitted / f"{weights}.safetensors"), load_file(tmp_path / "b" / "weights.safetensors")

@@ -175,11 +175,11 @@ def test_through_an_exported_encoder(place: Path, tmp_path: Path, capsys: pytest
     # The bundle of the run gives the predictions of the run, by the server's arithmetic.
     export = ["export-checkpoint", "--run", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path / "bundle")]
     assert main([*export, "--encoder", str(models)]) == 0
-    pixels = np.stack([to_pixels(Image.open(place / row["image"])) for row in rows])
-    scores = Scorer(models, tmp_path / "bundle").score(pixels)
+    scores = Scorer(models, tmp_path / "bundle").score_files([place / row["image"] for row in rows])
     np.testing.assert_allclose(scores, [float(row["score"]) for row in rows], atol=1e-6)
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-    assert manifest["encoder"]["digest"] == encoder["digest"] and manifest["score"] == {"min": 1, "max": 5, "unit": "MOS"}
+    assert manifest["encoder"]["digest"] == encoder["digest"] and manifest["task"] == "quality"
+    assert manifest["score"] == {"min": 1, "max": 5, "unit": "MOS", "clamp": False} and manifest["views"] == ["224"]
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert manifest["metrics"] == result["last"] and "seed 42" in manifest["training"]["split"]
     # For another encoder there is none.

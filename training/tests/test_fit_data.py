@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from agiqa_train.bundle import ScoreScale
+from agiqa_train.meaning import ScoreScale
 from agiqa_train.fitting.augment import AREA, RATIO, crop_box, random_pixels
 from agiqa_train.fitting.datasets import AIGCIQA2023_IMAGES, DataError, Dataset, Sample, load_dataset
 from agiqa_train.fitting.splits import SplitConfig, shuffle_split, split_dataset

@@ -21,7 +21,7 @@ from scipy.io import savemat
 
 from agiqa_train.agreement.bootstrap import BootstrapConfig
 from agiqa_train.agreement.report import evaluate
-from agiqa_train.bundle import Checkpoint, ScoreScale, write_bundle
+from agiqa_train.bundle import Checkpoint, write_bundle
 from agiqa_train.cli import main
 from agiqa_train.drawn import drawn_image
 from agiqa_train.exported import Scorer
@@ -29,7 +29,8 @@ from agiqa_train.fitting.datasets import AIGCIQA2023_IMAGES
 from agiqa_train.human import layouts, looks
 from agiqa_train.human.report import Labels, agreement, evaluate_rated
 from agiqa_train.human.sources import Scored, from_checkpoint, from_server
-from agiqa_train.preprocess import to_pixels
+from agiqa_train.meaning import Meaning, ScoreScale
+from agiqa_train.views import DEFAULT_VIEWS, View, parse_views
 
 NONE = BootstrapConfig(0)
 GENERATORS = ("craiyon", "glide", "midjourney")
@@ -500,7 +501,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "models"
 
 
-def make_bundle(folder: Path, repository: Path) -> Path:
+def make_bundle(folder: Path, repository: Path, views: tuple[View, ...] = DEFAULT_VIEWS) -> Path:
     encoder = json.loads((repository / "encoder.json").read_text())
     rng = np.random.default_rng(7)
     dim = TINY.embed_dim
@@ -516,7 +517,7 @@ def make_bundle(folder: Path, repository: Path) -> Path:
         head={name: value.astype(np.float32) for name, value in head.items()},
         encoder_name=encoder["name"],
         encoder_digest=encoder["digest"],
-        score=ScoreScale(1, 5),
+        meaning=Meaning(views=views, score=ScoreScale(1, 5)),
     )
     write_bundle(folder, checkpoint, np.zeros((0, dim), np.float32), np.zeros((6, dim), np.float32))
     return folder
@@ -527,10 +528,13 @@ def test_scores_from_a_checkpoint(tmp_path: Path, repository: Path) -> None:
     for i in range(4):
         pictures[f"{i}.png"] = tmp_path / f"{i}.png"
         drawn_image(300 + 100 * i, np.random.default_rng(i)).save(pictures[f"{i}.png"])
-    bundle = make_bundle(tmp_path / "one", repository)
+    bundle = make_bundle(tmp_path / "one", repository, parse_views("224,448/r1c0"))
     scored = from_checkpoint(bundle, repository, pictures)
-    pixels = np.stack([to_pixels(Image.open(path)) for path in pictures.values()])
-    np.testing.assert_allclose(list(scored.scores.values()), Scorer(repository, bundle).score(pixels), atol=1e-5)
+    want = Scorer(repository, bundle).score([Image.open(path) for path in pictures.values()])
+    np.testing.assert_allclose(list(scored.scores.values()), want, atol=1e-5)
+    assert scored.source["views"] == ["224", "448/r1c0"]
+    for name, score in scored.scores.items():
+        assert len(scored.views[name]) == 2 and np.mean(scored.views[name]) == pytest.approx(score, abs=1e-5)
     assert np.ptp(list(scored.scores.values())) > 0.01
     assert scored.source["checkpoint"]["digest"] == json.loads((bundle / "manifest.json").read_text())["digest"]
     pictures["3.png"].write_bytes(b"no picture")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..bundle import ScoreScale
+from ..meaning import ScoreScale
 from ..clip import ACTIVATIONS
 from ..export_checkpoint import read_encoder
 from ..prompts import POSITIONS

@@ -17,7 +17,7 @@ from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
 from scipy.io import loadmat
 
-from ..bundle import ScoreScale
+from ..meaning import ScoreScale
 
 MOST_NAMES = 6  # of faulty rows in one message
 AGIQA3K_TASKS = {"quality": "mos_quality", "alignment": "mos_align"}

@@ -25,10 +25,11 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from ..bundle import ScoreScale
+from ..meaning import ScoreScale
 
 FORMAT = "agiqa-fit/1"
 WEIGHTS = ("last", "best")
+TASKS = {"correspondence": "alignment"}  # AIGCIQA2023's word to the one of a checkpoint
 
 
 class RunError(ValueError):
@@ -43,6 +44,7 @@ class FittedRun:
     head: dict[str, np.ndarray]  # head.0.weight, head.0.bias, head.1.weight, head.1.bias
     categories: tuple[str, ...]
     class_token_position: str
+    task: str
     score: ScoreScale
     training: dict  # for a manifest: data, split, seed, protocol, code
     metrics: dict  # for a manifest: the report on the held-out images
@@ -63,6 +65,7 @@ def read_run(folder: Path, weights: str = "last") -> FittedRun:
         head=tensors,
         categories=tuple(fit["categories"]),
         class_token_position=fit["class_token_position"],
+        task=TASKS.get(data["task"], data["task"]),
         score=ScoreScale(**data["score"]),
         training={
             "data": f"{data['name']}, {data['task']}, {data['images']} images (sha256 {data['sha256']})",

@@ -12,16 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ..digest import file_sha256
 from ..exported import Scorer
 from ..fitting.datasets import DataError, number, read_table
-from ..preprocess import IMAGE_SIZE, to_pixels
 
-BATCH = 32
 ATTEMPTS = 6
 LONGEST_WAIT = 30.0  # seconds before an attempt, whatever the server asks for
 TIMEOUT = 120.0
@@ -41,27 +37,16 @@ def from_checkpoint(bundle: Path, repository: Path, pictures: dict[str, Path]) -
     scorer = Scorer(repository, bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
     encoder = json.loads((repository / "encoder.json").read_text())
-    scores: dict[str, float] = {}
-    names = list(pictures)
-    for start in tqdm(range(0, len(names), BATCH), desc="scoring", unit="batch", disable=None, leave=False):
-        chosen = names[start : start + BATCH]
-        found = scorer.score(np.stack([_pixels(pictures[name]) for name in chosen]))
-        scores |= {name: float(score) for name, score in zip(chosen, found)}
+    rows = scorer.view_scores_of_files(pictures.values())
+    scores = {name: float(score) for name, score in zip(pictures, scorer.combine(rows))}
+    views = {name: [float(score) for score in row] for name, row in zip(pictures, rows)}
     source = {
         "kind": "checkpoint",
         "checkpoint": {key: manifest[key] for key in ("name", "digest")},
         "encoder": {key: encoder[key] for key in ("name", "digest", "precision") if key in encoder},
-        "views": [str(IMAGE_SIZE)],
+        "views": [str(view) for view in scorer.meaning.views],
     }
-    return Scored(source, scores, {})
-
-
-def _pixels(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return to_pixels(image)
-    except (OSError, Image.DecompressionBombError) as fault:
-        raise ValueError(f"{path}: {fault}") from fault
+    return Scored(source, scores, views)
 
 
 def from_table(file: Path, pictures: Iterable[str]) -> Scored:
