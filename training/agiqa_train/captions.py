@@ -1,4 +1,4 @@
-"""What the demo's captions say: which distortions a picture has, how strong, and a quality word."""
+"""What captions say: which distortions a picture has, how strong, and a quality word."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from .prompts import CATEGORIES
 
 # Upper severity of a level and its word.
 LEVELS = ((0.33, "slightly"), (0.66, "moderately"), (1.01, "heavily"))
+# Forms of a caption of damage and of one of quality. The first of each is the one that the small encoder was taught.
+FORMS = (
+    ("a {} image", "an image of {} quality"),
+    ("a {} photo", "a photo of {} quality"),
+    ("{}", "{}"),
+    ("this picture is {}.", "this picture is {}."),
+)
 
 
 def level_word(severity: float) -> str:
@@ -16,15 +23,15 @@ def level_word(severity: float) -> str:
     return next(word for limit, word in LEVELS if severity < limit)
 
 
-def describe(severities: np.ndarray) -> str:
+def describe(severities: np.ndarray, form: int = 0) -> str:
     """Severities [kinds] to a caption such as "a heavily blurred and slightly noisy image"."""
     parts = [f"{level_word(s)} {kind.phrase}" for kind, s in zip(KINDS, severities) if s > 0]
-    return f"a {' and '.join(parts) if parts else 'clean'} image"
+    return FORMS[form][0].format(" and ".join(parts) if parts else "clean")
 
 
-def quality_caption(word: str) -> str:
+def quality_caption(word: str, form: int = 0) -> str:
     """The caption of a quality word."""
-    return f"an image of {word} quality"
+    return FORMS[form][1].format(word)
 
 
 def quality_targets(mos: np.ndarray) -> np.ndarray:

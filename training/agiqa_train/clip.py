@@ -192,30 +192,24 @@ class VisionTower(nn.Module):
         return self.ln_post(x[:, 0]) @ self.proj
 
 
-class Clip(nn.Module):
-    """Both towers. The text tower's parameters sit at the top level, as in OpenAI's state dict."""
+class TextTower(nn.Module):
+    """The text transformer. Its parameters sit at the top level, as in OpenAI's state dict."""
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, text: TextConfig, embed_dim: int, activation: str = "quick_gelu") -> None:
         super().__init__()
-        self.config = config
-        text = config.text
-        self.visual = VisionTower(config.vision, config.embed_dim, config.activation)
+        self.text, self.embed_dim = text, embed_dim
         self.token_embedding = nn.Embedding(text.vocab_size, text.token_dim or text.width)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         self.token_projection = None
         if text.token_dim is not None:
             self.token_projection = nn.Parameter(text.token_dim**-0.5 * torch.randn(text.token_dim, text.width))
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(text.context_length, text.width))
-        self.transformer = Transformer(text.width, text.layers, text.heads, config.activation)
+        self.transformer = Transformer(text.width, text.layers, text.heads, activation)
         self.ln_final = nn.LayerNorm(text.width, eps=LAYER_NORM_EPS)
-        self.text_projection = nn.Parameter(text.width**-0.5 * torch.randn(text.width, config.embed_dim))
+        self.text_projection = nn.Parameter(text.width**-0.5 * torch.randn(text.width, embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(2.6593))  # ln(1 / 0.07)
         mask = torch.full((text.context_length, text.context_length), MASKED_LOGIT).triu_(1)
         self.register_buffer("causal_mask", mask, persistent=False)
-
-    def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Normalised pixels float [N, 3, R, R] to unit vectors [N, D]."""
-        return l2_normalize(self.visual(pixels, keep))
 
     def embed_tokens(self, token_ids: Tensor) -> Tensor:
         """Token ids [N, L] to embeddings [N, L, W], positions not yet added."""
@@ -239,7 +233,20 @@ class Clip(nn.Module):
         # End of text has the highest id. Ids are shifted so that it becomes 0 and start of text -1:
         # the argmax is the same, and stays right when an engine compares in half precision, where
         # 49406 and 49407 are one number.
-        end = (token_ids - (self.config.text.vocab_size - 1)).argmax(dim=-1, keepdim=True)
+        end = (token_ids - (self.text.vocab_size - 1)).argmax(dim=-1, keepdim=True)
         at_end = (torch.arange(length, device=x.device) == end).to(x.dtype)
         features = (at_end[:, None, :] @ x)[:, 0]
         return l2_normalize(features @ self.text_projection)
+
+
+class Clip(TextTower):
+    """Both towers."""
+
+    def __init__(self, config: ClipConfig) -> None:
+        super().__init__(config.text, config.embed_dim, config.activation)
+        self.config = config
+        self.visual = VisionTower(config.vision, config.embed_dim, config.activation)
+
+    def encode_image(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Normalised pixels float [N, 3, R, R] to unit vectors [N, D]."""
+        return l2_normalize(self.visual(pixels, keep))

@@ -7,6 +7,7 @@ source's own size, reduced by the test-time preprocessing, and kept as uint8 in 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from numpy.lib.format import open_memmap
 from PIL import Image
 from tqdm import tqdm
 
+from .digest import file_sha256
 from .distort import KINDS, distort, draw_severities
 from .drawn import drawn_image
 from .preprocess import to_pixels
@@ -39,9 +41,34 @@ class CacheConfig:
     seed: int = 20240827
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a folder in order of name; raises ValueError when there is no such folder."""
+    if not folder.is_dir():
+        raise ValueError(f"images: {folder} is not a folder")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clean picture: a file, or one that the program draws."""
+
+    identity: str  # equal for equal pixels
+    open: Callable[[], Image.Image]
+
+    @staticmethod
+    def file(path: Path) -> Source:
+        """A file, known by its bytes."""
+        return Source(f"sha256:{file_sha256(path)}", lambda: load_image(path))
+
+    @staticmethod
+    def drawing(size: int, seed: int, index: int) -> Source:
+        """A drawn picture, known by what it is drawn from."""
+        return Source(f"drawn {size} {seed} {index}", lambda: drawn_image(size, np.random.default_rng([seed, index])))
+
+
 def split_images(folder: Path, held_out: int, seed: int) -> tuple[list[Path], list[Path]]:
     """Training and held-out files, by a seeded shuffle of the sorted names."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = picture_files(folder)
     if len(files) <= held_out:
         raise ValueError(f"images: {folder} has {len(files)} pictures, more than {held_out} are needed")
     order = np.random.default_rng(seed).permutation(len(files))

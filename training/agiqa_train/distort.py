@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
+from .artefacts import ghost, melt, oil, shuffle, swirl, wrong_colour
+
 REFERENCE = 224.0  # lengths are stated for a picture with this short side
 
 
@@ -71,6 +73,13 @@ def pixelate(image: Image.Image, severity: float, rng: np.random.Generator) -> I
     small = (max(4, round(image.width / block)), max(4, round(image.height / block)))
     down = Image.Resampling.BOX if rng.random() < 0.7 else Image.Resampling.NEAREST
     return image.resize(small, down).resize(image.size, Image.Resampling.NEAREST)
+
+
+def rescale(image: Image.Image, severity: float, rng: np.random.Generator) -> Image.Image:
+    """Reduced by 1 to 8 and enlarged again, both bicubic, as a small picture shown large."""
+    factor = 1 + 7 * severity
+    small = (max(4, int(image.width / factor)), max(4, int(image.height / factor)))
+    return image.resize(small, Image.Resampling.BICUBIC).resize(image.size, Image.Resampling.BICUBIC)
 
 
 def low_contrast(image: Image.Image, severity: float, rng: np.random.Generator) -> Image.Image:
@@ -135,6 +144,14 @@ KINDS = (
     Kind("shot", "grainy", 0.85, 0.8, shot_noise),
     Kind("banding", "posterised", 0.65, 0.7, banding),
     Kind("jpeg", "JPEG compressed", 0.9, 2.0, jpeg),
+    # Share 0: the small encoder was trained without them.
+    Kind("scale", "upscaled", 0.85, 0.0, rescale),
+    Kind("melt", "melted", 0.9, 0.0, melt),
+    Kind("swirl", "swirled", 0.7, 0.0, swirl),
+    Kind("shuffle", "jumbled", 0.7, 0.0, shuffle),
+    Kind("oil", "smeared", 0.8, 0.0, oil),
+    Kind("ghost", "double", 0.6, 0.0, ghost),
+    Kind("colour", "off-colour", 0.4, 0.0, wrong_colour),
 )
 KIND_NAMES = tuple(kind.name for kind in KINDS)
 

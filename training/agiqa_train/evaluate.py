@@ -1,4 +1,4 @@
-"""Measures the demo on pictures it never saw, through the exported graphs.
+"""Measures a checkpoint on pictures it never saw, through the exported graphs.
 
 Distortions are applied to the picture at its full size, then the exact test-time preprocessing
 runs: what is measured is what a caller of the server would see.
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .data import GROUP, CacheConfig, load_image, make_group, split_images
-from .distort import banding, low_contrast, over_sharpen, pseudo_mos, shot_noise, warp
-from .drawn import drawn_image
-from .exported import Scorer, embed_images
-from .preprocess import center_crop, to_pixels
+from .data import Source
+from .distort import banding, low_contrast, over_sharpen, shot_noise, warp
+from .embeddings import EmbeddingCache, Job
+from .exported import Scorer
 
 DRAWN = 20
 DRAWN_SIZE = 768
 DRAWN_SEED = 777_000  # far from the training groups, whose seeds are [seed, index]
-RANDOM_GROUPS = 200
+PROTOCOL = "distorted at full size, then the exact test-time preprocessing, through the exported graphs"
 
 Rng = np.random.Generator
 
@@ -87,13 +88,40 @@ def pair_share(clean: np.ndarray, distorted: np.ndarray) -> float:
     return float((clean[:, None] > distorted[None, :]).mean())
 
 
-def measure_cases(scorer: Scorer, images: list[Image.Image], seed: int) -> dict:
-    """Clean against each case: over the same picture, over all pairs, and in means."""
-    clean = scorer.score(np.stack([to_pixels(image) for image in images]))
-    result: dict = {"images": len(images), "clean_mean": _r(clean.mean()), "clean_min": _r(clean.min()), "cases": {}}
-    for name, (words, apply) in CASES.items():
-        rng = np.random.default_rng([seed, len(name)])
-        bad = scorer.score(np.stack([to_pixels(apply(image, rng)) for image in images]))
+def drawn_sources() -> list[Source]:
+    """The drawn pictures that checkpoints are measured on."""
+    return [Source.drawing(DRAWN_SIZE, DRAWN_SEED, i) for i in range(DRAWN)]
+
+
+def case_pictures(image: Image.Image, seed: int, index: int) -> list[Image.Image]:
+    """Picture `index` as it is, then after each of CASES."""
+    made = [apply(image, np.random.default_rng([seed, index, i])) for i, (_, apply) in enumerate(CASES.values())]
+    return [image, *made]
+
+
+def embed_cases(cache: EmbeddingCache, sources: list[Source], seed: int) -> np.ndarray:
+    """Embeddings [N, 1 + cases, V, D] of pictures, clean first."""
+    words = "; ".join(f"{name} {words}" for name, (words, _) in CASES.items())
+    jobs = [
+        Job(f"cases {seed} {index} of {source.identity}: {words}", partial(_open_cases, source, seed, index))
+        for index, source in enumerate(sources)
+    ]
+    return cache.get(jobs, "embedding cases")
+
+
+def _open_cases(source: Source, seed: int, index: int) -> list[Image.Image]:
+    return case_pictures(source.open(), seed, index)
+
+
+def measure_cases(scorer: Scorer, embeddings: np.ndarray) -> dict:
+    """Embeddings [N, 1 + cases, V, D] of the checkpoint's views: clean against each case.
+
+    Over the same picture, over all pairs, and in means; of raw scores, since cut ones are often equal.
+    """
+    scores = scorer.judge_views(embeddings.reshape(-1, *embeddings.shape[2:])).reshape(embeddings.shape[:2])
+    clean = scores[:, 0]
+    result: dict = {"images": len(clean), "clean_mean": _r(clean.mean()), "clean_min": _r(clean.min()), "cases": {}}
+    for (name, (words, _)), bad in zip(CASES.items(), scores.T[1:]):
         result["cases"][name] = {
             "applied": words,
             "same_image": _r((clean > bad).mean()),
@@ -104,23 +132,10 @@ def measure_cases(scorer: Scorer, images: list[Image.Image], seed: int) -> dict:
     return result
 
 
-def embed_groups(repository: Path, files: list[Path], config: CacheConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings [N, D] and pseudo-MOS [N] of random groups of held-out pictures, always the same ones."""
-    held = CacheConfig(groups=RANDOM_GROUPS, drawn_share=config.drawn_share, seed=DRAWN_SEED + 1)
-    groups = [make_group(files, held, i) for i in range(RANDOM_GROUPS)]
-    stored = np.concatenate([pixels for pixels, _ in groups])
-    pixels = np.stack([np.asarray(center_crop(Image.fromarray(p))) for p in stored])
-    return embed_images(repository, pixels), pseudo_mos(np.concatenate([severities for _, severities in groups]))
-
-
-def measure_correlation(scorer: Scorer, files: list[Path], config: CacheConfig) -> dict:
-    """SRCC with the pseudo-MOS on random groups of held-out pictures, and what the text features do."""
-    embeddings, target = embed_groups(scorer.repository, files, config)
-    scores = scorer.judge(embeddings, scorer.texts)
-    zeroed = scorer.judge(embeddings, np.zeros_like(scorer.texts))
+def correlation(scores: np.ndarray, zeroed: np.ndarray, target: np.ndarray) -> dict:
+    """Raw scores [N], and those without text features, against the pseudo-MOS."""
     return {
         "images": len(scores),
-        "groups": len(scores) // GROUP,
         "srcc": _r(srcc(scores, target)),
         "plcc": _r(np.corrcoef(scores, target)[0, 1]),
         "rmse": _r(np.sqrt(np.mean((scores - target) ** 2))),
@@ -144,40 +159,42 @@ def difference(scores: np.ndarray, other: np.ndarray) -> dict:
     }
 
 
-def measure_difference(scorer: Scorer, other: Scorer, folder: Path, config: CacheConfig) -> dict:
-    """How far the scores of `scorer` are from those of another checkpoint, on the random held-out groups."""
-    _, held_out = split_images(folder, config.held_out, config.seed)
-    embeddings, _ = embed_groups(scorer.repository, held_out, config)
-    return difference(scorer.judge(embeddings, scorer.texts), other.judge(embeddings, other.texts))
+@dataclass(frozen=True)
+class Aims:
+    """What a checkpoint is held to on strong damage, for both kinds of picture."""
+
+    pairs: dict[str, float]  # kind to the least share of all pairs in which the clean picture scores higher
+    drop: float = 1.2  # clean minus distorted, mean over blur, noise, pixelation and JPEG
 
 
-def measure(scorer: Scorer, folder: Path, config: CacheConfig) -> dict:
-    """Everything: held-out AI images, drawn pictures, correlation and the text ablation."""
-    _, held_out = split_images(folder, config.held_out, config.seed)
-    drawn = [drawn_image(DRAWN_SIZE, np.random.default_rng([DRAWN_SEED, i])) for i in range(DRAWN)]
-    result = {
-        "protocol": "distorted at full size, then the exact test-time preprocessing, through the exported graphs",
-        "split": f"seed {config.seed}, {config.held_out} images held out of every stage",
-        "ai_images": measure_cases(scorer, [load_image(file) for file in held_out], config.seed),
-        "drawn_images": measure_cases(scorer, drawn, config.seed),
-        "random_held_out_groups": measure_correlation(scorer, held_out, config),
+def measure_pictures(scorer: Scorer, cache: EmbeddingCache, files: list[Path], seed: int, aims: Aims) -> dict:
+    """Held-out AI-generated and drawn pictures, clean against each case, by the checkpoint's views."""
+    sources = {
+        "ai_images": [Source.file(file) for file in files],
+        "drawn_images": drawn_sources(),
     }
-    result["acceptance"] = acceptance(result)
+    result: dict = {"protocol": PROTOCOL}
+    for name, pictures in sources.items():
+        embeddings = embed_cases(cache, pictures, seed)
+        result[name] = measure_cases(scorer, cache.select(embeddings, scorer.meaning.views))
+    result["acceptance"] = acceptance(result, aims)
     return result
 
 
-def acceptance(result: dict) -> dict:
-    """The aims that the demo is held to, each with what was measured (all pairs, both kinds of picture)."""
+def acceptance(result: dict, aims: Aims) -> dict:
+    """The aims, each with what was measured."""
     rows = {}
-    for kind, least in (("blur", 0.9), ("noise", 0.9), ("pixelate", 0.9), ("jpeg", 0.8)):
-        for source in ("ai_images", "drawn_images"):
-            got = result[source]["cases"][f"{kind}/strong"]["all_pairs"]
-            rows[f"{kind}, {source}"] = {"aim": least, "got": got, "met": got >= least}
     for source in ("ai_images", "drawn_images"):
-        drops = [result[source]["cases"][f"{kind}/strong"]["drop"] for kind in ("blur", "noise", "pixelate", "jpeg")]
-        got = _r(np.mean(drops))
-        rows[f"clean minus strong, {source}"] = {"aim": 1.2, "got": got, "met": got >= 1.2}
+        cases = result[source]["cases"]
+        for kind, least in aims.pairs.items():
+            rows[f"{kind}, {source}"] = _row(least, cases[f"{kind}/strong"]["all_pairs"])
+        drops = [cases[f"{kind}/strong"]["drop"] for kind in ("blur", "noise", "pixelate", "jpeg")]
+        rows[f"clean minus strong, {source}"] = _row(aims.drop, _r(np.mean(drops)))
     return rows
+
+
+def _row(aim: float, got: float) -> dict:
+    return {"aim": aim, "got": got, "met": got >= aim}
 
 
 def _r(value: float) -> float:

@@ -8,7 +8,7 @@ A source is written `FORMAT:PATH`:
   `pytorch_model.bin`; or `hf:OWNER/NAME[@REVISION]`, which is downloaded from the Hub (`hub`).
 - `open_clip:FILE`: an open_clip state dict, `.safetensors` or a torch file, bare or inside a
   training checkpoint.
-- `demo:DIR`: the run folder of `agiqa-train demo`.
+- `demo:DIR`: the run folder of `agiqa-train demo-small`.
 
 Sizes come from the tensors' shapes. What shapes cannot say is the activation: OpenAI's is always
 QuickGELU, a Hugging Face folder names it, an open_clip file does not (see `open_clip_activation`).
@@ -386,7 +386,7 @@ def read_demo(folder: Path, activation: str | None) -> _Raw:
     del activation
     path = folder / DEMO_FILE
     if not path.is_file():
-        raise SourceError(f"{folder.name} has no {DEMO_FILE}: is it the run folder of agiqa-train demo?")
+        raise SourceError(f"{folder.name} has no {DEMO_FILE}: is it the run folder of agiqa-train demo-small?")
     document = read_torch(path)
     if not isinstance(document.get("clip"), dict):
         raise SourceError(f"{DEMO_FILE} has no part 'clip'")

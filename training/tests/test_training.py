@@ -88,12 +88,12 @@ def test_the_clock_ends_a_run_too(tiny: Clip, cache: Cache, tmp_path: Path) -> N
 
 def test_prompts_and_head_learn(tiny: Clip, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(64, 4, 16)).astype(np.float32)
+    embeddings = rng.normal(size=(64, 4, 1, 16)).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=-1, keepdims=True)
-    mos = 3 + 1.5 * embeddings[:, :, 0]
+    mos = 3 + 1.5 * embeddings[:, :, 0, 0]
     config = PromptHeadConfig(hidden=16, steps=200, dropout=0.0, learning_rate=1e-2, threads=1)
     log = RunLog(tmp_path, {})
     context, head = train_prompts_and_head(tiny, prompt_layout(Tokenizer()), embeddings, mos, config, log)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert context.shape == (6, 16, 32) and lines[-1]["mse"] < 0.25 * mos.var()
-    assert set(head.tensors()) == {"head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias"}
+    assert set(head) == {"head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias"}
