@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import threading
@@ -24,7 +25,7 @@ from agiqa_train.agreement.report import evaluate
 from agiqa_train.bundle import Checkpoint, write_bundle
 from agiqa_train.cli import main
 from agiqa_train.drawn import drawn_image
-from agiqa_train.exported import Scorer
+from agiqa_train.exported import ImageEncoder, Scorer, open_image
 from agiqa_train.fitting.datasets import AIGCIQA2023_IMAGES
 from agiqa_train.human import layouts, looks
 from agiqa_train.human.report import Labels, agreement, evaluate_rated
@@ -501,7 +502,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "models"
 
 
-def make_bundle(folder: Path, repository: Path, views: tuple[View, ...] = DEFAULT_VIEWS) -> Path:
+def make_bundle(
+    folder: Path, repository: Path, views: tuple[View, ...] = DEFAULT_VIEWS, scale: ScoreScale = ScoreScale(1, 5)
+) -> Path:
     encoder = json.loads((repository / "encoder.json").read_text())
     rng = np.random.default_rng(7)
     dim = TINY.embed_dim
@@ -517,29 +520,56 @@ def make_bundle(folder: Path, repository: Path, views: tuple[View, ...] = DEFAUL
         head={name: value.astype(np.float32) for name, value in head.items()},
         encoder_name=encoder["name"],
         encoder_digest=encoder["digest"],
-        meaning=Meaning(views=views, score=ScoreScale(1, 5)),
+        meaning=Meaning(views=views, score=scale),
     )
     write_bundle(folder, checkpoint, np.zeros((0, dim), np.float32), np.zeros((6, dim), np.float32))
     return folder
 
 
-def test_scores_from_a_checkpoint(tmp_path: Path, repository: Path) -> None:
+def test_scores_from_a_checkpoint(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = {}
     for i in range(4):
         pictures[f"{i}.png"] = tmp_path / f"{i}.png"
         drawn_image(300 + 100 * i, np.random.default_rng(i)).save(pictures[f"{i}.png"])
-    bundle = make_bundle(tmp_path / "one", repository, parse_views("224,448/r1c0"))
-    scored = from_checkpoint(bundle, repository, pictures)
-    want = Scorer(repository, bundle).score([Image.open(path) for path in pictures.values()])
-    np.testing.assert_allclose(list(scored.scores.values()), want, atol=1e-5)
-    assert scored.source["views"] == ["224", "448/r1c0"]
-    for name, score in scored.scores.items():
-        assert len(scored.views[name]) == 2 and np.mean(scored.views[name]) == pytest.approx(score, abs=1e-5)
-    assert np.ptp(list(scored.scores.values())) > 0.01
+    bundle = make_bundle(tmp_path / "two", repository, parse_views("224,448/r1c0"))
+    scored = from_checkpoint(bundle, repository, pictures, tmp_path / "cache")
+    scorer = Scorer(repository, bundle)
+    images = [open_image(path) for path in pictures.values()]
+    np.testing.assert_allclose(list(scored.scores.values()), scorer.score(images), atol=1e-5)
+    np.testing.assert_allclose(list(scored.views.values()), scorer.view_scores(images), atol=1e-5)
+    assert np.ptp(list(scored.views.values())) > 0.01 and scored.source["views"] == ["224", "448/r1c0"]
     assert scored.source["checkpoint"]["digest"] == json.loads((bundle / "manifest.json").read_text())["digest"]
+    graph = hashlib.sha256((repository / "clip_image_encoder" / "1" / "model.onnx").read_bytes()).hexdigest()
+    assert scored.source["encoder"]["graph"] == f"sha256:{graph}"
+
+    # From here on the encoder runs for what the cache lacks, and for nothing else.
+    embedded: list[int] = []
+    real = ImageEncoder.embed_views
+
+    def counted(self: ImageEncoder, images: list, views: list) -> np.ndarray:
+        embedded.append(len(images))
+        return real(self, images, views)
+
+    monkeypatch.setattr(ImageEncoder, "embed_views", counted)
+    assert from_checkpoint(bundle, repository, pictures, tmp_path / "cache").scores == scored.scores and not embedded
+    drawn_image(333, np.random.default_rng(9)).save(pictures["2.png"])  # new content under an old name
+    changed = from_checkpoint(bundle, repository, pictures, tmp_path / "cache").views
+    assert embedded == [1] and [name for name in pictures if changed[name] != scored.views[name]] == ["2.png"]
     pictures["3.png"].write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="3.png.*cannot identify image file"):
-        from_checkpoint(bundle, repository, pictures)
+    with pytest.raises(ValueError, match="3.png: cannot identify image file"):
+        from_checkpoint(bundle, repository, pictures, None)
+
+
+def test_scores_are_cut_where_the_checkpoint_says(tmp_path: Path, repository: Path) -> None:
+    pictures = {}
+    for i in range(3):
+        pictures[f"{i}.png"] = tmp_path / f"{i}.png"
+        drawn_image(256, np.random.default_rng(i)).save(pictures[f"{i}.png"])
+    bundle = make_bundle(tmp_path / "cut", repository, scale=ScoreScale(2.999, 3.001, clamp=True))
+    scored = from_checkpoint(bundle, repository, pictures, None)
+    for name, (raw,) in scored.views.items():
+        assert scored.scores[name] == pytest.approx(np.clip(raw, 2.999, 3.001), abs=1e-6)
+    assert max(abs(raw - 3) for (raw,) in scored.views.values()) > 0.01
 
 
 def test_saved_scores_are_read_again(tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture) -> None:
@@ -550,7 +580,7 @@ def test_saved_scores_are_read_again(tmp_path: Path, repository: Path, capsys: p
         rows.append({"image": f"{i}.png", "score": (i * 7) % 5})
     write_table(tmp_path / "data" / "mine.csv", rows)
     bundle = make_bundle(tmp_path / "one", repository)
-    source = ("--checkpoint", bundle, "--encoder", repository, "--save-scores", tmp_path / "s.csv")
+    source = ("--checkpoint", bundle, "--encoder", repository, "--no-cache", "--save-scores", tmp_path / "s.csv")
     assert run(tmp_path / "data", *source, "--json", "-", "--replicates", "0") == 0
     first = json.loads(capsys.readouterr().out)
     assert run(tmp_path / "data", "--scores", tmp_path / "s.csv", "--json", "-", "--replicates", "0") == 0
@@ -564,4 +594,4 @@ def test_a_bundle_for_another_encoder(tmp_path: Path, repository: Path) -> None:
     manifest["encoder"]["digest"] = "sha256:" + "0" * 64
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="belongs to another encoder"):
-        from_checkpoint(bundle, repository, {})
+        from_checkpoint(bundle, repository, {}, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     source.add_argument("--server", metavar="URL", help="by this running server")
     source.add_argument("--scores", metavar="FILE", type=Path, help="from a CSV of image,score")
     command.add_argument("--encoder", metavar="REPOSITORY", type=Path, help="--checkpoint: Triton model repository")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "agiqa-train"
+    command.add_argument("--cache", type=Path, default=cache, help="--checkpoint: keeps embeddings here (%(default)s)")
+    command.add_argument("--no-cache", dest="cache", action="store_const", const=None, help="keep no embeddings")
     command.add_argument("--server-checkpoint", metavar="NAME", help="--server: checkpoint (default: the server's)")
     command.add_argument("--key-file", type=Path, help="--server: file with the key to send as Authorization: Bearer")
     command.add_argument("--workers", type=int, default=4, help="--server: concurrent requests (%(default)s)")
@@ -105,7 +109,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         raise ValueError("--task: a task is named twice")
     without = args.checkpoint is None and args.server is None and args.scores is None
     source = args.directory.resolve()
-    for flag in ("looks", "save_scores", "scatter", "json"):
+    for flag in ("looks", "save_scores", "scatter", "json", "cache"):
         path = getattr(args, flag)
         name = "--" + flag.replace("_", "-")
         if path is None or str(path) == "-":
@@ -118,7 +122,7 @@ def _check_flags(args: argparse.Namespace) -> None:
 
 def _scores(args: argparse.Namespace, pictures: dict[str, Path]) -> sources.Scored | None:
     if args.checkpoint is not None:
-        return sources.from_checkpoint(args.checkpoint, args.encoder, pictures)
+        return sources.from_checkpoint(args.checkpoint, args.encoder, pictures, args.cache)
     if args.server is not None:
         key = args.key_file.read_text().strip() if args.key_file else None
         return sources.from_server(args.server, args.server_checkpoint, key, pictures, args.workers)
@@ -152,6 +156,6 @@ def describe(source: dict) -> str:
         return f"{source['file']}, {source['digest']}"
     checkpoint, encoder = source["checkpoint"], source["encoder"]
     text = f"checkpoint {checkpoint['name']} {checkpoint['digest']} on encoder {encoder['name']}"
-    if encoder.get("precision"):
-        text += f" ({encoder['precision']})"
+    if "graph" in encoder:
+        text += f" (graph {encoder['graph']})"
     return text + (f", views {', '.join(source['views'])}" if "views" in source else "")

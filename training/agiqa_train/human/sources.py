@@ -10,13 +10,18 @@ import urllib.request
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from PIL import Image
 from tqdm import tqdm
 
 from ..digest import file_sha256
-from ..exported import Scorer
+from ..embeddings import EmbeddingCache, Job
+from ..exported import Scorer, open_image
 from ..fitting.datasets import DataError, number, read_table
+from ..triton_repository import ENCODER_FILE
 
 ATTEMPTS = 6
 LONGEST_WAIT = 30.0  # seconds before an attempt, whatever the server asks for
@@ -32,21 +37,36 @@ class Scored:
     views: dict[str, list[float]]
 
 
-def from_checkpoint(bundle: Path, repository: Path, pictures: dict[str, Path]) -> Scored:
-    """Scores by a bundle on an encoder's model repository, as the server computes them; raises ValueError."""
+def from_checkpoint(bundle: Path, repository: Path, pictures: dict[str, Path], cache: Path | None) -> Scored:
+    """Scores by a bundle on an encoder's model repository, as the server computes them; raises ValueError.
+
+    Embeddings are kept in the folder `cache` by the content of each file; None: nowhere.
+    """
     scorer = Scorer(repository, bundle)
     manifest = json.loads((bundle / "manifest.json").read_text())
-    encoder = json.loads((repository / "encoder.json").read_text())
-    rows = scorer.view_scores_of_files(pictures.values())
-    scores = {name: float(score) for name, score in zip(pictures, scorer.combine(rows))}
-    views = {name: [float(score) for score in row] for name, row in zip(pictures, rows)}
+    encoder = json.loads((repository / ENCODER_FILE).read_text())
+    views = scorer.meaning.views
+    jobs = [Job(f"file {file_sha256(path)}", partial(_decoded, path)) for path in pictures.values()]
+    with TemporaryDirectory() as scratch:
+        store = EmbeddingCache(cache or Path(scratch), repository, views)
+        embeddings = store.get(jobs, "scoring")[:, 0]
+    rows = scorer.judge(embeddings.reshape(-1, embeddings.shape[-1]), scorer.texts).reshape(-1, len(views))
     source = {
         "kind": "checkpoint",
-        "checkpoint": {key: manifest[key] for key in ("name", "digest")},
-        "encoder": {key: encoder[key] for key in ("name", "digest", "precision") if key in encoder},
-        "views": [str(view) for view in scorer.meaning.views],
+        "checkpoint": {"name": manifest["name"], "digest": manifest["digest"], "task": scorer.meaning.task},
+        # The graph's own digest, because an encoder has a graph for each precision.
+        "encoder": {"name": encoder["name"], "digest": encoder["digest"], "graph": f"sha256:{store.digest}"},
+        "views": [str(view) for view in views],
     }
-    return Scored(source, scores, views)
+    return Scored(
+        source,
+        {name: float(score) for name, score in zip(pictures, scorer.combine(rows))},
+        {name: [float(score) for score in row] for name, row in zip(pictures, rows)},
+    )
+
+
+def _decoded(path: Path) -> list[Image.Image]:
+    return [open_image(path)]
 
 
 def from_table(file: Path, pictures: Iterable[str]) -> Scored:
