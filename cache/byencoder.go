@@ -97,6 +97,18 @@ func (b *ByEncoder) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (q
 	return texts.TextEmbeddings(ctx, c)
 }
 
+// PromptEmbedding implements [quality.PromptSource] for the encoder in use:
+// model_unavailable while there is none.
+func (b *ByEncoder) PromptEmbedding(ctx context.Context, prompt string) (quality.Embedding, bool, error) {
+	b.mu.Lock()
+	texts := b.current.texts
+	b.mu.Unlock()
+	if texts == nil {
+		return nil, false, quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+	}
+	return texts.PromptEmbedding(ctx, prompt)
+}
+
 // Close closes the caches of the encoder in use.
 func (b *ByEncoder) Close(ctx context.Context) error {
 	b.mu.Lock()

@@ -19,7 +19,7 @@ import (
 //	 12  dim, uint32
 //	 16  key hash, 32 bytes
 //	 48  encoder digest, 32 bytes
-//	 80  checkpoint digest, 32 bytes; zeros for an image
+//	 80  checkpoint digest, 32 bytes; zeros for others than texts
 //	112  rows x dim float32
 //	end  CRC-32C of everything before, uint32
 const (
@@ -35,8 +35,9 @@ type EntryKind uint8
 
 // The kinds of values. The numbers are part of the format.
 const (
-	KindText  EntryKind = 1 // six prompt embeddings of a checkpoint
-	KindImage EntryKind = 2 // one image embedding
+	KindText   EntryKind = 1 // six prompt embeddings of a checkpoint
+	KindImage  EntryKind = 2 // one image embedding
+	KindPrompt EntryKind = 3 // the embedding of a picture's prompt
 )
 
 // Identity is everything that a value says of itself beside its numbers. Two
@@ -45,7 +46,7 @@ type Identity struct {
 	Kind       EntryKind
 	Key        quality.Digest // hash of the fields that make the key
 	Encoder    quality.Digest
-	Checkpoint quality.Digest // zero for an image
+	Checkpoint quality.Digest // zero for others than texts
 	Rows, Dim  int
 }
 

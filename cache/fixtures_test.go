@@ -79,6 +79,33 @@ func (s *fakeSource) EmbedPrompts(ctx context.Context, c quality.Checkpoint) (qu
 	return textOf(c), nil
 }
 
+// promptOf returns the embedding that fakeSource gives for a prompt.
+func promptOf(prompt string) quality.Embedding {
+	d := quality.DigestOf([]byte(prompt))
+	return unit(testDim, uint64(d[0])<<8+uint64(d[1]))
+}
+
+// EmbedPrompt counts its calls by prompt.
+func (s *fakeSource) EmbedPrompt(
+	ctx context.Context, encoder quality.Encoder, prompt string,
+) (quality.Embedding, error) {
+	s.mu.Lock()
+	if s.calls == nil {
+		s.calls = make(map[string]int)
+	}
+	s.calls[prompt]++
+	s.mu.Unlock()
+	if encoder != testEncoder {
+		return nil, fmt.Errorf("prompt for encoder %s", encoder.Name)
+	}
+	if s.before != nil {
+		if err := s.before(ctx, quality.Checkpoint{Name: prompt}); err != nil {
+			return nil, err
+		}
+	}
+	return promptOf(prompt), nil
+}
+
 func (s *fakeSource) count(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

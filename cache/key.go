@@ -45,6 +45,20 @@ func textSlot(encoder quality.Encoder, recipe string, c quality.Checkpoint) slot
 	})
 }
 
+// promptSlot returns the place of the embedding of a picture's prompt. The text
+// itself is neither in the name nor in the value.
+func promptSlot(encoder quality.Encoder, prompt string) slot {
+	text := quality.DigestOf([]byte(prompt))
+	key := quality.NewFieldHash().
+		String("agiqa prompt embedding " + schema).
+		Bytes(encoder.Digest[:]).
+		Bytes(text[:]).
+		Sum()
+	return newSlot("prompt", Identity{
+		Kind: KindPrompt, Key: key, Encoder: encoder.Digest, Rows: 1, Dim: encoder.Dim,
+	})
+}
+
 // imageSlot returns the place of an image embedding of length dim.
 func imageSlot(k quality.EmbeddingKey, dim int) slot {
 	key := quality.NewFieldHash().

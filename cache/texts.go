@@ -12,10 +12,14 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// PromptEmbedder computes the text embeddings of a checkpoint, with the errors
-// of quality.ImageEncoder. It must end when its context does.
+// PromptEmbedder computes text embeddings, with the errors of
+// quality.ImageEncoder. It must end when its context does.
 type PromptEmbedder interface {
+	// EmbedPrompts embeds the learned prompts of a checkpoint.
 	EmbedPrompts(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, error)
+	// EmbedPrompt embeds the prompt that a picture was made from. A prompt of too
+	// many tokens is prompt_too_long.
+	EmbedPrompt(ctx context.Context, encoder quality.Encoder, prompt string) (quality.Embedding, error)
 }
 
 // TextsConfig says where text embeddings are kept and for how long.
@@ -95,11 +99,14 @@ type Texts struct {
 
 // foundText is the result of a coalesced call.
 type foundText struct {
-	text   quality.TextEmbeddings
+	rows   []quality.Embedding
 	cached bool
 }
 
-var _ quality.TextSource = (*Texts)(nil)
+var (
+	_ quality.TextSource   = (*Texts)(nil)
+	_ quality.PromptSource = (*Texts)(nil)
+)
 
 // NewTexts returns a Texts over source. It must be closed; its stores are
 // their owner's to close, after it.
@@ -139,45 +146,77 @@ func (t *Texts) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quali
 			"checkpoint %s was trained on another encoder than the one that serves", c.Name)
 	}
 	s := textSlot(t.config.Encoder, t.config.Recipe, c)
-	if rows, _, ok := t.memory.read(ctx, s); ok {
-		return quality.TextEmbeddings(rows), true, nil
-	}
-	found, err := t.sources.do(ctx, s.key, func(ctx context.Context) (foundText, error) {
-		return t.find(ctx, s, c)
+	rows, cached, err := t.fetch(ctx, s, "checkpoint "+c.Name, func(ctx context.Context) ([]quality.Embedding, error) {
+		text, err := t.source.EmbedPrompts(ctx, c)
+		return text[:], err
 	})
 	if err != nil {
-		return quality.TextEmbeddings{}, false, textError(ctx, c, err)
+		return quality.TextEmbeddings{}, false, err
 	}
-	return found.text, found.cached, nil
+	return quality.TextEmbeddings(rows), cached, nil
+}
+
+// PromptEmbedding implements [quality.PromptSource], with the errors of
+// [Texts.TextEmbeddings] and those of a prompt. It's kept as the text embeddings
+// of checkpoints are, by the prompt's digest.
+func (t *Texts) PromptEmbedding(ctx context.Context, prompt string) (quality.Embedding, bool, error) {
+	s := promptSlot(t.config.Encoder, prompt)
+	rows, cached, err := t.fetch(ctx, s, "a prompt", func(ctx context.Context) ([]quality.Embedding, error) {
+		e, err := t.source.EmbedPrompt(ctx, t.config.Encoder, prompt)
+		return []quality.Embedding{e}, err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return rows[0], cached, nil
+}
+
+// fetch returns the rows of a slot, which compute computes where no layer has
+// them. of says in errors whose they are.
+func (t *Texts) fetch(
+	ctx context.Context, s slot, of string, compute func(ctx context.Context) ([]quality.Embedding, error),
+) ([]quality.Embedding, bool, error) {
+	if rows, _, ok := t.memory.read(ctx, s); ok {
+		return rows, true, nil
+	}
+	found, err := t.sources.do(ctx, s.key, func(ctx context.Context) (foundText, error) {
+		return t.find(ctx, s, of, compute)
+	})
+	if err != nil {
+		return nil, false, textError(ctx, of, err)
+	}
+	return found.rows, found.cached, nil
 }
 
 // find is the work of a coalesced call.
-func (t *Texts) find(ctx context.Context, s slot, c quality.Checkpoint) (foundText, error) {
+func (t *Texts) find(
+	ctx context.Context, s slot, of string, compute func(ctx context.Context) ([]quality.Embedding, error),
+) (foundText, error) {
 	// Between this caller's look into memory and this call, another call
 	// may have landed. The look is not counted: it is the same request's.
 	if value, err := t.memory.store.Get(ctx, s.key); err == nil {
 		if rows, err := Decode(s.id, value); err == nil {
-			return foundText{text: quality.TextEmbeddings(rows), cached: true}, nil
+			return foundText{rows: rows, cached: true}, nil
 		}
 	}
 	if t.remote != nil {
 		if rows, value, ok := t.remote.read(ctx, s); ok {
 			t.memory.write(ctx, s, value, t.ttl())
-			return foundText{text: quality.TextEmbeddings(rows), cached: true}, nil
+			return foundText{rows: rows, cached: true}, nil
 		}
 	}
-	text, err := t.source.EmbedPrompts(ctx, c)
+	rows, err := compute(ctx)
 	if err != nil {
 		return foundText{}, err
 	}
-	value, err := Encode(s.id, text[:])
+	value, err := Encode(s.id, rows)
 	if err != nil {
 		return foundText{}, quality.Errorf(quality.KindModelBadOutput,
-			"the text encoder gave unusable embeddings for checkpoint %s", c.Name).Because(err)
+			"the text encoder gave unusable embeddings for %s", of).Because(err)
 	}
 	t.memory.write(ctx, s, value, t.ttl())
 	t.share(ctx, s, value)
-	return foundText{text: text}, nil
+	return foundText{rows: rows}, nil
 }
 
 // share writes to the remote store without anybody waiting.
@@ -201,7 +240,7 @@ func (t *Texts) Close(ctx context.Context) error {
 
 // textError gives a kind to the errors of waiting, and leaves the source's
 // errors as they are.
-func textError(ctx context.Context, c quality.Checkpoint, err error) error {
+func textError(ctx context.Context, of string, err error) error {
 	switch {
 	case errors.Is(err, errClosed):
 		return quality.Errorf(quality.KindDraining, "the server is shutting down")
@@ -214,9 +253,9 @@ func textError(ctx context.Context, c quality.Checkpoint, err error) error {
 		return quality.Errorf(quality.KindClientClosedRequest, "the request was cancelled").Because(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return quality.Errorf(quality.KindDeadlineExceeded,
-			"the text embeddings of checkpoint %s were not ready in time", c.Name).Because(err)
+			"the text embeddings of %s were not ready in time", of).Because(err)
 	}
-	return fmt.Errorf("text embeddings of checkpoint %s: %w", c.Name, err)
+	return fmt.Errorf("text embeddings of %s: %w", of, err)
 }
 
 func isQualityError(err error) bool {

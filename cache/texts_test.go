@@ -268,6 +268,10 @@ func (s badSource) EmbedPrompts(_ context.Context, c quality.Checkpoint) (qualit
 	return text, nil
 }
 
+func (s badSource) EmbedPrompt(context.Context, quality.Encoder, string) (quality.Embedding, error) {
+	return s.row, nil
+}
+
 func TestTextsRefusesUnusableEmbeddings(t *testing.T) {
 	nan := unit(testDim, 1)
 	nan[2] = float32(math.NaN())

@@ -101,7 +101,7 @@ func assemble(m Manifest, tensors []safetensors.Tensor) (*Bundle, error) {
 	for _, t := range tensors {
 		byName[t.Name] = t
 	}
-	head, err := readHead(byName)
+	head, err := readHead(byName, m.Prompt)
 	if err != nil {
 		return nil, fault(WeightsFile, err)
 	}
@@ -126,11 +126,29 @@ func assemble(m Manifest, tensors []safetensors.Tensor) (*Bundle, error) {
 		if err := g.ImageEmbedding.CheckUnit(head.Dim); err != nil {
 			return nil, fault(ManifestFile, fmt.Errorf("golden[%d]: image_embedding: %w", i, err))
 		}
+		if err := b.checkGoldenPrompt(g); err != nil {
+			return nil, fault(ManifestFile, fmt.Errorf("golden[%d]: %w", i, err))
+		}
 	}
 	if got := contentDigest(m, tensors); got != m.Digest {
 		return nil, fault(ManifestFile, fmt.Errorf("digest is %s, but the contents have %s", m.Digest, got))
 	}
 	return b, nil
+}
+
+// checkGoldenPrompt wants a golden case to have a prompt's embedding where the
+// head reads one.
+func (b *Bundle) checkGoldenPrompt(g GoldenCase) error {
+	if !b.manifest.Prompt {
+		if g.PromptEmbedding != nil {
+			return errors.New("prompt_embedding: the checkpoint reads no prompt")
+		}
+		return nil
+	}
+	if err := g.PromptEmbedding.CheckUnit(b.head.Dim); err != nil {
+		return fmt.Errorf("prompt_embedding: %w", err)
+	}
+	return nil
 }
 
 // readMeaning makes what the bundle says of its scores.
@@ -139,9 +157,6 @@ func (b *Bundle) readMeaning(tensors map[string]safetensors.Tensor) error {
 	var err error
 	if b.views, err = quality.ParseViews(m.Views); err != nil {
 		return fault(ManifestFile, err)
-	}
-	if m.Prompt {
-		return fault(ManifestFile, errors.New("prompt is true: checkpoints that read a picture's prompt are not supported"))
 	}
 	if m.Interval != nil {
 		if b.calibration, err = m.Interval.calibration(); err != nil {
@@ -167,7 +182,9 @@ func (b *Bundle) readMeaning(tensors map[string]safetensors.Tensor) error {
 
 // readHead takes D and H from the first layer's weight and wants the other
 // tensors to agree.
-func readHead(tensors map[string]safetensors.Tensor) (Head, error) {
+func readHead(tensors map[string]safetensors.Tensor, prompt bool) (Head, error) {
+	h := Head{Prompt: prompt}
+	parts := h.parts()
 	w0, ok := tensors[tensorW0]
 	if !ok {
 		return Head{}, fmt.Errorf("tensor %q is missing", tensorW0)
@@ -175,7 +192,7 @@ func readHead(tensors map[string]safetensors.Tensor) (Head, error) {
 	if len(w0.Shape) != 2 || w0.Shape[0] < 1 || w0.Shape[1] < parts || w0.Shape[1]%parts != 0 {
 		return Head{}, fmt.Errorf("tensor %q has shape %v, want [H %d*D]", tensorW0, w0.Shape, parts)
 	}
-	h := Head{Hidden: w0.Shape[0], Dim: w0.Shape[1] / parts, W0: w0.Data}
+	h.Hidden, h.Dim, h.W0 = w0.Shape[0], w0.Shape[1]/parts, w0.Data
 	var err error
 	if h.B0, err = tensorOf(tensors, tensorB0, h.Hidden); err != nil {
 		return Head{}, err
@@ -272,6 +289,7 @@ func (b *Bundle) Checkpoint() quality.Checkpoint {
 		Views:       b.views,
 		Calibration: b.calibration,
 		Reference:   b.reference,
+		Prompt:      b.manifest.Prompt,
 	}
 }
 
@@ -318,6 +336,10 @@ func (b *Bundle) CheckEncoder(e quality.Encoder) error {
 		return quality.Errorf(quality.KindEncoderMismatch,
 			"checkpoint %q: context vectors of %d numbers, encoder %q takes %d",
 			b.manifest.Name, b.prompt.W, e.Name, e.TextWidth)
+	case b.manifest.Prompt && e.TextCapability != quality.TextGeneral:
+		return quality.Errorf(quality.KindEncoderMismatch,
+			"checkpoint %q reads the prompts of pictures, and the text tower of encoder %q knows quality words only",
+			b.manifest.Name, e.Name)
 	}
 	return nil
 }

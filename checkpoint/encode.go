@@ -31,7 +31,7 @@ func (b *Bundle) Tensors() []safetensors.Tensor {
 	tensors := []safetensors.Tensor{
 		{Name: tensorContext, Shape: context, Data: p.Context},
 		{Name: tensorB0, Shape: []int{h.Hidden}, Data: h.B0},
-		{Name: tensorW0, Shape: []int{h.Hidden, parts * h.Dim}, Data: h.W0},
+		{Name: tensorW0, Shape: []int{h.Hidden, h.parts() * h.Dim}, Data: h.W0},
 		{Name: tensorB1, Shape: []int{1}, Data: h.B1},
 		{Name: tensorW1, Shape: []int{1, h.Hidden}, Data: h.W1},
 	}

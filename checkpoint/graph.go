@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -23,6 +24,7 @@ const (
 const (
 	tensorImage      = "image_embedding"
 	tensorTexts      = "text_embeddings"
+	tensorPrompt     = "prompt_embedding" // of heads with Prompt alone
 	tensorScore      = "score"
 	tensorSimilarity = "category_similarity"
 )
@@ -36,24 +38,37 @@ const (
 //	category_similarity = Reshape(MatMul(text_embeddings,
 //	                      Reshape(image_embedding, [-1,D,1])), [-1,6])
 //
-// The cosine is a plain product because both sides are unit vectors.
+// The cosine is a plain product because both sides are unit vectors. A head with
+// Prompt has the input prompt_embedding [N,D] besides, and
+//
+//	features = Concat(image_embedding, Reshape(text_embeddings, [-1,6D]),
+//	                  prompt_embedding, Mul(image_embedding, prompt_embedding))
 func headGraph(h Head) ([]byte, error) {
 	const c = quality.CategoryCount
 	d := int64(h.Dim)
+	input := []*onnxpb.ValueInfo{batched(tensorImage, d), batched(tensorTexts, c, d)}
+	features := []*onnxpb.Node{with(node("Concat", "features", tensorImage, "text_row"), "axis", 1)}
+	if h.Prompt {
+		input = append(input, batched(tensorPrompt, d))
+		features = []*onnxpb.Node{
+			node("Mul", "image_prompt", tensorImage, tensorPrompt),
+			with(node("Concat", "features", tensorImage, "text_row", tensorPrompt, "image_prompt"), "axis", 1),
+		}
+	}
 	graph := &onnxpb.Graph{
 		Name: "prompt_head",
-		Node: []*onnxpb.Node{
+		Node: slices.Concat([]*onnxpb.Node{
 			node("Reshape", "text_row", tensorTexts, "text_row_shape"),
-			with(node("Concat", "features", tensorImage, "text_row"), "axis", 1),
+		}, features, []*onnxpb.Node{
 			with(node("Gemm", "hidden", "features", tensorW0, tensorB0), "transB", 1),
 			node("Relu", "active", "hidden"),
 			with(node("Gemm", tensorScore, "active", tensorW1, tensorB1), "transB", 1),
 			node("Reshape", "image_column", tensorImage, "image_column_shape"),
 			node("MatMul", "similarity_column", tensorTexts, "image_column"),
 			node("Reshape", tensorSimilarity, "similarity_column", "similarity_shape"),
-		},
+		}),
 		Initializer: []*onnxpb.Tensor{
-			floats(tensorW0, h.W0, int64(h.Hidden), parts*d),
+			floats(tensorW0, h.W0, int64(h.Hidden), int64(h.parts())*d),
 			floats(tensorB0, h.B0, int64(h.Hidden)),
 			floats(tensorW1, h.W1, 1, int64(h.Hidden)),
 			floats(tensorB1, h.B1, 1),
@@ -61,7 +76,7 @@ func headGraph(h Head) ([]byte, error) {
 			shape("image_column_shape", -1, d, 1),
 			shape("similarity_shape", -1, c),
 		},
-		Input:  []*onnxpb.ValueInfo{batched(tensorImage, d), batched(tensorTexts, c, d)},
+		Input:  input,
 		Output: []*onnxpb.ValueInfo{batched(tensorScore, 1), batched(tensorSimilarity, c)},
 	}
 	return marshalGraph(graph)

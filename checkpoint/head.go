@@ -1,13 +1,19 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/agiqa/agiqa/quality"
 )
 
-// parts is how many embeddings the head reads: the image and the prompts.
-const parts = 1 + quality.CategoryCount
+// How many embeddings a head reads: the image and the learned prompts, and in a
+// prompt-aware checkpoint the picture's prompt and its product with the image,
+// number by number.
+const (
+	parts     = 1 + quality.CategoryCount
+	withParts = parts + 2 // of a prompt-aware one
+)
 
 // Head is the regression head of a checkpoint: two linear layers with a ReLU
 // between them. Its slices are shared and must not be modified.
@@ -15,7 +21,12 @@ type Head struct {
 	Dim    int // D, length of an embedding
 	Hidden int // H, width of the layer between
 
-	W0 []float32 // [H, 7*D]; columns: image, then the categories in order
+	// Prompt says that the head reads a picture's prompt too.
+	Prompt bool
+
+	// [H, 7*D], with Prompt [H, 9*D]; columns: image, then the categories in
+	// order, then prompt, then image*prompt
+	W0 []float32
 	B0 []float32 // [H]
 	W1 []float32 // [1, H]
 	B1 []float32 // [1]
@@ -30,11 +41,52 @@ type Head struct {
 // time). It is the reference that the served heads, an ONNX graph and NumPy,
 // are measured against; nothing that answers a request calls it. An error
 // means that an embedding is not of length Dim.
+//
+// A head with Prompt takes a picture's prompt in [Head.ScoreWithPrompt].
 func (h Head) Score(image quality.Embedding, text quality.TextEmbeddings) (quality.HeadScore, error) {
-	features := make([]float32, 0, parts*h.Dim)
-	for i, e := range append([]quality.Embedding{image}, text[:]...) {
+	if h.Prompt {
+		return quality.HeadScore{}, errors.New("the head needs the embedding of a prompt")
+	}
+	return h.score(text, append([]quality.Embedding{image}, text[:]...)...)
+}
+
+// ScoreWithPrompt is [Head.Score] of a head with Prompt:
+//
+//	score = W1 relu(W0 [image, t1..t6, prompt, image*prompt] + B0) + B1
+func (h Head) ScoreWithPrompt(
+	image quality.Embedding, text quality.TextEmbeddings, prompt quality.Embedding,
+) (quality.HeadScore, error) {
+	if !h.Prompt {
+		return quality.HeadScore{}, errors.New("the head takes no prompt")
+	}
+	if len(image) != h.Dim || len(prompt) != h.Dim {
+		return quality.HeadScore{}, fmt.Errorf("image and prompt have %d and %d numbers, want %d",
+			len(image), len(prompt), h.Dim)
+	}
+	product := make(quality.Embedding, h.Dim) // not a unit vector
+	for i := range product {
+		product[i] = image[i] * prompt[i]
+	}
+	embeddings := append([]quality.Embedding{image}, text[:]...)
+	return h.score(text, append(embeddings, prompt, product)...)
+}
+
+// parts is how many embeddings the head reads.
+func (h Head) parts() int {
+	if h.Prompt {
+		return withParts
+	}
+	return parts
+}
+
+// score computes the head on embeddings, the first of which is the image's.
+func (h Head) score(text quality.TextEmbeddings, embeddings ...quality.Embedding) (quality.HeadScore, error) {
+	image := embeddings[0]
+	features := make([]float32, 0, len(embeddings)*h.Dim)
+	for i, e := range embeddings {
 		if len(e) != h.Dim {
-			return quality.HeadScore{}, fmt.Errorf("embedding %d of %d has %d numbers, want %d", i+1, parts, len(e), h.Dim)
+			return quality.HeadScore{}, fmt.Errorf("embedding %d of %d has %d numbers, want %d",
+				i+1, len(embeddings), len(e), h.Dim)
 		}
 		features = append(features, e...)
 	}

@@ -102,8 +102,9 @@ type ManifestEncoder struct {
 // GoldenCase is an image embedding and the score that training computed for
 // it. A server replays the cases before it trusts a checkpoint.
 type GoldenCase struct {
-	ImageEmbedding quality.Embedding `json:"image_embedding"`
-	Score          float64           `json:"score"`
+	ImageEmbedding  quality.Embedding `json:"image_embedding"`
+	PromptEmbedding quality.Embedding `json:"prompt_embedding,omitempty"` // where the manifest's prompt is true
+	Score           float64           `json:"score"`
 }
 
 // manifestDepth is the deepest nesting of a manifest. What the server reads
@@ -163,6 +164,9 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	for i, raw := range golden {
 		c := &m.Golden[i]
 		caseFields := map[string]any{"image_embedding": &c.ImageEmbedding, "score": &c.Score}
+		if m.Prompt {
+			caseFields["prompt_embedding"] = &c.PromptEmbedding
+		}
 		if err := decodeObject(raw, caseFields, nil); err != nil {
 			return Manifest{}, fmt.Errorf("golden[%d]: %w", i, err)
 		}

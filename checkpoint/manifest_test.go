@@ -153,7 +153,7 @@ func TestDecodeManifestRefusesMeaning(t *testing.T) {
 		{"reference without rows", reference([]int{0, dim}, nil), "has shape [0 8]"},
 		{"reference of one dimension", reference([]int{dim}, make([]float32, dim)), "has shape [8]"},
 		{"reference of zeros", reference([]int{1, dim}, make([]float32, dim)), "row 0: embedding has norm 0"},
-		{"prompt-aware", set(true, "prompt"), "checkpoints that read a picture's prompt are not supported"},
+		{"prompt that is no flag", set("yes", "prompt"), "string where true or false is wanted"},
 		{"evaluation with a key more", evaluated("krcc", 1), `evaluation[0]: unknown key "krcc"`},
 		{"evaluation of nobody", evaluated("images", 0), "evaluation[0]: images is 0, must be positive"},
 		{"evaluation without a name", evaluated("dataset", ""), `evaluation[0]: dataset ""`},

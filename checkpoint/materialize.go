@@ -13,7 +13,7 @@ import (
 )
 
 // Materialize writes the models of b into a Triton model repository: the head
-// and, after it, the ensemble that needs it, each as a folder named after the
+// and, after it, the ensemble that needs it (a prompt-aware checkpoint has none), each as a folder named after the
 // checkpoint's digest. A folder appears whole or not at all. The same bundle
 // gives the same bytes; a folder that already holds them is left alone, and
 // one that holds anything else is a *[quality.Error] of kind conflict, because
@@ -23,13 +23,16 @@ func Materialize(b *Bundle, repositoryDir string) error {
 	if err != nil {
 		return err
 	}
-	ensemble, err := ensembleFolder(b)
-	if err != nil {
-		return err
-	}
 	c := b.Checkpoint()
 	if err := install(repositoryDir, c.HeadModel(), head); err != nil {
 		return fmt.Errorf("model %s: %w", c.HeadModel(), err)
+	}
+	if !c.HasEnsemble() {
+		return nil
+	}
+	ensemble, err := ensembleFolder(b)
+	if err != nil {
+		return err
 	}
 	if err := install(repositoryDir, c.EnsembleModel(), ensemble); err != nil {
 		return fmt.Errorf("model %s: %w", c.EnsembleModel(), err)

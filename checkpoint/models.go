@@ -29,7 +29,7 @@ const (
 	GPU      Variant = "gpu"      // onnxruntime backend on CUDA
 )
 
-//go:embed model/model.py model/panel.py model/head.pbtxt.tmpl model/ensemble.pbtxt.tmpl model/panel.pbtxt.tmpl
+//go:embed model/model.py model/prompted.py model/panel.py model/head.pbtxt.tmpl model/ensemble.pbtxt.tmpl model/panel.pbtxt.tmpl
 var masters embed.FS
 
 // folder holds a model's files by their slash-separated names.
@@ -44,7 +44,7 @@ func headFolder(b *Bundle) (folder, error) {
 	}
 	h := b.head
 	tensors, err := safetensors.Encode([]safetensors.Tensor{
-		{Name: tensorW0, Shape: []int{h.Hidden, parts * h.Dim}, Data: h.W0},
+		{Name: tensorW0, Shape: []int{h.Hidden, h.parts() * h.Dim}, Data: h.W0},
 		{Name: tensorB0, Shape: []int{h.Hidden}, Data: h.B0},
 		{Name: tensorW1, Shape: []int{1, h.Hidden}, Data: h.W1},
 		{Name: tensorB1, Shape: []int{1}, Data: h.B1},
@@ -52,7 +52,11 @@ func headFolder(b *Bundle) (folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("head tensors: %w", err)
 	}
-	program, err := masters.ReadFile("model/model.py")
+	name := "model/model.py"
+	if h.Prompt {
+		name = "model/prompted.py"
+	}
+	program, err := masters.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func join(o OriginalOptions, prompts, head originalPart, limits Limits) (*Bundle
 	if b.prompt, err = readPrompt(m, prompts.tensors); err != nil {
 		return nil, fault(prompts.file, fmt.Errorf("in the names of a bundle: %w", err))
 	}
-	if b.head, err = readHead(head.tensors); err != nil {
+	if b.head, err = readHead(head.tensors, false); err != nil {
 		return nil, fault(head.file, fmt.Errorf("in the names of a bundle: %w", err))
 	}
 	tensors := []safetensors.Tensor{prompts.tensors[tensorContext]} // in order of name
@@ -390,6 +390,9 @@ func (b *Bundle) WithGolden(cases []GoldenCase) (*Bundle, error) {
 	for i, g := range cases {
 		if err := g.ImageEmbedding.CheckUnit(b.head.Dim); err != nil {
 			return nil, quality.Errorf(quality.KindCheckpointInvalid, "golden[%d]: image_embedding: %w", i, err)
+		}
+		if err := b.checkGoldenPrompt(g); err != nil {
+			return nil, quality.Errorf(quality.KindCheckpointInvalid, "golden[%d]: %w", i, err)
 		}
 		if math.IsNaN(g.Score) || math.IsInf(g.Score, 0) {
 			return nil, quality.Errorf(quality.KindCheckpointInvalid, "golden[%d]: score is %v", i, g.Score)

@@ -138,7 +138,11 @@ func (f *Folder) CheckRepository(dir string, bundles []*checkpoint.Bundle, p Pre
 	}
 	for _, b := range f.own(bundles) {
 		c := b.Checkpoint()
-		for _, model := range []string{c.HeadModel(), c.EnsembleModel()} {
+		models := []string{c.HeadModel()}
+		if c.HasEnsemble() {
+			models = append(models, c.EnsembleModel())
+		}
+		for _, model := range models {
 			if _, err := os.Stat(filepath.Join(dir, model)); err != nil {
 				return fmt.Errorf("it lacks the models of checkpoint %s", c.Name)
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/contract"
@@ -210,6 +211,18 @@ func (s *shelf) Default() (lifecycle.Entry, error) {
 		return lifecycle.Entry{}, quality.Errorf(quality.KindCheckpointNotFound, "there is no default checkpoint; name one")
 	}
 	return s.infos[0], nil
+}
+
+// tokenizer is read once for all tests.
+var tokenizer = sync.OnceValues(clip.New)
+
+// PicturePrompt implements [scoring.PromptAssembler].
+func (s *shelf) PicturePrompt(enc quality.Encoder, prompt string) (quality.Prompts, error) {
+	tokenizer, err := tokenizer()
+	if err != nil {
+		return quality.Prompts{}, err
+	}
+	return clip.PicturePrompt(tokenizer, prompt, enc.TextWidth)
 }
 
 // Prompts implements [scoring.PromptAssembler].

@@ -88,10 +88,17 @@ type Checkpoint struct {
 	Calibration *Calibration
 	Reference   *Reference
 
+	// Prompt says that its head also reads the embedding of the prompt that a
+	// picture was made from. No ensemble and no panel has such a head.
+	Prompt bool
+
 	// HeadOnly says that the servers have its head and no ensemble: the head
 	// came with a load call, and Triton builds ensembles from disk alone.
 	HeadOnly bool
 }
+
+// HasEnsemble reports whether the servers have an ensemble of the checkpoint.
+func (c Checkpoint) HasEnsemble() bool { return !c.HeadOnly && !c.Prompt }
 
 // HeadModel returns the name of the checkpoint's head on Triton.
 func (c Checkpoint) HeadModel() string { return "prompt_head_" + c.Digest.Short() }

@@ -21,7 +21,7 @@ type Panel struct {
 
 // NewPanel returns the panel of checkpoints, in their order. recipe names the
 // way from a checkpoint to its text embeddings. Checkpoints of two encoders,
-// the same one twice, fewer than two and more than [MaxPanel] make no panel.
+// one that reads prompts of pictures, the same one twice, fewer than two and more than [MaxPanel] make no panel.
 func NewPanel(recipe string, checkpoints []Checkpoint) (Panel, error) {
 	if n := len(checkpoints); n < 2 || n > MaxPanel {
 		return Panel{}, fmt.Errorf("panel: %d checkpoints, want 2 to %d", n, MaxPanel)
@@ -31,6 +31,8 @@ func NewPanel(recipe string, checkpoints []Checkpoint) (Panel, error) {
 	seen := map[Digest]bool{}
 	for _, c := range checkpoints {
 		switch {
+		case c.Prompt:
+			return Panel{}, fmt.Errorf("panel: checkpoint %s reads the prompts of pictures", c.Name)
 		case c.Encoder != p.Encoder:
 			return Panel{}, fmt.Errorf("panel: checkpoint %s is of encoder %s, the first one of %s", c.Name,
 				c.Encoder.Short(), p.Encoder.Short())

@@ -23,6 +23,15 @@ type HeadScorer interface {
 	Score(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Embedding) ([]HeadScore, error)
 }
 
+// PromptHeadScorer lets a checkpoint's head score embeddings of pictures with
+// those of the prompts that they were made from, one for each picture, in order.
+// It's the [HeadScorer] of checkpoints whose Prompt is true.
+type PromptHeadScorer interface {
+	ScoreWithPrompts(
+		ctx context.Context, c Checkpoint, text TextEmbeddings, images, prompts []Embedding,
+	) ([]HeadScore, error)
+}
+
 // Ensemble embeds and scores in one call, with the errors of [ImageEncoder].
 // Both slices have one element per image, in order.
 type Ensemble interface {
@@ -35,6 +44,13 @@ type Ensemble interface {
 // of [ImageEncoder].
 type TextSource interface {
 	TextEmbeddings(ctx context.Context, c Checkpoint) (text TextEmbeddings, cached bool, err error)
+}
+
+// PromptSource gives the embedding of the prompt that a picture was made from,
+// wherever it comes from. cached says that no text encoder ran for this call.
+// Errors are those of [ImageEncoder], and prompt_too_long.
+type PromptSource interface {
+	PromptEmbedding(ctx context.Context, prompt string) (e Embedding, cached bool, err error)
 }
 
 // EmbeddingKey identifies an image embedding: the same bytes, decoded and

@@ -173,7 +173,7 @@ type plan struct {
 }
 
 // ensemble reports whether one call embeds and scores.
-func (p plan) ensemble() bool { return len(p.Checkpoints) == 1 && !p.Checkpoints[0].HeadOnly }
+func (p plan) ensemble() bool { return len(p.Checkpoints) == 1 && p.Checkpoints[0].HasEnsemble() }
 
 func (s *Service) newPlan(ctx context.Context, j *job) plan {
 	p := plan{job: j, texts: sync.OnceValues(func() ([]text, error) { return s.fetchTexts(ctx, j) })}

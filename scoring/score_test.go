@@ -290,7 +290,7 @@ func TestImagesOfAFailedRequestAreNotOK(t *testing.T) {
 func TestPromptEncoder(t *testing.T) {
 	var seen quality.Prompts
 	p := scoring.PromptEncoder{
-		Assembler: assemblerFunc(func(quality.Checkpoint) (quality.Prompts, error) { return quality.Prompts{N: 6}, nil }),
+		Assembler: assembler(6),
 		Encoder: textEncoderFunc(func(prompts quality.Prompts) ([]quality.Embedding, error) {
 			seen = prompts
 			out := make([]quality.Embedding, prompts.N)
@@ -311,11 +311,30 @@ func TestPromptEncoder(t *testing.T) {
 	if _, err := p.EmbedPrompts(t.Context(), checkpointOf("a", 1)); quality.KindOf(err) != quality.KindModelBadOutput {
 		t.Errorf("five embeddings: %v, want model_bad_output", err)
 	}
+	if _, err := p.EmbedPrompt(t.Context(), quality.Encoder{TextWidth: 4}, "a cat"); quality.KindOf(err) !=
+		quality.KindModelBadOutput {
+		t.Errorf("five embeddings for a prompt: %v, want model_bad_output", err)
+	}
+	p.Encoder = textEncoderFunc(func(prompts quality.Prompts) ([]quality.Embedding, error) {
+		seen = prompts
+		return []quality.Embedding{{7}}, nil
+	})
+	e, err := p.EmbedPrompt(t.Context(), quality.Encoder{TextWidth: 4}, "a cat")
+	if err != nil || e[0] != 7 || seen.N != 1 || seen.L != len("a cat") || seen.W != 4 {
+		t.Errorf("EmbedPrompt = %v, %v after %+v", e, err, seen)
+	}
 }
 
-type assemblerFunc func(quality.Checkpoint) (quality.Prompts, error)
+// assembler gives so many prompts for a checkpoint, and one for a picture.
+type assembler int
 
-func (f assemblerFunc) Prompts(c quality.Checkpoint) (quality.Prompts, error) { return f(c) }
+func (a assembler) Prompts(quality.Checkpoint) (quality.Prompts, error) {
+	return quality.Prompts{N: int(a)}, nil
+}
+
+func (a assembler) PicturePrompt(enc quality.Encoder, prompt string) (quality.Prompts, error) {
+	return quality.Prompts{N: 1, L: len(prompt), W: enc.TextWidth}, nil
+}
 
 type textEncoderFunc func(quality.Prompts) ([]quality.Embedding, error)
 

@@ -15,6 +15,9 @@ import (
 // encoder takes.
 type PromptAssembler interface {
 	Prompts(c quality.Checkpoint) (quality.Prompts, error)
+	// PicturePrompt is the prompt that a picture was made from, without learned
+	// vectors. One of too many tokens is prompt_too_long.
+	PicturePrompt(encoder quality.Encoder, prompt string) (quality.Prompts, error)
 }
 
 // PromptRecipe names the way from a checkpoint to tokens. It is part of the key
@@ -47,6 +50,26 @@ func (p PromptEncoder) EmbedPrompts(ctx context.Context, c quality.Checkpoint) (
 	}
 	copy(out[:], embeddings)
 	return out, nil
+}
+
+// EmbedPrompt encodes the prompt that a picture was made from. Errors: those of
+// the assembler, and those of [quality.TextEncoder].
+func (p PromptEncoder) EmbedPrompt(
+	ctx context.Context, encoder quality.Encoder, prompt string,
+) (quality.Embedding, error) {
+	prompts, err := p.Assembler.PicturePrompt(encoder, prompt)
+	if err != nil {
+		return nil, err
+	}
+	embeddings, err := p.Encoder.EncodePrompts(ctx, prompts)
+	if err != nil {
+		return nil, err
+	}
+	if len(embeddings) != 1 {
+		return nil, quality.Errorf(quality.KindModelBadOutput, "the text encoder gave %d embeddings for a prompt",
+			len(embeddings))
+	}
+	return embeddings[0], nil
 }
 
 // text is what became of the text embeddings of one checkpoint.

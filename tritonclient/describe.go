@@ -15,15 +15,16 @@ import (
 
 // The tensors of the models.
 const (
-	tensorPixels         = "pixels"              // UINT8 [N,224,224,3]
-	tensorImageEmbedding = "image_embedding"     // FP32 [N,D]
-	tensorTokenIDs       = "token_ids"           // INT32 [N,L]
-	tensorContext        = "context"             // FP32 [N,L,W]
-	tensorContextMask    = "context_mask"        // UINT8 [N,L]
-	tensorTextEmbedding  = "text_embedding"      // FP32 [N,D]
-	tensorTextEmbeddings = "text_embeddings"     // FP32 [N,6,D]
-	tensorScore          = "score"               // FP32 [N,1]
-	tensorSimilarity     = "category_similarity" // FP32 [N,6]
+	tensorPixels          = "pixels"              // UINT8 [N,224,224,3]
+	tensorImageEmbedding  = "image_embedding"     // FP32 [N,D]
+	tensorTokenIDs        = "token_ids"           // INT32 [N,L]
+	tensorContext         = "context"             // FP32 [N,L,W]
+	tensorContextMask     = "context_mask"        // UINT8 [N,L]
+	tensorTextEmbedding   = "text_embedding"      // FP32 [N,D]
+	tensorTextEmbeddings  = "text_embeddings"     // FP32 [N,6,D]
+	tensorPromptEmbedding = "prompt_embedding"    // FP32 [N,D], of heads that read prompts
+	tensorScore           = "score"               // FP32 [N,1]
+	tensorSimilarity      = "category_similarity" // FP32 [N,6]
 )
 
 // The facts that a config.pbtxt states in its parameters.
@@ -109,7 +110,7 @@ func (c *Client) describe(ctx context.Context, r *replicas.Replica) (quality.Enc
 
 // CheckCheckpoint reports whether head and ensemble of a checkpoint are loaded
 // and are what enc and cp say: same tensors, same checkpoint, same encoder. A
-// checkpoint that is HeadOnly has no ensemble to look at. Other digests are an
+// checkpoint without an ensemble has none to look at. Other digests are an
 // encoder_mismatch or a model_bad_output, a model that is not there a
 // model_unavailable; the error names it.
 func (c *Client) CheckCheckpoint(ctx context.Context, enc quality.Encoder, cp quality.Checkpoint) error {
@@ -128,14 +129,18 @@ func (c *Client) checkCheckpoint(
 		{tensorScore, typeFP32, []int64{-1, 1}},
 		{tensorSimilarity, typeFP32, []int64{-1, quality.CategoryCount}},
 	}
+	headInputs := []tensor{imageEmbedding, texts}
+	if cp.Prompt {
+		headInputs = append(headInputs, tensor{tensorPromptEmbedding, typeFP32, []int64{-1, d}})
+	}
 	for _, m := range []struct {
 		name    string
 		in, out []tensor
 	}{
-		{cp.HeadModel(), []tensor{imageEmbedding, texts}, result},
+		{cp.HeadModel(), headInputs, result},
 		{cp.EnsembleModel(), []tensor{pixelsTensor(), texts}, append(slices.Clip(result), imageEmbedding)},
 	} {
-		if cp.HeadOnly && m.name == cp.EnsembleModel() {
+		if m.name == cp.EnsembleModel() && !cp.HasEnsemble() {
 			continue
 		}
 		if err := c.checkDigests(ctx, r, m.name, enc, paramCheckpointDigest, cp.Digest); err != nil {

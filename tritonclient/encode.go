@@ -11,8 +11,11 @@ var (
 	_ quality.ImageEncoder = (*Client)(nil)
 	_ quality.TextEncoder  = (*Client)(nil)
 	_ quality.HeadScorer   = (*Client)(nil)
-	_ quality.Ensemble     = (*Client)(nil)
-	_ quality.PanelScorer  = (*Client)(nil)
+
+	_ quality.PromptHeadScorer = (*Client)(nil)
+
+	_ quality.Ensemble    = (*Client)(nil)
+	_ quality.PanelScorer = (*Client)(nil)
 )
 
 // EncodeImages implements [quality.ImageEncoder]. More images than the model

@@ -8,20 +8,42 @@ import (
 )
 
 // Score implements [quality.HeadScorer] with the checkpoint's head. A checkpoint of
-// another encoder is an encoder_mismatch.
+// another encoder is an encoder_mismatch. One that reads prompts is for
+// [Client.ScoreWithPrompts].
 func (c *Client) Score(
 	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
 ) ([]quality.HeadScore, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.scoreOn(ctx, c.pool, cp, text, images)
+	return c.scoreOn(ctx, c.pool, cp, text, images, nil)
 }
 
-// scoreOn is Score on one replica or on whichever is next.
-func (c *Client) scoreOn(
-	ctx context.Context, on target, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+// ScoreWithPrompts implements [quality.PromptHeadScorer] with the checkpoint's
+// head, with the errors of [Client.Score].
+func (c *Client) ScoreWithPrompts(
+	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images, prompts []quality.Embedding,
 ) ([]quality.HeadScore, error) {
+	if len(images) == 0 {
+		return nil, nil
+	}
+	return c.scoreOn(ctx, c.pool, cp, text, images, prompts)
+}
+
+// scoreOn scores on one replica or on whichever is next. prompts are those of
+// the images where the checkpoint reads prompts, else nil.
+func (c *Client) scoreOn(
+	ctx context.Context, on target, cp quality.Checkpoint, text quality.TextEmbeddings,
+	images, prompts []quality.Embedding,
+) ([]quality.HeadScore, error) {
+	wanted := 0
+	if cp.Prompt {
+		wanted = len(images)
+	}
+	if len(prompts) != wanted {
+		return nil, fmt.Errorf("checkpoint %s: %d embeddings of prompts for %d images, want %d",
+			cp.Name, len(prompts), len(images), wanted)
+	}
 	enc, err := c.forCheckpoint(ctx, cp, text)
 	if err != nil {
 		return nil, err
@@ -31,11 +53,19 @@ func (c *Client) scoreOn(
 			return nil, fmt.Errorf("image embedding %d: %w", i, err)
 		}
 	}
+	for i, e := range prompts {
+		if err := e.CheckUnit(enc.Dim); err != nil {
+			return nil, fmt.Errorf("prompt embedding %d: %w", i, err)
+		}
+	}
 	scores := make([]quality.HeadScore, 0, len(images))
-	itemBytes := 4 * enc.Dim * (1 + quality.CategoryCount)
+	itemBytes := 4 * enc.Dim * (2 + quality.CategoryCount)
 	err = c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
 		n := to - from
-		in := []input{embeddingsInput(images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
+		in := []input{embeddingsInput(tensorImageEmbedding, images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
+		if cp.Prompt {
+			in = append(in, embeddingsInput(tensorPromptEmbedding, prompts[from:to], enc.Dim))
+		}
 		got, err := c.infer(ctx, on, cp.HeadModel(), in, scoreOutputs(n))
 		if err != nil {
 			return err

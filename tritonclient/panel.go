@@ -43,7 +43,8 @@ func (c *Client) scorePanelOn(
 	itemBytes := 4 * max(enc.Dim, k*(1+quality.CategoryCount)) // the larger of both ways
 	err = c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
 		n := int64(to - from)
-		got, err := c.infer(ctx, on, p.Model(), []input{embeddingsInput(images[from:to], enc.Dim)}, []output{
+		in := []input{embeddingsInput(tensorImageEmbedding, images[from:to], enc.Dim)}
+		got, err := c.infer(ctx, on, p.Model(), in, []output{
 			{name: tensorScore, shape: []int64{n, int64(k)}, loose: true},
 			{name: tensorSimilarity, shape: []int64{n, int64(k), quality.CategoryCount}, loose: true},
 		})

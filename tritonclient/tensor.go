@@ -55,13 +55,13 @@ func pixelsInput(images []quality.Pixels) input {
 }
 
 // embeddingsInput lays embeddings of dim numbers one after another.
-func embeddingsInput(embeddings []quality.Embedding, dim int) input {
+func embeddingsInput(name string, embeddings []quality.Embedding, dim int) input {
 	raw := make([]byte, 0, 4*dim*len(embeddings))
 	for _, e := range embeddings {
 		raw = appendFloats(raw, e)
 	}
 	return input{
-		name: tensorImageEmbedding, datatype: typeFP32,
+		name: name, datatype: typeFP32,
 		shape: []int64{int64(len(embeddings)), int64(dim)}, raw: [][]byte{raw},
 	}
 }

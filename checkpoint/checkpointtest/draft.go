@@ -103,19 +103,41 @@ func (d *Draft) AddGolden(t testing.TB, n int, text quality.TextEmbeddings) *Dra
 	t.Helper()
 	w0 := d.Tensors["head.0.weight"]
 	head := checkpoint.Head{
-		Dim: w0.Shape[1] / (1 + quality.CategoryCount), Hidden: w0.Shape[0],
+		Dim: d.dim(), Hidden: w0.Shape[0], Prompt: d.Manifest.Prompt,
 		W0: w0.Data, B0: d.Tensors["head.0.bias"].Data, W1: d.Tensors["head.1.weight"].Data,
 		B1: d.Tensors["head.1.bias"].Data,
 	}
 	for range n {
-		image := d.unit(head.Dim)
-		scored, err := head.Score(image, text)
+		c := checkpoint.GoldenCase{ImageEmbedding: d.unit(head.Dim)}
+		scored, err := head.Score(c.ImageEmbedding, text)
+		if head.Prompt {
+			c.PromptEmbedding = d.unit(head.Dim)
+			scored, err = head.ScoreWithPrompt(c.ImageEmbedding, text, c.PromptEmbedding)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.Manifest.Golden = append(d.Manifest.Golden,
-			checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(scored.Score)})
+		c.Score = float64(scored.Score)
+		d.Manifest.Golden = append(d.Manifest.Golden, c)
 	}
+	return d
+}
+
+// dim is the length of an embedding.
+func (d *Draft) dim() int {
+	parts := 1 + quality.CategoryCount
+	if d.Manifest.Prompt {
+		parts += 2
+	}
+	return d.Tensors["head.0.weight"].Shape[1] / parts
+}
+
+// PromptAware makes the draft one of format 2 and task alignment whose head reads
+// the prompts of pictures. Golden cases come after it.
+func (d *Draft) PromptAware() *Draft {
+	dim := d.dim()
+	d.Manifest.Format, d.Manifest.Task, d.Manifest.Prompt = checkpoint.FormatV2, quality.TaskAlignment, true
+	d.add("head.0.weight", 1, hidden, (3+quality.CategoryCount)*dim)
 	return d
 }
 
@@ -163,8 +185,7 @@ func (d *Draft) Bundle(t testing.TB) *checkpoint.Bundle {
 // Meaningful makes the draft one of format 2 with every key: task, views, clamp,
 // interval, reference of 4 rows, evaluation.
 func (d *Draft) Meaningful(task quality.Task, views ...string) *Draft {
-	w0 := d.Tensors["head.0.weight"]
-	dim := w0.Shape[1] / (1 + quality.CategoryCount)
+	dim := d.dim()
 	rows := safetensors.Tensor{Name: "reference", Shape: []int{4, dim}}
 	for range 4 {
 		rows.Data = append(rows.Data, d.unit(dim)...)

@@ -26,21 +26,26 @@ func withCases(b *checkpoint.Bundle, text quality.TextEmbeddings) (*checkpoint.B
 	random := rand.New(rand.NewChaCha8(b.Checkpoint().Digest))
 	for range inventedCases {
 		image := direction(random, b.Head().Dim)
-		scored, err := b.Head().Score(image, text)
+		c := checkpoint.GoldenCase{ImageEmbedding: image}
+		if b.Checkpoint().Prompt {
+			c.PromptEmbedding = direction(random, b.Head().Dim)
+		}
+		scored, err := scoreCase(b, text, c)
 		if err != nil {
 			return nil, err
 		}
-		invented = append(invented, checkpoint.GoldenCase{ImageEmbedding: image, Score: float64(scored.Score)})
+		c.Score = float64(scored.Score)
+		invented = append(invented, c)
 	}
 	return b.WithGolden(invented)
 }
 
-// cases splits the golden cases of b.
-func cases(b *checkpoint.Bundle) (images []quality.Embedding, scores []float64) {
-	for _, g := range b.Golden() {
-		images, scores = append(images, g.ImageEmbedding), append(scores, g.Score)
+// scoreCase computes a golden case by the arithmetic of b's head.
+func scoreCase(b *checkpoint.Bundle, text quality.TextEmbeddings, c checkpoint.GoldenCase) (quality.HeadScore, error) {
+	if b.Checkpoint().Prompt {
+		return b.Head().ScoreWithPrompt(c.ImageEmbedding, text, c.PromptEmbedding)
 	}
-	return images, scores
+	return b.Head().Score(c.ImageEmbedding, text)
 }
 
 // direction is a random unit vector.
@@ -63,16 +68,15 @@ func (i *importing) verify(context.Context) (err error) {
 	if i.entry.Bundle, err = withCases(i.entry.Bundle, i.text); err != nil {
 		return err
 	}
-	images, want := cases(i.entry.Bundle)
-	for k, image := range images {
-		scored, err := i.entry.Bundle.Head().Score(image, i.text)
+	for k, c := range i.entry.Bundle.Golden() {
+		scored, err := scoreCase(i.entry.Bundle, i.text, c)
 		if err != nil {
 			return err
 		}
-		if diff := math.Abs(float64(scored.Score) - want[k]); !(diff <= i.manager.cfg.Tolerance) {
+		if diff := math.Abs(float64(scored.Score) - c.Score); !(diff <= i.manager.cfg.Tolerance) {
 			return quality.Errorf(quality.KindCheckpointInvalid,
 				"golden[%d]: the manifest says %g, its own weights give %g, %g apart (%g is allowed)",
-				k, want[k], scored.Score, diff, i.manager.cfg.Tolerance)
+				k, c.Score, scored.Score, diff, i.manager.cfg.Tolerance)
 		}
 	}
 	return nil
@@ -80,8 +84,15 @@ func (i *importing) verify(context.Context) (err error) {
 
 // replay asks every server for the golden scores.
 func (i *importing) replay(ctx context.Context) error {
-	images, want := cases(i.entry.Bundle)
-	answers, err := i.manager.Servers.Score(ctx, i.entry.Checkpoint, i.text, images)
+	golden := i.entry.Bundle.Golden()
+	var images, prompts []quality.Embedding
+	for _, c := range golden {
+		images = append(images, c.ImageEmbedding)
+		if i.entry.Checkpoint.Prompt {
+			prompts = append(prompts, c.PromptEmbedding)
+		}
+	}
+	answers, err := i.manager.Servers.Score(ctx, i.entry.Checkpoint, i.text, images, prompts)
 	if err != nil {
 		return err
 	}
@@ -93,13 +104,13 @@ func (i *importing) replay(ctx context.Context) error {
 		servers = append(servers, server)
 	}
 	slices.Sort(servers)
-	i.report.Golden = len(images)
+	i.report.Golden = len(golden)
 	for _, server := range servers {
 		for k, scored := range answers[server] {
-			diff := math.Abs(float64(scored.Score) - want[k])
+			diff := math.Abs(float64(scored.Score) - golden[k].Score)
 			if !(diff <= i.manager.cfg.Tolerance) { // also when it is no number
 				return quality.Errorf(quality.KindModelBadOutput,
-					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, scored.Score, want[k],
+					"on %s: golden[%d] scores %g, want %g: %g apart (%g is allowed)", server, k, scored.Score, golden[k].Score,
 					diff, i.manager.cfg.Tolerance)
 			}
 			i.report.MaxDiff = max(i.report.MaxDiff, diff)

@@ -144,6 +144,12 @@ func (l *Library) Prompts(c quality.Checkpoint) (quality.Prompts, error) {
 	return clip.Assemble(l.tokenizer, b.PromptSpec())
 }
 
+// PicturePrompt returns the prompt that a picture was made from in the form that
+// the text encoder takes, with the errors of [clip.PicturePrompt].
+func (l *Library) PicturePrompt(encoder quality.Encoder, prompt string) (quality.Prompts, error) {
+	return clip.PicturePrompt(l.tokenizer, prompt, encoder.TextWidth)
+}
+
 // change replaces the snapshot by what next makes of it, once the disk has
 // what must survive a restart. With an error nothing has changed.
 func (l *Library) change(next func(*Snapshot) (*Snapshot, error)) (before, after *Snapshot, err error) {

@@ -57,7 +57,7 @@ func TestActivationsUnderLoad(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					want, err := e.Bundle.Head().Score(got.Embedding, text)
+					want, err := e.Bundle.Head().Score(got.Embeddings[quality.View{}], text)
 					if err != nil || math.Abs(float64(want.Score-got.Scores[0].Score)) > 1e-5 {
 						t.Errorf("%s scored %v, want %v (%v)", e.Checkpoint.Name, got.Scores[0].Score, want.Score, err)
 					}

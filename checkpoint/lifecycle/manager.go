@@ -27,9 +27,11 @@ type Servers interface {
 	// Check compares what every server serves under the checkpoint's name with
 	// the checkpoint.
 	Check(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint) error
-	// Score lets every server's head score images; one answer for each, by its address.
+	// Score lets every server's head score images; one answer for each, by its
+	// address. prompts are those of the images where the checkpoint reads prompts,
+	// else nil.
 	Score(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
-		images []quality.Embedding) (map[string][]quality.HeadScore, error)
+		images, prompts []quality.Embedding) (map[string][]quality.HeadScore, error)
 }
 
 // ModelFolder is a model repository that the servers see and this process may

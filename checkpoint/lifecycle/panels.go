@@ -268,7 +268,7 @@ func (p *Panels) sets(encoder quality.Encoder) []quality.Panel {
 	known := map[quality.Digest]quality.Checkpoint{}
 	var all []quality.Checkpoint
 	for _, e := range p.Library.Snapshot().List() {
-		if e.Bundle.CheckEncoder(encoder) == nil {
+		if e.Bundle.CheckEncoder(encoder) == nil && !e.Checkpoint.Prompt {
 			known[e.Checkpoint.Digest] = e.Checkpoint
 			all = append(all, e.Checkpoint)
 		}

@@ -43,7 +43,7 @@ func (r *Readiness) Check(ctx context.Context, encoder quality.Encoder, c qualit
 	}
 	if r.passed(encoder, c) {
 		err := r.servers.ModelReady(ctx, c.HeadModel())
-		if !c.HeadOnly {
+		if c.HasEnsemble() {
 			err = errors.Join(r.servers.ModelReady(ctx, c.EnsembleModel()), err)
 		}
 		return err

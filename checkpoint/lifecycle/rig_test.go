@@ -59,12 +59,15 @@ func (h *heads) add(b *checkpoint.Bundle) *checkpoint.Bundle {
 }
 
 func (h *heads) score(d quality.Digest, text quality.TextEmbeddings,
-	image quality.Embedding) (quality.HeadScore, error) {
+	image, prompt quality.Embedding) (quality.HeadScore, error) {
 	h.mu.Lock()
 	head, ok := h.byID[d]
 	h.mu.Unlock()
 	if !ok {
 		return quality.HeadScore{}, fmt.Errorf("no head %s", d)
+	}
+	if head.Prompt {
+		return head.ScoreWithPrompt(image, text, prompt)
 	}
 	return head.Score(image, text)
 }

@@ -40,10 +40,10 @@ func (s *Servers) EncodePrompts(ctx context.Context, p quality.Prompts) ([]quali
 
 // models are a checkpoint's, in the order in which they are taken down.
 func models(c quality.Checkpoint) []string {
-	if c.HeadOnly {
-		return []string{c.HeadModel()}
+	if c.HasEnsemble() {
+		return []string{c.EnsembleModel(), c.HeadModel()}
 	}
-	return []string{c.EnsembleModel(), c.HeadModel()}
+	return []string{c.HeadModel()}
 }
 
 // Ready implements [lifecycle.Servers].
@@ -113,8 +113,8 @@ func (s *Servers) Check(ctx context.Context, encoder quality.Encoder, c quality.
 
 // Score implements [lifecycle.Servers].
 func (s *Servers) Score(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
-	images []quality.Embedding) (map[string][]quality.HeadScore, error) {
-	answers, err := s.client.ScoreEverywhere(ctx, c, text, images)
+	images, prompts []quality.Embedding) (map[string][]quality.HeadScore, error) {
+	answers, err := s.client.ScoreEverywhere(ctx, c, text, images, prompts)
 	return answers, forOperators(err)
 }
 

@@ -104,7 +104,11 @@ func newCheckpointMaterialize(t *cli.Terminal) *cobra.Command {
 				return err
 			}
 			c := bundle.Checkpoint()
-			_, err = fmt.Fprintf(t.Out, "%s\n%s\n", c.HeadModel(), c.EnsembleModel())
+			models := c.HeadModel() + "\n"
+			if c.HasEnsemble() {
+				models += c.EnsembleModel() + "\n"
+			}
+			_, err = fmt.Fprint(t.Out, models)
 			return err
 		},
 	}

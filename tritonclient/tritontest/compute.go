@@ -90,13 +90,14 @@ func compute(enc quality.Encoder, by HeadFunc, panel panelFunc, cfg *pb.ModelCon
 		})
 		return map[string][]float32{"text_embedding": flat(texts)}, nil
 	case headRole:
-		return scoreAll(enc, by, cfg, rows(float32s(raw["image_embedding"]), enc.Dim), float32s(raw["text_embeddings"]))
+		return scoreAll(enc, by, cfg, rows(float32s(raw["image_embedding"]), enc.Dim), float32s(raw["text_embeddings"]),
+			rows(float32s(raw["prompt_embedding"]), enc.Dim))
 	case ensembleRole:
 		images, err := encodeImages(enc, raw["pixels"], n)
 		if err != nil {
 			return nil, err
 		}
-		out, err := scoreAll(enc, by, cfg, images, float32s(raw["text_embeddings"]))
+		out, err := scoreAll(enc, by, cfg, images, float32s(raw["text_embeddings"]), nil)
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +120,7 @@ func encodeImages(enc quality.Encoder, raw []byte, n int) ([][]float32, error) {
 }
 
 func scoreAll(enc quality.Encoder, by HeadFunc, cfg *pb.ModelConfig, images [][]float32,
-	text []float32) (map[string][]float32, error) {
+	text []float32, prompts [][]float32) (map[string][]float32, error) {
 	digest, err := quality.ParseDigest(cfg.GetParameters()["checkpoint_digest"].GetStringValue())
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
@@ -131,7 +132,11 @@ func scoreAll(enc quality.Encoder, by HeadFunc, cfg *pb.ModelConfig, images [][]
 		for k := range six {
 			six[k] = texts[i*quality.CategoryCount+k]
 		}
-		j, err := by(digest, six, image)
+		var prompt quality.Embedding
+		if prompts != nil {
+			prompt = prompts[i]
+		}
+		j, err := by(digest, six, image, prompt)
 		if err != nil {
 			return nil, status.Errorf(codes.Internal, "model '%s': %v", cfg.GetName(), err)
 		}

@@ -83,6 +83,21 @@ func HeadScore(c quality.Checkpoint, text quality.TextEmbeddings, image quality.
 	return j
 }
 
+// PromptHeadScore is what the head of c answers where it reads prompts: that of
+// [HeadScore], moved up to half a point up or down by the cosine of image and
+// prompt.
+func PromptHeadScore(
+	c quality.Checkpoint, text quality.TextEmbeddings, image, prompt quality.Embedding,
+) quality.HeadScore {
+	j := HeadScore(c, text, image)
+	var dot float64
+	for d, v := range prompt {
+		dot += float64(v) * float64(image[d])
+	}
+	j.Score += float32(dot / 2)
+	return j
+}
+
 // weight is between -1 and 1. The period, 31, has no factor in common with
 // the dimensions in use, so every number of an embedding sees every weight.
 func weight(d quality.Digest, i int) float64 { return float64(int8(d[i%31])) / 128 }

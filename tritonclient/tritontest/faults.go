@@ -116,7 +116,9 @@ func (s *Server) AddCheckpoint(c quality.Checkpoint) {
 	defer s.mu.Unlock()
 	size := int(s.models[ImageEncoder].config.GetMaxBatchSize())
 	s.models[c.HeadModel()] = newModel(HeadConfig(s.encoder, c, size))
-	s.models[c.EnsembleModel()] = newModel(EnsembleConfig(s.encoder, c, size))
+	if c.HasEnsemble() {
+		s.models[c.EnsembleModel()] = newModel(EnsembleConfig(s.encoder, c, size))
+	}
 }
 
 // AddPanel loads a panel whose columns are scored as the heads of its
@@ -128,7 +130,7 @@ func (s *Server) AddPanel(p quality.Panel, texts []quality.TextEmbeddings) {
 	m.panel = func(image quality.Embedding) ([]quality.HeadScore, error) {
 		var all []quality.HeadScore
 		for i, c := range p.Checkpoints {
-			j, err := s.head(c.Digest, texts[i], image)
+			j, err := s.head(c.Digest, texts[i], image, nil)
 			if err != nil {
 				return nil, err
 			}

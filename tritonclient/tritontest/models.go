@@ -75,12 +75,16 @@ func TextEncoderConfig(enc quality.Encoder, maxBatch int) *pb.ModelConfig {
 
 // HeadConfig returns the configuration of a checkpoint's head.
 func HeadConfig(enc quality.Encoder, c quality.Checkpoint, maxBatch int) *pb.ModelConfig {
+	inputs := []*pb.ModelInput{
+		modelInput("image_embedding", pb.DataType_TYPE_FP32, enc.Dim),
+		modelInput("text_embeddings", pb.DataType_TYPE_FP32, quality.CategoryCount, enc.Dim),
+	}
+	if c.Prompt {
+		inputs = append(inputs, modelInput("prompt_embedding", pb.DataType_TYPE_FP32, enc.Dim))
+	}
 	return &pb.ModelConfig{
 		Name: c.HeadModel(), Backend: "python", MaxBatchSize: int32(maxBatch),
-		Input: []*pb.ModelInput{
-			modelInput("image_embedding", pb.DataType_TYPE_FP32, enc.Dim),
-			modelInput("text_embeddings", pb.DataType_TYPE_FP32, quality.CategoryCount, enc.Dim),
-		},
+		Input: inputs,
 		Output: []*pb.ModelOutput{
 			fp32Output("score", 1), fp32Output("category_similarity", quality.CategoryCount),
 		},

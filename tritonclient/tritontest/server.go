@@ -74,8 +74,10 @@ func WithCheckpoints(cs ...quality.Checkpoint) Option {
 // WithMaxBatch sets max_batch_size of every model; without it, 8.
 func WithMaxBatch(n int) Option { return func(o *options) { o.maxBatch = n } }
 
-// HeadFunc is what a head computes.
-type HeadFunc func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.HeadScore, error)
+// HeadFunc is what a head computes. prompt is nil where the head reads none.
+type HeadFunc func(
+	c quality.Digest, text quality.TextEmbeddings, image, prompt quality.Embedding,
+) (quality.HeadScore, error)
 
 // WithHead makes every head and ensemble compute by head instead of
 // [HeadScore].
@@ -114,10 +116,17 @@ func New(t testing.TB, opts ...Option) *Server {
 	}
 	for _, c := range o.checkpoints {
 		s.models[c.HeadModel()] = newModel(HeadConfig(o.encoder, c, o.maxBatch))
-		s.models[c.EnsembleModel()] = newModel(EnsembleConfig(o.encoder, c, o.maxBatch))
+		if c.HasEnsemble() {
+			s.models[c.EnsembleModel()] = newModel(EnsembleConfig(o.encoder, c, o.maxBatch))
+		}
 	}
 	if s.head == nil {
-		s.head = func(c quality.Digest, text quality.TextEmbeddings, image quality.Embedding) (quality.HeadScore, error) {
+		s.head = func(
+			c quality.Digest, text quality.TextEmbeddings, image, prompt quality.Embedding,
+		) (quality.HeadScore, error) {
+			if prompt != nil {
+				return PromptHeadScore(quality.Checkpoint{Digest: c}, text, image, prompt), nil
+			}
 			return HeadScore(quality.Checkpoint{Digest: c}, text, image), nil
 		}
 	}
