@@ -48,7 +48,9 @@ var includes = []string{includeEmbedding, includeViews, includeArms}
 type batch struct {
 	items       []scoring.Item
 	checkpoints []string
+	aspects     []string // TASK or TASK=CHECKPOINT
 	include     []string
+	omit        []string
 	preprocess  quality.PreprocessMode // empty: not asked for
 }
 
@@ -65,13 +67,20 @@ func (b batch) mode(query string) (quality.PreprocessMode, error) {
 	return asked, nil
 }
 
-// name adds the checkpoints that a field names, with commas between them.
+// name adds the checkpoints or aspects that a field names, with commas between
+// them.
 func (b *batch) name(field, text string) error {
 	names := splitNames(text)
-	if len(names) == 0 {
+	switch {
+	case len(names) == 0 && field == "aspects":
+		return quality.Errorf(quality.KindBadRequest, "aspects is empty; name a task or leave it out")
+	case len(names) == 0:
 		return quality.Errorf(quality.KindBadRequest, "%s is empty; name a checkpoint or leave it out", field)
+	case field == "aspects":
+		b.aspects = append(b.aspects, names...)
+	default:
+		b.checkpoints = append(b.checkpoints, names...)
 	}
-	b.checkpoints = append(b.checkpoints, names...)
 	return nil
 }
 
@@ -102,7 +111,9 @@ func newBodyReader(maxImages int, maxImageBytes int64, registry huma.Registry) *
 				},
 				"checkpoint":  names("Names of checkpoints"),
 				"checkpoints": names("As checkpoint; both count"),
+				"aspects":     names("Tasks to score, or TASK=CHECKPOINT"),
 				"include":     names("Further parts of the answer"),
+				"omit":        names("Parts of the answer to leave out: interval, distribution"),
 				"preprocess":  {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
 			},
 			Required: []string{imageField}, AdditionalProperties: false,
@@ -275,15 +286,12 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 	switch name {
 	case imageField:
 		b.items = append(b.items, r.item(partID(part, len(b.items)), data))
-	case "checkpoint", "checkpoints":
+	case "checkpoint", "checkpoints", "aspects":
 		return b.name(name, string(data))
 	case "include":
-		for _, name := range splitNames(string(data)) {
-			if !slices.Contains(includes, name) {
-				return quality.Errorf(quality.KindBadRequest, "include must be one of %s", strings.Join(includes, ", "))
-			}
-			b.include = append(b.include, name)
-		}
+		return addEnum(&b.include, name, string(data), includes...)
+	case "omit":
+		return addEnum(&b.omit, name, string(data), omitInterval, omitDistribution)
 	case "preprocess":
 		mode := quality.PreprocessMode(data)
 		if !mode.Known() {
@@ -293,6 +301,17 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 			return quality.Errorf(quality.KindBadRequest, "preprocess is both %s and %s in the body", b.preprocess, mode)
 		}
 		b.preprocess = mode
+	}
+	return nil
+}
+
+// addEnum adds the values of a field, each of which must be one of known.
+func addEnum(to *[]string, field, text string, known ...string) error {
+	for _, value := range splitNames(text) {
+		if !slices.Contains(known, value) {
+			return quality.Errorf(quality.KindBadRequest, "%s must be one of %s", field, strings.Join(known, ", "))
+		}
+		*to = append(*to, value)
 	}
 	return nil
 }
@@ -334,6 +353,15 @@ func splitNames(s string) []string {
 	return names
 }
 
+// splitEach splits every text of a list.
+func splitEach(texts []string) []string {
+	var names []string
+	for _, text := range texts {
+		names = append(names, splitNames(text)...)
+	}
+	return names
+}
+
 // json checks the text (UTF-8, syntax, depth, no name twice), then the schema
 // that the OpenAPI document shows, then reads it.
 func (r *bodyReader) json(body []byte) (batch, error) {
@@ -362,15 +390,15 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	if len(request.Images) > r.maxImages {
 		return batch{}, r.tooMany()
 	}
-	b := batch{include: request.Include, preprocess: quality.PreprocessMode(request.Preprocess)}
-	for _, text := range request.Checkpoint {
-		if err := b.name("checkpoint", text); err != nil {
-			return batch{}, err
-		}
-	}
-	for _, text := range request.Checkpoints {
-		if err := b.name("checkpoints", text); err != nil {
-			return batch{}, err
+	b := batch{include: request.Include, omit: request.Omit, preprocess: quality.PreprocessMode(request.Preprocess)}
+	for _, field := range []struct {
+		name  string
+		texts CheckpointNames
+	}{{"checkpoint", request.Checkpoint}, {"checkpoints", request.Checkpoints}, {"aspects", request.Aspects}} {
+		for _, text := range field.texts {
+			if err := b.name(field.name, text); err != nil {
+				return batch{}, err
+			}
 		}
 	}
 	for i, input := range request.Images {

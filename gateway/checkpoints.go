@@ -13,12 +13,20 @@ import (
 
 // CheckpointView shows a checkpoint to a client.
 type CheckpointView struct {
-	Name          string         `json:"name"`
-	Digest        quality.Digest `json:"digest"`
-	Default       bool           `json:"default" doc:"Whether it scores when a request names none"`
-	Encoder       quality.Digest `json:"encoder" doc:"Digest of the encoder that it was trained on"`
-	Usable        bool           `json:"usable" doc:"Whether that is the encoder in use"`
-	Score         ScoreScale     `json:"score"`
+	Name     string         `json:"name"`
+	Digest   quality.Digest `json:"digest"`
+	Default  bool           `json:"default" doc:"Whether it scores when a request names none"`
+	Encoder  quality.Digest `json:"encoder" doc:"Digest of the encoder that it was trained on"`
+	Usable   bool           `json:"usable" doc:"Whether that is the encoder in use"`
+	Task     quality.Task   `json:"task" example:"quality" doc:"What its scores measure. Scores of two tasks are never compared"`
+	Scale    ScoreScale     `json:"scale"`
+	Score    ScoreScale     `json:"score" doc:"As scale"`
+	Views    []string       `json:"views" nullable:"false" doc:"Squares of a picture whose mean score is its score: 224, the middle of the picture at a short side of 224 pixels, or a cell of a larger square, such as 448/r0c1"`
+	Coverage *float64       `json:"interval_coverage,omitempty" doc:"Nominal coverage of the intervals of its scores; absent: it gives none"`
+
+	Reference  *CheckpointReference   `json:"reference,omitempty" doc:"Sample of its training data; absent: it has none"`
+	Evaluation []CheckpointEvaluation `json:"evaluation" nullable:"false" doc:"How well it agreed with people"`
+
 	Position      string         `json:"class_token_position" enum:"end,middle,front"`
 	ContextLength int            `json:"context_length" doc:"Learned vectors in each prompt"`
 	ClassSpecific bool           `json:"class_specific_context" doc:"Whether each category has vectors of its own"`
@@ -26,14 +34,6 @@ type CheckpointView struct {
 	Imported      bool           `json:"imported" doc:"Whether it came at run time and may be removed"`
 	Training      map[string]any `json:"training,omitempty"`
 	Metrics       map[string]any `json:"metrics,omitempty"`
-}
-
-// ScoreScale is the scale of the opinions that a checkpoint was trained on. Scores
-// are not clamped to it.
-type ScoreScale struct {
-	Min  float64 `json:"min" doc:"Lower end of the scale of the opinions that the checkpoint was trained on; scores are not clamped to it"`
-	Max  float64 `json:"max" doc:"Upper end of that scale; a score may exceed it, such as 5.02 on 1 to 5"`
-	Unit string  `json:"unit"`
 }
 
 type listOutput struct {
@@ -90,13 +90,14 @@ func (g *Gateway) checkpointView(e lifecycle.Entry) CheckpointView {
 	encoder, ok := g.scorer.Encoder()
 	def, err := g.checkpoints.Default()
 	c, m := e.Checkpoint, e.Manifest
-	return CheckpointView{
+	view := CheckpointView{
 		Name: c.Name, Digest: c.Digest, Default: err == nil && def.Checkpoint.Name == c.Name,
 		Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
-		Score:    ScoreScale{Min: c.Score.Min, Max: c.Score.Max, Unit: c.Score.Unit},
 		Position: string(m.ClassTokenPosition), ContextLength: m.ContextLength, ClassSpecific: m.ClassSpecific,
 		Licence: m.Licence, Imported: e.Imported,
 	}
+	view.meaning(c, m)
+	return view
 }
 
 // object reads a free-form part of a manifest, which the bundle reader has

@@ -34,7 +34,9 @@ type scoreInput struct {
 	ContentEncoding string   `header:"Content-Encoding" hidden:"true"`
 	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Names of checkpoints, with commas between them or in a parameter each; the server's default when absent"`
 	Checkpoints     []string `query:"checkpoints" maxItems:"64" nullable:"false" doc:"As checkpoint; both count"`
+	Aspects         []string `query:"aspects" maxItems:"16" nullable:"false" doc:"What to score, each by a checkpoint for that: tasks such as quality,authenticity, or TASK=CHECKPOINT; of /v1/score alone, and in place of checkpoint. A task picks the default checkpoint if that has the task, otherwise the only one that does. An image is encoded once for all of them"`
 	Include         []string `query:"include" maxItems:"8" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. views: where in the picture quality is lost. all_arms, the scores of every arm of an experiment, wants the admin key"`
+	Omit            []string `query:"omit" maxItems:"8" enum:"interval,distribution" nullable:"false" doc:"Parts of the answer to leave out, as a list in the same way"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	Unit            string   `header:"X-Agiqa-Unit" maxLength:"256" doc:"Who or what is assigned to an arm as a whole, such as a user's id, where an experiment goes by this header. Kept as a keyed hash"`
 	Blind           bool     `header:"X-Agiqa-Blind" doc:"Whoever rates this image will not see its score"`
@@ -58,7 +60,8 @@ type scoreOutput struct {
 func (g *Gateway) registerScoring(api huma.API) {
 	g.registerScore(api, huma.Operation{
 		OperationID: "score", Method: http.MethodPost, Path: "/v1/score", Summary: "Score images",
-		Description: "Scores one or more images by one checkpoint. The body is one image (application/octet-stream, or " +
+		Description: "Scores one or more images by one checkpoint, or for several tasks by one checkpoint each (aspects). " +
+			"The body is one image (application/octet-stream, or " +
 			"any type of image/*), " +
 			"multipart/form-data with parts named image, or JSON with base64. One image that fails: its problem is the " +
 			"response. " +
@@ -66,7 +69,8 @@ func (g *Gateway) registerScoring(api huma.API) {
 	}, false)
 	g.registerScore(api, huma.Operation{
 		OperationID: "compare", Method: http.MethodPost, Path: "/v1/compare", Summary: "Score images by several checkpoints",
-		Description: "As /v1/score, by several checkpoints at once (all of them when none is named): each image is " +
+		Description: "As /v1/score, by several checkpoints at once (all those of the default's task when none is named; 409 for " +
+			"checkpoints of different tasks): each image is " +
 			"encoded at most once, and every checkpoint's head scores the same embedding.",
 	}, true)
 }
@@ -116,12 +120,9 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, text := range slices.Concat(in.Checkpoint, in.Checkpoints) {
-		names = append(names, splitNames(text)...)
-	}
-	names = append(names, b.checkpoints...)
-	chosen, err := g.resolveCheckpoints(names, compare)
+	names := append(splitEach(slices.Concat(in.Checkpoint, in.Checkpoints)), b.checkpoints...)
+	aspects := append(splitEach(in.Aspects), b.aspects...)
+	chosen, err := g.choose(names, aspects, compare)
 	if err != nil {
 		return nil, err
 	}
@@ -129,14 +130,17 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
-	request := scoring.Request{Items: b.items, Checkpoints: chosen, Preprocess: mode, Timings: idsOf(ctx).timings}
+	include, omit := append(in.Include, b.include...), append(in.Omit, b.omit...)
+	request := scoring.Request{
+		Items: b.items, Checkpoints: chosen, Preprocess: mode, Timings: idsOf(ctx).timings,
+		Distances: !slices.Contains(omit, omitDistribution),
+	}
 	// Whoever names a checkpoint wants that one.
-	if len(names) == 0 && !compare {
+	if len(names)+len(aspects) == 0 && !compare {
 		if request.Caller, err = in.caller(ctx); err != nil {
 			return nil, err
 		}
 	}
-	include := append(in.Include, b.include...)
 	if slices.Contains(include, includeArms) {
 		if err := g.checkAdminKey(in.header("Authorization")); err != nil {
 			return nil, err
@@ -151,10 +155,12 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		return nil, response.Results[0].Err
 	}
 	show := view{
-		several:   compare || len(chosen) > 1,
+		several:   len(aspects) == 0 && (compare || len(chosen) > 1),
+		aspects:   len(aspects) > 0,
 		embedding: slices.Contains(include, includeEmbedding),
 		views:     slices.Contains(include, includeViews),
 		arms:      slices.Contains(include, includeArms),
+		omit:      omit,
 	}
 	id := idsOf(ctx)
 	body := ScoreResponse{
@@ -176,14 +182,37 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 // maxChosen is the most checkpoints of one request.
 const maxChosen = 64
 
+// choose turns what a request asks for into checkpoints.
+func (g *Gateway) choose(names, aspects []string, compare bool) ([]quality.Checkpoint, error) {
+	switch {
+	case len(aspects) == 0:
+		chosen, err := g.resolveCheckpoints(names, compare)
+		if err == nil {
+			err = oneTask(chosen)
+		}
+		return chosen, err
+	case compare:
+		return nil, quality.Errorf(quality.KindBadRequest,
+			"aspects are for /v1/score: scores of different tasks can't be compared")
+	case len(names) > 0:
+		return nil, quality.Errorf(quality.KindBadRequest,
+			"checkpoint and aspects exclude each other; name a checkpoint as TASK=CHECKPOINT in aspects")
+	}
+	return g.resolveAspects(aspects)
+}
+
 // resolveCheckpoints turns names into checkpoints, each once, in the order of the names.
 func (g *Gateway) resolveCheckpoints(names []string, compare bool) ([]quality.Checkpoint, error) {
 	if len(names) == 0 && compare {
 		encoder, _ := g.scorer.Encoder()
+		task := quality.TaskQuality
+		if c, err := g.checkpoints.Default(); err == nil {
+			task = c.Checkpoint.Task
+		}
 		var all []quality.Checkpoint // of one moment: what was listed is not looked up again
 		for _, c := range g.checkpoints.List() {
 			// one of another encoder is compared only when asked for
-			if c.Checkpoint.Encoder == encoder.Digest && len(all) < maxChosen {
+			if c.Checkpoint.Encoder == encoder.Digest && c.Checkpoint.Task == task && len(all) < maxChosen {
 				all = append(all, c.Checkpoint)
 			}
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,7 +17,9 @@ type ScoreRequest struct {
 	Images      []ImageInput    `json:"images" minItems:"1" nullable:"false" doc:"The images, at most the server's max-images"`
 	Checkpoint  CheckpointNames `json:"checkpoint,omitempty" doc:"Checkpoints that score: a name, names with commas between them, or a list; the server's default when absent. An image is encoded once for all of them"`
 	Checkpoints CheckpointNames `json:"checkpoints,omitempty" doc:"As checkpoint; both count"`
+	Aspects     CheckpointNames `json:"aspects,omitempty" doc:"What to score, each by a checkpoint for that, in place of checkpoint: tasks, or TASK=CHECKPOINT. A task picks the default checkpoint if that has the task, otherwise the only one that does"`
 	Include     []string        `json:"include,omitempty" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer"`
+	Omit        []string        `json:"omit,omitempty" enum:"interval,distribution" nullable:"false" doc:"Parts of the answer to leave out"`
 	Preprocess  string          `json:"preprocess,omitempty" enum:"exact,fast" doc:"How images become pixels: exact, as training did, or fast, large JPEGs shrunk while they are decoded; the server's way when absent"`
 }
 
@@ -63,26 +66,27 @@ type ScoreResponse struct {
 
 // Result is the outcome for one image. Where error is not null, the members
 // about the score are null. The first of several checkpoints may fail alone:
-// then error is its, and scores has what the others say.
+// then error is its, and scores or aspects have the others'.
 type Result struct {
-	ID         string               `json:"id"`
-	Score      *float32             `json:"score" doc:"On the scale that the checkpoint was trained on, and not clamped to it: 5.02 on 1 to 5 is possible" nullable:"true"`
-	Checkpoint *CheckpointRef       `json:"checkpoint" doc:"The checkpoint that gave the score"`
-	Categories *Categories          `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
-	Views      []ViewScore          `json:"views,omitempty" nullable:"false" doc:"The score of each view of the checkpoint, where they were asked for: a coarse map of the picture. score is their mean"`
-	Scores     []CheckpointScore    `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
-	Image      *ImageRef            `json:"image"`
-	Cache      *CacheRef            `json:"cache"`
-	Experiment *ExperimentRef       `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
-	Embedding  []float32            `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for and the checkpoints have one view"`
-	Embeddings map[string][]float32 `json:"embeddings,omitempty" nullable:"false" doc:"Those of the views by name, where they were asked for and the checkpoints have several"`
-	Error      *Problem             `json:"error"`
+	ID string `json:"id"`
+	Measurement
+	Checkpoint *CheckpointRef             `json:"checkpoint" doc:"The checkpoint that gave the score"`
+	Categories *Categories                `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
+	Views      []ViewScore                `json:"views,omitempty" nullable:"false" doc:"The score of each view of the checkpoint, where they were asked for: a coarse map of the picture. the score is their mean, cut to the scale where that says clamp"`
+	Scores     []CheckpointScore          `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
+	Aspects    map[string]CheckpointScore `json:"aspects,omitempty" nullable:"false" doc:"The result for every task that aspects asked for, by task"`
+	Image      *ImageRef                  `json:"image"`
+	Cache      *CacheRef                  `json:"cache"`
+	Experiment *ExperimentRef             `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
+	Embedding  []float32                  `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for and the checkpoints have one view"`
+	Embeddings map[string][]float32       `json:"embeddings,omitempty" nullable:"false" doc:"Those of the views by name, where they were asked for and the checkpoints have several"`
+	Error      *Problem                   `json:"error"`
 }
 
 // CheckpointScore is the result of one checkpoint for one image. Where error is
 // not null, score and categories are null.
 type CheckpointScore struct {
-	Score          *float32      `json:"score" nullable:"true"`
+	Measurement
 	Checkpoint     CheckpointRef `json:"checkpoint"`
 	Categories     *Categories   `json:"categories"`
 	Views          []ViewScore   `json:"views,omitempty" nullable:"false" doc:"As in a result"`
@@ -105,10 +109,12 @@ type Box struct {
 	Height int `json:"height" doc:"Pixels, rounded outwards"`
 }
 
-// CheckpointRef names a checkpoint.
+// CheckpointRef names a checkpoint and says what its scores mean.
 type CheckpointRef struct {
 	Name   string         `json:"name"`
 	Digest quality.Digest `json:"digest"`
+	Task   quality.Task   `json:"task" example:"quality" doc:"What its scores measure"`
+	Scale  ScoreScale     `json:"scale"`
 }
 
 // EncoderRef names an encoder.
@@ -156,7 +162,7 @@ func hitOrMiss(hit bool) string {
 }
 
 func checkpointRef(c quality.Checkpoint) CheckpointRef {
-	return CheckpointRef{Name: c.Name, Digest: c.Digest}
+	return CheckpointRef{Name: c.Name, Digest: c.Digest, Task: c.Task, Scale: scoreScale(c.Score)}
 }
 
 // categories relies on the order of [quality.Categories]; a test holds it.
@@ -167,10 +173,14 @@ func categories(s [quality.CategoryCount]float32) Categories {
 // view says what of a response is shown.
 type view struct {
 	several   bool // the scores of every checkpoint
+	aspects   bool // the same, by task
 	embedding bool
 	views     bool
 	arms      bool // every arm's
+	omit      []string
 }
+
+func (v view) omits(part string) bool { return slices.Contains(v.omit, part) }
 
 func (v view) result(id *ids, r scoring.ImageResult) Result {
 	first := r.Scores[0]
@@ -186,7 +196,7 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		out.Error = id.problem(first.Err)
 	} else {
 		ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
-		out.Score, out.Checkpoint, out.Categories = &first.Score, &ref, &cats
+		out.Measurement, out.Checkpoint, out.Categories = v.measurement(first), &ref, &cats
 		out.Views = v.viewScores(first)
 	}
 	if v.embedding {
@@ -195,6 +205,12 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 	if v.several {
 		for _, s := range r.Scores {
 			out.Scores = append(out.Scores, v.checkpointScore(id, s))
+		}
+	}
+	if v.aspects {
+		out.Aspects = make(map[string]CheckpointScore, len(r.Scores))
+		for _, s := range r.Scores {
+			out.Aspects[string(s.Checkpoint.Task)] = v.checkpointScore(id, s)
 		}
 	}
 	if v.arms {
@@ -224,7 +240,7 @@ func (v view) checkpointScore(id *ids, s scoring.CheckpointScore) CheckpointScor
 		return out
 	}
 	cats := categories(s.Similarity)
-	out.Score, out.Categories, out.Views = &s.Score, &cats, v.viewScores(s)
+	out.Measurement, out.Categories, out.Views = v.measurement(s), &cats, v.viewScores(s)
 	return out
 }
 

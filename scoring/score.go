@@ -23,6 +23,7 @@ type Request struct {
 	Items       []Item
 	Checkpoints []quality.Checkpoint   // at least one
 	Preprocess  quality.PreprocessMode // empty: the server's own
+	Distances   bool                   // measure how far images are from the checkpoints' references
 	Timings     *Timings               // of what the caller did before, to be continued; nil: nothing
 	Caller      *experiment.Caller     // nil: the request takes no part in experiments
 }
@@ -33,6 +34,7 @@ type CheckpointScore struct {
 	Checkpoint        quality.Checkpoint
 	quality.HeadScore             // the mean over Views
 	Views             []ViewScore // those of the checkpoint, in its order; none with an Err
+	Distance          float64     // from the checkpoint's reference; 0 where it has none or nobody asked
 	TextCached        bool        // no text encoder ran for it
 	Err               error
 }
@@ -80,6 +82,9 @@ func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 	defer release()
 	scores, err := s.scoreImages(ctx, j, rows)
 	results := in.results(j, scores, err)
+	if j.Distances {
+		measureDistances(results)
+	}
 	for _, r := range results {
 		s.telemetry.countImage(ctx, r.Info.Format, r.Err)
 	}

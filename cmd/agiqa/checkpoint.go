@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -36,14 +37,14 @@ func newCheckpointList(t *cli.Terminal) *cobra.Command {
 					return cli.PrintJSON(t.Out, list)
 				}
 				w := tabwriter.NewWriter(t.Out, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(w, "\tNAME\tSCALE\tCONTEXT\tUSABLE\tDIGEST")
+				fmt.Fprintln(w, "\tNAME\tTASK\tSCALE\tVIEWS\tEVALUATION\tUSABLE\tDIGEST")
 				for _, v := range list.Checkpoints {
 					mark := ""
 					if v.Default {
 						mark = "*"
 					}
-					fmt.Fprintf(w, "%s\t%s\t%g..%g %s\t%d %s\t%t\t%s\n", mark, v.Name, v.Score.Min, v.Score.Max, v.Score.Unit,
-						v.ContextLength, v.Position, v.Usable, v.Digest)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%t\t%s\n", mark, v.Name, v.Task, scaleText(v.Scale), len(v.Views),
+						evaluations(v), v.Usable, v.Digest)
 				}
 				return w.Flush()
 			})
@@ -70,7 +71,8 @@ func newCheckpointShow(t *cli.Terminal) *cobra.Command {
 				for _, row := range [][2]any{
 					{"name", view.Name}, {"digest", view.Digest}, {"default", view.Default},
 					{"encoder", view.Encoder}, {"usable", view.Usable},
-					{"scale", fmt.Sprintf("%g..%g %s", view.Score.Min, view.Score.Max, view.Score.Unit)},
+					{"task", view.Task}, {"scale", scaleText(view.Scale)}, {"views", strings.Join(view.Views, ", ")},
+					{"intervals", coverageText(view)}, {"reference", referenceText(view)}, {"evaluation", evaluations(view)},
 					{"context", fmt.Sprintf("%d vectors, class token at the %s, class-specific %t", view.ContextLength,
 						view.Position, view.ClassSpecific)},
 					{"licence", view.Licence}, {"imported", view.Imported},
@@ -84,6 +86,41 @@ func newCheckpointShow(t *cli.Terminal) *cobra.Command {
 	cli.AddJSON(cmd)
 	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd
+}
+
+func scaleText(s gateway.ScoreScale) string {
+	text := fmt.Sprintf("%g..%g %s", s.Min, s.Max, s.Unit)
+	if s.Clamp {
+		text += ", clamped"
+	}
+	return text
+}
+
+func coverageText(v gateway.CheckpointView) string {
+	if v.Coverage == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%g %% nominal coverage", 100**v.Coverage)
+}
+
+func referenceText(v gateway.CheckpointView) string {
+	if v.Reference == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d embeddings, threshold %g", v.Reference.Rows, v.Reference.Threshold)
+}
+
+// evaluations is what a checkpoint was evaluated on, in one line.
+func evaluations(v gateway.CheckpointView) string {
+	if len(v.Evaluation) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, e := range v.Evaluation {
+		all = append(all, fmt.Sprintf("%s (%s, %d images): SRCC %.2f [%.2f, %.2f]", e.Dataset, e.Task, e.Images, e.SRCC,
+			e.Low, e.High))
+	}
+	return strings.Join(all, "; ")
 }
 
 func newCheckpointMaterialize(t *cli.Terminal) *cobra.Command {

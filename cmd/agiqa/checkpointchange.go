@@ -18,6 +18,7 @@ import (
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func newCheckpointImport(t *cli.Terminal) *cobra.Command {
@@ -44,6 +45,11 @@ func newCheckpointImport(t *cli.Terminal) *cobra.Command {
 	f.Float64Var(&o.Score.Max, "score-max", 5,
 		"upper end of the score's scale: 5 for AGIQA-3K, 100 for AIGCIQA2023 (original folders)")
 	f.StringVar(&o.Score.Unit, "score-unit", "MOS", "unit of the score (original folders)")
+	f.BoolVar(&o.Score.Clamp, "clamp", false, "cut scores beyond the scale to it (original folders)")
+	f.StringVar((*string)(&o.Task), "task", string(quality.TaskQuality),
+		"what the scores measure: quality, authenticity, ... (original folders)")
+	f.StringSliceVar(&o.Views, "views", quality.Views{}.Strings(),
+		"squares of a picture whose mean score is its score, such as 448/r0c0,448/r0c1 (original folders)")
 	f.StringVar(&o.Licence, "licence", "", "licence of the weights (original folders)")
 	f.IntVar(&o.Epoch, "epoch", 0, "N of the model.pth.tar-N to use; 0: the highest (original folders)")
 	f.BoolVar(&o.Best, "best", false, "use model-best.pth.tar (original folders)")

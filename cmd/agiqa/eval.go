@@ -314,7 +314,9 @@ func scoreOpinion(
 	if s.scoreRow.score, s.known = book.known[s.sha256]; s.known {
 		return s
 	}
-	answer, err := c.Score(ctx, "/v1/score", p, []string{by.Name}, nil)
+	answer, err := c.Score(ctx, "/v1/score", p, cli.Ask{
+		Checkpoints: []string{by.Name}, Omit: []string{"interval", "distribution"},
+	})
 	switch {
 	case err != nil:
 		s.err = err

@@ -60,7 +60,8 @@ func scoreServer(t *testing.T, calls *atomic.Int64) *httptest.Server {
 		}
 		answer(w, gateway.ScoreResponse{
 			Results: []gateway.Result{
-				{Score: &score, Checkpoint: &gateway.CheckpointRef{Name: "judge", Digest: digest}},
+				{Measurement: gateway.Measurement{Score: &score},
+					Checkpoint: &gateway.CheckpointRef{Name: "judge", Digest: digest}},
 			},
 			Preprocess: mode(r) + "/1",
 		})

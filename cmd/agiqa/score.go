@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 
@@ -27,6 +28,9 @@ func newScore(t *cli.Terminal) *cobra.Command {
 	}
 	addScoring(cmd)
 	cmd.Flags().String("checkpoint", "", "checkpoint to score with (default: the server's)")
+	cmd.Flags().StringSlice("aspects", nil,
+		"tasks to score in one pass, each by its own checkpoint: TASK or TASK=CHECKPOINT, such as quality,authenticity")
+	cmd.MarkFlagsMutuallyExclusive("checkpoint", "aspects")
 	return cmd
 }
 
@@ -48,6 +52,7 @@ func addScoring(cmd *cobra.Command) {
 	cli.AddJSON(cmd)
 	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "number of images to send concurrently")
 	cmd.Flags().StringSlice("include", nil, "additional fields of the JSON output: embedding")
+	cmd.Flags().StringSlice("omit", nil, "fields to leave out: interval, distribution")
 	cli.AddServing(cmd)
 }
 
@@ -73,7 +78,10 @@ func scoreCommand(cmd *cobra.Command, t *cli.Terminal, args []string, route stri
 		return err
 	}
 	selected.Note(t)
-	checkpoints, include := flagList(cmd, "checkpoint"), flagList(cmd, "include")
+	ask := cli.Ask{
+		Checkpoints: flagList(cmd, "checkpoint"), Aspects: flagList(cmd, "aspects"),
+		Include: flagList(cmd, "include"), Omit: flagList(cmd, "omit"),
+	}
 	workers, err := cmd.Flags().GetInt("parallel")
 	if err != nil {
 		return err
@@ -88,7 +96,7 @@ func scoreCommand(cmd *cobra.Command, t *cli.Terminal, args []string, route stri
 			if err := p.Load(); err != nil {
 				return scored{err: err}
 			}
-			answer, err := c.Score(ctx, route, p, checkpoints, include)
+			answer, err := c.Score(ctx, route, p, ask)
 			return scored{answer: answer, err: err}
 		}, func(p cli.Picture, r scored) {
 			if r.err != nil || slices.ContainsFunc(r.answer.Results, cli.Faulty) {
@@ -138,17 +146,46 @@ func printScored(cmd *cobra.Command, t *cli.Terminal, p cli.Picture, r scored) {
 		return
 	}
 	result := r.answer.Results[0]
-	if len(result.Scores) == 0 {
-		fmt.Fprintf(t.Out, "%8.4f  %s\n", *result.Score, p.Name)
+	switch {
+	case len(result.Aspects) > 0:
+		for _, task := range slices.Sorted(maps.Keys(result.Aspects)) {
+			printOne(t, p, result.Aspects[task], task)
+		}
+	case len(result.Scores) > 0:
+		for _, v := range result.Scores {
+			printOne(t, p, v, v.Checkpoint.Name)
+		}
+	default:
+		fmt.Fprintf(t.Out, "%s  %s%s\n", number(result.Measurement), p.Name, unlike(result.Measurement))
+	}
+}
+
+// printOne prints the score of one of several checkpoints, under the name of
+// the checkpoint or its task.
+func printOne(t *cli.Terminal, p cli.Picture, v gateway.CheckpointScore, name string) {
+	if v.Error != nil {
+		t.Note("agiqa: %s: checkpoint %s: %v", p.Name, v.Checkpoint.Name, v.Error)
 		return
 	}
-	for _, v := range result.Scores {
-		if v.Error != nil {
-			t.Note("agiqa: %s: checkpoint %s: %v", p.Name, v.Checkpoint.Name, v.Error)
-			continue
-		}
-		fmt.Fprintf(t.Out, "%8.4f  %-24s  %s\n", *v.Score, v.Checkpoint.Name, p.Name)
+	fmt.Fprintf(t.Out, "%s  %-24s  %s%s\n", number(v.Measurement), name, p.Name, unlike(v.Measurement))
+}
+
+// number writes a score, with its interval where there is one. Columns line up
+// on scales that end below 1000.
+func number(m gateway.Measurement) string {
+	text := fmt.Sprintf("%8.4f", *m.Score)
+	if i := m.Interval; i != nil {
+		text += fmt.Sprintf("  %6.2f..%-6.2f", i.Low, i.High)
 	}
+	return text
+}
+
+// unlike marks a picture that doesn't resemble the training data.
+func unlike(m gateway.Measurement) string {
+	if m.Distribution != nil && m.Distribution.Outside {
+		return "  (unlike the training data)"
+	}
+	return ""
 }
 
 // asProblem gives an error that did not come from the server the form of one

@@ -27,6 +27,7 @@ func Checkpoint(name string) quality.Checkpoint {
 		Name:    name,
 		Digest:  quality.DigestOf([]byte("tritontest checkpoint " + name)),
 		Encoder: Encoder().Digest,
+		Task:    quality.TaskQuality,
 		Score:   quality.ScoreRange{Min: 0, Max: 5, Unit: "MOS"},
 	}
 }

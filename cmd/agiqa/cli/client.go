@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -61,23 +62,23 @@ func (c *Client) Get(ctx context.Context, path string, out any) error {
 	return c.Do(req, out)
 }
 
-// Score sends one picture by the route ("/v1/score" or "/v1/compare") to the
-// checkpoints that are named and returns the whole answer.
-func (c *Client) Score(
-	ctx context.Context,
-	route string,
-	p Picture,
-	checkpoints, include []string,
-) (gateway.ScoreResponse, error) {
+// Ask is what a request asks of the server for a picture. Empty lists leave the
+// choice to the server.
+type Ask struct {
+	Checkpoints, Aspects, Include, Omit []string
+}
+
+// Score sends one picture by the route ("/v1/score" or "/v1/compare") and
+// returns the whole answer.
+func (c *Client) Score(ctx context.Context, route string, p Picture, ask Ask) (gateway.ScoreResponse, error) {
 	var out gateway.ScoreResponse
 	query := url.Values{}
-	// The server reads lists that are divided by commas, and only the first of
-	// parameters of one name.
-	if len(checkpoints) > 0 {
-		query.Set("checkpoint", strings.Join(checkpoints, ","))
-	}
-	if len(include) > 0 {
-		query.Set("include", strings.Join(include, ","))
+	for name, values := range map[string][]string{
+		"checkpoint": ask.Checkpoints, "aspects": ask.Aspects, "include": ask.Include, "omit": ask.Omit,
+	} {
+		if len(values) > 0 {
+			query.Set(name, strings.Join(values, ","))
+		}
 	}
 	if c.Mode != "" {
 		query.Set("preprocess", c.Mode)
@@ -173,5 +174,7 @@ func ExperimentPath(id string) string { return "/v1/experiments/" + PathSegment(
 
 // Faulty reports whether the score of any checkpoint is missing.
 func Faulty(r gateway.Result) bool {
-	return r.Error != nil || slices.ContainsFunc(r.Scores, func(v gateway.CheckpointScore) bool { return v.Error != nil })
+	faulty := func(v gateway.CheckpointScore) bool { return v.Error != nil }
+	return r.Error != nil || slices.ContainsFunc(r.Scores, faulty) ||
+		slices.ContainsFunc(slices.Collect(maps.Values(r.Aspects)), faulty)
 }

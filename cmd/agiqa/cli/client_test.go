@@ -19,11 +19,17 @@ func TestClientAsksForEveryCheckpoint(t *testing.T) {
 		_, _ = w.Write([]byte(`{"results":[{}]}`))
 	}))
 	defer server.Close()
-	if _, err := cli.NewClient(server.URL).Score(t.Context(), "/v1/compare", cli.Picture{}, []string{"a", "b"},
-		[]string{"embedding", "all_arms"}); err != nil {
+	ask := cli.Ask{
+		Checkpoints: []string{"a", "b"}, Aspects: []string{"quality", "authenticity=c"},
+		Include: []string{"embedding", "all_arms"}, Omit: []string{"interval", "distribution"},
+	}
+	if _, err := cli.NewClient(server.URL).Score(t.Context(), "/v1/compare", cli.Picture{}, ask); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"checkpoint": "a,b", "include": "embedding,all_arms"} {
+	for name, want := range map[string]string{
+		"checkpoint": "a,b", "aspects": "quality,authenticity=c", "include": "embedding,all_arms",
+		"omit": "interval,distribution",
+	} {
 		if got := asked[name]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}

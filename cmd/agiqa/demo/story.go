@@ -198,7 +198,7 @@ func (d *demonstration) scores(ctx context.Context, names ...string) (control, t
 		if ctx.Err() != nil {
 			return scored{err: context.Cause(ctx)}
 		}
-		answer, err := d.client.Score(ctx, "/v1/compare", m, names, nil)
+		answer, err := d.client.Score(ctx, "/v1/compare", m, cli.Ask{Checkpoints: names})
 		return scored{answer: answer, err: err}
 	}, func(m cli.Picture, r scored) {
 		bar.Step()
