@@ -113,6 +113,32 @@ func TestWhatAScoreMeans(t *testing.T) {
 	}
 }
 
+// TestDistanceIsTheMeanOverViews holds the distance of a checkpoint of several
+// views against the embeddings that the answer shows.
+func TestDistanceIsTheMeanOverViews(t *testing.T) {
+	views, err := quality.ParseViews([]string{"448/r0c1", "224"})
+	must(t, err)
+	r := newRig(t, qualified(t, true, [2]float64{0, 5}, 0.25, 1), func(p *plan) {
+		meaning := p.meaning
+		p.meaning = func(e *lifecycle.Entry) {
+			meaning(e)
+			if e.Checkpoint.Name == first {
+				e.Checkpoint.Views = views
+			}
+		}
+	})
+	got := r.post("/v1/compare?include=embedding", testimages.PNG(640, 480), "image/png").scores(t).Results[0]
+	of := func(view string) float64 { return 1 - float64(got.Embeddings[view][0]) } // the reference is a unit vector
+	if of("448/r0c1") == of("224") {
+		t.Fatal("both views are as far from the reference")
+	}
+	for i, want := range []float64{(of("448/r0c1") + of("224")) / 2, of("224")} {
+		if d := got.Scores[i].Distribution; math.Abs(float64(d.Distance)-want) > 1e-6 || d.Outside != (want > 1) {
+			t.Errorf("checkpoint %d: %+v, want distance %g", i, *d, want)
+		}
+	}
+}
+
 // TestPartsAreOmittedInEveryForm wants omit to mean the same in a query, JSON
 // and multipart, and to apply to every checkpoint of an answer.
 func TestPartsAreOmittedInEveryForm(t *testing.T) {
