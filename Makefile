@@ -107,7 +107,7 @@ test-crash: ## kill -9 the gateway 20 times under feedback, and 20 times around 
 	AGIQA_TEST_CRASH_ROUNDS=20 $(GO) test -count=1 -run TestKillsOfAgiqaWithARealTriton -v ./embedded
 
 .PHONY: test-python
-test-python: venv-test ## Python tests of the Triton models (no torch)
+test-python: venv-test models ## Python tests of the Triton models (no torch)
 	.venv/bin/python -m pytest -q training/tests_triton
 
 .PHONY: test-short

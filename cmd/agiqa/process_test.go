@@ -100,10 +100,17 @@ type process struct {
 // startUp starts agiqa up and returns when it says that it is ready.
 func startUp(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
+	return startUpIn(t, repository, env, args...)
+}
+
+// startUpIn is startUp in another folder than the repository.
+func startUpIn(t *testing.T, dir string, env []string, args ...string) *process {
+	t.Helper()
 	needsTriton(t)
 	env = append([]string{"AGIQA_DATA_DIR=" + t.TempDir()}, env...)
 	p := &process{cmd: command(t, env, append([]string{"up", "--listen", "127.0.0.1:0"}, args...)...),
 		done: make(chan struct{})}
+	p.cmd.Dir = dir
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
