@@ -34,7 +34,11 @@ var profiles = []string{"gpu", "cpu"}
 // withoutHealthcheck names the services that cannot have one, with the reason.
 var withoutHealthcheck = map[string]string{
 	"otel-collector": "the image holds one binary, which cannot ask itself; Prometheus watches it",
+	"models":         "it ends, and Triton waits for its exit status",
 }
+
+// endsByItself names the services that do a piece of work and end.
+var endsByItself = []string{"models"}
 
 // writable names the services whose root file system is not read-only, with the reason.
 var writable = map[string]string{
@@ -370,7 +374,11 @@ func checkUpkeep(service types.ServiceConfig, report reporter) {
 	if limits.Pids == 0 {
 		report("no limit of pids")
 	}
-	if service.Restart != types.RestartPolicyUnlessStopped && service.Restart != types.RestartPolicyAlways {
+	if slices.Contains(endsByItself, service.Name) {
+		if !strings.HasPrefix(service.Restart, types.RestartPolicyOnFailure+":") {
+			report("restart policy is %q, want a number of attempts after failures", service.Restart)
+		}
+	} else if service.Restart != types.RestartPolicyUnlessStopped && service.Restart != types.RestartPolicyAlways {
 		report("no restart policy")
 	}
 }

