@@ -17,6 +17,7 @@ load-selfcheck     how late the load generator itself is at 10,000 requests/s (1
 end-to-end         images through the gateway against tensors to Triton alone, both encoders (3 minutes)
 arms               the same images by 1, 2, 8 and 32 checkpoints
 arms-vit-b-16      the same with an encoder of ViT-B/16's size (4 minutes)
+views              an image in 1, 2, 4 and 5 views, by the default encoder (1 minute)
 gateway-cost       the gateway against one in FastAPI, each on one core, with a stub Triton (20 minutes)
 tracing            what tracing every request costs; collector healthy, dead and slow (3 minutes)
 batching           batching in the gateway against batching in Triton (3 minutes)
@@ -47,6 +48,7 @@ end-to-end)
   VIT=.cache/vit-b-16 benchmarks/serving.sh end-to-end "$out" "${BENCH_SECONDS:-10}"
   ;;
 arms) bin/agiqa bench arms --out "$out" ;;
+views) bin/agiqa bench views --out "$out" ;;
 arms-vit-b-16)
   make -s vit-b-16
   bin/agiqa bench arms --model-repository .cache/vit-b-16/model_repository --checkpoints .cache/vit-b-16/checkpoints \

@@ -43,6 +43,22 @@ func (b *Bundle) Rescaled(name string, factor, offset float32) (*Bundle, error) 
 	return out.renewed(), nil
 }
 
+// WithViews returns another sound checkpoint, with the head of b and other views.
+// Its golden cases are those of b, because a head's score of an embedding does
+// not depend on views; it has no intervals or evaluations.
+func (b *Bundle) WithViews(name string, views quality.Views) (*Bundle, error) {
+	out, err := b.WithName(name)
+	if err != nil {
+		return nil, err
+	}
+	out.manifest.Format = FormatV2
+	out.manifest.Views, out.views = views.Strings(), views
+	golden := b.manifest.Golden
+	out = out.renewed()
+	out.manifest.Golden = golden
+	return out, nil
+}
+
 // renewed gives changed numbers their digest. Golden cases, intervals and
 // evaluations were measured on other scores and don't hold any more.
 func (b *Bundle) renewed() *Bundle {

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // TestPerturbed: another checkpoint, which reads back as itself, and the same
@@ -63,5 +64,35 @@ func TestRescaled(t *testing.T) {
 	}
 	if _, err := b.Rescaled("No Name", 1, 0); err == nil {
 		t.Error("a name that cannot be")
+	}
+}
+
+// TestWithViews: a bundle of format 2 that reads back as itself, with the head
+// and the golden cases of the original.
+func TestWithViews(t *testing.T) {
+	b := newDraft("demo", 1).bundle(t)
+	views, err := quality.ParseViews([]string{"448/r1c1", "224"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := b.WithViews("other", views)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, weights, err := checkpoint.Encode(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := checkpoint.Decode(manifest, weights, checkpoint.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := again.Checkpoint()
+	if c != other.Checkpoint() || c.Views != views || c.Name != "other" || c.Digest == b.Checkpoint().Digest ||
+		again.Head().W1[0] != b.Head().W1[0] || len(again.Golden()) != len(b.Golden()) {
+		t.Errorf("read back: %+v", c)
+	}
+	if b.Checkpoint().Views != (quality.Views{}) {
+		t.Error("the original has changed")
 	}
 }

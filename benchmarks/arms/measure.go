@@ -11,7 +11,8 @@ import (
 
 // Plan is how much is measured.
 type Plan struct {
-	Counts   []int         `json:"counts"`      // checkpoints of a request, the first being the measure of the others
+	Of       string        `json:"of"`          // what is counted: "checkpoints" or "views"
+	Counts   []int         `json:"counts"`      // of a request, the first being the measure of the others
 	Warmup   int           `json:"warmup"`      // requests of each count before the clock counts
 	Duration time.Duration `json:"duration_ns"` // of all together
 	Seed     uint64        `json:"seed"`        // of the order within a round
@@ -19,7 +20,7 @@ type Plan struct {
 
 // DefaultPlan takes a minute and a half.
 func DefaultPlan() Plan {
-	return Plan{Counts: []int{1, 2, 8, 32}, Warmup: 5, Duration: 90 * time.Second, Seed: 1}
+	return Plan{Of: "checkpoints", Counts: []int{1, 2, 8, 32}, Warmup: 5, Duration: 90 * time.Second, Seed: 1}
 }
 
 // Manifest says what was measured, where and how.
@@ -46,7 +47,7 @@ func NewManifest(now time.Time, command, commit string, plan Plan) Manifest {
 
 // Result is one count's.
 type Result struct {
-	Checkpoints  int     `json:"checkpoints"`
+	Count        int     `json:"count"`
 	Requests     int     `json:"requests"`
 	PerSecond    float64 `json:"images_per_second"` // one client, one image a request
 	MeanMS       float64 `json:"mean_ms"`
@@ -66,11 +67,11 @@ type Report struct {
 // the plan's time is over; image numbers the round, so that all counts see the
 // same image.
 func Measure(ctx context.Context, p Plan,
-	ask func(ctx context.Context, image, checkpoints int) error) ([]Result, error) {
+	ask func(ctx context.Context, image, count int) error) ([]Result, error) {
 	for i := range p.Warmup {
 		for _, n := range p.Counts {
 			if err := ask(ctx, i, n); err != nil {
-				return nil, fmt.Errorf("%d checkpoints: %w", n, err)
+				return nil, fmt.Errorf("%d %s: %w", n, p.Of, err)
 			}
 		}
 	}
@@ -80,7 +81,7 @@ func Measure(ctx context.Context, p Plan,
 		for _, k := range random.Perm(len(p.Counts)) {
 			begun := time.Now()
 			if err := ask(ctx, p.Warmup+round, p.Counts[k]); err != nil {
-				return nil, fmt.Errorf("%d checkpoints: %w", p.Counts[k], err)
+				return nil, fmt.Errorf("%d %s: %w", p.Counts[k], p.Of, err)
 			}
 			took[k] = append(took[k], float64(time.Since(begun).Microseconds())/1000)
 		}
@@ -99,7 +100,7 @@ func Summarise(counts []int, took [][]float64) []Result {
 			sum += ms
 		}
 		r := Result{
-			Checkpoints: n, Requests: len(took[k]), MeanMS: sum / float64(len(took[k])),
+			Count: n, Requests: len(took[k]), MeanMS: sum / float64(len(took[k])),
 			P50MS: quantile(took[k], .5), P99MS: quantile(took[k], .99), MedianPaired: quantile(ratios, .5),
 		}
 		r.PerSecond, r.MeanRatio = 1000/r.MeanMS, 1

@@ -19,9 +19,9 @@ func (r Report) Text(w io.Writer) error {
 		"request\n\n",
 		m.Time.Format("2006-01-02 15:04 MST"), m.Commit, m.OS, m.Processors, m.Triton, m.Encoder, m.Dim)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "checkpoints\trequests\timages/s\tmean ms\tp50 ms\tp99 ms\tmean ratio\tpaired ratio\t")
+	fmt.Fprintln(t, m.Plan.Of+"\trequests\timages/s\tmean ms\tp50 ms\tp99 ms\tmean ratio\tpaired ratio\t")
 	for _, x := range r.Results {
-		fmt.Fprintf(t, "%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t\n", x.Checkpoints, x.Requests, x.PerSecond, x.MeanMS,
+		fmt.Fprintf(t, "%d\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t\n", x.Count, x.Requests, x.PerSecond, x.MeanMS,
 			x.P50MS, x.P99MS, x.MeanRatio, x.MedianPaired)
 	}
 	return t.Flush()
@@ -58,10 +58,10 @@ func (r Report) Write(dir string) error {
 func (r Report) Chart() ([]byte, error) {
 	var groups []chart.Group
 	for _, x := range r.Results {
-		groups = append(groups, chart.Group{Name: fmt.Sprint(x.Checkpoints), Bars: []chart.Bar{
+		groups = append(groups, chart.Group{Name: fmt.Sprint(x.Count), Bars: []chart.Bar{
 			{Label: fmt.Sprintf("p50 %.1f", x.P50MS), Value: x.P50MS},
 			{Label: fmt.Sprintf("p99 %.1f", x.P99MS), Value: x.P99MS, Colour: 5},
 		}})
 	}
-	return chart.Bars("Milliseconds a request, by number of checkpoints", "ms", groups)
+	return chart.Bars("Milliseconds a request, by number of "+r.Manifest.Plan.Of, "ms", groups)
 }

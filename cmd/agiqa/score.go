@@ -51,8 +51,9 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 func addScoring(cmd *cobra.Command) {
 	cli.AddJSON(cmd)
 	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "number of images to send concurrently")
-	cmd.Flags().StringSlice("include", nil, "additional fields of the JSON output: embedding")
+	cmd.Flags().StringSlice("include", nil, "additional fields of the JSON output: embedding, views")
 	cmd.Flags().StringSlice("omit", nil, "fields to leave out: interval, distribution")
+	cmd.Flags().Bool("views", false, "show the score of each view and which pixels of the image it covers")
 	cli.AddServing(cmd)
 }
 
@@ -81,6 +82,9 @@ func scoreCommand(cmd *cobra.Command, t *cli.Terminal, args []string, route stri
 	ask := cli.Ask{
 		Checkpoints: flagList(cmd, "checkpoint"), Aspects: flagList(cmd, "aspects"),
 		Include: flagList(cmd, "include"), Omit: flagList(cmd, "omit"),
+	}
+	if views, err := cmd.Flags().GetBool("views"); err == nil && views {
+		ask.Include = append(ask.Include, "views")
 	}
 	workers, err := cmd.Flags().GetInt("parallel")
 	if err != nil {
@@ -157,6 +161,7 @@ func printScored(cmd *cobra.Command, t *cli.Terminal, p cli.Picture, r scored) {
 		}
 	default:
 		fmt.Fprintf(t.Out, "%s  %s%s\n", number(result.Measurement), p.Name, unlike(result.Measurement))
+		printViews(t, result.Views)
 	}
 }
 
@@ -168,6 +173,15 @@ func printOne(t *cli.Terminal, p cli.Picture, v gateway.CheckpointScore, name st
 		return
 	}
 	fmt.Fprintf(t.Out, "%s  %-24s  %s%s\n", number(v.Measurement), name, p.Name, unlike(v.Measurement))
+	printViews(t, v.Views)
+}
+
+// printViews prints the views of a score, if the answer has them, indented
+// below it.
+func printViews(t *cli.Terminal, views []gateway.ViewScore) {
+	for _, v := range views {
+		fmt.Fprintf(t.Out, "    %8.4f  %-10s  %dx%d at %d,%d\n", v.Score, v.View, v.Box.Width, v.Box.Height, v.Box.X, v.Box.Y)
+	}
 }
 
 // number writes a score, with its interval where there is one. Columns line up

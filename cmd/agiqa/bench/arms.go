@@ -59,7 +59,17 @@ func newArms(t *cli.Terminal) *cobra.Command {
 	return cmd
 }
 
-func runArms(cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.Plan, out string) (err error) {
+func runArms(cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.Plan, out string) error {
+	return measureEmbedded(cmd, t, s, plan, out, measureArms)
+}
+
+// measureEmbedded runs measure on a server with an embedded Triton in a temporary
+// folder that keeps no image embeddings, prints the report and writes it to out
+// if that is not empty.
+func measureEmbedded(
+	cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.Plan, out string,
+	measure func(context.Context, *server.Server, *cli.Terminal, arms.Plan) ([]arms.Result, error),
+) (err error) {
 	if s.DataDir, err = os.MkdirTemp("", "agiqa-arms-"); err != nil {
 		return err
 	}
@@ -74,7 +84,7 @@ func runArms(cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.P
 		encoder, _ := srv.Encoder()
 		report.Manifest.Encoder, report.Manifest.Dim, report.Manifest.Triton = encoder.Name,
 			encoder.Dim, srv.Child().Version()
-		report.Results, err = measureArms(ctx, srv, t, plan)
+		report.Results, err = measure(ctx, srv, t, plan)
 		return err
 	})
 	if err != nil {

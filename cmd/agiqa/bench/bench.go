@@ -22,7 +22,7 @@ func New(t *cli.Terminal) *cobra.Command {
 	cmd.AddCommand(
 		newHTTP(t), newTriton(t), newKnee(t), newCompare(t), newOverload(t), newSoak(t), newReport(t),
 		newStubHTTP(t), newStubTriton(t), newDraw(t),
-		newArms(t), newPreprocess(t),
+		newArms(t), newViews(t), newPreprocess(t),
 	)
 	return cmd
 }
