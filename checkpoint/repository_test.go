@@ -315,7 +315,7 @@ func checkSteps(config *inferencepb.ModelConfig, variant string, configs map[str
 	return errors.Join(faults...)
 }
 
-// committed reads encoder.json and the bundles.
+// committed reads encoder.json and the bundles of that encoder.
 func committed(t *testing.T) (encoderFile, []*checkpoint.Bundle) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(repositoryDir, "encoder.json"))
@@ -330,10 +330,13 @@ func committed(t *testing.T) (encoderFile, []*checkpoint.Bundle) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.List()) == 0 {
-		t.Fatalf("%s holds no bundle", bundlesDir)
+	own := slices.DeleteFunc(slices.Clone(r.List()), func(b *checkpoint.Bundle) bool {
+		return b.Checkpoint().Encoder != e.Digest
+	})
+	if len(own) == 0 {
+		t.Fatalf("%s holds no bundle of encoder %s", bundlesDir, e.Digest)
 	}
-	return e, r.List()
+	return e, own
 }
 
 func TestRepository(t *testing.T) {

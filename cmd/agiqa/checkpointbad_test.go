@@ -250,10 +250,11 @@ func awaitTexts(t *testing.T, p *process, redis *redistest.Server) {
 	if err := cli.NewClient(p.url).Get(t.Context(), "/v1/checkpoints", &list); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "Redis has the text embeddings of every checkpoint", func() bool {
+	usable := slices.DeleteFunc(list.Checkpoints, func(c gateway.CheckpointView) bool { return !c.Usable })
+	eventually(t, 30*time.Second, "Redis has the text embeddings of every usable checkpoint", func() bool {
 		// images are there too
 		texts := slices.DeleteFunc(redis.Keys(), func(key string) bool { return !strings.Contains(key, ":text:") })
-		return len(texts) == len(list.Checkpoints)
+		return len(texts) == len(usable)
 	})
 }
 

@@ -334,8 +334,8 @@ func conformance(t *testing.T, p *process) {
 	tritontest.PanelConformance(t, client, encoder, panel, texts)
 }
 
-// demoPanel is the panel of the shipped checkpoints, which the server under
-// test makes by itself.
+// demoPanel is the panel of the checkpoints that are shipped for demo's encoder,
+// which the server under test makes by itself.
 func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []quality.TextEmbeddings) {
 	t.Helper()
 	lib, err := server.OpenLibrary(testSettings(t))
@@ -343,8 +343,11 @@ func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []qual
 		t.Fatal(err)
 	}
 	var all []quality.Checkpoint
+	encoder := demoCheckpoint(t).Encoder
 	for _, e := range lib.Snapshot().List() {
-		all = append(all, e.Checkpoint)
+		if e.Checkpoint.Encoder == encoder {
+			all = append(all, e.Checkpoint)
+		}
 	}
 	slices.SortFunc(all, func(a, b quality.Checkpoint) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
 	panel, err := quality.NewPanel(scoring.PromptRecipe, all)
