@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from . import calibrate, export_checkpoint, export_encoders
+from . import calibrate, export_checkpoint, export_encoders, record_evaluation
 from .agreement import command as evaluate_command
 from .data import CacheConfig
 from .demo import DemoConfig, leave_one_out, run_demo
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     export_encoders.register(commands)
     export_checkpoint.register(commands)
     calibrate.register(commands)
+    record_evaluation.register(commands)
     return top
 
 
