@@ -69,7 +69,8 @@ func (m *Manager) ImportFiles(ctx context.Context, manifest, weights []byte, in 
 // for. When a step fails, what was done is undone, and the error, a
 // *[quality.Error], names the step. Kinds: checkpoint_invalid for golden
 // scores that do not come out, encoder_mismatch, conflict for a name or
-// content that is taken and for an import while another one runs, and those of
+// content that is taken, for the activation of another task than the default's and
+// for an import while another one runs, and those of
 // the servers.
 func (m *Manager) Import(ctx context.Context, in Import) (Report, error) {
 	if !m.changing.TryLock() {
@@ -210,6 +211,11 @@ func (i *importing) validate(context.Context) (err error) {
 		return err
 	}
 	s := i.manager.Library.Snapshot()
+	if i.request.Activate {
+		if err := s.checkTask(i.entry.Checkpoint); err != nil {
+			return err
+		}
+	}
 	if n := len(s.List()); n >= i.manager.cfg.MaxCheckpoints {
 		return quality.Errorf(quality.KindConflict, "the server has %d checkpoints, the maximum; remove one first", n)
 	}

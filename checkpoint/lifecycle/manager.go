@@ -143,10 +143,15 @@ type Change struct {
 // Activate makes the checkpoint of that name the default, once every server is
 // seen to serve it. Requests that have begun keep the default that they began
 // with, and the old one stays loaded. Errors: checkpoint_not_found,
-// encoder_mismatch, and those of the servers.
+// encoder_mismatch, conflict for a checkpoint of another task than the
+// default's, and those of the servers.
 func (m *Manager) Activate(ctx context.Context, name, by string) (Change, error) {
-	e, err := m.Library.Snapshot().Get(name)
+	s := m.Library.Snapshot()
+	e, err := s.Get(name)
 	if err != nil {
+		return Change{}, err
+	}
+	if err := s.checkTask(e.Checkpoint); err != nil { // before models are loaded
 		return Change{}, err
 	}
 	if err := m.prepare(ctx, e); err != nil {

@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,6 +88,60 @@ func TestActivateFails(t *testing.T) {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
 		})
+	}
+}
+
+// TestDefaultKeepsItsTask wants neither an activation nor an import to change
+// what the numbers of requests without a checkpoint mean.
+func TestDefaultKeepsItsTask(t *testing.T) {
+	r := newRig(t, true)
+	of := func(name string, seed uint64) *checkpoint.Bundle {
+		d := draft(t, name, seed, 0).Meaningful(quality.TaskAuthenticity, "448/r0c0", "224")
+		enc := tritontest.Encoder()
+		d.AddGolden(t, 1, quality.TextEmbeddings(tritontest.TextEmbeddings(enc, d.Prompts(t))))
+		return r.heads.add(d.Bundle(t))
+	}
+	_, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: of("realism", 7)})
+	must(t, err)
+	before := r.state()
+	const want = "checkpoint %s scores authenticity, the default shipped scores quality"
+	_, err = r.manager.Activate(t.Context(), "realism", "test")
+	wantKind(t, err, quality.KindConflict)
+	if !strings.Contains(err.Error(), fmt.Sprintf(want, "realism")) {
+		t.Errorf("activate: %v", err)
+	}
+	_, err = r.manager.Import(t.Context(), lifecycle.Import{Bundle: of("another", 8), Activate: true})
+	wantKind(t, err, quality.KindConflict)
+	if !strings.Contains(err.Error(), "step validate: "+fmt.Sprintf(want, "another")) {
+		t.Errorf("import: %v", err)
+	}
+	if after := r.state(); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	e, err := r.library.Snapshot().Get("realism")
+	must(t, err)
+	if c := e.Checkpoint; c.Task != quality.TaskAuthenticity || c.Views.String() != "448/r0c0,224" ||
+		c.Calibration == nil || c.Reference == nil {
+		t.Errorf("imported %+v", c)
+	}
+	diff, err := r.manager.Diff("shipped", "realism")
+	must(t, err)
+	fields := map[string]string{}
+	for _, f := range diff.Fields {
+		fields[f.Field] = f.A + " | " + f.B
+	}
+	for field, want := range map[string]string{
+		"task": "quality | authenticity", "views": "224 | 448/r0c0,224", "score": "0..5 MOS | 0..5 MOS, clamped",
+		"reference": ` | {"threshold":0.5}`,
+		"format":    "agiqa-checkpoint/1 | agiqa-checkpoint/2",
+	} {
+		if fields[field] != want {
+			t.Errorf("%s: %q, want %q", field, fields[field], want)
+		}
+	}
+	last := diff.Tensors[len(diff.Tensors)-1]
+	if last.Name != "reference" || last.ShapeA != nil || len(last.ShapeB) != 2 || last.Equal {
+		t.Errorf("tensor that one alone has: %+v", last)
 	}
 }
 

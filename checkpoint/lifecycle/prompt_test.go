@@ -34,7 +34,7 @@ func TestImportPromptAware(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				r := newRig(t, uploads)
 				b := r.promptAware("aware", golden)
-				report, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: b, Activate: true})
+				report, err := r.manager.Import(t.Context(), lifecycle.Import{Bundle: b})
 				must(t, err)
 				if report.Golden < 3 || report.MaxDiff > 1e-4 {
 					t.Errorf("report %+v", report)

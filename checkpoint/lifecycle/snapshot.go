@@ -114,17 +114,37 @@ func (s *Snapshot) withDefault(name string) (*Snapshot, error) {
 	return &next, err
 }
 
+// checkTask reports, as a conflict, when c can't become the default because the
+// default scores another task: clients would get numbers that mean something
+// else, without notice.
+func (s *Snapshot) checkTask(c quality.Checkpoint) error {
+	now, err := s.registry.Default()
+	if err != nil {
+		return nil // there is none
+	}
+	if d := now.Checkpoint(); d.Task != c.Task {
+		return quality.Errorf(quality.KindConflict,
+			"checkpoint %s scores %s, the default %s scores %s: the default changes within a task; to score both, ask for "+
+				"aspects=%s,%s", c.Name, c.Task, d.Name, d.Task, d.Task, c.Task)
+	}
+	return nil
+}
+
 // activate returns the snapshot whose default is the checkpoint of that name;
-// the default until now is the one to go back to.
+// the default until now is the one to go back to. One of another task is a
+// conflict.
 func (s *Snapshot) activate(name string) (*Snapshot, error) {
-	if _, err := s.registry.Get(name); err != nil {
+	b, err := s.registry.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkTask(b.Checkpoint()); err != nil {
 		return nil, err
 	}
 	next := *s
 	if now := s.defaultName(); now != name {
 		next.previous = now
 	}
-	var err error
 	next.registry, err = checkpoint.NewRegistry(s.registry.List(), name)
 	return &next, err
 }

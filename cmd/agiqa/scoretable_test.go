@@ -57,8 +57,9 @@ func TestScoreTable(t *testing.T) {
 		result gateway.Result
 		want   []string
 	}{
-		"a score alone":             {gateway.Result{Measurement: plain}, []string{"  3.2500  " + image}},
-		"interval, and unlike data": {gateway.Result{Measurement: whole}, []string{"  3.2500    2.75..3.75    " + image + "  (unlike the training data)"}},
+		"a score alone": {gateway.Result{Measurement: plain}, []string{"  3.2500  " + image}},
+		"interval, and unlike data": {gateway.Result{Measurement: whole},
+			[]string{"  3.2500    2.75..3.75    " + image + "  (unlike the training data)"}},
 		"aspects": {gateway.Result{Measurement: plain, Aspects: map[string]gateway.CheckpointScore{
 			"quality":   named(gateway.Measurement{Score: &score, Interval: interval}, "q"),
 			"alignment": named(gateway.Measurement{Score: &other}, "a"),
@@ -74,7 +75,8 @@ func TestScoreTable(t *testing.T) {
 			t.Errorf("%s: status %d\n%s%swant\n%s", name, status, out, errs, want)
 		}
 	}
-	out, errs, status := runCommand(t, nil, nil, "score", image, "--url", server.URL, "--checkpoint", "a", "--aspects", "b")
+	out, errs, status := runCommand(t, nil, nil, "score", image, "--url", server.URL, "--checkpoint", "a",
+		"--aspects", "b")
 	if status == 0 || !strings.Contains(errs, "aspects checkpoint") {
 		t.Errorf("--checkpoint and --aspects: status %d, %s%s", status, out, errs)
 	}

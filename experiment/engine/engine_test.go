@@ -40,6 +40,10 @@ func (s *shelf) Resolve(name string) (quality.Checkpoint, error) {
 	if name == "foreign" {
 		c.Encoder = quality.Digest{}
 	}
+	c.Task = quality.TaskQuality
+	if name == "realism" {
+		c.Task, c.Score.Max = quality.TaskAuthenticity, 100
+	}
 	return c, nil
 }
 
@@ -344,6 +348,7 @@ func TestCreateRefuses(t *testing.T) {
 	for text, kind := range map[string]quality.Kind{
 		"id: x\narms: [{checkpoint: demo}, {checkpoint: missing}]":     quality.KindCheckpointNotFound,
 		"id: x\narms: [{checkpoint: demo}, {checkpoint: foreign}]":     quality.KindEncoderMismatch,
+		"id: x\narms: [{checkpoint: demo}, {checkpoint: realism}]":     quality.KindConflict,
 		"id: x\narms: [{checkpoint: demo}]":                            quality.KindExperimentInvalid,
 		"id: x\narms: [{checkpoint: demo}, {id: d, checkpoint: demo}]": quality.KindExperimentInvalid,
 	} {

@@ -20,17 +20,22 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 	if err != nil {
 		return x, err
 	}
-	encoders := make([]quality.Digest, len(x.Arms))
+	encoders, checkpoints := make([]quality.Digest, len(x.Arms)), make([]quality.Checkpoint, len(x.Arms))
 	var scale quality.ScoreRange
 	for i := range x.Arms {
 		c, err := e.Checkpoints.Resolve(x.Arms[i].Checkpoint)
 		if err != nil {
 			return x, err
 		}
-		x.Arms[i].Digest, encoders[i] = c.Digest, c.Encoder
+		x.Arms[i].Digest, encoders[i], checkpoints[i] = c.Digest, c.Encoder, c
 		if i == 0 {
 			x.Encoder, scale = c.Encoder, c.Score
 		}
+	}
+	if err := checkTasks(checkpoints); err != nil {
+		return x, err
+	}
+	for _, c := range checkpoints {
 		if c.Score.Min != scale.Min || c.Score.Max != scale.Max {
 			return x, &experiment.Invalid{Faults: []experiment.Fault{{Field: "arms", Message: "checkpoints score on " +
 				"different scales"}}}
@@ -54,6 +59,20 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 		return x, err
 	}
 	return x, e.Refresh(ctx)
+}
+
+// checkTasks reports, as a conflict, checkpoints of different tasks: their
+// scores aren't alternatives. A task is part of a digest, so arms that had one
+// task when they were drafted keep it.
+func checkTasks(checkpoints []quality.Checkpoint) error {
+	for _, c := range checkpoints {
+		if first := checkpoints[0]; c.Task != first.Task {
+			return quality.Errorf(quality.KindConflict,
+				"checkpoint %s scores %s and %s scores %s: arms of an experiment score the same task",
+				first.Name, first.Task, c.Name, c.Task)
+		}
+	}
+	return nil
 }
 
 // Start lets a draft take requests, once its canaries are sound.
