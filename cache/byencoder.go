@@ -38,7 +38,7 @@ func NewByEncoder(texts TextsConfig, images *ImagesConfig, source PromptEmbedder
 // those of the encoder before. It does nothing, and returns false, where that
 // encoder is in use already. embeddings is nil where none are kept.
 func (b *ByEncoder) Switch(
-	ctx context.Context, encoder quality.Encoder, use func(texts quality.TextSource, embeddings quality.EmbeddingCache),
+	ctx context.Context, encoder quality.Encoder, use func(texts *Texts, embeddings quality.EmbeddingCache),
 ) (switched bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

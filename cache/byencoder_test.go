@@ -24,7 +24,7 @@ func TestByEncoder(t *testing.T) {
 	uses := 0
 	switchTo := func(e quality.Encoder, want bool) {
 		t.Helper()
-		switched, err := b.Switch(t.Context(), e, func(_ quality.TextSource, images quality.EmbeddingCache) {
+		switched, err := b.Switch(t.Context(), e, func(_ *cache.Texts, images quality.EmbeddingCache) {
 			uses,
 				embeddings = uses+1, images
 		})
@@ -69,7 +69,7 @@ func TestByEncoderKeepsNoImages(t *testing.T) {
 	texts := cache.DefaultTextsConfig()
 	texts.Memory = newMemory(t)
 	b := cache.NewByEncoder(texts, nil, &fakeSource{})
-	switched, err := b.Switch(t.Context(), testEncoder, func(_ quality.TextSource, images quality.EmbeddingCache) {
+	switched, err := b.Switch(t.Context(), testEncoder, func(_ *cache.Texts, images quality.EmbeddingCache) {
 		if images != nil {
 			t.Errorf("image embeddings go to %v", images)
 		}
@@ -87,7 +87,7 @@ func TestByEncoderKeepsNoImages(t *testing.T) {
 func TestByEncoderKeepsTheOldCachesOnAFault(t *testing.T) {
 	b := cache.NewByEncoder(cache.DefaultTextsConfig(), nil, &fakeSource{}) // no store
 	switched, err := b.Switch(t.Context(), testEncoder,
-		func(quality.TextSource, quality.EmbeddingCache) { t.Error("handed over") })
+		func(*cache.Texts, quality.EmbeddingCache) { t.Error("handed over") })
 	if switched || err == nil || b.Encoder() != (quality.Encoder{}) {
 		t.Errorf("switched %t, %v, encoder %+v", switched, err, b.Encoder())
 	}

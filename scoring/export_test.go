@@ -8,5 +8,5 @@ func (s *Service) CostOf(ctx context.Context, req Request) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return costOf(s.lookUp(ctx, j, j.rows(s.inspect(ctx, j).images))), nil
+	return costOf(s.lookUp(ctx, j, j.rows(s.inspect(ctx, j)))), nil
 }

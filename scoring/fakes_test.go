@@ -136,6 +136,20 @@ func (f *fakeTriton) Score(_ context.Context, c quality.Checkpoint, _ quality.Te
 	return scoreAll(c, images), nil
 }
 
+// ScoreWithPrompts adds the first number of the prompt's embedding to the score
+// of Score.
+func (f *fakeTriton) ScoreWithPrompts(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+	images, prompts []quality.Embedding) ([]quality.HeadScore, error) {
+	if err := f.call("prompted "+c.Name+" ", len(images)); err != nil {
+		return nil, err
+	}
+	out := scoreAll(c, images)
+	for i := range out {
+		out[i].Score += prompts[i][0]
+	}
+	return out, nil
+}
+
 func (f *fakeTriton) ScorePanel(_ context.Context, p quality.Panel,
 	images []quality.Embedding) ([][]quality.HeadScore, error) {
 	name := "panel "
@@ -232,8 +246,15 @@ func (f textsFunc) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (qu
 	return f(ctx, c)
 }
 
+// promptsFunc gives the embedding of a prompt.
+type promptsFunc func(ctx context.Context, prompt string) (quality.Embedding, bool, error)
+
+func (f promptsFunc) PromptEmbedding(ctx context.Context, prompt string) (quality.Embedding, bool, error) {
+	return f(ctx, prompt)
+}
+
 var encoder = quality.Encoder{Name: "enc", Digest: quality.DigestOf([]byte("enc")), Dim: 2,
-	TextWidth: 4, ContextLength: 77}
+	TextWidth: 4, ContextLength: 77, TextCapability: quality.TextGeneral}
 
 func checkpointOf(name string, n byte) quality.Checkpoint {
 	return quality.Checkpoint{Name: name, Digest: quality.Digest{n}, Encoder: encoder.Digest}

@@ -153,6 +153,20 @@ func (h *heads) askEach(ctx context.Context, p plan, rows []scoredRow) ([][]rowS
 	for k, c := range p.Checkpoints {
 		group.Go(func() error {
 			places := rowsFor(c, rows)
+			if c.Prompt {
+				own := make([]scoredRow, len(places))
+				for n, i := range places {
+					own[n] = rows[i]
+				}
+				var results []rowScore
+				results, faults[k] = h.askWithPrompts(ctx, p, c, texts[k], own)
+				for n, i := range places {
+					if scores[i][k] = results[n]; faults[k] != nil {
+						scores[i][k] = rowScore{TextCached: results[n].TextCached, Err: faults[k]}
+					}
+				}
+				return nil
+			}
 			embeddings := make([]quality.Embedding, len(places))
 			for n, i := range places {
 				embeddings[n] = rows[i].embedding

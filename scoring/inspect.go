@@ -11,11 +11,12 @@ import (
 )
 
 // inspected are the distinct images of a request: the same file sent twice is
-// worked on once.
+// worked on once, and once for each of its prompts where a checkpoint reads them.
 type inspected struct {
 	images []imageprep.Inspected
-	byItem []int   // the place of each item's image, where it has no error
-	errs   []error // by item
+	prompt []string // by image
+	byItem []int    // the place of each item's image, where it has no error
+	errs   []error  // by item
 }
 
 // row is one view of an image, as the encoder takes it, and its embedding where
@@ -23,8 +24,10 @@ type inspected struct {
 type row struct {
 	imageprep.Inspected
 	image int // its place among the images of the request
-	view  quality.View
-	known quality.Embedding
+
+	prompt string // of the image
+	view   quality.View
+	known  quality.Embedding
 }
 
 func (r row) found() bool   { return r.known != nil }
@@ -32,11 +35,11 @@ func (r row) missing() bool { return r.known == nil }
 
 // rows are the views of the images that the checkpoints of the request need:
 // image by image, each with j.views in order.
-func (j *job) rows(images []imageprep.Inspected) []row {
-	rows := make([]row, 0, len(images)*len(j.views))
-	for i, one := range images {
+func (j *job) rows(in inspected) []row {
+	rows := make([]row, 0, len(in.images)*len(j.views))
+	for i, one := range in.images {
 		for _, v := range j.views {
-			rows = append(rows, row{Inspected: one, image: i, view: v})
+			rows = append(rows, row{Inspected: one, image: i, prompt: in.prompt[i], view: v})
 		}
 	}
 	return rows
@@ -52,7 +55,11 @@ func (j *job) key(r row) quality.EmbeddingKey {
 func (s *Service) inspect(ctx context.Context, j *job) inspected {
 	in := inspected{byItem: make([]int, len(j.Items)), errs: make([]error, len(j.Items))}
 	_ = s.telemetry.run(ctx, j.timings, StageInspect, func(_ context.Context, span trace.Span) error {
-		seen := map[quality.Digest]int{}
+		type content struct {
+			image  quality.Digest
+			prompt string
+		}
+		seen := map[content]int{}
 		unreadable := 0
 		for i, item := range j.Items {
 			if in.errs[i] = item.Err; item.Err != nil {
@@ -63,11 +70,12 @@ func (s *Service) inspect(ctx context.Context, j *job) inspected {
 				unreadable++
 				continue
 			}
-			place, again := seen[one.Info.Digest]
+			key := content{one.Info.Digest, item.Prompt}
+			place, again := seen[key]
 			if !again {
 				place = len(in.images)
-				seen[one.Info.Digest] = place
-				in.images = append(in.images, one)
+				seen[key] = place
+				in.images, in.prompt = append(in.images, one), append(in.prompt, item.Prompt)
 			}
 			in.byItem[i] = place
 		}

@@ -15,7 +15,10 @@ import (
 type Item struct {
 	ID   string
 	Data []byte // the file
-	Err  error  // set when the image could not even be read: it is passed through
+	// Prompt is the text that the picture was made from. Every item has one where a
+	// checkpoint reads prompts, and none has one otherwise.
+	Prompt string
+	Err    error // set when the image could not even be read: it is passed through
 }
 
 // Request asks for the scores of images by checkpoints.
@@ -68,14 +71,14 @@ type Response struct {
 // several checkpoints that fails, in its scores. The call itself
 // fails when nothing could be scored for a reason that is not an image's:
 // overloaded, model_unavailable, model_bad_output, deadline_exceeded,
-// encoder_mismatch.
+// encoder_mismatch, bad_request for prompts that don't fit the checkpoints.
 func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 	j, err := s.newJob(req)
 	if err != nil {
 		return Response{}, err
 	}
 	in := s.inspect(ctx, j)
-	rows, release, err := s.admit(ctx, j, j.rows(in.images))
+	rows, release, err := s.admit(ctx, j, j.rows(in))
 	if err != nil {
 		return Response{}, err
 	}
@@ -113,6 +116,9 @@ func (s *Service) newJob(req Request) (*job, error) {
 			return nil, quality.Errorf(quality.KindEncoderMismatch,
 				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, models.Encoder.Name)
 		}
+	}
+	if err := checkPrompts(req, models.Encoder); err != nil {
+		return nil, err
 	}
 	j := &job{
 		Request: req, models: models, timings: req.Timings, preprocess: s.decoding.preparer.ID(req.Preprocess),
@@ -175,13 +181,19 @@ type plan struct {
 	*job
 	panel *quality.Panel         // that has all the checkpoints; nil: heads one by one
 	texts func() ([]text, error) // by checkpoint, fetched once; a panel holds its own
+	// prompts are those of the pictures by their text, fetched once.
+	prompts func() map[string]promptText
 }
 
 // ensemble reports whether one call embeds and scores.
 func (p plan) ensemble() bool { return len(p.Checkpoints) == 1 && p.Checkpoints[0].HasEnsemble() }
 
 func (s *Service) newPlan(ctx context.Context, j *job) plan {
-	p := plan{job: j, texts: sync.OnceValues(func() ([]text, error) { return s.fetchTexts(ctx, j) })}
+	p := plan{
+		job:     j,
+		texts:   sync.OnceValues(func() ([]text, error) { return s.fetchTexts(ctx, j) }),
+		prompts: sync.OnceValue(func() map[string]promptText { return s.fetchPrompts(ctx, j) }),
+	}
 	if j.models.Panels == nil || len(j.Checkpoints) < 2 {
 		return p
 	}
@@ -204,6 +216,9 @@ func (s *Service) scoreImages(ctx context.Context, j *job, rows []row) ([]scored
 	p := s.newPlan(ctx, j)
 	if p.panel == nil {
 		group.Go(func() error { _, err := p.texts(); return err })
+	}
+	if j.readsPrompts() {
+		group.Go(func() error { p.prompts(); return nil })
 	}
 	score := func(which func(row) bool) {
 		group.Go(func() error {

@@ -30,6 +30,7 @@ type Preparer interface {
 type Triton interface {
 	quality.ImageEncoder
 	quality.HeadScorer
+	quality.PromptHeadScorer
 	quality.PanelScorer
 	quality.Ensemble
 }
@@ -117,6 +118,7 @@ type Service struct {
 type Models struct {
 	Encoder    quality.Encoder
 	Texts      quality.TextSource
+	Prompts    quality.PromptSource
 	Embeddings quality.EmbeddingCache // nil: image embeddings are not kept
 	Panels     Panels                 // nil: heads are asked one by one
 }

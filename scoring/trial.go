@@ -73,6 +73,10 @@ func (d *Directed) Score(ctx context.Context, req Request) (Response, error) {
 	arms, checkpoints := trial.Arms()
 	all := req
 	all.Checkpoints = checkpoints
+	if models := d.models.Load(); models != nil && checkPrompts(all, models.Encoder) != nil {
+		// The arms read prompts and the request has none, or the other way round.
+		return d.Service.Score(ctx, req)
+	}
 	response, err := d.Service.Score(ctx, all)
 	switch quality.KindOf(err) {
 	case quality.KindEncoderMismatch:

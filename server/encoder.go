@@ -29,8 +29,8 @@ func (f follower) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switched, err := f.caches.Switch(ctx, encoder, func(texts quality.TextSource, embeddings quality.EmbeddingCache) {
-		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Embeddings: embeddings, Panels: f.panels})
+	switched, err := f.caches.Switch(ctx, encoder, func(texts *cache.Texts, embeddings quality.EmbeddingCache) {
+		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts, Embeddings: embeddings, Panels: f.panels})
 	})
 	if switched {
 		f.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String(),
