@@ -114,7 +114,12 @@ func newBodyReader(maxImages int, maxImageBytes int64, registry huma.Registry) *
 				"aspects":     names("Tasks to score, or TASK=CHECKPOINT"),
 				"include":     names("Further parts of the answer"),
 				"omit":        names("Parts of the answer to leave out: interval, distribution"),
-				"preprocess":  {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
+				promptField: {
+					Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString},
+					Description: "The prompt that each image was made from, in the order of the images, or one for all of them. " +
+						"For checkpoints that read prompts",
+				},
+				"preprocess": {Type: huma.TypeString, Enum: []any{string(quality.Exact), string(quality.Fast)}},
 			},
 			Required: []string{imageField}, AdditionalProperties: false,
 		},
@@ -237,6 +242,7 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 			"multipart/form-data without a boundary: leave the Content-Type to the library that writes the form")
 	}
 	var b batch
+	var prompts []string
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)
 	for n := 0; ; n++ {
 		part, err := parts.NextRawPart()
@@ -249,17 +255,17 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 		if n >= r.maxImages+64 {
 			return batch{}, r.tooMany()
 		}
-		if err := r.part(&b, part); err != nil {
+		if err := r.part(&b, &prompts, part); err != nil {
 			return batch{}, err
 		}
 	}
 	if len(b.items) == 0 {
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the multipart body has no part named image")
 	}
-	return b, nil
+	return b, b.formPrompts(prompts)
 }
 
-func (r *bodyReader) part(b *batch, part *multipart.Part) error {
+func (r *bodyReader) part(b *batch, prompts *[]string, part *multipart.Part) error {
 	name, limit := part.FormName(), int64(maxFieldBytes)
 	if slices.Contains(imageAliases, name) {
 		name = imageField
@@ -290,6 +296,11 @@ func (r *bodyReader) part(b *batch, part *multipart.Part) error {
 		return b.name(name, string(data))
 	case "include":
 		return addEnum(&b.include, name, string(data), includes...)
+	case promptField:
+		if len(data) == 0 {
+			return quality.Errorf(quality.KindBadRequest, "%s is empty; give it a text or leave it out", promptField)
+		}
+		*prompts = append(*prompts, string(data))
 	case "omit":
 		return addEnum(&b.omit, name, string(data), omitInterval, omitDistribution)
 	case "preprocess":
@@ -402,7 +413,7 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 		}
 	}
 	for i, input := range request.Images {
-		b.items = append(b.items, r.input(input, i))
+		b.items = append(b.items, withPrompt(r.input(input, i), input.Prompt))
 	}
 	return b, nil
 }

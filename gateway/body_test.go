@@ -120,8 +120,14 @@ func TestMultipart(t *testing.T) {
 		{"no end", "multipart/form-data; boundary=x", image[:len(image)-20], quality.KindBadRequest},
 		{"no image", "multipart/form-data; boundary=x", part(`name="checkpoint"`, "demo") +
 			"--x--\r\n", quality.KindBadRequest},
-		{"unknown field", "multipart/form-data; boundary=x", image + part(`name="prompt"`, "x") +
+		{"unknown field", "multipart/form-data; boundary=x", image + part(`name="caption"`, "x") +
 			"--x--\r\n", quality.KindUnknownField},
+		{"empty prompt", "multipart/form-data; boundary=x", image + part(`name="prompt"`, "") +
+			"--x--\r\n", quality.KindBadRequest},
+		{"prompts for other images", "multipart/form-data; boundary=x", image + strings.Repeat(part(`name="prompt"`, "x"), 2) +
+			"--x--\r\n", quality.KindBadRequest},
+		{"prompt that nobody reads", "multipart/form-data; boundary=x", image + part(`name="prompt"`, "x") +
+			"--x--\r\n", quality.KindBadRequest},
 		{"no name", "multipart/form-data; boundary=x", image + part(`filename="a"`, "x") +
 			"--x--\r\n", quality.KindUnknownField},
 		{"no disposition", "multipart/form-data; boundary=x", image + "--x\r\n\r\nx\r\n--x--\r\n", quality.KindUnknownField},
@@ -226,6 +232,10 @@ func TestJSONBodies(t *testing.T) {
 		{"trailing value", many(1, `{"data":"`+data+`"}`) + `{}`, quality.KindBadRequest},
 		{"trailing text", many(1, `{"data":"`+data+`"}`) + `x`, quality.KindBadRequest},
 		{"unknown field", `{"images":[{"data":"` + data + `"}],"prompt":"x"}`, quality.KindUnknownField},
+		{"empty prompt", `{"images":[{"data":"` + data + `","prompt":""}]}`, quality.KindBadRequest},
+		{"prompt that nobody reads", `{"images":[{"data":"` + data + `","prompt":"a cat"}]}`, quality.KindBadRequest},
+		{"prompt of 5,000 characters", `{"images":[{"data":"` + data + `","prompt":"` + strings.Repeat("x", 5000) + `"}]}`,
+			quality.KindBadRequest},
 		{"unknown field in an image", `{"images":[{"data":"` + data + `","path":"/etc/passwd"}]}`, quality.KindUnknownField},
 		{"other case", `{"Images":[{"data":"` + data + `"}]}`, quality.KindUnknownField},
 		{"unknown include", `{"images":[{"data":"` + data + `"}],"include":["weights"]}`, quality.KindBadRequest},

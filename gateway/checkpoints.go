@@ -22,6 +22,7 @@ type CheckpointView struct {
 	Scale    ScoreScale     `json:"scale"`
 	Score    ScoreScale     `json:"score" doc:"As scale"`
 	Views    []string       `json:"views" nullable:"false" doc:"Squares of a picture whose mean score is its score: 224, the middle of the picture at a short side of 224 pixels, or a cell of a larger square, such as 448/r0c1"`
+	Prompt   bool           `json:"prompt" doc:"Whether it needs the prompt that a picture was made from"`
 	Coverage *float64       `json:"interval_coverage,omitempty" doc:"Nominal coverage of the intervals of its scores; absent: it gives none"`
 
 	Reference  *CheckpointReference   `json:"reference,omitempty" doc:"Sample of its training data; absent: it has none"`
@@ -92,7 +93,7 @@ func (g *Gateway) checkpointView(e lifecycle.Entry) CheckpointView {
 	c, m := e.Checkpoint, e.Manifest
 	view := CheckpointView{
 		Name: c.Name, Digest: c.Digest, Default: err == nil && def.Checkpoint.Name == c.Name,
-		Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
+		Prompt: c.Prompt, Encoder: c.Encoder, Usable: ok && encoder.Digest == c.Encoder,
 		Position: string(m.ClassTokenPosition), ContextLength: m.ContextLength, ClassSpecific: m.ClassSpecific,
 		Licence: m.Licence, Imported: e.Imported,
 	}

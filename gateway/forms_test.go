@@ -64,7 +64,7 @@ func TestNamesOfFiles(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"chekpoint": `unknown multipart field "chekpoint"; did you mean checkpoint?`,
-		"model":     `unknown multipart field "model"; known: aspects, checkpoint, checkpoints, image, include, omit, preprocess`,
+		"model":     `unknown multipart field "model"; known: aspects, checkpoint, checkpoints, image, include, omit, preprocess, prompt`,
 	} {
 		body, contentType := form(t, "image", string(file), name, strings.Repeat("x", 5000))
 		if p := r.post("/v1/score", body, contentType).wantProblem(t, quality.KindUnknownField); p.Detail != want {

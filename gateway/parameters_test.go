@@ -121,7 +121,7 @@ func TestQueriesThatAreNotUnderstood(t *testing.T) {
 		{"Checkpoint=other", quality.KindUnknownField, `"Checkpoint"; did you mean checkpoint?`},
 		{"checkpoints[]=other", quality.KindUnknownField, `"checkpoints[]"; did you mean checkpoints?`},
 		{"preproces=fast", quality.KindUnknownField, `did you mean preprocess?`},
-		{"model=other", quality.KindUnknownField, `"model"; known: aspects, checkpoint, checkpoints, include, omit, preprocess`},
+		{"model=other", quality.KindUnknownField, `"model"; known: aspects, checkpoint, checkpoints, include, omit, preprocess, prompt`},
 		{"=other", quality.KindUnknownField, `""; known:`},
 		{"other", quality.KindUnknownField, `"other"; known:`},
 		{strings.Repeat("x", 5000) + "=1", quality.KindUnknownField, strings.Repeat("x", 64) + `"...; known:`},

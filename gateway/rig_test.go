@@ -159,7 +159,7 @@ func newModels(t *testing.T, shelf *shelf, client *tritonclient.Client) *scoring
 	images.Encoder, images.Store = tritontest.Encoder(), memory()
 	embeddings, err := cache.NewImages(images)
 	must(t, err)
-	return &scoring.Models{Encoder: tritontest.Encoder(), Texts: source, Embeddings: embeddings}
+	return &scoring.Models{Encoder: tritontest.Encoder(), Texts: source, Prompts: source, Embeddings: embeddings}
 }
 
 func must(t testing.TB, err error) {

@@ -37,6 +37,7 @@ type scoreInput struct {
 	Aspects         []string `query:"aspects" maxItems:"16" nullable:"false" doc:"What to score, each by a checkpoint for that: tasks such as quality,authenticity, or TASK=CHECKPOINT; of /v1/score alone, and in place of checkpoint. A task picks the default checkpoint if that has the task, otherwise the only one that does. An image is encoded once for all of them"`
 	Include         []string `query:"include" maxItems:"8" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. views: where in the picture quality is lost. all_arms, the scores of every arm of an experiment, wants the admin key"`
 	Omit            []string `query:"omit" maxItems:"8" enum:"interval,distribution" nullable:"false" doc:"Parts of the answer to leave out, as a list in the same way"`
+	PromptText      string   `query:"prompt" maxLength:"4096" doc:"Text that every image was made from which has no prompt of its own in the body, for checkpoints that read prompts; of more than 75 tokens: prompt_too_long. Refused where no chosen checkpoint reads it"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	Unit            string   `header:"X-Agiqa-Unit" maxLength:"256" doc:"Who or what is assigned to an arm as a whole, such as a user's id, where an experiment goes by this header. Kept as a keyed hash"`
 	Blind           bool     `header:"X-Agiqa-Blind" doc:"Whoever rates this image will not see its score"`
@@ -120,6 +121,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if err != nil {
 		return nil, err
 	}
+	b.promptAll(in.PromptText)
 	names := append(splitEach(slices.Concat(in.Checkpoint, in.Checkpoints)), b.checkpoints...)
 	aspects := append(splitEach(in.Aspects), b.aspects...)
 	chosen, err := g.choose(names, aspects, compare)

@@ -52,6 +52,8 @@ type ImageInput struct {
 	ID   string `json:"id,omitempty" maxLength:"256" doc:"Comes back in the result; its position when absent"`
 	Data string `json:"data,omitempty" contentEncoding:"base64" doc:"The image file as base64: standard or URL alphabet, padded or not, line breaks allowed; or a data URL of it"`
 	URL  string `json:"url,omitempty" maxLength:"4096" doc:"Not served: answers image_url_forbidden"`
+
+	Prompt string `json:"prompt,omitempty" minLength:"1" maxLength:"4096" doc:"Text that the image was made from, for checkpoints that read prompts; of more than 75 tokens: prompt_too_long"`
 }
 
 // ScoreResponse answers /v1/score and /v1/compare.

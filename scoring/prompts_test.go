@@ -179,7 +179,9 @@ func TestPromptsThatDoNotFit(t *testing.T) {
 // awareArms is an experiment whose arms read prompts.
 type awareArms struct{ exposed bool }
 
-func (a *awareArms) Enrol(context.Context, experiment.Caller, []func() quality.Digest) scoring.Trial { return a }
+func (a *awareArms) Enrol(context.Context, experiment.Caller, []func() quality.Digest) scoring.Trial {
+	return a
+}
 
 func (a *awareArms) Arms() ([]experiment.Arm, []quality.Checkpoint) {
 	return []experiment.Arm{{ID: "a", Role: experiment.Control}, {ID: "b"}},

@@ -51,6 +51,7 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 func addScoring(cmd *cobra.Command) {
 	cli.AddJSON(cmd)
 	cmd.Flags().Int("parallel", 2*runtime.NumCPU(), "number of images to send concurrently")
+	cmd.Flags().String("prompt", "", "prompt that the images were made from, for checkpoints that read prompts")
 	cmd.Flags().StringSlice("include", nil, "additional fields of the JSON output: embedding, views")
 	cmd.Flags().StringSlice("omit", nil, "fields to leave out: interval, distribution")
 	cmd.Flags().Bool("views", false, "show the score of each view and which pixels of the image it covers")
@@ -85,6 +86,9 @@ func scoreCommand(cmd *cobra.Command, t *cli.Terminal, args []string, route stri
 	}
 	if views, err := cmd.Flags().GetBool("views"); err == nil && views {
 		ask.Include = append(ask.Include, "views")
+	}
+	if ask.Prompt, err = cmd.Flags().GetString("prompt"); err != nil {
+		return err
 	}
 	workers, err := cmd.Flags().GetInt("parallel")
 	if err != nil {

@@ -66,6 +66,8 @@ func (c *Client) Get(ctx context.Context, path string, out any) error {
 // choice to the server.
 type Ask struct {
 	Checkpoints, Aspects, Include, Omit []string
+
+	Prompt string // that the picture was made from; "" for none
 }
 
 // Score sends one picture by the route ("/v1/score" or "/v1/compare") and
@@ -79,6 +81,9 @@ func (c *Client) Score(ctx context.Context, route string, p Picture, ask Ask) (g
 		if len(values) > 0 {
 			query.Set(name, strings.Join(values, ","))
 		}
+	}
+	if ask.Prompt != "" {
+		query.Set("prompt", ask.Prompt)
 	}
 	if c.Mode != "" {
 		query.Set("preprocess", c.Mode)

@@ -22,13 +22,14 @@ func TestClientAsksForEveryCheckpoint(t *testing.T) {
 	ask := cli.Ask{
 		Checkpoints: []string{"a", "b"}, Aspects: []string{"quality", "authenticity=c"},
 		Include: []string{"embedding", "all_arms"}, Omit: []string{"interval", "distribution"},
+		Prompt: "a cat, a dog & more",
 	}
 	if _, err := cli.NewClient(server.URL).Score(t.Context(), "/v1/compare", cli.Picture{}, ask); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"checkpoint": "a,b", "aspects": "quality,authenticity=c", "include": "embedding,all_arms",
-		"omit": "interval,distribution",
+		"omit": "interval,distribution", "prompt": "a cat, a dog & more",
 	} {
 		if got := asked[name]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
