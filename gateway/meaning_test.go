@@ -2,8 +2,10 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -317,5 +319,43 @@ func TestAspectsAreRefused(t *testing.T) {
 	p := r.post("/v1/score", empty, emptyType).wantProblem(t, quality.KindBadRequest)
 	if want := "aspects is empty; name a task or leave it out"; p.Detail != want {
 		t.Errorf("detail %q, want %q", p.Detail, want)
+	}
+}
+
+// TestPageSaysWhatAScoreMeans runs the page's script in Node.js on real answers.
+func TestPageSaysWhatAScoreMeans(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs Node.js; not run with -short")
+	}
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Fatal("node is not on PATH: install Node.js (make deps), or run the tests with -short to leave this out")
+	}
+	file := testimages.PNG(64, 64)
+	text := func(r *rig, query string) string {
+		t.Helper()
+		answer := r.post("/v1/score?include=views"+query, file, "image/png")
+		out, err := exec.CommandContext(t.Context(), "node", "testdata/page.mjs", "page.html", string(answer.body)).Output()
+		must(t, err)
+		var drawn struct{ Text string }
+		must(t, json.Unmarshal(out, &drawn))
+		return drawn.Text
+	}
+	judged, _ := wantScore(t, file, first)
+	low := math.Floor(float64(judged.Score)) - 2
+	cut := newRig(t, qualified(t, true, [2]float64{low, low + 1}, 0.25, 0))
+	const unlike = "This picture is unlike the training data"
+	for _, want := range []string{
+		fmt.Sprintf("authenticity, %g to %g MOS", low, low+1),
+		fmt.Sprintf("%.2f to %.2f with 90 %% coverage", low+0.75, low+1),
+		fmt.Sprintf("cut to the scale from %.3f", judged.Score), unlike,
+	} {
+		if got := text(cut, ""); !strings.Contains(got, want) {
+			t.Errorf("the page says %q, want %q in it", got, want)
+		}
+	}
+	for _, absent := range []string{"coverage", "cut to the scale", unlike} {
+		if got := text(newRig(t), ""); strings.Contains(got, absent) {
+			t.Errorf("the page says %q, want no %q", got, absent)
+		}
 	}
 }

@@ -44,7 +44,7 @@ func newCompare(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	addScoring(cmd)
-	cmd.Flags().StringSlice("checkpoint", nil, "checkpoints to compare (default: all)")
+	cmd.Flags().StringSlice("checkpoint", nil, "checkpoints to compare (default: all of the default's task)")
 	return cmd
 }
 
