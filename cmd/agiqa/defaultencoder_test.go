@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
@@ -175,7 +176,7 @@ func compareEmbeddings(t *testing.T, p *process) {
 		t.Fatal(err)
 	}
 	cfg := tritonclient.DefaultConfig()
-	cfg.Addresses = []string{p.grpc}
+	cfg.Addresses, cfg.RequestTimeout = []string{p.grpc}, time.Minute // 32 pictures on a busy machine
 	client, err := tritonclient.New(cfg)
 	if err != nil {
 		t.Fatal(err)
