@@ -66,22 +66,37 @@ class Checkpoint:
         )
 
 
-def golden_scores(checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray) -> list[dict]:
-    """Raw scores of a few image embeddings [K, D], each of one view, in float32 NumPy: the server checks itself."""
-    scores = score_numpy(checkpoint.head, images.astype(np.float32), texts.astype(np.float32))
+def golden_scores(
+    checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray, prompts: np.ndarray | None = None
+) -> list[dict]:
+    """Raw scores of a few image embeddings [K, D], each of one view, in float32 NumPy: the server checks itself.
+
+    `prompts` [K, D] are those of the images, for a checkpoint that reads them.
+    """
+    columns = {"image_embedding": images.astype(np.float32)}
+    if prompts is not None:
+        columns["prompt_embedding"] = prompts.astype(np.float32)
+    scores = score_numpy(
+        checkpoint.head, columns["image_embedding"], texts.astype(np.float32), columns.get("prompt_embedding")
+    )
     return [
-        {"image_embedding": [float(v) for v in image.astype(np.float32)], "score": float(score)}
-        for image, score in zip(images, scores)
+        {**{name: [float(v) for v in rows[i]] for name, rows in columns.items()}, "score": float(score)}
+        for i, score in enumerate(scores)
     ]
 
 
-def write_bundle(folder: Path, checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray) -> str:
-    """Writes the folder; returns the checkpoint's digest. `images` [K, D] become the golden cases.
+def write_bundle(
+    folder: Path, checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray, prompts: np.ndarray | None = None
+) -> str:
+    """Writes the folder; returns the checkpoint's digest. `images` [K, D] become the golden cases, with
+    the `prompts` [K, D] that they are scored with where the checkpoint reads prompts.
 
     Raises ValueError where the server would refuse what the manifest says of the scores.
     """
     if faults := checkpoint.faults():
         raise ValueError(f"checkpoint {checkpoint.name}: {'; '.join(faults)}")
+    if checkpoint.meaning.prompt != (prompts is not None):
+        raise ValueError(f"checkpoint {checkpoint.name}: golden cases have prompts where the checkpoint reads them")
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: np.ascontiguousarray(v) for k, v in checkpoint.tensors.items()}, folder / "weights.safetensors")
     document = {
@@ -97,7 +112,7 @@ def write_bundle(folder: Path, checkpoint: Checkpoint, images: np.ndarray, texts
         "training": checkpoint.training,
         "metrics": checkpoint.metrics,
         "licence": checkpoint.licence,
-        "golden": golden_scores(checkpoint, images, texts),
+        "golden": golden_scores(checkpoint, images, texts, prompts),
     }
     (folder / "manifest.json").write_text(json.dumps(document, indent=2) + "\n")
     return checkpoint.digest

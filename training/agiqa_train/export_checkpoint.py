@@ -20,16 +20,22 @@ import numpy as np
 from .bundle import Checkpoint, write_bundle
 from .digest import encoder_digest
 from .drawn import drawn_image
-from .exported import Scorer, embed_images, embed_prompts
+from .exported import embed_images, embed_prompts, embed_texts
 from .fitting.run_folder import WEIGHTS, FittedRun, read_json, read_run
+from .head import score_numpy
 from .meaning import TASK, Meaning, ScoreScale
 from .original import read_original
 from .preprocess import to_pixels
 from .prompts import POSITIONS
 from .sources import SourceError
-from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL
+from .triton_repository import ENCODER_FILE, GENERAL, IMAGE_MODEL, TEXT_MODEL
 
 GOLDEN = 8
+# Of the golden cases of a checkpoint that reads prompts, one for each picture.
+GOLDEN_PROMPTS = (
+    "a red circle on a white ground", "many small squares", "a photo of a cat", "an empty street at night, oil painting",
+    "two people who shake hands", "a landscape with mountains, highly detailed", "abstract art", "a bowl of fruit",
+)  # fmt: skip
 GOLDEN_SIZE = 288  # of the drawn pictures behind the golden cases
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ORIGINAL_FLAGS = ("epoch", "position", "score_min", "score_max", "score_unit", "task")
@@ -71,13 +77,14 @@ def run(args: argparse.Namespace) -> dict:
     check_fits(checkpoint, encoder)
     texts = embed_prompts(args.encoder, checkpoint.context, checkpoint.categories, checkpoint.class_token_position)
     images = embed_images(args.encoder, golden_pixels())
-    digest = write_whole(args.out, checkpoint, images, texts)
+    prompts = embed_texts(args.encoder, GOLDEN_PROMPTS) if checkpoint.meaning.prompt else None
+    digest = write_whole(args.out, checkpoint, images, texts, prompts)
     return {
         "name": checkpoint.name,
         "digest": digest,
         "out": str(args.out),
         "encoder": encoder["digest"],
-        "golden_scores": [float(score) for score in Scorer(args.encoder, args.out).judge(images, texts)],
+        "golden_scores": [float(score) for score in score_numpy(checkpoint.head, images, texts, prompts)],
     }
 
 
@@ -136,7 +143,7 @@ def from_run(args: argparse.Namespace, encoder: dict) -> Checkpoint:
         categories=found.categories,
         training=found.training,
         metrics=found.metrics,
-        meaning=Meaning(task=found.task, score=found.score),
+        meaning=Meaning(task=found.task, score=found.score, prompt=found.prompt),
         licence=args.licence,
     )
 
@@ -167,7 +174,7 @@ def check_fits(checkpoint: Checkpoint, encoder: dict) -> None:
     hidden = checkpoint.head["head.0.bias"].size
     wanted = {
         "context": (count, length, width) if len(context) == 3 else (length, width),
-        "head.0.weight": (hidden, (1 + count) * dim),
+        "head.0.weight": (hidden, (1 + count + 2 * checkpoint.meaning.prompt) * dim),
         "head.0.bias": (hidden,),
         "head.1.weight": (1, hidden),
         "head.1.bias": (1,),
@@ -178,6 +185,8 @@ def check_fits(checkpoint: Checkpoint, encoder: dict) -> None:
         if array.shape != wanted[name]
     ]
     faults += [f"{name} is not finite" for name, array in checkpoint.tensors.items() if not np.isfinite(array).all()]
+    if checkpoint.meaning.prompt and encoder.get("capabilities", {}).get("text", GENERAL) != GENERAL:
+        faults.append(f"it reads the prompts of pictures, and encoder {encoder['name']} knows quality words only")
     if checkpoint.meaning.score.min >= checkpoint.meaning.score.max:
         faults.append(f"score: min {checkpoint.meaning.score.min:g} is not below max {checkpoint.meaning.score.max:g}")
     if faults:
@@ -190,12 +199,14 @@ def golden_pixels() -> np.ndarray:
     return np.stack([to_pixels(drawn_image(GOLDEN_SIZE, rng)) for _ in range(GOLDEN)])
 
 
-def write_whole(out: Path, checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray) -> str:
+def write_whole(
+    out: Path, checkpoint: Checkpoint, images: np.ndarray, texts: np.ndarray, prompts: np.ndarray | None = None
+) -> str:
     """Writes the bundle beside its place and moves it there; returns the checkpoint's digest."""
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.new-"))
     try:
-        digest = write_bundle(staged, checkpoint, images, texts)
+        digest = write_bundle(staged, checkpoint, images, texts, prompts)
         staged.chmod(0o755)  # mkdtemp gives 0700, and the server may be another user
         staged.replace(out)
     finally:

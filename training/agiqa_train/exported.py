@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .head import score_numpy
 from .meaning import Meaning
 from .prompts import place_context, prompt_layout
-from .tokenizer import Tokenizer
+from .tokenizer import CONTEXT_LENGTH, Tokenizer
 from .triton_repository import ENCODER_FILE, IMAGE_MODEL, TEXT_MODEL
 from .views import View, view_pixels
 
@@ -66,6 +66,39 @@ def embed_prompts(repository: Path, context: np.ndarray, categories: tuple[str, 
         "context_mask": layout.context_mask,
     }
     return _session(repository / TEXT_MODEL / "1" / "model.onnx").run(None, inputs)[0]
+
+
+def embed_texts(repository: Path, texts: Sequence[str]) -> np.ndarray:
+    """Texts without learned vectors, such as the prompts of pictures, to unit vectors [N, D].
+
+    Raises ValueError for texts of more tokens than the server takes.
+    """
+    session = _session(repository / TEXT_MODEL / "1" / "model.onnx")
+    width = next(value.shape[2] for value in session.get_inputs() if value.name == "context")
+    ids = prompt_ids(texts)
+    parts = []
+    for start in range(0, len(ids), BATCH):
+        batch = ids[start : start + BATCH]
+        inputs = {
+            "token_ids": batch,
+            "context": np.zeros((*batch.shape, width), np.float32),
+            "context_mask": np.zeros(batch.shape, np.uint8),
+        }
+        parts.append(session.run(None, inputs)[0])
+    return np.concatenate(parts)
+
+
+def prompt_ids(texts: Sequence[str]) -> np.ndarray:
+    """Token ids [N, 77] of prompts of pictures; raises ValueError where the server would refuse one."""
+    tokenizer, room = Tokenizer(), CONTEXT_LENGTH - 2
+    counts = [len(tokenizer.encode(text)) for text in texts]
+    for fault, found in (
+        (f"have more than {room} tokens", [t for t, n in zip(texts, counts) if n > room]),
+        ("are empty", [t for t, n in zip(texts, counts) if n == 0]),
+    ):
+        if found:
+            raise ValueError(f"{len(found)} prompts {fault}, which the server refuses; the first is {found[0][:60]!r}")
+    return tokenizer(list(texts))
 
 
 class Scorer:

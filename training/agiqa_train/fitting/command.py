@@ -14,12 +14,13 @@ from ..clip import ACTIVATIONS
 from ..export_checkpoint import read_encoder
 from ..prompts import POSITIONS
 from ..sources import SOURCE_FORMS, load_clip
+from ..triton_repository import GENERAL, QUALITY_WORDS
 from .config import AUGMENTATIONS, OPTIMIZERS, PRECISIONS, FitConfig
-from .datasets import DATASETS, load_dataset
+from .datasets import DATASETS, check_prompts, load_dataset
 from .features import ExportedEncoder, ImageEncoder, TorchEncoder
 from .run_folder import write_json
 from .splits import BY, SplitConfig, split_dataset
-from .train import Frozen, Job, fit, median_report
+from .train import Frozen, Job, fit, median_report, reads_prompts
 
 CHOICES = {
     "class_token_position": POSITIONS,
@@ -110,7 +111,11 @@ def call(args: argparse.Namespace) -> dict:
     if args.score_min is not None and args.score_max is not None:
         scale = ScoreScale(args.score_min, args.score_max, args.score_unit)
     dataset = load_dataset(args.dataset, args.data, args.images, args.task, scale)
+    if reads_prompts(dataset):
+        check_prompts(dataset)
     frozen = load_frozen(args.source, args.activation, args.encoder, args.device, config.precision)
+    if reads_prompts(dataset):
+        check_capability(frozen)
     results = {}
     for seed in seeds:
         split_config = SplitConfig(
@@ -133,6 +138,20 @@ def call(args: argparse.Namespace) -> dict:
     summary = median_report(results)
     write_json(args.out / "summary.json", summary)
     return summary
+
+
+def check_capability(frozen: Frozen) -> None:
+    """Raises ValueError where the text tower knows no language, which the prompts of pictures are in."""
+    capability = GENERAL
+    if frozen.repository is not None:
+        capability = read_encoder(frozen.repository).get("capabilities", {}).get("text", GENERAL)
+    elif frozen.source["format"] == "demo":
+        capability = QUALITY_WORDS
+    if capability != GENERAL:
+        raise ValueError(
+            "task alignment needs an encoder whose text tower knows language, and this one knows quality words only; "
+            "export one from published weights: agiqa-train export-encoders --source hf:openai/clip-vit-base-patch16"
+        )
 
 
 def load_frozen(

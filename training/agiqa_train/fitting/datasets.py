@@ -43,6 +43,7 @@ class Sample:
     score: float
     group: str | None = None
     generator: str | None = None
+    prompt: str | None = None  # the text that the picture was made from
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def read_agiqa3k(source: Path, images: Path | None, task: str) -> Dataset:
             number(row[AGIQA3K_TASKS[task]], file, line),
             row["prompt"],
             generator_of(row["name"]),
+            row["prompt"] or None,
         )
         for line, row in rows
     ]
@@ -154,10 +156,22 @@ def read_csv(source: Path, images: Path | None, task: str, scale: ScoreScale | N
             number(row["score"], source, line),
             row.get("prompt") or None,
             row.get("generator") or None,
+            row.get("prompt") or None,
         )
         for line, row in read_table(source, ("image", "score"))
     ]
     return Dataset(source.stem, task, tuple(samples), scale)
+
+
+def check_prompts(dataset: Dataset) -> None:
+    """Raises DataError for pictures without the prompt that alignment is judged against."""
+    absent = [sample.name for sample in dataset.samples if not sample.prompt]
+    if absent:
+        raise DataError(
+            f"task {dataset.task} is how well a picture shows its prompt, and {len(absent)} of {len(dataset.samples)} "
+            f"images of {dataset.name} have none: give the prompts, as --dataset csv with the columns image, score "
+            "and prompt, or train another task"
+        )
 
 
 def check(dataset: Dataset) -> None:

@@ -30,6 +30,7 @@ from ..meaning import ScoreScale
 FORMAT = "agiqa-fit/1"
 WEIGHTS = ("last", "best")
 TASKS = {"correspondence": "alignment"}  # AIGCIQA2023's word to the one of a checkpoint
+ALIGNMENT = "alignment"  # of a picture and its prompt
 
 
 class RunError(ValueError):
@@ -48,6 +49,7 @@ class FittedRun:
     score: ScoreScale
     training: dict  # for a manifest: data, split, seed, protocol, code
     metrics: dict  # for a manifest: the report on the held-out images
+    prompt: bool  # the head reads the prompts of pictures
     encoder_digest: str | None  # of the exported encoder it was trained with; None: none was given
 
 
@@ -77,6 +79,7 @@ def read_run(folder: Path, weights: str = "last") -> FittedRun:
             "code": config["git_commit"],
         },
         metrics=result[weights],
+        prompt=data.get("prompt", False),
         encoder_digest=None if config["encoder"] is None else config["encoder"]["digest"],
     )
 

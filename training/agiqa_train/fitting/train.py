@@ -26,7 +26,7 @@ from ..agreement.bootstrap import BootstrapConfig
 from ..agreement.correlation import krcc, plcc, rmse, srcc
 from ..agreement.report import Report, evaluate
 from ..clip import Clip
-from ..exported import embed_prompts
+from ..exported import embed_prompts, embed_texts, prompt_ids
 from ..head import Head, score_numpy
 from ..prompt_head import PromptHeadConfig, PromptLearner
 from ..prompts import PromptLayout, prompt_layout
@@ -37,7 +37,7 @@ from .config import FitConfig, learning_rate_at
 from .datasets import Dataset
 from .features import ImageEncoder, autocast, cached_features, embed_files
 from .plots import plot_loss, plot_scatter
-from .run_folder import FORMAT, RunError, write_json, write_predictions, write_text, write_weights
+from .run_folder import ALIGNMENT, FORMAT, TASKS, RunError, write_json, write_predictions, write_text, write_weights
 from .splits import Split, SplitConfig
 
 # The text tower in PyTorch must be the exported one; fp16 graphs differ by about 1e-3.
@@ -77,6 +77,11 @@ def draw_seed(seed: int, *what: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def reads_prompts(dataset: Dataset) -> bool:
+    """Whether the task is about the prompts of pictures."""
+    return TASKS.get(dataset.task, dataset.task) == ALIGNMENT
+
+
 class Fit:
     """The state of a run: what is learned, its optimiser, and how far it is."""
 
@@ -86,7 +91,8 @@ class Fit:
         sizes = PromptHeadConfig(context_length=config.context_length, class_specific=config.class_specific)
         self.learner = PromptLearner(frozen.clip, layout, sizes).to(frozen.device)
         embed_dim = frozen.clip.config.embed_dim
-        self.head = Head(embed_dim, config.hidden, len(config.categories), config.dropout).to(frozen.device)
+        self.head = Head(embed_dim, config.hidden, len(config.categories), config.dropout, reads_prompts(job.dataset))
+        self.head = self.head.to(frozen.device)
         with torch.no_grad():
             if config.context_words is not None:
                 self.learner.context.copy_(word_embeddings(frozen.clip, config))
@@ -166,6 +172,8 @@ def fit(job: Job) -> dict:
     rows = kept_metrics(job.folder / "metrics.jsonl", state.epochs_done)
     files = [sample.path for sample in job.dataset.samples]
     features = torch.from_numpy(cached_features(job.frozen.images, files, job.cache, job.workers)).to(job.frozen.device)
+    if reads_prompts(job.dataset):
+        features = torch.cat([features, prompt_features(job)], dim=1)  # [n, 2D]
     name, done = f"seed {job.config.seed}", state.epochs_done
     bar = tqdm(total=job.config.epochs, initial=done, desc=name, unit="epoch", disable=None)
     with bar, (job.folder / "metrics.jsonl").open("a") as log:
@@ -180,6 +188,20 @@ def fit(job: Job) -> dict:
             if bar.disable:
                 print(f"epoch {row['epoch']} of {job.config.epochs}: loss {row['loss']:.6g}", file=sys.stderr, flush=True)
     return finish(job, state, rows, features)
+
+
+@torch.no_grad()
+def prompt_features(job: Job) -> Tensor:
+    """Embeddings [n, D] of the pictures' prompts, each prompt embedded once, as the server will."""
+    prompts = sorted({str(sample.prompt) for sample in job.dataset.samples})
+    place = {prompt: i for i, prompt in enumerate(prompts)}
+    if job.frozen.repository is not None:
+        rows = embed_texts(job.frozen.repository, prompts)
+    else:
+        ids = torch.from_numpy(prompt_ids(prompts)).long().to(job.frozen.device)
+        rows = torch.cat([job.frozen.clip.encode_text(part).float() for part in ids.split(64)]).cpu().numpy()
+    chosen = rows[[place[str(sample.prompt)] for sample in job.dataset.samples]]
+    return torch.from_numpy(chosen).to(job.frozen.device)
 
 
 def one_epoch(job: Job, state: Fit, features: Tensor) -> dict:
@@ -197,7 +219,10 @@ def one_epoch(job: Job, state: Fit, features: Tensor) -> dict:
     state.head.train()
     for batch in range(whole):
         chosen = order[batch * config.batch : (batch + 1) * config.batch]
-        images = features[chosen] if config.augmentation == "none" else augmented(job, chosen, epoch)
+        images = features[chosen]
+        if config.augmentation != "none":
+            views = augmented(job, chosen, epoch)
+            images = torch.cat([views, images[:, views.shape[1] :]], dim=1)  # the prompts, if any, stay
         with autocast(frozen.device, frozen.precision):
             texts = state.learner()
         loss = F.mse_loss(state.head(images, texts.float()), mos[chosen])
@@ -252,6 +277,7 @@ def describe(job: Job) -> dict:
             "images": len(data.samples),
             "sha256": hashlib.sha256(rows.encode()).hexdigest(),
             "score": asdict(data.scale),
+            **({"prompt": True} if reads_prompts(data) else {}),
         },
         "split": asdict(job.split_config),
         "source": {
@@ -331,6 +357,9 @@ def final_scores(job: Job, state: Fit, tensors: dict[str, np.ndarray], images: n
         with torch.no_grad():
             state.learner.context.copy_(torch.from_numpy(tensors["context"]))
             texts = state.learner().float().cpu().numpy()
+    if reads_prompts(job.dataset):
+        images, prompts = np.split(images, 2, axis=1)
+        return score_numpy(tensors, images, texts, prompts).astype(np.float64)
     return score_numpy(tensors, images, texts).astype(np.float64)
 
 
