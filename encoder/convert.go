@@ -32,7 +32,8 @@ func Convert(file []byte, shape Vision, dim int, calibration *Calibration, p Pre
 	if err != nil {
 		return nil, err
 	}
-	c := composer{graph: newGraph(), tower: tower{weights: w, shape: shape, dim: dim}, int8: p == Int8, calibration: calibration}
+	c := composer{graph: newGraph(), tower: tower{weights: w, shape: shape, dim: dim},
+		int8: p == Int8, calibration: calibration}
 	switch {
 	case p != Int8 && p != FP32:
 		return nil, fmt.Errorf("unknown precision %.40q", p)

@@ -159,7 +159,8 @@ func (d Document) check() error {
 // and the text graph, as the trainer computes it. Other precisions of the
 // image graph are forms of the same weights.
 func (d Document) digest() quality.Digest {
-	return quality.DigestOf(fmt.Appendf(nil, "%s\n%s\n%s\n", documentFormat, d.Files[imageFP32].SHA256, d.Files[textGraph].SHA256))
+	return quality.DigestOf(fmt.Appendf(nil, "%s\n%s\n%s\n", documentFormat,
+		d.Files[imageFP32].SHA256, d.Files[textGraph].SHA256))
 }
 
 // Image returns the image graph in precision p, composed from the archive that
@@ -174,7 +175,8 @@ func (f *Folder) Image(archive string, p Precision) ([]byte, error) {
 		return nil, fmt.Errorf("encoder %s: %w", f.Name, err)
 	}
 	if got, want := contentOf(graph), f.Files[graphOf(p)]; got != want {
-		return nil, fmt.Errorf("encoder %s: the converted graph %s has SHA-256 %s, want %s", f.Name, graphOf(p), got.SHA256, want.SHA256)
+		return nil, fmt.Errorf("encoder %s: the converted graph %s has SHA-256 %s, want %s", f.Name,
+			graphOf(p), got.SHA256, want.SHA256)
 	}
 	return graph, nil
 }

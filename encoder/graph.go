@@ -127,5 +127,6 @@ func batched(name string, kind onnxpb.Tensor_DataType, dims ...int64) *onnxpb.Va
 	for _, d := range dims {
 		shape.Dim = append(shape.Dim, &onnxpb.Shape_Dimension{Value: &onnxpb.Shape_Dimension_DimValue{DimValue: d}})
 	}
-	return &onnxpb.ValueInfo{Name: name, Type: &onnxpb.Type{TensorType: &onnxpb.Type_TensorType{ElemType: kind, Shape: shape}}}
+	return &onnxpb.ValueInfo{Name: name,
+		Type: &onnxpb.Type{TensorType: &onnxpb.Type_TensorType{ElemType: kind, Shape: shape}}}
 }

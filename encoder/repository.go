@@ -231,7 +231,8 @@ func (d Document) textConfig(v checkpoint.Variant) modelConfig {
 	return modelConfig{
 		Name: textModel, MaxBatch: textBatch, UsualBatch: usualTexts,
 		Inputs: []tensorConfig{
-			{"token_ids", "TYPE_INT32", []int{l}}, {"context", "TYPE_FP32", []int{l, w}}, {"context_mask", "TYPE_UINT8", []int{l}},
+			{"token_ids", "TYPE_INT32", []int{l}}, {"context", "TYPE_FP32", []int{l, w}},
+			{"context_mask", "TYPE_UINT8", []int{l}},
 		},
 		Outputs: []tensorConfig{{"text_embedding", "TYPE_FP32", []int{d.EmbeddingDim}}},
 		WarmUp:  []int{1, usualTexts, textBatch},

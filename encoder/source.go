@@ -37,7 +37,8 @@ type File struct {
 func (f File) check(content []byte) error {
 	sum := sha256.Sum256(content)
 	if got := hex.EncodeToString(sum[:]); got != f.SHA256 || int64(len(content)) != f.Bytes {
-		return fmt.Errorf("%s has %d bytes and SHA-256 %s, want %d bytes and %s", f.Name, len(content), got, f.Bytes, f.SHA256)
+		return fmt.Errorf("%s has %d bytes and SHA-256 %s, want %d bytes and %s", f.Name,
+			len(content), got, f.Bytes, f.SHA256)
 	}
 	return nil
 }

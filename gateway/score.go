@@ -70,7 +70,8 @@ func (g *Gateway) registerScoring(api huma.API) {
 	}, false)
 	g.registerScore(api, huma.Operation{
 		OperationID: "compare", Method: http.MethodPost, Path: "/v1/compare", Summary: "Score images by several checkpoints",
-		Description: "As /v1/score, by several checkpoints at once (all those of the default's task when none is named; 409 for " +
+		Description: "As /v1/score, by several checkpoints at once (all those of the default's task when none is named; " +
+			"409 for " +
 			"checkpoints of different tasks): each image is " +
 			"encoded at most once, and every checkpoint's head scores the same embedding.",
 	}, true)

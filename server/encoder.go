@@ -30,7 +30,8 @@ func (f follower) follow(ctx context.Context) error {
 		return err
 	}
 	switched, err := f.caches.Switch(ctx, encoder, func(texts *cache.Texts, embeddings quality.EmbeddingCache) {
-		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts, Embeddings: embeddings, Panels: f.panels})
+		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts,
+			Embeddings: embeddings, Panels: f.panels})
 	})
 	if switched {
 		f.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String(),

@@ -76,7 +76,8 @@ func remoteTriton(s config.Settings) (topology, error) {
 	}
 	if s.ModelUpload == "shared" {
 		if s.ModelRepository == config.AutoRepository {
-			return t, errors.New("setting model-repository is needed with model-upload shared: name the folder that Triton reads")
+			return t,
+				errors.New("setting model-repository is needed with model-upload shared: name the folder that Triton reads")
 		}
 		t.folder = tritonmodels.NewFolder(s.ModelRepository)
 	}

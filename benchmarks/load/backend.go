@@ -88,7 +88,8 @@ func splitOf(r Run) (*Split, string) {
 	// than that is another client, another replica, or one call for several
 	// requests, and a difference of means would mean nothing.
 	if off := float64(calls) - float64(b.Calls); calls == 0 || max(off, -off) > 1+float64(calls)/100 {
-		return nil, fmt.Sprintf("transfer time is unknown: the target's answers report %d calls to the server behind it, which "+
+		return nil, fmt.Sprintf("transfer time is unknown: the target's answers report %d calls to the server behind it, "+
+			"which "+
 			"counted %d: calls are batched or retried, or there are other clients or servers", calls, b.Calls)
 	}
 	for i, name := range r.Stages {

@@ -16,7 +16,8 @@ func newModels(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "models",
 		Short: "Build the model repository of the default encoder",
-		Long: "Converts the published weights of the default encoder to Triton models and writes a complete model repository: " +
+		Long: "Converts the published weights of the default encoder to Triton models and writes a complete model " +
+			"repository: " +
 			"the encoder, and the heads and ensembles of its checkpoints. The folder appears whole or not at all; one that is " +
 			"up to date is left alone. make models downloads the weights first.",
 		Args: cobra.NoArgs,
@@ -30,7 +31,8 @@ func newModels(t *cli.Terminal) *cobra.Command {
 	}
 	cmd.Flags().String("out", "", "folder to write (default .cache/models of the project)")
 	cmd.Flags().String("encoder", "", "folder of the encoder (default encoders/clip-vit-b-16 of the project)")
-	cmd.Flags().String("weights", "", "archive with the published weights (default the one in .cache/weights of the project)")
+	cmd.Flags().String("weights", "",
+		"archive with the published weights (default the one in .cache/weights of the project)")
 	cmd.Flags().Bool("gpu", false, "include the graph that the configuration gpu serves (345 MB)")
 	cmd.Flags().Bool("check", false, "write nothing; fail if the repository isn't up to date")
 	cmd.Flags().Bool("pin", false, "write the digests of the encoder's files into its encoder.json instead")

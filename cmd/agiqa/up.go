@@ -68,7 +68,8 @@ agiqa %s is ready after %.1f s
 %s
 Ctrl-C stops everything.
 `, cli.VersionText(), took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
-		encoderText(encoder), encoder.Digest, models, checkpoint.Name, checkpoint.Digest, shell.Quote("@"+example), srv.URL(), traceHint(s))
+		encoderText(encoder), encoder.Digest, models, checkpoint.Name, checkpoint.Digest,
+		shell.Quote("@"+example), srv.URL(), traceHint(s))
 }
 
 // encoderText is an encoder's name, with the precision if it isn't the full one.

@@ -196,7 +196,8 @@ func trajectory(r analysis.Report, i int) (picture, bool) {
 	line(p, "", runHigh, stroke(c, 1, 4, 2))
 	if t.Stop > 0 {
 		bottom, top := low[0].Y, high[0].Y
-		line(p, "decided at "+strconv.Itoa(t.Stop), plotter.XYs{{X: float64(t.Stop), Y: bottom}, {X: float64(t.Stop), Y: top}},
+		line(p, "decided at "+strconv.Itoa(t.Stop),
+			plotter.XYs{{X: float64(t.Stop), Y: bottom}, {X: float64(t.Stop), Y: top}},
 			stroke(stop, 1.5, 3, 2))
 	}
 	headroom(p)
@@ -318,7 +319,8 @@ func differences(r analysis.Report, i int) (picture, bool) {
 	p := chart.New("Paired differences: "+short(string(h.Arm)), "squared error on one image, control less arm", "images")
 	top := bars(p, h, armColour(armIndex(r, string(h.Arm))), 1)
 	line(p, "", plotter.XYs{{X: 0, Y: 0}, {X: 0, Y: top}}, stroke(ink, 1))
-	line(p, fmt.Sprintf("mean %.3g", float64(h.Mean)), plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}},
+	line(p, fmt.Sprintf("mean %.3g", float64(h.Mean)),
+		plotter.XYs{{X: float64(h.Mean), Y: 0}, {X: float64(h.Mean), Y: top}},
 		stroke(stop, 1.5, 3, 2))
 	headroom(p)
 	return picture{

@@ -81,7 +81,8 @@ func measureViews(ctx context.Context, srv *server.Server, t *cli.Terminal, plan
 			return err
 		}
 		c := checkpoints[n]
-		answer, err := srv.Score(ctx, scoring.Request{Items: []scoring.Item{{Data: file}}, Checkpoints: []quality.Checkpoint{c}})
+		answer, err := srv.Score(ctx,
+			scoring.Request{Items: []scoring.Item{{Data: file}}, Checkpoints: []quality.Checkpoint{c}})
 		if err != nil {
 			return err
 		}

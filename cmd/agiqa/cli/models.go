@@ -68,7 +68,8 @@ func checkBuilt(dir, checkpoints string) error {
 	if err != nil {
 		return fmt.Errorf("setting checkpoints: %w", err)
 	}
-	if !slices.ContainsFunc(bundles.List(), func(b *checkpoint.Bundle) bool { return b.Checkpoint().Encoder == e.Digest }) {
+	if !slices.ContainsFunc(bundles.List(),
+		func(b *checkpoint.Bundle) bool { return b.Checkpoint().Encoder == e.Digest }) {
 		return fmt.Errorf("no checkpoint in %s was trained on encoder %s", checkpoints, e.Name)
 	}
 	return e.CheckRepository(dir, bundles.List(), encoder.Int8)
