@@ -101,6 +101,27 @@ func TestCompareSharesViews(t *testing.T) {
 	}
 }
 
+// TestRowsBeyondABatch: more rows than a model takes at once go in several
+// calls, which may divide the views of an image, and each image has the score
+// that it has alone.
+func TestRowsBeyondABatch(t *testing.T) {
+	files := [][]byte{testimages.PNG(90, 70), testimages.JPEG(70, 90), testimages.PNG(300, 200)}
+	r := newRig(t, manyViews(t))
+	body, contentType := form(t, "image", string(files[0]), "image", string(files[1]), "image", string(files[2]))
+	got := r.post("/v1/score?checkpoint=other", body, contentType).scores(t)
+	model := tritontest.Checkpoint(second).EnsembleModel()
+	if calls, rows := r.triton.Calls(model), r.triton.Rows(model); calls != 2 || rows != 15 {
+		t.Errorf("%d calls with %d rows, want 2 with 15: the fake takes 8 at once", calls, rows)
+	}
+	alone := newRig(t, manyViews(t))
+	for i, file := range files {
+		want := alone.post("/v1/score?checkpoint=other", file, "").scores(t).Results[0]
+		if *got.Results[i].Score != *want.Score {
+			t.Errorf("image %d: score %v, alone %v", i, *got.Results[i].Score, *want.Score)
+		}
+	}
+}
+
 // TestViewsInEveryForm: include=views may come in the query, JSON and a form.
 func TestViewsInEveryForm(t *testing.T) {
 	r := newRig(t, manyViews(t))

@@ -81,6 +81,12 @@ func TestViewsAreRows(t *testing.T) {
 			images: []string{"good1"}, ask: []quality.Checkpoint{a, two}, decoded: 1,
 			spoil: func(rows [][]quality.HeadScore) { rows[2][1].Score = nan },
 			calls: []string{"encoder+++", "panel atwo +++"}, want: []string{"1049 model_bad_output"}},
+		{name: "no number for its own views from any checkpoint: the panel is not believed",
+			panel: []quality.Checkpoint{a, two}, images: []string{"good1"}, ask: []quality.Checkpoint{a, two}, decoded: 1,
+			spoil: func(rows [][]quality.HeadScore) {
+				rows[0][0].Score, rows[1][1].Score, rows[2][1].Score = nan, nan, nan
+			},
+			calls: []string{"encoder+++", "head a +", "head two ++", "panel atwo +++"}, want: []string{"1049 4067.5"}},
 		{name: "an image at fault costs the others nothing", images: []string{"bad", "good1"},
 			ask: []quality.Checkpoint{two}, decoded: 1, calls: []string{"ensemble two ++"},
 			want: []string{"image: unsupported_image_format", "4067.5"}},
