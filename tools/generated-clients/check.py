@@ -137,13 +137,14 @@ def check_checkpoints(client):
     listed = ok(models.ListOutputBody, list_checkpoints.sync_detailed(client=client))
     equal(listed.default, DEFAULT)
     check_digest(listed.encoder.digest)
-    equal([c.name for c in listed.checkpoints], [DEFAULT, OTHER])
     for c in listed.checkpoints:
         check_digest(c.digest)
         equal(c.default, c.name == DEFAULT)
-        equal((c.score.min_, c.score.max_, c.score.unit), (1, 5, "MOS"))
+    by_name = {c.name: c for c in listed.checkpoints}
+    for c in (by_name[DEFAULT], by_name[OTHER]):
+        equal((c.score.min_, c.score.max_, c.score.unit, c.views), (1, 5, "MOS", ["224"]))
     shown = ok(models.CheckpointView, show_checkpoint.sync_detailed(OTHER, client=client))
-    equal(shown.digest, listed.checkpoints[1].digest)
+    equal(shown.digest, by_name[OTHER].digest)
     diff = ok(models.CheckpointDiff, diff_checkpoints.sync_detailed(DEFAULT, OTHER, client=client))
     assert diff.fields, diff
     fails(show_checkpoint.sync_detailed("nothing", client=client), 404, "checkpoint_not_found")
@@ -171,13 +172,16 @@ def check_scoring(client, photo):
             client=client,
             body=File(io.BytesIO(photo)),
             checkpoint=[OTHER],
-            include=[models.ScoreIncludeItem.EMBEDDING],
+            include=[models.ScoreIncludeItem.EMBEDDING, models.ScoreIncludeItem.VIEWS],
             preprocess=models.ScorePreprocess.EXACT,
         ),
     )
     check_result(answer.results[0], answer.results[0].id, OTHER)
     norm = sum(v**2 for v in answer.results[0].embedding)
     assert abs(norm - 1) < 1e-4, norm
+    (seen,) = answer.results[0].views
+    equal((seen.view, seen.score), ("224", answer.results[0].score))
+    equal((seen.box.x, seen.box.y, seen.box.width, seen.box.height), (79, 0, 482, 480))
 
     image = preprocess.sync_detailed(client=client, body=File(io.BytesIO(photo)))
     equal(image.status_code, HTTPStatus.OK)
