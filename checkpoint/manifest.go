@@ -137,12 +137,12 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	var evaluation []json.RawMessage
 	switch format := formatOf(b); format {
 	case "", FormatV1: // a missing key is reported below
-	default:
-		return Manifest{}, fmt.Errorf("format is %.40q, want %q or %q", format, FormatV1, FormatV2)
 	case FormatV2:
 		fields["task"], fields["views"], fields["evaluation"] = &m.Task, &m.Views, &evaluation
 		optional["interval"], optional["reference"], optional["prompt"] = &interval, &reference, &m.Prompt
 		scale["clamp"] = &m.Score.Clamp
+	default:
+		return Manifest{}, fmt.Errorf("format is %.40q, want %q or %q", format, FormatV1, FormatV2)
 	}
 	if err := decodeObject(b, fields, optional); err != nil {
 		return Manifest{}, err
