@@ -48,18 +48,18 @@ const (
 )
 
 // measurement is what is shown of a score without an error.
-func (v view) measurement(s scoring.CheckpointScore) Measurement {
+func (p parts) measurement(s scoring.CheckpointScore) Measurement {
 	c, raw := s.Checkpoint, s.Score
 	score := float32(c.Score.Score(float64(raw)))
 	out := Measurement{Score: &score}
 	if score != raw {
 		out.RawScore = &raw
 	}
-	if c.Calibration != nil && !v.omits(omitInterval) {
+	if c.Calibration != nil && !p.omits(omitInterval) {
 		i := c.Calibration.Around(float64(raw), c.Score)
 		out.Interval = &ScoreInterval{Low: float32(i.Low), High: float32(i.High), Coverage: i.Coverage}
 	}
-	if c.Reference != nil && !v.omits(omitDistribution) {
+	if c.Reference != nil && !p.omits(omitDistribution) {
 		threshold := c.Reference.Threshold()
 		out.Distribution = &Distribution{
 			Distance: float32(s.Distance), Threshold: threshold, Outside: s.Distance > threshold,

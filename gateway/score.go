@@ -157,7 +157,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	if len(response.Results) == 1 && response.Results[0].Err != nil {
 		return nil, response.Results[0].Err
 	}
-	show := view{
+	show := parts{
 		several:   len(aspects) == 0 && (compare || len(chosen) > 1),
 		aspects:   len(aspects) > 0,
 		embedding: slices.Contains(include, includeEmbedding),

@@ -172,8 +172,8 @@ func categories(s [quality.CategoryCount]float32) Categories {
 	return Categories{Terrible: s[0], Bad: s[1], Poor: s[2], Average: s[3], Good: s[4], Perfect: s[5]}
 }
 
-// view says what of a response is shown.
-type view struct {
+// parts says what of a response is shown.
+type parts struct {
 	several   bool // the scores of every checkpoint
 	aspects   bool // the same, by task
 	embedding bool
@@ -182,9 +182,9 @@ type view struct {
 	omit      []string
 }
 
-func (v view) omits(part string) bool { return slices.Contains(v.omit, part) }
+func (p parts) omits(part string) bool { return slices.Contains(p.omit, part) }
 
-func (v view) result(id *ids, r scoring.ImageResult) Result {
+func (p parts) result(id *ids, r scoring.ImageResult) Result {
 	first := r.Scores[0]
 	out := Result{
 		ID: r.ID,
@@ -198,26 +198,26 @@ func (v view) result(id *ids, r scoring.ImageResult) Result {
 		out.Error = id.problem(first.Err)
 	} else {
 		ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
-		out.Measurement, out.Checkpoint, out.Categories = v.measurement(first), &ref, &cats
-		out.Views = v.viewScores(first)
+		out.Measurement, out.Checkpoint, out.Categories = p.measurement(first), &ref, &cats
+		out.Views = p.viewScores(first)
 	}
-	if v.embedding {
+	if p.embedding {
 		out.Embedding, out.Embeddings = embeddings(r.Embeddings)
 	}
-	if v.several {
+	if p.several {
 		for _, s := range r.Scores {
-			out.Scores = append(out.Scores, v.checkpointScore(id, s))
+			out.Scores = append(out.Scores, p.checkpointScore(id, s))
 		}
 	}
-	if v.aspects {
+	if p.aspects {
 		out.Aspects = make(map[string]CheckpointScore, len(r.Scores))
 		for _, s := range r.Scores {
-			out.Aspects[string(s.Checkpoint.Task)] = v.checkpointScore(id, s)
+			out.Aspects[string(s.Checkpoint.Task)] = p.checkpointScore(id, s)
 		}
 	}
-	if v.arms {
+	if p.arms {
 		for _, s := range r.Arms {
-			out.Scores = append(out.Scores, v.checkpointScore(id, s))
+			out.Scores = append(out.Scores, p.checkpointScore(id, s))
 		}
 	}
 	return out
@@ -235,19 +235,19 @@ func embeddings(of map[quality.View]quality.Embedding) (one []float32, several m
 	return nil, several
 }
 
-func (v view) checkpointScore(id *ids, s scoring.CheckpointScore) CheckpointScore {
+func (p parts) checkpointScore(id *ids, s scoring.CheckpointScore) CheckpointScore {
 	out := CheckpointScore{Checkpoint: checkpointRef(s.Checkpoint), TextEmbeddings: hitOrMiss(s.TextCached)}
 	if s.Err != nil {
 		out.Error = id.problem(s.Err)
 		return out
 	}
 	cats := categories(s.Similarity)
-	out.Measurement, out.Categories, out.Views = v.measurement(s), &cats, v.viewScores(s)
+	out.Measurement, out.Categories, out.Views = p.measurement(s), &cats, p.viewScores(s)
 	return out
 }
 
-func (v view) viewScores(s scoring.CheckpointScore) []ViewScore {
-	if !v.views {
+func (p parts) viewScores(s scoring.CheckpointScore) []ViewScore {
+	if !p.views {
 		return nil
 	}
 	out := make([]ViewScore, len(s.Views))
