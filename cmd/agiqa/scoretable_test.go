@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/agiqa/agiqa/gateway"
@@ -33,7 +34,7 @@ func TestScoreTable(t *testing.T) {
 			{Dataset: "AVT", Task: "quality", Images: 134, SRCC: 0.62, Low: 0.5, High: 0.71},
 		},
 	}
-	var result gateway.Result
+	var result atomic.Pointer[gateway.Result] // the server's goroutine reads it
 	mux := http.NewServeMux()
 	answer := func(pattern string, v func() any) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
@@ -44,7 +45,7 @@ func TestScoreTable(t *testing.T) {
 		})
 	}
 	answer("GET /healthz", func() any { return map[string]string{"name": "agiqa"} })
-	answer("POST /v1/score", func() any { return gateway.ScoreResponse{Results: []gateway.Result{result}} })
+	answer("POST /v1/score", func() any { return gateway.ScoreResponse{Results: []gateway.Result{*result.Load()}} })
 	answer("GET /v1/checkpoints", func() any { return map[string]any{"checkpoints": []any{view}, "default": "precise"} })
 	answer("GET /v1/checkpoints/precise", func() any { return view })
 	server := httptest.NewServer(mux)
@@ -69,7 +70,7 @@ func TestScoreTable(t *testing.T) {
 		"checkpoints": {gateway.Result{Measurement: plain, Scores: []gateway.CheckpointScore{named(plain, "q")}},
 			[]string{"  3.2500  q                         " + image}},
 	} {
-		result = test.result
+		result.Store(&test.result)
 		out, errs, status := runCommand(t, nil, nil, "score", image, "--url", server.URL)
 		if want := strings.Join(test.want, "\n") + "\n"; status != 0 || out != want {
 			t.Errorf("%s: status %d\n%s%swant\n%s", name, status, out, errs, want)
