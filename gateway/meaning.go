@@ -22,7 +22,7 @@ func scoreScale(r quality.ScoreRange) ScoreScale {
 type ScoreInterval struct {
 	Low      float32 `json:"low"`
 	High     float32 `json:"high"`
-	Coverage float64 `json:"coverage" example:"0.9" doc:"Nominal share of pictures, like those of the calibration, whose mean opinion lies in their interval"`
+	Coverage float64 `json:"coverage" example:"0.9" doc:"Nominal share of pictures, like those of the calibration, for which what the checkpoint was trained to predict lies in their interval. That is people's mean opinion only where it was trained on people's ratings"`
 }
 
 // Distribution says how far a picture is from the training data.

@@ -10,14 +10,14 @@
 //	score     embedded -> rows       by the ensemble, the panel or the heads
 //	join      rows     -> scored     means over the views of each checkpoint
 //
-// A row is one view of one image: what the encoder takes. Where a checkpoint reads
-// the prompts of pictures, equal files with two prompts are two images, whose
-// embeddings are made once all the same. An image has a row
-// for each view that a checkpoint of the request has, and all of them come from
-// one decode. The embed step is a chain of embedders: cacheFirst takes what the
-// look-up found, coalescing has equal rows of different requests embedded once,
-// encoding decodes and calls Triton, whose calls batching joins. For one
-// checkpoint that call is the ensemble, which also scores.
+// A row is one view of one image: what the encoder takes. An image has a row for
+// each view that a checkpoint of the request has, and all of them come from one
+// decode. Where a checkpoint reads the prompts of pictures, equal files with two
+// prompts are two images, whose embeddings are made once all the same. The embed
+// step is a chain of embedders: cacheFirst takes what the look-up found,
+// coalescing has equal rows of different requests embedded once, encoding
+// decodes and calls Triton, whose calls batching joins. For one checkpoint that
+// call is the ensemble, which also scores.
 //
 // An image is cached in one sense: no image encoder ran for its rows in this
 // request, because the cache or another request had it.
