@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/agiqa/agiqa/internal/durable"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -106,20 +107,11 @@ func writeFolder(dir string, files folder) error {
 		if err := os.Chmod(filepath.Dir(file), 0o755); err != nil {
 			return err
 		}
-		if err := writeFile(file, content); err != nil {
+		if err := durable.WriteFile(file, content, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func writeFile(name string, content []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 }
 
 // syncFolder waits until the disk has the folder's own entries.

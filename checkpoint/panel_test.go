@@ -99,22 +99,7 @@ func TestPanelFiles(t *testing.T) {
 		want.Images, want.Scores, want.Similarities = append(want.Images, image), append(want.Scores, scores),
 			append(want.Similarities, similarities)
 	}
-	document, err := json.MarshalIndent(want, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "cases.json"), append(document, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := errors.Join(os.RemoveAll(panelDir), os.CopyFS(panelDir, os.DirFS(dir))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if diff := cmp.Diff(tree(t, panelDir), tree(t, dir)); diff != "" {
-		t.Errorf("%s is not what is written now; run go test ./checkpoint -run TestPanelFiles -update (-committed "+
-			"+written):\n%.2000s", panelDir, diff)
-	}
+	checkModelFiles(t, dir, panelDir, want)
 	if err := checkpoint.RemovePanel(dir, p); err != nil {
 		t.Fatal(err)
 	}
@@ -258,5 +243,27 @@ func TestPanelRefuses(t *testing.T) {
 	}
 	if err := built.Write(filepath.Join(t.TempDir(), "nowhere")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("into a folder that is not there: %v", err)
+	}
+}
+
+// checkModelFiles wants the committed folder to hold what dir does, with cases,
+// which Python's tests read, beside the models.
+func checkModelFiles(t *testing.T, dir, committed string, cases any) {
+	t.Helper()
+	document, err := json.MarshalIndent(cases, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cases.json"), append(document, '\n'), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := errors.Join(os.RemoveAll(committed), os.CopyFS(committed, os.DirFS(dir))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(tree(t, committed), tree(t, dir)); diff != "" {
+		t.Errorf("%s is not what is written now; run go test ./checkpoint -run %s -update (-committed +written):\n%.2000s",
+			committed, t.Name(), diff)
 	}
 }

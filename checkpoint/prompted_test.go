@@ -1,18 +1,13 @@
 package checkpoint_test
 
 import (
-	"encoding/json"
-	"errors"
 	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/safetensors"
@@ -79,22 +74,7 @@ func TestPromptedHeadFiles(t *testing.T) {
 		want.Scores = append(want.Scores, float64(scored.Score))
 		want.Similarities = append(want.Similarities, scored.Similarity[:])
 	}
-	document, err := json.MarshalIndent(want, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "cases.json"), append(document, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := errors.Join(os.RemoveAll(promptedDir), os.CopyFS(promptedDir, os.DirFS(dir))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if diff := cmp.Diff(tree(t, promptedDir), tree(t, dir)); diff != "" {
-		t.Errorf("%s is not what is written now; run go test ./checkpoint -run TestPromptedHeadFiles -update "+
-			"(-committed +written):\n%.2000s", promptedDir, diff)
-	}
+	checkModelFiles(t, dir, promptedDir, want)
 	if err := checkpoint.Remove(dir, c.Digest); err != nil {
 		t.Fatal(err)
 	}

@@ -6,21 +6,33 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/agiqa/agiqa/internal/durable"
 )
 
 // writeFile writes a file below dir, readable by every user whatever the umask
 // is, and waits until the disk has it.
 func writeFile(dir, name string, content []byte) error {
-	path := filepath.Join(dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := makeFolders(dir, filepath.Dir(name)); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
+	return durable.WriteFile(filepath.Join(dir, name), content, 0o644)
+}
+
+// makeFolders makes a folder below dir, with those above it, open to every
+// user whatever the umask is.
+func makeFolders(dir, name string) error {
+	if name == "." {
+		return nil
+	}
+	if err := makeFolders(dir, filepath.Dir(name)); err != nil {
 		return err
 	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	path := filepath.Join(dir, name)
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 // replace renames staged to dir, whatever dir holds. A crash between the two

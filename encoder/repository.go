@@ -68,7 +68,7 @@ func (f *Folder) WriteRepository(
 func (f *Folder) stage(staged, present, archive string, bundles []*checkpoint.Bundle, precisions []Precision) error {
 	for _, p := range []Precision{Int8, FP32} {
 		file := graphOf(p)
-		if err := os.MkdirAll(filepath.Join(staged, filepath.Dir(file)), 0o755); err != nil {
+		if err := makeFolders(staged, filepath.Dir(file)); err != nil {
 			return err
 		}
 		if fileMatches(filepath.Join(present, file), f.Files[file]) &&

@@ -3,12 +3,14 @@ package encoder_test
 import (
 	"bytes"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/encoder"
@@ -169,6 +171,34 @@ func TestWriteRepository(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(out), ".models.new-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("%q stayed (error %v)", left, err)
+	}
+}
+
+// Triton may run as another user than whoever builds its models.
+func TestWriteRepositoryForEveryUser(t *testing.T) {
+	dir, archive := smallFolder(t)
+	before := unix.Umask(0o077)
+	defer unix.Umask(before)
+	out := filepath.Join(t.TempDir(), "models")
+	if _, err := mustOpen(t, dir).WriteRepository(out, archive, nil, encoder.Int8); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(out, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		want := fs.FileMode(0o644)
+		if entry.IsDir() {
+			want = 0o755
+		}
+		if err == nil && info.Mode().Perm() != want {
+			t.Errorf("%s has mode %o, want %o", path, info.Mode().Perm(), want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

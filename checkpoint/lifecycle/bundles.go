@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/internal/durable"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -60,7 +61,7 @@ func (s bundles) write(b *checkpoint.Bundle) error {
 		return err
 	}
 	for name, content := range map[string][]byte{checkpoint.ManifestFile: manifest, checkpoint.WeightsFile: weights} {
-		if err := writeFile(filepath.Join(temporary, name), content); err != nil {
+		if err := durable.WriteFile(filepath.Join(temporary, name), content, 0o600); err != nil {
 			return err
 		}
 	}
@@ -108,13 +109,4 @@ func (s bundles) temporary() (string, error) {
 		return "", err
 	}
 	return os.MkdirTemp(work, "")
-}
-
-func writeFile(name string, content []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Sync(), f.Close())
 }

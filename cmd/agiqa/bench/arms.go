@@ -48,19 +48,20 @@ func newArms(t *cli.Terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runArms(cmd, t, s, plan, out)
+			return measureEmbedded(cmd, t, s, plan, out, measureArms)
 		},
 	}
-	cli.AddJSON(cmd)
 	cmd.Flags().IntSlice("counts", plan.Counts, "numbers of checkpoints per request; the first is the baseline")
-	cmd.Flags().Duration("duration", plan.Duration, "total measurement time after the warm-up")
-	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
-	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
+	addEmbeddedFlags(cmd, plan)
 	return cmd
 }
 
-func runArms(cmd *cobra.Command, t *cli.Terminal, s config.Settings, plan arms.Plan, out string) error {
-	return measureEmbedded(cmd, t, s, plan, out, measureArms)
+// addEmbeddedFlags adds what every command has that calls measureEmbedded.
+func addEmbeddedFlags(cmd *cobra.Command, plan arms.Plan) {
+	cli.AddJSON(cmd)
+	cmd.Flags().Duration("duration", plan.Duration, "total measurement time after the warm-up")
+	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
+	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
 }
 
 // measureEmbedded runs measure on a server with an embedded Triton in a temporary

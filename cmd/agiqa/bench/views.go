@@ -11,7 +11,6 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/arms"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
-	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/pictures"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
@@ -51,10 +50,7 @@ func newViews(t *cli.Terminal) *cobra.Command {
 			return measureEmbedded(cmd, t, s, plan, out, measureViews)
 		},
 	}
-	cli.AddJSON(cmd)
-	cmd.Flags().Duration("duration", plan.Duration, "total measurement time after the warm-up")
-	cmd.Flags().String("out", "", "folder for results.json, results.txt and results.svg")
-	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
+	addEmbeddedFlags(cmd, plan)
 	return cmd
 }
 
