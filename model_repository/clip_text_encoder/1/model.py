@@ -5,8 +5,9 @@ batch are stacked into one session run and split again. A request that was cance
 wrong shape gets an error of its own and does not touch its neighbours.
 
 The tensors and their shapes are read from the model's configuration, so the same file serves the
-image and the text encoder. It is written by `agiqa-train`; change it there. Every request makes
-one hop between processes; the graph itself is frozen, so nothing here keeps state between calls.
+image and the text encoder. The master of this file lies in `encoder/model/`; change it there. Every
+request makes one hop between processes; the graph itself is frozen, so nothing here keeps state between
+calls.
 """
 
 from __future__ import annotations
