@@ -22,6 +22,9 @@ from .pretrain import ranking_loss
 from .prompts import PromptLayout, place_context
 from .runlog import RunLog
 
+LEAST_DEVIATION = 1e-4  # of an embedding's dimension over the training set: below, it is taken as constant
+
+
 @dataclass(frozen=True)
 class PromptConfig:
     """Layout of the prompts, and how they are trained when they have no part in the score."""
@@ -34,9 +37,6 @@ class PromptConfig:
     learning_rate: float = 1e-2
     seed: int = 1
     threads: int = 2  # the last bits follow how sums are split among them
-
-
-LEAST_DEVIATION = 1e-4  # of an embedding's dimension over the training set: below, it is taken as constant
 
 
 @dataclass(frozen=True)
