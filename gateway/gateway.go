@@ -136,7 +136,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
 		experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
-	engine.Use(edge.handle, edge.recoverPanics, g.crossOrigin, g.budget, admission.handle)
+	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, g.crossOrigin, g.budget, admission.handle)
 	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
 	engine.Use(g.rejectUnknownParameters)
 	engine.NoRoute(func(c *gin.Context) {

@@ -16,6 +16,7 @@ const module = "github.com/agiqa/agiqa"
 // apart. The longest matching folder counts. "*" is everything.
 var layers = map[string]string{
 	"quality":                 "",
+	"access":                  "quality",
 	"evaluation":              "",
 	"telemetry":               "",
 	"embedded":                "",
@@ -24,15 +25,15 @@ var layers = map[string]string{
 	"checkpoint":              "quality clip",
 	"checkpoint/tritonmodels": "quality tritonclient checkpoint",
 	"encoder":                 "quality checkpoint",
-	"experiment":              "quality evaluation",
-	"scoring":                 "quality imageprep clip checkpoint experiment",
+	"experiment":              "quality access evaluation",
+	"scoring":                 "quality access imageprep clip checkpoint experiment",
 	"tritonclient":            "quality",
 	"tritonclient/tritontest": "quality tritonclient checkpoint/safetensors",
 	"cache":                   "quality",
-	"gateway":                 "quality scoring experiment checkpoint",
+	"gateway":                 "quality access scoring experiment checkpoint",
 	"benchmarks":              "quality imageprep tritonclient evaluation",
 	"benchmarks/load":         "evaluation",
-	"server": "quality imageprep clip checkpoint experiment scoring tritonclient cache gateway " +
+	"server": "quality access imageprep clip checkpoint experiment scoring tritonclient cache gateway " +
 		"telemetry embedded",
 	"cmd":      "*",
 	"tools":    "*",
@@ -58,7 +59,7 @@ var bans = []struct{ reach, from string }{
 
 // pure folders import nothing of these: they open no files and no connections.
 var (
-	pure = strings.Fields("quality imageprep clip evaluation scoring experiment/stats experiment/analysis " +
+	pure = strings.Fields("quality access imageprep clip evaluation scoring experiment/stats experiment/analysis " +
 		"experiment/report")
 	impure     = strings.Fields("os net")
 	mayReadEnv = strings.Fields("imageprep/native")
