@@ -31,9 +31,12 @@ type Principal struct {
 	// Client is what limits and fair shares count by: "key:ID" for the holder of
 	// a valid key, otherwise "addr:" and an IPv4 address or an IPv6 /64 prefix.
 	Client string
-	KeyID  string // ID of the valid key that the request carries; "": none
-	Name   string // name of that key
-	Scopes []Scope
+	// Connection is what shares within a client count by: the connection that the
+	// request came on.
+	Connection string
+	KeyID      string // ID of the valid key that the request carries; "": none
+	Name       string // name of that key
+	Scopes     []Scope
 	// Rater is the only rater that the key may label as; "" with ScopeFeedback:
 	// the key belongs to an application, which names its raters.
 	Rater string

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -132,9 +131,7 @@ func (e *edge) startSpan(c *gin.Context, start time.Time, method, route string) 
 // trusts goes by the connection's other end: headers can say anything.
 func (e *edge) trusts(remote string) bool {
 	peer, err := netip.ParseAddrPort(remote)
-	return err == nil && slices.ContainsFunc(e.trusted, func(p netip.Prefix) bool {
-		return p.Contains(peer.Addr().Unmap().WithZone(""))
-	})
+	return err == nil && within(plainAddress(peer.Addr()), e.trusted)
 }
 
 // routeUnmatched is the label route where no route was found.
@@ -160,7 +157,7 @@ func (e *edge) finish(
 	attrs := []slog.Attr{
 		slog.String("method", method), slog.String("route", route), slog.Int("status", status),
 		slog.Duration("duration", took), slog.Int("bytes", size),
-		slog.String("request_id", id.Request),
+		slog.String("client", id.client), slog.String("request_id", id.Request),
 	}
 	if id.err != nil {
 		kind := quality.KindOf(id.err)

@@ -126,7 +126,8 @@ func TestSpansOfARequest(t *testing.T) {
 		t.Errorf("span %q of kind %v, status %v", server.Name(), server.SpanKind(), server.Status())
 	}
 	want := map[string]string{
-		"http.request.method": "POST", "http.route": "/v1/score", "url.path": "/v1/score", "url.scheme": "http",
+		"client.address": "192.0.2.1", "http.request.method": "POST", "http.route": "/v1/score",
+		"url.path": "/v1/score", "url.scheme": "http",
 		"network.protocol.version": "1.1", "http.response.status_code": "200", "agiqa.request.id": "mine",
 	}
 	if diff := cmp.Diff(want, attributes(server)); diff != "" {

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"net/http"
+	"net/netip"
+
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/agiqa/agiqa/quality"
@@ -33,3 +36,8 @@ const MaxFaults = maxFaults
 
 // RateLimitKey is whom the rate limit of a request holds for.
 var RateLimitKey = clientKey
+
+// ClientOf names whom a request counts for, behind trusted proxies.
+func ClientOf(r *http.Request, proxies []netip.Prefix) string {
+	return clientOf(clientAddress(r, proxies))
+}

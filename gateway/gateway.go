@@ -30,6 +30,7 @@ type Config struct {
 	MaxImages      int // in one request
 	MaxImageBytes  int64
 	TrustedPeers   []netip.Prefix // callers whose traces are continued instead of linked
+	TrustedProxies []netip.Prefix // peers whose X-Forwarded-For names the client
 	MaxBodyMemory  int64          // of all bodies together; 0: 512 MiB
 	RateLimit      RateLimit      // of each client
 	CORSOrigins    []string       // whose pages may call, such as https://app.example; "*": all; empty: none

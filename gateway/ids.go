@@ -16,6 +16,7 @@ import (
 type ids struct {
 	Request  string
 	Trace    string
+	client   string // who asks, as limits and shares count
 	start    time.Time
 	timings  *scoring.Timings
 	err      error

@@ -342,8 +342,9 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 			Keys: s.settings.RateLimitKeys,
 		},
 		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces,
-		CORSOrigins: s.settings.CORSOrigins,
-		AdminKey:    string(s.settings.AdminKey), MaxBundleBytes: int64(s.settings.MaxBundleBytes),
+		TrustedProxies: s.settings.TrustedProxies,
+		CORSOrigins:    s.settings.CORSOrigins,
+		AdminKey:       string(s.settings.AdminKey), MaxBundleBytes: int64(s.settings.MaxBundleBytes),
 		ChangeTimeout: s.settings.ChangeTimeout,
 	}, deps)
 	if err != nil {

@@ -115,6 +115,21 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+func TestNetworks(t *testing.T) {
+	got, err := config.ParseNetworks(" 10.1.2.3/8 , ::1,")
+	if err != nil || fmt.Sprint(got) != "[10.0.0.0/8 ::1/128]" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := config.ParseNetworks(""); err != nil || len(got) != 0 {
+		t.Errorf("nothing is %v, %v", got, err)
+	}
+	for _, text := range []string{"true", "false", "10.0.0.0/33", "host", "fe80::1%eth0", "10.0.0.0/8;10.1.1.1"} {
+		if got, err := config.ParseNetworks(text); err == nil {
+			t.Errorf("%q is taken as %v", text, got)
+		}
+	}
+}
+
 func TestSecretsAreNotPrinted(t *testing.T) {
 	s := config.Default()
 	s.AdminKey = "hunter2"

@@ -69,7 +69,7 @@ func typeName(t reflect.Type) string {
 		return "bytes"
 	case reflect.TypeFor[Secret]():
 		return "secret"
-	case reflect.TypeFor[Peers]():
+	case reflect.TypeFor[Peers](), reflect.TypeFor[Networks]():
 		return "networks"
 	case reflect.TypeFor[[]string]():
 		return "list"
@@ -94,6 +94,8 @@ func parseInto(field any, text string) (err error) {
 		*v = Secret(text)
 	case *Peers:
 		*v, err = ParsePeers(text)
+	case *Networks:
+		*v, err = ParseNetworks(text)
 	case *[]string:
 		for item := range strings.SplitSeq(text, ",") {
 			if item = strings.TrimSpace(item); item != "" {

@@ -23,6 +23,7 @@ type Settings struct {
 	MaxRows         int
 	AdminKey        Secret
 	TrustTraces     Peers
+	TrustedProxies  Networks
 	MaxBodyMemory   Bytes
 	MemoryWatermark float64
 	RateLimit       float64
@@ -128,6 +129,11 @@ func (s *Settings) declare() []Setting {
 				"Callers whose traces (traceparent) are continued: true for all, or a comma-separated list of "+
 					"networks such as 10.0.0.0/8. Traces of other callers are linked, so that a stranger can't choose "+
 					"trace ids. No caller can switch tracing off."),
+			of(&s.TrustedProxies, "trusted-proxies", "",
+				"Networks of the reverse proxies in front, comma-separated, such as 10.0.0.0/8. A request that comes from "+
+					"one of them counts for the client that its X-Forwarded-For names: the last address there that isn't in "+
+					"these networks. Rate limits and fair shares go by client. Empty: the header is ignored, and all "+
+					"requests that come through one proxy are one client's."),
 			of(&s.MaxBodyMemory, "max-body-memory", "512MiB",
 				"Memory for the bodies of all requests together. Requests beyond it answer 503 overloaded. At least "+
 					"one body of the largest size always fits.",

@@ -75,7 +75,19 @@ func ParsePeers(text string) (Peers, error) {
 		}
 		return Peers{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, nil
 	}
-	var peers Peers
+	networks, err := ParseNetworks(text)
+	if err != nil {
+		return nil, fmt.Errorf("neither true nor false, and %w", err)
+	}
+	return Peers(networks), nil
+}
+
+// Networks are networks of machines.
+type Networks []netip.Prefix
+
+// ParseNetworks reads addresses and networks separated by commas.
+func ParseNetworks(text string) (Networks, error) {
+	var networks Networks
 	for item := range strings.SplitSeq(text, ",") {
 		item = strings.TrimSpace(item)
 		if item == "" {
@@ -86,9 +98,9 @@ func ParsePeers(text string) (Peers, error) {
 			network, err = netip.PrefixFrom(address, address.BitLen()), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither true, false nor networks such as 10.0.0.0/8", item)
+			return nil, fmt.Errorf("%q is no address or network such as 10.0.0.0/8", item)
 		}
-		peers = append(peers, network.Masked())
+		networks = append(networks, network.Masked())
 	}
-	return peers, nil
+	return networks, nil
 }
