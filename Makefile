@@ -18,6 +18,9 @@ PYTHON ?=
 export GO PYTHON
 export CGO_ENABLED ?= 0
 
+# What the binary says of itself: the commit, its date and whether it is a release.
+STAMP = -X github.com/agiqa/agiqa/internal/version.stamp=$(shell internal/version/stamp.sh)
+
 # A compiler lives for seconds: below 1 GiB collecting its garbage only costs time.
 COMPILE := GOGC=off GOMEMLIMIT=1GiB
 
@@ -54,7 +57,7 @@ demo-experiment: build venv ## a whole A/B test with simulated raters, ending wi
 .PHONY: build
 build: ## build bin/agiqa
 	@mkdir -p bin
-	$(COMPILE) $(GO) build -trimpath -o bin/agiqa ./cmd/agiqa
+	$(COMPILE) $(GO) build -trimpath -buildvcs=false -ldflags="$(STAMP)" -o bin/agiqa ./cmd/agiqa
 
 .PHONY: venv
 venv: ## make the Python environment of the embedded Triton

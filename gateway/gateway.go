@@ -19,12 +19,13 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/quality"
 )
 
 // Config bounds what a client may send and how long it may take.
 type Config struct {
-	Version        string
+	Version        string        // of the program, in the answer to /healthz
 	RequestTimeout time.Duration // budget of a request, its body included
 	MaxBodyBytes   int64
 	MaxImages      int // in one request
@@ -152,7 +153,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		abort(c, quality.Errorf(quality.KindMethodNotAllowed, "this route does not support the method; see /docs"))
 	})
 
-	hcfg := huma.DefaultConfig("agiqa", cfg.Version)
+	// The document is the same for every build of a release, so it names no commit.
+	hcfg := huma.DefaultConfig("agiqa", version.Number)
 	hcfg.Info.Description = "Scores AI-generated images with CLIP-AGIQA."
 	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "", "", "" // see serveOpenAPI
 	hcfg.CreateHooks = nil                                         // no $schema members in answers

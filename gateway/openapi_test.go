@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -63,7 +64,7 @@ func TestOpenAPIStructure(t *testing.T) {
 	if got := at(t, doc, "openapi"); got != "3.1.0" {
 		t.Errorf("openapi %v, want 3.1.0", got)
 	}
-	if at(t, doc, "info", "title") != "agiqa" || at(t, doc, "info", "version") != "test" {
+	if at(t, doc, "info", "title") != "agiqa" || at(t, doc, "info", "version") != version.Number {
 		t.Errorf("info %v", doc["info"])
 	}
 	ids := map[string]bool{}

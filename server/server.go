@@ -29,7 +29,7 @@ import (
 // Config says what a [Server] is made of.
 type Config struct {
 	Settings config.Settings
-	Version  string       // of the program: in telemetry and in the API document
+	Version  string       // of the program: in telemetry and the answer to /healthz
 	Logger   *slog.Logger // see [NewLogger]
 	// Embedded starts a Triton as a supervised child. Without it the setting
 	// triton names those that run elsewhere.

@@ -75,7 +75,7 @@ func TestServer(t *testing.T) {
 	const origin = "https://app.example"
 	set := settings(t, triton.Addr())
 	set.CORSOrigins = []string{origin}
-	s, err := server.New(t.Context(), server.Config{Settings: set, Version: "test", Logger: discard()})
+	s, err := server.New(t.Context(), server.Config{Settings: set, Version: "1.2.3", Logger: discard()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +109,11 @@ func TestServer(t *testing.T) {
 		if got := res.Header.Get("Access-Control-Allow-Origin"); got != origin {
 			t.Errorf("a page of %s may not read the answer: %q", origin, got)
 		}
+		for path, want := range map[string]string{"/healthz": `"version":"1.2.3"`, "/metrics": `service_version="1.2.3"`} {
+			if got, err := get(ctx, client, s.URL()+path); err != nil || !strings.Contains(got, want) {
+				t.Errorf("%s says %s (%v), want %s", path, got, err, want)
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -119,6 +124,20 @@ func TestServer(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	goleak.VerifyNone(t, before)
+}
+
+func get(ctx context.Context, client *http.Client, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return string(body), err
 }
 
 // TestNewClosesWhatItOpened: a fault found late leaves nothing behind.

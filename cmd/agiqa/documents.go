@@ -13,6 +13,7 @@ import (
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/version"
 )
 
 func newConfig(t *cli.Terminal) *cobra.Command {
@@ -46,7 +47,7 @@ func newOpenAPI(t *cli.Terminal) *cobra.Command {
 func openAPI() ([]byte, error) {
 	s := config.Default()
 	g, err := gateway.New(gateway.Config{
-		Version: cli.Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
+		Version: version.Current().Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes),
 	}, gateway.Deps{
 		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: &engine.Engine{},

@@ -18,11 +18,11 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
-	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -70,7 +70,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	}
 	s := testSettings(t)
 	g, err := gateway.New(gateway.Config{
-		Version: cli.Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
+		Version: version.Current().Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
 		MaxBundleBytes: int64(s.MaxBundleBytes),
 		MaxImages:      s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
 	}, gateway.Deps{

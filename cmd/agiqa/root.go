@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/cmd/agiqa/bench"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/internal/version"
 )
 
 func newRoot(t *cli.Terminal) *cobra.Command {
@@ -15,7 +17,7 @@ func newRoot(t *cli.Terminal) *cobra.Command {
 		Short:         "Score AI-generated images with CLIP-AGIQA on NVIDIA Triton",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       cli.VersionText(),
+		Version:       version.Current().Version,
 	}
 	root.SetOut(t.Out)
 	root.SetErr(t.Err)
@@ -33,15 +35,28 @@ func newRoot(t *cli.Terminal) *cobra.Command {
 
 func newVersion(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version, the commit, and what the binary was built with", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			build := version.Current()
 			if cli.AsJSON(cmd) {
-				return cli.PrintJSON(t.Out, map[string]string{"version": cli.Version, "commit": cli.Commit()})
+				return cli.PrintJSON(t.Out, build)
 			}
-			_, err := fmt.Fprintln(t.Out, "agiqa "+cli.VersionText())
-			return err
+			return printVersion(t.Out, build)
 		},
 	}
 	cli.AddJSON(cmd)
 	return cmd
+}
+
+func printVersion(w io.Writer, build version.Info) error {
+	commit, date := build.Commit, build.Date
+	switch {
+	case commit == "":
+		commit, date = "unknown", "unknown"
+	case build.Modified:
+		commit += ", with changes"
+	}
+	_, err := fmt.Fprintf(w, "agiqa %s\n\n  commit    %s\n  date      %s\n  go        %s\n  platform  %s\n",
+		build.Version, commit, date, build.Go, build.Platform)
+	return err
 }

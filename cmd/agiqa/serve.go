@@ -7,6 +7,7 @@ import (
 
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/server"
 )
 
@@ -31,10 +32,10 @@ func newServe(t *cli.Terminal) *cobra.Command {
 
 func serve(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	logger := server.NewLogger(s, t.Err, t.Screen)
-	srv, err := server.New(ctx, server.Config{Settings: s, Version: cli.Version, Logger: logger})
+	srv, err := server.New(ctx, server.Config{Settings: s, Version: version.Current().Version, Logger: logger})
 	if err != nil {
 		return err
 	}
-	logger.Info("listening", "address", srv.URL(), "triton", s.Triton, "version", cli.Version)
+	logger.Info("listening", "address", srv.URL(), "triton", s.Triton, "version", version.Current().Version)
 	return srv.Run(ctx, func() { logger.Info("ready", "address", srv.URL()) })
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/shell"
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 )
@@ -37,7 +38,7 @@ func newUp(t *cli.Terminal) *cobra.Command {
 
 func up(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	start := time.Now()
-	t.Note("agiqa %s: starting Triton (its log: %s)", cli.VersionText(), filepath.Join(s.DataDir, server.TritonLog))
+	t.Note("agiqa %s: starting Triton (its log: %s)", version.Current().Version, filepath.Join(s.DataDir, server.TritonLog))
 	if err := server.EnsureAdminKey(&s); err != nil {
 		return fmt.Errorf("admin key: %w", err)
 	}
@@ -67,7 +68,7 @@ agiqa %s is ready after %.1f s
   curl -sS -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
 %s
 Ctrl-C stops everything.
-`, cli.VersionText(), took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
+`, version.Current().Version, took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
 		encoderText(encoder), encoder.Digest, models, checkpoint.Name, checkpoint.Digest,
 		shell.Quote("@"+example), srv.URL(), traceHint(s))
 }

@@ -2,6 +2,8 @@ module github.com/agiqa/agiqa/tools/otelcol
 
 go 1.26.0
 
+toolchain go1.26.8
+
 require (
 	go.opentelemetry.io/collector/component v1.56.0
 	go.opentelemetry.io/collector/confmap v1.71.0

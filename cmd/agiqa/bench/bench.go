@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/internal/version"
 )
 
 // New returns the command "bench" with its sub-commands.
@@ -30,8 +31,8 @@ func New(t *cli.Terminal) *cobra.Command {
 // buildCommit is what the binary was built from, or, where the build did not
 // note it, what is checked out here.
 func buildCommit() string {
-	if c := cli.Commit(); c != "" {
-		return c
+	if b := version.Current(); b.Commit != "" {
+		return b.Commit[:min(12, len(b.Commit))]
 	}
 	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
 	if err != nil {

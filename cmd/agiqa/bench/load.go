@@ -23,6 +23,7 @@ import (
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/server"
 )
 
@@ -121,7 +122,7 @@ func (f *loadFlags) manifest(cmd *cobra.Command) load.Manifest {
 		line += fmt.Sprintf(" --seed=%d", f.seed)
 	}
 	m := load.NewManifest(time.Now(), cmd.Name(), line, buildCommit(), f.seed)
-	m.Notes, m.Versions = f.notes, map[string]string{"generator": cli.VersionText()}
+	m.Notes, m.Versions = f.notes, map[string]string{"generator": version.Current().Version}
 	maps.Copy(m.Versions, f.versions)
 	return m
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/server"
 )
 
@@ -147,7 +148,7 @@ func (t *Terminal) Embedded(s config.Settings, ephemeral bool) server.Config {
 	models := ChooseModels(s)
 	s.ModelRepository = models.Dir
 	return server.Config{
-		Settings: s, Version: Version, Logger: server.NewLogger(s, t.Err, t.Screen),
+		Settings: s, Version: version.Current().Version, Logger: server.NewLogger(s, t.Err, t.Screen),
 		Embedded: true, Ephemeral: ephemeral, Environ: t.Env, Models: models.String(),
 	}
 }
