@@ -45,6 +45,15 @@ type Principal struct {
 // Authenticated reports whether the request carries a valid key.
 func (p Principal) Authenticated() bool { return p.KeyID != "" }
 
+// By names the holder of a key in records and messages: the key's name and ID, or
+// the ID alone for one without a name.
+func (p Principal) By() string {
+	if p.Name == "" {
+		return p.KeyID
+	}
+	return p.Name + " (" + p.KeyID + ")"
+}
+
 // May reports whether the principal's key has a scope.
 func (p Principal) May(s Scope) bool {
 	return slices.Contains(p.Scopes, s) || slices.Contains(p.Scopes, ScopeAdmin)

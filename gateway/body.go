@@ -38,7 +38,7 @@ const maxFieldBytes = 4096
 const (
 	includeEmbedding = "embedding"
 	includeViews     = "views"
-	includeArms      = "all_arms" // of an experiment; wants the admin key
+	includeArms      = "all_arms" // of an experiment; needs the scope admin
 )
 
 // includes are all of them.

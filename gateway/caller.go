@@ -14,13 +14,17 @@ import (
 )
 
 // identifyCaller finds out who a request is from, and puts the
-// [access.Principal] into its context. Everything behind it goes by that.
+// [access.Principal] into its context. Everything behind it goes by that. A
+// request with a key that isn't valid is from its address; authorize refuses it.
 func (g *Gateway) identifyCaller(c *gin.Context) {
 	address := clientAddress(c.Request, g.cfg.TrustedProxies)
 	p := access.Principal{Client: clientOf(address), Connection: c.Request.RemoteAddr}
 	ctx := c.Request.Context()
 	if address.IsValid() {
 		trace.SpanFromContext(ctx).SetAttributes(attribute.String("client.address", address.String()))
+	}
+	if permit, _ := permitOf(c.Request.Method, c.FullPath()); permit.scope != "" {
+		p, idsOf(ctx).stranger = g.authenticate(c.Request, p)
 	}
 	idsOf(ctx).client = p.Client
 	c.Request = c.Request.WithContext(access.With(ctx, p))

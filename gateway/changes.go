@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -19,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -146,17 +143,12 @@ type diffInput struct {
 type diffOutput struct{ Body CheckpointDiff }
 
 func (g *Gateway) registerChanges(api huma.API) {
-	api.OpenAPI().Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"admin": {Type: "http", Scheme: "bearer", Description: "The key in the server's setting admin-key"},
-	}
-	admin := func(op huma.Operation) huma.Operation {
+	change := func(op huma.Operation) huma.Operation {
 		op.Tags = []string{"Checkpoints"}
-		op.Security = []map[string][]string{{"admin": {}}}
-		op.Middlewares = huma.Middlewares{g.adminOnly}
-		op.Errors = append(op.Errors, 401, 409, 502, 503, 504)
+		op.Errors = append(op.Errors, 409, 502, 503, 504)
 		return op
 	}
-	huma.Register(api, admin(huma.Operation{
+	huma.Register(api, change(huma.Operation{
 		OperationID: "import-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints", Summary: "Import a checkpoint",
 		Description: "Takes a bundle in while the server runs. Everything is validated before anything changes; then its " +
 			"prompts are encoded, " +
@@ -171,7 +163,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		request.By = adminOf(ctx)
+		request.By = access.From(ctx).By()
 		report, err := g.changes.ImportFiles(ctx, manifest, weights, request)
 		g.measures.countChange(ctx, "import", err)
 		if err != nil {
@@ -183,33 +175,33 @@ func (g *Gateway) registerChanges(api huma.API) {
 		}
 		return out, nil
 	})
-	huma.Register(api, admin(huma.Operation{
+	huma.Register(api, change(huma.Operation{
 		OperationID: "activate-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/{name}/activate",
 		Summary:     "Make a checkpoint the default",
 		Description: "Requests that have begun keep the default that they began with. The old default stays loaded.",
 		Errors:      []int{404},
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
-		change, err := g.changes.Activate(ctx, in.Name, adminOf(ctx))
+		change, err := g.changes.Activate(ctx, in.Name, access.From(ctx).By())
 		g.measures.countChange(ctx, "activate", err)
 		return changed(ctx, change, err)
 	})
 	// A name begins with a letter or a digit, so "-" is none.
-	huma.Register(api, admin(huma.Operation{
+	huma.Register(api, change(huma.Operation{
 		OperationID: "rollback-checkpoint", Method: http.MethodPost, Path: "/v1/checkpoints/-/rollback",
 		Summary:     "Go back to the previous default",
 		Description: "Once more goes forth again.",
 	}), func(ctx context.Context, _ *struct{}) (*changeOutput, error) {
-		change, err := g.changes.Rollback(ctx, adminOf(ctx))
+		change, err := g.changes.Rollback(ctx, access.From(ctx).By())
 		g.measures.countChange(ctx, "rollback", err)
 		return changed(ctx, change, err)
 	})
-	huma.Register(api, admin(huma.Operation{
+	huma.Register(api, change(huma.Operation{
 		OperationID: "remove-checkpoint", Method: http.MethodDelete, Path: "/v1/checkpoints/{name}",
 		Summary:     "Remove an imported checkpoint",
 		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404},
 		DefaultStatus: http.StatusOK,
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
-		change, err := g.changes.Remove(ctx, in.Name, adminOf(ctx))
+		change, err := g.changes.Remove(ctx, in.Name, access.From(ctx).By())
 		g.measures.countChange(ctx, "remove", err)
 		return changed(ctx, change, err)
 	})
@@ -237,58 +229,6 @@ func changed(ctx context.Context, change lifecycle.Change, err error) (*changeOu
 func administrative(c *gin.Context) bool {
 	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead &&
 		(strings.HasPrefix(c.FullPath(), "/v1/checkpoints") || strings.HasPrefix(c.FullPath(), "/v1/experiments"))
-}
-
-type adminKey struct{}
-
-// adminOf names the key that a request came with.
-func adminOf(ctx context.Context) string {
-	id, _ := ctx.Value(adminKey{}).(string)
-	return id
-}
-
-// KeyID names an admin key in logs: the beginning of its digest, from which
-// nobody gets the key.
-func KeyID(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return "key-" + hex.EncodeToString(sum[:4])
-}
-
-// checkAdminKey checks an Authorization header. Digests of both keys are compared, so
-// that the time says nothing about either.
-func (g *Gateway) checkAdminKey(authorization string) error {
-	scheme, given, _ := strings.Cut(authorization, " ")
-	got, want := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(g.cfg.AdminKey))
-	same := subtle.ConstantTimeCompare(got[:], want[:]) == 1
-	switch {
-	case g.cfg.AdminKey == "":
-		return quality.Errorf(quality.KindUnauthenticated, "administrative routes are disabled: set admin-key on the server")
-	case given == "" || !strings.EqualFold(scheme, "Bearer"):
-		return quality.Errorf(quality.KindUnauthenticated,
-			"this route requires the header Authorization: Bearer with the admin key")
-	case !same:
-		return quality.Errorf(quality.KindUnauthenticated, "the admin key is wrong")
-	}
-	return nil
-}
-
-// adminOnly lets through who knows the key, before a byte of the body is read.
-func (g *Gateway) adminOnly(hctx huma.Context, next func(huma.Context)) {
-	authorization := hctx.Header("Authorization")
-	fault := g.checkAdminKey(authorization)
-	_, given, _ := strings.Cut(authorization, " ")
-	if fault == nil {
-		next(huma.WithValue(hctx, adminKey{}, KeyID(given)))
-		return
-	}
-	p := problemOf(hctx.Context(), fault)
-	for name := range p.GetHeaders() {
-		hctx.SetHeader(name, p.GetHeaders().Get(name))
-	}
-	hctx.SetHeader("Content-Type", p.ContentType(""))
-	hctx.SetHeader("Connection", "close") // the body is not read
-	hctx.SetStatus(p.Status)
-	_ = json.NewEncoder(hctx.BodyWriter()).Encode(p) // a client that left
 }
 
 // bundleBody describes the body of an import.

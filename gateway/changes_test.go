@@ -65,7 +65,7 @@ func (l *ledger) Diff(a, b string) (lifecycle.Diff, error) {
 	return lifecycle.Diff{}, err
 }
 
-const adminKey = "a key for tests"
+const adminKey = "an-admin-key-for-tests"
 
 func newAdminRig(t *testing.T, l *ledger, edits ...func(*plan)) *rig {
 	t.Helper()
@@ -106,11 +106,14 @@ func TestChangesWantTheKey(t *testing.T) {
 		{"no header", adminKey, nil, "Authorization: Bearer"},
 		{"another scheme", adminKey, []string{"Authorization", "Basic " + adminKey}, "Authorization: Bearer"},
 		{"no key in the header", adminKey, []string{"Authorization", "Bearer "}, "Authorization: Bearer"},
-		{"a wrong key", adminKey, bearer("a key for testz"), "the admin key is wrong"},
-		{"the beginning of the key", adminKey, bearer("a key"), "the admin key is wrong"},
-		{"more than the key", adminKey, bearer(adminKey + " "), "the admin key is wrong"},
-		{"a server without a key", "", bearer(""), "are disabled"},
-		{"a server without a key, and any", "", bearer("x"), "are disabled"},
+		{"a wrong key", adminKey, bearer("an-admin-key-for-testz"), "is not valid"},
+		{"a wrong key in the other header", adminKey, []string{gateway.KeyHeader, "x"}, "is not valid"},
+		{"two keys", adminKey, append(bearer(adminKey), gateway.KeyHeader, "x"), "2 different API keys"},
+		{"a key beyond all measure", adminKey, bearer(strings.Repeat("x", 257)), "longer than 256 bytes"},
+		{"the beginning of the key", adminKey, bearer("an-admin"), "is not valid"},
+		{"more than the key", adminKey, bearer(adminKey + "x"), "is not valid"},
+		{"a server without a key", "", bearer(""), "no admin-key"},
+		{"a server without a key, and any", "", bearer("x"), "is not valid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := &ledger{}

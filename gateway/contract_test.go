@@ -24,11 +24,11 @@ import (
 
 // newWholeRig is a rig with the names of the demo checkpoints, an admin key and
 // experiments.
-func newWholeRig(t *testing.T) *rig {
+func newWholeRig(t *testing.T, edits ...func(*plan)) *rig {
 	t.Helper()
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
-	return newAdminRig(t, &ledger{}, func(p *plan) {
+	return newAdminRig(t, &ledger{}, append(edits, func(p *plan) {
 		p.checkpoints = []string{"demo-shared", "demo"}
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			e, err := engine.New(engine.Deps{
@@ -39,7 +39,7 @@ func newWholeRig(t *testing.T) *rig {
 			p.experiments = e
 			return scoring.NewDirected(s.(*scoring.Service), trialDirector{e})
 		}
-	})
+	})...)
 }
 
 // pathOf fills in the examples of a path's parameters.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
@@ -259,14 +260,14 @@ type reportOutput struct {
 
 // registerExperiments adds the routes, where a server runs experiments.
 func (g *Gateway) registerExperiments(api huma.API) {
-	admin := func(method, path, id, summary string, errs ...int) huma.Operation {
+	operation := func(method, path, id, summary string, errs ...int) huma.Operation {
 		return huma.Operation{
 			OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{"Experiments"},
-			Security: []map[string][]string{{"admin": {}}}, Middlewares: huma.Middlewares{g.adminOnly},
-			Errors: append(errs, 401, 404, 503, 504),
+			Errors: append(errs, 404, 503, 504),
 		}
 	}
-	create := admin(http.MethodPost, "/v1/experiments", "create-experiment", "Create an experiment", 400, 408, 409, 422)
+	create := operation(http.MethodPost, "/v1/experiments", "create-experiment",
+		"Create an experiment", 400, 408, 409, 422)
 	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which " +
 		"takes no requests."
 	create.DefaultStatus = http.StatusCreated
@@ -287,10 +288,10 @@ func (g *Gateway) registerExperiments(api huma.API) {
 					return experiment.Experiment{}, err
 				}
 			}
-			return g.experiments.Create(ctx, definition, adminOf(ctx))
+			return g.experiments.Create(ctx, definition, access.From(ctx).By())
 		})
 	})
-	huma.Register(api, admin(http.MethodGet, "/v1/experiments", "list-experiments", "List experiments"),
+	huma.Register(api, operation(http.MethodGet, "/v1/experiments", "list-experiments", "List experiments"),
 		func(ctx context.Context, _ *struct{}) (*listExperimentsOutput, error) {
 			all, err := g.experiments.List(ctx)
 			if err != nil {
@@ -300,7 +301,7 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			out.Body.Experiments = append([]experiment.Experiment{}, all...)
 			return out, nil
 		})
-	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}", "show-experiment",
+	huma.Register(api, operation(http.MethodGet, "/v1/experiments/{id}", "show-experiment",
 		"Show an experiment and how it is doing"),
 		func(ctx context.Context, in *experimentInput) (*statusOutput, error) {
 			id := experiment.ID(in.ID)
@@ -310,7 +311,7 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			}
 			return &statusOutput{Body: experimentStatus(c, g.experiments.Guards(id), g.experiments.NotServed(id))}, nil
 		})
-	huma.Register(api, admin(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits",
+	huma.Register(api, operation(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits",
 		"List what was done to an experiment, and by what numbers"),
 		func(ctx context.Context, in *experimentInput) (*auditsOutput, error) {
 			all, err := g.experiments.Audits(ctx, experiment.ID(in.ID))
@@ -321,20 +322,21 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			out.Body.Audits = append([]experiment.Audit{}, all...)
 			return out, nil
 		})
-	g.registerExperimentChanges(api, admin)
-	g.registerReports(api, admin)
+	g.registerExperimentChanges(api, operation)
+	g.registerReports(api, operation)
 	g.registerFeedback(api)
 }
 
-type adminOperation func(method, path, id, summary string, errs ...int) huma.Operation
+type newOperation func(method, path, id, summary string, errs ...int) huma.Operation
 
-func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) {
-	start := admin(http.MethodPost, "/v1/experiments/{id}/start", "start-experiment", "Start an experiment", 409, 502, 504)
+func (g *Gateway) registerExperimentChanges(api huma.API, operation newOperation) {
+	start := operation(http.MethodPost, "/v1/experiments/{id}/start", "start-experiment",
+		"Start an experiment", 409, 502, 504)
 	start.Description = "Every arm first scores a fixed set of canary images: an arm that is constant, at the ends of " +
 		"the scale, or ranks against the control forbids the start."
 	huma.Register(api, start, func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-			return g.experiments.Start(ctx, experiment.ID(in.ID), adminOf(ctx))
+			return g.experiments.Start(ctx, experiment.ID(in.ID), access.From(ctx).By())
 		})
 	})
 	for _, do := range []struct {
@@ -345,28 +347,29 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 		{experiment.DoResume, "Resume; what held the experiment is taken for looked at"},
 		{experiment.DoStop, "Stop for good"},
 	} {
-		huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/"+string(do.do),
+		huma.Register(api, operation(http.MethodPost, "/v1/experiments/{id}/"+string(do.do),
 			string(do.do)+"-experiment", do.summary, 409),
 			func(ctx context.Context, in *changeInput) (*experimentOutput, error) {
 				return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-					return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision, experiment.Change{Do: do.do, By: adminOf(ctx)})
+					return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision,
+						experiment.Change{Do: do.do, By: access.From(ctx).By()})
 				})
 			})
 	}
-	ramp := admin(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights",
+	ramp := operation(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights",
 		400, 408, 409, 413, 415, 422)
 	ramp.Description = "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new " +
 		"phase and move as few units as can be."
 	huma.Register(api, ramp, func(ctx context.Context, in *rampInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-			change, err := in.Body.change(adminOf(ctx))
+			change, err := in.Body.change(access.From(ctx).By())
 			if err != nil {
 				return experiment.Experiment{}, err
 			}
 			return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision, change)
 		})
 	})
-	promote := admin(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm",
+	promote := operation(http.MethodPost, "/v1/experiments/{id}/promote", "promote-arm",
 		"Make an arm's checkpoint the default and end the experiment", 400, 408, 409, 413, 415, 422)
 	promote.Description = "Doing it again changes nothing. Where the rule of promotion is not met it answers 409, " +
 		"with everything that is missing in errors, unless force is true; then reason is needed and becomes part of " +
@@ -374,15 +377,15 @@ func (g *Gateway) registerExperimentChanges(api huma.API, admin adminOperation) 
 		"an arm that a guardrail took out, or whose checkpoint is another one by now, is never promoted."
 	huma.Register(api, promote, func(ctx context.Context, in *promoteInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-			return g.experiments.Promote(ctx, experiment.ID(in.ID), experiment.ArmID(in.Body.Arm), adminOf(ctx),
+			return g.experiments.Promote(ctx, experiment.ID(in.ID), experiment.ArmID(in.Body.Arm), access.From(ctx).By(),
 				experiment.Force{On: in.Body.Force, Reason: in.Body.Reason})
 		})
 	})
-	huma.Register(api, admin(http.MethodPost, "/v1/experiments/{id}/rollback", "rollback-experiment",
+	huma.Register(api, operation(http.MethodPost, "/v1/experiments/{id}/rollback", "rollback-experiment",
 		"End the experiment and give everybody its control again", 409),
 		func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
 			return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-				return g.experiments.Rollback(ctx, experiment.ID(in.ID), adminOf(ctx))
+				return g.experiments.Rollback(ctx, experiment.ID(in.ID), access.From(ctx).By())
 			})
 		})
 }
@@ -413,7 +416,7 @@ func (r RampRequest) change(by string) (experiment.Change, error) {
 	return change, nil
 }
 
-func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
+func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[analysis.Report](), true, "")
 	for _, kind := range []struct {
 		path, id, summary, contentType string
@@ -426,7 +429,7 @@ func (g *Gateway) registerReports(api huma.API, admin adminOperation) {
 			"text/html; charset=utf-8", report.HTML, &huma.Schema{Type: huma.TypeString},
 		},
 	} {
-		op := admin(http.MethodGet, kind.path, kind.id, kind.summary, 409)
+		op := operation(http.MethodGet, kind.path, kind.id, kind.summary, 409)
 		mediaType, _, _ := strings.Cut(kind.contentType, ";")
 		op.Responses = map[string]*huma.Response{"200": {
 			Description: "The analysis", Content: map[string]*huma.MediaType{mediaType: {Schema: kind.schema}},
@@ -505,15 +508,12 @@ func (in *scoreInput) caller(ctx context.Context) (*experiment.Caller, error) {
 		return nil, err
 	}
 	id := idsOf(ctx)
-	c := &experiment.Caller{Header: in.header, Request: id.Request, Trace: id.Trace,
+	c := &experiment.Caller{Header: in.header, APIKey: access.From(ctx).KeyID, Request: id.Request, Trace: id.Trace,
 		Blind: in.Blind, Attributes: attributes}
 	if in.Prompt != "" {
 		if c.Prompt, err = quality.ParseDigest("sha256:" + strings.TrimPrefix(in.Prompt, "sha256:")); err != nil {
 			return nil, quality.Errorf(quality.KindBadRequest, "X-Agiqa-Prompt-Sha256 is not 64 hexadecimal digits")
 		}
-	}
-	if scheme, key, ok := strings.Cut(in.header("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		c.APIKey = key
 	}
 	return c, nil
 }

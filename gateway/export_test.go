@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
@@ -40,4 +41,28 @@ var RateLimitKey = clientKey
 // ClientOf names whom a request counts for, behind trusted proxies.
 func ClientOf(r *http.Request, proxies []netip.Prefix) string {
 	return clientOf(clientAddress(r, proxies))
+}
+
+// Permit says who may call a route.
+type Permit struct {
+	Scope access.Scope
+	Open  bool
+}
+
+// Permits is the table of who may call which route.
+func Permits() map[string]Permit {
+	out := map[string]Permit{}
+	for route, p := range permits {
+		out[route] = Permit{p.scope, p.open}
+	}
+	return out
+}
+
+// Routes are those of the router, as "GET /v1/checkpoints/:name".
+func (g *Gateway) Routes() []string {
+	var out []string
+	for _, r := range g.engine.Routes() {
+		out = append(out, r.Method+" "+r.Path)
+	}
+	return out
 }

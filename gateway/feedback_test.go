@@ -141,7 +141,7 @@ func TestChoiceFromARanking(t *testing.T) {
 		choice := gateway.FeedbackRequest{Key: strconv.Itoa(request),
 			Assignment: chosen.Assignment, Rater: "r", Kind: "choice"}
 		for _, status := range []int{http.StatusCreated, http.StatusOK} {
-			if a := r.postJSON("/v1/feedback", choice); a.status != status {
+			if a := r.postJSON("/v1/feedback", choice, asAdmin); a.status != status {
 				t.Errorf("choice %d: status %d, want %d: %s", request, a.status, status, a.body)
 			}
 		}
@@ -220,7 +220,7 @@ func (r *trialRig) send(all []gateway.FeedbackRequest, seed uint64) map[int]int 
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	got := map[int]int{}
 	for _, f := range all {
-		a := r.postJSON("/v1/feedback", f)
+		a := r.postJSON("/v1/feedback", f, asAdmin)
 		if a.status/100 != 2 {
 			r.t.Fatalf("%+v: status %d: %s", f, a.status, a.body)
 		}
@@ -399,7 +399,7 @@ func testFullDisk(t *testing.T) {
 			*got.Score == *before.Score {
 			t.Errorf("full: %+v by %s", *x, got.Checkpoint.Name)
 		}
-		r.postJSON("/v1/feedback", label).wantProblem(t, quality.KindStoreUnavailable)
+		r.postJSON("/v1/feedback", label, asAdmin).wantProblem(t, quality.KindStoreUnavailable)
 	}
 	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was))
 
@@ -409,7 +409,7 @@ func testFullDisk(t *testing.T) {
 		t.Errorf("room again: %+v by %s", *x, after.Checkpoint.Name)
 	}
 	var receipt gateway.FeedbackReceipt
-	a := r.postJSON("/v1/feedback", label)
+	a := r.postJSON("/v1/feedback", label, asAdmin)
 	if err := json.Unmarshal(a.body, &receipt); err != nil || a.status != http.StatusCreated || receipt.Duplicate ||
 		receipt.Standing != "accepted" {
 		t.Errorf("feedback again: status %d: %s", a.status, a.body)

@@ -151,21 +151,21 @@ func TestJSONOfOtherRoutes(t *testing.T) {
 	x := &labelCounter{}
 	r := newRig(t, func(p *plan) { p.experiments = x })
 	body := `{"idempotency_key":"1","assignment_id":"as_1","rater_id":"r","kind":"mos","value":4}`
-	if p := r.ask(http.MethodPost, "/v1/feedback", []byte(body)).wantProblem(t,
+	if p := r.ask(http.MethodPost, "/v1/feedback", []byte(body), asAdmin).wantProblem(t,
 		quality.KindUnsupportedMediaType); !strings.Contains(p.Detail, "Content-Type: application/json") {
 		t.Errorf("detail %q does not name the header", p.Detail)
 	}
-	r.post("/v1/feedback", []byte(body), "application/x-www-form-urlencoded").wantProblem(t,
+	r.post("/v1/feedback", []byte(body), "application/x-www-form-urlencoded", asAdmin).wantProblem(t,
 		quality.KindUnsupportedMediaType)
 	if x.n != 0 {
 		t.Errorf("%d labels were stored", x.n)
 	}
 	if a := r.post("/v1/feedback", []byte("\xef\xbb\xbf"+body),
-		"application/json; charset=utf-8"); a.status != http.StatusCreated {
+		"application/json; charset=utf-8", asAdmin); a.status != http.StatusCreated {
 		t.Errorf("behind a byte order mark: status %d: %s", a.status, a.body)
 	}
 	twice := strings.Replace(body, `"value":4`, `"value":4,"value":5`, 1)
-	r.post("/v1/feedback", []byte(twice), "application/json").wantProblem(t, quality.KindBadRequest)
+	r.post("/v1/feedback", []byte(twice), "application/json", asAdmin).wantProblem(t, quality.KindBadRequest)
 	if x.n != 1 {
 		t.Errorf("%d labels were stored, want 1", x.n)
 	}

@@ -36,7 +36,8 @@ type Config struct {
 	RateLimit      RateLimit      // of each client
 	CORSOrigins    []string       // whose pages may call, such as https://app.example; "*": all; empty: none
 
-	AdminKey       string        // opens administrative routes; "": they are off
+	OpenScoring    bool          // score images, and read checkpoints and metrics, without a key
+	AdminKey       string        // the key that may do everything; "": there is none
 	MaxBundleBytes int64         // body of an import; 0: 72 MiB
 	ChangeTimeout  time.Duration // budget of an administrative request; 0: five minutes
 }
@@ -138,7 +139,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
 		experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
-	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, g.crossOrigin, g.budget, admission.handle)
+	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, g.crossOrigin, g.authorize, g.budget, admission.handle)
 	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
 	engine.Use(g.rejectUnknownParameters)
 	engine.NoRoute(func(c *gin.Context) {
@@ -177,6 +178,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.GET("/readyz", g.readyz)
 	engine.GET("/metrics", gin.WrapH(deps.Metrics))
 	g.serveOpenAPI()
+	if err := checkPermits(engine.Routes()); err != nil {
+		return nil, err
+	}
 	g.queries = queryNames(g.api.OpenAPI())
 	if len(cfg.CORSOrigins) > 0 {
 		g.cors = newCORS(cfg.CORSOrigins, g.api.OpenAPI(), cfg.RateLimit.Header)

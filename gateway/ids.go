@@ -22,6 +22,7 @@ type ids struct {
 	err      error
 	bodyErr  error // why the body could not be read to its end
 	writeErr error // why the answer could not be written to its end
+	stranger error // why the key of the request is not valid
 }
 
 // newIDs takes the id that the caller gave, where it is a safe one.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -57,13 +58,14 @@ func describeRest(document *huma.OpenAPI) {
 	schemas := document.Components.Schemas
 	document.Servers = []*huma.Server{{URL: "/", Description: "The server that this document comes from"}}
 	document.Components.Headers = headers()
+	document.Components.SecuritySchemes = securitySchemes()
 	describeOperations(document)
-	for _, item := range document.Paths {
-		for _, op := range operations(item) {
-			correctResponses(op)
-			if op.Security == nil {
-				op.Security = []map[string][]string{} // open to everybody
-			}
+	for path, item := range document.Paths {
+		for method, op := range operations(item) {
+			// The route of docs-asset is no template of OpenAPI, and public.
+			p, _ := permitOf(method, ginRoute(path))
+			op.Security = security(p)
+			correctResponses(op, p)
 		}
 		if item.Post != nil && item.Post.RequestBody != nil { // said in the document only: see scoreBody
 			post, body := *item.Post, *item.Post.RequestBody
@@ -73,6 +75,28 @@ func describeRest(document *huma.OpenAPI) {
 	}
 	correctSchemas(schemas)
 	addExamples(document)
+}
+
+// securitySchemes are the two headers that a key may come in.
+func securitySchemes() map[string]*huma.SecurityScheme {
+	return map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key with the scope that the operation names, " +
+			"or the key in the server's setting admin-key, which may do everything"},
+		"apiKey": {Type: "apiKey", In: "header", Name: KeyHeader, Description: "As bearer, in a header of its own"},
+	}
+}
+
+// security says which scope a key needs.
+func security(p permit) []map[string][]string {
+	if p.scope == "" {
+		return []map[string][]string{}
+	}
+	scopes := []string{string(p.scope)}
+	all := []map[string][]string{{"bearer": scopes}, {"apiKey": scopes}}
+	if p.open { // by the server's setting scoring-access
+		all = slices.Insert(all, 0, map[string][]string{})
+	}
+	return all
 }
 
 // describeOperations adds the routes that huma doesn't serve.
@@ -174,7 +198,8 @@ var furtherSuccesses = map[string]map[string]string{
 // statusWords describe the answers that are problems.
 var statusWords = map[int]string{
 	http.StatusBadRequest:            "The request is malformed: its parameters, or its body",
-	http.StatusUnauthorized:          "The admin key is missing or wrong, or the server has none",
+	http.StatusUnauthorized:          "The API key is missing or not valid",
+	http.StatusForbidden:             "The API key lacks the scope",
 	http.StatusNotFound:              "What is named does not exist",
 	http.StatusRequestTimeout:        "The body did not arrive in time",
 	http.StatusConflict:              "The present state forbids it",
@@ -190,7 +215,7 @@ var statusWords = map[int]string{
 
 // correctResponses gives an operation the answers that every one has, and
 // every answer its headers.
-func correctResponses(op *huma.Operation) {
+func correctResponses(op *huma.Operation, p permit) {
 	problem := func(status int) {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{Content: map[string]*huma.MediaType{
 			"application/problem+json": {Schema: &huma.Schema{Ref: schemaPrefix + "Problem"}},
@@ -204,6 +229,10 @@ func correctResponses(op *huma.Operation) {
 		delete(op.Responses, "422")
 	}
 	problem(http.StatusInternalServerError)
+	if p.scope != "" {
+		problem(http.StatusUnauthorized)
+		problem(http.StatusForbidden)
+	}
 	problem(http.StatusRequestEntityTooLarge) // an announced length is checked before the route is
 	switch op.OperationID {
 	case "page", "docs", "icon": // these take any query

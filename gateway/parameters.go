@@ -21,7 +21,7 @@ import (
 func queryNames(document *huma.OpenAPI) map[string][]string {
 	names := map[string][]string{}
 	for path, item := range document.Paths {
-		route := strings.NewReplacer("{", ":", "}", "").Replace(path)
+		route := ginRoute(path)
 		for method, op := range operations(item) {
 			var known []string
 			for _, p := range op.Parameters {
@@ -35,6 +35,9 @@ func queryNames(document *huma.OpenAPI) map[string][]string {
 	}
 	return names
 }
+
+// ginRoute returns a path of OpenAPI in gin's notation.
+func ginRoute(path string) string { return strings.NewReplacer("{", ":", "}", "").Replace(path) }
 
 // operations returns the operations of one path by method.
 func operations(item *huma.PathItem) map[string]*huma.Operation {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
@@ -69,7 +68,7 @@ func TestRepeatedParameters(t *testing.T) {
 // does not describe, and none refuses one that it does. Links to a page may
 // carry any.
 func TestUnknownParameters(t *testing.T) {
-	r := newRig(t, func(p *plan) { p.experiments = &engine.Engine{} }) // no request gets that far
+	r := newWholeRig(t)
 	tried := 0
 	for path, item := range at(t, document(t, r), "paths").(object) {
 		if path == "/" || path == "/favicon.ico" || strings.HasPrefix(path, "/docs") {
@@ -77,7 +76,7 @@ func TestUnknownParameters(t *testing.T) {
 		}
 		for method, op := range item.(object) {
 			method, target := strings.ToUpper(method), strings.NewReplacer("{", "", "}", "").Replace(path)
-			p := r.ask(method, target+"?zzzz=1", []byte("x")).wantProblem(t, quality.KindUnknownField)
+			p := r.ask(method, target+"?zzzz=1", []byte("x"), asAdmin).wantProblem(t, quality.KindUnknownField)
 			if !strings.Contains(p.Detail, `"zzzz"`) || len(p.Errors) != 1 || p.Errors[0].Location != "query.zzzz" {
 				t.Errorf("%s %s: %q, %v; want zzzz named", method, path, p.Detail, p.Errors)
 			}
@@ -86,7 +85,7 @@ func TestUnknownParameters(t *testing.T) {
 					continue
 				}
 				name := at(t, param, "name").(string)
-				if a := r.ask(method, target+"?"+name+"=1", []byte("x")); strings.Contains(string(a.body),
+				if a := r.ask(method, target+"?"+name+"=1", []byte("x"), asAdmin); strings.Contains(string(a.body),
 					string(quality.KindUnknownField)) {
 					t.Errorf("%s %s: parameter %s is described and refused: %s", method, path, name, a.body)
 				}
@@ -121,7 +120,8 @@ func TestQueriesThatAreNotUnderstood(t *testing.T) {
 		{"Checkpoint=other", quality.KindUnknownField, `"Checkpoint"; did you mean checkpoint?`},
 		{"checkpoints[]=other", quality.KindUnknownField, `"checkpoints[]"; did you mean checkpoints?`},
 		{"preproces=fast", quality.KindUnknownField, `did you mean preprocess?`},
-		{"model=other", quality.KindUnknownField, `"model"; known: aspects, checkpoint, checkpoints, include, omit, preprocess, prompt`},
+		{"model=other", quality.KindUnknownField,
+			`"model"; known: aspects, checkpoint, checkpoints, include, omit, preprocess, prompt`},
 		{"=other", quality.KindUnknownField, `""; known:`},
 		{"other", quality.KindUnknownField, `"other"; known:`},
 		{strings.Repeat("x", 5000) + "=1", quality.KindUnknownField, strings.Repeat("x", 64) + `"...; known:`},

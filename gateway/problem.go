@@ -28,6 +28,7 @@ var statuses = map[quality.Kind]int{
 	quality.KindBadBase64:       http.StatusBadRequest,
 	quality.KindUnknownField:    http.StatusBadRequest,
 	quality.KindUnauthenticated: http.StatusUnauthorized,
+	quality.KindForbidden:       http.StatusForbidden,
 
 	quality.KindNotFound:             http.StatusNotFound,
 	quality.KindCheckpointNotFound:   http.StatusNotFound,

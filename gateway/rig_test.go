@@ -78,6 +78,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	p := plan{
 		gateway: gateway.Config{
 			Version: "test", RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxImages: 8, MaxImageBytes: 256 << 10,
+			OpenScoring: true, AdminKey: adminKey,
 		},
 		scoring:     scoring.DefaultConfig(),
 		checkpoints: []string{first, second},
@@ -316,12 +317,15 @@ func (r *rig) post(target string, body []byte, contentType string, edits ...edit
 	return r.ask(http.MethodPost, target, body, append([]edit{header("Content-Type", contentType)}, edits...)...)
 }
 
-func (r *rig) postJSON(target string, body any) reply {
+func (r *rig) postJSON(target string, body any, edits ...edit) reply {
 	r.t.Helper()
 	data, err := json.Marshal(body)
 	must(r.t, err)
-	return r.post(target, data, "application/json")
+	return r.post(target, data, "application/json", edits...)
 }
+
+// asAdmin sends the rig's admin key.
+var asAdmin = header("Authorization", "Bearer "+adminKey)
 
 // serve starts a real server in front of the router.
 func (r *rig) serve() *httptest.Server {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
@@ -35,7 +36,7 @@ type scoreInput struct {
 	Checkpoint      []string `query:"checkpoint" maxItems:"64" nullable:"false" doc:"Names of checkpoints, with commas between them or in a parameter each; the server's default when absent"`
 	Checkpoints     []string `query:"checkpoints" maxItems:"64" nullable:"false" doc:"As checkpoint; both count"`
 	Aspects         []string `query:"aspects" maxItems:"16" nullable:"false" doc:"What to score, each by a checkpoint for that: tasks such as quality,authenticity, or TASK=CHECKPOINT; of /v1/score alone, and in place of checkpoint. A task picks the default checkpoint if that has the task, otherwise the only one that does. An image is encoded once for all of them"`
-	Include         []string `query:"include" maxItems:"8" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. views: where in the picture quality is lost. all_arms, the scores of every arm of an experiment, wants the admin key"`
+	Include         []string `query:"include" maxItems:"8" enum:"embedding,views,all_arms" nullable:"false" doc:"Further parts of the answer, as a list in the same way. views: where in the picture quality is lost. all_arms, the scores of every arm of an experiment, needs a key with the scope admin"`
 	Omit            []string `query:"omit" maxItems:"8" enum:"interval,distribution" nullable:"false" doc:"Parts of the answer to leave out, as a list in the same way"`
 	PromptText      string   `query:"prompt" maxLength:"4096" doc:"Text that every image was made from which has no prompt of its own in the body, for checkpoints that read prompts; of more than 75 tokens: prompt_too_long. Refused where no chosen checkpoint reads it"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
@@ -82,9 +83,8 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 	op.MaxBodyBytes = g.cfg.MaxBodyBytes + 1 // huma refuses the bound itself
 	op.BodyReadTimeout = g.bodyReadTimeout()
 	op.SkipValidateBody = true // bodyReader does it, for JSON only
-	op.Errors = []int{400, 401, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504}
+	op.Errors = []int{400, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504}
 	op.RequestBody = g.scoreBody()
-	op.Security = []map[string][]string{{}, {"admin": {}}} // include=all_arms wants the key
 	huma.Register(api, op, func(ctx context.Context, in *scoreInput) (*scoreOutput, error) {
 		out, err := g.score(ctx, in, compare)
 		if err != nil {
@@ -145,7 +145,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		}
 	}
 	if slices.Contains(include, includeArms) {
-		if err := g.checkAdminKey(in.header("Authorization")); err != nil {
+		if err := g.require(ctx, access.ScopeAdmin); err != nil {
 			return nil, err
 		}
 	}

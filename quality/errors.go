@@ -20,6 +20,7 @@ const (
 	KindBadBase64            Kind = "bad_base64"
 	KindUnknownField         Kind = "unknown_field"
 	KindUnauthenticated      Kind = "unauthenticated"
+	KindForbidden            Kind = "forbidden"
 	KindNotFound             Kind = "not_found"
 	KindCheckpointNotFound   Kind = "checkpoint_not_found"
 	KindMethodNotAllowed     Kind = "method_not_allowed"
@@ -73,6 +74,7 @@ var kinds = []struct {
 	{KindBadBase64, "Image is not valid base64", lasting},
 	{KindUnknownField, "Unknown field", lasting},
 	{KindUnauthenticated, "Authentication required", lasting},
+	{KindForbidden, "Not allowed with this key", lasting},
 	{KindNotFound, "Not found", lasting},
 	{KindCheckpointNotFound, "Checkpoint not found", lasting},
 	{KindMethodNotAllowed, "Method not allowed", lasting},

@@ -63,3 +63,13 @@ func ReadAdminKey(s config.Settings) (config.Secret, error) {
 	}
 	return config.Secret(key), nil
 }
+
+// openScoring reports whether images are scored without a key: the setting
+// scoring-access, which by default goes by the address that the server has taken.
+func (s *Server) openScoring() bool {
+	if s.settings.ScoringAccess != "auto" {
+		return s.settings.ScoringAccess == "open"
+	}
+	host, _, err := net.SplitHostPort(s.listener.Addr().String())
+	return err == nil && loopback.Is(host)
+}

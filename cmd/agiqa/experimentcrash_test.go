@@ -101,11 +101,15 @@ func withStore(t *testing.T, path string, f func(s *sqlstore.Store)) {
 	mustDo(t, s.Close())
 }
 
+// testKey is the admin key of servers that tests start.
+const testKey = "an-admin-key-for-tests"
+
 // killUnderFeedback starts a gateway, sends labels from several clients, and
 // kills it at a moment that nobody chose. Feedback needs no Triton.
 func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest, sent, acknowledged *set) {
 	t.Helper()
-	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir}, "serve", "--listen", "127.0.0.1:0", "--triton", "127.0.0.1:9")
+	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testKey}, "serve", "--listen",
+		"127.0.0.1:0", "--triton", "127.0.0.1:9")
 	stderr, err := cmd.StderrPipe()
 	mustDo(t, err)
 	mustDo(t, cmd.Start())
@@ -149,6 +153,7 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 					return
 				}
 				req.Header.Set("Content-Type", "application/json")
+				req.Header.Set("Authorization", "Bearer "+testKey)
 				res, err := http.DefaultClient.Do(req)
 				if err != nil {
 					return // it is dead

@@ -22,6 +22,7 @@ type Settings struct {
 	MaxImages       int
 	MaxRows         int
 	AdminKey        Secret
+	ScoringAccess   string
 	TrustTraces     Peers
 	TrustedProxies  Networks
 	MaxBodyMemory   Bytes
@@ -122,9 +123,14 @@ func (s *Settings) declare() []Setting {
 					"or not. An experiment's arms count together. 0: 8 times max-images.",
 				atLeast(0)),
 			of(&s.AdminKey, "admin-key", "",
-				"Bearer key for administrative routes. Empty: these routes are off, except that up, on a loopback "+
+				"API key that may do everything, such as create other keys. Empty: there is none, except that up, on a loopback "+
 					"address, creates a key in data-dir (admin.key), where client commands on the same machine find it.",
 				headerSafe()),
+			of(&s.ScoringAccess, "scoring-access", "auto",
+				"Who may score images, and read checkpoints and metrics. open: everybody. key: holders of an API key with "+
+					"the scope score or read. auto: open if the server listens on a loopback address, otherwise key. All "+
+					"other routes but the health checks and documents always need a key.",
+				oneOf("auto", "open", "key")),
 			of(&s.TrustTraces, "trust-traces", "false",
 				"Callers whose traces (traceparent) are continued: true for all, or a comma-separated list of "+
 					"networks such as 10.0.0.0/8. Traces of other callers are linked, so that a stranger can't choose "+

@@ -287,13 +287,13 @@ def check_experiments(client, admin, photo):
         blind=True,
     )
     receipt = ok(
-        models.FeedbackReceipt, feedback.sync_detailed(client=client, body=label), HTTPStatus.CREATED
+        models.FeedbackReceipt, feedback.sync_detailed(client=admin, body=label), HTTPStatus.CREATED
     )
     equal((receipt.standing, receipt.duplicate), (models.FeedbackReceiptStanding.ACCEPTED, False))
-    again = ok(models.FeedbackReceipt, feedback.sync_detailed(client=client, body=label))
+    again = ok(models.FeedbackReceipt, feedback.sync_detailed(client=admin, body=label))
     equal((again.id, again.duplicate), (receipt.id, True))
     label.value = 3.0
-    fails(feedback.sync_detailed(client=client, body=label), 409, "conflict")
+    fails(feedback.sync_detailed(client=admin, body=label), 409, "conflict")
 
     status = ok(models.ExperimentStatus, show_experiment.sync_detailed("python", client=admin))
     check_experiment(status.experiment, "RUNNING")

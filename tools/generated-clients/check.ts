@@ -261,10 +261,10 @@ async function checkExperiments() {
     value: 4,
     blind: true,
   };
-  const receipt = answered(await client.POST("/v1/feedback", { body: label }), 201);
+  const receipt = answered(await admin.POST("/v1/feedback", { body: label }), 201);
   equal([receipt.standing, receipt.duplicate], ["accepted", false]);
-  equal(answered(await client.POST("/v1/feedback", { body: label })), { ...receipt, duplicate: true });
-  failed(await client.POST("/v1/feedback", { body: { ...label, value: 3 } }), 409, "conflict");
+  equal(answered(await admin.POST("/v1/feedback", { body: label })), { ...receipt, duplicate: true });
+  failed(await admin.POST("/v1/feedback", { body: { ...label, value: 3 } }), 409, "conflict");
 
   const status = answered(await admin.GET("/v1/experiments/{id}", { params }));
   checkExperiment(status.experiment, "running");
