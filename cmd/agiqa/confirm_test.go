@@ -94,7 +94,7 @@ func TestAsksOnATerminal(t *testing.T) {
 // onTerminal runs a command on a terminal where typed is typed at the question.
 func onTerminal(t *testing.T, typed string, args ...string) (text string, status int) {
 	t.Helper()
-	cmd := command(t, []string{"AGIQA_ADMIN_KEY=key"}, args...)
+	cmd := command(t, []string{"AGIQA_ADMIN_KEY=" + testAdminKey}, args...)
 	screen, err := pty.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestAsksNothingWithoutATerminal(t *testing.T) {
 			t.Parallel()
 			var changes atomic.Int64
 			args := slices.Concat(strings.Fields(name), command.args, []string{"--url", changeServer(t, &changes)})
-			env := []string{"AGIQA_ADMIN_KEY=key"}
+			env := []string{"AGIQA_ADMIN_KEY=" + testAdminKey}
 			_, errs, status := runCommand(t, env, strings.NewReader("y\n"), args...)
 			if changes.Load() != 0 || status != 1 || strings.Count(errs, "\n") != 1 ||
 				!strings.HasPrefix(errs, "agiqa: give --yes to ") {

@@ -72,7 +72,7 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	g, err := gateway.New(gateway.Config{
 		Version: version.Current().Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
 		MaxBundleBytes: int64(s.MaxBundleBytes),
-		MaxImages:      s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: "key",
+		MaxImages:      s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes), AdminKey: testAdminKey,
 	}, gateway.Deps{
 		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: e,
 		Tracer: sdktrace.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
@@ -84,6 +84,9 @@ func experimentServer(t *testing.T) (url string, checkpoints *promotable) {
 	t.Cleanup(server.Close)
 	return server.URL, checkpoints
 }
+
+// testAdminKey is the admin key of servers that tests start.
+const testAdminKey = "the-key-of-this-test"
 
 func TestPromoteOverHTTP(t *testing.T) {
 	url, checkpoints := experimentServer(t)
@@ -121,10 +124,10 @@ func TestPromoteOverHTTP(t *testing.T) {
 		code            quality.Kind
 	}{
 		{"no key", "other", `{"arm":"new","force":true,"reason":"r"}`, http.StatusUnauthorized, quality.KindUnauthenticated},
-		{"the rule is not met", "key", `{"arm":"new"}`, http.StatusConflict, quality.KindConflict},
-		{"force without a reason", "key", `{"arm":"new","force":true}`, http.StatusUnprocessableEntity,
+		{"the rule is not met", testAdminKey, `{"arm":"new"}`, http.StatusConflict, quality.KindConflict},
+		{"force without a reason", testAdminKey, `{"arm":"new","force":true}`, http.StatusUnprocessableEntity,
 			quality.KindExperimentInvalid},
-		{"a reason without force", "key", `{"arm":"new","reason":"r"}`, http.StatusUnprocessableEntity,
+		{"a reason without force", testAdminKey, `{"arm":"new","reason":"r"}`, http.StatusUnprocessableEntity,
 			quality.KindExperimentInvalid},
 	} {
 		status, p := post(tc.key, tc.body)
@@ -142,18 +145,18 @@ func TestPromoteOverHTTP(t *testing.T) {
 			}
 		}
 	}
-	if status, p := post("key", `{"arm":"new","force":true,"reason":"a decision"}`); status != http.StatusOK ||
+	if status, p := post(testAdminKey, `{"arm":"new","force":true,"reason":"a decision"}`); status != http.StatusOK ||
 		checkpoints.name() != "b" {
 		t.Errorf("forced: status %d, %+v, the default is %s", status, p, checkpoints.name())
 	}
-	if status, p := post("key", `{"arm":"new"}`); status != http.StatusOK {
+	if status, p := post(testAdminKey, `{"arm":"new"}`); status != http.StatusOK {
 		t.Errorf("again: status %d, %+v", status, p)
 	}
 }
 
 func TestPromoteCommand(t *testing.T) {
 	url, checkpoints := experimentServer(t)
-	env := []string{"AGIQA_URL=" + url, "AGIQA_ADMIN_KEY=key"}
+	env := []string{"AGIQA_URL=" + url, "AGIQA_ADMIN_KEY=" + testAdminKey}
 	promote := func(more ...string) (out, errs string, status int) {
 		t.Helper()
 		return runCommand(t, env, nil, append([]string{"experiment", "promote", "x", "new", "--yes"}, more...)...)
@@ -215,7 +218,7 @@ func TestCreateTakesBothForms(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, errs, status := runCommand(t, []string{"AGIQA_ADMIN_KEY=key"}, nil, "experiment", "create", file, "--url", url)
+		out, errs, status := runCommand(t, []string{"AGIQA_ADMIN_KEY=" + testAdminKey}, nil, "experiment", "create", file, "--url", url)
 		if status != 0 || !strings.Contains(out, "by-"+name+" is draft") {
 			t.Errorf("%s: status %d, %s%s", name, status, out, errs)
 		}

@@ -6,6 +6,7 @@
 // derived from it. Every fault is reported at once; each names the setting and
 // where the bad value came from.
 //
-// It never acts on a setting: nothing is opened, dialled or created here.
+// It never acts on a setting: nothing is dialled or created here, and nothing is
+// opened but the files that contain secrets.
 // It stands between cmd and everything that cmd builds.
 package config

@@ -21,8 +21,9 @@ func EnvName(key string) string {
 // FileKey returns the key of a setting in the YAML file: max_images.
 func FileKey(key string) string { return strings.ReplaceAll(key, "-", "_") }
 
-// All lists the settings in the order of the reference page.
-func All() []Setting { return new(Settings).declare() }
+// All lists the settings in the order of the reference page. Each secret is
+// followed by the setting that names a file with it.
+func All() []Setting { return withFiles(new(Settings).declare()) }
 
 // Default returns the settings with every default in place.
 func Default() Settings {
@@ -67,8 +68,10 @@ func Load(src Sources) (Settings, error) {
 	file, err := readFile(src)
 	faults := []error{err}
 	for _, st := range s.declare() {
-		text, source := src.lookup(st, file, env)
-		err := st.set(strings.TrimSpace(text))
+		text, source, err := src.value(st, file, env)
+		if err == nil {
+			err = st.set(strings.TrimSpace(text))
+		}
 		if strings.HasPrefix(source, "OTEL_") {
 			err = errors.Join(err, checkOTel(source, env))
 		}
@@ -77,6 +80,24 @@ func Load(src Sources) (Settings, error) {
 		}
 	}
 	return s, errors.Join(faults...)
+}
+
+// value is lookup, but reads a secret that is in a file.
+func (src Sources) value(st Setting, file, env map[string]string) (text, source string, err error) {
+	text, source = src.lookup(st, file, env)
+	if st.Type != secretType {
+		return text, source, nil
+	}
+	path, from := src.lookup(fileOf(st), file, env)
+	if path = strings.TrimSpace(path); path == "" {
+		return text, source, nil
+	}
+	from += ", " + path
+	if source != "default" && text != "" {
+		return "", from, fmt.Errorf("is also given by %s: leave one of the two out", source)
+	}
+	text, err = readSecret(path)
+	return text, from, err
 }
 
 // lookup returns the text of a setting and where it came from.

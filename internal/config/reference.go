@@ -17,6 +17,9 @@ func Reference() string {
 		"Amounts of memory take `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`; " +
 		"durations are written as `500ms`, `30s`, `2h`.\n" +
 		"All faults are reported at once, each with the setting's name.\n" +
+		"Each secret can also be read from a file (`--admin-key-file`, `AGIQA_ADMIN_KEY_FILE`, `admin_key_file`), " +
+		"which keeps it out of command lines, environments and the settings file. " +
+		"The file has one line; giving both the secret and its file is an error.\n" +
 		"\nThe OpenTelemetry SDK also reads `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and " +
 		"`OTEL_EXPORTER_OTLP_HEADERS`.\n")
 	group := ""

@@ -79,11 +79,12 @@ func minLength(least int) rule[Secret] {
 	}}
 }
 
-// headerSafe is for a secret that travels in an HTTP header.
-func headerSafe() rule[Secret] {
-	const text = "printable ASCII without spaces"
+// headerKey is for a secret that travels in an HTTP header and that strangers
+// may guess at.
+func headerKey(least int) rule[Secret] {
+	text := fmt.Sprintf("at least %d characters, printable ASCII without spaces", least)
 	return rule[Secret]{text: text, check: func(v *Secret) error {
-		if strings.ContainsFunc(string(*v), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if len(*v) < least || strings.ContainsFunc(string(*v), func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return errors.New("must be " + text)
 		}
 		return nil

@@ -20,6 +20,7 @@ type Setting struct {
 	Type    string // for people: "integer", "duration", ...
 	Bounds  string // for people: "at least 1", "auto or go"; empty: any value of the type
 	Use     Use
+	FileOf  string // key of the secret whose file this setting names; "": it is a setting of its own
 
 	set func(text string) error // parses, checks and fills the field
 }
@@ -68,7 +69,7 @@ func typeName(t reflect.Type) string {
 	case reflect.TypeFor[Bytes]():
 		return "bytes"
 	case reflect.TypeFor[Secret]():
-		return "secret"
+		return secretType
 	case reflect.TypeFor[Peers](), reflect.TypeFor[Networks]():
 		return "networks"
 	case reflect.TypeFor[[]string]():

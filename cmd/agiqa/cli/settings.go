@@ -47,6 +47,13 @@ func loadGiven(cmd *cobra.Command, t *Terminal) (config.Settings, map[string]con
 	for _, name := range config.UnknownVariables(t.Env) {
 		t.Note("agiqa: warning: %s is not a setting (see agiqa config reference)", name)
 	}
+	exposed, err := config.ExposedSecrets(src)
+	if err != nil {
+		return settings, nil, err
+	}
+	for _, file := range exposed {
+		t.Note("agiqa: warning: every user of this machine may read the secret in %s", file)
+	}
 	locate(&settings)
 	given, err := config.GivenBy(src)
 	return settings, given, err
