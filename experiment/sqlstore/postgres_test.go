@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/postgrestest"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
@@ -28,6 +29,10 @@ func TestPostgres(t *testing.T) {
 			return open(t, c)
 		})
 	})
+	t.Run("keys", func(t *testing.T) {
+		storetest.RunKeys(t, func(t *testing.T) access.Store { return open(t, postgresConfig(server)) })
+	})
+	t.Run("keys of gateways that share it", func(t *testing.T) { testKeysTogether(t, postgresConfig(server)) })
 	t.Run("a record that the database refuses fails alone", func(t *testing.T) { testRefused(t, server) })
 	t.Run("gateways that start at once", func(t *testing.T) { testTogether(t, postgresConfig(server)) })
 	t.Run("the password is a secret", func(t *testing.T) { testSecret(t, server) })

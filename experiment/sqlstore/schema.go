@@ -34,4 +34,11 @@ var migrations = [][]string{{
 	`CREATE INDEX agiqa_orphans_image ON agiqa_feedback (image) WHERE experiment = '' AND assignment = ''`,
 	`CREATE INDEX agiqa_orphans_image_a ON agiqa_feedback (image_a) WHERE experiment = '' AND assignment = ''`,
 	`CREATE INDEX agiqa_orphans_image_b ON agiqa_feedback (image_b) WHERE experiment = '' AND assignment = ''`,
+}, {
+	// 0 is never. hash is the SHA-256 of the key's secret.
+	`CREATE TABLE agiqa_keys (
+		id TEXT PRIMARY KEY, name TEXT NOT NULL, hash {bytes} NOT NULL, scopes TEXT NOT NULL, rater TEXT NOT NULL,
+		created {int} NOT NULL, created_by TEXT NOT NULL, expires {int} NOT NULL, used {int} NOT NULL,
+		revoked {int} NOT NULL, revoked_by TEXT NOT NULL)`,
+	`CREATE INDEX agiqa_keys_name ON agiqa_keys (name)`,
 }}

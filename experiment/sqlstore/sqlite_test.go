@@ -1,11 +1,17 @@
 package sqlstore_test
 
 import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/experiment/storetest"
@@ -19,6 +25,72 @@ func TestSQLite(t *testing.T) {
 		c.Clock = clock.Now
 		return open(t, c)
 	})
+}
+
+func TestSQLiteKeys(t *testing.T) {
+	t.Parallel()
+	storetest.RunKeys(t, func(t *testing.T) access.Store { return open(t, sqliteConfig(t)) })
+	t.Run("together", func(t *testing.T) { testKeysTogether(t, sqliteConfig(t)) })
+}
+
+// testKeysTogether has several stores create keys of one name at once, as several
+// gateways would, for one name after the other.
+func testKeysTogether(t *testing.T, c sqlstore.Config) {
+	stores := make([]*sqlstore.Store, 4)
+	for i := range stores {
+		stores[i] = open(t, c)
+	}
+	for name := range 10 {
+		var group sync.WaitGroup
+		for i, s := range stores {
+			group.Go(func() {
+				for n := range access.MaxPerName {
+					key := storetest.NewKey(fmt.Sprintf("key-%d", name), i*access.MaxPerName+n)
+					if err := s.CreateKey(t.Context(), key); err != nil && quality.KindOf(err) != quality.KindConflict {
+						t.Errorf("CreateKey: %v", err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		keys, err := stores[0].ListKeys(t.Context(), c.Clock())
+		if want := (name + 1) * access.MaxPerName; err != nil || len(keys) != want {
+			t.Fatalf("%d keys, %v, want %d", len(keys), err, want)
+		}
+	}
+}
+
+// TestSchemaOfEarlierVersions: a database that an earlier version made is brought
+// to this one's schema, and goes on where it was.
+func TestSchemaOfEarlierVersions(t *testing.T) {
+	t.Parallel()
+	for version := 1; version < sqlstore.Versions; version++ {
+		c := sqliteConfig(t)
+		if err := os.MkdirAll(filepath.Dir(c.Path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: c.Path}).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range append(sqlstore.Schema(version), "UPDATE agiqa_log SET last = 7") {
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatalf("version %d: %s: %v", version, statement, err)
+			}
+		}
+		s := open(t, c)
+		if err := s.AppendExposures(t.Context(), []experiment.Exposure{storetest.NewExposure("x", 1)}); err != nil {
+			t.Fatalf("version %d: %v", version, err)
+		}
+		if err := s.CreateKey(t.Context(), storetest.NewKey("a", 1)); err != nil {
+			t.Errorf("version %d: %v", version, err)
+		}
+		var last int
+		if err := errors.Join(db.QueryRowContext(t.Context(), "SELECT last FROM agiqa_log").Scan(&last),
+			db.Close()); err != nil || last != 8 {
+			t.Errorf("version %d: the log is at %d, %v, want 8", version, last, err)
+		}
+	}
 }
 
 // sqliteConfig is of a new file whose folder has a name that URIs must escape.
