@@ -3,7 +3,6 @@ package cache
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"math"
 
 	"github.com/agiqa/agiqa/quality"
@@ -21,12 +20,12 @@ import (
 //	 48  encoder digest, 32 bytes
 //	 80  checkpoint digest, 32 bytes; zeros for others than texts
 //	112  rows x dim float32
-//	end  CRC-32C of everything before, uint32
+//
+// In a store that others can write to, a MAC follows it ([Keyring]).
 const (
 	magic         = "AGQC"
-	formatVersion = 1
+	formatVersion = 2
 	headerLen     = 112
-	checksumLen   = 4
 	floatLen      = 4
 )
 
@@ -51,12 +50,12 @@ type Identity struct {
 }
 
 // Len returns the exact number of bytes of a value with this identity.
-func (id Identity) Len() int { return headerLen + id.Rows*id.Dim*floatLen + checksumLen }
+func (id Identity) Len() int { return headerLen + id.Rows*id.Dim*floatLen }
 
 // InvalidError says that a value is not what its key promises. The cache was
 // corrupted, holds another version, or answered for another key.
 type InvalidError struct {
-	// "size", "magic", "version", "checksum", "reserved", "kind", "shape", "key", "encoder", "checkpoint" or "numbers"
+	// "size", "magic", "version", "reserved", "kind", "shape", "key", "encoder", "checkpoint" or "numbers"
 	Part   string
 	Detail string // holds no part of the value
 }
@@ -85,7 +84,7 @@ func Encode(id Identity, rows []quality.Embedding) ([]byte, error) {
 			value = binary.LittleEndian.AppendUint32(value, math.Float32bits(v))
 		}
 	}
-	return binary.LittleEndian.AppendUint32(value, checksum(value)), nil
+	return value, nil
 }
 
 // Decode returns the rows of a value that has exactly the identity id. Every
@@ -113,10 +112,9 @@ func Decode(id Identity, value []byte) ([]quality.Embedding, error) {
 }
 
 // checkFrame verifies what must hold before any field is believed. The version
-// comes before the size, since another version may be of another size, and the
-// checksum after it, since the size says where it is.
+// comes before the size, since another version may be of another size.
 func checkFrame(id Identity, value []byte) error {
-	if len(value) < headerLen+checksumLen {
+	if len(value) < headerLen {
 		return &InvalidError{Part: "size", Detail: fmt.Sprintf("%d bytes, want %d", len(value), id.Len())}
 	}
 	if string(value[:4]) != magic {
@@ -127,10 +125,6 @@ func checkFrame(id Identity, value []byte) error {
 	}
 	if len(value) != id.Len() {
 		return &InvalidError{Part: "size", Detail: fmt.Sprintf("%d bytes, want %d", len(value), id.Len())}
-	}
-	body, sum := value[:len(value)-checksumLen], binary.LittleEndian.Uint32(value[len(value)-checksumLen:])
-	if got := checksum(body); got != sum {
-		return &InvalidError{Part: "checksum", Detail: fmt.Sprintf("%08x, want %08x", got, sum)}
 	}
 	return nil
 }
@@ -154,5 +148,3 @@ func checkHeader(id Identity, header []byte) error {
 	}
 	return nil
 }
-
-func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }

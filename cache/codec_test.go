@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"math"
 	"testing"
 
@@ -81,12 +80,11 @@ func TestCodecLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []byte("AGQC\x01\x02\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")
+	want := []byte("AGQC\x02\x02\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00")
 	want = append(want, id.Key[:]...)
 	want = append(want, id.Encoder[:]...)
 	want = append(want, make([]byte, 32)...)
 	want = append(want, 0x9a, 0x99, 0x19, 0x3f, 0xcd, 0xcc, 0x4c, 0xbf) // 0.6 and -0.8
-	want = binary.LittleEndian.AppendUint32(want, crc32.Checksum(want, crc32.MakeTable(crc32.Castagnoli)))
 	if !bytes.Equal(value, want) {
 		t.Errorf("value\n%x, want\n%x", value, want)
 	}
@@ -113,13 +111,11 @@ func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	}
 }
 
-// resealed returns a copy of value changed by change, with a right checksum:
-// what a writer with a fault leaves, rather than a flaw of the medium.
-func resealed(value []byte, change func([]byte)) []byte {
+// changed returns a copy of value changed by change: what a writer with a fault
+// leaves.
+func changed(value []byte, change func([]byte)) []byte {
 	value = bytes.Clone(value)
 	change(value)
-	body := value[:len(value)-4]
-	binary.LittleEndian.PutUint32(value[len(body):], crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
 	return value
 }
 
@@ -144,23 +140,23 @@ func TestDecodeFindsEveryFault(t *testing.T) {
 		{"a long text", "magic", bytes.Repeat([]byte("hello "), 100)},
 		{"all zero", "magic", make([]byte, len(good))},
 		{"cut by one byte", "size", good[:len(good)-1]},
-		{"cut after the header", "size", good[:116]},
+		{"cut after the header", "size", good[:112]},
 		{"one byte more", "size", append(bytes.Clone(good), 0)},
 		{"twice", "size", append(bytes.Clone(good), good...)},
-		{"the next version", "version", resealed(good, func(b []byte) { b[4] = 2 })},
-		{"version zero", "version", resealed(good, func(b []byte) { b[4] = 0 })},
+		{"the next version", "version", changed(good, func(b []byte) { b[4] = 3 })},
+		{"version zero", "version", changed(good, func(b []byte) { b[4] = 0 })},
 		{"an image", "size", encoded(t, imageIdentity())},
-		{"an image of the same size", "kind", resealed(good, func(b []byte) { b[5] = byte(cache.KindImage) })},
-		{"reserved bytes in use", "reserved", resealed(good, func(b []byte) { b[6] = 1 })},
-		{"transposed shape", "shape", resealed(good, func(b []byte) { b[8], b[12] = b[12], b[8] })},
-		{"a shape whose product overflows", "shape", resealed(good, func(b []byte) { b[11], b[15] = 0xff, 0xff })},
+		{"an image of the same size", "kind", changed(good, func(b []byte) { b[5] = byte(cache.KindImage) })},
+		{"reserved bytes in use", "reserved", changed(good, func(b []byte) { b[6] = 1 })},
+		{"transposed shape", "shape", changed(good, func(b []byte) { b[8], b[12] = b[12], b[8] })},
+		{"a shape whose product overflows", "shape", changed(good, func(b []byte) { b[11], b[15] = 0xff, 0xff })},
 		{"another dimension", "size", other(func(o *cache.Identity) { o.Dim = testDim * 2 })},
 		{"another key", "key", other(func(o *cache.Identity) { o.Key = otherDigest })},
 		{"another encoder", "encoder", other(func(o *cache.Identity) { o.Encoder = otherDigest })},
 		{"another checkpoint", "checkpoint", other(func(o *cache.Identity) { o.Checkpoint = otherDigest })},
-		{"not a number", "numbers", resealed(good, float(3, float32(math.NaN())))},
-		{"infinite", "numbers", resealed(good, float(3, float32(math.Inf(-1))))},
-		{"a row that is not a unit vector", "numbers", resealed(good, float(5, 3))},
+		{"not a number", "numbers", changed(good, float(3, float32(math.NaN())))},
+		{"infinite", "numbers", changed(good, float(3, float32(math.Inf(-1))))},
+		{"a row that is not a unit vector", "numbers", changed(good, float(5, 3))},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			rows, err := cache.Decode(id, test.value)
@@ -175,16 +171,9 @@ func TestDecodeFindsEveryFault(t *testing.T) {
 	}
 }
 
-func TestDecodeFindsEveryFlippedBitAndEveryCut(t *testing.T) {
+func TestDecodeFindsEveryCut(t *testing.T) {
 	id := textIdentity()
 	good := encoded(t, id)
-	for bit := range len(good) * 8 {
-		value := bytes.Clone(good)
-		value[bit/8] ^= 1 << (bit % 8)
-		if _, err := cache.Decode(id, value); err == nil {
-			t.Fatalf("bit %d of byte %d flipped and not noticed", bit%8, bit/8)
-		}
-	}
 	for n := range len(good) {
 		if _, err := cache.Decode(id, good[:n]); err == nil {
 			t.Fatalf("cut to %d of %d bytes and not noticed", n, len(good))
@@ -202,8 +191,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(good[:len(good)-1])
 	f.Add([]byte{})
 	f.Add([]byte("AGQC"))
-	f.Add(resealed(good, func(b []byte) { b[4] = 9 }))
-	f.Add(resealed(good, func(b []byte) { b[115] = 0x7f; b[114] = 0xc0 }))
+	f.Add(changed(good, func(b []byte) { b[4] = 9 }))
+	f.Add(changed(good, func(b []byte) { b[115] = 0x7f; b[114] = 0xc0 }))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		rows, err := cache.Decode(id, value)
 		if err != nil {

@@ -158,13 +158,23 @@ func newMemory(t testing.TB) *cache.Memory {
 	return m
 }
 
+// keyring returns the keyring of two secrets; the previous one may be empty.
+func keyring(t testing.TB, current, previous string) *cache.Keyring {
+	t.Helper()
+	k, err := cache.NewKeyring([]byte(current), []byte(previous))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // newTexts returns a Texts with a fresh memory over source, and closes it when
 // the test ends.
 func newTexts(t testing.TB, source cache.PromptEmbedder, change func(*cache.TextsConfig)) *cache.Texts {
 	t.Helper()
 	config := cache.DefaultTextsConfig()
 	config.Encoder = testEncoder
-	config.Memory = newMemory(t)
+	config.Memory, config.Keys = newMemory(t), keyring(t, "the deployment's secret", "")
 	config.WriteTimeout = patience
 	if change != nil {
 		change(&config)

@@ -17,15 +17,15 @@ type ImagesConfig struct {
 	// Encoder is the encoder that serves. Keys of another one are never found
 	// and never stored.
 	Encoder quality.Encoder
-	// Store keeps the values. A remote one adds its latency to every request.
+	// Store keeps the values, in this process: they aren't authenticated.
 	Store Store
-	// Layer names Store in metrics and logs.
-	Layer Layer
 	// TTL is the longest that a value is kept.
 	TTL time.Duration
 	// Remote is shared with other servers and asked second; nil for none. Each
 	// image that Store does not know costs a round trip to it.
 	Remote Store
+	// Keys authenticate what is kept in Remote, which needs them.
+	Keys *Keyring
 	// RemoteTTL is the longest that a value is kept there.
 	RemoteTTL time.Duration
 	// WriteTimeout bounds one write to Remote, which no request waits for.
@@ -46,7 +46,7 @@ type ImagesConfig struct {
 // still to be set.
 func DefaultImagesConfig() ImagesConfig {
 	return ImagesConfig{
-		Layer: LayerMemory, TTL: 24 * time.Hour, JitterFraction: 0.1, LogInterval: time.Minute,
+		TTL: 24 * time.Hour, JitterFraction: 0.1, LogInterval: time.Minute,
 		RemoteTTL: 24 * time.Hour, WriteTimeout: 250 * time.Millisecond, MaxWrites: 16,
 	}
 }
@@ -57,19 +57,15 @@ func (c ImagesConfig) Validate() error {
 	if c.Store == nil {
 		faults = append(faults, errors.New("Store is missing"))
 	}
+	faults = append(faults, c.remote().validate())
 	if c.Remote != nil {
 		faults = append(faults, checkLifetime(c.RemoteTTL, c.JitterFraction, c.LogInterval))
-		if c.WriteTimeout <= 0 {
-			faults = append(faults, fmt.Errorf("WriteTimeout is %s, must be positive", c.WriteTimeout))
-		}
-		if c.MaxWrites <= 0 {
-			faults = append(faults, fmt.Errorf("MaxWrites is %d, must be positive", c.MaxWrites))
-		}
-	}
-	if c.Layer != LayerMemory && c.Layer != LayerRedis {
-		faults = append(faults, fmt.Errorf("Layer is %q, must be %q or %q", c.Layer, LayerMemory, LayerRedis))
 	}
 	return errors.Join(faults...)
+}
+
+func (c ImagesConfig) remote() remoteConfig {
+	return remoteConfig{store: c.Remote, keys: c.Keys, timeout: c.WriteTimeout, most: c.MaxWrites}
 }
 
 // Images is a quality.EmbeddingCache over one store, or over two: the second is
@@ -78,8 +74,7 @@ func (c ImagesConfig) Validate() error {
 type Images struct {
 	config ImagesConfig
 	layer  *layer
-	remote *layer // nil: none
-	writes *background
+	remote *remote // nil: none
 }
 
 var _ quality.EmbeddingCache = (*Images)(nil)
@@ -95,25 +90,17 @@ func NewImages(config ImagesConfig) (*Images, error) {
 		return nil, fmt.Errorf("image cache: %w", err)
 	}
 	faults := newFaultLog(config.Logger, config.LogInterval)
-	i := &Images{
+	remoteTTL := func() time.Duration { return jittered(config.RemoteTTL, config.JitterFraction) }
+	return &Images{
 		config: config,
-		layer:  &layer{name: config.Layer, store: config.Store, record: record, faults: faults},
-	}
-	if config.Remote != nil {
-		i.remote = &layer{name: LayerRedis, store: config.Remote, record: record, faults: faults}
-		i.writes = newBackground(config.MaxWrites, config.WriteTimeout)
-	}
-	return i, nil
+		layer:  &layer{name: LayerMemory, store: config.Store, record: record, faults: faults},
+		remote: newRemote(config.remote(), remoteTTL, record, faults),
+	}, nil
 }
 
 // Close lets no new write to the remote store begin and waits for those under
 // way, or for ctx.
-func (i *Images) Close(ctx context.Context) error {
-	if i.writes == nil {
-		return nil
-	}
-	return i.writes.close(ctx)
-}
+func (i *Images) Close(ctx context.Context) error { return i.remote.close(ctx) }
 
 // Lookup implements quality.EmbeddingCache.
 func (i *Images) Lookup(ctx context.Context, key quality.EmbeddingKey) (quality.Embedding, bool) {
@@ -148,18 +135,5 @@ func (i *Images) Store(ctx context.Context, key quality.EmbeddingKey, e quality.
 		return
 	}
 	i.layer.write(ctx, s, value, jittered(i.config.TTL, i.config.JitterFraction))
-	i.share(ctx, s, value)
-}
-
-// share writes to the remote store without anybody waiting.
-func (i *Images) share(ctx context.Context, s slot, value []byte) {
-	if i.remote == nil {
-		return
-	}
-	err := i.writes.start(ctx, func(ctx context.Context) {
-		i.remote.write(ctx, s, value, jittered(i.config.RemoteTTL, i.config.JitterFraction))
-	})
-	if err != nil {
-		i.remote.fault(ctx, opWrite, ReasonOf(err), err)
-	}
+	i.remote.share(ctx, s, value)
 }

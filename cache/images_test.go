@@ -15,13 +15,15 @@ import (
 )
 
 func imageKey(name string) quality.EmbeddingKey {
-	return quality.EmbeddingKey{Image: quality.DigestOf([]byte(name)), Preprocess: "test/1", Encoder: testEncoder.ImageIdentity()}
+	return quality.EmbeddingKey{Image: quality.DigestOf([]byte(name)), Preprocess: "test/1",
+		Encoder: testEncoder.ImageIdentity()}
 }
 
 func newImages(t testing.TB, change func(*cache.ImagesConfig)) *cache.Images {
 	t.Helper()
 	config := cache.DefaultImagesConfig()
 	config.Encoder, config.Store = testEncoder, newMemory(t)
+	config.Keys = keyring(t, "the deployment's secret", "")
 	if change != nil {
 		change(&config)
 	}
@@ -162,14 +164,14 @@ func TestImagesSurvivesABrokenStore(t *testing.T) {
 	m, store := newMetrics(t), &faultyStore{Store: newMemory(t)}
 	store.getErr.Store(&broken)
 	store.setErr.Store(&broken)
-	images := newImages(t, func(c *cache.ImagesConfig) { c.Store, c.Meter, c.Layer = store, m.provider, cache.LayerRedis })
+	images := newImages(t, func(c *cache.ImagesConfig) { c.Store, c.Meter = store, m.provider })
 	images.Store(t.Context(), imageKey("a"), unit(testDim, 1))
 	if _, ok := images.Lookup(t.Context(), imageKey("a")); ok {
 		t.Error("Lookup found something in a broken store")
 	}
 	if diff := cmp.Diff(map[string]int64{
-		"cache=image,layer=redis,operation=read,reason=unavailable":  1,
-		"cache=image,layer=redis,operation=write,reason=unavailable": 1,
+		"cache=image,layer=memory,operation=read,reason=unavailable":  1,
+		"cache=image,layer=memory,operation=write,reason=unavailable": 1,
 	}, m.values(t, "agiqa.cache.errors")); diff != "" {
 		t.Errorf("agiqa.cache.errors (-want +got):\n%s", diff)
 	}
@@ -184,8 +186,9 @@ func TestImagesConfigNamesEveryFault(t *testing.T) {
 		want   []string
 	}{
 		{"valid", valid, nil},
-		{"zero", cache.ImagesConfig{}, []string{"Encoder.Digest", "Encoder.Dim", "Store", "Layer", "TTL", "LogInterval"}},
-		{"an unknown layer", func() cache.ImagesConfig { c := valid; c.Layer = "disk"; return c }(), []string{`"disk"`}},
+		{"zero", cache.ImagesConfig{}, []string{"Encoder.Digest", "Encoder.Dim", "Store", "TTL", "LogInterval"}},
+		{"a remote store without keys",
+			func() cache.ImagesConfig { c := valid; c.Remote = newMemory(t); return c }(), []string{"Keys"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := cache.NewImages(test.config)

@@ -7,7 +7,8 @@ import (
 // schema is part of every key and of every key hash. Servers of two releases
 // that share a Redis never read each other's values when it differs, so raise
 // it with the format of values, and with anything that changes the numbers and
-// is not a field of the key.
+// is not a field of the key. (Version 2 of the format came with sealing, which
+// changed the names in Redis by itself.)
 const schema = "v1"
 
 // slot is one place in a store: the name under which a value is kept and what
@@ -21,6 +22,7 @@ type slot struct {
 //
 //	agiqa:v1:text:{0123456789abcdef}:<64 hexadecimal digits>
 //
+// In Redis, a colon and the ID of the secret that seals the value follow.
 // The digits in braces begin the encoder's digest. In a Redis cluster they
 // choose the hash slot; to a person they say which keys an encoder that is
 // gone has left behind. Nothing in a name comes from a client.

@@ -34,7 +34,7 @@ func (l *layer) read(ctx context.Context, s slot) (rows []quality.Embedding, val
 	reason := ReasonOf(err)
 	l.fault(ctx, opRead, reason, err)
 	switch reason {
-	case ReasonInvalid, ReasonWrongType, ReasonSize:
+	case ReasonMAC, ReasonInvalid, ReasonWrongType, ReasonSize:
 		// What is there will never be right, and would be fetched again by
 		// everybody who asks.
 		l.record.read(ctx, l.name, readInvalid)

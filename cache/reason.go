@@ -30,6 +30,7 @@ const (
 	ReasonWrongType   Reason = "wrongtype"   // the key holds something that is not a string
 	ReasonProtocol    Reason = "protocol"    // the answer is not Redis's protocol, or not the expected TLS
 	ReasonSize        Reason = "size"        // a value above the limit
+	ReasonMAC         Reason = "mac"         // a value without a valid MAC: forged, damaged or moved
 	ReasonInvalid     Reason = "invalid"     // a value that is not what its key promises
 	ReasonUnavailable Reason = "unavailable" // not asked: the circuit breaker is open
 	ReasonDropped     Reason = "dropped"     // not written: too many writes under way
@@ -46,6 +47,8 @@ func ReasonOf(err error) Reason {
 		return ReasonUnavailable
 	case errors.Is(err, ErrValueSize):
 		return ReasonSize
+	case errors.Is(err, errMAC):
+		return ReasonMAC
 	case errors.Is(err, errDropped):
 		return ReasonDropped
 	case errors.Is(err, context.Canceled):
@@ -117,7 +120,7 @@ func reasonOfTransport(err error) Reason {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, redis.ErrPoolTimeout),
 		errors.Is(err, redis.ErrPoolExhausted), isNet && netErr.Timeout():
 		return ReasonTimeout
-	case isTLS(err):
+	case isTLS(err), errors.Is(err, errReply):
 		return ReasonProtocol
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, redis.ErrClosed):

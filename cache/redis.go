@@ -162,6 +162,7 @@ func bound(o *redis.Options, c RedisConfig) {
 	// CLIENT SETINFO would be one more round trip for each connection, and its
 	// late reply was once read as the next command's.
 	o.DisableIdentity = true
+	o.Dialer = boundedDialer(o.NewDialer(), c.MaxValueBytes+1)
 }
 
 // Get implements [Store]. It adds [ErrUnavailable] and the driver's errors;

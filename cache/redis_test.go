@@ -587,7 +587,7 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 				s.Do("REPLICAOF", "127.0.0.1", "1")
 			},
 			requests: map[string]int64{"invalid": 1},
-			errors: map[string]int64{"operation=read,reason=invalid": 1, "operation=delete,reason=readonly": 1,
+			errors: map[string]int64{"operation=read,reason=mac": 1, "operation=delete,reason=readonly": 1,
 				"operation=write,reason=readonly": 1}},
 		{name: "a foreign type under the key",
 			spoil: func(s *redistest.Server) {
@@ -599,13 +599,13 @@ func TestTextsOverRedisWhateverItsState(t *testing.T) {
 		{name: "a huge value under the key", spoil: func(s *redistest.Server) { s.Do("SETRANGE", s.Keys()[0], 8<<20, "x") },
 			requests: map[string]int64{"invalid": 1}, errors: map[string]int64{"operation=read,reason=size": 1}},
 		{name: "a flipped bit", spoil: func(s *redistest.Server) { s.Do("SETBIT", s.Keys()[0], 8*150, 1-bitOf(s, 8*150)) },
-			requests: map[string]int64{"invalid": 1}, errors: map[string]int64{"operation=read,reason=invalid": 1}},
+			requests: map[string]int64{"invalid": 1}, errors: map[string]int64{"operation=read,reason=mac": 1}},
 		{name: "a value that is cut",
 			spoil: func(s *redistest.Server) {
 				key := s.Keys()[0]
 				s.Do("SET", key, s.Do("GETRANGE", key, 0, 200))
 			},
-			requests: map[string]int64{"invalid": 1}, errors: map[string]int64{"operation=read,reason=invalid": 1}},
+			requests: map[string]int64{"invalid": 1}, errors: map[string]int64{"operation=read,reason=mac": 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server, source, c := redistest.Start(t), &fakeSource{}, checkpointNamed("a")

@@ -34,6 +34,8 @@ type TextsConfig struct {
 	Memory Store
 	// Remote is shared with other servers and asked second; nil for none.
 	Remote Store
+	// Keys authenticate what is kept in Remote, which needs them.
+	Keys *Keyring
 	// TTL is the longest that a value is kept. Values never go stale, since
 	// their keys name everything that they depend on; TTL only clears away
 	// what nobody uses.
@@ -76,13 +78,12 @@ func (c TextsConfig) Validate() error {
 	if c.SourceTimeout <= 0 {
 		faults = append(faults, fmt.Errorf("SourceTimeout is %s, must be positive", c.SourceTimeout))
 	}
-	if c.WriteTimeout <= 0 {
-		faults = append(faults, fmt.Errorf("WriteTimeout is %s, must be positive", c.WriteTimeout))
-	}
-	if c.MaxWrites <= 0 {
-		faults = append(faults, fmt.Errorf("MaxWrites is %d, must be positive", c.MaxWrites))
-	}
+	faults = append(faults, c.remote().validate())
 	return errors.Join(faults...)
+}
+
+func (c TextsConfig) remote() remoteConfig {
+	return remoteConfig{store: c.Remote, keys: c.Keys, timeout: c.WriteTimeout, most: c.MaxWrites}
 }
 
 // Texts is a quality.TextSource that remembers: memory, then the remote store,
@@ -92,9 +93,8 @@ type Texts struct {
 	config  TextsConfig
 	source  PromptEmbedder
 	memory  *layer
-	remote  *layer // nil: none
+	remote  *remote // nil: none
 	sources group[foundText]
-	writes  *background
 }
 
 // foundText is the result of a coalesced call.
@@ -127,11 +127,8 @@ func NewTexts(config TextsConfig, source PromptEmbedder) (*Texts, error) {
 		source:  source,
 		memory:  &layer{name: LayerMemory, store: config.Memory, record: record, faults: faults},
 		sources: group[foundText]{timeout: config.SourceTimeout},
-		writes:  newBackground(config.MaxWrites, config.WriteTimeout),
 	}
-	if config.Remote != nil {
-		t.remote = &layer{name: LayerRedis, store: config.Remote, record: record, faults: faults}
-	}
+	t.remote = newRemote(config.remote(), t.ttl, record, faults)
 	return t, nil
 }
 
@@ -215,19 +212,8 @@ func (t *Texts) find(
 			"the text encoder gave unusable embeddings for %s", of).Because(err)
 	}
 	t.memory.write(ctx, s, value, t.ttl())
-	t.share(ctx, s, value)
+	t.remote.share(ctx, s, value)
 	return foundText{rows: rows}, nil
-}
-
-// share writes to the remote store without anybody waiting.
-func (t *Texts) share(ctx context.Context, s slot, value []byte) {
-	if t.remote == nil {
-		return
-	}
-	err := t.writes.start(ctx, func(ctx context.Context) { t.remote.write(ctx, s, value, t.ttl()) })
-	if err != nil {
-		t.remote.fault(ctx, opWrite, ReasonOf(err), err)
-	}
 }
 
 func (t *Texts) ttl() time.Duration { return jittered(t.config.TTL, t.config.JitterFraction) }
@@ -235,7 +221,7 @@ func (t *Texts) ttl() time.Duration { return jittered(t.config.TTL, t.config.Jit
 // Close lets no new computation begin, waits for those under way and for their
 // writes, and cancels what is left when ctx ends first, with ctx's error.
 func (t *Texts) Close(ctx context.Context) error {
-	return errors.Join(t.sources.close(ctx), t.writes.close(ctx))
+	return errors.Join(t.sources.close(ctx), t.remote.close(ctx))
 }
 
 // textError gives a kind to the errors of waiting, and leaves the source's

@@ -447,8 +447,13 @@ func TestTextsConfigNamesEveryFault(t *testing.T) {
 		want   []string
 	}{
 		{"valid", valid, nil},
-		{"zero", cache.TextsConfig{}, []string{"Encoder.Digest", "Encoder.Dim", "Memory", "TTL", "SourceTimeout",
-			"WriteTimeout", "MaxWrites", "LogInterval"}},
+		{"zero", cache.TextsConfig{},
+			[]string{"Encoder.Digest", "Encoder.Dim", "Memory", "TTL", "SourceTimeout", "LogInterval"}},
+		{"a remote store without keys or bounds", func() cache.TextsConfig {
+			c := valid
+			c.Remote, c.WriteTimeout, c.MaxWrites = newMemory(t), 0, 0
+			return c
+		}(), []string{"Keys", "WriteTimeout", "MaxWrites"}},
 		{"jitter of one", func() cache.TextsConfig { c := valid; c.JitterFraction = 1; return c }(),
 			[]string{"JitterFraction"}},
 		{"jitter below zero", func() cache.TextsConfig { c := valid; c.JitterFraction = -0.1; return c }(),

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/cache/cachetest"
 )
 
 // wire is a server that speaks just enough of Redis's protocol to break it:
@@ -24,6 +25,7 @@ type wire struct {
 	url    string
 	conns  atomic.Int32
 	answer func(conn net.Conn, nth int32, key string) // closes conn, or leaves it open
+	other  string                                     // to other commands; empty: an error
 
 	mu       sync.Mutex
 	commands []string // the first word of each, as they came
@@ -74,7 +76,11 @@ func (w *wire) serve(conn net.Conn, nth int32) {
 			w.answer(conn, nth, command[1])
 			continue
 		}
-		_, _ = io.WriteString(conn, "-ERR unknown command\r\n")
+		reply := "-ERR unknown command\r\n"
+		if w.other != "" {
+			reply = w.other
+		}
+		_, _ = io.WriteString(conn, reply)
 	}
 }
 
@@ -143,6 +149,24 @@ func TestRedisBrokenReplies(t *testing.T) {
 		{"a number where bytes belong", func(conn net.Conn, _ <-chan struct{}) {
 			_, _ = io.WriteString(conn, "*1\r\n:1\r\n")
 		}, cache.ReasonProtocol},
+		{"a length that overflows", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "$9223372036854775807\r\n")
+		}, cache.ReasonProtocol},
+		{"a length that no machine has", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "$140737488355328\r\n")
+		}, cache.ReasonProtocol},
+		{"one byte more than was asked for", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, bulk(strings.Repeat("x", cachetest.MaxValueBytes+2)))
+		}, cache.ReasonProtocol},
+		{"a huge array", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "*1000000000\r\n")
+		}, cache.ReasonProtocol},
+		{"arrays without end", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, strings.Repeat("*1\r\n", 100_000))
+		}, cache.ReasonProtocol},
+		{"a line without end", func(conn net.Conn, _ <-chan struct{}) {
+			_, _ = io.WriteString(conn, "-"+strings.Repeat("x", 1<<20))
+		}, cache.ReasonProtocol},
 		{"a length that is none", func(conn net.Conn, _ <-chan struct{}) {
 			_, _ = io.WriteString(conn, "$-7\r\n")
 		}, cache.ReasonProtocol},
@@ -169,6 +193,14 @@ func TestRedisBrokenReplies(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRedisReplyOutOfBoundsToAWrite covers the replies that a goroutine of its
+// own reads, where a panic would end the process.
+func TestRedisReplyOutOfBoundsToAWrite(t *testing.T) {
+	w := newWire(t, nil)
+	w.other = "$9223372036854775807\r\n"
+	wantReason(t, newRedis(t, w.url, nil).Set(t.Context(), "k", []byte("v"), time.Hour), cache.ReasonProtocol)
 }
 
 // TestRedisSendsNoMoreThanItMust covers the commands of a new connection: each

@@ -26,6 +26,7 @@ const root = ".."
 // secrets fill the variables that have no default, on purpose.
 var secrets = []string{
 	"AGIQA_ADMIN_KEY=a", "REDIS_PASSWORD=b", "GRAFANA_ADMIN_PASSWORD=c", "POSTGRES_PASSWORD=d", "AGIQA_EXPERIMENT_KEY=e",
+	"AGIQA_CACHE_KEY=f",
 }
 
 // profiles are the ways to run Triton; each is a project of its own.
@@ -123,7 +124,7 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 		}
 	}
 	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY",
-		"AGIQA_EXPERIMENT_STORE", "AGIQA_EXPERIMENT_KEY"} {
+		"AGIQA_EXPERIMENT_STORE", "AGIQA_EXPERIMENT_KEY", "AGIQA_CACHE_KEY"} {
 		if value := gateway.Environment[need]; value == nil || *value == "" {
 			t.Errorf("the gateway is not given %s", need)
 		}

@@ -2,13 +2,8 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -54,40 +49,8 @@ func experimentKey(s config.Settings) ([]byte, error) {
 	if s.ExperimentKey != "" {
 		return []byte(s.ExperimentKey), nil
 	}
-	path := filepath.Join(s.DataDir, "experiment.key")
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		raw, err = makeExperimentKey(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(raw)))
-	if err != nil || len(key) < 32 {
-		return nil,
-			fmt.Errorf("%s has no key; restore it: with another key, units of running experiments change their arms", path)
-	}
-	return key, nil
-}
-
-func makeExperimentKey(path string) ([]byte, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	var key [32]byte
-	if _, err := rand.Read(key[:]); err != nil {
-		return nil, err
-	}
-	text := []byte(hex.EncodeToString(key[:]) + "\n")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) { // another server was faster
-		return os.ReadFile(path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	_, err = f.Write(text)
-	return text, errors.Join(err, f.Sync(), f.Close())
+	return folderKey(filepath.Join(s.DataDir, "experiment.key"),
+		"restore it: with another key, units of running experiments change their arms")
 }
 
 // experiments are the engine, or none, and what scores: the service, or the

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -279,6 +281,24 @@ func (s *Server) newRedis(tel *telemetry.Telemetry) (*cache.Redis, error) {
 	return redis, nil
 }
 
+// cacheKeys are what values in Redis are sealed with: the setting, or the key of
+// the data folder.
+func cacheKeys(s config.Settings) (*cache.Keyring, error) {
+	current := []byte(s.CacheKey)
+	if len(current) == 0 {
+		key, err := folderKey(filepath.Join(s.DataDir, "cache.key"), "remove the file, and the server creates another")
+		if err != nil {
+			return nil, fmt.Errorf("setting cache-key: %w", err)
+		}
+		current = []byte(hex.EncodeToString(key)) // the text of the file, so that it can become the setting
+	}
+	keys, err := cache.NewKeyring(current, []byte(s.CacheKeyPrevious))
+	if err != nil {
+		return nil, fmt.Errorf("settings cache-key and cache-key-previous: %w", err)
+	}
+	return keys, nil
+}
+
 // newCaches makes the stores, which outlive any encoder, and what makes caches
 // of one encoder over them.
 func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis,
@@ -291,6 +311,9 @@ func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis,
 	texts.Recipe, texts.Memory, texts.TTL = scoring.PromptRecipe, memory, s.settings.TextTTL
 	texts.Logger, texts.Meter = s.logger, tel.Meter()
 	if redis != nil {
+		if texts.Keys, err = cacheKeys(s.settings); err != nil {
+			return nil, err
+		}
 		texts.Remote = redis
 	}
 	var images *cache.ImagesConfig
@@ -301,7 +324,7 @@ func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis,
 		}
 		cfg.TTL, cfg.Logger, cfg.Meter = s.settings.ImageTTL, s.logger, tel.Meter()
 		if redis != nil && s.settings.ImageRedis {
-			cfg.Remote, cfg.RemoteTTL = redis, s.settings.ImageRedisTTL
+			cfg.Remote, cfg.RemoteTTL, cfg.Keys = redis, s.settings.ImageRedisTTL, texts.Keys
 		}
 		images = &cfg
 	}

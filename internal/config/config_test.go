@@ -212,6 +212,7 @@ func TestBounds(t *testing.T) {
 		"triton-connections": {"1 64", "0 65"},
 		"model-upload":       {"auto shared upload", "x"}, "max-bundle-bytes": {"1", "0"}, "change-timeout": {"1ns", "0s"},
 		"golden-tolerance": {"1e-9", "0 Inf NaN"}, "experiment-key": {"0123456789abcdef", "0123456789abcde"},
+		"cache-key": {"0123456789abcdef", "0123456789abcde"}, "cache-key-previous": {"0123456789abcdef", "0123456789abcde"},
 		"experiment-store": {
 			"none a.db /a/b.db postgres://u:p@h/d?password=a@b postgresql:///d?host=/run postgres://h/d", "mysql://h/d",
 		},
@@ -255,9 +256,10 @@ func TestEveryBoundIsEnforced(t *testing.T) {
 			continue
 		}
 		text := "no \u2028bounds"
-		if s.Key == "experiment-key" {
+		switch s.Key {
+		case "experiment-key", "cache-key", "cache-key-previous":
 			text = "short"
-		} else if s.Key == "experiment-store" {
+		case "experiment-store":
 			text = "x://"
 		}
 		if _, err := load(t, s.Key, text); err == nil {
@@ -271,6 +273,7 @@ func TestWhiteSpace(t *testing.T) {
 	for _, around := range []string{"%s\n", "%s\r\n", " %s\t"} {
 		for key, text := range map[string]string{
 			"admin-key": "0123456789abcdef", "redis-url": "redis://:pw@h", "experiment-key": "0123456789abcdef",
+			"cache-key":        "0123456789abcdef",
 			"experiment-store": "postgres://u:pw@h/d", "max-images": "7", "url": "http://h", "otlp-endpoint": "http://h",
 		} {
 			clean, err := load(t, key, text)
@@ -286,7 +289,8 @@ func TestWhiteSpace(t *testing.T) {
 			}
 		}
 	}
-	for _, key := range []string{"admin-key", "redis-url", "experiment-key", "experiment-store", "data-dir", "venv"} {
+	for _, key := range []string{"admin-key", "redis-url", "experiment-key", "cache-key",
+		"experiment-store", "data-dir", "venv"} {
 		const text = "redis://0123456789abcdef\nhunter2"
 		if _, err := load(t, key, text); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s with a line end within: %v", key, err)

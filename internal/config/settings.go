@@ -68,12 +68,14 @@ type Settings struct {
 	ExperimentKey   Secret
 
 	// Cache
-	RedisURL        Secret
-	TextTTL         time.Duration
-	ImageCacheBytes Bytes
-	ImageTTL        time.Duration
-	ImageRedis      bool
-	ImageRedisTTL   time.Duration
+	RedisURL         Secret
+	CacheKey         Secret
+	CacheKeyPrevious Secret
+	TextTTL          time.Duration
+	ImageCacheBytes  Bytes
+	ImageTTL         time.Duration
+	ImageRedis       bool
+	ImageRedisTTL    time.Duration
 
 	// Telemetry
 	OTLPEndpoint string
@@ -273,6 +275,15 @@ func (s *Settings) declare() []Setting {
 					"TLS, unix:///path for a socket). Percent-encode special characters of the password. Redis Cluster "+
 					"isn't supported. Empty: memory only.",
 				urlOf[Secret]("redis", "rediss", "unix")),
+			of(&s.CacheKey, "cache-key", "",
+				"Secret that authenticates what is kept in Redis, so that whoever else can write to it can't choose "+
+					"scores. Servers that share a Redis need the same key to share values; with different keys they "+
+					"don't disturb each other. Empty: one is created in data-dir (cache.key).",
+				minLength(16)),
+			of(&s.CacheKeyPrevious, "cache-key-previous", "",
+				"The cache-key before the current one. Values under it are still read, and written again under the "+
+					"current key. Remove it after text-ttl and image-redis-ttl have passed.",
+				minLength(16)),
 			of(&s.TextTTL, "text-ttl", "168h",
 				"How long text embeddings stay in Redis (varied by a tenth, so that they don't expire together).",
 				above[time.Duration](0)),

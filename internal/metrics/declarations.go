@@ -170,7 +170,7 @@ var (
 	CacheErrors = caches.counter(Metric{
 		Name: "agiqa.cache.errors", Unit: "{error}", Labels: []Label{
 			cache, layer, of("operation", "read", "write", "delete"),
-			of(reasonLabel, "timeout", "refused", "closed", "oom", "readonly", "loading", "noauth", "moved", "wrongtype",
+			of(reasonLabel, "timeout", "refused", "closed", "oom", "readonly", "loading", "noauth", "moved", "wrongtype", "mac",
 				"protocol", "size", "invalid", "unavailable", "dropped", "cancelled", "other"),
 		},
 		Help: "Failed operations on a cache layer, by reason.",
