@@ -117,6 +117,12 @@ test-python: venv-test models ## Python tests of the Triton models (no torch)
 test-short: ## Go tests that need neither Triton nor Redis nor PostgreSQL
 	$(GO) test -short ./...
 
+# It needs two databases, so it isn't part of make test. What can't be reached is
+# skipped with a line; REQUIRED=1 makes that a failure.
+.PHONY: audit
+audit: ## look for known vulnerabilities in Go modules, Python and npm packages (REQUIRED=1, GOVULNDB, OSV_URL)
+	@$(GO) run ./tools/audit $(if $(REQUIRED),-required)
+
 .PHONY: bench
 bench: build venv ## run one benchmark: make bench NAME=overload (without NAME: the list)
 	@benchmarks/run.sh "$(NAME)"

@@ -304,10 +304,6 @@ func configNames(t *testing.T) []string {
 
 type reporter func(format string, args ...any)
 
-// exactVersion is a tag with at least major and minor: 8.10.2-alpine, v3.14.0,
-// 26.03-py3. A registry's port is no tag.
-var exactVersion = regexp.MustCompile(`^v?\d+\.\d+`)
-
 func checkImage(service types.ServiceConfig, report reporter) {
 	if service.Build != nil {
 		return // The tag is ours, and the Dockerfile is checked on its own.
@@ -316,7 +312,7 @@ func checkImage(service types.ServiceConfig, report reporter) {
 	switch {
 	case !ok:
 		report("image %q has no tag", service.Image)
-	case !exactVersion.MatchString(tag):
+	case !fullVersion.MatchString(tag):
 		report("image %q is not an exact version", service.Image)
 	}
 }

@@ -1,7 +1,7 @@
 """Writes tokens.jsonl.gz and prompts.json: what CLIP's own tokenizer says.
 
     python3.11 -m venv venv
-    venv/bin/pip install --no-deps -r requirements.txt
+    venv/bin/pip install --no-deps --require-hashes -r requirements.lock
     venv/bin/python make_goldens.py
 
 Two published tokenizers must agree on every text before it is written: OpenAI's
