@@ -34,7 +34,7 @@ var foreignMetrics = []string{
 
 // ports are the ones that services listen on inside the network.
 var ports = map[string][]string{
-	"gateway":        {"8080"},
+	"gateway":        {"8080", "8081"},
 	"triton":         {"8001", "8002"},
 	"redis":          {"6379"},
 	"postgres":       {"5432"},

@@ -110,9 +110,6 @@ func (g *Gateway) authorize(c *gin.Context) {
 	if err == nil {
 		return
 	}
-	if c.Request.ContentLength != 0 {
-		c.Header("Connection", "close") // the body is not read
-	}
 	abort(c, err)
 }
 

@@ -156,7 +156,7 @@ func (g *Gateway) registerChanges(api huma.API) {
 			"named. " +
 			"When a step fails, everything is as it was, and the detail names the step.",
 		DefaultStatus: http.StatusCreated, Errors: []int{400, 408, 413, 415, 422},
-		MaxBodyBytes: g.cfg.MaxBundleBytes + 1, BodyReadTimeout: g.cfg.ChangeTimeout + time.Second,
+		MaxBodyBytes:     g.cfg.MaxBundleBytes + 1,
 		SkipValidateBody: true, RequestBody: bundleBody(),
 	}), func(ctx context.Context, in *importInput) (*importOutput, error) {
 		manifest, weights, request, err := readBundle(in.ContentType, in.RawBody)

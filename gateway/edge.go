@@ -33,6 +33,7 @@ type edge struct {
 	problems metric.Int64Counter
 	inflight metric.Int64UpDownCounter
 	unparsed metric.Int64Counter
+	closed   metric.Int64Counter
 	stages   *scoring.Stages
 	logger   *slog.Logger
 	trusted  []netip.Prefix
@@ -46,7 +47,8 @@ func newEdge(
 	problems, err2 := metrics.Problems.New(meter)
 	inflight, err3 := metrics.RequestsActive.New(meter)
 	unparsed, err4 := metrics.ConnectionsUnparsed.New(meter)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	closed, err5 := metrics.ConnectionsClosed.New(meter)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return nil, err
 	}
 	stages, err := scoring.NewStages(tp, mp)
@@ -55,7 +57,7 @@ func newEdge(
 	}
 	return &edge{
 		stages: stages, tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight,
-		unparsed: unparsed, logger: logger, trusted: trusted,
+		unparsed: unparsed, closed: closed, logger: logger, trusted: trusted,
 	}, nil
 }
 
@@ -76,11 +78,14 @@ func (e *edge) handle(c *gin.Context) {
 	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
 	c.Request = c.Request.WithContext(withIDs(ctx, id))
 	identify(c)
+	id.body = newArriving(c.Writer, c.Request)
+	c.Request.Body = id.body
 	c.Writer = &watchedWriter{ResponseWriter: c.Writer, ids: id}
 
 	e.inflight.Add(ctx, 1)
 	defer func() { // also when a panic cuts the connection
 		e.inflight.Add(ctx, -1)
+		id.body.settle()
 		status := c.Writer.Status()
 		if client.Err() != nil && id.err != nil {
 			status = statusClientClosedRequest

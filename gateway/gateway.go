@@ -33,6 +33,7 @@ type Config struct {
 	TrustedPeers   []netip.Prefix // callers whose traces are continued instead of linked
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-For names the client
 	MaxBodyMemory  int64          // of all bodies together; 0: 512 MiB
+	MinBodyRate    int64          // bytes a second that a body has to bring; 0: any
 	RateLimit      RateLimit      // of each client
 	CORSOrigins    []string       // whose pages may call, such as https://app.example; "*": all; empty: none
 
@@ -54,8 +55,9 @@ func (c Config) Validate() error {
 		}
 	}
 	faults = append(faults, c.RateLimit.validate())
-	if c.MaxBodyMemory < 0 {
-		faults = append(faults, fmt.Errorf("gateway: MaxBodyMemory must not be negative, is %d", c.MaxBodyMemory))
+	if c.MaxBodyMemory < 0 || c.MinBodyRate < 0 {
+		faults = append(faults, fmt.Errorf("gateway: MaxBodyMemory and MinBodyRate must not be negative, are %d and %d",
+			c.MaxBodyMemory, c.MinBodyRate))
 	}
 	if c.MaxBundleBytes < 0 || c.ChangeTimeout < 0 {
 		faults = append(faults, fmt.Errorf("gateway: MaxBundleBytes and ChangeTimeout must not be negative, are %d and %s",
@@ -90,6 +92,7 @@ type Gateway struct {
 	bodies      *bodyReader
 	edge        *edge
 	measures    *measures
+	metrics     http.Handler
 	leaving     atomic.Bool // draining is soon to follow
 	draining    atomic.Bool
 	engine      *gin.Engine
@@ -138,7 +141,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
-		experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, engine: engine}
+		experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, metrics: deps.Metrics,
+		engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, g.crossOrigin, g.authorize, g.budget, admission.handle)
 	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
 	engine.Use(g.rejectUnknownParameters)
@@ -151,7 +155,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		abort(c, errNothingHere)
 	})
 	engine.NoMethod(func(c *gin.Context) {
-		abort(c, quality.Errorf(quality.KindMethodNotAllowed, "this route does not support the method; see /docs"))
+		abort(c, errMethod)
 	})
 
 	// The document is the same for every build of a release, so it names no commit.
@@ -193,7 +197,10 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	return g, nil
 }
 
-var errNothingHere = quality.Errorf(quality.KindNotFound, "no such route; see /docs")
+var (
+	errNothingHere = quality.Errorf(quality.KindNotFound, "no such route; see /docs")
+	errMethod      = quality.Errorf(quality.KindMethodNotAllowed, "this route does not support the method; see /docs")
+)
 
 // Handler serves the API.
 func (g *Gateway) Handler() http.Handler { return g.engine }
@@ -230,6 +237,8 @@ func (g *Gateway) budget(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
+	idsOf(ctx).body.end = time.Now().Add(timeout + bodyOvertime)
+	idsOf(ctx).body.rate = g.cfg.MinBodyRate
 	body := &watchedBody{ReadCloser: c.Request.Body, ctx: ctx, stages: g.edge.stages, ids: idsOf(ctx)}
 	c.Request.Body = body
 	defer body.done(nil) // where it was not read to its end

@@ -19,6 +19,7 @@ type ids struct {
 	client   string // who asks, as limits and shares count
 	start    time.Time
 	timings  *scoring.Timings
+	body     *arriving
 	err      error
 	bodyErr  error // why the body could not be read to its end
 	writeErr error // why the answer could not be written to its end

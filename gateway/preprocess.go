@@ -34,8 +34,7 @@ func (g *Gateway) registerPreprocess(api huma.API) {
 		Summary: "See what the model sees",
 		Description: "Returns the exact 224x224 pixels that the encoder gets for one view of an image. The body is that of " +
 			"/v1/score with one image.",
-		MaxBodyBytes: g.cfg.MaxBodyBytes + 1, BodyReadTimeout: g.bodyReadTimeout(),
-		SkipValidateBody: true, Errors: []int{400, 408, 413, 415, 422, 429, 503, 504},
+		MaxBodyBytes: g.cfg.MaxBodyBytes + 1, SkipValidateBody: true, Errors: []int{400, 408, 413, 415, 422, 429, 503, 504},
 		RequestBody: g.scoreBody(),
 		Responses: map[string]*huma.Response{"200": {Description: "The pixels", Content: map[string]*huma.MediaType{
 			"image/png":                {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},

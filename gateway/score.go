@@ -81,8 +81,7 @@ func (g *Gateway) registerScoring(api huma.API) {
 func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 	op.Tags = []string{"Scoring"}
 	op.MaxBodyBytes = g.cfg.MaxBodyBytes + 1 // huma refuses the bound itself
-	op.BodyReadTimeout = g.bodyReadTimeout()
-	op.SkipValidateBody = true // bodyReader does it, for JSON only
+	op.SkipValidateBody = true               // bodyReader does it, for JSON only
 	op.Errors = []int{400, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504}
 	op.RequestBody = g.scoreBody()
 	huma.Register(api, op, func(ctx context.Context, in *scoreInput) (*scoreOutput, error) {
@@ -94,11 +93,6 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 	})
 	op.RequestBody.Required = false // huma set it; see scoreBody
 }
-
-// bodyReadTimeout is longer than a request's budget: it is a deadline of the
-// connection, which ends the request's context when it passes, and a late
-// answer has to be known as deadline_exceeded, not as a client that left.
-func (g *Gateway) bodyReadTimeout() time.Duration { return g.cfg.RequestTimeout + time.Second }
 
 // scoreBody describes the three forms of the body. Once registered it is not
 // required, so that an empty one is refused as every other file that is no

@@ -55,8 +55,9 @@ func (b *watchedBody) done(err error) {
 		attribute.Int64("http.request.body.size", b.bytes))
 }
 
-// watchedWriter remembers that an answer could not be written. Nobody above it
-// would know: huma hides most such faults and panics on the others.
+// watchedWriter settles the request's body before anything is written, and
+// remembers that an answer could not be written. Nobody above it would know:
+// huma hides most such faults and panics on the others.
 type watchedWriter struct {
 	gin.ResponseWriter
 	ids *ids
@@ -64,6 +65,7 @@ type watchedWriter struct {
 
 // Write implements [io.Writer].
 func (w *watchedWriter) Write(p []byte) (int, error) {
+	w.ids.body.settle()
 	n, err := w.ResponseWriter.Write(p)
 	w.note(err)
 	return n, err
@@ -71,10 +73,26 @@ func (w *watchedWriter) Write(p []byte) (int, error) {
 
 // WriteString implements [io.StringWriter].
 func (w *watchedWriter) WriteString(s string) (int, error) {
+	w.ids.body.settle()
 	n, err := w.ResponseWriter.WriteString(s)
 	w.note(err)
 	return n, err
 }
+
+// WriteHeaderNow implements [gin.ResponseWriter].
+func (w *watchedWriter) WriteHeaderNow() {
+	w.ids.body.settle()
+	w.ResponseWriter.WriteHeaderNow()
+}
+
+// Flush implements [http.Flusher].
+func (w *watchedWriter) Flush() {
+	w.ids.body.settle()
+	w.ResponseWriter.Flush()
+}
+
+// SetReadDeadline keeps huma from setting one: see arriving.
+func (w *watchedWriter) SetReadDeadline(time.Time) error { return nil }
 
 // Unwrap lets [http.ResponseController] reach the connection's deadlines.
 func (w *watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/cache"
@@ -175,9 +174,6 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	}
 	s.follower = follower{triton: triton, caches: caches, library: s.library, service: s.service,
 		panels: s.panels, manager: s.manager, logger: s.logger}
-	if err := s.startProfiling(); err != nil {
-		return err
-	}
 	if s.experiments, err = s.newExperiments(ctx, top, tel); err != nil {
 		return err
 	}
@@ -360,7 +356,7 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 	s.gateway, err = gateway.New(gateway.Config{
 		Version: s.version, RequestTimeout: s.settings.RequestTimeout,
 		MaxBodyBytes: int64(s.settings.MaxBodyBytes), MaxImages: s.settings.MaxImages,
-		MaxBodyMemory: int64(s.settings.MaxBodyMemory), RateLimit: gateway.RateLimit{
+		MaxBodyMemory: int64(s.settings.MaxBodyMemory), MinBodyRate: int64(s.settings.MinBodyRate), RateLimit: gateway.RateLimit{
 			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader,
 			Keys: s.settings.RateLimitKeys,
 		},
@@ -376,15 +372,16 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 	}
 	s.http = &http.Server{
 		Handler:           s.gateway.Handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		// The answer has to leave within the budget of the request, and a slow
 		// reader gets some seconds more.
 		WriteTimeout:   s.settings.RequestTimeout + 10*time.Second,
-		MaxHeaderBytes: 64 << 10,
+		MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
-	return nil
+	s.gateway.Watch(s.http)
+	return s.startOperations()
 }
 
 // URL is where the server listens, for people.
@@ -490,9 +487,13 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 	background.Go(func() { s.panels.Run(work) })
 	background.Go(func() { s.experiments.run(work) })
 	served := make(chan error, 1)
-	s.gateway.Watch(s.http)
-	listener := netutil.LimitListener(s.listener, s.settings.MaxConnections)
-	go func() { served <- s.http.Serve(listener) }()
+	go func() {
+		listener, err := s.limitConnections(s.listener)
+		if err == nil {
+			err = s.http.Serve(listener)
+		}
+		served <- err
+	}()
 	if ready != nil {
 		background.Go(func() {
 			if s.awaitReady(ctx) {

@@ -158,8 +158,8 @@ func TestNewClosesWhatItOpened(t *testing.T) {
 		{"no checkpoints", func(s *config.Settings) { s.Checkpoints = filepath.Join(s.DataDir, "none") },
 			"setting checkpoints"},
 		{"a Redis URL that is none", func(s *config.Settings) { s.RedisURL = "http://redis" }, "redis"},
-		{"the port of pprof is taken", func(s *config.Settings) { s.PprofListen = taken.Addr().String() },
-			"setting pprof-listen"},
+		{"the operational port is taken", func(s *config.Settings) { s.OperationsListen = taken.Addr().String() },
+			"setting operations-listen"},
 		{"an experiment store that is a folder", func(s *config.Settings) { s.ExperimentStore = config.Secret(s.DataDir) },
 			"setting experiment-store"},
 	} {

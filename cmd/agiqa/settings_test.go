@@ -43,10 +43,10 @@ func TestNoPackageIsStricterThanTheSettings(t *testing.T) {
 		t.Fatalf("the bounds aren't understood: %v", extremes)
 	}
 	for round := range rounds {
-		values := map[string]string{"redis-url": "redis://127.0.0.1:1", "pprof-listen": "127.0.0.1:0"}
+		values := map[string]string{"redis-url": "redis://127.0.0.1:1", "operations-listen": "127.0.0.1:0"}
 		for key, words := range extremes {
 			switch key {
-			case "listen", "triton", "data-dir", "redis-url", "pprof-listen", // the test's own
+			case "listen", "triton", "data-dir", "redis-url", "operations-listen", // the test's own
 				"rate-limit-header", "admin-key", "experiment-store", "cache-key", "cache-key-previous": // bounds in words
 			default:
 				values[key] = words[min(round, len(words)-1)]

@@ -58,10 +58,13 @@ func TestTracesAreKept(t *testing.T) {
 		t.Errorf("a folder without traces: status %d, %s", status, errs)
 	}
 
-	t.Run("profiles are on a port of their own", func(t *testing.T) {
-		address := p.records("profiles")[0]["address"].(string)
-		for url, want := range map[string]int{address + "goroutine?debug=1": http.StatusOK, p.url +
-			"/debug/pprof/": http.StatusNotFound} {
+	t.Run("health, metrics and profiles have a port of their own", func(t *testing.T) {
+		address := p.records("operations")[0]["address"].(string)
+		for url, want := range map[string]int{
+			address + "/debug/pprof/goroutine?debug=1": http.StatusOK, p.url + "/debug/pprof/": http.StatusNotFound,
+			address + "/healthz": http.StatusOK, address + "/readyz": http.StatusOK, address + "/metrics": http.StatusOK,
+			address + "/v1/checkpoints": http.StatusNotFound,
+		} {
 			res, err := http.Get(url)
 			if err != nil {
 				t.Fatal(err)

@@ -224,7 +224,7 @@ func TestBounds(t *testing.T) {
 		"image-cache-bytes": {"0 256KiB", "1 -1 255KiB"}, "trace-ratio": {"1 0.0001", "0 1.1 NaN"},
 		"trace-queue": {"2048", "2047"}, "trace-bytes": {"1MiB", "1048575"},
 		"log-level": {"debug info warn error", "INFO"}, "log-format": {"auto json text", "xml"},
-		"pprof-listen": {"127.0.0.1:0", "x"}, "url": {"http://h https://h:1", "h:1 ftp://h"},
+		"operations-listen": {"127.0.0.1:0", "x"}, "min-body-rate": {"0 8KiB", "-1 x"}, "url": {"http://h https://h:1", "h:1 ftp://h"},
 		"otlp-endpoint": {
 			"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1",
 		},

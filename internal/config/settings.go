@@ -26,12 +26,15 @@ type Settings struct {
 	TrustTraces     Peers
 	TrustedProxies  Networks
 	MaxBodyMemory   Bytes
+	MinBodyRate     Bytes
 	MemoryWatermark float64
 	RateLimit       float64
 	RateLimitBurst  int
 	RateLimitHeader string
 	RateLimitKeys   int
 	CORSOrigins     []string
+
+	OperationsListen string
 
 	// Images
 	MaxImageBytes  Bytes
@@ -85,7 +88,6 @@ type Settings struct {
 	LogFormat    string
 	Trace        bool
 	TraceBytes   Bytes
-	PprofListen  string
 
 	// Program
 	DataDir string
@@ -100,6 +102,12 @@ func (s *Settings) declare() []Setting {
 			of(&s.Listen, "listen", "127.0.0.1:8080",
 				"Address the HTTP server listens on. Port 0 picks a free port.",
 				listenAddress()),
+			of(&s.OperationsListen, "operations-listen", "",
+				"Address of a second HTTP server for /healthz, /readyz, /metrics and profiles (/debug/pprof/), such as "+
+					"127.0.0.1:8081. It has its own connections, so probes get in when the main one is full, and asks for "+
+					"no key. Profiles reveal code and memory: keep the address private. Empty: off; health and metrics "+
+					"are always on the main server too.",
+				listenAddress()),
 			of(&s.RequestTimeout, "request-timeout", "30s",
 				"Time budget of a scoring request, from the end of its header to the end of the answer. Work that can't "+
 					"finish in time answers 504.",
@@ -112,7 +120,9 @@ func (s *Settings) declare() []Setting {
 				"How long accepted requests may take to finish after drain-delay.",
 				above[time.Duration](0)),
 			of(&s.MaxConnections, "max-connections", "2048",
-				"Connections accepted at once. Further connections wait in the kernel.",
+				"Connections served at once. Further connections wait, as many again at most. Room is made by closing idle "+
+					"connections, then silent ones, and then connections of the client that holds most, if another client "+
+					"waits. Connections from trusted-proxies count one by one.",
 				atLeast(1)),
 			of(&s.MaxBodyBytes, "max-body-bytes", "64MiB",
 				"Largest request body.",
@@ -146,6 +156,10 @@ func (s *Settings) declare() []Setting {
 				"Memory for the bodies of all requests together. Requests beyond it answer 503 overloaded. At least "+
 					"one body of the largest size always fits.",
 				atLeast[Bytes](1)),
+			of(&s.MinBodyRate, "min-body-rate", "8KiB",
+				"Bytes per second that a request body has to bring while it is read, measured over 4 seconds. A slower body "+
+					"answers 408 request_timeout. 0: no minimum.",
+				atLeast[Bytes](0)),
 			of(&s.MemoryWatermark, "memory-watermark", "0.85",
 				"Share of the memory limit (GOMEMLIMIT or the container's) above which scoring requests are rejected. "+
 					"0: never. No effect without a limit.",
@@ -327,10 +341,6 @@ func (s *Settings) declare() []Setting {
 			of(&s.TraceBytes, "trace-bytes", "128MiB",
 				"Disk space for the kept traces. The older half is deleted when it's full.",
 				atLeast[Bytes](1<<20)),
-			of(&s.PprofListen, "pprof-listen", "",
-				"Address for profiles (/debug/pprof/), such as 127.0.0.1:6060. They reveal code and memory: keep the "+
-					"address private. Empty: off.",
-				listenAddress()),
 		),
 		group("Program",
 			of(&s.DataDir, "data-dir", ".agiqa",

@@ -41,6 +41,13 @@ var (
 		Name: "agiqa.connections.unparsed", Unit: "{connection}",
 		Help: "Connections that sent no valid request: malformed, oversized or slow headers, or TLS.",
 	})
+	ConnectionsClosed = requests.counter(Metric{
+		Name: "agiqa.connections.closed", Unit: "{connection}",
+		Labels: []Label{of(reasonLabel, "idle", "silent", "largest", "queue")},
+		Help: "Connections closed to make room for others at max-connections: idle ones, silent ones that had sent no " +
+			"request, the oldest request of the client with the largest number of connections, and connections that " +
+			"waited in a queue that was full.",
+	})
 	Problems = requests.counter(Metric{
 		Name: "agiqa.problems", Unit: "{problem}", Labels: []Label{kinds(reasonLabel)},
 		Help: "Requests answered with a problem, by its error code.",
