@@ -1,85 +1,92 @@
 package jpeg
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
-// bitReader reads the entropy-coded bits of one segment, most significant bit
-// first, up to the next marker. Past the end it gives zeros and counts them:
+// bitReader reads the bits of one segment of entropy-coded data, most
+// significant bit first. The data is a copy without the stuffing, so that
+// reading ahead is one load and no decision. Behind the end it gives zeros;
 // whoever reads asks [bitReader.overrun] now and then instead of checking
 // every bit.
 type bitReader struct {
-	data   []byte
-	at     int
-	acc    uint64
-	n      int // valid bits at the low end of acc
-	padded int // how many of all bits given so far were invented
+	data  []byte // with readAhead zeros behind it
+	size  int    // of data without these
+	at    int    // the first byte that isn't in acc
+	acc   uint64 // the next n bits at the top, and zeros or the bits that follow below
+	n     uint
+	ended bool // whether the file ended, rather than the segment before a marker
 }
 
-func (r *bitReader) reset(data []byte, at int) { *r = bitReader{data: data, at: at} }
+// readAhead is how many bytes one load reads.
+const readAhead = 8
 
-// fill makes at least 32 bits available.
-func (r *bitReader) fill() {
-	for r.n <= 32 {
-		if r.at+4 <= len(r.data) {
-			w := binary.BigEndian.Uint32(r.data[r.at:])
-			// No byte of w is 0xFF: the inverse has no zero byte.
-			if x := ^w; (x-0x01010101)&w&0x80808080 == 0 {
-				r.acc = r.acc<<32 | uint64(w)
-				r.n += 32
-				r.at += 4
-				continue
-			}
+// unstuff copies the segment at the beginning of src to dst, which has room for
+// src and readAhead bytes. It returns the copy with readAhead zeros behind it,
+// the length of the segment in src, and whether src ended without a marker.
+func unstuff(dst, src []byte) (segment []byte, length int, ended bool) {
+	n, at := 0, 0
+	for {
+		i := bytes.IndexByte(src[at:], 0xFF)
+		if i < 0 {
+			n += copy(dst[n:], src[at:])
+			at, ended = len(src), true
+			break
 		}
-		r.fillByte()
+		n += copy(dst[n:], src[at:at+i])
+		at += i
+		if at+1 == len(src) {
+			ended = true
+			break
+		}
+		if src[at+1] != 0 {
+			break
+		}
+		dst[n] = 0xFF
+		n, at = n+1, at+2
 	}
+	segment = dst[:n+readAhead]
+	clear(segment[n:])
+	return segment, at, ended
 }
 
-func (r *bitReader) fillByte() {
-	var b byte
-	switch {
-	case r.at >= len(r.data):
-		r.padded += 8
-	case r.data[r.at] != 0xFF:
-		b = r.data[r.at]
-		r.at++
-	case r.at+1 < len(r.data) && r.data[r.at+1] == 0:
-		b = 0xFF
-		r.at += 2
-	default: // a marker, or a lone 0xFF at the end
-		r.padded += 8
-	}
-	r.acc = r.acc<<8 | uint64(b)
-	r.n += 8
+func (r *bitReader) reset(segment []byte, ended bool) {
+	*r = bitReader{data: segment, size: len(segment) - readAhead, ended: ended}
 }
+
+// fill makes at least 56 bits available.
+func (r *bitReader) fill() {
+	if r.at+readAhead <= len(r.data) {
+		r.acc |= binary.BigEndian.Uint64(r.data[r.at:]) >> r.n
+	}
+	r.at += int(63-r.n) >> 3
+	r.n |= 56
+}
+
+// left is how many bits of the segment weren't used; negative: too many were.
+func (r *bitReader) left() int { return 8*(r.size-r.at) + int(r.n) }
 
 // overrun reports whether bits were used that the segment does not hold.
-func (r *bitReader) overrun() bool { return r.n < r.padded }
-
-// ended reports whether the data ended, rather than a segment before a marker.
-func (r *bitReader) ended() bool { return r.at+1 >= len(r.data) }
+func (r *bitReader) overrun() bool { return r.left() < 0 }
 
 // bits returns the next n <= 16 bits.
 func (r *bitReader) bits(n uint) int32 {
-	if r.n < int(n) {
+	if r.n < n {
 		r.fill()
 	}
-	r.n -= int(n)
-	return int32(r.acc>>uint(r.n)) & (1<<n - 1)
+	v := int32(r.acc >> (64 - n))
+	r.acc <<= n
+	r.n -= n
+	return v
 }
 
-// bit returns the next bit.
-func (r *bitReader) bit() int32 {
-	if r.n < 1 {
-		r.fill()
-	}
-	r.n--
-	return int32(r.acc>>uint(r.n)) & 1
-}
+// extended returns the next size <= 15 bits as a signed value, T.81 figure F.12.
+func (r *bitReader) extended(size uint) int32 { return extend(r.bits(size), size) }
 
-// extended returns the next n <= 15 bits as a signed value, T.81 figure F.12.
-func (r *bitReader) extended(n uint) int32 {
-	v := r.bits(n)
-	if n > 0 && v < 1<<(n-1) {
-		v += -1<<n + 1
+func extend(v int32, size uint) int32 {
+	if size > 0 && v < 1<<(size-1) {
+		v += -1<<size + 1
 	}
 	return v
 }

@@ -52,6 +52,7 @@ type decoder struct {
 	pools       Decoder
 	img         *Image
 	progressive bool
+	by          int
 	hMax, vMax  int
 	quant       [4]*quantTable
 	dc, ac      [4]*huffmanSpec
@@ -60,6 +61,7 @@ type decoder struct {
 	adobe       int // transform of the APP14 segment, -1 without one
 	scanned     bool
 	bits        bitReader
+	unstuffed   []byte // room for any segment, from the first scan on
 	eobRun      int
 }
 
@@ -70,11 +72,21 @@ type Decoder struct {
 	Coefficients *pool.Pool[int16]
 }
 
-// Decode decodes data. It looks at ctx once a row of blocks and once a marker
-// segment. [Image.Release] gives the memory back.
+// Decode decodes data at full size. It looks at ctx once a row of blocks and
+// once a marker segment. [Image.Release] gives the memory back.
 func (from Decoder) Decode(ctx context.Context, data []byte) (*Image, error) {
-	d := &decoder{ctx: ctx, pools: from, segments: segments{data: data}, adobe: -1}
+	return from.DecodeReduced(ctx, data, 1)
+}
+
+// DecodeReduced decodes data at its size divided by 1, 2, 4 or 8, rounded up,
+// by smaller inverse transforms.
+func (from Decoder) DecodeReduced(ctx context.Context, data []byte, by int) (*Image, error) {
+	if by != 1 && by != 2 && by != 4 && by != 8 {
+		return nil, fmt.Errorf("jpeg: no reduction by %d", by)
+	}
+	d := &decoder{ctx: ctx, pools: from, segments: segments{data: data}, adobe: -1, by: by}
 	img, err := d.image()
+	from.Samples.Put(d.unstuffed)
 	if d.img != nil {
 		d.releaseCoefficients()
 		if err != nil {
@@ -215,16 +227,17 @@ func (d *decoder) frame(b []byte, progressive bool) error {
 	if f.width == 0 || f.height == 0 {
 		return fmt.Errorf("%w: no pixels", ErrCorrupt)
 	}
-	if err := f.layOut(); err != nil {
+	if err := f.layOut(d.by); err != nil {
 		return err
 	}
 	d.progressive, d.hMax, d.vMax = progressive, f.hMax, f.vMax
-	d.img = &Image{Width: f.width, Height: f.height, comps: f.comps, pool: d.pools.Samples}
+	d.img = &Image{Width: ceilDiv(f.width, d.by), Height: ceilDiv(f.height, d.by), comps: f.comps, pool: d.pools.Samples}
 	for _, c := range f.comps {
 		c.pix = d.pools.Samples.Get(c.samples()) // a scan writes every sample that is read later
 		if progressive {
-			c.coef = d.pools.Coefficients.Get(c.samples())
+			c.coef = d.pools.Coefficients.Get(64 * c.blocks())
 			clear(c.coef)
+			c.known = make([]mask, c.blocks())
 		}
 	}
 	return nil
@@ -248,10 +261,10 @@ func (d *decoder) finish() (*Image, error) {
 			}
 			for bx := range c.blocksX {
 				block := (*[64]int16)(c.coef[(by*c.blocksX+bx)*64:])
-				inverseDCT(block, c.quant, c.pix[by*8*c.stride()+bx*8:], c.stride())
+				c.inverseDCT(block, c.at(bx, by))
 			}
 		}
 	}
-	d.img.prepare(d.hMax, d.vMax, d.jfif, d.adobe)
+	d.img.prepare(d.hMax*8/d.by, d.vMax*8/d.by, d.by < 8, d.jfif, d.adobe)
 	return d.img, nil
 }

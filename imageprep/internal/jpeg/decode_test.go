@@ -2,7 +2,9 @@ package jpeg_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path"
 	"testing"
 
@@ -19,11 +21,15 @@ func rgb(t testing.TB, data []byte) (*jpeg.Image, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return img, rows(img)
+}
+
+func rows(img *jpeg.Image) []byte {
 	out := make([]byte, img.Width*img.Height*3)
 	for y := range img.Height {
 		img.Row(y, out[y*img.Width*3:][:img.Width*3])
 	}
-	return img, out
+	return out
 }
 
 // TestPixelsEqualPillow compares every sample of every golden JPEG with what
@@ -156,5 +162,43 @@ func BenchmarkDecode1024(b *testing.B) {
 		for y := range img.Height {
 			img.Row(y, row)
 		}
+	}
+}
+
+// TestReducedEqualsPillow: the smaller inverse transforms are those of Pillow's
+// draft mode. The sums are of Pillow 13.0.0 (libjpeg-turbo 3.2.0), over each
+// golden:
+//
+//	im = Image.open(f); w, h = im.size; im.draft("RGB", (w // by, h // by))
+//	hashlib.sha256(im.convert("RGB").tobytes()).hexdigest()
+func TestReducedEqualsPillow(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		by            int
+		width, height int
+		sum           string
+	}{
+		{"jpeg-420.jpg", 2, 31, 23, "03c409dcb782848ca18adb7685d3eb6e0fc16e79020c082831e67ee2b2ac1811"},
+		{"jpeg-420.jpg", 4, 16, 12, "a7018ca54cbcffede9a81044ce48b9a50c691dd96b605f7488cf36b9528f110d"},
+		{"jpeg-420.jpg", 8, 8, 6, "c6e7e308308468edfc209fbb2ff8d0c69cad3aa828b9c5f337784566103b72b2"},
+		{"jpeg-444.jpg", 2, 31, 23, "aa08a2eb6cbb6400f8a12d3aa2e5edbd5bb16075f1856bff9441903ed886c69d"},
+		{"jpeg-444.jpg", 4, 16, 12, "ad32a4cc90060bc088acc492b1d12fda73beccd7dbb4bf8cbbff8b329108c2d3"},
+		{"jpeg-444.jpg", 8, 8, 6, "518eb84bceb4299e45dfcd2a2ec438334790ea7c5232418a45f17d31ebb1143a"},
+		{"jpeg-422-progressive.jpg", 2, 31, 23, "e03755833a7fb5a3aad8c5363ae73e6a14cc21d5fd71ccd3c26f06f0da0ec543"},
+		{"jpeg-422-progressive.jpg", 4, 16, 12, "a43d78e643fc83a20599e8e1503f786d77d7c6122fd28bcdd3a000aaee921764"},
+		{"jpeg-422-progressive.jpg", 8, 8, 6, "c0bd93e6304c7c28f18dc7d9dd1b3d060b117d2c70ff3747cc27494d9a67f570"},
+	} {
+		img, err := decoder.DecodeReduced(context.Background(), testimages.Golden(c.name), c.by)
+		if err != nil {
+			t.Errorf("%s by %d: %v", c.name, c.by, err)
+			continue
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(rows(img))); img.Width != c.width || img.Height != c.height || got != c.sum {
+			t.Errorf("%s by %d is %d x %d and differs from Pillow's %d x %d: %s, want %s",
+				c.name, c.by, img.Width, img.Height, c.width, c.height, got, c.sum)
+		}
+	}
+	if _, err := decoder.DecodeReduced(context.Background(), testimages.Golden("jpeg-420.jpg"), 3); err == nil {
+		t.Error("a third of the size was accepted")
 	}
 }

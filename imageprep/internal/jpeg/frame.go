@@ -16,21 +16,31 @@ type component struct {
 	h, v int // sampling factors
 	tq   byte
 
+	size            int // of a block's side in the plane: 8, or less where the image shrinks
 	width, height   int // true size in samples, without padding
 	blocksX         int // blocks in a row of the plane, padding to whole MCUs included
 	blocksY         int
 	scanX, scanY    int // blocks that a scan of this component alone holds
 	quant           *quantTable
-	pix             []byte  // blocksX*8 x blocksY*8
+	pix             []byte  // blocksX*size x blocksY*size
 	coef            []int16 // progressive only: blocksX x blocksY x 64, row-major blocks
+	known           []mask  // progressive only: of each block
 	dcPred          int32
 	dcTable, acTabl *huffman
 }
 
-func (c *component) stride() int { return c.blocksX * 8 }
+func (c *component) stride() int { return c.blocksX * c.size }
+
+// blocks is how many the plane has.
+func (c *component) blocks() int { return c.blocksX * c.blocksY }
 
 // samples is the size of the plane.
-func (c *component) samples() int { return c.blocksX * c.blocksY * 64 }
+func (c *component) samples() int { return c.blocks() * c.size * c.size }
+
+// at is the plane from a block on.
+func (c *component) at(blockX, blockY int) []byte {
+	return c.pix[blockY*c.size*c.stride()+blockX*c.size:]
+}
 
 // parseFrame reads the segment. The number of components and the sampling
 // ratios are left to [frame.layOut].
@@ -45,8 +55,10 @@ func parseFrame(b []byte) (*frame, error) {
 	return f, nil
 }
 
-// layOut computes the planes' sizes.
-func (f *frame) layOut() error {
+// layOut computes the planes' sizes for an image that shrinks by 1, 2, 4 or 8,
+// as libjpeg's jdmaster.c does: a plane that is sampled more coarsely shrinks
+// less, so that it needs no upsampling.
+func (f *frame) layOut(by int) error {
 	if n := len(f.comps); n != 1 && n != 3 && n != 4 {
 		return fmt.Errorf("%w: %d components", ErrUnsupported, n)
 	}
@@ -57,12 +69,17 @@ func (f *frame) layOut() error {
 		f.hMax, f.vMax = max(f.hMax, c.h), max(f.vMax, c.v)
 	}
 	mcuX, mcuY := ceilDiv(f.width, 8*f.hMax), ceilDiv(f.height, 8*f.vMax)
+	least := 8 / by
 	for _, c := range f.comps {
 		if f.hMax%c.h != 0 || f.vMax%c.v != 0 {
 			return fmt.Errorf("%w: fractional sampling", ErrUnsupported)
 		}
-		c.width, c.height = ceilDiv(f.width*c.h, f.hMax), ceilDiv(f.height*c.v, f.vMax)
-		c.scanX, c.scanY = ceilDiv(c.width, 8), ceilDiv(c.height, 8)
+		c.size = least
+		for c.size < 8 && f.hMax*least%(c.h*c.size*2) == 0 && f.vMax*least%(c.v*c.size*2) == 0 {
+			c.size *= 2
+		}
+		c.width, c.height = ceilDiv(f.width*c.h*c.size, f.hMax*8), ceilDiv(f.height*c.v*c.size, f.vMax*8)
+		c.scanX, c.scanY = ceilDiv(ceilDiv(f.width*c.h, f.hMax), 8), ceilDiv(ceilDiv(f.height*c.v, f.vMax), 8)
 		c.blocksX, c.blocksY = mcuX*c.h, mcuY*c.v
 	}
 	return nil

@@ -92,13 +92,35 @@ func clamp(v int32) byte {
 
 // flat writes the samples of a block that has no other coefficient than dc,
 // which is dequantised.
-func flat(dc int32, dst []byte, stride int) {
+func flat(dc int32, dst []byte, stride, size int) {
 	const shift1 = constBits - passBits
 	const shift2 = constBits + passBits + 3
 	w := (dc<<constBits + 1<<(shift1-1)) >> shift1
 	v := clamp((w<<constBits + 1<<(shift2-1) + 128<<shift2) >> shift2)
-	eight := uint64(v) * 0x0101010101010101
-	for r := range 8 {
-		binary.LittleEndian.PutUint64(dst[r*stride:], eight)
+	if size == 8 {
+		eight := uint64(v) * 0x0101010101010101
+		for r := range 8 {
+			binary.LittleEndian.PutUint64(dst[r*stride:], eight)
+		}
+		return
+	}
+	for r := range size {
+		for x := range size {
+			dst[r*stride+x] = v
+		}
+	}
+}
+
+// inverseDCT dequantises a block and writes its samples.
+func (c *component) inverseDCT(block *[64]int16, dst []byte) {
+	switch c.size {
+	case 8:
+		inverseDCT(block, c.quant, dst, c.stride())
+	case 4:
+		inverseDCT4(block, c.quant, dst, c.stride())
+	case 2:
+		inverseDCT2(block, c.quant, dst, c.stride())
+	default:
+		flat(int32(block[0])*c.quant[0], dst, c.stride(), 1)
 	}
 }

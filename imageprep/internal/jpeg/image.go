@@ -14,11 +14,12 @@ type Image struct {
 	convert       func(dst []byte, planes *[4][]byte, width int)
 }
 
-// prepare chooses the upsampling of each plane and the colour conversion.
-func (img *Image) prepare(hMax, vMax int, jfif bool, adobe int) {
+// prepare chooses the upsampling of each plane and the colour conversion. h and
+// v are the size of an MCU in the image.
+func (img *Image) prepare(h, v int, triangles, jfif bool, adobe int) {
 	for i, c := range img.comps {
-		img.upsamplers = append(img.upsamplers, chooseUpsampler(c, hMax, vMax))
-		img.scratch[i] = img.pool.Get((c.width + 1) * (hMax / c.h))
+		img.upsamplers = append(img.upsamplers, chooseUpsampler(c, h, v, triangles))
+		img.scratch[i] = img.pool.Get((c.width + 1) * (h / (c.h * c.size)))
 	}
 	img.convert = img.colour(jfif, adobe)
 }

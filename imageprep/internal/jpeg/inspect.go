@@ -65,13 +65,13 @@ func (info *Info) frame(body []byte, marker byte) error {
 	}
 	info.Process, info.Width, info.Height = marker, f.width, f.height
 	info.Bits, info.Components = f.precision, len(f.comps)
-	if marker > markerSOF2 || f.width == 0 || f.height == 0 || f.layOut() != nil {
+	if marker > markerSOF2 || f.width == 0 || f.height == 0 || f.layOut(1) != nil {
 		return nil
 	}
 	for _, c := range f.comps {
 		info.PlaneBytes += int64(c.samples())
 		if marker == markerSOF2 {
-			info.PlaneBytes += 2 * int64(c.samples())
+			info.PlaneBytes += 2*64*int64(c.blocks()) + 8*int64(c.blocks())
 		}
 	}
 	return nil

@@ -45,7 +45,7 @@ func TestFlatBlocks(t *testing.T) {
 		quant := jpeg.QuantTable{step}
 		for dc := -32768; dc <= 32767; dc++ {
 			var got, want [64]byte
-			jpeg.Flat(int32(int16(dc))*step, got[:], 8)
+			jpeg.Flat(int32(int16(dc))*step, got[:], 8, 8)
 			jpeg.InverseDCTPortable(&[64]int16{int16(dc)}, &quant, want[:], 8)
 			if got != want {
 				t.Fatalf("dc %d, step %d: got %v, want %v", dc, step, got, want)

@@ -1,6 +1,9 @@
 package jpeg
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // scanParams are the spectral selection and successive approximation of a
 // progressive scan.
@@ -18,13 +21,10 @@ func (d *decoder) scan(b []byte) (done bool, err error) {
 		return false, err
 	}
 	d.scanned = true
-	d.bits.reset(d.data, d.at)
 	d.startSegment(comps)
 	if err := d.mcus(comps, p); err != nil {
 		return false, err
 	}
-	// What fill read ahead holds no marker, so the search may start there.
-	d.at = d.bits.at
 	return !d.progressive && len(comps) == len(d.img.comps), nil
 }
 
@@ -82,26 +82,33 @@ func (d *decoder) scanComponent(id, tables byte, p scanParams) (*component, erro
 	}
 	var err error
 	if !d.progressive || (p.start == 0 && p.high == 0) {
-		if c.dcTable, err = table(&d.dc, tables>>4); err != nil {
+		if c.dcTable, err = table(&d.dc, tables>>4, false); err != nil {
 			return nil, err
 		}
 	}
 	if !d.progressive || p.start > 0 {
-		if c.acTabl, err = table(&d.ac, tables&15); err != nil {
+		if c.acTabl, err = table(&d.ac, tables&15, true); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
 }
 
-func table(from *[4]*huffmanSpec, id byte) (*huffman, error) {
+func table(from *[4]*huffmanSpec, id byte, ac bool) (*huffman, error) {
 	if id > 3 || from[id] == nil {
 		return nil, fmt.Errorf("%w: no Huffman table %d", ErrCorrupt, id)
 	}
-	return from[id].build()
+	return from[id].build(ac)
 }
 
+// startSegment begins the entropy-coded data at d.at and steps over it.
 func (d *decoder) startSegment(comps []*component) {
+	if d.unstuffed == nil {
+		d.unstuffed = d.pools.Samples.Get(len(d.data) - d.at + readAhead)
+	}
+	segment, length, ended := unstuff(d.unstuffed, d.data[d.at:])
+	d.at += length
+	d.bits.reset(segment, ended)
 	d.eobRun = 0
 	for _, c := range comps {
 		c.dcPred = 0
@@ -110,10 +117,10 @@ func (d *decoder) startSegment(comps []*component) {
 
 // mcus decodes the units of a scan, row by row, with restarts.
 func (d *decoder) mcus(comps []*component, p scanParams) error {
-	cols, rows := ceilDiv(d.img.Width, 8*d.hMax), ceilDiv(d.img.Height, 8*d.vMax)
-	single := len(comps) == 1
+	first, single := comps[0], len(comps) == 1
+	cols, rows := first.blocksX/first.h, first.blocksY/first.v
 	if single {
-		cols, rows = comps[0].scanX, comps[0].scanY
+		cols, rows = first.scanX, first.scanY
 	}
 	left, next := d.restart, byte(0)
 	for y := range rows {
@@ -130,7 +137,7 @@ func (d *decoder) mcus(comps []*component, p scanParams) error {
 			left--
 			var err error
 			if single {
-				err = d.block(comps[0], x, y, p)
+				err = d.block(first, x, y, p)
 			} else {
 				err = d.interleaved(comps, x, y, p)
 			}
@@ -146,7 +153,7 @@ func (d *decoder) mcus(comps []*component, p scanParams) error {
 }
 
 func (d *decoder) shortSegment() error {
-	if d.bits.ended() {
+	if d.bits.ended {
 		return ErrTruncated
 	}
 	return fmt.Errorf("%w: image data ends early", ErrCorrupt)
@@ -167,7 +174,6 @@ func (d *decoder) interleaved(comps []*component, x, y int, p scanParams) error 
 
 // restartSegment steps over restart marker number n.
 func (d *decoder) restartSegment(comps []*component, n byte) error {
-	d.at = d.bits.at
 	marker, ok := d.nextMarker()
 	if !ok {
 		return ErrTruncated
@@ -175,7 +181,6 @@ func (d *decoder) restartSegment(comps []*component, n byte) error {
 	if marker != markerRST0+n {
 		return fmt.Errorf("%w: marker %#x in place of restart %d", ErrCorrupt, marker, n)
 	}
-	d.bits.reset(d.data, d.at)
 	d.startSegment(comps)
 	return nil
 }
@@ -183,81 +188,112 @@ func (d *decoder) restartSegment(comps []*component, n byte) error {
 // block decodes one block of one component.
 func (d *decoder) block(c *component, x, y int, p scanParams) error {
 	if d.progressive {
-		b := (*[64]int16)(c.coef[(y*c.blocksX+x)*64:])
-		return d.progressiveBlock(c, b, p)
+		return d.progressiveBlock(c, y*c.blocksX+x, p)
 	}
 	var b [64]int16
 	end, err := d.sequentialBlock(c, &b)
 	if err != nil {
 		return err
 	}
-	at := c.pix[y*8*c.stride()+x*8:]
+	at := c.at(x, y)
 	if end == 1 {
-		flat(int32(b[0])*c.quant[0], at, c.stride())
+		flat(int32(b[0])*c.quant[0], at, c.stride(), c.size)
 		return nil
 	}
-	inverseDCT(&b, c.quant, at, c.stride())
+	c.inverseDCT(&b, at)
 	return nil
 }
 
 var errCode = fmt.Errorf("%w: bad code in the image data", ErrCorrupt)
 
 func (d *decoder) dcDifference(c *component) error {
-	size, ok := d.bits.decode(c.dcTable)
+	r := &d.bits
+	if r.n < 32 { // a code and its value
+		r.fill()
+	}
+	if e := c.dcTable.whole[r.acc>>(64-lookBits)]; e != 0 {
+		r.acc <<= uint(e & 0xFF)
+		r.n -= uint(e & 0xFF)
+		c.dcPred += e >> 16
+		return nil
+	}
+	size, ok := r.decode(c.dcTable)
 	if !ok || size > 15 {
 		return d.badCode()
 	}
-	c.dcPred += d.bits.extended(uint(size))
+	c.dcPred += r.extended(uint(size))
 	return nil
 }
 
 // badCode tells damage from the zeros behind the end of a truncated file.
 func (d *decoder) badCode() error {
-	if d.bits.padded > 0 && d.bits.ended() {
+	const longestCode = 16
+	if d.bits.ended && d.bits.left() < longestCode {
 		return ErrTruncated
 	}
 	return errCode
 }
 
 // sequentialBlock decodes one block and returns the position, in the order of
-// the file, behind its last AC coefficient.
+// the file, behind its last AC coefficient. The state of the reader is in
+// variables of its own meanwhile: they stay in registers.
 func (d *decoder) sequentialBlock(c *component, b *[64]int16) (end int, err error) {
 	if err := d.dcDifference(c); err != nil {
 		return 0, err
 	}
 	b[0] = int16(c.dcPred)
-	r, h := &d.bits, c.acTabl
+	h, data := c.acTabl, d.bits.data
+	at, acc, n := d.bits.at, d.bits.acc, d.bits.n
 	end = 1
-	for k := 1; k < 64; k++ {
-		if r.n < 32 { // a code and its value
-			r.fill()
+	for k := 1; k < 64; {
+		if n < 32 { // a code and its value
+			if at+readAhead <= len(data) {
+				acc |= binary.BigEndian.Uint64(data[at:]) >> (n & 63)
+			}
+			at += int(63-n) >> 3
+			n |= 56
 		}
-		if e := h.whole[r.acc>>uint(r.n-lookBits)&(1<<lookBits-1)]; e != 0 {
-			r.n -= int(e & 0xFF)
-			if k += int(e >> 8 & 0xFF); k > 63 {
+		if e := h.whole[acc>>(64-lookBits)]; e != 0 {
+			acc <<= uint(e) & 63
+			n -= uint(e) & 63
+			k += int(e >> 8 & 0xFF)
+			if k > 63 {
+				if e>>8&0xFF == endOfBlock {
+					break
+				}
+				d.bits.at, d.bits.acc, d.bits.n = at, acc, n
 				return 0, d.badCode()
 			}
 			b[zigzag[k]] = int16(e >> 16)
-			end = k + 1
+			k++
+			end = k
 			continue
 		}
-		rs, ok := r.decode(h)
-		if !ok {
-			return 0, d.badCode()
+		e := h.look[acc>>(64-lookBits)]
+		rs, length, ok := byte(e), uint(e>>8), true
+		if e == 0 {
+			rs, length, ok = h.long(acc)
 		}
+		acc <<= length & 63
+		n -= length
 		run, size := int(rs>>4), uint(rs&15)
-		if size == 0 {
+		if ok && size == 0 {
 			if run != 15 {
 				break
 			}
-			k += 15
+			k += 16
 			continue
 		}
-		if k += run; k > 63 {
+		if k += run; !ok || k > 63 {
+			d.bits.at, d.bits.acc, d.bits.n = at, acc, n
 			return 0, d.badCode()
 		}
-		b[zigzag[k]] = int16(r.extended(size))
-		end = k + 1
+		b[zigzag[k]] = int16(extend(int32(acc>>(64-size)), size))
+		acc <<= size
+		n -= size
+		k++
+		end = k
 	}
+	d.bits.at, d.bits.acc, d.bits.n = at, acc, n
 	return end, nil
 }

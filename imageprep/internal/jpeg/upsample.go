@@ -9,17 +9,18 @@ type upsampler func(c *component, y int, scratch []byte) []byte
 
 // chooseUpsampler follows jdsample.c: triangle filters for 2:1 horizontally,
 // vertically or both, except in planes of one or two columns; replication for
-// every other ratio.
-func chooseUpsampler(c *component, hMax, vMax int) upsampler {
-	hx, vx := hMax/c.h, vMax/c.v
+// every other ratio, and in images that shrink by 8. h and v are the size of an
+// MCU in the image.
+func chooseUpsampler(c *component, h, v int, triangles bool) upsampler {
+	hx, vx := h/(c.h*c.size), v/(c.v*c.size)
 	switch {
 	case hx == 1 && vx == 1:
 		return func(c *component, y int, _ []byte) []byte { return c.row(y) }
-	case hx == 2 && vx == 1 && c.width > 2:
+	case triangles && hx == 2 && vx == 1 && c.width > 2:
 		return triangleH
-	case hx == 1 && vx == 2:
+	case triangles && hx == 1 && vx == 2:
 		return triangleV
-	case hx == 2 && vx == 2 && c.width > 2:
+	case triangles && hx == 2 && vx == 2 && c.width > 2:
 		return triangleHV
 	}
 	return func(c *component, y int, scratch []byte) []byte {
