@@ -30,8 +30,11 @@ const (
 	markerSOS  = 0xDA
 	markerDQT  = 0xDB
 	markerDRI  = 0xDD
+	markerDAC  = 0xCC
 	markerAPP0 = 0xE0
 	markerAPPE = 0xEE
+	markerAPPF = 0xEF
+	markerCOM  = 0xFE
 	markerTEM  = 0x01
 )
 
@@ -136,7 +139,7 @@ func (d *decoder) segment() (done bool, err error) {
 	case marker == markerSOI:
 		return false, fmt.Errorf("%w: second start of image", ErrCorrupt)
 	}
-	body, err := d.body()
+	body, err := d.body(marker)
 	if err != nil {
 		return false, err
 	}
@@ -160,8 +163,9 @@ func (d *decoder) segment() (done bool, err error) {
 		}
 	case markerSOS:
 		return d.scan(body)
-	case 0xC3, 0xC5, 0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF:
+	case 0xC3, 0xC5, 0xC6, 0xC7, 0xC8, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF:
 		return false, fmt.Errorf("%w: coding process %#x", ErrUnsupported, marker)
+	case markerDAC: // conditions arithmetic coding, and means nothing to a Huffman-coded file
 	}
 	return false, nil
 }
@@ -238,6 +242,9 @@ func (d *decoder) frame(b []byte, progressive bool) error {
 			c.coef = d.pools.Coefficients.Get(64 * c.blocks())
 			clear(c.coef)
 			c.known = make([]mask, c.blocks())
+			for k := range c.missing {
+				c.missing[k] = neverSent
+			}
 		}
 	}
 	return nil
@@ -254,6 +261,9 @@ func (d *decoder) finish() (*Image, error) {
 		}
 		if !d.progressive {
 			continue
+		}
+		if !c.complete() {
+			return nil, fmt.Errorf("%w: progressive scans are missing", ErrTruncated)
 		}
 		for by := range c.blocksY {
 			if err := d.ctx.Err(); err != nil {

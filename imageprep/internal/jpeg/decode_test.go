@@ -1,14 +1,19 @@
 package jpeg_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"path"
+	"slices"
 	"testing"
 
 	"github.com/agiqa/agiqa/imageprep/internal/jpeg"
+	"github.com/agiqa/agiqa/imageprep/internal/pool"
 	"github.com/agiqa/agiqa/internal/testimages"
 )
 
@@ -200,5 +205,136 @@ func TestReducedEqualsPillow(t *testing.T) {
 	}
 	if _, err := decoder.DecodeReduced(context.Background(), testimages.Golden("jpeg-420.jpg"), 3); err == nil {
 		t.Error("a third of the size was accepted")
+	}
+}
+
+// segmentsOf takes a file apart: what stands before its scan, by marker, and
+// the rest.
+func segmentsOf(t *testing.T, data []byte) (segments [][]byte, rest []byte) {
+	t.Helper()
+	for at := 2; ; {
+		if data[at] != 0xFF {
+			t.Fatalf("byte %d is no marker", at)
+		}
+		if data[at+1] == 0xDA {
+			return segments, data[at:]
+		}
+		end := at + 2 + int(data[at+2])<<8 + int(data[at+3])
+		segments = append(segments, data[at:end])
+		at = end
+	}
+}
+
+// joined puts a file together again.
+func joined(segments [][]byte, rest []byte) []byte {
+	return slices.Concat([]byte{0xFF, 0xD8}, slices.Concat(segments...), rest)
+}
+
+// without leaves out the segments of a marker.
+func without(segments [][]byte, marker byte) [][]byte {
+	return slices.DeleteFunc(slices.Clone(segments), func(s []byte) bool { return s[1] == marker })
+}
+
+// TestUnusualFilesAreDecoded: what Pillow shows as well, with the same pixels
+// as the file without the oddity.
+func TestUnusualFilesAreDecoded(t *testing.T) {
+	data := testimages.Golden("jpeg-444.jpg")
+	_, want := rgb(t, data)
+	segments, rest := segmentsOf(t, data)
+	sameIDs, sameRest := slices.Clone(segments), bytes.Clone(rest)
+	for i, s := range sameIDs {
+		if s[1] == 0xC0 {
+			s = bytes.Clone(s)
+			s[10], s[13], s[16] = 0, 0, 0
+			sameIDs[i] = s
+		}
+	}
+	sameRest[5], sameRest[7], sameRest[9] = 0, 0, 0
+	for name, odd := range map[string][]byte{
+		"conditions of arithmetic coding": joined(append(slices.Clone(segments), []byte{0xFF, 0xCC, 0, 4, 0, 5}), rest),
+		"metadata of length 0":            joined(append(slices.Clone(segments), []byte{0xFF, 0xE5, 0, 0}), rest),
+		"a comment of length 1":           joined(append(slices.Clone(segments), []byte{0xFF, 0xFE, 0, 1}), rest),
+		"metadata with bytes behind":      joined(append(slices.Clone(segments), []byte{0xFF, 0xE1, 0, 2, 1, 2, 3}), rest),
+		"no Huffman tables":               joined(without(segments, 0xC4), rest),
+		"one id for all components":       joined(sameIDs, sameRest),
+	} {
+		img, err := decoder.Decode(context.Background(), odd)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !bytes.Equal(rows(img), want) {
+			t.Errorf("%s: other pixels", name)
+		}
+	}
+}
+
+// TestIncompleteFilesAreRefused: libjpeg shows something, and so Pillow does,
+// or goes on with the tables of the file before.
+func TestIncompleteFilesAreRefused(t *testing.T) {
+	segments, rest := segmentsOf(t, testimages.Golden("jpeg-444.jpg"))
+	progressive := testimages.Golden("jpeg-422-progressive.jpg")
+	last := bytes.LastIndex(progressive, []byte{0xFF, 0xDA})
+	first, scan := segmentsOf(t, progressive)
+	second := 2 + bytes.Index(scan[2:], []byte{0xFF, 0xC4})
+	for name, tc := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"no quantisation tables":        {joined(without(segments, 0xDB), rest), jpeg.ErrCorrupt},
+		"without its last scan":         {append(bytes.Clone(progressive[:last]), 0xFF, 0xD9), jpeg.ErrTruncated},
+		"with its first scan alone":     {append(joined(first, scan[:second]), 0xFF, 0xD9), jpeg.ErrTruncated},
+		"without its end":               {progressive[:last], jpeg.ErrTruncated},
+		"a table that has no example":   {joined(without(segments, 0xC4), withTable(rest, 0x22)), jpeg.ErrCorrupt},
+		"a component twice in a scan":   {joined(segments, withComponent(rest, 1)), jpeg.ErrCorrupt},
+		"metadata longer than the file": {joined([][]byte{{0xFF, 0xE1, 0xFF, 0xFF}}, nil), jpeg.ErrTruncated},
+	} {
+		for range 2 { // nothing is left of the file before
+			if _, err := decoder.Decode(context.Background(), tc.data); !errors.Is(err, tc.want) {
+				t.Errorf("%s: error %v, want %v", name, err, tc.want)
+			}
+			rgb(t, testimages.Golden("jpeg-444.jpg"))
+		}
+	}
+}
+
+// withTable lets the first component of a scan name other tables.
+func withTable(rest []byte, tables byte) []byte {
+	out := bytes.Clone(rest)
+	out[6] = tables
+	return out
+}
+
+// withComponent lets the second component of a scan be another.
+func withComponent(rest []byte, id byte) []byte {
+	out := bytes.Clone(rest)
+	out[7] = id
+	return out
+}
+
+// TestDamageLeavesNothingBehind: what a file decodes to does not depend on the
+// one before it, however damaged that was.
+func TestDamageLeavesNothingBehind(t *testing.T) {
+	pooled := jpeg.Decoder{Samples: pool.New[byte](8, 1<<20), Coefficients: pool.New[int16](8, 1<<20)}
+	rng := rand.New(rand.NewPCG(3, 4))
+	names := slices.Sorted(maps.Keys(testimages.Named()))
+	names = slices.DeleteFunc(names, func(n string) bool { return path.Ext(n) != ".jpg" })
+	for _, name := range names {
+		data := testimages.Golden(name)
+		_, want := rgb(t, data)
+		for range 20 {
+			damaged := bytes.Clone(testimages.Golden(names[rng.IntN(len(names))]))
+			for range 1 + rng.IntN(3) {
+				damaged[rng.IntN(len(damaged))] ^= byte(1 + rng.IntN(255))
+			}
+			if small := (&smallFrames{Context: context.Background(), data: damaged}); small.Err() == nil {
+				if img, err := pooled.Decode(context.Background(), damaged); err == nil {
+					img.Release()
+				}
+			}
+			img, err := pooled.Decode(context.Background(), data)
+			if err != nil || !bytes.Equal(rows(img), want) {
+				t.Fatalf("%s after a damaged file: error %v, or other pixels", name, err)
+			}
+			img.Release()
+		}
 	}
 }

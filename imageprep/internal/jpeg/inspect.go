@@ -33,7 +33,7 @@ func Inspect(data []byte) (Info, error) {
 		case marker >= markerRST0 && marker <= markerSOI, marker == markerTEM:
 			continue
 		}
-		body, err := s.body()
+		body, err := s.body(marker)
 		if err != nil {
 			if info.Scans > 0 { // the decoder says what it makes of the rest
 				return info, nil

@@ -2,6 +2,20 @@ package jpeg
 
 import "math/bits"
 
+// neverSent stands for all bits of a coefficient.
+const neverSent = 0xFF
+
+// note remembers what a scan sends.
+func (c *component) note(p scanParams) {
+	for k := p.start; k <= p.end; k++ {
+		c.missing[k] = p.low
+	}
+}
+
+// complete reports whether every bit was sent. libjpeg, and so Pillow, shows a
+// smoothed preview otherwise.
+func (c *component) complete() bool { return c.missing == [64]int{} }
+
 // progressiveBlock adds one scan's share to the coefficients of a block,
 // T.81 G.1.2 and G.2.
 func (d *decoder) progressiveBlock(c *component, block int, p scanParams) error {

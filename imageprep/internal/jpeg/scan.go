@@ -3,6 +3,7 @@ package jpeg
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // scanParams are the spectral selection and successive approximation of a
@@ -44,14 +45,12 @@ func (d *decoder) scanHeader(b []byte) ([]*component, scanParams, error) {
 	var comps []*component
 	blocks := 0
 	for i := range n {
-		c, err := d.scanComponent(b[1+2*i], b[2+2*i], p)
-		if err != nil {
-			return nil, p, err
+		c := d.unscanned(b[1+2*i], comps)
+		if c == nil {
+			return nil, p, fmt.Errorf("%w: scan of an unknown component, or of one twice", ErrCorrupt)
 		}
-		for _, other := range comps {
-			if other == c {
-				return nil, p, fmt.Errorf("%w: component twice in a scan", ErrCorrupt)
-			}
+		if err := d.prepareScan(c, b[2+2*i], p); err != nil {
+			return nil, p, err
 		}
 		comps = append(comps, c)
 		blocks += c.h * c.v
@@ -62,41 +61,51 @@ func (d *decoder) scanHeader(b []byte) ([]*component, scanParams, error) {
 	return comps, p, nil
 }
 
-// scanComponent finds a component and gives it the tables of this scan.
-func (d *decoder) scanComponent(id, tables byte, p scanParams) (*component, error) {
-	var c *component
-	for _, candidate := range d.img.comps {
-		if candidate.id == id {
-			c = candidate
-			break
+// unscanned finds the component with an id that isn't among those of the scan
+// yet. Several components with one id, which the standard forbids, are meant in
+// their order.
+func (d *decoder) unscanned(id byte, comps []*component) *component {
+	for _, c := range d.img.comps {
+		if c.id == id && !slices.Contains(comps, c) {
+			return c
 		}
 	}
-	if c == nil {
-		return nil, fmt.Errorf("%w: scan of an unknown component", ErrCorrupt)
-	}
+	return nil
+}
+
+// prepareScan gives a component the tables of this scan.
+func (d *decoder) prepareScan(c *component, tables byte, p scanParams) error {
 	// The table in force at a component's first scan holds for all of them.
 	if c.quant == nil {
 		if c.quant = d.quant[c.tq]; c.quant == nil {
-			return nil, fmt.Errorf("%w: no quantisation table %d", ErrCorrupt, c.tq)
+			return fmt.Errorf("%w: no quantisation table %d", ErrCorrupt, c.tq)
 		}
 	}
 	var err error
 	if !d.progressive || (p.start == 0 && p.high == 0) {
 		if c.dcTable, err = table(&d.dc, tables>>4, false); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if !d.progressive || p.start > 0 {
 		if c.acTabl, err = table(&d.ac, tables&15, true); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	if d.progressive {
+		c.note(p)
+	}
+	return nil
 }
 
+// table builds a table of the file. Frames of Motion JPEG leave out those that
+// the standard gives as an example.
 func table(from *[4]*huffmanSpec, id byte, ac bool) (*huffman, error) {
-	if id > 3 || from[id] == nil {
+	if id > 3 || from[id] == nil && id > 1 {
 		return nil, fmt.Errorf("%w: no Huffman table %d", ErrCorrupt, id)
+	}
+	if from[id] == nil {
+		from[id] = exampleTable(id, ac)
 	}
 	return from[id].build(ac)
 }

@@ -46,12 +46,17 @@ func (s *segments) nextMarker() (byte, bool) {
 	}
 }
 
-// body returns the segment behind a marker and steps over it.
-func (s *segments) body() ([]byte, error) {
+// body returns the segment behind a marker and steps over it. The length of
+// metadata may be too small to hold even itself: libjpeg, too, then goes on
+// behind the length.
+func (s *segments) body(marker byte) ([]byte, error) {
 	if len(s.data)-s.at < 2 {
 		return nil, ErrTruncated
 	}
 	n := int(s.data[s.at])<<8 | int(s.data[s.at+1])
+	if metadata := marker >= markerAPP0 && marker <= markerAPPF || marker == markerCOM; metadata {
+		n = max(n, 2)
+	}
 	if n < 2 {
 		return nil, fmt.Errorf("%w: segment of length %d", ErrCorrupt, n)
 	}
