@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bytes"
 	"net/http"
 	"testing"
 
@@ -9,37 +10,16 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// widthDecoder draws the upper half of every JPEG in the level of its width in
-// units of 16, so that exact and fast give other pixels.
-type widthDecoder struct{}
-
-func (widthDecoder) Format() imageprep.Format { return imageprep.JPEG }
-func (widthDecoder) Name() string             { return "libwidth 1.0" }
-func (widthDecoder) Tag() string              { return "width-1" }
-func (widthDecoder) Decode(dst, _ []byte, width, height, samples int) error {
-	n := width * height * samples
-	for i := range n {
-		if dst[i] = byte(width / 16); i > n/2 {
-			dst[i] = 200
-		}
-	}
-	return nil
-}
-
-func withWidthDecoder(p *plan) {
-	p.natives = []imageprep.Native{widthDecoder{}}
-}
-
 const (
-	exactID = "pillow-bicubic-224/go-1+width-1"
-	fastID  = "fast-bicubic-224/go-1+width-1"
+	exactID = "pillow-bicubic-224/go-2"
+	fastID  = "fast-bicubic-224/go-2"
 )
 
 // TestModeIsChosenByRequest: by query, JSON member or multipart field; the
 // answer names what was done, and says what is wrong with a wish.
 func TestModeIsChosenByRequest(t *testing.T) {
 	file := testimages.JPEG(1024, 1024)
-	r := newRig(t, withWidthDecoder)
+	r := newRig(t)
 	send := func(target string, body any) reply {
 		if raw, ok := body.([]byte); ok {
 			return r.post(target, raw, "image/jpeg")
@@ -97,11 +77,11 @@ func wantMode(t *testing.T, got reply, id string, kind quality.Kind) {
 // TestModesShareNoCache: the embedding of one mode is not the other's, and an
 // image that did not have to be decoded names no decoder.
 func TestModesShareNoCache(t *testing.T) {
-	r := newRig(t, withWidthDecoder)
+	r := newRig(t)
 	file := testimages.JPEG(1024, 1024)
 	scores := map[string]float32{}
 	for _, step := range []struct{ mode, cache, decoder string }{
-		{"exact", "miss", "libwidth 1.0"}, {"fast", "miss", "libwidth 1.0"}, {"exact", "hit", ""}, {"fast", "hit", ""},
+		{"exact", "miss", "go"}, {"fast", "miss", "go"}, {"exact", "hit", ""}, {"fast", "hit", ""},
 	} {
 		res := r.post("/v1/score?preprocess="+step.mode, file, "image/jpeg").scores(t).Results[0]
 		if res.Cache.ImageEmbedding != step.cache || res.Image.Decoder != step.decoder {
@@ -120,23 +100,31 @@ func TestModesShareNoCache(t *testing.T) {
 
 // TestPreprocessRouteTakesTheMode: the pixels, their id and their decoder.
 func TestPreprocessRouteTakesTheMode(t *testing.T) {
-	r := newRig(t, withWidthDecoder)
+	r := newRig(t)
 	file := testimages.JPEG(1024, 1024)
-	for mode, want := range map[string]struct {
-		id    string
-		level byte
-	}{"": {exactID, 64}, "exact": {exactID, 64}, "fast": {fastID, 32}} {
+	preparer, err := imageprep.New(imageprep.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := preparer.Inspect(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mode, id := range map[string]string{"": exactID, "exact": exactID, "fast": fastID} {
+		want, err := preparer.PrepareViews(t.Context(), in, quality.PreprocessMode(mode), []quality.View{{}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		target := "/v1/preprocess?format=raw"
 		if mode != "" {
 			target += "&preprocess=" + mode
 		}
 		got := r.post(target, file, "image/jpeg")
-		if got.status != http.StatusOK || got.body[0] != want.level {
-			t.Fatalf("%q: status %d, first sample %d, want %d", mode, got.status, got.body[0], want.level)
+		if got.status != http.StatusOK || !bytes.Equal(got.body, want.Views[0].Bytes()) {
+			t.Fatalf("%q: status %d, or other pixels", mode, got.status)
 		}
-		if id, decoder := got.header.Get("X-Preprocess"), got.header.Get("X-Decoder"); id != want.id ||
-			decoder != "libwidth 1.0" {
-			t.Errorf("%q: id %q, decoder %q; want %q, libwidth 1.0", mode, id, decoder, want.id)
+		if name, decoder := got.header.Get("X-Preprocess"), got.header.Get("X-Decoder"); name != id || decoder != "go" {
+			t.Errorf("%q: id %q, decoder %q; want %q, go", mode, name, decoder, id)
 		}
 	}
 }

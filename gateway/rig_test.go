@@ -43,7 +43,6 @@ type plan struct {
 	metrics     http.Handler
 	readiness   *gateway.Readiness
 	changes     gateway.CheckpointChanges
-	natives     []imageprep.Native
 	experiments gateway.Experiments
 	admitter    gateway.Admitter // nil: the use case itself
 	pressure    func() bool
@@ -113,7 +112,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	t.Cleanup(func() { must(t, client.Close()) })
 	prep := imageprep.DefaultConfig()
 	prep.MaxBytes = p.gateway.MaxImageBytes
-	preparer, err := imageprep.New(prep, p.natives...)
+	preparer, err := imageprep.New(prep)
 	must(t, err)
 	r.service, err = scoring.New(p.scoring,
 		scoring.Deps{Preparer: preparer, Triton: client, Tracer: traces, Meter: meters})

@@ -9,16 +9,17 @@ import (
 )
 
 // decodeFunc decodes an image whose header was sniffed and found within the
-// limits. Errors are *quality.Error or the context's.
-type decodeFunc func(ctx context.Context, data []byte, h Header) (raster, error)
+// limits. A JPEG shrinks by 1, 2, 4 or 8 meanwhile; by is 1 for other formats.
+// Errors are *quality.Error or the context's.
+type decodeFunc func(ctx context.Context, data []byte, h Header, by int) (raster, error)
 
 func decoders(b *buffers) map[Format]decodeFunc {
 	return map[Format]decodeFunc{JPEG: jpegDecoder(b), PNG: pngDecoder(b), WebP: decodeWebP, GIF: decodeGIF}
 }
 
 // checkDecoded compares what was decoded with what was promised and paid for.
-func checkDecoded(r raster, h Header) error {
-	if w, ht := r.size(); w != h.Width || ht != h.Height {
+func checkDecoded(r raster, h Header, by int) error {
+	if w, ht := r.size(); w != (h.Width+by-1)/by || ht != (h.Height+by-1)/by {
 		return quality.Errorf(quality.KindImageCorrupt, "%s header says %d x %d pixels, the image has %d x %d",
 			h.Format, h.Width, h.Height, w, ht)
 	}

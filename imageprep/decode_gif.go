@@ -9,7 +9,7 @@ import (
 
 // decodeGIF decodes the first frame. image/gif is not used: it insists that
 // the frame lies within the canvas, and decodes every other frame too.
-func decodeGIF(ctx context.Context, _ []byte, h Header) (raster, error) {
+func decodeGIF(ctx context.Context, _ []byte, h Header, _ int) (raster, error) {
 	l := h.layout.(gifLayout)
 	blocks := &gifBlocks{ctx: ctx, rest: l.data}
 	r := lzw.NewReader(blocks, lzw.LSB, l.codeBits)

@@ -9,8 +9,8 @@ import (
 
 func jpegDecoder(b *buffers) decodeFunc {
 	d := jpeg.Decoder{Samples: b.samples, Coefficients: b.coefficients}
-	return func(ctx context.Context, data []byte, _ Header) (raster, error) {
-		img, err := d.Decode(ctx, data)
+	return func(ctx context.Context, data []byte, _ Header, by int) (raster, error) {
+		img, err := d.DecodeReduced(ctx, data, by)
 		if err != nil {
 			return nil, jpegError(err)
 		}

@@ -13,7 +13,7 @@ import (
 // image/png, without the errors after the last pixel.
 func pngDecoder(b *buffers) decodeFunc {
 	quick := png.NewDecoder(b.samples)
-	return func(ctx context.Context, data []byte, h Header) (raster, error) {
+	return func(ctx context.Context, data []byte, h Header, _ int) (raster, error) {
 		if img := quick.Decode(data, func() bool { return ctx.Err() == nil }); img != nil {
 			return plainPNG(img), nil
 		}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/image/vp8l"
 )
 
-func decodeWebP(ctx context.Context, data []byte, h Header) (raster, error) {
+func decodeWebP(ctx context.Context, data []byte, h Header, _ int) (raster, error) {
 	l := h.layout.(webpLayout)
 	r, err := decodeWebPFrame(ctx, l)
 	if err != nil {

@@ -16,7 +16,7 @@ func FullSize(data []byte) (rgb []byte, w, h int, err error) {
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	img, err := decoders(newBuffers(DefaultConfig()))[header.Format](context.Background(), data, header)
+	img, err := decoders(newBuffers(DefaultConfig()))[header.Format](context.Background(), data, header, 1)
 	if err != nil {
 		return nil, 0, 0, err
 	}
@@ -25,7 +25,7 @@ func FullSize(data []byte) (rgb []byte, w, h int, err error) {
 	for y := range h {
 		img.row(y, rgb[3*w*y:][:3*w])
 	}
-	return rgb, w, h, checkDecoded(img, header)
+	return rgb, w, h, checkDecoded(img, header, 1)
 }
 
 // rgbBytes is a raster of plain RGB.
@@ -146,12 +146,12 @@ func (r *Resizer) Weigh(across, down Weights, rows [][]byte, alloc func(int) []b
 	return result
 }
 
-// WithDecoder makes p decode format by decode, which says the size of the
-// image it pretends to have decoded.
-func (p *Preparer) WithDecoder(format Format, decode func(ctx context.Context) (w, h int, err error)) {
-	p.decoders[format] = func(ctx context.Context, _ []byte, _ Header) (raster, error) {
-		w, h, err := decode(ctx)
-		return rgbBytes{make([]byte, 3*w*h), w, h}, err
+// WithDecoder makes p decode format by decode, which is told how far the image
+// shrinks and says the size of the one it pretends to have decoded.
+func (p *Preparer) WithDecoder(format Format, decode func(ctx context.Context, by int) (w, h int, err error)) {
+	p.decoders[format] = func(ctx context.Context, _ []byte, _ Header, by int) (raster, error) {
+		w, h, err := decode(ctx, by)
+		return rgbBytes{bytes.Repeat([]byte{byte(w / 8)}, 3*w*h), w, h}, err
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 
 // goTag names the Go decoders in the preprocess id. It changes whenever a pixel
 // of theirs could.
-const goTag = "go-1"
+const goTag = "go-2"
 
 // The resampler and the crop, in the preprocess id. The second is fed with
 // JPEGs that were shrunk while they were decoded.
@@ -31,8 +31,7 @@ func preprocessID(recipe string, natives map[Format]Native) quality.PreprocessID
 }
 
 // ID names the way from bytes to pixels, for cache keys and provenance. An
-// empty mode is the configured one. Without a native JPEG decoder nothing can
-// shrink while it is decoded, and both modes are the same.
+// empty mode is the configured one.
 func (p *Preparer) ID(mode quality.PreprocessMode) quality.PreprocessID {
 	if p.shrinks(mode) {
 		return p.fastID
@@ -46,5 +45,17 @@ func (p *Preparer) shrinks(mode quality.PreprocessMode) bool {
 	if mode == "" {
 		mode = p.cfg.Mode
 	}
-	return mode == quality.Fast && p.natives[JPEG] != nil
+	return mode == quality.Fast
+}
+
+// reductionFor is how far fast preprocessing lets a JPEG shrink while it is
+// decoded for a view at size: to a short side of at least twice that.
+func reductionFor(h Header, size int) int {
+	short := min(h.Width, h.Height)
+	for _, by := range []int{8, 4, 2} {
+		if h.Format == JPEG && (short+by-1)/by >= 2*size {
+			return by
+		}
+	}
+	return 1
 }

@@ -124,7 +124,7 @@ func (p *Preparer) memoryFor(h Header) int64 {
 	return need
 }
 
-// pixels decodes, shrunk by a factor where a library can, and cuts views out. A
+// pixels decodes, shrunk by a factor, and cuts views out. A
 // decoder that panics costs this call only: what it was given is then as good
 // as corrupt.
 func (p *Preparer) pixels(
@@ -156,17 +156,16 @@ func (p *Preparer) pixels(
 	return rgb, decoder, err
 }
 
-// decode also says which decoder did it. by is 1, or how far a native decoder
-// shrinks the image.
+// decode also says which decoder did it. by is how far a JPEG shrinks.
 func (p *Preparer) decode(ctx context.Context, data []byte, h Header, by int) (raster, string, error) {
 	if n := p.natives[h.Format]; n != nil {
-		if img := p.decodeNative(n, data, h, by); img != nil {
+		if img := p.decodeNative(n, h); img != nil {
 			return img, n.Name(), nil
 		}
 	}
-	img, err := p.decoders[h.Format](ctx, data, h)
+	img, err := p.decoders[h.Format](ctx, data, h, by)
 	if err == nil {
-		if err = checkDecoded(img, h); err != nil {
+		if err = checkDecoded(img, h, by); err != nil {
 			release(img)
 		}
 	}

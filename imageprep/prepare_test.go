@@ -186,7 +186,7 @@ func TestPanicCostsOneCall(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.WithDecoder(imageprep.PNG, func(context.Context) (int, int, error) { panic(value) })
+			p.WithDecoder(imageprep.PNG, func(context.Context, int) (int, int, error) { panic(value) })
 			for range 2 {
 				_, err := p.Prepare(context.Background(), testimages.PNG(64, 64))
 				if quality.KindOf(err) != quality.KindImageCorrupt || !strings.Contains(err.Error(), fmt.Sprint(value)) {
@@ -205,7 +205,7 @@ func TestPanicCostsOneCall(t *testing.T) {
 func TestDecodedSizeIsChecked(t *testing.T) {
 	for _, size := range [][2]int{{0, 0}, {64, 63}, {65, 64}} {
 		p := newPreparer(t)
-		p.WithDecoder(imageprep.PNG, func(context.Context) (int, int, error) { return size[0], size[1], nil })
+		p.WithDecoder(imageprep.PNG, func(context.Context, int) (int, int, error) { return size[0], size[1], nil })
 		if _, err := p.Prepare(context.Background(),
 			testimages.PNG(64, 64)); quality.KindOf(err) != quality.KindImageCorrupt {
 			t.Errorf("decoded %v: error %v, want kind %s", size, err, quality.KindImageCorrupt)
@@ -288,7 +288,7 @@ func TestMemoryBudgetIsShared(t *testing.T) {
 		t.Fatal(err)
 	}
 	started, release := make(chan struct{}, 2), make(chan struct{})
-	p.WithDecoder(imageprep.PNG, func(context.Context) (int, int, error) {
+	p.WithDecoder(imageprep.PNG, func(context.Context, int) (int, int, error) {
 		started <- struct{}{}
 		<-release
 		return 64, 64, nil

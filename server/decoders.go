@@ -13,13 +13,10 @@ import (
 )
 
 // NewPreparer makes what turns files into pixels, with the libraries of this
-// machine where settings allow them. The libraries are closed after its last
-// use. A library that fails its self-test is left out, with a warning: Go
-// decodes instead, and the preprocess id says so.
-func NewPreparer(ctx context.Context, s config.Settings,
-	logger *slog.Logger) (*imageprep.Preparer, *native.Set, error) {
-	libraries := OpenDecoders(s)
-	sound, faults := VerifyDecoders(ctx, libraries.Found)
+// machine where settings allow them. A library that fails its self-test is left
+// out, with a warning: Go decodes instead, and the preprocess id says so.
+func NewPreparer(ctx context.Context, s config.Settings, logger *slog.Logger) (*imageprep.Preparer, error) {
+	sound, faults := VerifyDecoders(ctx, OpenDecoders(s).Found)
 	for _, err := range faults {
 		logger.WarnContext(ctx, "disabling a decoder: its pixels differ from Pillow's", "error", err)
 	}
@@ -29,12 +26,7 @@ func NewPreparer(ctx context.Context, s config.Settings,
 	cfg.MaxScans = s.MaxImageScans
 	cfg.MemoryBudget = int64(s.DecodeMemory)
 	cfg.Mode = quality.PreprocessMode(s.Preprocess)
-	preparer, err := imageprep.New(cfg, sound...)
-	if err != nil {
-		libraries.Close()
-		return nil, nil, err
-	}
-	return preparer, libraries, nil
+	return imageprep.New(cfg, sound...)
 }
 
 // VerifyDecoders separates the decoders that give Pillow's pixels from the faults of

@@ -10,10 +10,10 @@ import (
 // brokenDecoder draws black.
 type brokenDecoder struct{}
 
-func (brokenDecoder) Format() imageprep.Format { return imageprep.JPEG }
+func (brokenDecoder) Format() imageprep.Format { return imageprep.WebP }
 func (brokenDecoder) Name() string             { return "libbroken 0.1" }
 func (brokenDecoder) Tag() string              { return "broken-1" }
-func (brokenDecoder) Decode(dst, _ []byte, _, _, _ int) error {
+func (brokenDecoder) Decode(dst, _ []byte, _, _ int) error {
 	clear(dst)
 	return nil
 }

@@ -146,11 +146,10 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	preparer, libraries, err := NewPreparer(ctx, s.settings, s.logger)
+	preparer, err := NewPreparer(ctx, s.settings, s.logger)
 	if err != nil {
 		return err
 	}
-	s.onClose(func(context.Context) error { libraries.Close(); return nil })
 	s.service, err = scoring.New(scoringConfig(s.settings), scoring.Deps{
 		Preparer: preparer, Triton: triton, Tracer: tel.Tracer(), Meter: tel.Meter(),
 	})

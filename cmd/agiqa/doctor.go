@@ -255,7 +255,6 @@ func newHealthcheck(t *cli.Terminal) *cobra.Command {
 func lookAtDecoders(ctx context.Context, s config.Settings) embedded.Finding {
 	f := embedded.Finding{Name: "decoders", OK: true}
 	libraries := server.OpenDecoders(s)
-	defer libraries.Close()
 	sound, faults := server.VerifyDecoders(ctx, libraries.Found)
 	var names []string
 	for _, n := range sound {
@@ -271,7 +270,7 @@ func lookAtDecoders(ctx context.Context, s config.Settings) embedded.Finding {
 	case advice == "" && len(libraries.Missing) > 0:
 		f.Detail = "pure Go: " + libraries.Missing[0].Err.Error()
 	case advice != "":
-		f.Detail += "; " + advice + " makes JPEG and WebP faster"
+		f.Detail += "; " + advice + " makes WebP faster"
 	}
 	return f
 }

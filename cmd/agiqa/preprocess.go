@@ -85,11 +85,10 @@ func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, a
 	if err := target.holdsEach(selected.List); err != nil {
 		return err
 	}
-	preparer, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
+	preparer, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
 	if err != nil {
 		return err
 	}
-	defer libraries.Close()
 	failed := 0
 	bar := t.Progress(len(selected.List), "preprocessing")
 	cli.InOrder(selected.List, threads, func(p cli.Picture) preparedLine {

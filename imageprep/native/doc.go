@@ -1,12 +1,10 @@
-// Package native decodes JPEG with libjpeg-turbo and WebP with libwebp, the
-// libraries that Pillow uses, where the machine has them. They are opened at
-// run time, without a C compiler: nothing is linked, and a machine without
-// them is served by package imageprep's own Go decoders, a few times slower
-// and with the same pixels.
+// Package native decodes WebP with libwebp, the library that Pillow uses, where
+// the machine has it. It is opened at run time, without a C compiler: nothing is
+// linked, and a machine without it is served by package imageprep's own way
+// through golang.org/x/image, which is slower and gives the same pixels.
 //
-// Libraries: libturbojpeg.so.0 (libjpeg-turbo 2.0 and newer, 3.x included;
-// Debian's libturbojpeg0) and libwebp.so.7 or libwebpdecoder.so.3 (Debian's
-// libwebp7). They are found as the dynamic loader finds any library.
+// The library is libwebp.so.7 or libwebpdecoder.so.3 (Debian's libwebp7), found
+// as the dynamic loader finds any library.
 //
 // # What keeps the process safe
 //
@@ -15,11 +13,10 @@
 // size of the output is computed here and compared with what the library read
 // before a sample is written, and the memory is Go's, which does not move, is
 // kept alive for the length of the call, and is forgotten by the library when
-// it returns. Every warning is an error: what a library does not find
-// flawless, the Go decoder takes over.
+// it returns. What the library refuses, the Go decoder looks at once more.
 //
 // A call cannot be interrupted. Its length is bounded by imageprep's limits on
-// pixels and scans.
+// pixels.
 //
 // It works on Linux, amd64 and arm64; elsewhere, and with the build tag
 // nonative, which makes a static binary, [Load] finds nothing.

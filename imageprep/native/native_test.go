@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +22,6 @@ import (
 func load(t testing.TB) *native.Set {
 	t.Helper()
 	set := native.Load()
-	t.Cleanup(set.Close)
 	for _, m := range set.Missing {
 		if testing.Short() {
 			t.Skipf("no native decoder of %s: %v", m.Format, m.Err)
@@ -59,15 +57,6 @@ func TestLibrariesPassTheSelfTest(t *testing.T) {
 	}
 }
 
-// goDecodes says which goldens the libraries are not asked for: four
-// components and several sequential scans.
-func goDecodes(name, mode string) bool {
-	return mode == "CMYK" || strings.HasPrefix(name, "jpeg-420-scans")
-}
-
-// oddSampling are ratios that libjpeg-turbo 2 has no name for, and 3 has.
-var oddSampling = regexp.MustCompile(`^jpeg-(410|441|uneven|mixed|lumalow)`)
-
 // TestEqualsPillow: every golden gives Pillow's 224x224 pixels through the
 // libraries. Their origin is internal/testimages/make_goldens.py, whose
 // libraries are newer than any distribution's; no tolerance.
@@ -86,13 +75,8 @@ func TestEqualsPillow(t *testing.T) {
 		if sha256.Sum256(img.Pixels.Bytes()) != want.Out {
 			t.Errorf("%s, decoded by %s, differs from Pillow", name, img.Decoder)
 		}
-		if oddSampling.MatchString(name) {
-			continue
-		}
-		byLibrary := img.Decoder != imageprep.GoDecoder
-		if wanted := (img.Info.Format == "jpeg" || img.Info.Format == "webp") &&
-			!goDecodes(name, want.Mode); byLibrary != wanted {
-			t.Errorf("%s (%s) was decoded by %s, library wanted: %v", name, want.Mode, img.Decoder, wanted)
+		if byLibrary := img.Decoder != imageprep.GoDecoder; byLibrary != (img.Info.Format == "webp") {
+			t.Errorf("%s was decoded by %s", name, img.Decoder)
 		}
 	}
 }
@@ -100,9 +84,7 @@ func TestEqualsPillow(t *testing.T) {
 // decodable returns the goldens of the libraries' formats.
 func decodable() map[string][]byte {
 	files := testimages.Named()
-	maps.DeleteFunc(files, func(name string, _ []byte) bool {
-		return !strings.HasPrefix(name, "jpeg") && !strings.HasPrefix(name, "webp")
-	})
+	maps.DeleteFunc(files, func(name string, _ []byte) bool { return !strings.HasPrefix(name, "webp") })
 	return files
 }
 
@@ -128,12 +110,8 @@ func agree(t *testing.T, what string, data []byte, with, without *imageprep.Prep
 func TestAgreesOnHostileFiles(t *testing.T) {
 	with, without := preparers(t)
 	files := testimages.Hostile()
-	files["scan flood"] = testimages.ScanFlood(64, 64, 40)
-	files["scans, not too many"] = testimages.ScanFlood(64, 64, 20)
 	files["empty"] = nil
-	for n, data := range map[string][]byte{"jpeg": testimages.JPEG(64, 48), "webp": testimages.WebP()} {
-		files[n+" and more"] = append(bytes.Clone(data), "PK\x03\x04 and so on"...)
-	}
+	files["webp and more"] = append(bytes.Clone(testimages.WebP()), "PK\x03\x04 and so on"...)
 	for name, data := range files {
 		if !agree(t, name, data, with, without) {
 			t.Errorf("%s: the paths disagree", name)
@@ -159,17 +137,17 @@ func TestAgreesOnCuts(t *testing.T) {
 }
 
 // TestAgreesOnDamage flips bytes. Nothing here may end the process, and what
-// comes out is pixels or one of the image kinds. The decision is the Go path's
-// but for damage that libjpeg does not notice, such as a run that leads out of
-// its block: Go refuses it, and Pillow does not. A thousandth is far more than
-// was ever seen (1 of 7,040, other formats counted).
+// comes out is pixels or one of the image kinds, the same by the library as in
+// Go but for one file in a thousand: golang.org/x/image and libwebp read a few
+// flipped bits differently. Files that the library took count apart: where it
+// takes none, Go would be held against itself.
 func TestAgreesOnDamage(t *testing.T) {
 	with, without := preparers(t)
 	rng := rand.New(rand.NewPCG(7, 8))
-	files, differ := 0, 0
+	files, byLibrary, differ := 0, 0, 0
 	for _, name := range slices.Sorted(maps.Keys(decodable())) {
 		data := testimages.Golden(name)
-		for range 40 {
+		for range 150 {
 			damaged := bytes.Clone(data)
 			for range 1 + rng.IntN(3) {
 				damaged[rng.IntN(len(damaged))] ^= byte(1 + rng.IntN(255))
@@ -178,10 +156,16 @@ func TestAgreesOnDamage(t *testing.T) {
 			if !agree(t, name, damaged, with, without) {
 				differ++
 			}
+			if img, err := with.Prepare(context.Background(), damaged); err == nil && img.Decoder != imageprep.GoDecoder {
+				byLibrary++
+			}
 		}
 	}
 	if differ > files/1000 {
 		t.Errorf("the paths disagree on %d of %d damaged files", differ, files)
+	}
+	if byLibrary < files/4 {
+		t.Errorf("the library decoded %d of %d damaged files, want a quarter at least", byLibrary, files)
 	}
 }
 
@@ -201,49 +185,11 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// TestReducedEqualsPillow: the smaller inverse DCTs are those of Pillow's draft
-// mode. The sums are of Pillow 13.0.0 (libjpeg-turbo 3.2.0), over each golden:
-//
-//	im = Image.open(f); w, h = im.size; im.draft("RGB", (w // by, h // by))
-//	hashlib.sha256(im.convert("RGB").tobytes()).hexdigest()
-func TestReducedEqualsPillow(t *testing.T) {
-	cases := []struct {
-		name          string
-		by            int
-		width, height int
-		sum           string
-	}{
-		{"jpeg-420.jpg", 2, 31, 23, "03c409dcb782848ca18adb7685d3eb6e0fc16e79020c082831e67ee2b2ac1811"},
-		{"jpeg-420.jpg", 4, 16, 12, "a7018ca54cbcffede9a81044ce48b9a50c691dd96b605f7488cf36b9528f110d"},
-		{"jpeg-420.jpg", 8, 8, 6, "c6e7e308308468edfc209fbb2ff8d0c69cad3aa828b9c5f337784566103b72b2"},
-		{"jpeg-444.jpg", 2, 31, 23, "aa08a2eb6cbb6400f8a12d3aa2e5edbd5bb16075f1856bff9441903ed886c69d"},
-		{"jpeg-444.jpg", 4, 16, 12, "ad32a4cc90060bc088acc492b1d12fda73beccd7dbb4bf8cbbff8b329108c2d3"},
-		{"jpeg-444.jpg", 8, 8, 6, "518eb84bceb4299e45dfcd2a2ec438334790ea7c5232418a45f17d31ebb1143a"},
-		{"jpeg-422-progressive.jpg", 2, 31, 23, "e03755833a7fb5a3aad8c5363ae73e6a14cc21d5fd71ccd3c26f06f0da0ec543"},
-		{"jpeg-422-progressive.jpg", 4, 16, 12, "a43d78e643fc83a20599e8e1503f786d77d7c6122fd28bcdd3a000aaee921764"},
-		{"jpeg-422-progressive.jpg", 8, 8, 6, "c0bd93e6304c7c28f18dc7d9dd1b3d060b117d2c70ff3747cc27494d9a67f570"},
-	}
-	for _, n := range load(t).Found {
-		if n.Format() != imageprep.JPEG {
-			continue
-		}
-		for _, c := range cases {
-			dst := make([]byte, 3*c.width*c.height)
-			if err := n.Decode(dst, testimages.Golden(c.name), c.width, c.height, 3); err != nil {
-				t.Errorf("%s by %d: %v", c.name, c.by, err)
-			} else if got := fmt.Sprintf("%x", sha256.Sum256(dst)); got != c.sum {
-				t.Errorf("%s by %d differs from Pillow: %s, want %s", c.name, c.by, got, c.sum)
-			}
-		}
-	}
-}
-
-// TestManyAtOnce decodes different pictures side by side: pooled decompressors
-// and memory are never shared.
+// TestManyAtOnce decodes different pictures side by side: pooled memory is
+// never shared.
 func TestManyAtOnce(t *testing.T) {
 	with, without := preparers(t)
-	names := []string{"jpeg-420.jpg", "jpeg-444-progressive.jpg", "jpeg-gray.jpg", "webp-lossy-300x200.webp",
-		"webp-lossless.webp", "jpeg-420-300x200.jpg"}
+	names := []string{"webp-lossy-61x45.webp", "webp-lossy-300x200.webp", "webp-lossless.webp", "jpeg-420-300x200.jpg"}
 	var wg sync.WaitGroup
 	for i := range 4 * len(names) {
 		wg.Go(func() {
@@ -261,15 +207,14 @@ func TestManyAtOnce(t *testing.T) {
 // TestDecodeRefusesTooLittleMemory: the library is not called with less than
 // it would write, whatever the caller says.
 func TestDecodeRefusesTooLittleMemory(t *testing.T) {
-	data := map[imageprep.Format][]byte{imageprep.JPEG: testimages.JPEG(64, 48), imageprep.WebP: testimages.WebP()[20:]}
+	data := testimages.WebP()[20:]
 	for _, n := range load(t).Found {
 		for name, err := range map[string]error{
-			"a byte short":  n.Decode(make([]byte, 64*48*3-1), data[n.Format()], 64, 48, 3),
-			"another size":  n.Decode(make([]byte, 32*48*3), data[n.Format()], 32, 48, 3),
-			"larger":        n.Decode(make([]byte, 640*480*3), data[n.Format()], 640, 480, 3),
-			"no data":       n.Decode(make([]byte, 64*48*3), nil, 64, 48, 3),
-			"gray or so":    n.Decode(make([]byte, 64*48*3), data[n.Format()], 64, 48, 1),
-			"negative size": n.Decode(make([]byte, 64*48*3), data[n.Format()], -64, 48, 3),
+			"a byte short":  n.Decode(make([]byte, 64*48*3-1), data, 64, 48),
+			"another size":  n.Decode(make([]byte, 32*48*3), data, 32, 48),
+			"larger":        n.Decode(make([]byte, 640*480*3), data, 640, 480),
+			"no data":       n.Decode(make([]byte, 64*48*3), nil, 64, 48),
+			"negative size": n.Decode(make([]byte, 64*48*3), data, -64, 48),
 		} {
 			if err == nil {
 				t.Errorf("%s: %s was accepted", n.Name(), name)

@@ -11,5 +11,5 @@ import (
 // Load finds nothing: this build opens no libraries.
 func Load() *Set {
 	err := errors.New("this build opens no libraries")
-	return &Set{Missing: []Missing{{Format: imageprep.JPEG, Err: err}, {Format: imageprep.WebP, Err: err}}}
+	return &Set{Missing: []Missing{{Format: imageprep.WebP, Err: err}}}
 }

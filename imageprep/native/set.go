@@ -34,23 +34,13 @@ func (s *Set) Advice() string {
 	return "apt-get install " + strings.Join(packages, " ")
 }
 
-// Close frees what the libraries keep between calls. No decoder of the set may
-// be in use. The libraries themselves stay loaded.
-func (s *Set) Close() {
-	for _, n := range s.Found {
-		if c, ok := n.(interface{ Close() }); ok {
-			c.Close()
-		}
-	}
-}
-
 // checkSize guards the memory that C code writes to.
-func checkSize(dst, data []byte, width, height, samples int) error {
+func checkSize(dst, data []byte, width, height int) error {
 	if len(data) == 0 {
 		return fmt.Errorf("no data")
 	}
-	if width < 1 || height < 1 || width > 1<<16 || height > 1<<16 || len(dst) < width*height*samples {
-		return fmt.Errorf("%d bytes for %d x %d pixels of %d samples", len(dst), width, height, samples)
+	if width < 1 || height < 1 || width > 1<<16 || height > 1<<16 || len(dst) < 3*width*height {
+		return fmt.Errorf("%d bytes for %d x %d pixels", len(dst), width, height)
 	}
 	return nil
 }

@@ -49,14 +49,12 @@ func (w *WebP) Tag() string { return "webp-1" }
 // Decode implements imageprep.Native. data is the bitstream of one picture,
 // which the library takes without a container too: alpha planes and the rest
 // of an animation never reach it. Upsampling is "fancy", its default.
-func (w *WebP) Decode(dst, data []byte, width, height, samples int) error {
-	if samples != 3 {
-		return fmt.Errorf("%d samples a pixel, want 3", samples)
-	}
-	if err := checkSize(dst, data, width, height, samples); err != nil {
+func (w *WebP) Decode(dst, data []byte, width, height int) error {
+	if err := checkSize(dst, data, width, height); err != nil {
 		return err
 	}
-	// As in TurboJPEG.Decode.
+	// The slices' memory stays where it is: passing pointers to a function
+	// value makes it escape to the heap, and KeepAlive holds it there.
 	defer runtime.KeepAlive(data)
 	defer runtime.KeepAlive(dst)
 	var gotWidth, gotHeight int32

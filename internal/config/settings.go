@@ -195,13 +195,12 @@ func (s *Settings) declare() []Setting {
 				"Most scans of a progressive JPEG.",
 				atLeast(1)),
 			of(&s.Decoders, "decoders", "auto",
-				"auto: libjpeg-turbo and libwebp decode JPEG and WebP if this machine has them and they pass the "+
-					"self-test. go: Go code decodes everything. The pixels are the same; the preprocess id says which "+
-					"decoder ran.",
+				"auto: libwebp decodes WebP if this machine has it and it passes the self-test. go: Go code decodes "+
+					"everything. The pixels are the same; the preprocess id says which decoder ran.",
 				oneOf("auto", "go")),
 			of(&s.Preprocess, "preprocess", "exact",
-				"exact: the pixels that training saw. fast: large JPEGs are downscaled while they are decoded (needs "+
-					"libjpeg-turbo). A request can ask for the other one.",
+				"exact: the pixels that training saw. fast: large JPEGs are downscaled while they are decoded. A "+
+					"request can ask for the other one.",
 				oneOf("exact", "fast")).readBy(UseRequest),
 			of(&s.DecodeMemory, "decode-memory", "1GiB",
 				"Memory that decoders may use at once. Further images wait.",

@@ -46,7 +46,6 @@ prerequisites=(
 	"node|test|nodejs|Node.js 18 or newer, for the generated TypeScript client"
 	"npm|test|npm|npm"
 	"jemalloc|test|libjemalloc2|jemalloc, which makes Triton's own spans complete"
-	"libjpeg-turbo|test|libturbojpeg0|libjpeg-turbo, the fast JPEG decoder"
 	"libwebp|test|libwebp7|libwebp, the fast WebP decoder"
 )
 
@@ -56,14 +55,11 @@ differences=(
 	"debian:13|libpython||"
 	"ubuntu:22.04|go|golang-1.23-go|"
 	"ubuntu:22.04|node||"
-	"ubuntu:22.04|libjpeg-turbo|libturbojpeg|"
-	"ubuntu:24.04|libjpeg-turbo|libturbojpeg|"
 )
 
 # The files that a package brings, looked for in every folder for libraries.
 declare -A libraries=(
 	[jemalloc]=libjemalloc.so.2
-	[libjpeg-turbo]=libturbojpeg.so.0
 	[libwebp]=libwebp.so.7
 )
 

@@ -13,7 +13,6 @@ import (
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/imageprep"
-	"github.com/agiqa/agiqa/imageprep/native"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
@@ -98,11 +97,10 @@ func runPreprocess(cmd *cobra.Command, t *cli.Terminal, s config.Settings, o pre
 		}
 		defer unpin()
 	}
-	ours, closeAll, err := contestants(cmd, t, s, manifest.Ours)
+	ours, err := contestants(cmd, t, s, manifest.Ours)
 	if err != nil {
 		return err
 	}
-	defer closeAll()
 	var rival preprocess.Contestant
 	var pillow *preprocess.Pillow
 	if o.against {
@@ -131,38 +129,30 @@ func runPreprocess(cmd *cobra.Command, t *cli.Terminal, s config.Settings, o pre
 	return printPreprocess(cmd, t, o, report)
 }
 
-// contestants gives our ways to prepare, exact and fast, and notes their
-// ids: with Go's decoders, and with the libraries that this machine has.
+// contestants gives our ways to prepare, exact and fast, and notes their ids:
+// with Go's decoders, and with the libraries that this machine has.
 func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings,
-	ids map[string]string) (ours []preprocess.Contestant, closeAll func(), err error) {
-	var sets []*native.Set
-	closeAll = func() {
-		for _, set := range sets {
-			set.Close()
-		}
-	}
+	ids map[string]string) (ours []preprocess.Contestant, err error) {
 	for _, decoders := range []string{"go", s.Decoders} {
 		s.Decoders = decoders
-		p, libraries, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
+		p, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
 		if err != nil {
-			closeAll()
-			return nil, nil, err
+			return nil, err
 		}
-		sets = append(sets, libraries)
 		id := string(p.ID(quality.Exact))
 		if ids["go"] == id { // no libraries
 			continue
 		}
-		name := "go"
-		if len(ours) > 0 {
-			name = "native"
+		name := "native"
+		if len(ours) == 0 {
+			name = "go"
 			ours = append(ours, preprocess.NewOurs("fast", p, quality.Fast))
 			ids["fast"] = string(p.ID(quality.Fast))
 		}
 		ours = append(ours, preprocess.NewOurs(name, p, quality.Exact))
 		ids[name] = id
 	}
-	return ours, closeAll, nil
+	return ours, nil
 }
 
 func preprocessCases(t *cli.Terminal, o preprocessOptions, pillow *preprocess.Pillow) ([]preprocess.Case, error) {
