@@ -91,6 +91,9 @@ var (
 // Format describes a key to people.
 const Format = prefix + "ID_SECRET"
 
+// WellFormed reports whether a text has the form of a key.
+func WellFormed(s string) bool { return keyPattern.MatchString(s) }
+
 // parseKey takes a key apart.
 func parseKey(s string) (id, secret string, ok bool) {
 	m := keyPattern.FindStringSubmatch(s)

@@ -2,13 +2,8 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -23,13 +18,14 @@ type permit struct {
 }
 
 var (
-	public     = permit{}
-	assessing  = permit{access.ScopeScore, true}
-	reading    = permit{access.ScopeRead, true}
-	inspecting = permit{access.ScopeRead, false}
-	labelling  = permit{access.ScopeFeedback, false}
-	trying     = permit{access.ScopeExperiment, false}
-	changing   = permit{access.ScopeCheckpoint, false}
+	public        = permit{}
+	assessing     = permit{access.ScopeScore, true}
+	reading       = permit{access.ScopeRead, true}
+	inspecting    = permit{access.ScopeRead, false}
+	labelling     = permit{access.ScopeFeedback, false}
+	trying        = permit{access.ScopeExperiment, false}
+	changing      = permit{access.ScopeCheckpoint, false}
+	administering = permit{access.ScopeAdmin, false}
 )
 
 // permits is the one table of who may do what. [New] fails for a route that
@@ -73,6 +69,10 @@ var permits = map[string]permit{
 	"POST /v1/experiments/:id/rollback":   trying,
 
 	"POST /v1/feedback": labelling,
+
+	"POST /v1/keys":        administering,
+	"GET /v1/keys":         administering,
+	"DELETE /v1/keys/:key": administering,
 }
 
 // permitOf returns the permit of a route in gin's notation, and false where the
@@ -110,6 +110,7 @@ func (g *Gateway) authorize(c *gin.Context) {
 	if err == nil {
 		return
 	}
+	g.guard.count(ctx, err)
 	abort(c, err)
 }
 
@@ -123,66 +124,10 @@ func (g *Gateway) require(ctx context.Context, scope access.Scope) error {
 		return nil
 	case p.Authenticated():
 		return quality.Errorf(quality.KindForbidden, "the API key %s lacks the scope %s", p.By(), scope)
-	case g.cfg.AdminKey == "":
-		return quality.Errorf(quality.KindUnauthenticated,
-			"this request requires an API key with the scope %s, and the server has no admin-key to create one", scope)
+	case g.cfg.AdminKey == "" && g.keys == nil:
+		return quality.Errorf(quality.KindUnauthenticated, "this request requires an API key with the scope %s, and the "+
+			"server has none: set admin-key on the server", scope)
 	}
 	return quality.Errorf(quality.KindUnauthenticated, "this request requires an API key with the scope %s; "+
 		"send it as Authorization: Bearer KEY or X-API-Key: KEY", scope)
-}
-
-// KeyID names an admin key in logs: the beginning of its digest, from which
-// nobody gets the key.
-func KeyID(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	return "key-" + hex.EncodeToString(sum[:4])
-}
-
-// KeyHeader carries an API key, as does Authorization: Bearer.
-const KeyHeader = "X-API-Key"
-
-// maxKeyBytes bounds a key in a header.
-const maxKeyBytes = 256
-
-// presentedKey returns the key that a request carries, and "" for none. Other
-// schemes of Authorization are a proxy's business, not ours.
-func presentedKey(h http.Header) (string, error) {
-	var keys []string
-	for _, value := range h.Values("Authorization") {
-		scheme, key, _ := strings.Cut(value, " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			keys = append(keys, strings.TrimLeft(key, " "))
-		}
-	}
-	keys = append(keys, h.Values(KeyHeader)...)
-	keys = slices.DeleteFunc(keys, func(key string) bool { return key == "" })
-	slices.Sort(keys)
-	switch keys = slices.Compact(keys); {
-	case len(keys) == 0:
-		return "", nil
-	case len(keys) > 1:
-		return "", quality.Errorf(quality.KindUnauthenticated, "the request carries %d different API keys", len(keys))
-	case len(keys[0]) > maxKeyBytes:
-		return "", quality.Errorf(quality.KindUnauthenticated, "the API key is longer than %d bytes", maxKeyBytes)
-	}
-	return keys[0], nil
-}
-
-// errUnknownKey doesn't say whether there is a key of that name.
-var errUnknownKey = quality.Errorf(quality.KindUnauthenticated, "the API key is not valid")
-
-// authenticate finds out whose key a request carries. Without one it returns p
-// as it is.
-func (g *Gateway) authenticate(r *http.Request, p access.Principal) (access.Principal, error) {
-	key, err := presentedKey(r.Header)
-	if key == "" || err != nil {
-		return p, err
-	}
-	got, want := sha256.Sum256([]byte(key)), sha256.Sum256([]byte(g.cfg.AdminKey))
-	if subtle.ConstantTimeCompare(got[:], want[:]) == 1 && g.cfg.AdminKey != "" {
-		p.KeyID, p.Scopes = KeyID(key), []access.Scope{access.ScopeAdmin}
-		p.Client = "key:" + p.KeyID
-		return p, nil
-	}
-	return p, errUnknownKey
 }

@@ -24,7 +24,7 @@ func (g *Gateway) identifyCaller(c *gin.Context) {
 		trace.SpanFromContext(ctx).SetAttributes(attribute.String("client.address", address.String()))
 	}
 	if permit, _ := permitOf(c.Request.Method, c.FullPath()); permit.scope != "" {
-		p, idsOf(ctx).stranger = g.authenticate(c.Request, p)
+		p, idsOf(ctx).stranger = g.guard.authenticate(c.Request, p)
 	}
 	idsOf(ctx).client = p.Client
 	c.Request = c.Request.WithContext(access.With(ctx, p))

@@ -112,7 +112,7 @@ func TestChangesWantTheKey(t *testing.T) {
 		{"a key beyond all measure", adminKey, bearer(strings.Repeat("x", 257)), "longer than 256 bytes"},
 		{"the beginning of the key", adminKey, bearer("an-admin"), "is not valid"},
 		{"more than the key", adminKey, bearer(adminKey + "x"), "is not valid"},
-		{"a server without a key", "", bearer(""), "no admin-key"},
+		{"a server without a key", "", bearer(""), "set admin-key"},
 		{"a server without a key, and any", "", bearer("x"), "is not valid"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

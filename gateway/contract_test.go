@@ -15,6 +15,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/experiment/storetest"
@@ -22,8 +23,8 @@ import (
 	"github.com/agiqa/agiqa/scoring"
 )
 
-// newWholeRig is a rig with the names of the demo checkpoints, an admin key and
-// experiments.
+// newWholeRig is a rig with the names of the demo checkpoints, an admin key,
+// experiments, and the API key that the examples name.
 func newWholeRig(t *testing.T, edits ...func(*plan)) *rig {
 	t.Helper()
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
@@ -31,8 +32,12 @@ func newWholeRig(t *testing.T, edits ...func(*plan)) *rig {
 	return newAdminRig(t, &ledger{}, append(edits, func(p *plan) {
 		p.checkpoints = []string{"demo-shared", "demo"}
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
+			store := storetest.Open(t, time.Now)
+			must(t, store.CreateKey(t.Context(), access.Key{ID: "abcdefgh2345", Name: "example", Created: time.Now(),
+				Scopes: []access.Scope{access.ScopeScore}}))
+			p.keys = newKeys(t, store)
 			e, err := engine.New(engine.Deps{
-				Store: storetest.Open(t, time.Now), Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
+				Store: store, Hasher: hasher, Checkpoints: trialShelf{newShelf(p.checkpoints)},
 				Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 			})
 			must(t, err)

@@ -17,7 +17,7 @@ const preflightAge = 10 * time.Minute
 // every header that an operation has. There are no cookies here, so a page gets
 // no rights from its user's browser: credentials are never allowed.
 func newCORS(origins []string, document *huma.OpenAPI, keyHeader string) *cors.Cors {
-	headers := []string{"Authorization", "Content-Type", "Traceparent", "Tracestate", "X-Request-ID"}
+	headers := []string{"Authorization", KeyHeader, "Content-Type", "Traceparent", "Tracestate", "X-Request-ID"}
 	if keyHeader != "" {
 		headers = append(headers, keyHeader)
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +71,7 @@ type Deps struct {
 	Checkpoints Checkpoints
 	Changes     CheckpointChanges
 	Experiments Experiments // nil: there are none, and no routes
+	Keys        Keys        // nil: there are none but Config.AdminKey, and no routes
 	Readiness   *Readiness
 	Admitter    Admitter     // asked before bodies are read; nil: all are accepted
 	Pressure    func() bool  // whether memory is low; nil: not checked
@@ -88,6 +88,8 @@ type Gateway struct {
 	checkpoints Checkpoints
 	changes     CheckpointChanges
 	experiments Experiments
+	keys        Keys
+	guard       *guard
 	readiness   *Readiness
 	bodies      *bodyReader
 	edge        *edge
@@ -128,6 +130,10 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	guard, err := newGuard(cfg.AdminKey, deps.Keys, deps.Meter.Meter(scope))
+	if err != nil {
+		return nil, err
+	}
 	humaErrors.Do(func() {
 		huma.NewErrorWithContext = humaProblem
 		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
@@ -141,15 +147,14 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.UseRawPath = true // an escaped slash is part of a name, not of a route
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
-		experiments: deps.Experiments, readiness: deps.Readiness, edge: edge, measures: measures, metrics: deps.Metrics,
-		engine: engine}
+		experiments: deps.Experiments, keys: deps.Keys, guard: guard, readiness: deps.Readiness, edge: edge,
+		measures: measures, metrics: deps.Metrics, engine: engine}
 	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, g.crossOrigin, g.authorize, g.budget, admission.handle)
 	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
 	engine.Use(g.rejectUnknownParameters)
 	engine.NoRoute(func(c *gin.Context) {
-		path := c.Request.URL.Path
-		if g.experiments == nil && (strings.HasPrefix(path, "/v1/experiments") || path == "/v1/feedback") {
-			abort(c, errNoExperiments)
+		if err := g.errNotRun(c.Request.URL.Path); err != nil {
+			abort(c, err)
 			return
 		}
 		abort(c, errNothingHere)
@@ -175,6 +180,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.registerChanges(g.api)
 	if g.experiments != nil {
 		g.registerExperiments(g.api)
+	}
+	if g.keys != nil {
+		g.registerKeys(g.api)
 	}
 	describeRest(g.api.OpenAPI())
 

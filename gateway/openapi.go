@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -184,6 +185,7 @@ var extraHeaders = map[string][]string{
 	"docs-asset":             {"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options"},
 	"docs":                   {"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options"},
 	"icon":                   {"Cache-Control"},
+	"create-key":             {"Cache-Control"},
 	"readiness":              {"Cache-Control"},
 	"experiment-report":      {"Content-Security-Policy"},
 	"experiment-report-page": {"Content-Security-Policy"},
@@ -232,6 +234,8 @@ func correctResponses(op *huma.Operation, p permit) {
 	if p.scope != "" {
 		problem(http.StatusUnauthorized)
 		problem(http.StatusForbidden)
+		problem(http.StatusTooManyRequests)    // after invalid keys
+		problem(http.StatusServiceUnavailable) // where a key can't be verified
 	}
 	problem(http.StatusRequestEntityTooLarge) // an announced length is checked before the route is
 	switch op.OperationID {
@@ -284,7 +288,7 @@ var examplePicture []byte
 // demo checkpoints.
 func addExamples(document *huma.OpenAPI) {
 	const shared, own, id = "demo-shared", "demo", "prompt-contexts"
-	parameters := map[string]any{"name": shared, "other": own, "id": id}
+	parameters := map[string]any{"name": shared, "other": own, "id": id, "key": "abcdefgh2345"}
 	for _, item := range document.Paths {
 		for _, op := range operations(item) {
 			for _, p := range op.Parameters {
@@ -314,6 +318,9 @@ func addExamples(document *huma.OpenAPI) {
 	example("/v1/experiments/{id}/ramp", "application/json", map[string]any{"coverage": "25%"})
 	example("/v1/experiments/{id}/promote", "application/json", map[string]any{
 		"arm": own, "force": true, "reason": "to try the API",
+	})
+	example("/v1/keys", "application/json", map[string]any{
+		"name": "shop", "scopes": []any{access.ScopeScore, access.ScopeRead}, "expires_in": "90d",
 	})
 	example("/v1/feedback", "application/json", map[string]any{
 		"idempotency_key": "docs-1", "rater_id": "me", "kind": "mos", "value": 4,

@@ -44,6 +44,7 @@ type plan struct {
 	readiness   *gateway.Readiness
 	changes     gateway.CheckpointChanges
 	experiments gateway.Experiments
+	keys        gateway.Keys
 	admitter    gateway.Admitter // nil: the use case itself
 	pressure    func() bool
 	telemetry   *telemetry.Telemetry // nil: spans and metrics are kept for the test to read
@@ -126,7 +127,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		scorer = p.wrap(scorer)
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
-		Admitter: p.admitter, Pressure: p.pressure, Experiments: p.experiments,
+		Admitter: p.admitter, Pressure: p.pressure, Experiments: p.experiments, Keys: p.keys,
 		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics,
 		Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/stats"
@@ -43,6 +44,8 @@ func schemaName(t reflect.Type, hint string) string {
 
 // enums are the string types with a closed set of values.
 var enums = map[reflect.Type][]any{
+	reflect.TypeFor[access.Scope](): values(access.Scopes()...),
+	reflect.TypeFor[access.State](): values(access.States()...),
 	reflect.TypeFor[experiment.State](): values(experiment.Draft, experiment.Running, experiment.Paused,
 		experiment.Stopped, experiment.Promoted, experiment.RolledBack),
 	reflect.TypeFor[experiment.Role](): values(experiment.Control, experiment.Treatment),

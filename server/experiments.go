@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/engine"
@@ -57,6 +58,7 @@ func experimentKey(s config.Settings) ([]byte, error) {
 // service under the engine's direction.
 type experiments struct {
 	engine *engine.Engine // nil: there are none
+	keys   *access.Keys   // nil: there are none; they are kept in the same store
 	scorer gateway.Scorer
 }
 
@@ -72,6 +74,14 @@ func (x experiments) gateway() gateway.Experiments {
 		return nil
 	}
 	return x.engine
+}
+
+// apiKeys is nil where there are none, so that the gateway has no routes.
+func (x experiments) apiKeys() gateway.Keys {
+	if x.keys == nil {
+		return nil
+	}
+	return x.keys
 }
 
 // newExperiments makes what runs experiments, unless the settings want none.
@@ -93,6 +103,8 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 		return none, err
 	}
 	s.onClose(func(context.Context) error { return store.Close() })
+	keys := access.NewKeys(store, time.Now, s.logger)
+	s.onClose(func(context.Context) error { keys.Close(); return nil })
 	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
 		Canaries: canaries{s.service},
@@ -101,7 +113,7 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	if err != nil {
 		return none, err
 	}
-	return experiments{engine: e, scorer: scoring.NewDirected(s.service, director{e})}, nil
+	return experiments{engine: e, keys: keys, scorer: scoring.NewDirected(s.service, director{e})}, nil
 }
 
 // director is the engine in the words of scoring.

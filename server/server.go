@@ -348,7 +348,8 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 	s.readiness = gateway.NewChangingReadiness(time.Second, 3*time.Second, c.current)
 	deps := gateway.Deps{
 		Admitter: s.service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
-		Scorer: s.experiments.scorer, Experiments: s.experiments.gateway(), Checkpoints: s.library, Changes: s.manager,
+		Scorer: s.experiments.scorer, Experiments: s.experiments.gateway(), Keys: s.experiments.apiKeys(),
+		Checkpoints: s.library, Changes: s.manager,
 		Readiness: s.readiness, Metrics: tel.MetricsHandler(),
 		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	}

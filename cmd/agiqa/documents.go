@@ -9,6 +9,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/gateway"
@@ -50,7 +51,7 @@ func openAPI() ([]byte, error) {
 		Version: version.Current().Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes),
 	}, gateway.Deps{
-		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: &engine.Engine{},
+		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: &engine.Engine{}, Keys: &access.Keys{},
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -228,7 +228,7 @@ func TestBounds(t *testing.T) {
 		"otlp-endpoint": {
 			"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1",
 		},
-		"admin-key": {"0123456789abc-~!", "0123456789abcde ä0123456789abcdef 0123456789abcdeé~"},
+		"admin-key": {"0123456789abc-~!", "0123456789abcde ä0123456789abcdef 0123456789abcdeé~ " + strings.Repeat("x", 257)},
 		"cors-origins": {
 			"* https://app.example https://a.example,http://localhost:3000 https://app.example/ HTTP://[::1]:80",
 			"app.example https://*.example *,https://a ftp://a https://a/b https://u@a https://a?x=1 null https://",

@@ -81,10 +81,10 @@ func minLength(least int) rule[Secret] {
 
 // headerKey is for a secret that travels in an HTTP header and that strangers
 // may guess at.
-func headerKey(least int) rule[Secret] {
-	text := fmt.Sprintf("at least %d characters, printable ASCII without spaces", least)
+func headerKey(least, most int) rule[Secret] {
+	text := fmt.Sprintf("%d to %d characters, printable ASCII without spaces", least, most)
 	return rule[Secret]{text: text, check: func(v *Secret) error {
-		if len(*v) < least || strings.ContainsFunc(string(*v), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if len(*v) < least || len(*v) > most || strings.ContainsFunc(string(*v), func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return errors.New("must be " + text)
 		}
 		return nil

@@ -101,7 +101,7 @@ func TestUnusableSecretFiles(t *testing.T) {
 			want: "control character"},
 		{name: "no header carries it", key: "admin-key", file: secretFile(t, "hunter2 hunter2 hunter2"),
 			want: "printable ASCII"},
-		{name: "too short", key: "admin-key", file: secretFile(t, "hunter2"), want: "at least 16 characters"},
+		{name: "too short", key: "admin-key", file: secretFile(t, "hunter2"), want: "16 to 256 characters"},
 		{name: "a short experiment key", key: "experiment-key", file: secretFile(t, "hunter2"), want: "at least 16 bytes"},
 		{name: "no URL", key: "redis-url", file: secretFile(t, "http://:hunter2@h"), want: "scheme redis"},
 		{name: "both", key: "admin-key", file: secretFile(t, secretValues["admin-key"]),

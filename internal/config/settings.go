@@ -137,7 +137,7 @@ func (s *Settings) declare() []Setting {
 			of(&s.AdminKey, "admin-key", "",
 				"API key that may do everything, such as create other keys. Empty: there is none, except that up, on a loopback "+
 					"address, creates a key in data-dir (admin.key), where client commands on the same machine find it.",
-				headerKey(16)),
+				headerKey(16, 256)),
 			of(&s.ScoringAccess, "scoring-access", "auto",
 				"Who may score images, and read checkpoints and metrics. open: everybody. key: holders of an API key with "+
 					"the scope score or read. auto: open if the server listens on a loopback address, otherwise key. All "+

@@ -52,6 +52,13 @@ var (
 		Name: "agiqa.problems", Unit: "{problem}", Labels: []Label{kinds(reasonLabel)},
 		Help: "Requests answered with a problem, by its error code.",
 	})
+	AccessRefusals = requests.counter(Metric{
+		Name: "agiqa.access.refusals", Unit: "{request}", Labels: []Label{of(reasonLabel, "missing", "scope", "malformed",
+			"unknown", "secret", "expired", "revoked", "throttled", "unavailable")},
+		Help: "Requests refused for their API key: there is none, it lacks the scope, it isn't of the right form, " +
+			"nobody knows its ID, its secret is wrong, it expired, it was revoked, its client sent too many invalid " +
+			"ones, or it can't be verified without the store.",
+	})
 	Images = requests.counter(Metric{
 		Name: "agiqa.images", Unit: "{image}", Labels: []Label{
 			of("format", "jpeg", "png", "webp", "gif", "unknown"), kinds(outcomeLabel, OK),
