@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -350,6 +351,11 @@ func decodeObject(raw []byte, fields, optional map[string]any) error {
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		if fields[key] == nil && optional[key] == nil {
+			for known := range fields {
+				if strings.EqualFold(key, known) {
+					return fmt.Errorf("unknown key %.80q; did you mean %q?", key, known)
+				}
+			}
 			return fmt.Errorf("unknown key %.80q", key)
 		}
 	}

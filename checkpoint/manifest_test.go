@@ -28,7 +28,7 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		want  string
 	}{
 		{"unknown key", set(1, "extra"), `unknown key "extra"`},
-		{"key in another case", set("x", "Name"), `unknown key "Name"`},
+		{"key in another case", set("x", "Name"), `unknown key "Name"; did you mean "name"?`},
 		{"missing key", func(m map[string]any) { delete(m, "licence") }, "licence is missing"},
 		{"null", set(nil, "context_length"), "context_length is null"},
 		{"a list for a name", set([]any{}, "name"), "name: array where a string is wanted"},

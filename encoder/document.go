@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	strictjson "github.com/go-json-experiment/json"
+
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -68,6 +70,11 @@ type Document struct {
 	Weights           Source             `json:"weights"`
 	Licence           string             `json:"licence"`
 	Source            string             `json:"source"`
+
+	// What an export notes of itself. Nothing here reads it.
+	Opset   json.RawMessage `json:"opset,omitempty"`
+	Tools   json.RawMessage `json:"tools,omitempty"`
+	Metrics json.RawMessage `json:"metrics,omitempty"`
 }
 
 // Content pins the bytes of a file.
@@ -106,7 +113,8 @@ func read(dir string) (*Folder, error) {
 		return nil, fmt.Errorf("encoder: %w", err)
 	}
 	f := &Folder{dir: dir, raw: raw}
-	if err := json.Unmarshal(raw, &f.Document); err != nil {
+	// Names in another case, twice, or unknown are refused, not dropped.
+	if err := strictjson.Unmarshal(raw, &f.Document, strictjson.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, DocumentFile), err)
 	}
 	return f, nil

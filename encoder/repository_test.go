@@ -82,7 +82,11 @@ func TestConfigurations(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, from, to, want string }{
 		{"another format", `"agiqa-encoder/1"`, `"agiqa-encoder/9"`, "format is"},
-		{"another digest of a graph", `"bytes": `, `"sha256": "` + strings.Repeat("0", 64) + `", "bytes": `, "digest is"},
+		{"a digest twice", `"bytes": `, `"sha256": "` + strings.Repeat("0", 64) + `", "bytes": `, "duplicate"},
+		{"another digest", "DIGEST", "sha256:" + strings.Repeat("0", 64), "digest is"},
+		{"an unknown member", `"digest": "sha256:`, `"digests": 1, "digest": "sha256:`, "unknown"},
+		{"another case", `"embedding_dim"`, `"Embedding_Dim"`, `unknown object member name "Embedding_Dim"`},
+		{"not UTF-8", `"quick_gelu"`, "\"\xff\"", "UTF-8"},
 		{"another activation", `"quick_gelu"`, `"gelu"`, "only quick_gelu"},
 		{"an unknown capability", `"quality-words"`, `"poetry"`, "capabilities.text"},
 		{"heads that don't divide", `"heads": 2`, `"heads": 3`, "heads divide the width"},
@@ -96,7 +100,8 @@ func TestOpenRefuses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			changed := strings.ReplaceAll(string(raw), tt.from, tt.to)
+			from := strings.ReplaceAll(tt.from, "DIGEST", mustOpen(t, dir).Digest.String())
+			changed := strings.ReplaceAll(string(raw), from, tt.to)
 			if changed == string(raw) {
 				t.Fatalf("encoder.json has no %s", tt.from)
 			}
@@ -218,7 +223,8 @@ func TestWriteRepositoryRepairs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, true},
-		{"another encoder.json", func(t *testing.T, out string) { write(t, filepath.Join(out, "encoder.json"), []byte("{}")) }, true},
+		{"another encoder.json",
+			func(t *testing.T, out string) { write(t, filepath.Join(out, "encoder.json"), []byte("{}")) }, true},
 		{"a configuration changed", func(t *testing.T, out string) {
 			write(t, filepath.Join(out, "clip_text_encoder/configs/cpu.pbtxt"), []byte("name: 1"))
 		}, false},
@@ -273,7 +279,8 @@ func TestWriteRepositoryRefuses(t *testing.T) {
 			e := mustOpen(t, dir)
 			tt.change(t, dir, archive)
 			out := filepath.Join(t.TempDir(), "models")
-			if _, err := e.WriteRepository(out, archive, nil, encoder.Int8); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := e.WriteRepository(out, archive, nil, encoder.Int8); err == nil ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want one with %q", err, tt.want)
 			}
 			entries, err := os.ReadDir(filepath.Dir(out))

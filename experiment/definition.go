@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v3"
@@ -123,6 +125,9 @@ func Parse(text []byte) (Experiment, error) {
 		return Experiment{},
 			quality.Errorf(quality.KindExperimentInvalid, "the definition is longer than %d bytes", MaxDefinitionBytes)
 	}
+	if !utf8.Valid(text) { // YAML may be UTF-16 as well
+		return Experiment{}, &Invalid{Faults: []Fault{{Field: "definition", Message: "is not UTF-8"}}}
+	}
 	var d Definition
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
@@ -180,14 +185,34 @@ func unreadable(err error) error {
 }
 
 var (
-	unknownField = regexp.MustCompile(`^(line \d+): field (.*) not found in type `)
+	unknownField = regexp.MustCompile(`^(line \d+): field (.*) not found in type (.*)$`)
 	unfitValue   = regexp.MustCompile("^(line \\d+): cannot unmarshal (?:!!(\\w+))(?: `(.*)`)? into (.*)$")
 )
+
+// fieldsOf lists the fields of a mapping, by the name of its type.
+var fieldsOf = func() map[string][]string {
+	fields := map[string][]string{}
+	for _, t := range []reflect.Type{
+		reflect.TypeFor[Definition](), reflect.TypeFor[ArmDefinition](), reflect.TypeFor[NamespaceDefinition](),
+		reflect.TypeFor[RampDefinition](), reflect.TypeFor[GuardrailDefinition](),
+	} {
+		for i := range t.NumField() {
+			fields[t.String()] = append(fields[t.String()], t.Field(i).Tag.Get("yaml"))
+		}
+	}
+	return fields
+}()
 
 // reworded says a fault of the YAML reader in the words of a definition.
 func reworded(fault string) string {
 	if m := unknownField.FindStringSubmatch(fault); m != nil {
-		return fmt.Sprintf("%s: there is no field %s", m[1], m[2])
+		text := fmt.Sprintf("%s: there is no field %.64s", m[1], m[2])
+		for _, known := range fieldsOf[m[3]] {
+			if strings.EqualFold(strings.ReplaceAll(m[2], "-", "_"), known) {
+				text += "; did you mean " + known + "?"
+			}
+		}
+		return text
 	}
 	m := unfitValue.FindStringSubmatch(fault)
 	if m == nil {

@@ -126,8 +126,15 @@ func TestFaultsSpeakOfDefinitions(t *testing.T) {
 		"id: x\naudience: [a]":                  "line 2: a list where a mapping belongs",
 		"id: x\nnamespace: 1":                   `line 2: "1" where a mapping belongs`,
 		"id: x\nid: y":                          `line 2: mapping key "id" already defined at line 1`,
-		"id: [x":                                "line 1: did not find expected",
-		"":                                      "definition: is empty",
+		"Id: x":                                 "line 1: there is no field Id; did you mean id?",
+		"id: x\nmin-labels: 3":                  "line 2: there is no field min-labels; did you mean min_labels?",
+		"id: x\narms: [{checkpoint: a, Weight: 1%}]":    "there is no field Weight; did you mean weight?",
+		"id: x\narms: [{checkpoint: a, checkpoint: b}]": `line 2: mapping key "checkpoint" already defined`,
+		"id: x\naudience: {a: [b], a: [c]}":             `line 2: mapping key "a" already defined`,
+		"id: x\nname: \xff":                             "definition: is not UTF-8",
+		"\xff\xfei\x00d\x00:\x00 \x00x\x00":             "definition: is not UTF-8",
+		"id: [x":                                        "line 1: did not find expected",
+		"":                                              "definition: is empty",
 	} {
 		_, err := experiment.Parse([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {

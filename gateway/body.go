@@ -19,17 +19,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/validation"
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
-
-// maxJSONDepth is far above what a valid body needs (4).
-const maxJSONDepth = 16
-
-// maxFaults bounds how many faults of one body are told.
-const maxFaults = 20
 
 // maxFieldBytes bounds a multipart field that is not an image.
 const maxFieldBytes = 4096
@@ -91,6 +84,7 @@ type bodyReader struct {
 	maxImageBytes int64
 	registry      huma.Registry // knows the schema of ScoreRequest
 	schema        *huma.Schema
+	text          jsonText
 	form          *huma.Schema // of multipart/form-data
 	fields        []string     // its properties
 }
@@ -100,7 +94,7 @@ func newBodyReader(maxImages int, maxImageBytes int64, registry huma.Registry) *
 		return &huma.Schema{Type: huma.TypeString, Description: what + ", with commas between them or in a field each"}
 	}
 	r := &bodyReader{
-		maxImages: maxImages, maxImageBytes: maxImageBytes, registry: registry,
+		maxImages: maxImages, maxImageBytes: maxImageBytes, registry: registry, text: newJSONText(maxImages),
 		schema: registry.Schema(reflect.TypeFor[ScoreRequest](), true, "ScoreRequest"),
 		form: &huma.Schema{
 			Type: huma.TypeObject,
@@ -154,6 +148,8 @@ func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (bat
 		return batch{items: []scoring.Item{r.item("0", body)}}, nil
 	case mediaType == "multipart/form-data":
 		return r.multipart(body, params["boundary"])
+	case mediaType == "application/json" && !isUTF8(params):
+		return batch{}, errCharset
 	case mediaType == "application/json":
 		return r.json(body)
 	}
@@ -165,6 +161,9 @@ const (
 	formType      = "application/x-www-form-urlencoded"
 	acceptedTypes = "send image/*, application/octet-stream, multipart/form-data or application/json"
 )
+
+var errCharset = quality.Errorf(quality.KindUnsupportedMediaType,
+	"JSON is read as UTF-8 only; send it so, without another charset")
 
 // mediaTypeOf parses the Content-Type. Where it is missing, or is the one that
 // curl sends unless told otherwise, the first bytes decide whether the body is
@@ -373,13 +372,13 @@ func splitEach(texts []string) []string {
 	return names
 }
 
-// json checks the text (UTF-8, syntax, depth, no name twice), then the schema
-// that the OpenAPI document shows, then reads it.
+// json checks the text, then the schema that the OpenAPI document shows, then
+// reads it.
 func (r *bodyReader) json(body []byte) (batch, error) {
-	body = bytes.TrimPrefix(body, byteOrderMark)
-	if err := r.checkJSON(body); err != nil {
+	if err := r.text.check(body); err != nil {
 		return batch{}, err
 	}
+	body = bytes.TrimPrefix(body, byteOrderMark)
 	var value any
 	if err := json.Unmarshal(body, &value); err != nil {
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body cannot be read").Because(err)
@@ -390,9 +389,6 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	var request ScoreRequest
 	err := json.Unmarshal(body, &request, json.RejectUnknownMembers(true))
 	switch {
-	case errors.Is(err, json.ErrUnknownName): // huma's validation does not mind the case of names
-		return batch{}, quality.Errorf(quality.KindUnknownField, "the JSON body has an unknown field; field names are "+
-			"lower case").Because(err)
 	case err != nil:
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body does not match its schema").Because(err)
 	case len(request.Images) == 0:
@@ -418,67 +414,40 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 	return b, nil
 }
 
-// maxTokens is well above what a body with r.maxImages images needs. Three
-// bytes of text can cost a hundred in memory, so the bound comes before any
-// value is built.
-func (r *bodyReader) maxTokens() int { return 1024 + 16*r.maxImages }
-
-func (r *bodyReader) checkJSON(body []byte) error {
-	if !utf8.Valid(body) {
-		return quality.Errorf(quality.KindInvalidUTF8, "the JSON body is not UTF-8")
+// checkNames checks the text and the names of a body whose values have a reader
+// of their own.
+func (r *bodyReader) checkNames(body []byte, schema *huma.Schema) error {
+	if err := r.text.check(body); err != nil {
+		return err
 	}
-	dec := jsontext.NewDecoder(bytes.NewReader(body))
-	for n := 0; ; n++ {
-		_, err := dec.ReadToken()
-		switch {
-		case errors.Is(err, io.EOF) && n > 0:
-			return nil
-		case n >= r.maxTokens():
-			return quality.Errorf(quality.KindPayloadTooLarge,
-				"the JSON body has far more values than %d images need", r.maxImages)
-		case errors.Is(err, jsontext.ErrDuplicateName):
-			at := "a name"
-			if fault, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-				at = "the name " + quality.Quote(fault.JSONPointer.LastToken())
-			}
-			return quality.Errorf(quality.KindBadRequest, "%s appears twice in a JSON object", at).Because(err)
-		case err != nil:
-			return quality.Errorf(quality.KindBadRequest, "the body is not valid JSON (byte %d)", dec.InputOffset()).Because(err)
-		case dec.StackDepth() > maxJSONDepth:
-			return quality.Errorf(quality.KindJSONTooDeep, "the JSON body is nested deeper than %d", maxJSONDepth)
-		case dec.StackDepth() == 0 && dec.InputOffset() < int64(len(bytes.TrimRight(body, " \t\r\n"))):
-			return quality.Errorf(quality.KindBadRequest, "unexpected data after the JSON value")
-		}
+	var value any
+	if err := json.Unmarshal(bytes.TrimPrefix(body, byteOrderMark), &value); err != nil {
+		return quality.Errorf(quality.KindBadRequest, "the JSON body cannot be read").Because(err)
 	}
+	unknown := slices.DeleteFunc(r.faults(value, schema), func(err error) bool {
+		d, ok := errors.AsType[*huma.ErrorDetail](err)
+		return !ok || d.Message != validation.MsgUnexpectedProperty
+	})
+	if len(unknown) == 0 {
+		return nil
+	}
+	return r.text.invalidBody(r.registry, schema, unknown)
 }
 
 // validate holds value against the schema of ScoreRequest and reports every
 // fault at once.
 func (r *bodyReader) validate(value any) error {
+	if faults := r.faults(value, r.schema); len(faults) > 0 {
+		return r.text.invalidBody(r.registry, r.schema, faults)
+	}
+	return nil
+}
+
+func (r *bodyReader) faults(value any, schema *huma.Schema) []error {
 	path, result := huma.NewPathBuffer([]byte{}, 0), &huma.ValidateResult{}
 	path.Push("body")
-	huma.Validate(r.registry, r.schema, path, huma.ModeWriteToServer, value, result)
-	if len(result.Errors) == 0 {
-		return nil
-	}
-	invalid := &InvalidRequest{Kind: quality.KindBadRequest}
-	if len(result.Errors) > maxFaults {
-		result.Errors = result.Errors[:maxFaults]
-	}
-	for _, err := range result.Errors {
-		d, ok := errors.AsType[*huma.ErrorDetail](err)
-		if !ok {
-			d = &huma.ErrorDetail{Location: "body", Message: "does not fit the schema"}
-		}
-		if d.Message == "unexpected property" {
-			invalid.Kind = quality.KindUnknownField
-		}
-		if d.Message == validation.MsgExpectedMatchExactlyOneSchema { // only CheckpointNames has two
-			d.Message = namesExpected
-		}
-		invalid.Fields = append(invalid.Fields, ProblemField{Location: clip(d.Location, 128), Message: clip(d.Message, 256)})
-	}
-	return invalid
+	huma.Validate(r.registry, schema, path, huma.ModeWriteToServer, value, result)
+	return result.Errors
 }
 
 // InvalidRequest is a body or a query that does not fit its schema, with every

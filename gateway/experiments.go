@@ -267,14 +267,14 @@ func (g *Gateway) registerExperiments(api huma.API) {
 		}
 	}
 	create := operation(http.MethodPost, "/v1/experiments", "create-experiment",
-		"Create an experiment", 400, 408, 409, 422)
+		"Create an experiment", 400, 408, 409, 415, 422)
 	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which " +
 		"takes no requests."
 	create.DefaultStatus = http.StatusCreated
 	create.MaxBodyBytes = experiment.MaxDefinitionBytes + 1
 	create.SkipValidateBody = true
-	definition := &huma.MediaType{Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](),
-		true, "")}
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](), true, "")
+	definition := &huma.MediaType{Schema: schema}
 	create.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 		"application/json": definition,
 		"application/yaml": {Schema: binarySchema()}, // as text, generators of clients don't take it
@@ -282,8 +282,14 @@ func (g *Gateway) registerExperiments(api huma.API) {
 	huma.Register(api, create, func(ctx context.Context, in *createInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 			definition := in.RawBody
-			if kind, _, _ := mime.ParseMediaType(in.ContentType); kind == "application/json" {
-				var err error
+			if kind, params, _ := mime.ParseMediaType(in.ContentType); kind == "application/json" {
+				if !isUTF8(params) {
+					return experiment.Experiment{}, errCharset
+				}
+				err := g.bodies.checkNames(definition, schema)
+				if err != nil {
+					return experiment.Experiment{}, err
+				}
 				if definition, err = experiment.DefinitionOfJSON(definition); err != nil {
 					return experiment.Experiment{}, err
 				}

@@ -103,8 +103,9 @@ type Gateway struct {
 	cors        *cors.Cors          // nil: pages of other origins may not call
 }
 
-// humaErrors makes huma report its own faults as our problems. huma keeps that
-// function in a variable of its package; all gateways share the same one.
+// humaErrors makes huma report its own faults as our problems, and take names in
+// their exact case only. huma keeps both in variables of its package; all gateways
+// share the same ones.
 var humaErrors sync.Once
 
 // New builds the routes.
@@ -135,6 +136,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		return nil, err
 	}
 	humaErrors.Do(func() {
+		huma.ValidateStrictCasing = true
 		huma.NewErrorWithContext = humaProblem
 		huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 			return &Problem{Status: status, Title: http.StatusText(status), Detail: message} // the documented shape
@@ -169,7 +171,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	hcfg.OpenAPIPath, hcfg.DocsPath, hcfg.SchemasPath = "", "", "" // see serveOpenAPI
 	hcfg.CreateHooks = nil                                         // no $schema members in answers
 	hcfg.Components.Schemas = newSchemas()
-	hcfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	text := newJSONText(cfg.MaxImages)
+	hcfg.Formats = map[string]huma.Format{"application/json": text.format(), "json": text.format()}
 	g.api = humagin.New(engine, hcfg)
 	g.api.UseMiddleware(g.parameters)
 	registry := g.api.OpenAPI().Components.Schemas

@@ -141,24 +141,41 @@ func (g *Gateway) parameters(ctx huma.Context, next func(huma.Context)) {
 			"the header Content-Type takes one value and was given %d", n)
 		return
 	}
-	if wantsJSON(ctx.Operation()) {
+	if jsonSchema(ctx.Operation()) != nil && len(ctx.Operation().RequestBody.Content) == 1 {
 		// Without this, huma reads a body without a type as JSON. A web page may
 		// send such a body to another site without asking first.
-		if mediaType, _, err := mime.ParseMediaType(ctx.Header("Content-Type")); err != nil ||
-			mediaType != "application/json" {
-			refuse(http.StatusUnsupportedMediaType, "header.Content-Type", "send the body with Content-Type: application/json")
+		mediaType, params, err := mime.ParseMediaType(ctx.Header("Content-Type"))
+		if err != nil || mediaType != "application/json" || !isUTF8(params) {
+			refuse(http.StatusUnsupportedMediaType, "header.Content-Type",
+				"send the body in UTF-8 with Content-Type: application/json")
 			return
 		}
 	}
+	ctx = huma.WithValue(ctx, bodiesKey{}, g.bodies)
 	if len(lists) > 0 {
 		ctx = joined{ctx, lists}
 	}
 	next(ctx)
 }
 
-// wantsJSON reports whether huma reads the body of op as JSON.
-func wantsJSON(op *huma.Operation) bool {
-	return op.RequestBody != nil && len(op.RequestBody.Content) == 1 && op.RequestBody.Content["application/json"] != nil
+// bodiesKey is the key of the request's [bodyReader] in its context, for
+// [humaProblem].
+type bodiesKey struct{}
+
+// jsonSchema returns the schema of an operation's JSON body; nil: it has none.
+func jsonSchema(op *huma.Operation) *huma.Schema {
+	if op.RequestBody == nil || op.RequestBody.Content["application/json"] == nil {
+		return nil
+	}
+	return op.RequestBody.Content["application/json"].Schema
+}
+
+// isUTF8 reports whether the parameters of a media type name no other encoding.
+// RFC 8259 has none for JSON, and a body in another one would be misread.
+func isUTF8(params map[string]string) bool {
+	charset, ok := params["charset"]
+	return !ok || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8") ||
+		strings.EqualFold(charset, "us-ascii")
 }
 
 // operation lets huma.Context, which has a method Context, be embedded.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -184,7 +186,7 @@ func abort(c *gin.Context, err error) {
 func humaProblem(hctx huma.Context, status int, message string, errs ...error) huma.StatusError {
 	p := problemOf(hctx.Context(), humaFault(hctx, status, message, errs))
 	for _, err := range errs {
-		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok && p.Code == quality.KindBadRequest {
+		if d, ok := errors.AsType[*huma.ErrorDetail](err); ok && p.Code == quality.KindBadRequest && !aboutBody(errs) {
 			p.Errors = append(p.Errors, ProblemField{Location: clip(d.Location, 128), Message: clip(d.Message, 256)})
 		}
 	}
@@ -194,12 +196,25 @@ func humaProblem(hctx huma.Context, status int, message string, errs ...error) h
 	return p
 }
 
+// aboutBody reports whether huma found a fault in the body.
+func aboutBody(faults []error) bool {
+	return slices.ContainsFunc(faults, func(err error) bool {
+		d, ok := errors.AsType[*huma.ErrorDetail](err)
+		return ok && (d.Location == "body" || strings.HasPrefix(d.Location, "body.") ||
+			strings.HasPrefix(d.Location, "body["))
+	})
+}
+
 func humaFault(hctx huma.Context, status int, message string, errs []error) error {
 	ids := idsOf(hctx.Context())
 	kind := quality.KindBadRequest
 	switch status {
 	case http.StatusRequestEntityTooLarge:
 		return bodyTooLarge(hctx.Operation().MaxBodyBytes - 1)
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		if bodies, ok := hctx.Context().Value(bodiesKey{}).(*bodyReader); ok && aboutBody(errs) {
+			return bodies.text.invalidBody(bodies.registry, jsonSchema(hctx.Operation()), errs)
+		}
 	case http.StatusRequestTimeout:
 		kind = quality.KindRequestTimeout
 	case http.StatusUnsupportedMediaType:

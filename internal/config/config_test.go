@@ -82,6 +82,29 @@ func TestEveryFaultAtOnce(t *testing.T) {
 	}
 }
 
+// TestSettingsFileIsReadStrictly: what isn't understood is refused with the line
+// and, where it is close, the name that was meant.
+func TestSettingsFileIsReadStrictly(t *testing.T) {
+	for text, want := range map[string]string{
+		"queue: 1\nqueue: 2\n":        `line 2: mapping key "queue" already defined at line 1`,
+		"Queue: 1\n":                  `agiqa.yaml:1: unknown setting "Queue"; did you mean queue?`,
+		"max-images: 1\n":             `agiqa.yaml:1: unknown setting "max-images"; did you mean max_images?`,
+		"queue: 1\n---\nqueue: 2\n":   "agiqa.yaml: something follows the first document",
+		"queue: 1\n...\nqueue: 2\n":   "agiqa.yaml: something follows",
+		"listen: \xff\n":              "agiqa.yaml: the file is not UTF-8",
+		"\xff\xfeq\x00:\x00":          "agiqa.yaml: the file is not UTF-8",
+		"cors_origins: [{a: b}, x]\n": `agiqa.yaml:1: setting "cors_origins" must be a value or a list`,
+		"queue: 1\n...\n":             "",
+		"---\nqueue: 1\n":             "",
+		"# nothing\n":                 "",
+	} {
+		_, err := config.Load(config.Sources{File: []byte(text), FileName: "agiqa.yaml"})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestBytes(t *testing.T) {
 	for _, tc := range []struct {
 		text string

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -147,16 +148,24 @@ func Environment(environ []string) map[string]string {
 	return env
 }
 
+func isNested(n *yaml.Node) bool { return n.Kind != yaml.ScalarNode }
+
 // readFile returns the file's values as text, by file key. A list becomes a
 // comma-separated text.
 func readFile(src Sources) (map[string]string, error) {
 	if len(src.File) == 0 {
 		return nil, nil
 	}
+	if !utf8.Valid(src.File) { // YAML may be UTF-16 as well
+		return nil, fmt.Errorf("%s: the file is not UTF-8", src.FileName)
+	}
 	var raw map[string]yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(src.File))
 	if err := dec.Decode(&raw); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", src.FileName, err)
+	}
+	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: something follows the first document", src.FileName)
 	}
 	known := map[string]bool{}
 	for _, st := range All() {
@@ -167,11 +176,17 @@ func readFile(src Sources) (map[string]string, error) {
 	for key, node := range raw {
 		switch {
 		case !known[key]:
-			faults = append(faults, fmt.Errorf("%s:%d: unknown setting %q", src.FileName, node.Line, key))
+			meant := strings.ReplaceAll(strings.ToLower(key), "-", "_")
+			if !known[meant] {
+				meant = ""
+			} else {
+				meant = "; did you mean " + meant + "?"
+			}
+			faults = append(faults, fmt.Errorf("%s:%d: unknown setting %q%s", src.FileName, node.Line, key, meant))
 		case node.Tag == "!!null": // as in `key:` with nothing behind it
 		case node.Kind == yaml.ScalarNode:
 			values[key] = node.Value
-		case node.Kind == yaml.SequenceNode:
+		case node.Kind == yaml.SequenceNode && !slices.ContainsFunc(node.Content, isNested):
 			items := make([]string, len(node.Content))
 			for i, c := range node.Content {
 				items[i] = c.Value
