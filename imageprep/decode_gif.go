@@ -1,54 +1,101 @@
 package imageprep
 
 import (
-	"compress/lzw"
 	"context"
-	"errors"
-	"io"
+
+	"github.com/agiqa/agiqa/imageprep/internal/lzw"
+	"github.com/agiqa/agiqa/imageprep/internal/pool"
 )
 
-// decodeGIF decodes the first frame. image/gif is not used: it insists that
+// gifDecoder decodes the first frame. image/gif is not used: it insists that
 // the frame lies within the canvas, and decodes every other frame too.
-func decodeGIF(ctx context.Context, _ []byte, h Header, _ int) (raster, error) {
-	l := h.layout.(gifLayout)
-	blocks := &gifBlocks{ctx: ctx, rest: l.data}
-	r := lzw.NewReader(blocks, lzw.LSB, l.codeBits)
-	defer r.Close()
-	pix := make([]byte, l.width*l.height)
-	for y := range l.height {
-		row := y
-		if l.interlaced {
-			row = interlacedRow(y, l.height)
+func gifDecoder(b *buffers) decodeFunc {
+	return func(ctx context.Context, _ []byte, h Header, _ int) (raster, error) {
+		l := h.layout.(gifLayout)
+		frame := gifRaster{
+			pix: b.samples.Get(l.width * l.height), width: l.width, height: l.height, interlaced: l.interlaced,
+			colours: gifPalette(l.palette), pool: b.samples,
 		}
-		if _, err := io.ReadFull(r, pix[row*l.width:][:l.width]); err != nil {
-			switch {
-			case isContext(err):
-				return nil, err
-			case errors.Is(blocks.err, io.ErrUnexpectedEOF):
-				return nil, truncated(GIF).Because(err)
-			}
+		room, ended := blocksLength(l.data)
+		codes := joinBlocks(b.samples.Get(room+lzw.ReadAhead), l.data)
+		err := lzw.Decode(ctx, frame.pix, codes, l.codeBits)
+		b.samples.Put(codes)
+		switch {
+		case isContext(err):
+			frame.release()
+			return nil, err
+		case err != nil && ended:
+			frame.release()
+			return nil, truncated(GIF).Because(err)
+		case err != nil:
+			frame.release()
 			return nil, corrupt(GIF).Because(err)
+		case l.width == h.Width && l.height == h.Height:
+			return frame, nil
 		}
+		background := frame.colours[l.background]
+		return canvas{raster: frame, x: l.x, y: l.y, width: h.Width, height: h.Height, colour: background}, nil
 	}
-	colours := gifPalette(l.palette)
-	frame := paletteRaster{pix: pix, stride: l.width, width: l.width, height: l.height, colours: colours}
-	if l.width == h.Width && l.height == h.Height {
-		return frame, nil
-	}
-	return canvas{raster: frame, x: l.x, y: l.y, width: h.Width, height: h.Height, colour: colours[l.background]}, nil
 }
 
-// interlacedRow maps the n-th row in the file to its place: every eighth from
-// 0, every eighth from 4, every fourth from 2, every second from 1.
-func interlacedRow(n, height int) int {
-	for _, pass := range [4][2]int{{0, 8}, {4, 8}, {2, 4}, {1, 2}} {
-		rows := max(0, (height-pass[0]+pass[1]-1)/pass[1])
-		if n < rows {
-			return pass[0] + n*pass[1]
+// blocksLength is how many bytes sub-blocks hold, and whether the file ended
+// before them.
+func blocksLength(blocks []byte) (n int, ended bool) {
+	r := gifReader{b: blocks}
+	for {
+		rest := len(r.b)
+		block, ok := r.subBlock()
+		if !ok {
+			return n + max(0, rest-1), true
 		}
-		n -= rows
+		if len(block) == 0 {
+			return n, false
+		}
+		n += len(block)
 	}
-	return height - 1
+}
+
+// joinBlocks copies the data of sub-blocks to dst.
+func joinBlocks(dst, blocks []byte) []byte {
+	data := dst[:0]
+	for len(blocks) > 0 && blocks[0] > 0 {
+		end := min(1+int(blocks[0]), len(blocks))
+		data, blocks = append(data, blocks[1:end]...), blocks[end:]
+	}
+	return data
+}
+
+// gifRaster is a frame as the file has it: the rows of an interlaced one are in
+// another order.
+type gifRaster struct {
+	pix           []byte
+	width, height int
+	interlaced    bool
+	colours       *palette
+	pool          *pool.Pool[byte]
+}
+
+func (r gifRaster) size() (int, int) { return r.width, r.height }
+func (r gifRaster) release()         { r.pool.Put(r.pix) }
+
+func (r gifRaster) row(y int, dst []byte) {
+	if r.interlaced {
+		y = interlacedPlace(y, r.height)
+	}
+	r.colours.row(r.pix[y*r.width:][:r.width], dst)
+}
+
+// interlacedPlace is where row y stands in the file: every eighth from 0, every
+// eighth from 4, every fourth from 2, every second from 1.
+func interlacedPlace(y, height int) int {
+	before := 0
+	for _, pass := range [4][2]int{{0, 8}, {4, 8}, {2, 4}, {1, 2}} {
+		if y%pass[1] == pass[0] {
+			return before + y/pass[1]
+		}
+		before += max(0, (height-pass[0]+pass[1]-1)/pass[1])
+	}
+	return y // not reached: the passes hold every row
 }
 
 // gifPalette fills in what the file leaves out: without a palette an index is
@@ -64,58 +111,4 @@ func gifPalette(triples []byte) *palette {
 		}
 	}
 	return p
-}
-
-// gifBlocks joins the data of sub-blocks.
-type gifBlocks struct {
-	ctx   context.Context // for the length of one decode
-	rest  []byte          // the file from the next sub-block on
-	block []byte          // what is left of the current one
-	err   error           // io.EOF after the last block, io.ErrUnexpectedEOF where the file ends
-}
-
-// ReadByte implements io.ByteReader, which lzw asks for.
-func (b *gifBlocks) ReadByte() (byte, error) {
-	if len(b.block) == 0 {
-		if b.err == nil {
-			b.err = b.next()
-		}
-		if b.err != nil {
-			return 0, b.err
-		}
-	}
-	v := b.block[0]
-	b.block = b.block[1:]
-	return v, nil
-}
-
-// Read implements io.Reader.
-func (b *gifBlocks) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	v, err := b.ReadByte()
-	if err != nil {
-		return 0, err
-	}
-	p[0] = v
-	return 1, nil
-}
-
-func (b *gifBlocks) next() error {
-	if err := b.ctx.Err(); err != nil {
-		return err
-	}
-	if len(b.rest) == 0 {
-		return io.ErrUnexpectedEOF
-	}
-	n := int(b.rest[0])
-	if n == 0 {
-		return io.EOF
-	}
-	if len(b.rest) < 1+n {
-		return io.ErrUnexpectedEOF
-	}
-	b.block, b.rest = b.rest[1:1+n], b.rest[1+n:]
-	return nil
 }

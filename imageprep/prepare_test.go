@@ -237,7 +237,7 @@ func TestDeadlineReachesIntoEveryDecoder(t *testing.T) {
 		"jpeg":             {testimages.JPEG(90, 90), 90 + 90/16},
 		"progressive jpeg": {testimages.Golden("jpeg-420-progressive.jpg"), 45 + 10},
 		"png":              {testimages.PNG(90, 90), 90 + 3},
-		"gif":              {testimages.GIF(90, 90), 90 + 3},
+		"gif":              {testimages.GIF(224, 224), 224 + 3},
 		"webp":             {testimages.WebP(), 45 + 3},
 		"lossless webp":    {testimages.WebPLossless(), 45 + 1},
 	} {

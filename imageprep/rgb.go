@@ -97,9 +97,13 @@ type paletteRaster struct {
 
 func (r paletteRaster) size() (int, int) { return r.width, r.height }
 
-func (r paletteRaster) row(y int, dst []byte) {
-	for x, v := range r.pix[y*r.stride:][:r.width] {
-		copy(dst[3*x:3*x+3], r.colours[v][:])
+func (r paletteRaster) row(y int, dst []byte) { r.colours.row(r.pix[y*r.stride:][:r.width], dst) }
+
+// row looks up a row of indices.
+func (p *palette) row(indices, dst []byte) {
+	for x, v := range indices {
+		d, c := dst[3*x:3*x+3:3*x+3], &p[v]
+		d[0], d[1], d[2] = c[0], c[1], c[2]
 	}
 }
 

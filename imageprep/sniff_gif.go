@@ -1,6 +1,10 @@
 package imageprep
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/agiqa/agiqa/imageprep/internal/lzw"
+)
 
 // gifLayout is the first frame of a GIF.
 type gifLayout struct {
@@ -138,7 +142,7 @@ func (r *gifReader) frame(l gifLayout) (gifLayout, error) {
 	if !ok {
 		return l, truncated(GIF)
 	}
-	if l.codeBits = int(bits[0]); l.codeBits < 2 || l.codeBits > 8 {
+	if l.codeBits = int(bits[0]); l.codeBits < lzw.MinBits || l.codeBits > lzw.MaxBits {
 		return l, corrupt(GIF)
 	}
 	l.data = r.b
