@@ -142,12 +142,13 @@ type Categories struct {
 
 // ImageRef is what the server knows of an image.
 type ImageRef struct {
-	SHA256        string `json:"sha256"`
-	Format        string `json:"format" enum:"jpeg,png,webp,gif"`
-	Width         int    `json:"width" doc:"Pixels, before resizing"`
-	Height        int    `json:"height" doc:"Pixels, before resizing"`
-	Decoder       string `json:"decoder,omitempty" doc:"What decoded it: go, or a library with its version. Absent where the embedding was cached"`
-	FramesIgnored bool   `json:"frames_ignored,omitempty" doc:"An animation, of which the first frame was scored"`
+	SHA256             string `json:"sha256"`
+	Format             string `json:"format" enum:"jpeg,png,webp,gif"`
+	Width              int    `json:"width" doc:"Pixels, before resizing"`
+	Height             int    `json:"height" doc:"Pixels, before resizing"`
+	Decoder            string `json:"decoder,omitempty" doc:"What decoded it: go, or a library with its version. Absent where the embedding was cached"`
+	OrientationIgnored bool   `json:"orientation_ignored,omitempty" doc:"EXIF says that the picture is to be turned or mirrored. It was scored as it is stored, as in training: turn it before, if people see it turned"`
+	FramesIgnored      bool   `json:"frames_ignored,omitempty" doc:"An animation, of which the first frame was scored"`
 }
 
 // CacheRef says what did not have to be computed.
@@ -189,7 +190,8 @@ func (p parts) result(id *ids, r scoring.ImageResult) Result {
 	out := Result{
 		ID: r.ID,
 		Image: &ImageRef{SHA256: r.Info.Digest.Hex(), Format: r.Info.Format, Width: r.Info.Width, Height: r.Info.Height,
-			Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored},
+			Decoder: r.Decoder, FramesIgnored: r.Info.FramesIgnored,
+			OrientationIgnored: r.Info.OrientationIgnored},
 		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
 
 		Experiment: experimentRef(r.Shown),

@@ -28,6 +28,6 @@ func (p *Preparer) Inspect(data []byte) (Inspected, error) {
 	}
 	return Inspected{Data: data, header: h, Info: quality.ImageInfo{
 		Digest: quality.DigestOf(data), Format: string(h.Format),
-		Width: h.Width, Height: h.Height, FramesIgnored: h.Frames > 1,
+		Width: h.Width, Height: h.Height, FramesIgnored: h.Frames > 1, OrientationIgnored: h.Turned,
 	}}, nil
 }

@@ -11,6 +11,7 @@ type Header struct {
 	Bits          int // a sample, as stored
 	Channels      int // as stored; 1 for palettes
 	Progressive   bool
+	Turned        bool // EXIF says that it is to be turned or mirrored
 
 	planes int64 // bytes that the decoder allocates for pixels
 	layout any   // what the format's decoder wants to know again

@@ -20,7 +20,7 @@ func sniffJPEG(data []byte) (Header, error) {
 	return Header{
 		Format: JPEG, Width: info.Width, Height: info.Height,
 		Frames: 1, Scans: info.Scans, Bits: info.Bits, Channels: info.Components,
-		Progressive: info.Process == 0xC2, planes: info.PlaneBytes,
+		Progressive: info.Process == 0xC2, Turned: exifTurns(info.Exif), planes: info.PlaneBytes,
 	}, nil
 }
 

@@ -35,7 +35,7 @@ func sniffPNG(data []byte) (Header, error) {
 	h := Header{
 		Format: PNG, Width: int(w), Height: int(ht), Frames: chunks.frames, Scans: 1,
 		Bits: int(ihdr[8]), Channels: channels, Progressive: ihdr[12] == 1,
-		layout: pngLayout{complete: chunks.complete},
+		Turned: exifTurns(chunks.exif), layout: pngLayout{complete: chunks.complete},
 	}
 	h.planes = h.Pixels() * pngPixelBytes(ihdr[9], ihdr[8], chunks.transparent)
 	if h.Progressive {
@@ -79,6 +79,7 @@ type pngChunks struct {
 	frames      int
 	transparent bool
 	complete    bool
+	exif        []byte
 }
 
 // walkPNG steps from chunk to chunk by their lengths.
@@ -97,6 +98,8 @@ func walkPNG(body []byte) pngChunks {
 			}
 		case "fcTL":
 			control = control || !data
+		case "eXIf":
+			c.exif = body[8 : 8+n]
 		case "tRNS":
 			c.transparent = true
 		case "IDAT":

@@ -20,6 +20,7 @@ const (
 	webpLossless = "VP8L"
 	webpExtended = "VP8X"
 	webpFrame    = "ANMF"
+	webpExif     = "EXIF"
 	webpAnimated = 1 << 1
 	webpAlpha    = 1 << 4
 )
@@ -67,6 +68,9 @@ func (h *Header) extendedWebP(body []byte, chunks webpChunks) (webpLayout, error
 		return webpLayout{}, corrupt(WebP)
 	}
 	h.Width, h.Height = 1+uint24(body[4:]), 1+uint24(body[7:])
+	if exif, err := chunks.find(webpExif); err == nil {
+		h.Turned = exifTurns(exif)
+	}
 	if body[0]&webpAlpha != 0 {
 		h.Channels = 4
 	}

@@ -56,6 +56,9 @@ type ImageInfo struct {
 	Format        string // "jpeg", "png", "webp" or "gif"
 	Width, Height int    // pixels, before resizing
 	FramesIgnored bool   // an animation, of which the first frame was used
+	// OrientationIgnored: EXIF says that the picture is to be turned or mirrored,
+	// and it was used as it is stored.
+	OrientationIgnored bool
 }
 
 // Image is one view of a decoded image.

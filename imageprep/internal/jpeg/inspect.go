@@ -1,15 +1,19 @@
 package jpeg
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // Info is what the markers of a file say.
 type Info struct {
 	Width, Height int
 	Bits          int // a sample
 	Components    int
-	Process       byte  // the start-of-frame marker: 0xC0, 0xC1 and 0xC2 can be decoded
-	Scans         int   // start-of-scan markers before the end of the image
-	PlaneBytes    int64 // memory that Decode allocates for samples and coefficients; 0 for what it refuses
+	Process       byte   // the start-of-frame marker: 0xC0, 0xC1 and 0xC2 can be decoded
+	Scans         int    // start-of-scan markers before the end of the image
+	Exif          []byte // of the first such segment, its name included; nil: there is none
+	PlaneBytes    int64  // memory that Decode allocates for samples and coefficients; 0 for what it refuses
 }
 
 // Inspect walks the markers without decoding or allocating anything that
@@ -45,6 +49,8 @@ func Inspect(data []byte) (Info, error) {
 			return info, fmt.Errorf("%w: scan before its frame", ErrCorrupt)
 		case marker == markerSOS:
 			info.Scans++
+		case marker == markerAPP0+1 && info.Exif == nil && bytes.HasPrefix(body, []byte("Exif\x00\x00")):
+			info.Exif = body
 		case isFrame(marker) && info.Process == 0:
 			if err := info.frame(body, marker); err != nil {
 				return info, err
