@@ -123,6 +123,12 @@ test-short: ## Go tests that need neither Triton nor Redis nor PostgreSQL
 audit: ## look for known vulnerabilities in Go modules, Python and npm packages (REQUIRED=1, GOVULNDB, OSV_URL)
 	@$(GO) run ./tools/audit $(if $(REQUIRED),-required)
 
+# A release isn't made of what nobody could check, unless AUDIT=optional.
+.PHONY: release
+release: ## archives, static binaries, bills of materials and checksums of HEAD, in dist (AUDIT=optional)
+	@$(GO) run ./tools/audit $(if $(filter optional,$(AUDIT)),,-required)
+	@tools/release/release.sh dist
+
 .PHONY: bench
 bench: build venv ## run one benchmark: make bench NAME=overload (without NAME: the list)
 	@benchmarks/run.sh "$(NAME)"

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/agiqa/agiqa/tools/locks"
 )
@@ -91,6 +92,47 @@ func TestEverythingIsPinned(t *testing.T) {
 	for _, file := range []string{"embedded/requirements.lock", "tools/generated-clients/package-lock.json"} {
 		if !slices.Contains(files, file) {
 			t.Errorf("%s isn't among the lock files: %q", file, files)
+		}
+	}
+}
+
+// TestDependabotKnowsEveryLock: no lock file is left out of what is watched.
+func TestDependabotKnowsEveryLock(t *testing.T) {
+	const root = "../.."
+	content, err := os.ReadFile(filepath.Join(root, ".github", "dependabot.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Updates []struct {
+			Ecosystem   string `yaml:"package-ecosystem"`
+			Directory   string
+			Directories []string
+		}
+	}
+	if err := yaml.Unmarshal(content, &config); err != nil {
+		t.Fatal(err)
+	}
+	watched := map[string]bool{}
+	for _, u := range config.Updates {
+		for _, dir := range append(u.Directories, u.Directory) {
+			watched[u.Ecosystem+" "+dir] = true
+			if _, err := os.Stat(filepath.Join(root, dir)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	files, err := locks.Files(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		ecosystem := "pip"
+		if filepath.Base(file) == "package-lock.json" {
+			ecosystem = "npm"
+		}
+		if dir := "/" + filepath.ToSlash(filepath.Dir(file)); !watched[ecosystem+" "+dir] {
+			t.Errorf("%s: dependabot.yml has no %s in %s", file, ecosystem, dir)
 		}
 	}
 }
