@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,9 @@ type RedisConfig struct {
 	// URL is redis://[user:password@]host[:port][/db], rediss:// for TLS, or
 	// unix:///path?db=N.
 	URL string
+	// Authorities sign the certificate of a rediss:// server; nil: those of the
+	// system.
+	Authorities *x509.CertPool
 	// OperationTimeout bounds one Get, Set or Delete with everything in it:
 	// waiting for a connection, dialling, authentication, the command.
 	OperationTimeout time.Duration
@@ -68,8 +72,11 @@ func DefaultRedisConfig() RedisConfig {
 // Validate reports every fault at once, each naming its field.
 func (c RedisConfig) Validate() error {
 	var faults []error
-	if _, err := parseRedisURL(c.URL); err != nil {
+	switch options, err := parseRedisURL(c.URL); {
+	case err != nil:
 		faults = append(faults, err)
+	case c.Authorities != nil && options.TLSConfig == nil:
+		faults = append(faults, errors.New("Authorities are set for a URL without TLS; want rediss://"))
 	}
 	for _, d := range []struct {
 		name  string
@@ -123,6 +130,9 @@ func NewRedis(config RedisConfig) (*Redis, error) {
 	now := config.Now
 	if now == nil {
 		now = time.Now
+	}
+	if config.Authorities != nil {
+		options.TLSConfig.RootCAs = config.Authorities
 	}
 	bound(options, config)
 	r := &Redis{

@@ -29,6 +29,19 @@ func TestRedisOverTLS(t *testing.T) {
 	t.Run("unverified on request", func(t *testing.T) {
 		wantAlive(t, newRedis(t, "rediss://"+encrypted+"?skip_verify=true", nil))
 	})
+	t.Run("verified by its authority", func(t *testing.T) {
+		authorities := x509.NewCertPool()
+		text, err := os.ReadFile(certificate)
+		if err != nil || !authorities.AppendCertsFromPEM(text) {
+			t.Fatalf("%s: %v", certificate, err)
+		}
+		wantAlive(t, newRedis(t, "rediss://"+encrypted, func(c *cache.RedisConfig) { c.Authorities = authorities }))
+		config := cache.DefaultRedisConfig()
+		config.URL, config.Authorities = "redis://"+server.Addr(), authorities
+		if err := config.Validate(); err == nil {
+			t.Error("authorities for a server without TLS are accepted")
+		}
+	})
 	t.Run("an unknown authority is refused", func(t *testing.T) {
 		wantReason(t, newRedis(t, "rediss://"+encrypted, nil).Check(t.Context(), quality.Encoder{}), cache.ReasonProtocol)
 	})

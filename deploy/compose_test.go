@@ -78,7 +78,7 @@ func TestComposeRefusesToStartWithoutSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rest := slices.Delete(slices.Clone(secrets), i, i+1)
-			_, err := loadFile(t.Context(), "docker-compose.yml", rest, "gpu")
+			_, err := loadFiles(t.Context(), []string{"docker-compose.yml"}, rest, "gpu")
 			if err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("loading without %s: error %v, want one that names it", name, err)
 			}
@@ -130,7 +130,7 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"AGIQA_REDIS_URL":        "redis://:b@redis:6379/0",
+		"AGIQA_REDIS_URL":        "redis://agiqa:b@redis:6379/0",
 		"AGIQA_EXPERIMENT_STORE": "postgres://agiqa:d@postgres:5432/agiqa?sslmode=disable",
 	} {
 		if got := *gateway.Environment[name]; got != want {
@@ -403,17 +403,21 @@ func checkPrivileges(service types.ServiceConfig, report reporter) {
 
 func load(t *testing.T, file string, environ []string, profile ...string) *types.Project {
 	t.Helper()
-	project, err := loadFile(t.Context(), file, environ, profile...)
+	project, err := loadFiles(t.Context(), []string{file}, environ, profile...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return project
 }
 
-// loadFile reads a compose file as docker compose does: schema, interpolation,
+// loadFiles reads compose files as docker compose does: schema, interpolation,
 // profiles, normal form. The environment is the given one alone.
-func loadFile(ctx context.Context, file string, environ []string, profile ...string) (*types.Project, error) {
-	options, err := cli.NewProjectOptions([]string{filepath.Join(root, file)},
+func loadFiles(ctx context.Context, files, environ []string, profile ...string) (*types.Project, error) {
+	paths := make([]string, len(files))
+	for i, file := range files {
+		paths[i] = filepath.Join(root, file)
+	}
+	options, err := cli.NewProjectOptions(paths,
 		cli.WithWorkingDirectory(root), cli.WithName("agiqa"), cli.WithEnv(environ), cli.WithProfiles(profile))
 	if err != nil {
 		return nil, err

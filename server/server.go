@@ -2,13 +2,11 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -265,8 +263,10 @@ func (s *Server) newRedis(tel *telemetry.Telemetry) (*cache.Redis, error) {
 	if s.settings.RedisURL == "" {
 		return nil, nil
 	}
-	cfg := cache.DefaultRedisConfig()
-	cfg.URL = string(s.settings.RedisURL)
+	cfg, err := RedisConfig(s.settings)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Logger, cfg.Tracer, cfg.Meter = s.logger, tel.Tracer(), tel.Meter()
 	redis, err := cache.NewRedis(cfg)
 	if err != nil {
@@ -274,24 +274,6 @@ func (s *Server) newRedis(tel *telemetry.Telemetry) (*cache.Redis, error) {
 	}
 	s.onClose(func(context.Context) error { return redis.Close() })
 	return redis, nil
-}
-
-// cacheKeys are what values in Redis are sealed with: the setting, or the key of
-// the data folder.
-func cacheKeys(s config.Settings) (*cache.Keyring, error) {
-	current := []byte(s.CacheKey)
-	if len(current) == 0 {
-		key, err := folderKey(filepath.Join(s.DataDir, "cache.key"), "remove the file, and the server creates another")
-		if err != nil {
-			return nil, fmt.Errorf("setting cache-key: %w", err)
-		}
-		current = []byte(hex.EncodeToString(key)) // the text of the file, so that it can become the setting
-	}
-	keys, err := cache.NewKeyring(current, []byte(s.CacheKeyPrevious))
-	if err != nil {
-		return nil, fmt.Errorf("settings cache-key and cache-key-previous: %w", err)
-	}
-	return keys, nil
 }
 
 // newCaches makes the stores, which outlive any encoder, and what makes caches

@@ -127,13 +127,16 @@ func lookAtCheckpoints(s config.Settings) embedded.Finding {
 
 func lookAtRedis(ctx context.Context, s config.Settings) embedded.Finding {
 	f := embedded.Finding{Name: "redis", OK: true, Detail: "answers and stores values"}
-	cfg := cache.DefaultRedisConfig()
-	cfg.URL = string(s.RedisURL)
-	cfg.OperationTimeout = time.Second
 	const fix = "redis-server --port 6379, or unset AGIQA_REDIS_URL"
+	cfg, err := server.RedisConfig(s)
+	if err != nil {
+		f.OK, f.Detail, f.Fix = false, err.Error(), fix
+		return f
+	}
+	cfg.OperationTimeout = time.Second
 	store, err := cache.NewRedis(cfg)
 	if err != nil {
-		f.OK, f.Detail, f.Fix = false, "setting redis-url: "+err.Error(), fix
+		f.OK, f.Detail, f.Fix = false, err.Error(), fix
 		return f
 	}
 	if err := store.Check(ctx, quality.Encoder{}); err != nil {

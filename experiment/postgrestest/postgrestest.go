@@ -20,6 +20,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -49,6 +50,7 @@ type Server struct {
 	dir     string // holds the cluster
 	as      *syscall.Credential
 	port    int
+	args    []string
 	process *proctest.Process // nil: not running
 	schemas atomic.Int32
 }
@@ -56,6 +58,14 @@ type Server struct {
 // Start makes a cluster, runs a server on it and returns when it accepts
 // connections.
 func Start(t testing.TB) *Server {
+	t.Helper()
+	return StartWith(t, nil)
+}
+
+// StartWith is Start with further arguments of the server, such as "-c",
+// "ssl=on". DIR in them stands for a folder with private copies of files, which
+// belong to the server.
+func StartWith(t testing.TB, args []string, files ...string) *Server {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs a real PostgreSQL; not run with -short")
@@ -67,6 +77,12 @@ func Start(t testing.TB) *Server {
 	}
 	s := &Server{t: t, bin: bin, as: somebody(t)}
 	s.initialise()
+	for _, arg := range args {
+		s.args = append(s.args, strings.ReplaceAll(arg, "DIR", s.dir))
+	}
+	for _, file := range files {
+		s.copy(file)
+	}
 	t.Cleanup(s.Kill)
 	proctest.OnFreePort(t, func(port int) error {
 		s.port = port
@@ -101,6 +117,10 @@ func (s *Server) URL() string {
 	s.Exec(s.url(nil), "CREATE SCHEMA "+schema)
 	return s.url(url.Values{"search_path": {schema}})
 }
+
+// Address returns the address of the server's database with options, such as
+// sslmode.
+func (s *Server) Address(options url.Values) string { return s.url(options) }
 
 func (s *Server) url(options url.Values) string {
 	u := url.URL{
@@ -208,6 +228,24 @@ func (s *Server) initialise() {
 	}
 }
 
+// copy gives the server a private copy of a file.
+func (s *Server) copy(file string) {
+	s.t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	own := filepath.Join(s.dir, filepath.Base(file))
+	if err := os.WriteFile(own, content, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if s.as != nil {
+		if err := os.Chown(own, int(s.as.Uid), int(s.as.Gid)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // launch starts the process and waits for the line that says it is ready.
@@ -215,12 +253,13 @@ func (s *Server) launch() error {
 	if s.process != nil {
 		return errors.New("already running")
 	}
-	cmd := exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-p", strconv.Itoa(s.port),
+	args := append([]string{"-D", s.data(), "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "logging_collector=off",
 		"-c", "log_min_messages=log", "-c", "lc_messages=C",
 		// In the cluster's own folder: a server that a test kills would leave
 		// its segments in /dev/shm.
-		"-c", "dynamic_shared_memory_type=mmap")
+		"-c", "dynamic_shared_memory_type=mmap"}, s.args...)
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), args...)
 	cmd.Dir, cmd.SysProcAttr = s.dir, &syscall.SysProcAttr{Credential: s.as}
 	var err error
 	s.process, err = proctest.Start(cmd, readyLine, startTimeout)

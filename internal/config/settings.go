@@ -72,6 +72,7 @@ type Settings struct {
 
 	// Cache
 	RedisURL         Secret
+	RedisCA          string
 	CacheKey         Secret
 	CacheKeyPrevious Secret
 	TextTTL          time.Duration
@@ -288,6 +289,8 @@ func (s *Settings) declare() []Setting {
 					"TLS, unix:///path for a socket). Percent-encode special characters of the password. Redis Cluster "+
 					"isn't supported. Empty: memory only.",
 				urlOf[Secret]("redis", "rediss", "unix")),
+			of(&s.RedisCA, "redis-ca", "",
+				"PEM file of the authorities that sign the certificate of a rediss:// server. Empty: those of this machine."),
 			of(&s.CacheKey, "cache-key", "",
 				"Secret that authenticates what is kept in Redis, so that whoever else can write to it can't choose "+
 					"scores. Servers that share a Redis need the same key to share values; with different keys they "+
