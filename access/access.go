@@ -59,6 +59,22 @@ func (p Principal) May(s Scope) bool {
 	return slices.Contains(p.Scopes, s) || slices.Contains(p.Scopes, ScopeAdmin)
 }
 
+// Space names the name space of the raters and idempotency keys that the
+// principal sends, so that nobody can take another's place. Keys that are bound
+// to one rater share it: they are that rater's. So do keys of one name, of which
+// one replaces the other, and the admin key has its own.
+func (p Principal) Space() string {
+	switch {
+	case p.Rater != "":
+		return "rater:" + p.Rater
+	case p.Name != "":
+		return "key:" + p.Name
+	case p.Authenticated():
+		return "admin"
+	}
+	return ""
+}
+
 type contextKey struct{}
 
 // With returns a context that carries p.

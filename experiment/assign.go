@@ -69,10 +69,26 @@ func (h Hasher) Unit(kind UnitKind, value string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Rater is the name under which a rater is written down.
-func (h Hasher) Rater(value string) string {
-	sum := h.mac("rater", value)
+// Rater is the name under which a rater is written down. A space is whose
+// raters they are (access.Principal.Space): raters of one name in two spaces are
+// two people.
+func (h Hasher) Rater(space, value string) string {
+	sum := h.mac("rater", space, value)
+	return hex.EncodeToString(sum[:raterBytes])
+}
+
+const raterBytes = 16
+
+// Sender is the name under which a space is written down.
+func (h Hasher) Sender(space string) string {
+	sum := h.mac("sender", space)
 	return hex.EncodeToString(sum[:16])
+}
+
+// Key is the name under which an idempotency key of a space is written down.
+func (h Hasher) Key(space, value string) string {
+	sum := h.mac("idempotency key", space, value)
+	return hex.EncodeToString(sum[:])
 }
 
 // assignmentPrefix makes assignment ids known where they turn up.

@@ -76,7 +76,8 @@ func TestKeys(t *testing.T) {
 		t.Error("the bucket does not depend on the key")
 	}
 	if h.Unit(experiment.UnitHeader, "u") == h.Unit(experiment.UnitAPIKey, "u") ||
-		h.Rater("u") == h.Unit(experiment.UnitHeader, "u") {
+		h.Rater("s", "u") == h.Unit(experiment.UnitHeader, "u") || h.Rater("s", "u") == h.Rater("t", "u") ||
+		h.Key("s", "u") == h.Key("t", "u") || h.Key("ab", "c") == h.Key("a", "bc") || h.Sender("s") == h.Sender("t") {
 		t.Error("names of different things are alike")
 	}
 	id := h.Assignment(uuid.MustParse("018f5b0e-0000-7000-8000-000000000001"))

@@ -50,7 +50,7 @@ type Definition struct {
 	Salt        string                `yaml:"salt" json:"salt,omitempty" doc:"32 hexadecimal digits; drawn when absent"`
 	Audience    Audience              `yaml:"audience" json:"audience,omitempty" doc:"Attributes of a request, each with the values that take part"`
 	Ramp        []RampDefinition      `yaml:"ramp" json:"ramp,omitempty"`
-	BlindOnly   *bool                 `yaml:"blind_feedback_required" json:"blind_feedback_required,omitempty" doc:"Only blind labels count for the decision; true when absent"`
+	BlindOnly   *bool                 `yaml:"blind_feedback_required" json:"blind_feedback_required,omitempty" doc:"Whether the report's agreement, preferences and slices are of blind labels alone; true when absent. Decisions are of blind labels in any case"`
 	MinLabels   int                   `yaml:"min_labels" json:"min_labels,omitempty" doc:"Labelled images before a promotion; 300 when absent"`
 	MinRaters   int                   `yaml:"min_raters" json:"min_raters,omitempty" doc:"3 when absent"`
 	MinDuration *time.Duration        `yaml:"min_duration" json:"min_duration,omitempty" doc:"24h when absent"`
@@ -254,7 +254,7 @@ func (d Definition) experiment() Experiment {
 		Primary: orElse(d.Primary, PrimaryLoss), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin,
 		Horizon: orElse(d.Horizon, 1000),
 		Unit:    orElse(d.Unit, UnitHeader), Header: d.Header, Fallback: d.Fallback, Coverage: Whole,
-		Salt: d.Salt, HashVersion: HashVersion, Audience: d.Audience, BlindOnly: true,
+		Salt: d.Salt, HashVersion: HashVersion, Audience: d.Audience, BlindOnly: true, LabelsAnswerTasks: true,
 		MinLabels: orElse(d.MinLabels, 300), MinRaters: orElse(d.MinRaters, 3), MinDuration: 24 * time.Hour,
 		MaxDuration: orElse(d.MaxDuration, 60*24*time.Hour), Auto: orElse(d.Auto, AutoRecommend),
 	}

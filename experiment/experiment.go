@@ -195,7 +195,12 @@ type Experiment struct {
 	Ramp        []RampStep `json:"ramp,omitempty"`
 	RampStep    int        `json:"ramp_step"` // steps taken
 
-	BlindOnly   bool          `json:"blind_feedback_required"` // only blind labels count for the decision
+	// LabelsAnswerTasks is false in experiments of versions that believed what a
+	// label said of itself. Their reports stay as they were, and nothing of
+	// theirs is promoted by the rule.
+	LabelsAnswerTasks bool `json:"labels_answer_tasks,omitempty"`
+
+	BlindOnly   bool          `json:"blind_feedback_required"` // agreement, preferences and slices leave out open labels
 	MinLabels   int           `json:"min_labels"`              // labelled images before a promotion
 	MinRaters   int           `json:"min_raters"`
 	MinDuration time.Duration `json:"min_duration"`

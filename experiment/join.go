@@ -28,11 +28,7 @@ func (f Feedback) Joined(e Exposure) Feedback {
 	if f.Image.IsZero() && f.Kind != Pair {
 		f.Image = e.Image
 	}
-	// Whoever names an assignment was given its score; only the request itself
-	// can have said that the rater would not see it.
-	if f.Assignment != "" {
-		f.Blind = f.Blind && e.Blind
-	}
+	f.Blind = false // a label that answers a task knows its experiment without an exposure
 	if f.Time.Sub(e.Time) > LateAfter {
 		f.State = Late
 	}

@@ -35,6 +35,11 @@ func TestFeedbackIsOnExposure(t *testing.T) {
 func TestJoinedFeedback(t *testing.T) {
 	shown := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	e := experiment.Exposure{Experiment: "x", Phase: 3, Time: shown}
+	claims := experiment.Feedback{Blind: true, Time: shown}
+	e.Blind = true
+	if claims.Joined(e).Blind {
+		t.Error("a label that answers no task joins as blind")
+	}
 	for _, test := range []struct {
 		name  string
 		after time.Duration

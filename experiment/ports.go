@@ -2,10 +2,34 @@ package experiment
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"github.com/agiqa/agiqa/quality"
 )
+
+// Limits of feedback that waits for an exposure. Several gateways, or a store
+// that is slow, can let feedback come before its exposure, but not much of it.
+const (
+	MaxOrphans       = 10_000  // of everybody
+	MaxOrphansOf     = 1000    // of one sender
+	MaxOrphanBytesOf = 1 << 20 // of one sender's records
+)
+
+// Errors of feedback that is one too many to wait; they are wrapped in a
+// *[quality.Error] of kind rate_limited.
+var (
+	ErrOrphans   = errors.New("too much feedback waits for its exposure")
+	ErrOrphansOf = errors.New("too much feedback of one sender waits for its exposure")
+)
+
+// Sighting says that an image was scored in an experiment, and whether nobody
+// was shown a score.
+type Sighting struct {
+	Experiment ID
+	Image      quality.Digest
+	Blind      bool
+}
 
 // Receipt says what became of a piece of feedback that was appended.
 type Receipt struct {
@@ -35,15 +59,23 @@ type Store interface {
 	// is left alone.
 	AppendExposures(ctx context.Context, exposures []Exposure) error
 	// AppendFeedback is durable when it returns. The same key with the same
-	// body is a duplicate, with another body a conflict. Feedback on an
-	// exposure that is not there is kept as an orphan for OrphanFor, and joins
-	// it when it appears, at a new place at the end of the log.
+	// body is a duplicate, with another body a conflict, and so is a task that
+	// was answered before. Feedback on an exposure that is not there is kept as
+	// an orphan for OrphanFor, and joins it when it appears, at a new place at
+	// the end of the log; rate_limited where too many wait.
 	AppendFeedback(ctx context.Context, f Feedback) (Receipt, error)
 	// ByAssignment returns the exposure that a client was told of: not_found.
 	ByAssignment(ctx context.Context, assignment string) (Exposure, error)
 	// ByImage returns the latest exposure of an image in a running experiment:
 	// not_found.
 	ByImage(ctx context.Context, image quality.Digest) (Exposure, error)
+
+	// Sightings goes through the images of an experiment's exposures, as
+	// Exposures does, and is quicker.
+	Sightings(ctx context.Context, id ID, after int64) iter.Seq2[Sequenced[Sighting], error]
+	// SightingsOf returns how an image was seen in experiments that run or are
+	// paused, each way once.
+	SightingsOf(ctx context.Context, image quality.Digest) ([]Sighting, error)
 
 	// Exposures goes through an experiment's exposures in the order in which
 	// they were written. after is the sequence number to go on from; 0: all.

@@ -36,7 +36,7 @@ type Exposure struct {
 	TotalMS    float64              `json:"total_ms"`
 	HeadMS     float64              `json:"head_ms"`
 	Trace      string               `json:"trace_id"`
-	Blind      bool                 `json:"blind"`            // the client says that its rater will not see the score
+	Blind      bool                 `json:"blind"`            // the answer had no score
 	Status     string               `json:"status"`           // ok, or a quality.Kind
 	Slices     map[string]string    `json:"slices,omitempty"` // attributes for exploration, such as style or model
 }
@@ -66,12 +66,12 @@ const (
 
 // Feedback is one label.
 type Feedback struct {
-	ID         string         `json:"id"` // UUIDv7
-	Key        string         `json:"idempotency_key"`
-	Body       quality.Digest `json:"body_sha256"` // of what was sent: the same key with another body is a conflict
-	Time       time.Time      `json:"time"`        // of arrival
-	Given      time.Time      `json:"given_at"`    // when the rater gave it, as the client says; Time where it does not
-	Experiment ID             `json:"experiment"`  // "" while orphan
+	ID         string         `json:"id"`              // UUIDv7
+	Key        string         `json:"idempotency_key"` // keyed hash of the sender's: see [Hasher.Key]
+	Body       quality.Digest `json:"body_sha256"`     // of what was sent: the same key with another body is a conflict
+	Time       time.Time      `json:"time"`            // of arrival
+	Given      time.Time      `json:"given_at"`        // when the rater gave it, as the client says; Time where it does not
+	Experiment ID             `json:"experiment"`      // "" while orphan
 	Phase      int            `json:"phase"`
 	Assignment string         `json:"assignment_id,omitempty"`
 	Image      quality.Digest `json:"image_sha256"`
@@ -81,9 +81,18 @@ type Feedback struct {
 	Winner     string         `json:"winner,omitempty"` // a, b or tie
 	ImageA     quality.Digest `json:"image_a"`
 	ImageB     quality.Digest `json:"image_b"`
-	Blind      bool           `json:"blind"`
+	Blind      bool           `json:"blind"` // it answers a task; before there were tasks: its sender said so
 	LatencyMS  float64        `json:"latency_ms"`
 	State      FeedbackState  `json:"standing"`
+	Task       string         `json:"task,omitempty"`   // what a blind label answers: see [Hasher.Answer]
+	Sender     string         `json:"sender,omitempty"` // keyed hash of whose key it came with: see [Hasher.Sender]
+}
+
+// IsBlind reports whether f is known to be blind: it answers a task. Where
+// labels did not have to, in experiments of former versions, it is what the
+// sender said.
+func (f Feedback) IsBlind(of Experiment) bool {
+	return f.Blind && (f.Task != "" || !of.LabelsAnswerTasks)
 }
 
 // Audit is one change of an experiment, never changed itself.

@@ -49,7 +49,7 @@ func (s *State) quality(l views, d Decision, images []*image) Quality {
 // a second analysis, never the first.
 func (s *State) screen(q *Quality, l views) {
 	v := l.all
-	if s.e.BlindOnly {
+	if s.e.BlindOnly || s.e.LabelsAnswerTasks {
 		v = l.blind
 	}
 	labels := map[string]int{}
@@ -130,7 +130,7 @@ func (s *State) faults(q *Quality, d Decision) {
 	if q.OtherEncoder > 0 {
 		addFault("%d exposures are of another encoder or preparation; their scores are not used.", q.OtherEncoder)
 	}
-	if s.e.BlindOnly && q.NotBlind > 0 && q.NotBlind >= d.Counts.Labels {
+	if (s.e.BlindOnly || s.e.LabelsAnswerTasks) && q.NotBlind > 0 && q.NotBlind >= d.Counts.Labels {
 		addFault("No label is blind: nothing can be decided.")
 	}
 	if q.AA {

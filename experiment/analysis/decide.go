@@ -17,8 +17,9 @@ type Decision struct {
 	Primary    experiment.Primary `json:"primary"`
 	Counts     Counts             `json:"counts"`
 	SRM        SRM                `json:"srm"`
-	// Comparisons are those that the experiment decides by: of blind labels where
-	// it says so, and of all labels otherwise.
+	// Comparisons are those that the experiment decides by: of blind labels. In
+	// experiments whose labels did not have to answer tasks they are of all labels
+	// unless it says otherwise.
 	Comparisons []Comparison `json:"comparisons"`
 	// Blind are those that a promotion needs: of blind labels in any case. What
 	// users do (user_metric) is not a label of an image and is the same in both.
@@ -114,7 +115,7 @@ func (s *State) decideWith(points int) (Decision, views) {
 	case s.e.Primary == experiment.PrimaryUser:
 		d.Comparisons = s.compareUsers(l.outcomes, points)
 		d.Blind = d.Comparisons
-	case s.e.BlindOnly:
+	case s.e.BlindOnly || s.e.LabelsAnswerTasks:
 		d.Comparisons = s.compare(l.blind, points)
 		d.Blind = d.Comparisons
 	default:

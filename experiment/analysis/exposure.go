@@ -63,6 +63,8 @@ type image struct {
 	fold   byte       // by its prompt, or by itself where none was sent
 	trace  string
 	slices map[string]string
+	blind  bool // of some exposure nobody was shown the score
+	open   bool // of some exposure somebody may have been
 }
 
 // armScore is the score that one arm gave an image.
@@ -226,6 +228,7 @@ func (s *State) picture(x experiment.Exposure, at moment) {
 		}
 	}
 	row.last = max(row.last, at.nanos)
+	row.blind, row.open = row.blind || x.Blind, row.open || !x.Blind
 	for _, a := range x.Scores {
 		i, ok := s.arms[a.Arm]
 		if !ok || a.Fault != "" || !usable(a.Score) {

@@ -93,6 +93,12 @@ func (p pair) contradictory() bool {
 	return p.seen&(1<<lowWins) != 0 && p.seen&(1<<highWins) != 0
 }
 
+// How an opinion was given, as part of the key of its row.
+const (
+	blindly = "blind"
+	openly  = "seen"
+)
+
 // Feedback takes one piece of feedback. Its standing is looked at for lateness
 // only, which the store knows; the rest follows from the other records.
 func (s *State) Feedback(r experiment.Sequenced[experiment.Feedback]) {
@@ -108,9 +114,11 @@ func (s *State) Feedback(r experiment.Sequenced[experiment.Feedback]) {
 		s.late++
 		return
 	}
-	blind := "seen"
+	// Whatever a label says of itself, only the server knows that it is blind.
+	f.Blind = f.IsBlind(s.e)
+	blind := openly
 	if f.Blind {
-		blind = "blind"
+		blind = blindly
 	}
 	// What is said without naming an image is about that of the assignment.
 	about := f.Image.Hex()
@@ -123,7 +131,11 @@ func (s *State) Feedback(r experiment.Sequenced[experiment.Feedback]) {
 			s.odd++
 			return
 		}
-		if row, _ := s.labels.row(keyOf(f.Rater, about, blind)); row != nil && row.take(f) {
+		row, made := s.labels.row(keyOf(f.Rater, about, blind))
+		if made && row != nil && f.Blind {
+			s.answered(f.Image)
+		}
+		if row != nil && row.take(f) {
 			row.value = f.Value
 		}
 	case experiment.Thumb:
@@ -161,9 +173,13 @@ func (s *State) preference(f experiment.Feedback, blind string) {
 		s.odd++
 		return
 	}
-	row, _ := s.pairs.row(keyOf(f.Rater, low.Hex(), high.Hex(), blind))
+	row, made := s.pairs.row(keyOf(f.Rater, low.Hex(), high.Hex(), blind))
 	if row == nil {
 		return
+	}
+	if made && f.Blind {
+		s.compared(low)
+		s.compared(high)
 	}
 	row.low, row.high = low, high
 	row.seen |= 1 << won

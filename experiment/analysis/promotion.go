@@ -40,8 +40,8 @@ type Promotion struct {
 
 // Promote applies the rule of promotion to every treatment; those that are ready
 // come first, the largest effect before the others. It reads blind labels only,
-// whatever the experiment decides by: a label given with the score in view leans
-// towards that score (anchoring), so it may not choose the score to be shown.
+// which answer tasks: a label given with the score in view leans towards that
+// score (anchoring), or repeats one that somebody wants to win.
 //
 // A treatment is ready when its running interval lies above 0, or above -margin
 // where the experiment has a margin; when there are enough labelled images, raters
@@ -103,6 +103,9 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 	case experiment.Running, experiment.Paused, experiment.Stopped:
 	default:
 		require("The experiment is %s.", e.State)
+	}
+	if !e.LabelsAnswerTasks {
+		require("It was created by a version that believed what labels said of themselves; create it again.")
 	}
 	have, what := d.Counts.LabelledBlind, "images with blind labels"
 	switch e.Primary {

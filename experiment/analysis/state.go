@@ -28,7 +28,8 @@ const MostArms = 64
 //   - Of several labels of one rater for one image the one given last counts, by
 //     the time given, then key, then id. Blind labels and others do so
 //     separately: what was said with the score in view changes nothing that was
-//     said without.
+//     said without. A label is blind if it answers a task, and did so before the
+//     experiment ended.
 //   - Of several winners of one pair by one rater the last counts, unless two are
 //     opposite: then none does.
 //   - Late feedback is left out, and so is feedback for which no exposure is known
@@ -54,6 +55,7 @@ type State struct {
 	pairs   table[pair]
 	thumbs  table[thumb]
 	choices table[choice]
+	asked   table[asked] // by image: how many raters answered tasks
 	perArm  []armCounts
 	late    int
 	odd     int             // feedback with a value that is no number, or of no known kind
@@ -95,6 +97,7 @@ func New(e experiment.Experiment, limits Limits) (*State, error) {
 		pairs:   newTable[pair](limits.Labels),
 		thumbs:  newTable[thumb](limits.Labels),
 		choices: newTable[choice](limits.Labels),
+		asked:   newTable[asked](limits.Images),
 		perHour: map[int64][]int{}, latest: math.MinInt64,
 	}
 	for i, a := range e.Arms {

@@ -3,6 +3,7 @@ package analysis_test
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,14 +66,18 @@ func TestEqualArmsAreNotDecided(t *testing.T) {
 func TestLabelsWithTheScoreInViewDoNotPromote(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name  string
-		blind bool // what raters say
-		all   bool // the experiment takes any label
-		ready bool
+		name   string
+		blind  bool // what the records say
+		all    bool // blind_feedback_required is false
+		tasked bool // the labels answer tasks
+		ready  bool
 	}{
-		{"seen, blind only", false, false, false},
-		{"seen, any label decides", false, true, false},
-		{"blind", true, false, true},
+		{"seen, blind only", false, false, false, false},
+		{"seen, all labels are reported", false, true, false, false},
+		{"blind by their own account", true, false, false, false},
+		{"blind by their own account, all labels are reported", true, true, false, false},
+		{"blind", true, false, true, true},
+		{"blind, all labels are reported", true, true, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := synthetic.DefaultOptions()
@@ -83,17 +88,54 @@ func TestLabelsWithTheScoreInViewDoNotPromote(t *testing.T) {
 			// The split is not what is tested here.
 			log.Experiment.Arms[0].Weight, log.Experiment.Arms[1].Weight = 0, experiment.Whole
 			for i := range log.Feedback {
-				log.Feedback[i].Blind = c.blind
+				f := &log.Feedback[i]
+				f.Blind = c.blind
+				if c.tasked {
+					f.Task = "task " + f.ID
+				}
 			}
 			d := stateOf(t, log).Decide()
-			if c.all && d.Comparisons[0].Decision != stats.Superior {
-				t.Errorf("the labels do not lean: %s", text(t, d))
+			if lean := d.Comparisons[0].Decision == stats.Superior; lean != c.tasked {
+				t.Errorf("the treatment is superior: %t: %s", lean, text(t, d))
 			}
 			p := analysis.Promote(log.Experiment, d, log.End, analysis.Checks{Replay: &analysis.Replayed{Equal: true}})
 			if len(p) != 1 || p[0].Ready != c.ready || p[0].Ready != (len(p[0].Missing) == 0) {
 				t.Errorf("got %s", text(t, p))
 			}
 		})
+	}
+}
+
+// An experiment of a version that believed what labels said keeps its figures,
+// and nothing of it is promoted.
+func TestFormerExperimentKeepsItsFiguresAndPromotesNothing(t *testing.T) {
+	t.Parallel()
+	log := synthetic.New(synthetic.DefaultOptions())
+	now := stateOf(t, log).Decide()
+	log.Experiment.LabelsAnswerTasks = false
+	for i := range log.Feedback {
+		log.Feedback[i].Task = ""
+	}
+	former := stateOf(t, log).Decide()
+	if text(t, former) != text(t, now) || former.Counts.LabelledBlind != 600 {
+		t.Errorf("got %s, want %s", text(t, former), text(t, now))
+	}
+	p := analysis.Promote(log.Experiment, former, log.End, analysis.Checks{Replay: &analysis.Replayed{Equal: true}})
+	if len(p) != 1 || p[0].Ready || len(p[0].Missing) != 1 || !strings.Contains(p[0].Missing[0], "create it again") {
+		t.Errorf("got %s", text(t, p))
+	}
+}
+
+// Scores are withheld until an experiment ends: what comes later isn't blind.
+func TestLabelsAfterTheEndAreNotBlind(t *testing.T) {
+	t.Parallel()
+	log := synthetic.New(synthetic.DefaultOptions())
+	before := stateOf(t, log).Decide().Counts
+	log.Experiment.Ended = log.Feedback[len(log.Feedback)/8].Time
+	after := stateOf(t, log).Decide().Counts
+	if after.LabelledBlind == 0 || after.LabelledBlind >= before.LabelledBlind || after.PairsBlind >= before.PairsBlind ||
+		after.LabelledAll != before.LabelledAll || after.Pairs != before.Pairs {
+		t.Errorf("before %+v, after %+v", before, after)
 	}
 }
 

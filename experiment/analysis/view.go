@@ -82,7 +82,7 @@ func (s *State) viewOf(basis Basis) view {
 func (s *State) lookImages(v *view, raters map[string]bool) {
 	byImage := map[quality.Digest][]rating{}
 	for _, l := range s.labels.rows {
-		if v.basis == BasisBlind && !l.blind {
+		if v.basis == BasisBlind && !s.blindly(l.vote) {
 			continue
 		}
 		v.superseded += l.records - 1
@@ -138,6 +138,12 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 	})
 }
 
+// blindly reports whether an opinion was given while scores were withheld, which
+// they are until the experiment ends.
+func (s *State) blindly(v vote) bool {
+	return v.blind && (!s.e.LabelsAnswerTasks || s.e.Ended.IsZero() || v.arrived <= s.e.Ended.UnixNano())
+}
+
 // joined finds the image that is spoken of, and when it was last shown.
 func (s *State) joined(of vote) (image quality.Digest, last int64, there bool) {
 	image = of.image
@@ -176,7 +182,7 @@ func (s *State) lookPairs(v *view, raters map[string]bool) {
 	type images struct{ low, high quality.Digest }
 	said := map[images][]*pair{}
 	for _, p := range s.pairs.rows {
-		if v.basis == BasisBlind && !p.blind {
+		if v.basis == BasisBlind && !s.blindly(p.vote) {
 			continue
 		}
 		low, high := s.images.rows[key(p.low[:16])], s.images.rows[key(p.high[:16])]

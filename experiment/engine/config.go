@@ -31,11 +31,18 @@ type Canaries interface {
 	Score(ctx context.Context, checkpoints []quality.Checkpoint) ([][]float32, error)
 }
 
+// Labellers says whether anybody holds a valid key with the scope feedback.
+// Without one no label can come that decides.
+type Labellers interface {
+	CanLabel(ctx context.Context) (bool, error)
+}
+
 const (
 	refreshInterval = time.Second            // between two reads of the store
 	watchInterval   = 200 * time.Millisecond // between two checks of the guardrails
 	decideInterval  = 5 * time.Second        // between two reads of the records
 	exposeTimeout   = time.Second
+	mostImages      = 1_000_000 // of all experiments together
 )
 
 // raterLimits are how much feedback is taken from one rater.
@@ -46,11 +53,15 @@ type Deps struct {
 	Store       experiment.Store
 	Hasher      experiment.Hasher
 	Checkpoints Checkpoints
-	Canaries    Canaries // nil: experiments start without
+	Canaries    Canaries  // nil: experiments start without
+	Labellers   Labellers // nil: nobody holds a key
 	Tracer      trace.TracerProvider
 	Meter       metric.MeterProvider
 	Logger      *slog.Logger
 	Now         func() time.Time // nil: time.Now
+	// MaxImages is how many images of experiments that have not ended are
+	// remembered; 0: a million.
+	MaxImages int
 	// ExposeTimeout is how long a request waits for its record; 0: one second.
 	ExposeTimeout time.Duration
 }

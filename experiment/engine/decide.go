@@ -37,13 +37,7 @@ func (e *Engine) Conclude(ctx context.Context, id experiment.ID) (Conclusion, er
 	r := e.readingOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state == nil || r.revision != x.Revision && !r.state.Update(x) {
-		if r.state, err = analysis.New(x, analysis.DefaultLimits()); err != nil {
-			return Conclusion{}, err
-		}
-	}
-	r.revision = x.Revision
-	if err := r.state.Read(ctx, e.Store); err != nil {
+	if err := r.read(ctx, e.Store, x); err != nil {
 		return Conclusion{}, err
 	}
 	c := Conclusion{Experiment: x, Decision: r.state.Decide(), Log: r.state.Log()}
@@ -59,6 +53,27 @@ func (e *Engine) Conclude(ctx context.Context, id experiment.ID) (Conclusion, er
 	checks.Replay = &replayed
 	c.Promotions = analysis.Promote(x, c.Decision, e.Now(), checks)
 	return c, nil
+}
+
+// read brings the reading up to the store. The caller holds its lock.
+func (r *reading) read(ctx context.Context, store experiment.Store, x experiment.Experiment) error {
+	if r.state == nil || r.revision != x.Revision && !r.state.Update(x) {
+		var err error
+		if r.state, err = analysis.New(x, analysis.DefaultLimits()); err != nil {
+			return err
+		}
+	}
+	r.revision = x.Revision
+	return r.state.Read(ctx, store)
+}
+
+// stateOf is what the records of an experiment's phase say now.
+func (e *Engine) stateOf(ctx context.Context, x experiment.Experiment) (*analysis.State, error) {
+	r := e.readingOf(x.ID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.read(ctx, e.Store, x)
+	return r.state, err
 }
 
 func (e *Engine) readingOf(id experiment.ID) *reading {
@@ -174,7 +189,15 @@ func (e *Engine) decide(ctx context.Context, l *live) error {
 // conclude does of itself what the experiment says. Of several servers one is
 // first, and the others meet a conflict.
 func (e *Engine) conclude(ctx context.Context, c Conclusion, arm experiment.ArmID) error {
-	if c.Experiment.Auto == experiment.AutoAct {
+	acts := c.Experiment.Auto == experiment.AutoAct
+	if acts {
+		// Whoever revoked every key that may label wants nothing decided by what it sent.
+		var err error
+		if acts, err = e.canLabel(ctx); err != nil {
+			return err
+		}
+	}
+	if acts {
 		_, err := e.promote(ctx, c.Experiment, arm, experiment.Change{By: "server", Numbers: c.Numbers(arm)})
 		return err
 	}

@@ -20,6 +20,8 @@ type Engine struct {
 	raters    *ratelimit.Limiter // how fast each rater may send
 	boot      time.Time          // monotonic
 
+	seals *seals
+
 	current    atomic.Pointer[snapshot]
 	refreshing sync.Mutex // held through a refresh
 
@@ -40,11 +42,11 @@ func New(deps Deps) (*Engine, error) {
 	deps.ExposeTimeout = cmp.Or(deps.ExposeTimeout, exposeTimeout)
 	e := &Engine{
 		Deps: deps, raters: ratelimit.New(raterLimits, deps.Now), boot: time.Now(),
-		watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
+		seals: newSeals(cmp.Or(deps.MaxImages, mostImages)), watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
 	}
 	e.current.Store(&snapshot{})
 	var err error
-	e.telemetry, err = newTelemetry(deps.Tracer, deps.Meter)
+	e.telemetry, err = newTelemetry(deps.Tracer, deps.Meter, e.seals.size)
 	return e, err
 }
 
@@ -113,6 +115,9 @@ func (e *Engine) Refresh(ctx context.Context) error {
 	slices.SortStableFunc(next.running, func(a, b *live) int { return a.Started.Compare(b.Started) })
 	e.logChanges(ctx, e.current.Swap(next), next)
 	e.keepWatches(next)
+	if err := e.followImages(ctx, e.seals.keep(all)...); err != nil {
+		e.telemetry.storeFailed(ctx, "sightings")
+	}
 	return nil
 }
 

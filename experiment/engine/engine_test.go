@@ -12,6 +12,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/engine"
 	"github.com/agiqa/agiqa/experiment/storetest"
@@ -98,20 +99,54 @@ func (c *clock) pass(d time.Duration) {
 
 type server struct {
 	*engine.Engine
-	shelf *shelf
+	shelf     *shelf
+	labellers *labellers
 }
 
-func newServer(t *testing.T, store experiment.Store, c *clock, judge canaries) *server {
+// labellers says whether anybody holds a key that may label.
+type labellers struct{ none bool }
+
+func (l *labellers) CanLabel(context.Context) (bool, error) { return !l.none, nil }
+
+// app is the principal of an application, which names its raters.
+var app = access.Principal{Client: "key:1", KeyID: "1", Name: "app", Scopes: []access.Scope{access.ScopeFeedback}}
+
+// bound is the principal of one rater.
+func bound(name string) access.Principal {
+	return access.Principal{Client: "key:" + name, KeyID: name, Name: "key of " + name, Rater: name,
+		Scopes: []access.Scope{access.ScopeFeedback}}
+}
+
+// task is the token of a task about an image, or about a pair.
+func (s *server) task(t testing.TB, by access.Principal, rater string, images ...string) string {
+	t.Helper()
+	r := engine.TaskRequest{By: by, Rater: rater, Count: 1, Pairs: len(images) == 2}
+	for _, image := range images {
+		r.Images = append(r.Images, quality.DigestOf([]byte(image)))
+	}
+	issued, err := s.Tasks(t.Context(), "sharper", r)
+	must(t, err)
+	if len(issued) != 1 {
+		t.Fatalf("%d tasks about %q", len(issued), images)
+	}
+	return issued[0].Token
+}
+
+func newServer(t testing.TB, store experiment.Store, c *clock, judge canaries, change ...func(*engine.Deps)) *server {
 	t.Helper()
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
-	s := &shelf{def: "demo"}
-	e, err := engine.New(engine.Deps{
+	s, l := &shelf{def: "demo"}, &labellers{}
+	deps := engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: s, Canaries: judge, Tracer: tracenoop.NewTracerProvider(),
-		Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: c.now,
-	})
+		Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: c.now, Labellers: l,
+	}
+	for _, f := range change {
+		f(&deps)
+	}
+	e, err := engine.New(deps)
 	must(t, err)
-	return &server{Engine: e, shelf: s}
+	return &server{Engine: e, shelf: s, labellers: l}
 }
 
 func must(t testing.TB, err error) {
@@ -218,7 +253,8 @@ func TestStoreFails(t *testing.T) {
 		t.Errorf("shown %+v", shown)
 	}
 	value := 3.0
-	label := engine.Label{Key: "k", Image: quality.DigestOf([]byte("a")), Rater: "r", Kind: experiment.MOS, Value: &value}
+	label := engine.Label{By: app, Key: "k", Image: quality.DigestOf([]byte("a")), Rater: "r",
+		Kind: experiment.MOS, Value: &value}
 	if _, err := s.Label(t.Context(), label); quality.KindOf(err) != quality.KindStoreUnavailable {
 		t.Errorf("feedback: %v", err)
 	}
@@ -375,11 +411,15 @@ func TestLabels(t *testing.T) {
 		blind bool
 	}{
 		"by assignment": {engine.Label{Key: "1", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS,
-			Value: value(4), Blind: true}, "", experiment.Accepted, false},
-		"blind by assignment": {engine.Label{Key: "2", Assignment: blind.Assignment, Rater: "r", Kind: experiment.MOS,
-			Value: value(4), Blind: true}, "", experiment.Accepted, true},
+			Value: value(4)}, "", experiment.Accepted, false},
+		"by an assignment without a score": {engine.Label{Key: "2", Assignment: blind.Assignment, Rater: "r",
+			Kind: experiment.MOS, Value: value(4)}, "", experiment.Accepted, false},
+		"with a task": {engine.Label{Key: "2t", Task: s.task(t, app, "r", "b"), Rater: "r", Kind: experiment.MOS,
+			Value: value(4)}, "", experiment.Accepted, true},
+		"with a task and an assignment": {engine.Label{Key: "2a", Task: s.task(t, app, "q", "b"),
+			Assignment: blind.Assignment, Rater: "q", Kind: experiment.MOS, Value: value(4)}, "", experiment.Accepted, true},
 		"by image": {engine.Label{Key: "3", Image: quality.DigestOf([]byte("a")), Rater: "r",
-			Kind: experiment.MOS, Value: value(1), Blind: true}, "", experiment.Accepted, true},
+			Kind: experiment.MOS, Value: value(1)}, "", experiment.Accepted, false},
 		"never shown": {engine.Label{Key: "4", Image: quality.DigestOf([]byte("z")), Rater: "r",
 			Kind: experiment.MOS, Value: value(1)}, "", experiment.Orphan, false},
 		"forged": {engine.Label{Key: "5", Assignment: shown.Assignment[:len(shown.Assignment)-2] + "AA",
@@ -398,6 +438,7 @@ func TestLabels(t *testing.T) {
 		"a choice without ranking": {engine.Label{Key: "11", Assignment: shown.Assignment, Rater: "r",
 			Kind: experiment.Choice}, quality.KindFeedbackInvalid, "", false},
 	} {
+		tc.label.By = app
 		r, err := s.Label(t.Context(), tc.label)
 		if tc.kind != "" {
 			if quality.KindOf(err) != tc.kind {
@@ -412,19 +453,22 @@ func TestLabels(t *testing.T) {
 			again.Feedback.ID != r.Feedback.ID {
 			t.Errorf("%s, again: %+v, %v", name, again, err)
 		}
-		tc.label.Rater = "somebody else"
+		tc.label.Rater, tc.label.Task = "somebody else", ""
+		if tc.label.Image.IsZero() && tc.label.Assignment == "" {
+			tc.label.Image = quality.DigestOf([]byte("b"))
+		}
 		if _, err := s.Label(t.Context(), tc.label); quality.KindOf(err) != quality.KindConflict {
 			t.Errorf("%s, with its key for another: %v", name, err)
 		}
 	}
 	c.pass(31 * 24 * time.Hour)
-	late := engine.Label{Key: "late", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4)}
+	late := engine.Label{By: app, Key: "late", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4)}
 	if r, err := s.Label(t.Context(), late); err != nil || r.Feedback.State != experiment.Late {
 		t.Errorf("late: %+v, %v", r, err)
 	}
 	var refused error
 	for i := range 500 {
-		if _, err := s.Label(t.Context(), engine.Label{Key: fmt.Sprint("fast", i), Assignment: shown.Assignment,
+		if _, err := s.Label(t.Context(), engine.Label{By: app, Key: fmt.Sprint("fast", i), Assignment: shown.Assignment,
 			Rater: "fast", Kind: experiment.MOS, Value: value(4)}); err != nil {
 			refused = err
 		}
@@ -434,38 +478,48 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// Labels that lean towards a score in view promote nothing, however many there
-// are, neither by the server nor by a person; the same labels, blind, do.
-func TestOnlyBlindLabelsPromote(t *testing.T) {
-	for _, blind := range []bool{false, true} {
-		for _, auto := range []string{"act", "recommend"} {
-			t.Run(fmt.Sprintf("blind %t, auto %s", blind, auto), func(t *testing.T) {
+// Labels that answer no task promote nothing, however many there are and whatever
+// the experiment says, neither by the server nor by a person; the same labels with
+// tasks do.
+func TestOnlyLabelsWithTasksPromote(t *testing.T) {
+	for _, tasked := range []bool{false, true} {
+		for _, more := range []string{"auto: act", "auto: recommend", "auto: act\nblind_feedback_required: false"} {
+			t.Run(fmt.Sprintf("tasks %t, %s", tasked, more), func(t *testing.T) {
 				t.Parallel()
-				s, store, c := begin(t, "auto: "+auto+"\nmin_labels: 100\n")
+				s, store, c := begin(t, more+"\nmin_labels: 100\n")
 				c.pass(time.Minute)
 				for i := range 300 {
 					image := fmt.Sprint("image", i)
-					shown := s.ask(t.Context(), fmt.Sprint(i), image, blind, "")
+					shown := s.ask(t.Context(), fmt.Sprint(i), image, true, "")
 					d := quality.DigestOf([]byte(image))
 					// Raters who say what the second arm says, with a little of their own.
 					value := 1 + float64(d[0])/100 + float64(d[2])/1000
 					value = min(5, value+0.02*float64(i%3-1))
-					_, err := s.Label(t.Context(), engine.Label{
-						Key: fmt.Sprint(i), Assignment: shown.Assignment, Rater: fmt.Sprint("rater", i%5),
-						Kind: experiment.MOS, Value: &value, Blind: blind,
-					})
+					label := engine.Label{By: app, Key: fmt.Sprint(i), Assignment: shown.Assignment,
+						Rater: fmt.Sprint("rater", i%5), Kind: experiment.MOS, Value: &value}
+					if i%2 == 0 {
+						label.Assignment, label.Image = "", d
+					}
+					if tasked {
+						label.Task = s.task(t, app, label.Rater, image)
+					}
+					r, err := s.Label(t.Context(), label)
 					must(t, err)
+					if r.Feedback.Blind != tasked {
+						t.Fatalf("label %d: %+v", i, r.Feedback)
+					}
 				}
-				if auto == "act" {
+				if strings.HasPrefix(more, "auto: act") {
 					s.Decide(t.Context())
-				} else if _, err := s.Promote(t.Context(), "sharper", "new", "me", experiment.Force{}); (err == nil) != blind {
+				} else if _, err := s.Promote(t.Context(), "sharper", "new", "me", experiment.Force{}); (err == nil) != tasked {
 					t.Errorf("a person's promotion: %v", err)
 				}
 				x, err := store.Get(t.Context(), "sharper")
 				must(t, err)
-				if promoted := x.State == experiment.Promoted; promoted != blind || x.Forced != "" {
+				if promoted := x.State == experiment.Promoted; promoted != tasked || x.Forced != "" ||
+					!tasked && x.Recommended != "" {
 					c, _ := s.Conclude(t.Context(), "sharper")
-					t.Errorf("promoted is %t, forced %q: %+v", promoted, x.Forced, c.Promotions)
+					t.Errorf("promoted is %t, forced %q, recommended %q: %+v", promoted, x.Forced, x.Recommended, c.Promotions)
 				}
 			})
 		}
@@ -555,7 +609,7 @@ func TestALabelCountsInOneExperiment(t *testing.T) {
 	for i, l := range []engine.Label{
 		{Assignment: first.Assignment}, {Assignment: second.Assignment}, {Image: quality.DigestOf([]byte("a"))},
 	} {
-		l.Key, l.Rater, l.Kind, l.Value, l.Blind = fmt.Sprint(i), fmt.Sprint("rater ", i), experiment.MOS, &value, true
+		l.By, l.Key, l.Rater, l.Kind, l.Value = app, fmt.Sprint(i), fmt.Sprint("rater ", i), experiment.MOS, &value
 		_, err := s.Label(t.Context(), l)
 		must(t, err)
 	}

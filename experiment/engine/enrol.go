@@ -98,6 +98,8 @@ func (t *Trial) Expose(ctx context.Context, s experiment.Scored) []*experiment.S
 			continue
 		}
 		records = append(records, record)
+		// Before the record is written, so that nobody is told meanwhile.
+		e.saw(ctx, t.live.ID, 0, experiment.Sighting{Image: record.Image, Blind: record.Blind})
 		shown[i] = &experiment.Shown{
 			Experiment: t.live.ID, Phase: t.live.Phase, Arm: p.arm, Assignment: record.Assignment, Rank: p.rank,
 			Served: t.served(p.arm, s.Outcomes[i]),
@@ -160,13 +162,19 @@ func (t *Trial) record(ctx context.Context, p placement, s experiment.Scored,
 	if encoder.IsZero() { // nothing was scored
 		encoder, preprocess = t.live.Encoder, t.live.Preprocess
 	}
+	blindly := t.caller.Blind
+	if !blindly {
+		// Its score is withheld, so nobody is shown it now either.
+		how, _, err := t.engine.sightOf(ctx, o.Image)
+		blindly = err == nil && how&blind != 0
+	}
 	x := experiment.Exposure{
 		ID: id.String(), Assignment: t.engine.Hasher.Assignment(ticket),
 		Time: t.engine.Now().UTC(), SinceBoot: time.Since(t.engine.boot),
 		Experiment: t.live.ID, Phase: t.live.Phase, Unit: p.unit, UnitKind: p.kind, Shown: p.arm, Rank: p.rank,
 		Image: o.Image, Prompt: t.caller.Prompt, Encoder: encoder, Preprocess: preprocess,
 		Scores: o.Scores, Cached: o.Cached, TotalMS: s.TotalMS, HeadMS: s.HeadMS,
-		Blind: t.caller.Blind, Status: o.Status, Slices: t.caller.Attributes, Trace: t.caller.Trace,
+		Blind: blindly, Status: o.Status, Slices: t.caller.Attributes, Trace: t.caller.Trace,
 	}
 	if sc := trace.SpanContextFromContext(ctx); x.Trace == "" && sc.HasTraceID() {
 		x.Trace = sc.TraceID().String()

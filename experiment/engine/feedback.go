@@ -2,28 +2,31 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"math"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
 )
 
 // Label is feedback as it was sent.
 type Label struct {
+	By         access.Principal // whose key it came with
 	Key        string
+	Task       string // token of the task that it answers; "": none
 	Assignment string
 	Image      quality.Digest
-	Rater      string
+	Rater      string // that an application names; "": the one that the key is bound to
 	Kind       experiment.FeedbackKind
 	Value      *float64
 	Winner     string
 	ImageA     quality.Digest
 	ImageB     quality.Digest
-	Blind      bool
 	LatencyMS  float64
 	Given      time.Time // zero: now
 }
@@ -36,8 +39,12 @@ func invalid(format string, args ...any) error {
 }
 
 // Label stores a piece of feedback; it is durable when Label returns. Errors:
-// feedback_invalid; conflict where its key was used for something else;
-// overloaded where the rater sends too fast; store_unavailable.
+// feedback_invalid; forbidden for another rater's name or task; conflict where
+// its key was used for something else, or its task was answered; rate_limited
+// where the rater sends too fast, or too much of the sender's feedback waits for
+// its exposure; store_unavailable.
+//
+// A label is blind if it brings back a task in time, whatever else it says.
 func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error) {
 	receipt, err := e.label(ctx, l)
 	outcome := string(receipt.Feedback.State)
@@ -56,10 +63,17 @@ func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error)
 }
 
 func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error) {
+	rater, err := e.raterOf(l.By, l.Rater)
+	if err != nil {
+		return experiment.Receipt{}, err
+	}
+	answer, err := e.answerOf(ctx, &l, rater)
+	if err != nil {
+		return experiment.Receipt{}, err
+	}
 	if err := e.check(l); err != nil {
 		return experiment.Receipt{}, err
 	}
-	rater := e.Hasher.Rater(l.Rater)
 	if wait := e.raters.Take(rater); wait > 0 {
 		return experiment.Receipt{}, quality.Errorf(quality.KindRateLimited, "too many labels from this rater").After(wait)
 	}
@@ -72,9 +86,9 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	}
 	now := e.Now().UTC()
 	f := experiment.Feedback{
-		ID: id.String(), Key: l.Key, Body: l.digest(), Time: now, Given: now, Assignment: l.Assignment,
-		Image: l.Image, Rater: rater,
-		Kind: l.Kind, Winner: l.Winner, ImageA: l.ImageA, ImageB: l.ImageB, Blind: l.Blind, LatencyMS: l.LatencyMS,
+		ID: id.String(), Key: e.Hasher.Key(l.By.Space(), l.Key), Body: l.digest(rater), Time: now, Given: now,
+		Assignment: l.Assignment, Image: l.Image, Rater: rater, Sender: e.Hasher.Sender(l.By.Space()),
+		Kind: l.Kind, Winner: l.Winner, ImageA: l.ImageA, ImageB: l.ImageB, LatencyMS: l.LatencyMS,
 		State: experiment.Orphan, // until the store knows its exposure
 	}
 	if !l.Given.IsZero() && l.Given.Before(now) {
@@ -83,8 +97,21 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	if l.Value != nil {
 		f.Value = *l.Value
 	}
+	if t := answer.task; answer.counts {
+		f.Blind, f.Task, f.Experiment, f.Phase = true, e.Hasher.Answer(t), t.Experiment, t.Phase
+		f.State = experiment.Accepted // it was issued for an exposure
+		// Images count in the order of their first label: nobody moves theirs to the front.
+		if f.Given.Before(t.Issued()) {
+			f.Given = t.Issued()
+		}
+	}
 	receipt, err := e.Store.AppendFeedback(ctx, f)
-	if err != nil && quality.KindOf(err) != quality.KindConflict {
+	switch {
+	case errors.Is(err, experiment.ErrOrphans):
+		e.telemetry.orphanRefused(ctx, "total")
+	case errors.Is(err, experiment.ErrOrphansOf):
+		e.telemetry.orphanRefused(ctx, "key")
+	case err != nil && quality.KindOf(err) != quality.KindConflict:
 		e.telemetry.storeFailed(ctx, "feedback")
 	}
 	return receipt, err
@@ -103,8 +130,6 @@ func (e *Engine) check(l Label) error {
 	switch {
 	case !sound(l.Key):
 		return invalid("idempotency_key must be text of 1 to %d bytes", maxNameBytes)
-	case !sound(l.Rater):
-		return invalid("rater_id must be text of 1 to %d bytes", maxNameBytes)
 	case l.Assignment != "" && !e.Hasher.Issued(l.Assignment):
 		return invalid("assignment_id was not issued by this server")
 	case !(l.LatencyMS >= 0) || math.IsInf(l.LatencyMS, 0):
@@ -114,6 +139,10 @@ func (e *Engine) check(l Label) error {
 	}
 	if l.Kind == experiment.Pair {
 		return checkPair(l)
+	}
+	if (l.Kind == experiment.Thumb || l.Kind == experiment.Choice) && l.By.Rater != "" {
+		return quality.Errorf(quality.KindForbidden, "feedback of kind %s tells what the users of an application did: "+
+			"it needs an API key that isn't bound to a rater", l.Kind)
 	}
 	if l.Winner != "" || !l.ImageA.IsZero() || !l.ImageB.IsZero() {
 		return invalid("winner, image_a and image_b are only for kind pair")
@@ -203,8 +232,8 @@ func (e *Engine) exposureOf(ctx context.Context, l Label) (experiment.Exposure, 
 	return x, err == nil, err
 }
 
-// digest is the same for labels that say the same.
-func (l Label) digest() quality.Digest {
+// digest is the same for labels that say the same, of a rater as written down.
+func (l Label) digest(rater string) quality.Digest {
 	value := ""
 	if l.Value != nil {
 		value = number(*l.Value)
@@ -213,7 +242,7 @@ func (l Label) digest() quality.Digest {
 	if !l.Given.IsZero() {
 		given = l.Given.UTC().Format(time.RFC3339Nano)
 	}
-	return quality.NewFieldHash().String("agiqa-feedback/1").String(l.Assignment).Bytes(l.Image[:]).String(l.Rater).
+	return quality.NewFieldHash().String("agiqa-feedback/2").String(l.Assignment).Bytes(l.Image[:]).String(rater).
 		String(string(l.Kind)).String(value).String(l.Winner).Bytes(l.ImageA[:]).Bytes(l.ImageB[:]).
-		String(map[bool]string{true: "blind", false: ""}[l.Blind]).String(number(l.LatencyMS)).String(given).Sum()
+		String(l.Task).String(number(l.LatencyMS)).String(given).Sum()
 }

@@ -151,7 +151,7 @@ func TestChoiceIsCreditedToTheArmThatPlacedIt(t *testing.T) {
 		want[chosen.Arm]++
 		for range 2 {
 			r, err := s.Label(t.Context(), engine.Label{
-				Key: fmt.Sprint(request), Assignment: chosen.Assignment,
+				By: app, Key: fmt.Sprint(request), Assignment: chosen.Assignment,
 				Rater: fmt.Sprint("rater", request%5), Kind: experiment.Choice,
 			})
 			if err != nil || r.Feedback.State != experiment.Accepted || r.Feedback.Image.IsZero() {
@@ -161,7 +161,7 @@ func TestChoiceIsCreditedToTheArmThatPlacedIt(t *testing.T) {
 	}
 	alone := s.rank(t.Context(), "u", pictures(99, 1))[0]
 	_, err := s.Label(t.Context(),
-		engine.Label{Key: "alone", Assignment: alone.Assignment, Rater: "r", Kind: experiment.Choice})
+		engine.Label{By: app, Key: "alone", Assignment: alone.Assignment, Rater: "r", Kind: experiment.Choice})
 	if quality.KindOf(err) != quality.KindFeedbackInvalid {
 		t.Errorf("a choice of no ranking: %v", err)
 	}

@@ -91,6 +91,9 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 	if err := x.CheckOthers(all); err != nil {
 		return x, err
 	}
+	if err := e.checkAuto(ctx, x); err != nil {
+		return x, err
+	}
 	l, err := e.resolve(x)
 	if err != nil {
 		return x, err
@@ -111,6 +114,28 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 	return e.change(ctx, x, change)
 }
 
+// checkAuto refuses, as a conflict, to run an experiment that acts by itself while
+// nobody can send labels that decide: whoever wants it to act must have said who
+// may label.
+func (e *Engine) checkAuto(ctx context.Context, x experiment.Experiment) error {
+	if x.Auto != experiment.AutoAct {
+		return nil
+	}
+	can, err := e.canLabel(ctx)
+	if err == nil && !can {
+		err = quality.Errorf(quality.KindConflict, "experiment %s acts by itself (auto: act), and no API key has "+
+			"the scope feedback: create one for whoever labels, or set auto to recommend", x.ID)
+	}
+	return err
+}
+
+func (e *Engine) canLabel(ctx context.Context) (bool, error) {
+	if e.Labellers == nil {
+		return false, nil
+	}
+	return e.Labellers.CanLabel(ctx)
+}
+
 // Change does what needs no more than the state's consent: pause, resume, ramp,
 // weigh, stop, hold. revision is the one that the caller saw; 0: whichever.
 func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64,
@@ -121,6 +146,11 @@ func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64,
 	}
 	if revision != 0 && x.Revision != revision {
 		return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d; read it again", id, x.Revision)
+	}
+	if c.Do == experiment.DoResume {
+		if err := e.checkAuto(ctx, x); err != nil {
+			return x, err
+		}
 	}
 	return e.change(ctx, x, c)
 }

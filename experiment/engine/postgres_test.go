@@ -88,8 +88,8 @@ coverage: 50%
 
 	// A key is given once among all, and what one stored the other counts.
 	value := 3.0
-	label := engine.Label{Key: "k", Assignment: seen["1"].Assignment, Rater: "r",
-		Kind: experiment.MOS, Value: &value, Blind: true}
+	label := engine.Label{By: app, Key: "k", Task: a.task(t, app, "r", "1"), Assignment: seen["1"].Assignment, Rater: "r",
+		Kind: experiment.MOS, Value: &value}
 	for n, s := range []*server{a, b} {
 		if r, err := s.Label(t.Context(), label); err != nil || r.Duplicate != (n == 1) ||
 			r.Feedback.State != experiment.Accepted {

@@ -26,9 +26,11 @@ type telemetry struct {
 	feedback  metric.Int64Counter
 	trips     metric.Int64Counter
 	store     metric.Int64Counter
+	tasks     metric.Int64Counter
+	refused   metric.Int64Counter
 }
 
-func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
+func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider, images func() int64) (*telemetry, error) {
 	meter := mp.Meter(scope)
 	exposures, err1 := metrics.ExperimentExposures.New(meter)
 	left, err2 := metrics.ExperimentLeft.New(meter)
@@ -36,10 +38,20 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 	feedback, err4 := metrics.Feedback.New(meter)
 	trips, err5 := metrics.ExperimentGuardrailTrips.New(meter)
 	store, err6 := metrics.ExperimentStoreFailures.New(meter)
+	tasks, err7 := metrics.ExperimentTasks.New(meter)
+	refused, err8 := metrics.FeedbackOrphansRefused.New(meter)
+	remembered, err9 := metrics.ExperimentImages.New(meter)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9); err != nil {
+		return nil, err
+	}
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(remembered, images())
+		return nil
+	}, remembered)
 	return &telemetry{
 		tracer: tp.Tracer(scope), exposures: exposures, left: left, degraded: degraded, feedback: feedback, trips: trips,
-		store: store,
-	}, errors.Join(err1, err2, err3, err4, err5, err6)
+		store: store, tasks: tasks, refused: refused,
+	}, err
 }
 
 func (t *telemetry) exposed(ctx context.Context, id experiment.ID, arm experiment.ArmID, outcome string) {
@@ -70,4 +82,12 @@ func (t *telemetry) tripped(
 
 func (t *telemetry) storeFailed(ctx context.Context, call string) {
 	t.store.Add(ctx, 1, metric.WithAttributes(attribute.String("call", call)))
+}
+
+func (t *telemetry) asked(ctx context.Context, id experiment.ID, n int) {
+	t.tasks.Add(ctx, int64(n), metric.WithAttributes(attribute.String("experiment", t.ids.Of(string(id)))))
+}
+
+func (t *telemetry) orphanRefused(ctx context.Context, limit string) {
+	t.refused.Add(ctx, 1, metric.WithAttributes(attribute.String("limit", limit)))
 }

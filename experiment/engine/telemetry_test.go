@@ -45,13 +45,13 @@ func TestWhatIsCounted(t *testing.T) {
 		s.ask(t.Context(), "", "x", false, "")
 	}
 	value := 3.0
-	label := engine.Label{Key: "k", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: &value}
+	label := engine.Label{By: app, Key: "k", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: &value}
 	for range 2 {
 		_, err = s.Label(t.Context(), label)
 		must(t, err)
 	}
 	far := 9.0
-	if _, err := s.Label(t.Context(), engine.Label{Key: "far", Assignment: shown.Assignment, Rater: "r",
+	if _, err := s.Label(t.Context(), engine.Label{By: app, Key: "far", Assignment: shown.Assignment, Rater: "r",
 		Kind: experiment.MOS, Value: &far}); err == nil {
 		t.Error("a value off the scale was taken")
 	}

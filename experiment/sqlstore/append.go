@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
@@ -51,7 +52,7 @@ func (s *Store) AppendFeedback(ctx context.Context, f experiment.Feedback) (expe
 }
 
 func newFeedbackRow(f experiment.Feedback) (feedbackRow, error) {
-	raw, err := encode(f, f.Key, f.Assignment, string(f.Experiment))
+	raw, err := encode(f, f.Key, f.Assignment, string(f.Experiment), f.Task, f.Sender)
 	return feedbackRow{f, raw}, err
 }
 
@@ -101,15 +102,15 @@ func (s *Store) insertExposures(ctx context.Context, tx *sql.Tx, l *log, rows []
 		chunk := rows[:min(len(rows), maxRows)]
 		rows = rows[len(chunk):]
 		bySeq := make(map[int64]experiment.Exposure, len(chunk))
-		args := make([]any, 0, 6*len(chunk))
+		args := make([]any, 0, 7*len(chunk))
 		for _, r := range chunk {
 			seq := l.next()
 			bySeq[seq] = r.Exposure
-			args = append(args, seq, r.ID, string(r.Experiment), r.Assignment, image(r.Image), r.raw)
+			args = append(args, seq, r.ID, string(r.Experiment), r.Assignment, image(r.Image), number(r.Blind), r.raw)
 		}
 		written, err := s.insert(ctx, tx,
-			`INSERT INTO agiqa_exposures (seq, id, experiment, assignment, image, record) VALUES `+
-				tuples(len(chunk), 6)+` ON CONFLICT (id) DO NOTHING RETURNING seq`, args)
+			`INSERT INTO agiqa_exposures (seq, id, experiment, assignment, image, blind, record) VALUES `+
+				tuples(len(chunk), 7)+` ON CONFLICT (id) DO NOTHING RETURNING seq`, args)
 		if err != nil {
 			return err
 		}
@@ -138,28 +139,46 @@ func (s *Store) insert(ctx context.Context, tx *sql.Tx, statement string, args [
 	return written, rows.Err()
 }
 
-// insertFeedback writes what has a new key and tells every job what became of
-// its own.
+// feedbackColumns is how many columns of a piece of feedback are written.
+const feedbackColumns = 11
+
+// insertFeedback writes what has a new key and answers no task that was answered
+// before, and tells every job what became of its own.
 func (s *Store) insertFeedback(ctx context.Context, tx *sql.Tx, l *log, jobs []*job, again bool) error {
+	w, err := s.waiting(ctx, tx, jobs)
+	if err != nil {
+		return err
+	}
 	for len(jobs) > 0 {
 		chunk := jobs[:min(len(jobs), maxRows)]
 		jobs = jobs[len(chunk):]
 		bySeq := make(map[int64]*job, len(chunk))
-		args := make([]any, 0, 9*len(chunk))
+		args := make([]any, 0, feedbackColumns*len(chunk))
 		for _, j := range chunk {
 			f, err := s.joinKnown(ctx, tx, *j.feedback)
 			if err != nil {
 				return err
 			}
+			if f.Experiment == "" {
+				if full := w.take(f); full != nil {
+					if err := s.resolveOrphan(ctx, tx, j, again, full); err != nil {
+						return err
+					}
+					continue
+				}
+			}
 			seq := l.next()
 			bySeq[seq] = j
 			j.receipt.Feedback = f.Feedback
 			args = append(args, seq, f.Key, string(f.Experiment), f.Time.UnixMicro(), f.Assignment,
-				image(f.Image), image(f.ImageA), image(f.ImageB), f.raw)
+				image(f.Image), image(f.ImageA), image(f.ImageB), text(f.Task), f.Sender, f.raw)
+		}
+		if len(bySeq) == 0 {
+			continue
 		}
 		written, err := s.insert(ctx, tx, `INSERT INTO agiqa_feedback
-			(seq, idempotency, experiment, at, assignment, image, image_a, image_b, record) VALUES `+
-			tuples(len(chunk), 9)+` ON CONFLICT (idempotency) DO NOTHING RETURNING seq`, args)
+			(seq, idempotency, experiment, at, assignment, image, image_a, image_b, task, sender, record) VALUES `+
+			tuples(len(bySeq), feedbackColumns)+` ON CONFLICT DO NOTHING RETURNING seq`, args)
 		if err != nil {
 			return err
 		}
@@ -191,8 +210,13 @@ func (s *Store) joinKnown(ctx context.Context, tx *sql.Tx, f feedbackRow) (feedb
 // duplicate or in conflict. On a second attempt the record may be the job's own.
 func (s *Store) resolveRepeated(ctx context.Context, tx *sql.Tx, j *job, again bool) error {
 	var raw []byte
-	if err := tx.QueryRowContext(ctx, s.sql(`SELECT record FROM agiqa_feedback WHERE idempotency = ?`),
-		j.feedback.Key).Scan(&raw); err != nil {
+	err := tx.QueryRowContext(ctx, s.sql(`SELECT record FROM agiqa_feedback WHERE idempotency = ?`),
+		j.feedback.Key).Scan(&raw)
+	if errors.Is(err, sql.ErrNoRows) {
+		j.err = quality.Errorf(quality.KindConflict, "this task was answered before, under another idempotency key")
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	stored, err := decode[experiment.Feedback](raw)

@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // joinOrphans gives the orphans that waited for exposures which were just
@@ -65,6 +67,73 @@ func (s *Store) joinOrphansOf(ctx context.Context, tx *sql.Tx, l *log, e experim
 			return err
 		}
 	}
+	return nil
+}
+
+// waiting counts orphans while a transaction adds some.
+type waiting struct {
+	all      int64
+	bySender map[string]*orphans
+}
+
+// orphans are those of one sender.
+type orphans struct{ count, bytes int64 }
+
+// waiting counts the orphans that there are, of everybody and of the senders of
+// the orphans among jobs.
+func (s *Store) waiting(ctx context.Context, tx *sql.Tx, jobs []*job) (*waiting, error) {
+	w := &waiting{bySender: map[string]*orphans{}}
+	for _, j := range jobs {
+		if j.feedback.Experiment != "" {
+			continue
+		}
+		if _, known := w.bySender[j.feedback.Sender]; known {
+			continue
+		}
+		var of orphans
+		if err := tx.QueryRowContext(ctx, s.sql(`SELECT COUNT(*), COALESCE(SUM(LENGTH(record)), 0) FROM agiqa_feedback
+			WHERE experiment = '' AND sender = ?`), j.feedback.Sender).Scan(&of.count, &of.bytes); err != nil {
+			return nil, err
+		}
+		w.bySender[j.feedback.Sender] = &of
+	}
+	if len(w.bySender) == 0 {
+		return w, nil
+	}
+	return w, tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM agiqa_feedback WHERE experiment = ''`).Scan(&w.all)
+}
+
+// take counts an orphan, or says why there may not be another one.
+func (w *waiting) take(f feedbackRow) error {
+	of := w.bySender[f.Sender]
+	size := int64(len(f.raw))
+	switch {
+	case of.count >= experiment.MaxOrphansOf || of.bytes+size > experiment.MaxOrphanBytesOf:
+		return experiment.ErrOrphansOf
+	case w.all >= experiment.MaxOrphans:
+		return experiment.ErrOrphans
+	}
+	of.count, of.bytes, w.all = of.count+1, of.bytes+size, w.all+1
+	return nil
+}
+
+// orphanRetry is what a client is advised whose feedback may not wait.
+const orphanRetry = time.Minute
+
+// resolveOrphan tells a job that its feedback may not wait, unless it does so
+// already.
+func (s *Store) resolveOrphan(ctx context.Context, tx *sql.Tx, j *job, again bool, full error) error {
+	var there bool
+	err := tx.QueryRowContext(ctx, s.sql(`SELECT EXISTS (SELECT 1 FROM agiqa_feedback WHERE idempotency = ?)`),
+		j.feedback.Key).Scan(&there)
+	if err != nil {
+		return err
+	}
+	if there {
+		return s.resolveRepeated(ctx, tx, j, again)
+	}
+	j.err = quality.Errorf(quality.KindRateLimited, "no exposure of what the feedback is about is known, and %w", full).
+		After(orphanRetry)
 	return nil
 }
 

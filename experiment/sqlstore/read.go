@@ -133,15 +133,65 @@ func (s *Store) Feedback(ctx context.Context, id experiment.ID,
 		`SELECT seq, record FROM agiqa_feedback WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`, id, after)
 }
 
+// Sightings implements experiment.Store.
+func (s *Store) Sightings(ctx context.Context, id experiment.ID,
+	after int64) iter.Seq2[experiment.Sequenced[experiment.Sighting], error] {
+	return pages(after, sightingPage, func(place int64) ([]experiment.Sequenced[experiment.Sighting], error) {
+		var page []experiment.Sequenced[experiment.Sighting]
+		err := s.query(ctx, func(rows *sql.Rows) error {
+			r := experiment.Sequenced[experiment.Sighting]{Record: experiment.Sighting{Experiment: id}}
+			err := scanSighting(rows, &r.Record, &r.Seq)
+			page = append(page, r)
+			return err
+		}, `SELECT image, blind, seq FROM agiqa_exposures WHERE experiment = ? AND seq > ? ORDER BY seq LIMIT ?`,
+			string(id), place, sightingPage)
+		return page, err
+	})
+}
+
+// sightingPage is how many sightings an iterator holds; they are small.
+const sightingPage = 4096
+
+// SightingsOf implements experiment.Store.
+func (s *Store) SightingsOf(ctx context.Context, digest quality.Digest) ([]experiment.Sighting, error) {
+	var all []experiment.Sighting
+	err := s.query(ctx, func(rows *sql.Rows) error {
+		var one experiment.Sighting
+		err := scanSighting(rows, &one, (*string)(&one.Experiment))
+		all = append(all, one)
+		return err
+	}, `SELECT DISTINCT x.image, x.blind, x.experiment FROM agiqa_exposures x JOIN agiqa_experiments e ON e.id = x.experiment
+		WHERE x.image = ? AND e.state IN (?, ?)`, image(digest), string(experiment.Running), string(experiment.Paused))
+	return all, err
+}
+
+func scanSighting(rows *sql.Rows, to *experiment.Sighting, last any) error {
+	var raw []byte
+	var blind int
+	err := rows.Scan(&raw, &blind, last)
+	copy(to.Image[:], raw)
+	to.Blind = blind != 0
+	return err
+}
+
 // replay goes through a log page by page.
 func replay[T any](ctx context.Context, s *Store, statement string, id experiment.ID,
 	after int64) iter.Seq2[experiment.Sequenced[T], error] {
+	if id == "" { // orphans are of nobody
+		return func(func(experiment.Sequenced[T], error) bool) {}
+	}
+	return pages(after, pageSize, func(place int64) ([]experiment.Sequenced[T], error) {
+		return readPage[T](ctx, s, statement, id, place)
+	})
+}
+
+// pages goes through what read returns, which is at most size records from a
+// place on.
+func pages[T any](after int64, size int,
+	read func(place int64) ([]experiment.Sequenced[T], error)) iter.Seq2[experiment.Sequenced[T], error] {
 	return func(yield func(experiment.Sequenced[T], error) bool) {
-		if id == "" {
-			return // orphans are of nobody
-		}
 		for place := after; ; {
-			page, err := readPage[T](ctx, s, statement, id, place)
+			page, err := read(place)
 			if err != nil {
 				yield(experiment.Sequenced[T]{}, err)
 				return
@@ -152,7 +202,7 @@ func replay[T any](ctx context.Context, s *Store, statement string, id experimen
 				}
 				place = r.Seq
 			}
-			if len(page) < pageSize {
+			if len(page) < size {
 				return
 			}
 		}

@@ -43,6 +43,22 @@ func decode[T any](raw []byte) (T, error) {
 	return record, nil
 }
 
+// text is a name for a column: NULL where there is none.
+func text(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// number is 1 for true.
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // image is a digest for a column: NULL, which equals nothing, where there is
 // none.
 func image(d quality.Digest) any {

@@ -41,4 +41,14 @@ var migrations = [][]string{{
 		created {int} NOT NULL, created_by TEXT NOT NULL, expires {int} NOT NULL, used {int} NOT NULL,
 		revoked {int} NOT NULL, revoked_by TEXT NOT NULL)`,
 	`CREATE INDEX agiqa_keys_name ON agiqa_keys (name)`,
+}, {
+	// Whether nobody was shown a score, to know which images are sealed without
+	// reading records. Of older exposures nobody knows.
+	`ALTER TABLE agiqa_exposures ADD COLUMN blind {int} NOT NULL DEFAULT 0`,
+	// What a label answers, once; NULL, of which there may be any number, where
+	// it answers no task. And whose key it came with.
+	`ALTER TABLE agiqa_feedback ADD COLUMN task TEXT`,
+	`ALTER TABLE agiqa_feedback ADD COLUMN sender TEXT NOT NULL DEFAULT ''`,
+	`CREATE UNIQUE INDEX agiqa_feedback_task ON agiqa_feedback (task)`,
+	`CREATE INDEX agiqa_orphans_sender ON agiqa_feedback (sender) WHERE experiment = ''`,
 }}

@@ -30,7 +30,7 @@ func NewExperiment(id experiment.ID) experiment.Experiment {
 		Coverage:  100_000, Salt: "00112233445566778899aabbccddeeff", HashVersion: 1,
 		Audience:  experiment.Audience{"style": {"photo", "anime"}},
 		Ramp:      []experiment.RampStep{{Coverage: 200_000, MinTime: time.Hour, MinUnits: 100}},
-		BlindOnly: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
+		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
 		Guardrails: []experiment.Guardrail{{Kind: experiment.GuardSRM, Limit: 0.001, Action: experiment.ActHold}},
 		Auto:       experiment.AutoRecommend, Held: []string{"srm"},
 	}
@@ -69,7 +69,7 @@ func NewFeedback(id experiment.ID, n int) experiment.Feedback {
 		Time: noon, Given: noon.Add(-time.Minute),
 		Experiment: id, Phase: 2, Assignment: "assignment-" + name, Image: quality.DigestOf([]byte("image " + name)),
 		Rater: quality.DigestOf([]byte("rater")).Hex(), Kind: experiment.MOS, Value: 3.5, Blind: true, LatencyMS: 900,
-		State: experiment.Accepted,
+		State: experiment.Accepted, Task: "task-" + name, Sender: "sender",
 	}
 }
 
@@ -77,6 +77,6 @@ func NewFeedback(id experiment.ID, n int) experiment.Feedback {
 // no assignment.
 func NewOrphan(n int) experiment.Feedback {
 	f := NewFeedback("", n)
-	f.Phase, f.Assignment, f.State = 0, "", experiment.Orphan
+	f.Phase, f.Assignment, f.State, f.Blind, f.Task = 0, "", experiment.Orphan, false, ""
 	return f
 }

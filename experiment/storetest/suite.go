@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,6 +65,9 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) experiment.Store) {
 		{"feedback comes back as it was", testFeedback},
 		{"a key is used once", testKey},
 		{"a key that many use at once is used once", testKeyRace},
+		{"a task is answered once", testTask},
+		{"sightings are the images of exposures", testSightings},
+		{"orphans are bounded by sender and in total", testOrphanLimits},
 		{"an orphan is joined when its exposure appears", testOrphans},
 		{"a joined orphan stands at the end of the log", testOrphanPlace},
 		{"an orphan whose exposure is known is none", testNoOrphan},
@@ -343,6 +347,132 @@ func testKeyRace(t *testing.T, s experiment.Store, _ *Clock) {
 	}
 	if n := len(feedback(t, s, "x", 0)); n != 1 {
 		t.Errorf("%d records", n)
+	}
+}
+
+func testTask(t *testing.T, s experiment.Store, _ *Clock) {
+	first := NewFeedback("x", 1)
+	label(t, s, first)
+	again := NewFeedback("x", 2)
+	again.Task = first.Task
+	_, err := s.AppendFeedback(t.Context(), again)
+	wantKind(t, "the same task under another key", err, quality.KindConflict)
+	r, err := s.AppendFeedback(t.Context(), first)
+	same(t, "the same label again", r, experiment.Receipt{Feedback: first, Duplicate: true}, err)
+	same(t, "Feedback", feedback(t, s, "x", 0), []experiment.Feedback{first}, nil)
+
+	// Labels that answer no task do not exclude each other.
+	open := []experiment.Feedback{NewFeedback("y", 1), NewFeedback("y", 2)}
+	for i := range open {
+		open[i].Task, open[i].Blind = "", false
+		label(t, s, open[i])
+	}
+	same(t, "Feedback without tasks", feedback(t, s, "y", 0), open, nil)
+}
+
+func testSightings(t *testing.T, s experiment.Store, _ *Clock) {
+	x, y, over := NewExperiment("x"), NewExperiment("y"), NewExperiment("over")
+	y.State, over.State = experiment.Paused, experiment.Stopped
+	for _, e := range []experiment.Experiment{x, y, over} {
+		create(t, s, e)
+	}
+	image := NewExposure("x", 1).Image
+	var want []experiment.Sighting
+	for i, blind := range []bool{true, true, false} {
+		e := NewExposure("x", 10+i)
+		e.Image, e.Blind = image, blind
+		expose(t, s, e)
+		want = append(want, experiment.Sighting{Experiment: "x", Image: image, Blind: blind})
+	}
+	for i, id := range []experiment.ID{"y", "over"} {
+		e := NewExposure(id, 20+i)
+		e.Image = image
+		expose(t, s, e)
+	}
+	expose(t, s, NewExposure("y", 30)) // another image
+	read := func(after int64) (all []experiment.Sighting, last int64) {
+		for r, err := range s.Sightings(t.Context(), "x", after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, last = append(all, r.Record), r.Seq
+		}
+		return all, last
+	}
+	got, last := read(0)
+	same(t, "Sightings", got, want, nil)
+	got, _ = read(last)
+	same(t, "Sightings from the last place", got, nil, nil)
+
+	ways := map[experiment.Sighting]int{}
+	all, err := s.SightingsOf(t.Context(), image)
+	for _, one := range all {
+		ways[one]++
+	}
+	same(t, "SightingsOf", ways, map[experiment.Sighting]int{
+		want[0]: 1, want[2]: 1, {Experiment: "y", Image: image, Blind: true}: 1,
+	}, err)
+	all, err = s.SightingsOf(t.Context(), quality.DigestOf([]byte("never seen")))
+	same(t, "SightingsOf a stranger", all, nil, err)
+}
+
+func testOrphanLimits(t *testing.T, s experiment.Store, _ *Clock) {
+	// As many at once as the store writes together, so that a bound that is looked
+	// at once for all of them is found out.
+	var group sync.WaitGroup
+	var refused atomic.Int32
+	for i := range experiment.MaxOrphansOf + 50 {
+		group.Go(func() {
+			_, err := s.AppendFeedback(t.Context(), NewOrphan(i))
+			switch {
+			case errors.Is(err, experiment.ErrOrphansOf) && quality.KindOf(err) == quality.KindRateLimited:
+				refused.Add(1)
+			case err != nil:
+				t.Errorf("AppendFeedback of orphan %d: %v", i, err)
+			}
+		})
+	}
+	group.Wait()
+	if n := refused.Load(); n != 50 {
+		t.Errorf("%d orphans of one sender are refused, want 50", n)
+	}
+	other := NewOrphan(5000)
+	other.Sender = "another sender"
+	label(t, s, other)
+	label(t, s, NewFeedback("x", 5001)) // of the sender, and no orphan
+	r, err := s.AppendFeedback(t.Context(), other)
+	same(t, "the same orphan again", r, experiment.Receipt{Feedback: other, Duplicate: true}, err)
+
+	large := NewOrphan(5002)
+	large.Sender, large.Rater = "a third sender", strings.Repeat("r", experiment.MaxOrphanBytesOf/4)
+	for i := range 4 {
+		large.Key = fmt.Sprint("large ", i)
+		_, err = s.AppendFeedback(t.Context(), large)
+	}
+	if !errors.Is(err, experiment.ErrOrphansOf) {
+		t.Errorf("a sender's orphan of too many bytes: %v", err)
+	}
+	if testing.Short() {
+		return
+	}
+	refused.Store(0)
+	for worker := range 100 {
+		group.Go(func() {
+			for i := range experiment.MaxOrphans / 100 {
+				f := NewOrphan(10_000 + 1000*worker + i)
+				f.Sender = fmt.Sprint("sender ", worker)
+				switch _, err := s.AppendFeedback(t.Context(), f); {
+				case errors.Is(err, experiment.ErrOrphans):
+					refused.Add(1)
+				case err != nil:
+					t.Errorf("AppendFeedback of an orphan: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if there := experiment.MaxOrphansOf + 1 + 3; int(refused.Load()) != there {
+		t.Errorf("%d orphans are refused in total, want %d", refused.Load(), there)
 	}
 }
 

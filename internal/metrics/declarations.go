@@ -260,6 +260,19 @@ var (
 		},
 		Help: "Feedback, by kind and outcome.",
 	})
+	FeedbackOrphansRefused = experiments.counter(Metric{
+		Name: "agiqa.feedback.orphans.refused", Unit: "{label}", Labels: []Label{of("limit", "key", "total")},
+		Help: "Feedback that was refused because too much of it waits for its exposure, of one key's or in total.",
+	})
+	ExperimentTasks = experiments.counter(Metric{
+		Name: "agiqa.experiment.tasks", Unit: "{task}", Labels: []Label{experiment},
+		Help: "Labelling tasks that were issued.",
+	})
+	ExperimentImages = experiments.gauge(Metric{
+		Name: "agiqa.experiment.images", Unit: "{image}",
+		Help: "Images of experiments that have not ended, as far as they are remembered: at most 1,000,000. Beyond that, " +
+			"each scored image is looked up in the experiment store.",
+	})
 	ExperimentGuardrailTrips = experiments.counter(Metric{
 		Name: "agiqa.experiment.guardrail.trips", Unit: "{trip}", Labels: []Label{
 			experiment,
@@ -271,7 +284,7 @@ var (
 	})
 	ExperimentStoreFailures = experiments.counter(Metric{
 		Name: "agiqa.experiment.store.failures", Unit: "{call}",
-		Labels: []Label{of("call", "list", "exposure", "exposures", "feedback")},
+		Labels: []Label{of("call", "list", "exposure", "exposures", "feedback", "sightings")},
 		Help:   "Failed calls of the experiment store, by call.",
 	})
 )

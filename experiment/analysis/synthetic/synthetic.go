@@ -148,7 +148,7 @@ func (g *generator) experiment() {
 		Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
 		Unit: experiment.UnitHeader, Header: "X-User-ID", Coverage: experiment.Whole,
 		Salt: strings.Repeat("5a", 16), HashVersion: 1,
-		BlindOnly: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
+		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
 		Auto: experiment.AutoRecommend,
 	}
 	e := &g.log.Experiment
@@ -259,6 +259,9 @@ func (g *generator) feedback(x experiment.Exposure, kind experiment.FeedbackKind
 		State: experiment.Accepted,
 	}
 	f.Given, f.Key = f.Time, "key "+f.ID
+	if f.Blind {
+		f.Task = "task " + f.ID
+	}
 	f.Body = quality.DigestOf([]byte(f.Key))
 	return f
 }
@@ -275,7 +278,7 @@ func (g *generator) label(x experiment.Exposure, truth float64, rater int, bias 
 
 func (g *generator) thumb(x experiment.Exposure, truth float64) {
 	f := g.feedback(x, experiment.Thumb, x.Unit)
-	f.Blind = false
+	f.Blind, f.Task = false, ""
 	// Users are content when the score says what they see.
 	content := 0.85 - 0.25*math.Abs(seen(x)-truth)
 	if g.random.Float64() < content {
