@@ -68,7 +68,8 @@ var permits = map[string]permit{
 	"POST /v1/experiments/:id/promote":    trying,
 	"POST /v1/experiments/:id/rollback":   trying,
 
-	"POST /v1/feedback": labelling,
+	"POST /v1/feedback":              labelling,
+	"POST /v1/experiments/:id/tasks": labelling,
 
 	"POST /v1/keys":        administering,
 	"GET /v1/keys":         administering,

@@ -66,7 +66,8 @@ func TestExamplesCanBeSent(t *testing.T) {
 	r := newWholeRig(t)
 	order := []string{
 		"POST /v1/experiments", "POST /v1/experiments/{id}/start", "POST /v1/score", "POST /v1/feedback",
-		"POST /v1/experiments/{id}/ramp", "POST /v1/experiments/{id}/pause", "POST /v1/experiments/{id}/resume",
+		"POST /v1/experiments/{id}/tasks", "POST /v1/experiments/{id}/ramp", "POST /v1/experiments/{id}/pause",
+		"POST /v1/experiments/{id}/resume",
 	}
 	last := []string{
 		"POST /v1/experiments/{id}/stop", "POST /v1/experiments/{id}/promote", "POST /v1/experiments/{id}/rollback",

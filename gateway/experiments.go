@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"reflect"
@@ -45,9 +46,14 @@ type Experiments interface {
 	NotServed(id experiment.ID) string
 	// Report is the whole analysis.
 	Report(ctx context.Context, id experiment.ID) (analysis.Report, error)
-	// Label stores feedback: feedback_invalid, conflict, rate_limited,
+	// Label stores feedback: feedback_invalid, forbidden, conflict, rate_limited,
 	// store_unavailable.
 	Label(ctx context.Context, l engine.Label) (experiment.Receipt, error)
+	// Tasks issues labelling tasks: as Label, and not_found.
+	Tasks(ctx context.Context, id experiment.ID, r engine.TaskRequest) ([]engine.IssuedTask, error)
+	// Withheld says why scores of an image, by checkpoints that a request names
+	// or by the server's choice, are for the admin alone: forbidden, or nil.
+	Withheld(ctx context.Context, image quality.Digest, checkpoints []quality.Digest) error
 }
 
 var errNoExperiments = quality.Errorf(quality.KindNotFound,
@@ -151,22 +157,23 @@ type FeedbackRequest struct {
 	Key        string     `json:"idempotency_key" minLength:"1" maxLength:"256" doc:"The same key with the same body is stored once"`
 	Assignment string     `json:"assignment_id,omitempty" maxLength:"64" doc:"The experiment.assignment_id of an answer"`
 	Image      string     `json:"image_sha256,omitempty" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"The image, where no assignment is named"`
-	Rater      string     `json:"rater_id" minLength:"1" maxLength:"256" doc:"Kept as a keyed hash"`
+	Task       string     `json:"task,omitempty" maxLength:"512" doc:"Token of the task that it answers. Only such labels can lead to a promotion"`
+	Rater      string     `json:"rater_id,omitempty" maxLength:"256" doc:"Who gave it. Required with the key of an application; of a key that is bound to a rater, that one. Kept as a keyed hash"`
 	Kind       string     `json:"kind" enum:"mos,pair,thumb,choice"`
 	Value      *float64   `json:"value,omitempty" doc:"mos: 1 to 5, or on the checkpoint's scale; thumb: 0 or 1"`
 	Winner     string     `json:"winner,omitempty" enum:"a,b,tie" doc:"Of a pair"`
 	ImageA     string     `json:"image_a,omitempty" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"Of a pair"`
 	ImageB     string     `json:"image_b,omitempty" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"Of a pair"`
-	Blind      bool       `json:"blind,omitempty" doc:"The rater did not see the score. Only such labels can lead to a promotion"`
+	Blind      bool       `json:"blind,omitempty" deprecated:"true" doc:"Ignored: the server knows by the task whether the rater could have seen the score"`
 	LatencyMS  float64    `json:"latency_ms,omitempty" minimum:"0" doc:"Time that the rater took"`
 	Given      *time.Time `json:"given_at,omitempty" doc:"When the rater gave it; the time of arrival when absent"`
 }
 
 // label is the request as the engine takes it.
-func (r FeedbackRequest) label() (engine.Label, error) {
+func (r FeedbackRequest) label(by access.Principal) (engine.Label, error) {
 	l := engine.Label{
-		Key: r.Key, Assignment: r.Assignment, Rater: r.Rater, Kind: experiment.FeedbackKind(r.Kind), Value: r.Value,
-		Winner: r.Winner, Blind: r.Blind, LatencyMS: r.LatencyMS,
+		By: by, Key: r.Key, Task: r.Task, Assignment: r.Assignment, Rater: r.Rater, Kind: experiment.FeedbackKind(r.Kind),
+		Value: r.Value, Winner: r.Winner, LatencyMS: r.LatencyMS,
 	}
 	if r.Given != nil {
 		l.Given = *r.Given
@@ -179,17 +186,77 @@ func (r FeedbackRequest) label() (engine.Label, error) {
 			continue
 		}
 		var err error
-		if *d.to, err = quality.ParseDigest("sha256:" + strings.TrimPrefix(d.text, "sha256:")); err != nil {
-			return l, quality.Errorf(quality.KindFeedbackInvalid, "%s is not a SHA-256 in hexadecimal", d.name)
+		if *d.to, err = imageDigest(d.name, d.text); err != nil {
+			return l, err
 		}
 	}
 	return l, nil
+}
+
+// imageDigest reads a digest with or without its prefix.
+func imageDigest(name, text string) (quality.Digest, error) {
+	d, err := quality.ParseDigest("sha256:" + strings.TrimPrefix(text, "sha256:"))
+	if err != nil {
+		return d, quality.Errorf(quality.KindFeedbackInvalid, "%s is not a SHA-256 in hexadecimal", name)
+	}
+	return d, nil
+}
+
+// TasksRequest is the body of /v1/experiments/{id}/tasks.
+type TasksRequest struct {
+	Rater  string   `json:"rater_id,omitempty" maxLength:"256" doc:"Who is to be asked. Required with the key of an application; of a key that is bound to a rater, that one"`
+	Kind   string   `json:"kind,omitempty" enum:"image,pair" default:"image" doc:"What a task is about: one image, or a pair to choose from"`
+	Count  int      `json:"count,omitempty" minimum:"1" maximum:"100" default:"10" doc:"At most so many tasks"`
+	Images []string `json:"images,omitempty" maxItems:"1000" nullable:"false" doc:"SHA-256 of the images that the rater can be shown; any image of the experiment when absent"`
+}
+
+// tasks is the request as the engine takes it.
+func (r TasksRequest) tasks(by access.Principal) (engine.TaskRequest, error) {
+	out := engine.TaskRequest{By: by, Rater: r.Rater, Pairs: r.Kind == "pair", Count: r.Count}
+	for i, text := range r.Images {
+		d, err := imageDigest(fmt.Sprintf("images[%d]", i), text)
+		if err != nil {
+			return out, err
+		}
+		out.Images = append(out.Images, d)
+	}
+	return out, nil
+}
+
+// LabellingTask asks for a label.
+type LabellingTask struct {
+	Token   string    `json:"task" doc:"What the feedback brings back as task"`
+	Kind    string    `json:"kind" enum:"image,pair"`
+	Image   string    `json:"image_sha256,omitempty" doc:"Of kind image"`
+	ImageA  string    `json:"image_a,omitempty" doc:"Of kind pair"`
+	ImageB  string    `json:"image_b,omitempty" doc:"Of kind pair"`
+	Expires time.Time `json:"expires" doc:"Feedback that comes later is kept and decides nothing"`
+}
+
+func labellingTask(t engine.IssuedTask) LabellingTask {
+	out := LabellingTask{Token: t.Token, Kind: "image", Image: t.Image.Hex(), Expires: t.Expires}
+	if !t.Other.IsZero() {
+		out.Kind, out.Image, out.ImageA, out.ImageB = "pair", "", t.Image.Hex(), t.Other.Hex()
+	}
+	return out
+}
+
+type tasksInput struct {
+	ID   string `path:"id" maxLength:"64"`
+	Body TasksRequest
+}
+
+type tasksOutput struct {
+	Body struct {
+		Tasks []LabellingTask `json:"tasks" nullable:"false" doc:"Those with the fewest labels first; fewer than were asked for, or none, where the rater has answered the others or their scores were shown"`
+	}
 }
 
 // FeedbackReceipt answers /v1/feedback.
 type FeedbackReceipt struct {
 	ID        string `json:"id"`
 	Standing  string `json:"standing" enum:"accepted,orphan,late" doc:"orphan: no exposure is known yet; it is kept for 24 hours and joined if one appears. late: more than 30 days after it, kept and not counted"`
+	Blind     bool   `json:"blind" doc:"It answers a task in time: it counts for a decision"`
 	Duplicate bool   `json:"duplicate" doc:"It was there before"`
 }
 
@@ -331,6 +398,7 @@ func (g *Gateway) registerExperiments(api huma.API) {
 	g.registerExperimentChanges(api, operation)
 	g.registerReports(api, operation)
 	g.registerFeedback(api)
+	g.registerTasks(api)
 }
 
 type newOperation func(method, path, id, summary string, errs ...int) huma.Operation
@@ -445,6 +513,9 @@ func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
+			if !r.Experiment.State.Final() && !access.From(ctx).May(access.ScopeAdmin) {
+				r = withoutImages(r)
+			}
 			body, err := kind.write(r)
 			if err != nil {
 				return nil, problemOf(ctx, err)
@@ -457,17 +528,26 @@ func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 	}
 }
 
+// withoutImages leaves out of a report what tells how the arms score single
+// images, which nobody but the admin may know while the experiment runs.
+func withoutImages(r analysis.Report) analysis.Report {
+	r.Worst, r.Pictures.Scatter = nil, nil
+	return r
+}
+
 func reportJSON(r analysis.Report) ([]byte, error) { return json.Marshal(r) }
 
 func (g *Gateway) registerFeedback(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "feedback", Method: http.MethodPost, Path: "/v1/feedback", Summary: "Give feedback on a score",
-		Tags:        []string{"Experiments"},
-		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet.",
-		Errors:      []int{400, 404, 408, 409, 413, 415, 422, 503, 504}, DefaultStatus: http.StatusCreated,
+		Tags: []string{"Experiments"},
+		Description: "Answers once it is on disk: 201, or 200 for a repetition, or 202 where no exposure is known yet. " +
+			"A label that brings back the token of a task in time, by the rater that it was issued to, decides; all others " +
+			"are kept and shown apart. A task is answered once: 409 under another idempotency key.",
+		Errors: []int{400, 404, 408, 409, 413, 415, 422, 429, 503, 504}, DefaultStatus: http.StatusCreated,
 		MaxBodyBytes: 16 << 10,
 	}, func(ctx context.Context, in *struct{ Body FeedbackRequest }) (*feedbackOutput, error) {
-		label, err := in.Body.label()
+		label, err := in.Body.label(access.From(ctx))
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
@@ -478,13 +558,39 @@ func (g *Gateway) registerFeedback(api huma.API) {
 		f := receipt.Feedback
 		out := &feedbackOutput{
 			Status: http.StatusCreated,
-			Body:   FeedbackReceipt{ID: f.ID, Standing: string(f.State), Duplicate: receipt.Duplicate},
+			Body:   FeedbackReceipt{ID: f.ID, Standing: string(f.State), Blind: f.Blind, Duplicate: receipt.Duplicate},
 		}
 		switch {
 		case receipt.Duplicate:
 			out.Status = http.StatusOK
 		case f.State == experiment.Orphan:
 			out.Status = http.StatusAccepted
+		}
+		return out, nil
+	})
+}
+
+func (g *Gateway) registerTasks(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "label-tasks", Method: http.MethodPost, Path: "/v1/experiments/{id}/tasks",
+		Summary: "Take labelling tasks", Tags: []string{"Experiments"},
+		Description: "Asks a rater about images of a running experiment which were scored with X-Agiqa-Blind, and of " +
+			"which nobody was shown a score. Feedback that brings a task's token back within 24 hours counts for the " +
+			"experiment's decision.",
+		Errors: []int{400, 404, 408, 409, 413, 415, 422, 429, 503, 504}, MaxBodyBytes: 128 << 10,
+	}, func(ctx context.Context, in *tasksInput) (*tasksOutput, error) {
+		request, err := in.Body.tasks(access.From(ctx))
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		issued, err := g.experiments.Tasks(ctx, experiment.ID(in.ID), request)
+		if err != nil {
+			return nil, problemOf(ctx, err)
+		}
+		out := &tasksOutput{}
+		out.Body.Tasks = []LabellingTask{}
+		for _, t := range issued {
+			out.Body.Tasks = append(out.Body.Tasks, labellingTask(t))
 		}
 		return out, nil
 	})

@@ -3,9 +3,11 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -22,6 +24,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/engine"
@@ -41,6 +44,11 @@ type ownShelf struct {
 }
 
 func (s ownShelf) Preprocess() quality.PreprocessID { return s.service.PreprocessID("") }
+
+// anybody may label.
+type anybody struct{}
+
+func (anybody) CanLabel(context.Context) (bool, error) { return true, nil }
 
 // trialRig is a rig that runs experiments over a file of SQLite. Its clock goes
 // when it is told to.
@@ -72,10 +80,11 @@ func newTrialRig(t *testing.T) *trialRig {
 				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service},
 				Tracer: tracenoop.NewTracerProvider(),
 				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
+				Labellers: anybody{},
 				ExposeTimeout: 20 * time.Second, // however slow this machine is
 			})
 			must(t, err)
-			p.experiments = r.engine
+			p.experiments, p.keys = r.engine, newKeys(t, r.store)
 			return scoring.NewDirected(service, trialDirector{r.engine})
 		}
 	})
@@ -95,15 +104,48 @@ func (r *trialRig) begin(mode experiment.Mode) {
 
 func picture(n int) []byte { return testimages.PNGOf(pictures.Gradient(48, 48, uint32(n))) }
 
-// show scores an image for a unit, whose rater will not see the score.
+// show scores an image for a unit.
 func (r *trialRig) show(unit string, image []byte) gateway.Result {
 	r.t.Helper()
-	a := r.post("/v1/score", image, "image/png", header("X-Agiqa-Unit", unit), header("X-Agiqa-Blind", "true"))
+	a := r.post("/v1/score", image, "image/png", header("X-Agiqa-Unit", unit))
 	result := a.scores(r.t).Results[0]
 	if result.Experiment == nil || result.Score == nil || result.Checkpoint == nil {
 		r.t.Fatalf("unit %s: %s", unit, a.body)
 	}
 	return result
+}
+
+// asOr is by, or what is sent otherwise.
+func asOr(otherwise edit, by []edit) []edit {
+	if len(by) > 0 {
+		return by
+	}
+	return []edit{otherwise}
+}
+
+// hide scores an image for a unit without being told the score, by the admin
+// unless somebody else is named.
+func (r *trialRig) hide(unit string, image []byte, by ...edit) gateway.Result {
+	r.t.Helper()
+	edits := []edit{header("X-Agiqa-Unit", unit), header("X-Agiqa-Blind", "true")}
+	a := r.post("/v1/score", image, "image/png", append(edits, asOr(asAdmin, by)...)...)
+	result := a.scores(r.t).Results[0]
+	if result.Experiment == nil || result.Experiment.Assignment == "" ||
+		result.Withheld != "blind" || result.Error != nil {
+		r.t.Fatalf("unit %s: %s", unit, a.body)
+	}
+	return result
+}
+
+// tasks are those of a rater.
+func (r *trialRig) tasks(request gateway.TasksRequest, by ...edit) []gateway.LabellingTask {
+	r.t.Helper()
+	a := r.postJSON("/v1/experiments/x/tasks", request, asOr(asAdmin, by)...)
+	var out struct{ Tasks []gateway.LabellingTask }
+	if err := json.Unmarshal(a.body, &out); err != nil || a.status != http.StatusOK {
+		r.t.Fatalf("status %d: %s", a.status, a.body)
+	}
+	return out.Tasks
 }
 
 // The whole way of a choice: a request with several images is answered by both
@@ -159,8 +201,9 @@ func TestChoiceFromARanking(t *testing.T) {
 }
 
 // said are pieces of feedback that repeat, correct and contradict each other.
-// shown are the assignments by image, "" for one that is named by its digest.
-func said(now time.Time, shown []string) []gateway.FeedbackRequest {
+// shown are the assignments by image, "" for one that is named by its digest;
+// tasks are those that are answered, by rater.
+func said(now time.Time, shown []string, tasks map[string][]gateway.LabellingTask) []gateway.FeedbackRequest {
 	var all []gateway.FeedbackRequest
 	add := func(f gateway.FeedbackRequest, minutes int) {
 		given := now.Add(time.Duration(minutes-600) * time.Minute)
@@ -173,27 +216,25 @@ func said(now time.Time, shown []string) []gateway.FeedbackRequest {
 		}
 		return gateway.FeedbackRequest{Assignment: shown[n]}
 	}
-	mos := func(n int, rater string, value float64, blind bool, minutes int) {
+	mos := func(n int, rater string, value float64, minutes int) {
 		f := on(n)
-		f.Rater, f.Kind, f.Value, f.Blind = rater, "mos", &value, blind
+		f.Rater, f.Kind, f.Value = rater, "mos", &value
 		add(f, minutes)
 	}
-	pair := func(a, b int, rater, winner string, blind bool, minutes int) {
+	pair := func(a, b int, rater, winner string, minutes int) {
 		add(gateway.FeedbackRequest{
 			Rater: rater, Kind: "pair", ImageA: quality.DigestOf(picture(a)).Hex(), ImageB: quality.DigestOf(picture(b)).Hex(),
-			Winner: winner, Blind: blind,
+			Winner: winner,
 		}, minutes)
 	}
 	for n := range shown {
-		for k, rater := range []string{"r0", "r1"} {
-			mos(n, rater, 1+float64((3*n+k)%9)/2, true, 2*n+k)
-		}
+		mos(n, "r2", 1+float64((3*n)%9)/2, 2*n)
 		if n%3 == 0 {
-			mos(n, "r0", 2+float64(n%3), true, 100+n) // thought better of it
-			mos(n, "r1", 5, false, 200+n)             // and after a look at the score
+			mos(n, "r2", 2+float64(n%3), 100+n) // thought better of it
+			mos(n, "r1", 5, 200+n)              // who may have answered a task
 		}
 		if n > 0 {
-			pair(n-1, n, "r0", []string{"a", "b", "tie"}[n%3], true, 300+n)
+			pair(n-1, n, "r2", []string{"a", "b", "tie"}[n%3], 300+n)
 		}
 		if shown[n] != "" {
 			up := float64(n % 2)
@@ -202,10 +243,20 @@ func said(now time.Time, shown []string) []gateway.FeedbackRequest {
 			add(f, 400+n)
 		}
 	}
-	pair(0, 1, "r1", "a", true, 500)
-	pair(1, 0, "r1", "a", true, 501) // the opposite
-	pair(2, 3, "r1", "a", true, 502)
-	pair(3, 2, "r1", "a", false, 503) // the opposite in view of the scores is another thing
+	pair(0, 1, "r3", "a", 500)
+	pair(1, 0, "r3", "a", 501) // the opposite
+	for _, rater := range slices.Sorted(maps.Keys(tasks)) {
+		for n, task := range tasks[rater] {
+			f := gateway.FeedbackRequest{Task: task.Token, Rater: rater, Kind: "pair", ImageA: task.ImageA, ImageB: task.ImageB}
+			if task.Kind == "pair" {
+				f.Winner = []string{"a", "b", "tie"}[n%3]
+			} else {
+				value := 1 + float64((3*n+len(all))%9)/2
+				f.Kind, f.Image, f.Value = "mos", task.Image, &value
+			}
+			add(f, 590+n) // some before and some after their tasks were issued, at 600
+		}
+	}
 	return all
 }
 
@@ -229,18 +280,17 @@ func (r *trialRig) send(all []gateway.FeedbackRequest, seed uint64) map[int]int 
 	return got
 }
 
-// blindCounts are how many labels and votes among these pieces of feedback count:
-// blind ones, one for each rater and subject, unless the rater chose both images
-// of a pair.
-func blindCounts(all []gateway.FeedbackRequest) (labels, votes int) {
+// counts are how many labels and votes among these pieces of feedback count, one
+// for each rater and subject, unless the rater chose both images of a pair.
+// images are those of the assignments.
+func counts(all []gateway.FeedbackRequest, images map[string]string) (labels, votes int) {
 	type subject struct{ rater, low, high string }
 	rated, winners := map[subject]bool{}, map[subject]map[string]bool{}
 	for _, f := range all {
-		switch {
-		case !f.Blind:
-		case f.Kind == "mos":
-			rated[subject{f.Rater, f.Image + f.Assignment, ""}] = true
-		case f.Kind == "pair":
+		switch f.Kind {
+		case "mos":
+			rated[subject{f.Rater, f.Image + images[f.Assignment], ""}] = true
+		case "pair":
 			s := subject{f.Rater, min(f.ImageA, f.ImageB), max(f.ImageA, f.ImageB)}
 			if winners[s] == nil {
 				winners[s] = map[string]bool{}
@@ -268,17 +318,26 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	must(t, two.store.Create(t.Context(), x, storetest.AuditOf(x, "create")))
 	must(t, two.engine.Refresh(t.Context()))
 
-	shown := make([]string, images)
+	shown, named := make([]string, images), map[string]string{}
 	for n := range images - unseen {
-		shown[n] = one.show(strconv.Itoa(n), picture(n)).Experiment.Assignment
+		shown[n] = one.hide(strconv.Itoa(n), picture(n)).Experiment.Assignment
+		named[shown[n]] = quality.DigestOf(picture(n)).Hex()
 	}
-	all := said(one.now(), shown)
+	tasks := map[string][]gateway.LabellingTask{}
+	for _, rater := range []string{"r0", "r1"} {
+		tasks[rater] = one.tasks(gateway.TasksRequest{Rater: rater, Count: 100})
+		if len(tasks[rater]) != images-unseen {
+			t.Fatalf("rater %s has %d tasks", rater, len(tasks[rater]))
+		}
+	}
+	tasks["r0"] = append(tasks["r0"], one.tasks(gateway.TasksRequest{Rater: "r0", Kind: "pair", Count: 100})...)
+	all := said(one.now(), shown, tasks)
 	half := len(all) / 2
 	early := one.send(all[half:], 1) // the last images are among them, which nobody has seen
 	_, err = one.engine.Conclude(t.Context(), "x")
 	must(t, err)
 	for n := images - unseen; n < images; n++ {
-		one.show(strconv.Itoa(n), picture(n))
+		one.hide(strconv.Itoa(n), picture(n))
 	}
 	one.send(all[:half], 2)
 
@@ -292,12 +351,11 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	must(t, two.store.AppendExposures(t.Context(), exposures[:images/2]))
 	two.send(all[len(all)/4:], 4) // some of it again
 	must(t, two.store.AppendExposures(t.Context(), exposures))
-	if early[http.StatusAccepted] == 0 || early[http.StatusOK] == 0 || orphans[http.StatusCreated] != 0 ||
-		orphans[http.StatusAccepted] == 0 {
+	if early[http.StatusAccepted] == 0 || early[http.StatusOK] == 0 || orphans[http.StatusAccepted] == 0 {
 		t.Errorf("answers %v and %v", early, orphans)
 	}
 
-	late := said(one.now(), shown)[:10]
+	late := said(one.now(), shown, nil)[:10]
 	for i := range late {
 		late[i].Key, late[i].Given = "late "+late[i].Key, nil
 	}
@@ -318,10 +376,11 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	options.Bootstrap.Resamples = 200
 	report, err := analysis.Analyse(state, one.now(), options)
 	must(t, err)
-	counts, q := report.Decision.Counts, report.Quality
-	if counts.LabelledBlind != images || counts.Exposures != images || q.Superseded == 0 || q.Contradictory != 1 ||
+	counted, q := report.Decision.Counts, report.Quality
+	if counted.LabelledBlind != images-unseen || counted.RatersBlind != 2 || counted.PairsBlind == 0 ||
+		counted.LabelledAll != images || counted.Exposures != images || q.Superseded == 0 || q.Contradictory != 1 ||
 		q.Late != len(late) || q.Orphans != 0 {
-		t.Errorf("counts %+v, quality %+v", counts, q)
+		t.Errorf("counts %+v, quality %+v", counted, q)
 	}
 	compare := func() analysis.Replayed {
 		t.Helper()
@@ -334,12 +393,13 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	if r := compare(); !r.Equal {
 		t.Errorf("in another order: %v", r.Differences)
 	}
-	if labels, votes := blindCounts(all); labels != counts.Labels || votes != counts.Votes || votes == 0 {
-		t.Errorf("%d labels and %d votes are counted, want %d and %d", counts.Labels, counts.Votes, labels, votes)
+	if labels, votes := counts(all, named); labels != counted.Labels || votes != counted.Votes || votes == 0 {
+		t.Errorf("%d labels and %d votes are counted, want %d and %d", counted.Labels, counted.Votes, labels, votes)
 	}
 	// One more label is found.
 	value := 1.5
 	_, err = two.engine.Label(t.Context(), engine.Label{
+		By:  access.Principal{KeyID: "k", Name: "app", Scopes: []access.Scope{access.ScopeFeedback}},
 		Key: "more", Image: exposures[0].Image, Rater: "r9", Kind: experiment.MOS, Value: &value,
 	})
 	must(t, err)
@@ -386,7 +446,7 @@ func testFullDisk(t *testing.T) {
 	}
 	value := 3.0
 	label := gateway.FeedbackRequest{Key: "k", Assignment: before.Experiment.Assignment, Rater: "r",
-		Kind: "mos", Value: &value, Blind: true}
+		Kind: "mos", Value: &value}
 
 	var was syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))

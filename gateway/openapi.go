@@ -322,6 +322,7 @@ func addExamples(document *huma.OpenAPI) {
 	example("/v1/keys", "application/json", map[string]any{
 		"name": "shop", "scopes": []any{access.ScopeScore, access.ScopeRead}, "expires_in": "90d",
 	})
+	example("/v1/experiments/{id}/tasks", "application/json", map[string]any{"rater_id": "me", "count": 10})
 	example("/v1/feedback", "application/json", map[string]any{
 		"idempotency_key": "docs-1", "rater_id": "me", "kind": "mos", "value": 4,
 		"image_sha256": quality.DigestOf(examplePicture).Hex(),

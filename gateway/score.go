@@ -41,7 +41,7 @@ type scoreInput struct {
 	PromptText      string   `query:"prompt" maxLength:"4096" doc:"Text that every image was made from which has no prompt of its own in the body, for checkpoints that read prompts; of more than 75 tokens: prompt_too_long. Refused where no chosen checkpoint reads it"`
 	Preprocess      string   `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
 	Unit            string   `header:"X-Agiqa-Unit" maxLength:"256" doc:"Who or what is assigned to an arm as a whole, such as a user's id, where an experiment goes by this header. Kept as a keyed hash"`
-	Blind           bool     `header:"X-Agiqa-Blind" doc:"Whoever rates this image will not see its score"`
+	Blind           bool     `header:"X-Agiqa-Blind" doc:"Records the images in the running experiment and shows no score, so that raters can be asked about them (label-tasks). Until the experiment ends, their scores need a key with the scope admin. Needs the scope feedback, of a key that is not bound to a rater; of /v1/score alone, without checkpoints"`
 	Slices          string   `header:"X-Agiqa-Slices" maxLength:"1024" doc:"Up to 8 attributes for an experiment's audience and for slices of its report: style=anime, model=sdxl"`
 	Prompt          string   `header:"X-Agiqa-Prompt-Sha256" pattern:"^(sha256:)?[0-9a-f]{64}$" doc:"Of the prompt that the image was made from"`
 	RawBody         []byte
@@ -143,9 +143,21 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 			return nil, err
 		}
 	}
+	if in.Blind {
+		if err := g.checkBlind(ctx, request.Caller != nil); err != nil {
+			return nil, err
+		}
+	}
 	response, err := g.scorer.Score(ctx, request)
 	if err != nil {
 		return nil, err
+	}
+	if !in.Blind {
+		var named []quality.Checkpoint
+		if request.Caller == nil {
+			named = chosen
+		}
+		g.withhold(ctx, response.Results, named)
 	}
 	g.measures.countScores(ctx, response)
 	if len(response.Results) == 1 && response.Results[0].Err != nil {
@@ -157,6 +169,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		embedding: slices.Contains(include, includeEmbedding),
 		views:     slices.Contains(include, includeViews),
 		arms:      slices.Contains(include, includeArms),
+		blind:     in.Blind,
 		omit:      omit,
 	}
 	id := idsOf(ctx)
@@ -174,6 +187,47 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	}
 	body.TimingMS = timingMS(response.Timings, time.Since(id.start))
 	return &scoreOutput{Body: body}, nil
+}
+
+// checkBlind reports who may not ask for images to be scored without being told
+// the scores. Whoever rates doesn't choose the images: they may know the scores
+// from elsewhere.
+func (g *Gateway) checkBlind(ctx context.Context, takesPart bool) error {
+	if g.experiments == nil {
+		return errNoExperiments
+	}
+	if err := g.require(ctx, access.ScopeFeedback); err != nil {
+		return err
+	}
+	if rater := access.From(ctx).Rater; rater != "" {
+		return quality.Errorf(quality.KindForbidden, "the API key is bound to rater %s; X-Agiqa-Blind is for applications, "+
+			"which choose the images that raters are asked about", quality.Quote(rater))
+	}
+	if !takesPart {
+		return quality.Errorf(quality.KindBadRequest,
+			"X-Agiqa-Blind is for /v1/score without checkpoints and aspects: an experiment chooses the checkpoint")
+	}
+	return nil
+}
+
+// withhold takes the scores out of results that the caller must not know while
+// an experiment runs. named are the checkpoints that the request names.
+func (g *Gateway) withhold(ctx context.Context, results []scoring.ImageResult, named []quality.Checkpoint) {
+	if g.experiments == nil || access.From(ctx).May(access.ScopeAdmin) {
+		return
+	}
+	digests := make([]quality.Digest, len(named))
+	for i, c := range named {
+		digests[i] = c.Digest
+	}
+	for i, r := range results {
+		if r.Err != nil {
+			continue
+		}
+		if err := g.experiments.Withheld(ctx, r.Info.Digest, digests); err != nil {
+			results[i] = scoring.ImageResult{ID: r.ID, Err: err}
+		}
+	}
 }
 
 // maxChosen is the most checkpoints of one request.

@@ -66,8 +66,8 @@ type ScoreResponse struct {
 	TimingMS   map[string]float64 `json:"timing_ms" nullable:"false" doc:"Milliseconds by stage, and in total, from the end of the request's header. Stages may overlap, and decode and resize are parts of prepare."`
 }
 
-// Result is the outcome for one image. Where error is not null, the members
-// about the score are null. The first of several checkpoints may fail alone:
+// Result is the outcome for one image. Where error is not null or withheld is
+// set, the members about the score are null. The first of several checkpoints may fail alone:
 // then error is its, and scores or aspects have the others'.
 type Result struct {
 	ID string `json:"id"`
@@ -82,6 +82,7 @@ type Result struct {
 	Experiment *ExperimentRef             `json:"experiment" doc:"The experiment that chose the checkpoint, or null"`
 	Embedding  []float32                  `json:"embedding,omitempty" nullable:"false" doc:"L2-normalised image embedding, where it was asked for and the checkpoints have one view"`
 	Embeddings map[string][]float32       `json:"embeddings,omitempty" nullable:"false" doc:"Those of the views by name, where they were asked for and the checkpoints have several"`
+	Withheld   string                     `json:"withheld,omitempty" enum:"blind" doc:"Why there is no score although there is no error. blind: the request said X-Agiqa-Blind"`
 	Error      *Problem                   `json:"error"`
 }
 
@@ -180,8 +181,12 @@ type parts struct {
 	embedding bool
 	views     bool
 	arms      bool // every arm's
+	blind     bool // no score, nor anything that tells it
 	omit      []string
 }
+
+// withheldBlind is why an answer has no score: its request said so.
+const withheldBlind = "blind"
 
 func (p parts) omits(part string) bool { return slices.Contains(p.omit, part) }
 
@@ -195,6 +200,10 @@ func (p parts) result(id *ids, r scoring.ImageResult) Result {
 		Cache: &CacheRef{ImageEmbedding: hitOrMiss(r.EmbeddingCached), TextEmbeddings: hitOrMiss(first.TextCached)},
 
 		Experiment: experimentRef(r.Shown),
+	}
+	if p.blind {
+		out.Withheld = withheldBlind
+		return out
 	}
 	if first.Err != nil {
 		out.Error = id.problem(first.Err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,13 +108,25 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	s.onClose(func(context.Context) error { keys.Close(); return nil })
 	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
-		Canaries: canaries{s.service},
+		Canaries: canaries{s.service}, Labellers: labellers{store},
 		Tracer:   tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	})
 	if err != nil {
 		return none, err
 	}
 	return experiments{engine: e, keys: keys, scorer: scoring.NewDirected(s.service, director{e})}, nil
+}
+
+// labellers are the keys of a store that may label.
+type labellers struct{ access.Store }
+
+// CanLabel implements [engine.Labellers].
+func (l labellers) CanLabel(ctx context.Context) (bool, error) {
+	now := time.Now()
+	keys, err := l.ListKeys(ctx, now)
+	return slices.ContainsFunc(keys, func(k access.Key) bool {
+		return k.StateAt(now) == access.Valid && slices.Contains(k.Scopes, access.ScopeFeedback)
+	}), err
 }
 
 // director is the engine in the words of scoring.
