@@ -108,7 +108,10 @@ const testKey = "an-admin-key-for-tests"
 // kills it at a moment that nobody chose. Feedback needs no Triton.
 func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest, sent, acknowledged *set) {
 	t.Helper()
-	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testKey}, "serve", "--listen",
+	const secret = "a key for experiments of tests"
+	hasher, err := experiment.NewHasher([]byte(secret))
+	mustDo(t, err)
+	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testKey, "AGIQA_EXPERIMENT_KEY=" + secret}, "serve", "--listen",
 		"127.0.0.1:0", "--triton", "127.0.0.1:9")
 	stderr, err := cmd.StderrPipe()
 	mustDo(t, err)
@@ -145,7 +148,8 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 					t.Error(err)
 					return
 				}
-				sent.add(key)
+				name := hasher.Key("admin", key)
+				sent.add(name)
 				req, err := http.NewRequestWithContext(ctx, http.MethodPost,
 					strings.TrimRight(base, "/")+"/v1/feedback", bytes.NewReader(body))
 				if err != nil {
@@ -162,7 +166,7 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 				if res.StatusCode != http.StatusCreated {
 					t.Errorf("label %s: status %d", key, res.StatusCode)
 				}
-				acknowledged.add(key)
+				acknowledged.add(name)
 				select {
 				case first <- struct{}{}:
 				default:

@@ -23,6 +23,7 @@ from agiqa_client.api.experiments import (
     experiment_report,
     experiment_report_page,
     feedback,
+    label_tasks,
     list_audits,
     list_experiments,
     show_experiment,
@@ -274,22 +275,30 @@ def check_experiments(client, admin, photo):
     body = models.ScoreRequest(images=[models.ImageInput(data=base64.b64encode(photo).decode())])
     answer = ok(
         models.ScoreResponse,
-        score.sync_detailed(client=client, body=body, x_agiqa_unit="a person", x_agiqa_blind=True),
+        score.sync_detailed(client=admin, body=body, x_agiqa_unit="a person", x_agiqa_blind=True),
     )
-    shown = answer.results[0].experiment
+    (result,) = answer.results
+    shown = result.experiment
     equal((shown.id, shown.phase), ("python", 1))
+    equal((result.score, result.withheld), (None, models.ResultWithheld.BLIND))
+    fails(score.sync_detailed(client=client, body=body, x_agiqa_unit="a person"), 403, "forbidden")
+    ask = models.TasksRequest(rater_id="b", images=[result.image.sha256])
+    (task,) = ok(models.TasksOutputBody, label_tasks.sync_detailed("python", client=admin, body=ask)).tasks
+    equal((task.kind, task.image_sha256), (models.LabellingTaskKind.IMAGE, result.image.sha256))
     label = models.FeedbackRequest(
         idempotency_key="python",
-        assignment_id=shown.assignment_id,
+        task=task.task,
         rater_id="b",
         kind=models.FeedbackRequestKind.MOS,
         value=4.0,
-        blind=True,
     )
     receipt = ok(
         models.FeedbackReceipt, feedback.sync_detailed(client=admin, body=label), HTTPStatus.CREATED
     )
-    equal((receipt.standing, receipt.duplicate), (models.FeedbackReceiptStanding.ACCEPTED, False))
+    equal(
+        (receipt.standing, receipt.blind, receipt.duplicate),
+        (models.FeedbackReceiptStanding.ACCEPTED, True, False),
+    )
     again = ok(models.FeedbackReceipt, feedback.sync_detailed(client=admin, body=label))
     equal((again.id, again.duplicate), (receipt.id, True))
     label.value = 3.0

@@ -247,22 +247,29 @@ async function checkExperiments() {
   checkExperiment(only(listed.experiments.filter((x) => x.id === "typescript")), "running");
 
   const header = { "X-Agiqa-Unit": "a person", "X-Agiqa-Blind": true };
-  const score = answered(
-    await client.POST("/v1/score", { params: { header }, body: { images: [{ data: base64 }] } }),
-  );
-  const shown = only(score.results).experiment;
-  ok(shown?.assignment_id);
+  const body = { images: [{ data: base64 }] };
+  const score = answered(await admin.POST("/v1/score", { params: { header }, body }));
+  const result = only(score.results);
+  const shown = result.experiment;
+  ok(shown?.assignment_id && result.image);
   equal([shown.id, shown.phase], ["typescript", 1]);
+  equal([result.score, result.withheld], [null, "blind"]);
+  failed(await client.POST("/v1/score", { body }), 403, "forbidden");
+  const ask = { rater_id: "b", images: [result.image.sha256] };
+  const issued = answered(
+    await admin.POST("/v1/experiments/{id}/tasks", { params, body: ask }),
+  );
+  const task = only(issued.tasks);
+  equal([task.kind, task.image_sha256], ["image", result.image.sha256]);
   const label: Schemas["FeedbackRequest"] = {
     idempotency_key: "typescript",
-    assignment_id: shown.assignment_id,
+    task: task.task,
     rater_id: "b",
     kind: "mos",
     value: 4,
-    blind: true,
   };
   const receipt = answered(await admin.POST("/v1/feedback", { body: label }), 201);
-  equal([receipt.standing, receipt.duplicate], ["accepted", false]);
+  equal([receipt.standing, receipt.blind, receipt.duplicate], ["accepted", true, false]);
   equal(answered(await admin.POST("/v1/feedback", { body: label })), { ...receipt, duplicate: true });
   failed(await admin.POST("/v1/feedback", { body: { ...label, value: 3 } }), 409, "conflict");
 

@@ -166,6 +166,9 @@ func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Setting
 		if err := story.importArms(ctx, original); err != nil {
 			return err
 		}
+		if err := story.employ(ctx); err != nil {
+			return err
+		}
 		for _, phase := range o.phases {
 			if err := story.tell(ctx, phase); err != nil {
 				return fmt.Errorf("experiment %s: %w", phase.id, err)

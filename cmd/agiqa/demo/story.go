@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,24 +14,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/demo"
 	"github.com/agiqa/agiqa/experiment/stats"
 	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
 )
 
 // demonstration is a demonstration in progress. It knows the server as any client
-// does, by its address and the admin key.
+// does, by its address and keys.
 type demonstration struct {
 	*cli.Terminal
-	execute Execute
-	client  *cli.Client
-	images  []demo.Image
-	out     string
-	data    string // the server's data folder, for commands that read the key or the store
-	shake   float64
+	execute     Execute
+	client      *cli.Client // with the admin key
+	application *cli.Client // with the key of an application that has people rate images
+	images      []demo.Image
+	out         string
+	data        string // the server's data folder, for commands that read the key or the store
+	shake       float64
 }
 
 // says shows a command and runs it, as a person would.
@@ -70,20 +74,44 @@ func (d *demonstration) importArms(ctx context.Context, original *checkpoint.Bun
 			return err
 		}
 		var report gateway.CheckpointReport
-		if err := d.send(ctx, "/v1/checkpoints", contentType, body, &report); err != nil {
+		if err := post(ctx, d.client, "/v1/checkpoints", contentType, body, &report); err != nil {
 			return fmt.Errorf("importing %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func (d *demonstration) send(ctx context.Context, path, contentType string, body []byte, out any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.Base+path, bytes.NewReader(body))
+// employ creates the key of the application that has people rate images: without
+// one, the server wouldn't start an experiment that acts by itself.
+func (d *demonstration) employ(ctx context.Context) error {
+	var key gateway.NewAPIKey
+	err := d.send(ctx, d.client, "/v1/keys", gateway.KeyRequest{Name: "labelling",
+		Scopes: []access.Scope{access.ScopeScore, access.ScopeFeedback}}, &key)
+	if err != nil {
+		return fmt.Errorf("creating an API key: %w", err)
+	}
+	d.application = cli.NewClient(d.client.Base)
+	d.application.Key = config.Secret(key.Secret)
+	d.print("The application that has people rate images has a key of its own, with the scopes score and feedback.")
+	return nil
+}
+
+func post(ctx context.Context, c *cli.Client, path, contentType string, body []byte, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", contentType)
-	return d.client.Change(req, out)
+	return c.Change(req, out)
+}
+
+// send posts JSON with a client's key.
+func (d *demonstration) send(ctx context.Context, c *cli.Client, path string, body, out any) error {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return post(ctx, c, path, "application/json", raw, out)
 }
 
 // tell runs one experiment from its definition to its end.
@@ -316,73 +344,116 @@ func (d *demonstration) status(ctx context.Context, id string) (status gateway.E
 	return status, json.Unmarshal(raw, &status)
 }
 
-// rateBatch reports whether the experiment was over before the batch was.
+// rateBatch has images scored, asks people about them and sends what they say. It
+// reports whether the experiment was over before the batch was.
 func (d *demonstration) rateBatch(ctx context.Context, p phase, people [][]stats.Rating, first, end int,
 	bar cli.Progress) (over bool, err error) {
-	for i := first; i < end && !over; i++ {
-		ref, err := d.ask(ctx, d.images[i], fmt.Sprintf("visitor-%d", i))
+	places := map[string]int{} // of images, by digest
+	ratings := map[int][]int{} // images, by rater
+	for i := first; i < end; i++ {
+		result, err := d.ask(ctx, d.images[i], fmt.Sprintf("visitor-%d", i))
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", d.images[i].Name, err)
 		}
+		ref := result.Experiment
 		if ref == nil {
 			return true, nil
 		}
-		if ref.ID != p.id || ref.Assignment == "" {
-			return false, fmt.Errorf("%s: scored by experiment %q, assignment %q", d.images[i].Name, ref.ID, ref.Assignment)
+		if ref.ID != p.id || ref.Assignment == "" || result.Score != nil {
+			return false, fmt.Errorf("%s: scored by experiment %q, assignment %q, with a score: %t",
+				d.images[i].Name, ref.ID, ref.Assignment, result.Score != nil)
 		}
-		if err := d.rate(ctx, p, ref.Assignment, i, people[i]); err != nil {
-			return false, err
+		places[result.Image.SHA256] = i
+		for _, r := range people[i] {
+			ratings[r.Rater] = append(ratings[r.Rater], i)
 		}
 		bar.Step()
 	}
-	return over, nil
+	for _, rater := range slices.Sorted(maps.Keys(ratings)) {
+		tasks, err := d.tasks(ctx, p, rater, ratings[rater], places)
+		if err != nil || tasks == nil {
+			return err == nil, err
+		}
+		for _, task := range tasks {
+			i := places[task.Image]
+			at := slices.IndexFunc(people[i], func(r stats.Rating) bool { return r.Rater == rater })
+			if blind, err := d.rate(ctx, p, task, i, people[i][at]); err != nil || !blind {
+				return err == nil, err
+			}
+		}
+	}
+	return false, nil
 }
 
-// ask has an image scored for a unit of the experiment.
-func (d *demonstration) ask(ctx context.Context, m demo.Image, unit string) (*gateway.ExperimentRef, error) {
+// ask has an image scored for a unit of the experiment, by the application, which
+// is not told the score.
+func (d *demonstration) ask(ctx context.Context, m demo.Image, unit string) (gateway.Result, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.client.Base+"/v1/score", bytes.NewReader(m.Data))
 	if err != nil {
-		return nil, err
+		return gateway.Result{}, err
 	}
 	req.Header.Set("Content-Type", "application/octet-stream")
 	req.Header.Set(experiment.UnitHeaderName, unit)
 	req.Header.Set("X-Agiqa-Blind", "true")
 	var answer gateway.ScoreResponse
-	if err := d.client.Do(req, &answer); err != nil {
-		return nil, err
+	if err := d.application.Change(req, &answer); err != nil {
+		return gateway.Result{}, err
 	}
 	if len(answer.Results) != 1 || answer.Results[0].Error != nil {
-		return nil, errors.New("the image could not be scored")
+		return gateway.Result{}, errors.New("the image could not be scored")
 	}
-	return answer.Results[0].Experiment, nil
+	return answer.Results[0], nil
 }
 
-// rate sends what people say of an image. They send the first image's ratings
-// twice, as a client does that lost an answer: the second time counts nothing.
-func (d *demonstration) rate(ctx context.Context, p phase, assignment string, image int, ratings []stats.Rating) error {
-	for _, r := range ratings {
-		body, err := json.Marshal(gateway.FeedbackRequest{
-			Key: fmt.Sprintf("%s/%d/%d", p.id, image, r.Rater), Assignment: assignment, Rater: fmt.Sprintf("rater-%d", r.Rater),
-			Kind: string(experiment.MOS), Value: &r.Value, Blind: true,
-		})
-		if err != nil {
-			return err
-		}
-		times := 1
-		if image == 0 {
-			times = 2
-		}
-		for sent := range times {
-			var receipt gateway.FeedbackReceipt
-			if err := d.send(ctx, "/v1/feedback", "application/json", body, &receipt); err != nil {
-				return fmt.Errorf("feedback: %w", err)
-			}
-			if receipt.Standing != string(experiment.Accepted) || receipt.Duplicate != (sent > 0) {
-				return fmt.Errorf("feedback is %s, a repetition: %t", receipt.Standing, receipt.Duplicate)
-			}
+// tasks takes the tasks of a rater about images; nil where the experiment is over.
+func (d *demonstration) tasks(ctx context.Context, p phase, rater int, images []int,
+	places map[string]int) ([]gateway.LabellingTask, error) {
+	ask := gateway.TasksRequest{Rater: raterName(rater), Count: len(images)}
+	for digest, i := range places {
+		if slices.Contains(images, i) {
+			ask.Images = append(ask.Images, digest)
 		}
 	}
-	return nil
+	var answer struct{ Tasks []gateway.LabellingTask }
+	err := d.send(ctx, d.application, cli.ExperimentPath(p.id)+"/tasks", ask, &answer)
+	if err != nil {
+		if status, statusErr := d.status(ctx, p.id); statusErr == nil && status.Experiment.State != experiment.Running {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("tasks: %w", err)
+	}
+	if len(answer.Tasks) != len(images) {
+		return nil, fmt.Errorf("rater %d has %d tasks about %d images", rater, len(answer.Tasks), len(images))
+	}
+	return answer.Tasks, nil
+}
+
+func raterName(rater int) string { return fmt.Sprintf("rater-%d", rater) }
+
+// rate sends what somebody says of an image, and reports whether it counts. The
+// first image's ratings are sent twice, as by a client that lost an answer: the
+// second time counts nothing.
+func (d *demonstration) rate(ctx context.Context, p phase, task gateway.LabellingTask, image int,
+	r stats.Rating) (blind bool, err error) {
+	feedback := gateway.FeedbackRequest{
+		Key: fmt.Sprintf("%s/%d/%d", p.id, image, r.Rater), Task: task.Token, Rater: raterName(r.Rater),
+		Kind: string(experiment.MOS), Value: &r.Value,
+	}
+	times := 1
+	if image == 0 {
+		times = 2
+	}
+	for sent := range times {
+		var receipt gateway.FeedbackReceipt
+		if err := d.send(ctx, d.application, "/v1/feedback", feedback, &receipt); err != nil {
+			return false, fmt.Errorf("feedback: %w", err)
+		}
+		if receipt.Standing != string(experiment.Accepted) || receipt.Duplicate != (sent > 0) {
+			return false, fmt.Errorf("feedback is %s, a repetition: %t", receipt.Standing, receipt.Duplicate)
+		}
+		blind = receipt.Blind
+	}
+	return blind, nil
 }
 
 // end holds the experiment to how it must end.
