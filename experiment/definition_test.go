@@ -37,8 +37,9 @@ func TestParseDefaults(t *testing.T) {
 		},
 		Unit: experiment.UnitHeader, Header: "X-Agiqa-Unit", Coverage: experiment.Whole, HashVersion: 1,
 		Slots:     []experiment.Slot{{Arm: "demo", To: 500_000}, {Arm: "new", From: 500_000, To: experiment.Whole}},
-		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: 24 * time.Hour, MaxDuration: 60 * 24 * time.Hour,
-		Auto: experiment.AutoRecommend,
+		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: 24 * time.Hour,
+		MaxDuration: 60 * 24 * time.Hour,
+		Auto:        experiment.AutoRecommend,
 	}
 	if diff := cmp.Diff(want, e); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

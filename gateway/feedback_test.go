@@ -80,7 +80,7 @@ func newTrialRig(t *testing.T) *trialRig {
 				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service},
 				Tracer: tracenoop.NewTracerProvider(),
 				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
-				Labellers: anybody{},
+				Labellers:     anybody{},
 				ExposeTimeout: 20 * time.Second, // however slow this machine is
 			})
 			must(t, err)

@@ -87,7 +87,8 @@ func TestForgedLabelsPromoteNothing(t *testing.T) {
 		label("mallory", mallory, mine)
 	}
 	for what, want := range map[string]int{
-		"nobody 401": 3 * images, "scorer 403": 3 * images, "mallory, in other names 403": 3 * images, "mallory 201": 2 * images,
+		"nobody 401": 3 * images, "scorer 403": 3 * images,
+		"mallory, in other names 403": 3 * images, "mallory 201": 2 * images,
 	} {
 		if sent[what] != want {
 			t.Errorf("%s %d times, want %d: %v", what, sent[what], want, sent)
@@ -211,7 +212,8 @@ func TestScoresAreWithheld(t *testing.T) {
 				t.Errorf("%s by %s: %q", name, who, p.Detail)
 			}
 			if got := send(a, by, open); a.named {
-				if p := got.wantProblem(t, quality.KindForbidden); !strings.Contains(p.Detail, "is an arm of a running experiment") {
+				if p := got.wantProblem(t, quality.KindForbidden); !strings.Contains(p.Detail,
+					"is an arm of a running experiment") {
 					t.Errorf("%s by %s of an image with its score shown: %q", name, who, p.Detail)
 				}
 			} else if got.scores(t).Results[0].Score == nil {
@@ -298,7 +300,8 @@ func TestBlindScoring(t *testing.T) {
 	r.start("")
 	check("in an experiment", r.post("/v1/score", image, "image/png", app, hidden, unit), true)
 	check("with parts", r.post("/v1/score?include=embedding,views", image, "image/png", app, hidden, unit), true)
-	check("with all arms, by the admin", r.post("/v1/score?include=all_arms", image, "image/png", asAdmin, hidden, unit), true)
+	check("with all arms, by the admin", r.post("/v1/score?include=all_arms", image, "image/png", asAdmin, hidden, unit),
+		true)
 	check("without a unit", r.post("/v1/score", image, "image/png", app, hidden), false)
 	for name, c := range map[string]struct {
 		target string
@@ -324,7 +327,8 @@ func TestBlindScoring(t *testing.T) {
 	}
 	for path, body := range map[string]string{
 		"/v1/experiments/x/tasks": `{"rater_id":"r"}`,
-		"/v1/feedback":            `{"idempotency_key":"1","rater_id":"r","kind":"thumb","value":1,"image_sha256":"` + quality.DigestOf(image).Hex() + `"}`,
+		"/v1/feedback": `{"idempotency_key":"1","rater_id":"r","kind":"thumb","value":1,"image_sha256":"` +
+			quality.DigestOf(image).Hex() + `"}`,
 	} {
 		r.post(path, []byte(body), "application/json").wantProblem(t, quality.KindUnauthenticated)
 		r.post(path, []byte(body), "application/json", scorer).wantProblem(t, quality.KindForbidden)
@@ -429,7 +433,8 @@ func TestReportsTellNoScoresOfImages(t *testing.T) {
 		}
 		return strings.Contains(string(a.body), "Worst disagreements")
 	}
-	if got := report(reader); len(got.Worst) != 0 || len(got.Pictures.Scatter) != 0 || got.Decision.Counts.LabelledBlind != 20 ||
+	if got := report(reader); len(got.Worst) != 0 || len(got.Pictures.Scatter) != 0 ||
+		got.Decision.Counts.LabelledBlind != 20 ||
 		page(reader) {
 		t.Errorf("a reader is told of %d images, %d arms", len(got.Worst), len(got.Pictures.Scatter))
 	}

@@ -109,7 +109,7 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
 		Canaries: canaries{s.service}, Labellers: labellers{store},
-		Tracer:   tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
+		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	})
 	if err != nil {
 		return none, err

@@ -111,7 +111,8 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 	const secret = "a key for experiments of tests"
 	hasher, err := experiment.NewHasher([]byte(secret))
 	mustDo(t, err)
-	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testKey, "AGIQA_EXPERIMENT_KEY=" + secret}, "serve", "--listen",
+	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testKey, "AGIQA_EXPERIMENT_KEY=" + secret},
+		"serve", "--listen",
 		"127.0.0.1:0", "--triton", "127.0.0.1:9")
 	stderr, err := cmd.StderrPipe()
 	mustDo(t, err)

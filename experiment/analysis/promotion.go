@@ -124,8 +124,12 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 	if !e.Ended.IsZero() && e.Ended.Before(now) {
 		end = e.Ended
 	}
-	if ran := end.Sub(e.Started); e.Started.IsZero() || ran < e.MinDuration {
-		require("It has run for %s; %s are needed.", max(0, ran).Round(time.Second), e.MinDuration)
+	var ran time.Duration // a draft has not run
+	if !e.Started.IsZero() {
+		ran = max(0, end.Sub(e.Started))
+	}
+	if ran < e.MinDuration {
+		require("It has run for %s; %s are needed.", ran.Round(time.Second), e.MinDuration)
 	}
 	if d.SRM.Mismatch {
 		require("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is "+

@@ -158,6 +158,8 @@ func TestPromotionSaysEveryReason(t *testing.T) {
 			e.Started = log.End.Add(-time.Minute)
 		},
 			"It has run for 1m0s; 1h0m0s are needed."},
+		{"not started", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.Started = time.Time{} },
+			"It has run for 0s; 1h0m0s are needed."},
 		{"held", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.Held = []string{"srm"} },
 			"It is held: srm."},
 		{"draft", func(e *experiment.Experiment, _ *analysis.Decision, _ *analysis.Checks) { e.State = experiment.Draft },

@@ -42,7 +42,8 @@ func New(deps Deps) (*Engine, error) {
 	deps.ExposeTimeout = cmp.Or(deps.ExposeTimeout, exposeTimeout)
 	e := &Engine{
 		Deps: deps, raters: ratelimit.New(raterLimits, deps.Now), boot: time.Now(),
-		seals: newSeals(cmp.Or(deps.MaxImages, mostImages)), watches: map[experiment.ID]*watch{}, readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
+		seals: newSeals(cmp.Or(deps.MaxImages, mostImages)), watches: map[experiment.ID]*watch{},
+		readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
 	}
 	e.current.Store(&snapshot{})
 	var err error

@@ -462,7 +462,8 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	c.pass(31 * 24 * time.Hour)
-	late := engine.Label{By: app, Key: "late", Assignment: shown.Assignment, Rater: "r", Kind: experiment.MOS, Value: value(4)}
+	late := engine.Label{By: app, Key: "late", Assignment: shown.Assignment, Rater: "r",
+		Kind: experiment.MOS, Value: value(4)}
 	if r, err := s.Label(t.Context(), late); err != nil || r.Feedback.State != experiment.Late {
 		t.Errorf("late: %+v, %v", r, err)
 	}

@@ -211,7 +211,8 @@ func (e *Engine) followImages(ctx context.Context, ids ...experiment.ID) error {
 // sightOf says how an image was seen in experiments that have not ended, and which
 // of checkpoints is an arm of one of those. What is not remembered is looked up
 // in the store.
-func (e *Engine) sightOf(ctx context.Context, image quality.Digest, checkpoints ...quality.Digest) (sight, string, error) {
+func (e *Engine) sightOf(ctx context.Context, image quality.Digest,
+	checkpoints ...quality.Digest) (sight, string, error) {
 	how, arm, certain := e.seals.look(image, checkpoints)
 	if certain {
 		return how, arm, nil

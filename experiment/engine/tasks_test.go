@@ -98,7 +98,8 @@ func TestTasksCannotBeMisused(t *testing.T) {
 	if !ok || theirs.Token(mine) != hers {
 		t.Fatalf("the token says %+v", mine)
 	}
-	if _, err := s.rate(t, mallory, "", "stolen", stranger.Token(mine)); quality.KindOf(err) != quality.KindFeedbackInvalid {
+	if _, err := s.rate(t, mallory, "", "stolen",
+		stranger.Token(mine)); quality.KindOf(err) != quality.KindFeedbackInvalid {
 		t.Errorf("a token of another server: %v", err)
 	}
 

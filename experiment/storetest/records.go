@@ -30,9 +30,10 @@ func NewExperiment(id experiment.ID) experiment.Experiment {
 		Coverage:  100_000, Salt: "00112233445566778899aabbccddeeff", HashVersion: 1,
 		Audience:  experiment.Audience{"style": {"photo", "anime"}},
 		Ramp:      []experiment.RampStep{{Coverage: 200_000, MinTime: time.Hour, MinUnits: 100}},
-		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
-		Guardrails: []experiment.Guardrail{{Kind: experiment.GuardSRM, Limit: 0.001, Action: experiment.ActHold}},
-		Auto:       experiment.AutoRecommend, Held: []string{"srm"},
+		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour,
+		MaxDuration: 30 * 24 * time.Hour,
+		Guardrails:  []experiment.Guardrail{{Kind: experiment.GuardSRM, Limit: 0.001, Action: experiment.ActHold}},
+		Auto:        experiment.AutoRecommend, Held: []string{"srm"},
 	}
 }
 

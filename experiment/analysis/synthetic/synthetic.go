@@ -148,8 +148,9 @@ func (g *generator) experiment() {
 		Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",
 		Unit: experiment.UnitHeader, Header: "X-User-ID", Coverage: experiment.Whole,
 		Salt: strings.Repeat("5a", 16), HashVersion: 1,
-		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour, MaxDuration: 30 * 24 * time.Hour,
-		Auto: experiment.AutoRecommend,
+		BlindOnly: true, LabelsAnswerTasks: true, MinLabels: 300, MinRaters: 3, MinDuration: time.Hour,
+		MaxDuration: 30 * 24 * time.Hour,
+		Auto:        experiment.AutoRecommend,
 	}
 	e := &g.log.Experiment
 	live := 0
