@@ -140,7 +140,7 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	triton, err := s.newTriton(top.addresses, tel)
+	triton, err := s.newTriton(top, tel)
 	if err != nil {
 		return err
 	}
@@ -238,9 +238,9 @@ func (s *Server) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error)
 	return tel, watchDisk(tel.Meter(), s.settings.DataDir)
 }
 
-func (s *Server) newTriton(addresses []string, tel *telemetry.Telemetry) (*tritonclient.Client, error) {
+func (s *Server) newTriton(top topology, tel *telemetry.Telemetry) (*tritonclient.Client, error) {
 	cfg := tritonclient.DefaultConfig()
-	cfg.Addresses = addresses
+	cfg.Addresses, cfg.TLS, cfg.ControlKey = top.addresses, top.access.tls, top.access.key
 	cfg.RequestTimeout = s.settings.RequestTimeout
 	cfg.Connections, cfg.Meter, cfg.Logger = s.settings.TritonConnections, tel.Meter(), s.logger
 	// Admission bounds requests; one of them asks at most eight heads at once.

@@ -20,6 +20,7 @@ import (
 // topology says where the Tritons are and what is shared with them.
 type topology struct {
 	addresses []string
+	access    tritonAccess
 	library   *lifecycle.Library
 	folder    modelFolder // shared with Triton; nil: heads travel with the load call
 	ephemeral bool        // another server may own the data folder: change nothing in it
@@ -71,6 +72,9 @@ func remoteTriton(s config.Settings) (topology, error) {
 	}
 	t := topology{addresses: s.Triton}
 	var err error
+	if t.access, err = newTritonAccess(s); err != nil {
+		return t, err
+	}
 	if t.library, err = openLibrary(s, s.ModelUpload != "shared"); err != nil {
 		return t, err
 	}

@@ -66,7 +66,7 @@ func TestEveryFaultAtOnce(t *testing.T) {
 		"setting request-timeout (--request-timeout, AGIQA_REQUEST_TIMEOUT; from AGIQA_REQUEST_TIMEOUT): ",
 		"setting max-images (--max-images, AGIQA_MAX_IMAGES; from AGIQA_MAX_IMAGES): must be at least 1, is -1",
 		`must be debug, info, warn or error, is "loud"`, "is not a URL with scheme redis, rediss or unix",
-		`from AGIQA_MAX_IMAGE_BYTES): "9e9"`, `"nonsense" is not host:port`,
+		`from AGIQA_MAX_IMAGE_BYTES): "9e9"`, `"nonsense" is neither host:port nor unix:///PATH`,
 		"trace-ratio", "trace-queue", "from AGIQA_TRUST_TRACES", "request-timeout",
 		`agiqa.yaml:1: unknown setting "listne"`, `agiqa.yaml:2: setting "queue" must be a value or a list`,
 	} {
@@ -231,7 +231,11 @@ func TestBounds(t *testing.T) {
 		"max-image-scans": {"1", "0"}, "decoders": {"auto go", "Go"}, "preprocess": {"exact fast", "slow"},
 		"decode-memory": {"1", "0"}, "concurrency": {"0", "-1"}, "queue": {"0", "-1"}, "queue-wait": {"0s", "-1s"},
 		"batching": {"auto gateway triton", "on"}, "batch-max": {"2", "1"}, "batch-wait": {"1ns", "0s"},
-		"triton":             {"a:1 a:1,b:2 [::1]:8001", "a :1 a:0 a:65536 a:http a:1,a:1 http://a:8000"},
+		"triton": {
+			"a:1 a:1,b:2 [::1]:8001 unix:///run/grpc:1,a:1",
+			"a :1 a:0 a:65536 a:http a:1,a:1 http://a:8000 unix://run/grpc unix:/run/grpc unix://",
+		},
+		"triton-control-key": {"0123456789abcde=", "0123456789abcde 0123456789abcdeé"},
 		"triton-connections": {"1 64", "0 65"},
 		"model-upload":       {"auto shared upload", "x"}, "max-bundle-bytes": {"1", "0"}, "change-timeout": {"1ns", "0s"},
 		"golden-tolerance": {"1e-9", "0 Inf NaN"}, "experiment-key": {"0123456789abcdef", "0123456789abcde"},

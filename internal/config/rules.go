@@ -112,12 +112,11 @@ func listenAddress() rule[string] {
 }
 
 func serverAddresses() rule[[]string] {
-	return rule[[]string]{text: "host:port, each once", check: func(v *[]string) error {
+	return rule[[]string]{text: "host:port or unix:///PATH, each once", check: func(v *[]string) error {
 		var faults []string
 		for i, a := range *v {
-			host, port, err := net.SplitHostPort(a)
-			if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || host == "" || n == 0 {
-				faults = append(faults, fmt.Sprintf("%q is not host:port", a))
+			if !isServerAddress(a) {
+				faults = append(faults, fmt.Sprintf("%q is neither host:port nor unix:///PATH", a))
 			} else if slices.Contains((*v)[:i], a) {
 				faults = append(faults, fmt.Sprintf("%q is given twice", a))
 			}
@@ -127,6 +126,15 @@ func serverAddresses() rule[[]string] {
 		}
 		return nil
 	}}
+}
+
+func isServerAddress(a string) bool {
+	if path, ok := strings.CutPrefix(a, "unix://"); ok {
+		return strings.HasPrefix(path, "/")
+	}
+	host, port, err := net.SplitHostPort(a)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && portErr == nil && host != "" && n > 0
 }
 
 // webOrigins are origins as browsers write them: lower case, without the

@@ -18,6 +18,7 @@ var secretValues = map[string]string{
 	"admin-key": "0123456789abcdef", "experiment-key": "0123456789abcdef",
 	"experiment-store": "postgres://u:hunter2@h/d", "redis-url": "redis://:hunter2@h",
 	"cache-key": "0123456789abcdef", "cache-key-previous": "0123456789abcdef",
+	"triton-control-key": "0123456789abcdef",
 }
 
 // secretFile writes a file that its owner alone may read.

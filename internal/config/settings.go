@@ -55,6 +55,10 @@ type Settings struct {
 	// Triton
 	Triton            []string
 	TritonConnections int
+	TritonControlKey  Secret
+	TritonCA          string
+	TritonCert        string
+	TritonKey         string
 	ModelRepository   string
 	Venv              string
 
@@ -233,12 +237,25 @@ func (s *Settings) declare() []Setting {
 		),
 		group("Triton",
 			of(&s.Triton, "triton", "",
-				"gRPC addresses of Triton (port 8001 by default), comma-separated. Required by serve; up starts its "+
-					"own Triton.",
+				"gRPC addresses of Triton (port 8001 by default), comma-separated; unix:///PATH for a Unix socket. "+
+					"Required by serve; up starts its own Triton.",
 				serverAddresses()),
 			of(&s.TritonConnections, "triton-connections", "1",
 				"gRPC connections to each Triton. One connection carries a hundred inferences at a time.",
 				between(1, 64)),
+			of(&s.TritonControlKey, "triton-control-key", "",
+				"Key of a Triton that was started with --grpc-restricted-protocol=model-repository,shared-memory,trace,"+
+					"logging:control-key=KEY. Whoever may load models runs code there, so a Triton that others can "+
+					"reach needs it. It is sent with every call: across a network, use triton-ca too. For serve only.",
+				headerKey(16, 256)),
+			of(&s.TritonCA, "triton-ca", "",
+				"PEM file of the authorities that sign Triton's certificate (--grpc-use-ssl), or system for those of "+
+					"this machine. Turns TLS on. For serve only."),
+			of(&s.TritonCert, "triton-cert", "",
+				"PEM file of the client certificate for a Triton that wants one (--grpc-use-ssl-mutual), with its chain. "+
+					"It is read again for every new connection. Needs triton-key and triton-ca."),
+			of(&s.TritonKey, "triton-key", "",
+				"PEM file of the private key of triton-cert."),
 			of(&s.ModelRepository, "model-repository", AutoRepository,
 				"Folder of Triton models that up serves. auto: .cache/models of the project, with the default encoder, if "+
 					"make models has built it; otherwise model_repository, with a small encoder. A relative path is "+

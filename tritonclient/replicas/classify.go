@@ -45,7 +45,7 @@ func (m meaning) again(answered bool) bool {
 // meanings is the only place where gRPC codes and Triton's messages become
 // kinds. The first row that fits wins.
 //
-// UNAVAILABLE alone stands for at least five things in Triton, of which two
+// UNAVAILABLE alone stands for at least six things in Triton, of which two
 // are overload: trying these again would feed it.
 var meanings = []meaning{
 	{codes.Unavailable, "exceeds maximum queue size", quality.KindOverloaded,
@@ -55,6 +55,8 @@ var meanings = []meaning{
 	{codes.Unavailable, "exiting", quality.KindModelUnavailable, "%s is shutting down", RetryAfter, refused, true},
 	{codes.Unavailable, "stopping", quality.KindModelUnavailable, "%s is shutting down", RetryAfter, refused, true},
 	{codes.Unavailable, "not ready", quality.KindModelUnavailable, "%s is not ready", RetryAfter, refused, false},
+	{codes.Unavailable, "protocol is restricted", quality.KindModelUnavailable,
+		"Triton refuses this call for %s without its key; check the setting triton-control-key", 0, never, false},
 	{codes.Unavailable, "", quality.KindModelUnavailable, "%s cannot be reached", RetryAfter, ifUnanswered, false},
 
 	{codes.NotFound, "", quality.KindModelUnavailable, "%s is not loaded", RetryAfter, refused, false},

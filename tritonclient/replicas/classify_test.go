@@ -52,7 +52,7 @@ func TestClassify(t *testing.T) {
 		{"connection reset", codes.Unavailable, "error reading from server: read tcp 10.0.0.1:8001: connection reset by peer",
 			quality.KindModelUnavailable, "model m cannot be reached", time.Second, ifUnanswered},
 		{"restricted protocol", codes.Unavailable, "This protocol is restricted, expecting header 'triton-grpc-protocol-x'",
-			quality.KindModelUnavailable, "model m", time.Second, ifUnanswered},
+			quality.KindModelUnavailable, "setting triton-control-key", 0, never},
 		{"unknown model of 24.10", codes.NotFound, "Request for unknown model: 'm' is not found",
 			quality.KindModelUnavailable, "model m is not loaded", time.Second, refused},
 		{"unknown model", codes.InvalidArgument, "Request for unknown model: 'm' is not found", quality.KindModelUnavailable,

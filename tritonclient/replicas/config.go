@@ -2,11 +2,10 @@ package replicas
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -15,10 +14,17 @@ import (
 
 // Config is what a [Pool] needs. Start from [DefaultConfig] and set Addresses.
 type Config struct {
-	// Addresses of Triton's gRPC endpoints, host:port each. Work goes
-	// to the least busy one, and a host name that resolves to several addresses is balanced
-	// over these as well.
+	// Addresses of Triton's gRPC endpoints, host:port or unix:///PATH each. Work
+	// goes to the least busy one, and a host name that resolves to several
+	// addresses is balanced over these as well.
 	Addresses []string
+
+	// TLS encrypts the connections; nil: plain text.
+	TLS *tls.Config
+
+	// ControlKey is what Triton's --grpc-restricted-protocol asks for under the
+	// name control-key; empty: none.
+	ControlKey string
 
 	// MaxInFlight bounds inferences that Triton has not answered yet, those
 	// included that no caller waits for any more. It is a backstop: set it well
@@ -46,8 +52,8 @@ type Config struct {
 	// resolver.
 	Lookup func(ctx context.Context, host string) ([]string, error)
 
-	// DialOptions are appended to the pool's own, so that they win. TLS and
-	// the tracing stats handler come from here. Triton traces whatever carries
+	// DialOptions are appended to the pool's own, so that they win. The tracing
+	// stats handler comes from here. Triton traces whatever carries
 	// a valid trace context, sampled or not, so the handler's propagator
 	// should inject sampled contexts only.
 	DialOptions []grpc.DialOption
@@ -67,23 +73,14 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	fault(len(c.Addresses) > 0, "Addresses: empty, want at least one host:port")
+	fault(len(c.Addresses) > 0, "Addresses: empty, want at least one host:port or unix:///PATH")
 	seen := map[string]bool{}
 	for i, a := range c.Addresses {
-		fault(validAddress(a), "Addresses[%d]: %q is not host:port", i, a)
+		fault(validAddress(a), "Addresses[%d]: %q is neither host:port nor unix:///PATH", i, a)
 		fault(!seen[a], "Addresses[%d]: %q is given twice", i, a)
 		seen[a] = true
 	}
 	fault(c.MaxInFlight > 0, "MaxInFlight: %d, want at least 1", c.MaxInFlight)
 	fault(c.Connections > 0 && c.Connections <= 64, "Connections: %d, want 1 to 64", c.Connections)
 	return errors.Join(faults...)
-}
-
-func validAddress(a string) bool {
-	host, port, err := net.SplitHostPort(a)
-	if err != nil || host == "" {
-		return false
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
 }

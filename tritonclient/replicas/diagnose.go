@@ -2,6 +2,8 @@ package replicas
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,7 +68,7 @@ func (r *Replica) look(ctx context.Context, logger *slog.Logger, state connectiv
 			logger.Info("triton is reachable again", "address", r.addr)
 		}
 	case connectivity.TransientFailure:
-		cause, err := diagnose(ctx, r.addr)
+		cause, err := diagnose(ctx, r.addr, r.tls)
 		if cause != "" && ctx.Err() == nil && r.outage.set(cause) != cause {
 			logger.Warn("triton can't be reached", "address", r.addr, "cause", cause, "error", err)
 		}
@@ -75,38 +77,58 @@ func (r *Replica) look(ctx context.Context, logger *slog.Logger, state connectiv
 
 // diagnose says why no gRPC connection to addr comes about: in words without
 // addresses, and as the error found. It returns "" where it finds nothing.
-func diagnose(ctx context.Context, addr string) (cause string, err error) {
+func diagnose(ctx context.Context, addr string, secure *tls.Config) (cause string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*diagnoseTimeout)
 	defer cancel()
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return "", err
-	}
-	if net.ParseIP(host) == nil {
-		if _, err := lookupHost(ctx, host); err != nil {
-			return "its host name doesn't resolve; check the setting triton", err
+	network, host := "unix", "localhost" // the name that gRPC gives to a socket
+	path, isSocket := socketPath(addr)
+	if !isSocket {
+		network, path = "tcp", addr
+		if host, _, err = net.SplitHostPort(addr); err != nil {
+			return "", err
+		}
+		if net.ParseIP(host) == nil {
+			if _, err := lookupHost(ctx, host); err != nil {
+				return "its host name doesn't resolve; check the setting triton", err
+			}
 		}
 	}
-	conn, err := (&net.Dialer{Timeout: diagnoseTimeout}).DialContext(ctx, "tcp", addr)
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: diagnoseTimeout}).DialContext(ctx, network, path)
+	}
+	conn, err := dial(ctx)
 	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return "its socket doesn't exist; check the setting triton", err
+	case errors.Is(err, syscall.EACCES):
+		return "its socket is closed to this user", err
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens at its address (connection refused)", err
 	case err != nil:
 		return "its address accepts no connection", err
 	}
-	_ = conn.Close()
-	return diagnoseProtocol(ctx, addr)
+	defer conn.Close()
+	if secure != nil {
+		return diagnoseTLS(ctx, conn, host, secure)
+	}
+	if cause, err = diagnoseHTTP(ctx, dial); cause != "" {
+		return cause, err
+	}
+	return diagnosePlain(ctx, conn)
 }
 
-// diagnoseProtocol finds out whether a server speaks HTTP/1, as Triton's HTTP
-// and metrics ports do; a gRPC port hangs up on such a request.
-func diagnoseProtocol(ctx context.Context, addr string) (cause string, err error) {
+// diagnoseHTTP finds out whether a server speaks HTTP/1, as Triton's HTTP and
+// metrics ports do; a gRPC port hangs up on such a request.
+func diagnoseHTTP(ctx context.Context, dial func(context.Context) (net.Conn, error)) (cause string, err error) {
 	client := http.Client{
-		Timeout:       diagnoseTimeout,
-		Transport:     &http.Transport{DisableKeepAlives: true}, // no proxy: the environment is read in cmd only
+		Timeout: diagnoseTimeout,
+		Transport: &http.Transport{ // no proxy: the environment is read in cmd only
+			DisableKeepAlives: true,
+			DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v2/health/live", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://triton/v2/health/live", nil)
 	if err != nil {
 		return "", err
 	}
@@ -117,6 +139,51 @@ func diagnoseProtocol(ctx context.Context, addr string) (cause string, err error
 	_ = res.Body.Close()
 	return "this looks like an HTTP port; give the gRPC port, 8001 by default",
 		errors.New("it answers HTTP with " + res.Status)
+}
+
+// diagnosePlain finds out whether a server wants TLS, which the settings don't.
+func diagnosePlain(ctx context.Context, conn net.Conn) (cause string, err error) {
+	// Nothing is sent but this handshake, and no answer is believed.
+	err = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}).HandshakeContext(ctx)
+	if err == nil || isAlert(err) {
+		return "it speaks TLS; name the authority of its certificate in the setting triton-ca",
+			errors.New("it answers a TLS handshake")
+	}
+	return "", err
+}
+
+// diagnoseTLS shakes hands as gRPC does, and waits for the server's first word:
+// with TLS 1.3 it judges the client's certificate only then.
+func diagnoseTLS(ctx context.Context, conn net.Conn, host string, secure *tls.Config) (cause string, err error) {
+	secure = secure.Clone()
+	secure.ServerName, secure.NextProtos = host, []string{"h2"}
+	client := tls.Client(conn, secure)
+	if err = client.HandshakeContext(ctx); err == nil {
+		_ = client.SetReadDeadline(time.Now().Add(diagnoseTimeout))
+		_, err = client.Read(make([]byte, 1))
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "its certificate is signed by none of the authorities in the setting triton-ca", err
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "its certificate is for other names than the one in the setting triton", err
+	}
+	if _, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
+		return "its certificate isn't valid", err
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "it doesn't speak TLS, which the setting triton-ca asks for", err
+	}
+	if isAlert(err) {
+		return "it refuses this client; check the settings triton-cert and triton-key", err
+	}
+	return "", err
+}
+
+// isAlert reports whether the other side refused to go on with TLS.
+func isAlert(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "remote error" // crypto/tls's name for it
 }
 
 // lookupHost prefers IPv4, so that a name such as localhost, which stands for

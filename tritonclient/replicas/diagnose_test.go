@@ -33,6 +33,7 @@ func unreachable(t *testing.T) map[string]string {
 		http1.Listener.Addr().String(): "looks like an HTTP port; give the gRPC port, 8001 by default",
 		"no-such-host.invalid:8001":    "host name doesn't resolve",
 		closed.Addr().String():         "connection refused",
+		"unix:///no/such/socket":       "socket doesn't exist",
 	}
 }
 
@@ -41,7 +42,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 	for addr, cause := range unreachable(t) {
 		var log bytes.Buffer
 		logger := slog.New(slog.NewTextHandler(&log, nil))
-		got := replicas.Watch(t.Context(), addr, logger, down, down, connectivity.Connecting, down)
+		got := replicas.Watch(t.Context(), addr, nil, logger, down, down, connectivity.Connecting, down)
 		if !strings.Contains(got, cause) {
 			t.Errorf("%s: the cause is %q, want %q", addr, got, cause)
 		}
@@ -49,7 +50,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 		if strings.Count(lines, "\n") != 1 || !strings.Contains(lines, cause) || !strings.Contains(lines, addr) {
 			t.Errorf("%s: want one line with address and cause %q, got:\n%s", addr, cause, &log)
 		}
-		if got := replicas.Watch(t.Context(), addr, logger, down, up); got != "" {
+		if got := replicas.Watch(t.Context(), addr, nil, logger, down, up); got != "" {
 			t.Errorf("%s: reachable, and the cause is still %q", addr, got)
 		}
 		if !strings.Contains(log.String(), "reachable again") {
@@ -59,7 +60,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 	s := tritontest.New(t)
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))
-	if got := replicas.Watch(t.Context(), s.Addr(), logger, down); got != "" || log.Len() > 0 {
+	if got := replicas.Watch(t.Context(), s.Addr(), nil, logger, down); got != "" || log.Len() > 0 {
 		t.Errorf("a gRPC server is explained by %q: %s", got, &log)
 	}
 }
@@ -73,7 +74,7 @@ func TestErrorsCarryTheCause(t *testing.T) {
 			_, err := pb.NewGRPCInferenceServiceClient(r.Conn()).ServerLive(t.Context(), &pb.ServerLiveRequest{})
 			e := wantError(t, r.Failure(t.Context(), "", err), quality.KindModelUnavailable, "")
 			host, _, _ := net.SplitHostPort(addr)
-			if strings.Contains(e.Detail, host) {
+			if host != "" && strings.Contains(e.Detail, host) || strings.Contains(e.Detail, "/no/such") {
 				t.Errorf("%s: %q holds the address", addr, e.Detail)
 			}
 			if strings.Contains(e.Detail, "cannot be reached: ") && strings.Contains(e.Detail, cause) {

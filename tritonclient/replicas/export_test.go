@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 
 	"google.golang.org/grpc/connectivity"
@@ -18,8 +19,9 @@ func MayGoElsewhere(err error, answered bool) bool { return meaningOf(err).again
 
 // Watch does what a pool does when the first connection to addr reaches the
 // given states, and returns the cause of an outage that it knows in the end.
-func Watch(ctx context.Context, addr string, logger *slog.Logger, states ...connectivity.State) (cause string) {
-	r := &Replica{addr: addr}
+func Watch(ctx context.Context, addr string, secure *tls.Config, logger *slog.Logger,
+	states ...connectivity.State) (cause string) {
+	r := &Replica{addr: addr, tls: secure}
 	for _, state := range states {
 		r.look(ctx, logger, state)
 	}

@@ -61,7 +61,7 @@ func New(cfg Config, calls Calls) (*Pool, error) {
 	var watches context.Context
 	watches, p.stopWatches = context.WithCancel(context.Background())
 	for _, addr := range cfg.Addresses {
-		r, err := p.dial(addr)
+		r, err := p.dial(addr, "")
 		if err != nil {
 			p.stopWatches()
 			p.watching.Wait()
@@ -166,8 +166,8 @@ func (p *Pool) expand(ctx context.Context) (_ []*Replica, done func(), err error
 		}
 	}
 	for _, r := range p.replicas {
-		host, port, _ := net.SplitHostPort(r.addr) // Validate saw to it
-		if net.ParseIP(host) != nil {
+		host, port, err := net.SplitHostPort(r.addr)
+		if err != nil || net.ParseIP(host) != nil { // a socket, or one server
 			all = append(all, r)
 			continue
 		}
@@ -177,7 +177,7 @@ func (p *Pool) expand(ctx context.Context) (_ []*Replica, done func(), err error
 			continue
 		}
 		for _, ip := range ips {
-			t, err := p.dial(net.JoinHostPort(ip, port))
+			t, err := p.dial(net.JoinHostPort(ip, port), r.addr)
 			if err != nil {
 				done()
 				return nil, nil, err

@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -19,6 +21,7 @@ import (
 type Replica struct {
 	pool  *Pool
 	addr  string
+	tls   *tls.Config        // nil: plain text
 	links []*grpc.ClientConn // at least one
 	next  atomic.Uint64      // round robin over links
 
@@ -52,15 +55,17 @@ const (
 	keepaliveTimeout = 10 * time.Second
 )
 
-func (p *Pool) dial(addr string) (*Replica, error) {
+// dial returns a replica. authority is the host:port that its certificate must
+// be for, if that isn't addr.
+func (p *Pool) dial(addr, authority string) (*Replica, error) {
 	r := &Replica{
-		pool: p, addr: addr, conns: &connections{},
+		pool: p, addr: addr, tls: p.cfg.TLS, conns: &connections{},
 		health: newHealth(p.cfg.Now), missing: &missingModels{now: p.cfg.Now},
 	}
 	r.Recheck()
 	opts := []grpc.DialOption{
 		grpc.WithStatsHandler(r.conns),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(p.transport()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithDisableServiceConfig(), // no TXT look-ups, and nobody else's retry policy
 		grpc.WithDisableRetry(),         // what never left is sent again all the same
@@ -82,8 +87,14 @@ func (p *Pool) dial(addr string) (*Replica, error) {
 			grpc.MaxCallSendMsgSize(p.cfg.MaxMessageBytes),
 		),
 	}
+	if authority != "" {
+		opts = append(opts, grpc.WithAuthority(authority))
+	}
+	if p.cfg.ControlKey != "" {
+		opts = append(opts, grpc.WithPerRPCCredentials(controlKey(p.cfg.ControlKey)))
+	}
 	for range p.cfg.Connections {
-		conn, err := grpc.NewClient("dns:///"+addr, append(opts, p.cfg.DialOptions...)...)
+		conn, err := grpc.NewClient(target(addr), append(opts, p.cfg.DialOptions...)...)
 		if err != nil {
 			return nil, errors.Join(err, r.close())
 		}
@@ -92,7 +103,14 @@ func (p *Pool) dial(addr string) (*Replica, error) {
 	return r, nil
 }
 
-// Addr returns the replica's address as host:port. It is for operators, not
+func (p *Pool) transport() credentials.TransportCredentials {
+	if p.cfg.TLS == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(p.cfg.TLS)
+}
+
+// Addr returns the replica's address, as configured. It is for operators, not
 // for clients.
 func (r *Replica) Addr() string { return r.addr }
 

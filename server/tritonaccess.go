@@ -1,0 +1,66 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/agiqa/agiqa/internal/config"
+)
+
+// tritonAccess is what Tritons elsewhere ask of their callers. An embedded one
+// asks for nothing: its socket is this user's.
+type tritonAccess struct {
+	tls *tls.Config // nil: plain text
+	key string
+}
+
+// systemCA is the value of triton-ca for the authorities that the machine trusts.
+const systemCA = "system"
+
+func newTritonAccess(s config.Settings) (tritonAccess, error) {
+	access := tritonAccess{key: string(s.TritonControlKey)}
+	if s.TritonCA == "" {
+		if s.TritonCert != "" || s.TritonKey != "" {
+			return access, errors.New("settings triton-cert and triton-key: they are for TLS, which the setting triton-ca " +
+				"turns on")
+		}
+		return access, nil
+	}
+	access.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.TritonCA != systemCA { // nil roots are the system's
+		var err error
+		if access.tls.RootCAs, err = readAuthorities(s.TritonCA); err != nil {
+			return access, fmt.Errorf("setting triton-ca: %w", err)
+		}
+	}
+	if (s.TritonCert == "") != (s.TritonKey == "") {
+		return access, errors.New("settings triton-cert and triton-key: one of them is missing")
+	}
+	if s.TritonCert == "" {
+		return access, nil
+	}
+	read := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(s.TritonCert, s.TritonKey)
+		return &pair, err
+	}
+	if _, err := read(nil); err != nil {
+		return access, fmt.Errorf("settings triton-cert and triton-key: %w", err)
+	}
+	access.tls.GetClientCertificate = read
+	return access, nil
+}
+
+func readAuthorities(path string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
+	}
+	return pool, nil
+}
