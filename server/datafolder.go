@@ -45,10 +45,30 @@ func lockDataFolder(s config.Settings) (release func() error, err error) {
 }
 
 func lock(dir string) (release func() error, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makePrivate(dir); err != nil {
 		return nil, err
 	}
 	return lockfile.Acquire(filepath.Join(dir, lockName))
+}
+
+// makePrivate makes a folder that only its owner can enter: keys, labels,
+// checkpoints and logs are in it. One that is there already, of an older version
+// perhaps, becomes private if it is this user's. A folder that many share, such
+// as /tmp, stays as it is, and so does one whose group an operator chose, such
+// as a volume that belongs to root.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) != os.Geteuid() || info.Mode()&os.ModeSticky != 0 || info.Mode()&0o077 == 0 {
+		return nil
+	}
+	return os.Chmod(dir, info.Mode()&^0o077)
 }
 
 // maxEphemeral is how many ephemeral servers may run beside a data folder.
@@ -57,6 +77,9 @@ const maxEphemeral = 16
 // lockEphemeralFolder takes one of the folders for ephemeral servers.
 func lockEphemeralFolder(s config.Settings) (dir string, release func() error, err error) {
 	for n := range maxEphemeral {
+		if err := makePrivate(s.DataDir); err != nil {
+			return "", nil, fmt.Errorf("setting data-dir: %w", err)
+		}
 		dir := filepath.Join(s.DataDir, "once", strconv.Itoa(n))
 		release, err := lock(dir)
 		if err == nil {
