@@ -37,7 +37,7 @@ up() {
   await "$work/$name.out" Ctrl-C
   printf -v "pid_$name" %s "$pid"
   printf -v "url_$name" %s "$(grep -o 'http://[0-9.:]*' "$work/$name.out" | head -1)"
-  printf -v "grpc_$name" %s "$(sed -n 's/.*gRPC on \([0-9.:]*\).*/\1/p' "$work/$name.out")"
+  printf -v "grpc_$name" %s "$(sed -n 's/.*gRPC on \([^ ,]*\).*/\1/p' "$work/$name.out")"
 }
 
 # gateway NAME TRITONS FLAGS...: a gateway alone.

@@ -5,13 +5,12 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
 // arguments returns the command line of tritonserver, without its name.
-func arguments(cfg Config, models []string, ports Ports, folder runFolder, id runID) []string {
+func arguments(cfg Config, models []string, folder runFolder, id runID) []string {
 	args := []string{
 		"--backend-directory=" + folder.backends(),
 		"--model-control-mode=explicit",
@@ -28,9 +27,10 @@ func arguments(cfg Config, models []string, ports Ports, folder runFolder, id ru
 		// One setting per --backend-config: a comma doesn't separate two.
 		fmt.Sprintf("--backend-config=python,shm-default-byte-size=%d", cfg.ShmBytes),
 		"--backend-config=python,shm-region-prefix-name=" + string(id),
-		"--http-address=" + loopback, "--http-port=" + strconv.Itoa(ports.HTTP),
-		"--grpc-address=" + loopback, "--grpc-port=" + strconv.Itoa(ports.GRPC),
-		"--metrics-address=" + loopback, "--metrics-port=" + strconv.Itoa(ports.Metrics),
+		// Whoever reaches an endpoint can load a model, which is a program. So the
+		// only endpoint is a socket in a folder of this user.
+		"--allow-http=false", "--allow-metrics=false",
+		"--grpc-address=unix:" + folder.socketBase(), "--grpc-port=" + socketPort,
 	}
 	for n := range len(cfg.ModelRepositories) + len(cfg.LaterRepositories) {
 		args = append(args, "--model-repository="+folder.repository(n))

@@ -30,8 +30,8 @@ type Config struct {
 	ConfigName string
 
 	// RunDir holds a folder for each running server, removed when it ends.
-	// Where Triton can't work in it because of the characters of its path,
-	// the folder is in XDG_RUNTIME_DIR of Env or in /tmp.
+	// Where Triton can't work in it because of the characters or the length of
+	// its path, the folder is in XDG_RUNTIME_DIR of Env or in /tmp.
 	RunDir string
 	// LogFile receives the output of the server. Start renames an existing file
 	// to LogFile + ".1".
@@ -40,9 +40,6 @@ type Config struct {
 	// the logs take up to twice as much disk.
 	LogMaxBytes int64
 
-	// Ports on 127.0.0.1; 0 chooses a free one. They stay the same when the
-	// server is restarted.
-	Ports Ports
 	// ShmBytes is the initial size of each model instance's shared memory, in
 	// bytes. It grows as needed.
 	ShmBytes int64
@@ -72,9 +69,6 @@ type Config struct {
 	// goroutine that waits for it: it must not block. May be nil.
 	OnState func(State)
 }
-
-// Ports are the three listeners of a server, all on 127.0.0.1.
-type Ports struct{ HTTP, GRPC, Metrics int }
 
 // DefaultConfig returns a Config that lacks only the model repositories and
 // the environment.
@@ -128,7 +122,6 @@ func (c Config) Validate() error {
 	if c.ShmBytes < 64<<10 {
 		fault("ShmBytes is %d, want at least 65536", c.ShmBytes)
 	}
-	faults = append(faults, c.Ports.validate()...)
 	if c.OTLPTracesURL != "" {
 		if u, err := url.Parse(c.OTLPTracesURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			fault("OTLPTracesURL %q is not an http or https URL", c.OTLPTracesURL)
@@ -141,30 +134,6 @@ func (c Config) Validate() error {
 		fault("StopGrace is %v, want more than 0", c.StopGrace)
 	}
 	return errors.Join(append(faults, c.Restart.validate()...)...)
-}
-
-func (p Ports) validate() []error {
-	var faults []error
-	var seen []int
-	for _, f := range p.named() {
-		if f.port < 0 || f.port > 65535 {
-			faults = append(faults, fmt.Errorf("%s is %d, want 0 to 65535", "Ports."+f.name, f.port))
-		}
-		if f.port != 0 && slices.Contains(seen, f.port) {
-			faults = append(faults, fmt.Errorf("%s is %d, which is another listener's port", "Ports."+f.name, f.port))
-		}
-		seen = append(seen, f.port)
-	}
-	return faults
-}
-
-type namedPort struct {
-	name string
-	port int
-}
-
-func (p Ports) named() []namedPort {
-	return []namedPort{{"HTTP", p.HTTP}, {"GRPC", p.GRPC}, {"Metrics", p.Metrics}}
 }
 
 // absolute returns c with absolute paths: the server may run in another folder.

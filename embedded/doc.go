@@ -12,11 +12,20 @@
 // Triton is a child process or a cluster. The package speaks to the server only
 // to ask whether it is ready.
 //
+// # Who may talk to it
+//
+// Whoever reaches an endpoint of this server can load a model, and a model is a
+// program. So its only endpoint is a Unix socket in a folder of this user; HTTP
+// and metrics are off. The server and its stubs run with umask 077, so that
+// their shared memory, which holds the tensors of requests, is this user's too.
+// The release is older than fixes of public faults; see docs/threat-model.md.
+// It is for one machine, never for a network.
+//
 // # Processes
 //
 //	agiqa (supervisor) ──▶ tritonserver ──▶ Python backend stubs
 //
-// The supervisor restarts a server that died, on the same ports, with back-off
+// The supervisor restarts a server that died, on the same socket, with back-off
 // and a limit. The server leads a session of its own, so a terminal's Ctrl-C
 // doesn't reach it: agiqa finishes its requests first and then stops the server
 // with SIGTERM, and with SIGKILL after a grace period. After every end of the
@@ -54,6 +63,6 @@
 //   - Models loaded at run time are lost in a restart. The client that loaded
 //     them must load them again; see [Config].OnState.
 //
-// The package runs only on Linux x86-64 with glibc 2.35 or newer, listens only
-// on 127.0.0.1, and installs nothing.
+// The package runs only on Linux x86-64 with glibc 2.35 or newer, listens on no
+// network, and installs nothing.
 package embedded

@@ -4,12 +4,10 @@ import "context"
 
 // Internals that the external tests use.
 type (
-	Machine   = machine
-	HeldPorts = heldPorts
+	Machine = machine
 )
 
 var (
-	HoldPorts     = holdPorts
 	ChildrenOf    = childrenOf
 	Requirements  = requirements
 	DistInfoNames = func(lock, python string) ([]string, error) {
@@ -23,9 +21,6 @@ var (
 	PreflightOn = func(ctx context.Context, cfg Config, m Machine) []Finding {
 		_, findings := preflight(ctx, cfg, m)
 		return findings
-	}
-	StartHolding = func(ctx context.Context, cfg Config, hold func(Ports) (HeldPorts, error)) (*Server, error) {
-		return start(ctx, cfg, thisMachine(), hold)
 	}
 	MachineOf = func(platform, shm, tmp string, glibc, bash func() (string, error)) Machine {
 		return machine{

@@ -101,8 +101,7 @@ func TestArguments(t *testing.T) {
 	cfg.TraceResource = map[string]string{"service.version": "7", "a": "b"}
 	cfg.LaterRepositories = []string{"/later"}
 	const id = "agiqa_1_2_00000000"
-	ports := Ports{HTTP: 1, GRPC: 2, Metrics: 3}
-	got := strings.Join(arguments(cfg, []string{"a", "b"}, ports, "/run/"+id, id), "\n")
+	got := strings.Join(arguments(cfg, []string{"a", "b"}, "/run/"+id, id), "\n")
 	want := strings.Join([]string{
 		"--backend-directory=/run/agiqa_1_2_00000000/backends",
 		"--model-control-mode=explicit", "--model-config-name=embedded", "--disable-auto-complete-config",
@@ -110,8 +109,8 @@ func TestArguments(t *testing.T) {
 		"--exit-timeout-secs=8",
 		"--backend-config=python,shm-default-byte-size=1048576",
 		"--backend-config=python,shm-region-prefix-name=agiqa_1_2_00000000",
-		"--http-address=127.0.0.1", "--http-port=1", "--grpc-address=127.0.0.1", "--grpc-port=2",
-		"--metrics-address=127.0.0.1", "--metrics-port=3",
+		"--allow-http=false", "--allow-metrics=false",
+		"--grpc-address=unix:/run/agiqa_1_2_00000000/grpc", "--grpc-port=1",
 		"--model-repository=/run/agiqa_1_2_00000000/models0", "--model-repository=/run/agiqa_1_2_00000000/models1",
 		"--model-repository=/run/agiqa_1_2_00000000/models2", "--load-model=a", "--load-model=b",
 		"--trace-config", "mode=opentelemetry", "--trace-config", "level=TIMESTAMPS",
@@ -128,7 +127,7 @@ func TestArguments(t *testing.T) {
 		t.Errorf("arguments:\n%s\nwant:\n%s", got, want)
 	}
 	cfg.OTLPTracesURL = ""
-	for _, a := range arguments(cfg, nil, Ports{}, "/m", "m") {
+	for _, a := range arguments(cfg, nil, "/m", "m") {
 		if strings.Contains(a, "trace") {
 			t.Errorf("%s without a URL", a)
 		}
@@ -292,23 +291,5 @@ func TestTailLogIsBounded(t *testing.T) {
 	}
 	if got, want := tailLog(path, 9), []string{strings.Repeat("x", 500), "last"}; !slices.Equal(got, want) {
 		t.Errorf("tail %.600q, want the end of the long line and the last", got)
-	}
-}
-
-func TestHeldPortIsNobodyElses(t *testing.T) {
-	held, err := holdPorts(Ports{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := held.Ports
-	if p.HTTP == 0 || p.GRPC == 0 || p.Metrics == 0 || len(p.validate()) > 0 {
-		t.Fatalf("ports %+v, want three different ones", p)
-	}
-	if !p.taken() {
-		t.Error("held ports can be bound again")
-	}
-	held.release()
-	if p.taken() {
-		t.Error("released ports cannot be bound")
 	}
 }

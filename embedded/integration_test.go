@@ -3,7 +3,7 @@ package embedded_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,7 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/metadata"
+
 	"github.com/agiqa/agiqa/embedded"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
 // realConfig is a Config for the real wheel in the repository's .venv, with a
@@ -53,7 +56,7 @@ class TritonPythonModel:
         return [pb.InferenceResponse([pb.Tensor(
             "y", pb.get_input_tensor_by_name(r, "x").as_numpy() * np.float32(2))]) for r in requests]
 `)
-	state := t.TempDir()
+	state := shortDir(t)
 	cfg := embedded.DefaultConfig()
 	cfg.Venv = venv
 	cfg.ModelRepositories = []string{repository}
@@ -64,35 +67,32 @@ class TritonPythonModel:
 	return cfg
 }
 
-// double asks the model for [2 4 6 8].
-func double(t *testing.T, addr string, header http.Header) {
+// double asks the model for [2 4 6 8], with metadata of names and values.
+func double(t *testing.T, addr string, header ...string) {
 	t.Helper()
-	body := `{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}`
-	url := "http://" + addr + "/v2/models/double/infer"
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	client, hangUp := dial(t, addr)
+	defer hangUp()
+	in := []float32{1, 2, 3, 4}
+	raw, err := binary.Append(nil, binary.LittleEndian, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, values := range header {
-		req.Header[key] = values
-	}
-	// A connection that is kept alive would keep the server from stopping.
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	answer, err := client.ModelInfer(metadata.AppendToOutgoingContext(t.Context(), header...), &pb.ModelInferRequest{
+		ModelName:        "double",
+		Inputs:           []*pb.ModelInferRequest_InferInputTensor{{Name: "x", Datatype: "FP32", Shape: []int64{1, 4}}},
+		RawInputContents: [][]byte{raw},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
+	got := make([]float32, len(in))
+	if out := answer.GetRawOutputContents(); len(out) != 1 || len(out[0]) != len(raw) {
+		t.Fatalf("answer %v", answer)
+	} else if _, err := binary.Decode(out[0], binary.LittleEndian, got); err != nil {
 		t.Fatal(err)
 	}
-	var got struct{ Outputs []struct{ Data []float32 } }
-	if err := json.Unmarshal(answer, &got); err != nil || len(got.Outputs) != 1 {
-		t.Fatalf("answer %.300s (%v)", answer, err)
-	}
-	if want := []float32{2, 4, 6, 8}; !slices.Equal(got.Outputs[0].Data, want) {
-		t.Errorf("double gives %v, want %v", got.Outputs[0].Data, want)
+	if want := []float32{2, 4, 6, 8}; !slices.Equal(got, want) {
+		t.Errorf("double gives %v, want %v", got, want)
 	}
 }
 
@@ -110,9 +110,9 @@ func TestRealTriton(t *testing.T) {
 	if got, want := s.Version(), "2.51.0"; got != want {
 		t.Errorf("version %q, want %q", got, want)
 	}
-	double(t, s.HTTPAddr(), nil)
+	double(t, s.GRPCAddr())
 	logMemory(t, s.PID())
-	awaitMetric(t, s.MetricsAddr(), `nv_inference_request_success{model="double",version="1"} 1`)
+	mustBePrivate(t, s)
 	if regions := leftoversIn(t, "/dev/shm", os.Getpid()); len(regions) == 0 {
 		t.Error("the names of the server's regions lack the run ID, so that nothing could remove them")
 	}
@@ -157,36 +157,10 @@ func TestRealTritonInAwkwardFolders(t *testing.T) {
 	cfg.Venv, cfg.ModelRepositories = venv, []string{models}
 	defer inAwkwardFolders(t, &cfg)()
 	s := startServer(t, cfg)
-	double(t, s.HTTPAddr(), nil)
+	double(t, s.GRPCAddr())
 	if err := s.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
-}
-
-// awaitMetric asks until the metrics hold the line: the server counts a request
-// after it has answered it.
-func awaitMetric(t *testing.T, addr, line string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var metrics []byte
-	for ctx.Err() == nil {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Close = true
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		metrics, _ = io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if bytes.Contains(metrics, []byte(line+"\n")) {
-			return
-		}
-	}
-	t.Errorf("metrics lack %s:\n%.1000s", line, metrics)
 }
 
 // logMemory prints the resident memory of the server and its stubs.
@@ -227,14 +201,14 @@ func TestRealTritonComesBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, realConfig(t))
-			double(t, s.HTTPAddr(), nil)
-			family, before := watchAll(t, s.PID()), s.HTTPAddr()
+			double(t, s.GRPCAddr())
+			family, before := watchAll(t, s.PID()), s.GRPCAddr()
 			disrupted := time.Now()
 			disrupt(t, s)
 			s.await(t, embedded.Restarting, embedded.Ready)
 			t.Logf("ready again after %v", time.Since(disrupted).Round(time.Millisecond))
 			family.mustEnd(t)
-			double(t, before, nil)
+			double(t, before)
 		})
 	}
 }
@@ -288,7 +262,7 @@ func TestKillsOfAgiqaWithARealTriton(t *testing.T) {
 			t.Errorf("round %d: processes %v are left", round, left)
 		}
 		noLeftovers(t, cfg, agiqa.Process.Pid)
-		double(t, s.HTTPAddr(), nil)
+		double(t, s.GRPCAddr())
 		if err := s.Stop(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -344,8 +318,8 @@ func TestRealTritonTracesRequestsThatCarryATrace(t *testing.T) {
 	cfg.OTLPTracesURL = collector.URL + "/v1/traces"
 	cfg.TraceResource = map[string]string{"deployment.environment.name": "test"}
 	s := startServer(t, cfg)
-	double(t, s.HTTPAddr(), nil)
-	double(t, s.HTTPAddr(), http.Header{"Traceparent": {"00-" + trace + "-00f067aa0ba902b7-01"}})
+	double(t, s.GRPCAddr())
+	double(t, s.GRPCAddr(), "traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
 	select {
 	case body := <-spans:
 		for _, want := range []string{trace, "InferRequest", `"double"`, `"triton"`, "deployment.environment.name"} {

@@ -20,16 +20,20 @@ import (
 // machine.
 const shmPrefix = "agiqa_"
 
-// runID names one run of the server. Its folder in RunDir has that name, the
-// names of its regions in /dev/shm begin with it, and its processes have it in
-// their environment. It holds the process ID of the agiqa that owns the run,
-// and that process's start time, since the kernel reuses process IDs.
+// runID names one [Server]. Its folder in RunDir has that name, the names of its
+// regions in /dev/shm begin with it, and its processes have it in their
+// environment. It holds the process ID of the agiqa that owns the server, and
+// that process's start time, since the kernel reuses process IDs.
 type runID string
 
 // runIDVariable is the environment variable that marks the processes of a run.
 const runIDVariable = "AGIQA_TRITON_RUN"
 
 var runIDForm = regexp.MustCompile(`^agiqa_([0-9]+)_([0-9]+)_[0-9a-f]{8}`)
+
+// maxRunID is the length of the longest run ID: prefix, process ID (below 2^22),
+// start time (three centuries after boot) and random digits.
+const maxRunID = len(shmPrefix) + 7 + 1 + 12 + 1 + 8
 
 // newRunID returns the ID of a new run owned by this process.
 func newRunID() (runID, error) {
@@ -62,6 +66,14 @@ func orphanRunID(name string) (runID, bool) {
 
 // removeLeftovers removes the shared memory regions and the run folder of a run.
 func removeLeftovers(shm, runs string, id runID) error {
+	if id == "" { // would remove every run folder
+		return nil
+	}
+	return errors.Join(removeRegions(shm, id), os.RemoveAll(filepath.Join(runs, string(id))))
+}
+
+// removeRegions removes the shared memory regions of a run.
+func removeRegions(shm string, id runID) error {
 	if id == "" { // would match every region of every program
 		return nil
 	}
@@ -71,7 +83,7 @@ func removeLeftovers(shm, runs string, id runID) error {
 			err = errors.Join(err, ignoreGone(os.Remove(filepath.Join(shm, e.Name()))))
 		}
 	}
-	return errors.Join(err, os.RemoveAll(filepath.Join(runs, string(id))))
+	return err
 }
 
 func ignoreGone(err error) error {

@@ -8,9 +8,12 @@ import (
 	"os"
 )
 
+// Logs are for their owner only: an error of a model may quote what it was sent.
+const logMode = 0o600
+
 // rotateLog renames the log at path, if there is one, to the old log.
 func rotateLog(path string) error {
-	return ignoreGone(os.Rename(path, path+".1"))
+	return errors.Join(ignoreGone(os.Rename(path, path+".1")), ignoreGone(os.Chmod(path+".1", logMode)))
 }
 
 // logFile appends to a file and starts a new one when it is full, keeping one
@@ -29,7 +32,7 @@ func openLog(path string, limit int64) (*logFile, error) {
 }
 
 func (l *logFile) open() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, logMode)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,8 +16,10 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/embedded"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
 // The test binary also acts as a tritonserver, in place of the wheel's, as the
@@ -78,35 +79,33 @@ func fakeServer(args []string) int {
 			return 1
 		}
 	}
-	if err := os.WriteFile("/dev/shm/"+options["prefix"]+"_region", []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile("/dev/shm/"+options["prefix"]+"_region", []byte("x"), 0o644); err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	for _, which := range []string{"grpc", "metrics", "http"} {
-		l, err := net.Listen("tcp", net.JoinHostPort(options[which+"-address"], options[which+"-port"]))
-		if err != nil {
-			fmt.Println("E fake.cc:2] failed to bind:", err)
-			return 1
-		}
-		if which == "http" {
-			go http.Serve(l, fakeHealth(control["mute"]))
-		}
+	l, err := net.Listen("unix", strings.TrimPrefix(options["grpc-address"], "unix:")+":"+options["grpc-port"])
+	if err != nil {
+		fmt.Println("E fake.cc:2] failed to bind:", err)
+		return 1
 	}
+	g := grpc.NewServer()
+	pb.RegisterGRPCInferenceServiceServer(g, fakeHealth{mute: control["mute"]})
+	go g.Serve(l)
 	<-stop
 	return 0
 }
 
-func fakeHealth(mute bool) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/v2/health/ready", func(w http.ResponseWriter, _ *http.Request) {
-		if mute {
-			w.WriteHeader(http.StatusBadRequest)
-		}
-	})
-	mux.HandleFunc("/v2", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, `{"name":"triton","version":"2.51.0"}`)
-	})
-	return mux
+type fakeHealth struct {
+	pb.UnimplementedGRPCInferenceServiceServer
+	mute bool
+}
+
+func (f fakeHealth) ServerReady(context.Context, *pb.ServerReadyRequest) (*pb.ServerReadyResponse, error) {
+	return &pb.ServerReadyResponse{Ready: !f.mute}, nil
+}
+
+func (fakeHealth) ServerMetadata(context.Context, *pb.ServerMetadataRequest) (*pb.ServerMetadataResponse, error) {
+	return &pb.ServerMetadataResponse{Name: "triton", Version: "2.51.0"}, nil
 }
 
 func fakeStub() {

@@ -94,7 +94,7 @@ func preflight(ctx context.Context, cfg Config, m machine) (setup, []Finding) {
 
 	models, f := checkModels(cfg)
 	s.models = models
-	findings = append(findings, f, checkShm(cfg, m, len(models)), checkPorts(cfg.Ports), checkLogFolder(cfg))
+	findings = append(findings, f, checkShm(cfg, m, len(models)), checkLogFolder(cfg))
 	s.runDirs = runDirs(cfg, m.tmp)
 	s.runDir, f = checkRunDirs(cfg, s.runDirs)
 	return s, append(findings, f)
@@ -266,22 +266,6 @@ func checkShm(cfg Config, m machine, models int) Finding {
 	return pass(name, "%d MiB free in %s", free>>20, m.shm)
 }
 
-func checkPorts(p Ports) Finding {
-	for _, f := range p.named() {
-		held, err := holdPorts(Ports{HTTP: f.port})
-		held.release()
-		if err != nil {
-			return fault("ports",
-				fmt.Sprintf("ss -ltnp 'sport = :%d', stop what listens there or set another port", f.port),
-				"%s on %s: %w", f.name, loopback, err)
-		}
-	}
-	if p == (Ports{}) {
-		return pass("ports", "any free ones on %s", loopback)
-	}
-	return pass("ports", "free on %s: %+v", loopback, p)
-}
-
 func checkLogFolder(cfg Config) Finding {
 	const name = "data folder"
 	dir := filepath.Dir(cfg.LogFile)
@@ -302,7 +286,7 @@ func checkRunDirs(cfg Config, dirs []string) (string, Finding) {
 	dir, err := chooseRunDir(cfg, dirs)
 	switch {
 	case err != nil:
-		return "", fault(name, "set XDG_RUNTIME_DIR to a folder of yours whose path has only letters, digits and _./+@-",
+		return "", fault(name, "set XDG_RUNTIME_DIR to a folder of yours whose path is short and has only letters, digits and _./+@-",
 			"Triton can work in none of these: %w", err)
 	case dir != cfg.RunDir:
 		return dir, pass(name, "%s, because %w", dir, checkRunDir(cfg, cfg.RunDir))

@@ -2,7 +2,6 @@ package embedded_test
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,13 +12,6 @@ import (
 )
 
 func TestPreflight(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	busy := listener.Addr().(*net.TCPAddr).Port
-
 	// scene is a machine on which all is well, for a test to spoil.
 	type scene struct {
 		fakeMachine
@@ -170,11 +162,6 @@ func TestPreflight(t *testing.T) {
 			fault: "shared memory", detail: "MiB free, want", fix: "--shm-size",
 		},
 		{
-			name:  "a port is taken",
-			spoil: func(_ *testing.T, s *scene) { s.cfg.Ports.GRPC = busy },
-			fault: "ports", detail: "GRPC", fix: "ss -ltnp",
-		},
-		{
 			name:  "the data folder is a file",
 			spoil: func(t *testing.T, s *scene) { s.cfg.LogFile = filepath.Join(s.venv, "answer.json", "log") },
 			fault: "data folder", detail: "cannot be written", fix: "--data-dir",
@@ -184,7 +171,7 @@ func TestPreflight(t *testing.T) {
 			spoil: func(t *testing.T, s *scene) {
 				s.cfg.RunDir = filepath.Join(t.TempDir(), "a b")
 				s.cfg.Env = []string{"XDG_RUNTIME_DIR=/no/such"}
-				s.tmp = t.TempDir()
+				s.tmp = shortDir(t)
 				if err := os.Chmod(s.tmp, 0o777); err != nil {
 					t.Fatal(err)
 				}
@@ -197,7 +184,7 @@ func TestPreflight(t *testing.T) {
 			m := newFakeMachine(t)
 			s := scene{
 				fakeMachine: m, cfg: m.config(t), platform: "linux/amd64",
-				shm: t.TempDir(), tmp: t.TempDir(), glibc: "2.36",
+				shm: t.TempDir(), tmp: shortDir(t), glibc: "2.36",
 			}
 			s.cfg.Env = nil
 			if tt.spoil != nil {
@@ -236,9 +223,9 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestPreflightNamesTheRunFolder(t *testing.T) {
-	tmp, runtime, file := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "file")
+	tmp, runtime, file := shortDir(t), shortDir(t), filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
-	in := func(name string) string { return filepath.Join(t.TempDir(), name, "run") }
+	in := func(name string) string { return filepath.Join(shortDir(t), name, "run") }
 	tests := []struct{ name, runDir, runtime, want string }{
 		{"plain", in("a-b_c.d+e@f"), runtime, ""},
 		{"space", in("a b"), runtime, runtime},
@@ -251,6 +238,7 @@ func TestPreflightNamesTheRunFolder(t *testing.T) {
 		{"divides PATH", in("a:b"), runtime, runtime},
 		{"not UTF-8", in("\xe9"), runtime, runtime},
 		{"a file", filepath.Join(file, "run"), runtime, runtime},
+		{"too long for a socket", in(strings.Repeat("x", 100)), runtime, runtime},
 		{"no XDG_RUNTIME_DIR", in("a b"), "", tmp},
 		{"XDG_RUNTIME_DIR with a space", in("a b"), filepath.Dir(in("c d")), tmp},
 		{"relative XDG_RUNTIME_DIR", in("a b"), "run", tmp},
@@ -307,7 +295,6 @@ func TestValidateNamesEveryFault(t *testing.T) {
 	}
 	bad := embedded.Config{
 		ConfigName: "../x", Models: []string{"a/b"}, OTLPTracesURL: "localhost:4318",
-		Ports: embedded.Ports{HTTP: 8000, GRPC: 8000, Metrics: 70000},
 	}
 	err := bad.Validate()
 	if err == nil {
@@ -315,7 +302,7 @@ func TestValidateNamesEveryFault(t *testing.T) {
 	}
 	for _, field := range []string{
 		"Venv", "ModelRepositories", "ConfigName", "Models", "RunDir", "LogFile", "LogMaxBytes", "ShmBytes",
-		"Ports.GRPC", "Ports.Metrics", "OTLPTracesURL", "StartTimeout", "StopGrace", "Restart.Initial", "Restart.Window",
+		"OTLPTracesURL", "StartTimeout", "StopGrace", "Restart.Initial", "Restart.Window",
 	} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("error does not name %s:\n%v", field, err)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,7 +15,6 @@ import (
 
 // run is one tritonserver process, from its start until nothing of it is left.
 type run struct {
-	id   runID
 	cmd  *exec.Cmd
 	stop func()        // requests an orderly end; may be called again
 	done chan struct{} // closed when the process has ended and its leftovers are removed
@@ -27,20 +25,7 @@ func (r *run) pid() int { return r.cmd.Process.Pid }
 
 // launch starts a server process. When it fails, nothing is left.
 func (s *Server) launch() (*run, error) {
-	id, err := newRunID()
-	if err != nil {
-		return nil, err
-	}
-	r, err := s.launchAs(id)
-	if err != nil {
-		return nil, errors.Join(err, removeLeftovers(s.shm, s.setup.runDir, id))
-	}
-	return r, nil
-}
-
-func (s *Server) launchAs(id runID) (*run, error) {
-	folder := runFolder(filepath.Join(s.setup.runDir, string(id)))
-	if err := folder.create(s.cfg, s.setup.installation); err != nil {
+	if err := s.folder.fill(s.cfg, s.setup.installation); err != nil {
 		return nil, err
 	}
 	log, err := openLog(s.cfg.LogFile, s.cfg.LogMaxBytes)
@@ -49,20 +34,21 @@ func (s *Server) launchAs(id runID) (*run, error) {
 	}
 	stopping := make(chan struct{})
 	r := &run{
-		id: id, cmd: s.command(folder, id), done: make(chan struct{}),
+		cmd: s.command(), done: make(chan struct{}),
 		stop: sync.OnceFunc(func() { close(stopping) }),
 	}
 	r.cmd.Stdout, r.cmd.Stderr = log, log
-	// Release the ports as late as possible, so that they are free only briefly.
-	s.held.release()
 	started := make(chan error)
 	go func() {
 		// The kernel sends the parent-death signal when the thread that started
-		// the process ends, so that thread must live as long as the process.
+		// the process ends, so that thread must live as long as the process. It
+		// isn't unlocked and ends then, since keepModes changed it for good.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
 		defer log.Close()
-		err := r.cmd.Start()
+		err := keepModes()
+		if err == nil {
+			err = r.cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			r.err = s.wait(r, stopping)
@@ -79,10 +65,17 @@ func (s *Server) launchAs(id runID) (*run, error) {
 // process group of its own: a terminal's Ctrl-C doesn't reach it, so that agiqa
 // can finish its requests before it stops the server. If agiqa dies in any way,
 // the kernel kills the server.
-func (s *Server) command(folder runFolder, id runID) *exec.Cmd {
-	cmd := exec.Command(folder.server(), arguments(s.cfg, s.setup.models, s.ports, folder, id)...)
-	cmd.Dir = string(folder)
-	cmd.Env = environment(s.cfg.Env, folder, id)
+//
+// A shell sets the umask and becomes the server: the umask of this process is
+// that of all its threads. With it and keepModes, other users can't read the
+// regions in /dev/shm, which hold the tensors of requests.
+func (s *Server) command() *exec.Cmd {
+	const shell = `umask 077; exec "$@"`
+	args := append([]string{"-c", shell, "sh", s.folder.server()},
+		arguments(s.cfg, s.setup.models, s.folder, s.id)...)
+	cmd := exec.Command("/bin/sh", args...)
+	cmd.Dir = string(s.folder)
+	cmd.Env = environment(s.cfg.Env, s.folder, s.id)
 	if s.cfg.OTLPTracesURL != "" {
 		cmd.Env = withZeroing(cmd.Env, findZeroing(libraryFolders()))
 	}
@@ -102,10 +95,10 @@ func (s *Server) wait(r *run, stopping <-chan struct{}) error {
 	reason := s.watch(r.pid(), exited, stopping)
 	// Before Wait, after which the kernel may give the group's ID to others.
 	_ = unix.Kill(-r.pid(), unix.SIGKILL)
-	killErr := killProcesses(r.id)
+	killErr := killProcesses(s.id)
 	_ = r.cmd.Wait() // ProcessState has the details
 	reapGroup(r.pid())
-	if err := errors.Join(killErr, removeLeftovers(s.shm, s.setup.runDir, r.id)); err != nil {
+	if err := errors.Join(killErr, removeRegions(s.shm, s.id)); err != nil {
 		s.cfg.Logger.Warn("could not clean up after triton", "error", err)
 	}
 	status, _ := r.cmd.ProcessState.Sys().(syscall.WaitStatus)

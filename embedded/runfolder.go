@@ -50,6 +50,9 @@ func checkRunDir(cfg Config, dir string) error {
 	if !plainPath.MatchString(dir) {
 		return fmt.Errorf("%q has characters that Triton passes to a shell unquoted", dir)
 	}
+	if n := len(runFolder(dir).socket()) + 1 + maxRunID; n > maxSocketPath {
+		return fmt.Errorf("%s is %d characters too long for the path of a Unix socket", dir, n-maxSocketPath)
+	}
 	if dir == cfg.RunDir {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -70,12 +73,23 @@ func checkRunDir(cfg Config, dir string) error {
 	return nil
 }
 
-// runFolder is the folder of one run of the server, and its working directory.
-// It holds links to every file and folder that the server or a stub opens by
-// path, so all of these paths are plain, wherever the project, the environment
-// and the models are. Its name ends in random digits and it must not exist
-// before, so no other user can prepare it.
+// runFolder is the server's working directory, from its first start to its end.
+// It holds the socket of the server, and links to every file and folder that the
+// server or a stub opens by path, so all of these paths are plain, wherever the
+// project, the environment and the models are. Only its owner can enter it, its
+// name ends in random digits, and it must not exist before, so no other user can
+// prepare it.
 type runFolder string
+
+// socketPort is what the server, after a colon, appends to its address, also
+// where that is the path of a socket.
+const socketPort = "1"
+
+// maxSocketPath is the length of the longest path of a Unix socket.
+const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
+func (f runFolder) socketBase() string { return filepath.Join(string(f), "grpc") }
+func (f runFolder) socket() string     { return f.socketBase() + ":" + socketPort }
 
 func (f runFolder) backends() string { return filepath.Join(string(f), "backends") }
 func (f runFolder) repository(n int) string {
@@ -91,11 +105,19 @@ func (f runFolder) server() string {
 	return filepath.Join(f.sitePackages(), "pytriton", "tritonserver", "bin", "tritonserver")
 }
 
-// create creates the folder and its links. The wheel has the Python backend and
-// its stubs in separate folders; the server expects them in one.
-func (f runFolder) create(cfg Config, i installation) error {
-	if err := os.Mkdir(string(f), 0o700); err != nil {
+func (f runFolder) remove() error { return os.RemoveAll(string(f)) }
+
+// fill empties the folder and creates its links. The wheel has the Python
+// backend and its stubs in separate folders; the server expects them in one.
+func (f runFolder) fill(cfg Config, i installation) error {
+	left, err := os.ReadDir(string(f))
+	if err != nil {
 		return err
+	}
+	for _, e := range left {
+		if err := os.RemoveAll(filepath.Join(string(f), e.Name())); err != nil {
+			return err
+		}
 	}
 	backend := filepath.Join(f.backends(), "python")
 	if err := os.MkdirAll(backend, 0o700); err != nil {

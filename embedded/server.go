@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -27,11 +29,11 @@ const (
 // Server is a supervised tritonserver. Its methods may be called from any
 // goroutine.
 type Server struct {
-	cfg   Config // absolute
-	setup setup
-	shm   string
-	ports Ports     // set by start
-	held  heldPorts // used by start, then by supervise alone
+	cfg    Config // absolute
+	setup  setup
+	shm    string
+	id     runID
+	folder runFolder
 
 	restart  chan struct{}      // receives requests for a restart
 	cancel   context.CancelFunc // ends supervise
@@ -48,66 +50,74 @@ type Server struct {
 }
 
 // Start starts the server and returns when it is ready: its models are loaded
-// and it answers on all of its ports. An error names the first failed check of
+// and it answers. An error names the first failed check of
 // [Preflight], or ends with the last lines of the log. ctx bounds the start
 // alone; the server runs until [Server.Stop], or until this process ends.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
-	return start(ctx, cfg, thisMachine(), holdPorts)
+	s, r, err := start(ctx, cfg, thisMachine())
+	if err != nil {
+		return nil, fmt.Errorf("embedded triton: %w", err)
+	}
+	running, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go s.supervise(running, r)
+	return s, nil
 }
 
-// startAttempts is how often a start is attempted if another process took a
-// port between its choice and its use, or if the server crashed. It crashes now
-// and then when the memory that it shares with several stubs isn't ready for one
-// of them (boost::interprocess::lock_exception).
+// startAttempts is how often a start is attempted if the server crashes. It
+// crashes now and then when the memory that it shares with several stubs isn't
+// ready for one of them (boost::interprocess::lock_exception).
 const startAttempts = 3
 
-func start(ctx context.Context, cfg Config, m machine, hold func(Ports) (heldPorts, error)) (*Server, error) {
+func start(ctx context.Context, cfg Config, m machine) (*Server, *run, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, fmt.Errorf("embedded triton: %w", err)
+		return nil, nil, err
 	}
 	cfg, err := cfg.absolute()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	setup, findings := preflight(ctx, cfg, m)
 	if err := firstFault(findings); err != nil {
-		return nil, fmt.Errorf("embedded triton: %w", err)
+		return nil, nil, err
 	}
 	s := &Server{
 		cfg: cfg, setup: setup, shm: m.shm,
 		restart: make(chan struct{}, 1), killed: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := s.cleanUpEarlierRuns(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s.setState(Starting, "models", setup.models)
+	if s.id, err = newRunID(); err != nil {
+		return nil, nil, err
+	}
+	s.folder = runFolder(filepath.Join(setup.runDir, string(s.id)))
+	if err := os.Mkdir(string(s.folder), 0o700); err != nil {
+		return nil, nil, err
+	}
+	r, err := s.startFirst(ctx)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.folder.remove())
+	}
+	return s, r, nil
+}
+
+// startFirst launches the server for the first time.
+func (s *Server) startFirst(ctx context.Context) (*run, error) {
+	s.setState(Starting, "models", s.setup.models)
 	began := time.Now()
-	var r *run
 	for attempt := 1; ; attempt++ {
-		if s.held, err = hold(cfg.Ports); err != nil {
-			return nil, fmt.Errorf("embedded triton: %w", err)
+		r, err := s.startOnce(ctx)
+		if err == nil {
+			s.setState(Ready, "after", time.Since(began).Round(time.Millisecond),
+				"version", s.Version(), "pid", r.pid(), "grpc", s.GRPCAddr())
+			return r, nil
 		}
-		s.ports = s.held.Ports
-		if r, err = s.startOnce(ctx); err == nil {
-			break
+		if !isCrash(err) || attempt == startAttempts || ctx.Err() != nil {
+			return nil, err
 		}
-		switch {
-		case attempt == startAttempts || ctx.Err() != nil:
-			return nil, fmt.Errorf("embedded triton: %w", err)
-		case isCrash(err):
-			cfg.Logger.Warn("starting triton again: it crashed before it was ready", "error", err)
-		case s.ports.taken():
-			cfg.Logger.Info("starting triton again: another process took a port", "ports", s.ports)
-		default:
-			return nil, fmt.Errorf("embedded triton: %w", err)
-		}
+		s.cfg.Logger.Warn("starting triton again: it crashed before it was ready", "error", err)
 	}
-	running, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	s.setState(Ready, "after", time.Since(began).Round(time.Millisecond),
-		"version", s.Version(), "pid", r.pid(), "grpc", s.GRPCAddr())
-	go s.supervise(running, r)
-	return s, nil
 }
 
 func isCrash(err error) bool {
@@ -135,10 +145,9 @@ func (s *Server) startOnce(ctx context.Context) (*run, error) {
 	defer cancel()
 	r, err := s.launch()
 	if err != nil {
-		s.held.release()
 		return nil, err
 	}
-	version, err := awaitReady(ctx, s.HTTPAddr(), r.done)
+	version, err := awaitReady(ctx, s.GRPCAddr(), r.done)
 	if err != nil {
 		r.stop()
 		<-r.done
@@ -164,6 +173,7 @@ func (s *Server) withTail(err error) error {
 // forbids another restart.
 func (s *Server) supervise(ctx context.Context, r *run) {
 	defer close(s.done)
+	defer s.removeFolder()
 	past := restartLog{policy: s.cfg.Restart}
 	for r != nil {
 		var cause error
@@ -208,17 +218,10 @@ func (s *Server) startAgain(ctx context.Context, past *restartLog, cause error) 
 	}
 }
 
-// startAfter starts the server on the same ports after delay, and holds the
-// ports until then.
+// startAfter starts the server after delay.
 func (s *Server) startAfter(ctx context.Context, delay time.Duration) (*run, error) {
-	held, holdErr := holdPorts(s.ports)
-	s.held = held
 	if !wait(ctx, delay) {
-		s.held.release()
 		return nil, ctx.Err()
-	}
-	if holdErr != nil {
-		return nil, holdErr
 	}
 	r, err := s.startOnce(ctx)
 	if err != nil {
@@ -232,6 +235,12 @@ func (s *Server) startAfter(ctx context.Context, delay time.Duration) (*run, err
 	s.restarts++
 	s.mu.Unlock()
 	return r, nil
+}
+
+func (s *Server) removeFolder() {
+	if err := s.folder.remove(); err != nil {
+		s.cfg.Logger.Warn("could not remove triton's run folder", "error", err)
+	}
 }
 
 func (s *Server) giveUp(cause error) {
@@ -305,15 +314,10 @@ func (s *Server) Restart() {
 	}
 }
 
-// GRPCAddr returns host:port of the inference service. It doesn't change when
-// the server restarts.
-func (s *Server) GRPCAddr() string { return onLoopback(s.ports.GRPC) }
-
-// HTTPAddr returns host:port of the HTTP service.
-func (s *Server) HTTPAddr() string { return onLoopback(s.ports.HTTP) }
-
-// MetricsAddr returns host:port of the Prometheus metrics (/metrics).
-func (s *Server) MetricsAddr() string { return onLoopback(s.ports.Metrics) }
+// GRPCAddr returns the address of the inference service, unix:///PATH, which
+// only the user of this process can connect to. It doesn't change when the
+// server restarts.
+func (s *Server) GRPCAddr() string { return "unix://" + s.folder.socket() }
 
 // Models returns the names of the models that are loaded at each start.
 func (s *Server) Models() []string { return s.setup.models }

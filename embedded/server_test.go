@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +17,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agiqa/agiqa/embedded"
+	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
 // patience is for things that happen on their own; nothing waits that long
@@ -142,19 +143,26 @@ func noLeftovers(t *testing.T, cfg embedded.Config, pid int) {
 	}
 }
 
-func isReady(t *testing.T, addr string) {
+// dial returns a client of a server, which no connection outlives.
+func dial(t *testing.T, addr string) (pb.GRPCInferenceServiceClient, func()) {
 	t.Helper()
-	resp, err := http.Get("http://" + addr + "/v2/health/ready")
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("ready: status %s", resp.Status)
+	return pb.NewGRPCInferenceServiceClient(conn), func() { conn.Close() }
+}
+
+func isReady(t *testing.T, addr string) {
+	t.Helper()
+	client, hangUp := dial(t, addr)
+	defer hangUp()
+	if resp, err := client.ServerReady(t.Context(), &pb.ServerReadyRequest{}); err != nil || !resp.GetReady() {
+		t.Fatalf("ready: %v, %v", resp.GetReady(), err)
 	}
 }
 
-func TestStartServesOnLoopbackAndStopLeavesNothing(t *testing.T) {
+func TestStartServesOnASocketAndStopLeavesNothing(t *testing.T) {
 	s := startServer(t, newFakeMachine(t).config(t))
 	if got, want := s.Version(), "2.51.0"; got != want {
 		t.Errorf("version %q, want %q", got, want)
@@ -165,19 +173,8 @@ func TestStartServesOnLoopbackAndStopLeavesNothing(t *testing.T) {
 	if got, want := s.Models(), []string{"echo"}; !slices.Equal(got, want) {
 		t.Errorf("models %q, want %q", got, want)
 	}
-	addresses := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}
-	for _, a := range addresses {
-		if host, _, err := net.SplitHostPort(a); err != nil || host != "127.0.0.1" {
-			t.Errorf("address %q is not on loopback", a)
-		}
-		c, err := net.Dial("tcp", a)
-		if err != nil {
-			t.Errorf("nobody listens: %v", err)
-			continue
-		}
-		c.Close()
-	}
-	isReady(t, s.HTTPAddr())
+	isReady(t, s.GRPCAddr())
+	mustBePrivate(t, s)
 	if left := leftoversIn(t, "/dev/shm", os.Getpid()); len(left) != 1 {
 		t.Fatalf("regions %v, want one: the fake server makes it", left)
 	}
@@ -211,7 +208,7 @@ const awkward = "a b é\xe9: $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED&\
 // the log and the data folder is left.
 func inAwkwardFolders(t *testing.T, cfg *embedded.Config) (check func()) {
 	t.Helper()
-	state, runtime := filepath.Join(t.TempDir(), awkward), t.TempDir()
+	state, runtime := filepath.Join(t.TempDir(), awkward), shortDir(t)
 	pwned := filepath.Join(t.TempDir(), "pwned")
 	cfg.RunDir = filepath.Join(state, "run")
 	cfg.LogFile = filepath.Join(state, "triton.log")
@@ -381,7 +378,7 @@ func TestNextStartCleansUpAfterAKilledAgiqa(t *testing.T) {
 			s := startServer(t, cfg)
 			family.mustEnd(t)
 			noLeftovers(t, cfg, agiqa.Process.Pid)
-			isReady(t, s.HTTPAddr())
+			isReady(t, s.GRPCAddr())
 		})
 	}
 }
@@ -403,7 +400,7 @@ func TestStopReapsAdoptedProcesses(t *testing.T) {
 	noLeftovers(t, cfg, agiqa.Process.Pid)
 }
 
-func TestServerComesBackOnTheSamePorts(t *testing.T) {
+func TestServerComesBackOnTheSameSocket(t *testing.T) {
 	for name, disrupt := range map[string]func(t *testing.T, s started){
 		"server killed": func(t *testing.T, s started) { kill(t, s.PID()) },
 		"asked for":     func(_ *testing.T, s started) { s.Restart() },
@@ -417,17 +414,16 @@ func TestServerComesBackOnTheSamePorts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, newFakeMachine(t).config(t))
-			before := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}
-			// A client's connection leaves the old port in TIME_WAIT.
-			isReady(t, s.HTTPAddr())
+			before := s.GRPCAddr()
+			isReady(t, before)
 			pid, family := s.PID(), watchAll(t, s.PID())
 			disrupt(t, s)
 			s.await(t, embedded.Restarting, embedded.Ready)
 			family.mustEnd(t)
-			if after := []string{s.HTTPAddr(), s.GRPCAddr(), s.MetricsAddr()}; !slices.Equal(before, after) {
-				t.Errorf("addresses %v, before %v", after, before)
+			if after := s.GRPCAddr(); after != before {
+				t.Errorf("address %s, before %s", after, before)
 			}
-			isReady(t, s.HTTPAddr())
+			isReady(t, before)
 			if got := s.Restarts(); got != 1 {
 				t.Errorf("restarts %d, want 1", got)
 			}
@@ -534,7 +530,7 @@ func TestStartFails(t *testing.T) {
 			change: func(t *testing.T, m fakeMachine, _ *embedded.Config) {
 				write(t, filepath.Join(m.sitePackages, "pytriton", "tritonserver", "bin", "tritonserver"), "#!/no/such/shell\n")
 			},
-			want: []string{"tritonserver", "no such file"},
+			want: []string{"tritonserver", "ended with status 12"},
 		},
 	}
 	for _, tt := range tests {
@@ -564,41 +560,10 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// Somebody takes a port between our letting it go and the server's binding it:
-// the first start goes on with others.
-func TestStartTakesOtherPortsWhenOneIsTaken(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	taken := l.Addr().(*net.TCPAddr).Port
-	tries := 0
-	hold := func(p embedded.Ports) (embedded.HeldPorts, error) {
-		tries++
-		held, err := embedded.HoldPorts(p)
-		if tries == 1 {
-			held.GRPC = taken
-		}
-		return held, err
-	}
-	s, err := embedded.StartHolding(t.Context(), newFakeMachine(t).config(t), hold)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Stop(context.Background())
-	if tries != 2 {
-		t.Errorf("%d tries, want 2", tries)
-	}
-	if s.GRPCAddr() == l.Addr().String() {
-		t.Errorf("address %s is the taken one", s.GRPCAddr())
-	}
-	isReady(t, s.HTTPAddr())
-}
-
 func TestOldLogIsKeptAside(t *testing.T) {
 	cfg := newFakeMachine(t).config(t)
 	write(t, cfg.LogFile, "of the run before\n")
+	leaveOpen(t, cfg.LogFile)
 	s := startServer(t, cfg)
 	if got, want := s.Tail(10), []string{"of the run before", "fake server speaks"}; !slices.Equal(got, want) {
 		t.Errorf("tail %q, want %q", got, want)
@@ -607,4 +572,5 @@ func TestOldLogIsKeptAside(t *testing.T) {
 	if err != nil || string(old) != "of the run before\n" {
 		t.Errorf("old log %q, %v", old, err)
 	}
+	mustBePrivate(t, s)
 }

@@ -17,7 +17,7 @@ type fakeMachine struct{ venv, sitePackages, libs, repository string }
 
 func newFakeMachine(t *testing.T) fakeMachine {
 	t.Helper()
-	return newFakeMachineIn(t, t.TempDir())
+	return newFakeMachineIn(t, shortDir(t))
 }
 
 func newFakeMachineIn(t *testing.T, root string) fakeMachine {
@@ -80,7 +80,7 @@ func (m fakeMachine) config(t *testing.T) embedded.Config {
 	cfg := embedded.DefaultConfig()
 	cfg.Venv = m.venv
 	cfg.ModelRepositories = []string{m.repository}
-	state := t.TempDir()
+	state := shortDir(t)
 	cfg.RunDir = filepath.Join(state, "run")
 	cfg.LogFile = filepath.Join(state, "triton.log")
 	cfg.StopGrace = 5 * time.Second

@@ -185,6 +185,7 @@ func TestBenchTritonDirectly(t *testing.T) {
 		{"oracle", []string{"knee", "triton://STUB/oracle"}},
 		{"triton://HOST:PORT/MODEL", []string{"knee", "triton://127.0.0.1/head"}},
 		{"triton://HOST:PORT/MODEL", []string{"knee", encoder + "?batch=2"}},
+		{"triton:///SOCKET/MODEL", []string{"knee", "triton:///head"}},
 		{"--allow-remote", []string{"compare", server.URL, "triton://192.0.2.1:8001/head", "--method", "GET"}},
 		{"setting url", []string{"http", "--url", encoder, "--method", "GET"}},
 	} {

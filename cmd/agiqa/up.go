@@ -21,8 +21,8 @@ func newUp(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine: the gateway and an embedded Triton",
-		Long: "Starts tritonserver from the project's Python environment as a supervised child process on free loopback " +
-			"ports, then the gateway. Ctrl-C stops both.",
+		Long: "Starts tritonserver from the project's Python environment as a supervised child process on a Unix socket, " +
+			"then the gateway. Ctrl-C stops both.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := cli.LoadSettings(cmd, t)

@@ -19,7 +19,7 @@ var layers = map[string]string{
 	"access":                  "quality",
 	"evaluation":              "",
 	"telemetry":               "",
-	"embedded":                "",
+	"embedded":                "tritonclient/inferencepb", // the protocol's messages, which are generated
 	"imageprep":               "quality",
 	"clip":                    "quality",
 	"checkpoint":              "quality clip",
@@ -45,14 +45,14 @@ var layers = map[string]string{
 // given folders only.
 var bans = []struct{ reach, from string }{
 	{"github.com/gin-gonic/gin", "gateway server cmd tools"},
-	{"google.golang.org/grpc", "tritonclient telemetry benchmarks server cmd tools checkpoint/tritonmodels " +
+	{"google.golang.org/grpc", "tritonclient telemetry embedded benchmarks server cmd tools checkpoint/tritonmodels " +
 		"internal/otlptest"},
 	{"github.com/redis/go-redis", "cache server cmd tools"},
 	{"modernc.org/sqlite", "experiment/sqlstore experiment/storetest server cmd tools"},
 	{"github.com/jackc/pgx", "experiment/sqlstore experiment/storetest experiment/postgrestest server cmd tools"},
 	{"go.opentelemetry.io/otel/sdk", "telemetry server cmd tools"},
 	{"github.com/prometheus", "telemetry server cmd tools"},
-	{module + "/tritonclient", "tritonclient checkpoint/tritonmodels benchmarks server cmd tools"},
+	{module + "/tritonclient", "tritonclient embedded checkpoint/tritonmodels benchmarks server cmd tools"},
 	{module + "/cache", "cache server cmd tools"},
 	{module + "/scoring", "scoring gateway server cmd tools"},
 }
@@ -221,6 +221,7 @@ func TestLayersCatch(t *testing.T) {
 		{"telemetry", module + "/quality"},
 		{"server", module + "/cmd/agiqa"},
 		{"embedded", "github.com/gin-gonic/gin"},
+		{"embedded", module + "/tritonclient"},
 		{"benchmarks/load", module + "/gateway"},
 		{"cmd/agiqa", module + "/tritonclient/tritontest"},
 		{"elsewhere", "fmt"},

@@ -69,8 +69,9 @@ class Server:
             f"--backend-directory={folder / 'backends'}",
             "--model-config-name=embedded",
             "--disable-auto-complete-config",
-            "--model-control-mode=explicit",
-            "--load-model=*",
+            # All models are loaded, and nobody can load another: a model is a
+            # program.
+            "--model-control-mode=none",
             "--allow-gpu-metrics=false",
             "--allow-grpc=false",
             "--allow-metrics=false",

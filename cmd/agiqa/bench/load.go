@@ -290,8 +290,8 @@ func (r *requestFlags) addDirect(cmd *cobra.Command) {
 	r.direct = &directFlags{}
 	r.direct.add(cmd)
 	cmd.Flags().String("checkpoints", config.Default().Checkpoints, "folder of bundles for triton:// targets")
-	cmd.Long += " A target is a URL, or Triton without a gateway: triton://HOST:PORT/image-encoder, /head or /ensemble, " +
-		"the latter two of bundle --checkpoint (demo), with --batch images per request. The report includes " +
+	cmd.Long += " A target is a URL, or Triton without a gateway: triton://HOST:PORT/image-encoder (triton:///SOCKET/... " +
+		"on a Unix socket), /head or /ensemble, the latter two of bundle --checkpoint (demo), with --batch images per request. The report includes " +
 		"Triton's statistics."
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -132,7 +133,8 @@ func (d *directFlags) ask(ctx context.Context, f *loadFlags, s config.Settings, 
 }
 
 // tritonScheme begins the address of a target that is Triton itself:
-// triton://HOST:PORT/MODEL.
+// triton://HOST:PORT/MODEL, or triton:///SOCKET/MODEL where it listens on a Unix
+// socket.
 const tritonScheme = "triton"
 
 func isDirect(address string) bool { return strings.HasPrefix(address, tritonScheme+"://") }
@@ -144,8 +146,12 @@ func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settin
 	if err != nil {
 		return aim{}, err
 	}
-	if u.Port() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return aim{}, fmt.Errorf("%s: want triton://HOST:PORT/MODEL", u.Redacted())
+	at, what := u.Host, strings.TrimPrefix(u.Path, "/")
+	if u.Host == "" {
+		at, what = "unix://"+path.Dir(u.Path), path.Base(u.Path)
+	}
+	if u.Host != "" && u.Port() == "" || path.Dir(u.Path) == "/" && u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return aim{}, fmt.Errorf("%s: want triton://HOST:PORT/MODEL or triton:///SOCKET/MODEL", u.Redacted())
 	}
 	if len(checkpoints) > 1 {
 		return aim{}, fmt.Errorf("--checkpoint %s: %s takes one checkpoint", strings.Join(checkpoints, ","), address)
@@ -154,8 +160,8 @@ func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settin
 	if len(checkpoints) == 1 {
 		name = checkpoints[0]
 	}
-	cfg := tritonload.Config{Name: address, What: tritonload.What(strings.TrimPrefix(u.Path, "/"))}
-	return d.open(ctx, f, s, address, []string{u.Host}, cfg, name)
+	cfg := tritonload.Config{Name: address, What: tritonload.What(what)}
+	return d.open(ctx, f, s, address, []string{at}, cfg, name)
 }
 
 // addBehind adds the flag of commands that ask a gateway and may look at what
@@ -181,6 +187,9 @@ func (f *loadFlags) watchTriton() (b load.Backend, close func(), err error) {
 // A flag or an argument named them.
 func (f *loadFlags) tritonClient(from string, addresses []string) (*tritonclient.Client, error) {
 	for _, a := range addresses {
+		if strings.HasPrefix(a, "unix:") {
+			continue
+		}
 		host, _, err := net.SplitHostPort(a)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", from, err)
