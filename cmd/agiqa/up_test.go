@@ -138,7 +138,10 @@ func TestUp(t *testing.T) {
 	needsWholeTraces(t)
 	redis := redistest.Start(t)
 	receiver := otlptest.Start(t)
-	env := []string{"AGIQA_REDIS_URL=" + redis.URL(), "AGIQA_OTLP_ENDPOINT=" + receiver.URL()}
+	env := []string{
+		"AGIQA_REDIS_URL=" + redis.URL(), "AGIQA_OTLP_ENDPOINT=" + receiver.URL(),
+		"AGIQA_CACHE_KEY=0123456789abcdef", // each start has a data folder of its own
+	}
 	p := startUp(t, env)
 	restart := func() *process { return startUp(t, env) } // lives until the whole test ends
 	harbour := example(t, "harbour.jpg")
