@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	exactID = "pillow-bicubic-224/go-2"
+	exactID = "pillow12-bicubic-224/go-2"
 	fastID  = "fast-bicubic-224/go-2"
 )
 

@@ -13,7 +13,7 @@ const goTag = "go-2"
 // The resampler and the crop, in the preprocess id. The second is fed with
 // JPEGs that were shrunk while they were decoded.
 const (
-	exactRecipe = "pillow-bicubic-224"
+	exactRecipe = "pillow12-bicubic-224"
 	fastRecipe  = "fast-bicubic-224"
 )
 

@@ -108,8 +108,8 @@ func TestIDsKeepDecodersAndModesApart(t *testing.T) {
 		natives     []imageprep.Native
 		exact, fast quality.PreprocessID
 	}{
-		{nil, "pillow-bicubic-224/go-2", "fast-bicubic-224/go-2"},
-		{[]imageprep.Native{fakeNative{}}, "pillow-bicubic-224/go-2+fake-1", "fast-bicubic-224/go-2+fake-1"},
+		{nil, "pillow12-bicubic-224/go-2", "fast-bicubic-224/go-2"},
+		{[]imageprep.Native{fakeNative{}}, "pillow12-bicubic-224/go-2+fake-1", "fast-bicubic-224/go-2+fake-1"},
 	} {
 		for _, configured := range []quality.PreprocessMode{quality.Exact, quality.Fast} {
 			cfg := imageprep.DefaultConfig()

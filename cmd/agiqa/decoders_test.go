@@ -20,8 +20,8 @@ func TestDecodersSetting(t *testing.T) {
 		found, advice = "+webp-1", n.Name()+", Go"
 	}
 	for setting, want := range map[string]struct{ id, finding string }{
-		"go":   {"pillow-bicubic-224/go-2", "pure Go"},
-		"auto": {"pillow-bicubic-224/go-2" + found, advice},
+		"go":   {"pillow12-bicubic-224/go-2", "pure Go"},
+		"auto": {"pillow12-bicubic-224/go-2" + found, advice},
 	} {
 		s := config.Default()
 		s.Decoders = setting
