@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
@@ -126,5 +128,19 @@ func TestPreprocessRouteTakesTheMode(t *testing.T) {
 		if name, decoder := got.header.Get("X-Preprocess"), got.header.Get("X-Decoder"); name != id || decoder != "go" {
 			t.Errorf("%q: id %q, decoder %q; want %q, go", mode, name, decoder, id)
 		}
+	}
+}
+
+// TestDecodesAreCounted by format and decoder, and an image from the cache is
+// not one.
+func TestDecodesAreCounted(t *testing.T) {
+	r := newRig(t)
+	for range 2 {
+		r.post("/v1/score", testimages.PNG(8, 8), "image/png").scores(t)
+		r.post("/v1/score", testimages.WebP(), "image/webp").scores(t)
+	}
+	want := map[string]int64{"decoder=go,format=png": 1, "decoder=go,format=webp": 1}
+	if diff := cmp.Diff(want, r.values("agiqa.images.decoded")); diff != "" {
+		t.Errorf("agiqa.images.decoded (-want +got):\n%s", diff)
 	}
 }

@@ -122,6 +122,7 @@ func (d *decoding) decode(
 		}
 		if done.Decoder != "" {
 			attributes = append(attributes, attribute.String("agiqa.image.decoder", done.Decoder))
+			d.telemetry.countDecoded(ctx, in.Info.Format, done.Decoder)
 		}
 		d.telemetry.Record(ctx, timings, Stage(done.Step), done.Start, done.End, done.Err, attributes...)
 	}), in, mode, views)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,7 +91,7 @@ func (s *Stages) end(
 
 type telemetry struct {
 	*Stages
-	images, coalesced, encoded metric.Int64Counter
+	images, coalesced, decoded, encoded metric.Int64Counter
 }
 
 func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry, error) {
@@ -100,11 +101,20 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) (*telemetry,
 	}
 	images, err1 := metrics.Images.New(mp.Meter(scope))
 	coalesced, err2 := metrics.ImagesCoalesced.New(mp.Meter(scope))
-	encoded, err3 := metrics.RowsEncoded.New(mp.Meter(scope))
-	if err := errors.Join(err1, err2, err3); err != nil {
+	decoded, err3 := metrics.ImagesDecoded.New(mp.Meter(scope))
+	encoded, err4 := metrics.RowsEncoded.New(mp.Meter(scope))
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}
-	return &telemetry{Stages: stages, images: images, coalesced: coalesced, encoded: encoded}, nil
+	return &telemetry{Stages: stages, images: images, coalesced: coalesced, decoded: decoded, encoded: encoded}, nil
+}
+
+// countDecoded counts an image by what decoded it: "go", or a library and its
+// version, which is left aside.
+func (t *telemetry) countDecoded(ctx context.Context, format, decoder string) {
+	library, _, _ := strings.Cut(decoder, " ")
+	t.decoded.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("format", format), attribute.String("decoder", library)))
 }
 
 // countEncoded counts rows that the encoder embedded, by the size of their view.

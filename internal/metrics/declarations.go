@@ -70,6 +70,13 @@ var (
 		Help: "Views of images that took the embedding of the same view of an identical image in another request in " +
 			"progress.",
 	})
+	ImagesDecoded = requests.counter(Metric{
+		Name: "agiqa.images.decoded", Unit: "{image}", Labels: []Label{
+			of("format", "jpeg", "png", "webp", "gif"), of("decoder", "go", "libwebp"),
+		},
+		Help: "Images that were decoded, by format and decoder. WebP by go where libwebp is in use: files that libwebp " +
+			"declined.",
+	})
 	RowsEncoded = requests.counter(Metric{
 		Name: "agiqa.rows.encoded", Unit: "{row}", Labels: []Label{of("size", "224", "448", "672", "896", "1120")},
 		Help: "Rows that the image encoder embedded, a view of an image each, by the size that the image was resized to.",
