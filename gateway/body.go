@@ -163,7 +163,7 @@ const (
 )
 
 var errCharset = quality.Errorf(quality.KindUnsupportedMediaType,
-	"JSON is read as UTF-8 only; send it so, without another charset")
+	"text is read as UTF-8 only; send it so, without another charset")
 
 // mediaTypeOf parses the Content-Type. Where it is missing, or is the one that
 // curl sends unless told otherwise, the first bytes decide whether the body is
@@ -265,7 +265,11 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 }
 
 func (r *bodyReader) part(b *batch, prompts *[]string, part *multipart.Part) error {
-	name, limit := part.FormName(), int64(maxFieldBytes)
+	name, err := partName(part)
+	if err != nil {
+		return err
+	}
+	limit := int64(maxFieldBytes)
 	if slices.Contains(imageAliases, name) {
 		name = imageField
 	}

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -268,12 +269,13 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 			return nil, nil, in,
 				quality.Errorf(quality.KindBadRequest, "the multipart body is truncated or malformed").Because(err)
 		}
-		name := part.FormName()
-		switch name {
-		case "manifest", "weights", "name", "activate":
-		default:
-			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "unknown part %s; an import has the parts "+
-				"manifest, weights, name and activate", clip(name, 64))
+		name, err := partName(part)
+		if err != nil {
+			return nil, nil, in, err
+		}
+		if known := []string{"activate", "manifest", "name", "weights"}; !slices.Contains(known, name) {
+			return nil, nil, in, quality.Errorf(quality.KindUnknownField, "unknown part %s of an import; %s",
+				quality.Quote(name), suggestion(name, known))
 		}
 		if _, twice := parts[name]; twice {
 			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s appears twice", name)

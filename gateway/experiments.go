@@ -349,10 +349,11 @@ func (g *Gateway) registerExperiments(api huma.API) {
 	huma.Register(api, create, func(ctx context.Context, in *createInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 			definition := in.RawBody
-			if kind, params, _ := mime.ParseMediaType(in.ContentType); kind == "application/json" {
-				if !isUTF8(params) {
-					return experiment.Experiment{}, errCharset
-				}
+			kind, params, _ := mime.ParseMediaType(in.ContentType)
+			if !isUTF8(params) {
+				return experiment.Experiment{}, errCharset
+			}
+			if kind == "application/json" {
 				err := g.bodies.checkNames(definition, schema)
 				if err != nil {
 					return experiment.Experiment{}, err
