@@ -126,7 +126,7 @@ const (
 
 type importInput struct {
 	ContentType string `header:"Content-Type" hidden:"true"`
-	RawBody     []byte
+	RawBody     []byte `contentType:"multipart/form-data"`
 }
 
 type importOutput struct {

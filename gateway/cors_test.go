@@ -128,7 +128,8 @@ func TestEveryOrigin(t *testing.T) {
 	}
 }
 
-// TestNoOriginByDefault: without the setting no answer says a word about it.
+// TestNoOriginByDefault: without the setting no answer says a word about it, and
+// what a page of another origin sends is refused.
 func TestNoOriginByDefault(t *testing.T) {
 	r := newRig(t)
 	url := r.serve().URL
@@ -136,7 +137,7 @@ func TestNoOriginByDefault(t *testing.T) {
 	a.wantProblem(t, quality.KindMethodNotAllowed)
 	b := send(t, http.MethodPost, url+"/v1/score", testimages.PNG(8, 8),
 		map[string]string{"Origin": app, "Content-Type": "image/png"})
-	b.scores(t)
+	b.wantProblem(t, quality.KindCrossOrigin)
 	for _, answer := range []reply{a, b} {
 		for name := range answer.header {
 			if strings.HasPrefix(name, "Access-Control-") {

@@ -100,7 +100,7 @@ func identify(c *gin.Context) {
 	id := idsOf(c.Request.Context())
 	c.Header("X-Request-ID", id.Request)
 	c.Header("X-Trace-ID", id.Trace)
-	c.Header("X-Content-Type-Options", "nosniff")
+	protect(c.Writer.Header())
 }
 
 // startSpan links an incoming trace, or continues that of a trusted peer.

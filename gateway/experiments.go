@@ -523,7 +523,7 @@ func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 			}
 			return &reportOutput{
 				ContentType: kind.contentType, Body: body,
-				Policy: "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+				Policy: report.ContentSecurityPolicy() + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 			}, nil
 		})
 	}

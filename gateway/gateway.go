@@ -35,6 +35,8 @@ type Config struct {
 	MinBodyRate    int64          // bytes a second that a body has to bring; 0: any
 	RateLimit      RateLimit      // of each client
 	CORSOrigins    []string       // whose pages may call, such as https://app.example; "*": all; empty: none
+	Loopback       bool           // the listener is on a loopback address: requests have to name this machine
+	AllowedHosts   []string       // further hosts that requests may name; see [hostcheck.Policy]
 
 	OpenScoring    bool          // score images, and read checkpoints and metrics, without a key
 	AdminKey       string        // the key that may do everything; "": there is none
@@ -99,8 +101,9 @@ type Gateway struct {
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
-	queries     map[string][]string // see queryNames
-	cors        *cors.Cors          // nil: pages of other origins may not call
+	queries     map[string][]string         // see queryNames
+	cors        *cors.Cors                  // nil: pages of other origins may not call
+	writes      *http.CrossOriginProtection // nil: pages of every origin may write
 }
 
 // humaErrors makes huma report its own faults as our problems, and take names in
@@ -151,8 +154,14 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
 		experiments: deps.Experiments, keys: deps.Keys, guard: guard, readiness: deps.Readiness, edge: edge,
 		measures: measures, metrics: deps.Metrics, engine: engine}
-	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, g.crossOrigin, g.authorize, g.budget, admission.handle)
-	registerPages(engine) // before rejectUnknownParameters: links to them may carry any query
+	if g.writes, err = newWriteGuard(cfg.CORSOrigins); err != nil {
+		return nil, fmt.Errorf("gateway: CORSOrigins: %w", err)
+	}
+	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, checkHost(ownHosts(cfg)), g.crossOrigin, g.checkOrigin,
+		g.authorize, g.budget, admission.handle)
+	if err := registerPages(engine); err != nil { // before rejectUnknownParameters: links to them may carry any query
+		return nil, err
+	}
 	engine.Use(g.rejectUnknownParameters)
 	engine.NoRoute(func(c *gin.Context) {
 		if err := g.errNotRun(c.Request.URL.Path); err != nil {

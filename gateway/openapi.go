@@ -157,6 +157,11 @@ func binarySchema() *huma.Schema { return &huma.Schema{Type: huma.TypeString, Fo
 // Headers of answers, by their name among the document's components.
 const headerPrefix = "#/components/headers/"
 
+// browserHeaders are what every answer tells a browser; see protect.
+var browserHeaders = []string{
+	"X-Content-Type-Options", "Cache-Control", "Content-Security-Policy", "Referrer-Policy", "X-Frame-Options",
+}
+
 func headers() map[string]*huma.Header {
 	text := func(about, pattern string) *huma.Header {
 		return &huma.Header{Description: about, Required: true, Schema: &huma.Schema{Type: huma.TypeString, Pattern: pattern}}
@@ -172,23 +177,11 @@ func headers() map[string]*huma.Header {
 			Description: "When to try again, in seconds from now", Required: true,
 			Schema: &huma.Schema{Type: huma.TypeInteger, Minimum: &one},
 		},
-		"Content-Security-Policy": text("What a browser may load for the page", ""),
-		"Referrer-Policy":         text("What a browser says of the page elsewhere", ""),
-		"X-Frame-Options":         text("Whether another page may contain this one", ""),
+		"Content-Security-Policy": text("What a browser may load for the answer", ""),
+		"Referrer-Policy":         text("What a browser says of the answer elsewhere", ""),
+		"X-Frame-Options":         text("Whether a page may contain the answer", ""),
 		"Cache-Control":           text("How long the answer may be kept", ""),
 	}
-}
-
-// extraHeaders are those of single operations, by id.
-var extraHeaders = map[string][]string{
-	"page":                   {"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options"},
-	"docs-asset":             {"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options"},
-	"docs":                   {"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options"},
-	"icon":                   {"Cache-Control"},
-	"create-key":             {"Cache-Control"},
-	"readiness":              {"Cache-Control"},
-	"experiment-report":      {"Content-Security-Policy"},
-	"experiment-report-page": {"Content-Security-Policy"},
 }
 
 // furtherSuccesses are the statuses beside 201 of an operation, by its id.
@@ -201,7 +194,8 @@ var furtherSuccesses = map[string]map[string]string{
 var statusWords = map[int]string{
 	http.StatusBadRequest:            "The request is malformed: its parameters, or its body",
 	http.StatusUnauthorized:          "The API key is missing or not valid",
-	http.StatusForbidden:             "The API key lacks the scope",
+	http.StatusForbidden:             "The API key lacks the scope, or a web page sent the request whose origin may not",
+	http.StatusMisdirectedRequest:    "The Host header names another server",
 	http.StatusNotFound:              "What is named does not exist",
 	http.StatusRequestTimeout:        "The body did not arrive in time",
 	http.StatusConflict:              "The present state forbids it",
@@ -231,11 +225,14 @@ func correctResponses(op *huma.Operation, p permit) {
 		delete(op.Responses, "422")
 	}
 	problem(http.StatusInternalServerError)
+	problem(http.StatusMisdirectedRequest)
 	if p.scope != "" {
 		problem(http.StatusUnauthorized)
-		problem(http.StatusForbidden)
 		problem(http.StatusTooManyRequests)    // after invalid keys
 		problem(http.StatusServiceUnavailable) // where a key can't be verified
+	}
+	if p.scope != "" || op.Method != http.MethodGet {
+		problem(http.StatusForbidden)
 	}
 	problem(http.StatusRequestEntityTooLarge) // an announced length is checked before the route is
 	switch op.OperationID {
@@ -244,6 +241,9 @@ func correctResponses(op *huma.Operation, p permit) {
 		problem(http.StatusNotFound)
 	default:
 		problem(http.StatusBadRequest)
+	}
+	if op.RequestBody != nil {
+		problem(http.StatusUnsupportedMediaType)
 	}
 	if op.Method == http.MethodPost { // while the server shuts down
 		problem(http.StatusServiceUnavailable)
@@ -256,15 +256,12 @@ func correctResponses(op *huma.Operation, p permit) {
 		if response.Headers == nil {
 			response.Headers = map[string]*huma.Header{}
 		}
-		names := []string{"X-Request-ID", "X-Trace-ID", "X-Content-Type-Options"}
+		names := slices.Concat([]string{"X-Request-ID", "X-Trace-ID"}, browserHeaders)
 		switch code {
 		case http.StatusUnauthorized:
 			names = append(names, "WWW-Authenticate")
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			names = append(names, "Retry-After")
-		}
-		if code < 300 || op.OperationID == "readiness" && code == http.StatusServiceUnavailable {
-			names = append(names, extraHeaders[op.OperationID]...)
 		}
 		for _, name := range names {
 			response.Headers[name] = &huma.Header{Ref: headerPrefix + name}

@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/internal/hostcheck"
 	"github.com/agiqa/agiqa/internal/metrics"
 )
 
@@ -21,12 +22,17 @@ const (
 )
 
 // Operations serves health, readiness, metrics and profiles, to whoever reaches
-// it and whatever the API is busy with. It is for a listener of its own.
-func (g *Gateway) Operations(profiles http.Handler) http.Handler {
+// it and whatever the API is busy with. It is for a listener of its own. loopback
+// says that this one is on a loopback address; elsewhere, Prometheus may know it by
+// any name.
+func (g *Gateway) Operations(profiles http.Handler, loopback bool) http.Handler {
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.RedirectTrailingSlash = false
 	engine.Use(g.edge.handle, g.edge.recoverPanics)
+	if loopback {
+		engine.Use(checkHost(hostcheck.Policy{Loopback: true, Names: g.cfg.AllowedHosts}))
+	}
 	engine.NoRoute(func(c *gin.Context) { abort(c, errNothingHere) })
 	engine.NoMethod(func(c *gin.Context) { abort(c, errMethod) })
 	within := func(limit time.Duration, serve gin.HandlerFunc) gin.HandlerFunc {

@@ -141,15 +141,9 @@ func (g *Gateway) parameters(ctx huma.Context, next func(huma.Context)) {
 			"the header Content-Type takes one value and was given %d", n)
 		return
 	}
-	if jsonSchema(ctx.Operation()) != nil && len(ctx.Operation().RequestBody.Content) == 1 {
-		// Without this, huma reads a body without a type as JSON. A web page may
-		// send such a body to another site without asking first.
-		mediaType, params, err := mime.ParseMediaType(ctx.Header("Content-Type"))
-		if err != nil || mediaType != "application/json" || !isUTF8(params) {
-			refuse(http.StatusUnsupportedMediaType, "header.Content-Type",
-				"send the body in UTF-8 with Content-Type: application/json")
-			return
-		}
+	if text := wrongBodyType(ctx.Operation(), ctx.Header("Content-Type")); text != "" {
+		refuse(http.StatusUnsupportedMediaType, "header.Content-Type", "%s", text)
+		return
 	}
 	ctx = huma.WithValue(ctx, bodiesKey{}, g.bodies)
 	if len(lists) > 0 {
@@ -176,6 +170,23 @@ func isUTF8(params map[string]string) bool {
 	charset, ok := params["charset"]
 	return !ok || strings.EqualFold(charset, "utf-8") || strings.EqualFold(charset, "utf8") ||
 		strings.EqualFold(charset, "us-ascii")
+}
+
+// wrongBodyType says what is wrong with the type of a body, and "" where nothing is.
+// Without this, huma reads a body without a type as JSON, and an experiment's
+// definition would be read as YAML. A web page may send such a body to another
+// site without asking first. Images are recognised by their first bytes: who reads
+// them looks at the type, too.
+func wrongBodyType(op *huma.Operation, contentType string) string {
+	if op.RequestBody == nil || op.RequestBody.Content["application/octet-stream"] != nil {
+		return ""
+	}
+	types := slices.Sorted(maps.Keys(op.RequestBody.Content))
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err == nil && slices.Contains(types, mediaType) && isUTF8(params) {
+		return ""
+	}
+	return "send the body in UTF-8 with Content-Type: " + strings.Join(types, " or ")
 }
 
 // operation lets huma.Context, which has a method Context, be embedded.

@@ -37,6 +37,8 @@ var statuses = map[quality.Kind]int{
 	quality.KindMethodNotAllowed:     http.StatusMethodNotAllowed,
 	quality.KindNotAcceptable:        http.StatusNotAcceptable,
 	quality.KindRequestTimeout:       http.StatusRequestTimeout,
+	quality.KindMisdirected:          http.StatusMisdirectedRequest,
+	quality.KindCrossOrigin:          http.StatusForbidden,
 	quality.KindConflict:             http.StatusConflict,
 	quality.KindEncoderMismatch:      http.StatusConflict,
 	quality.KindPayloadTooLarge:      http.StatusRequestEntityTooLarge,

@@ -168,6 +168,5 @@ func (g *Gateway) readyz(c *gin.Context) {
 		status = http.StatusServiceUnavailable
 		c.Header("Retry-After", "1")
 	}
-	c.Header("Cache-Control", "no-store")
 	c.JSON(status, report)
 }

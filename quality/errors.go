@@ -26,6 +26,8 @@ const (
 	KindMethodNotAllowed     Kind = "method_not_allowed"
 	KindNotAcceptable        Kind = "not_acceptable"
 	KindRequestTimeout       Kind = "request_timeout"
+	KindMisdirected          Kind = "misdirected_request"
+	KindCrossOrigin          Kind = "cross_origin"
 	KindConflict             Kind = "conflict"
 	KindEncoderMismatch      Kind = "encoder_mismatch"
 	KindPayloadTooLarge      Kind = "payload_too_large"
@@ -80,6 +82,8 @@ var kinds = []struct {
 	{KindMethodNotAllowed, "Method not allowed", lasting},
 	{KindNotAcceptable, "Not acceptable", lasting},
 	{KindRequestTimeout, "Request body too slow", temporary},
+	{KindMisdirected, "The request is for another server", lasting},
+	{KindCrossOrigin, "Web pages of this origin may not call", lasting},
 	{KindConflict, "Conflict", lasting},
 	{KindEncoderMismatch, "Checkpoint is for another encoder", lasting},
 	{KindPayloadTooLarge, "Payload too large", lasting},

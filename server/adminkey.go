@@ -70,6 +70,11 @@ func (s *Server) openScoring() bool {
 	if s.settings.ScoringAccess != "auto" {
 		return s.settings.ScoringAccess == "open"
 	}
-	host, _, err := net.SplitHostPort(s.listener.Addr().String())
+	return onLoopback(s.listener)
+}
+
+// onLoopback reports whether only this machine reaches a listener.
+func onLoopback(l net.Listener) bool {
+	host, _, err := net.SplitHostPort(l.Addr().String())
 	return err == nil && loopback.Is(host)
 }

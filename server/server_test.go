@@ -109,6 +109,16 @@ func TestServer(t *testing.T) {
 		if got := res.Header.Get("Access-Control-Allow-Origin"); got != origin {
 			t.Errorf("a page of %s may not read the answer: %q", origin, got)
 		}
+		rebound, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+"/healthz", nil)
+		if err != nil {
+			return err
+		}
+		rebound.Host = "evil.example"
+		if res, err := client.Do(rebound); err != nil || res.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("a request for another host on a loopback address: %v, %v", res, err)
+		} else if err := res.Body.Close(); err != nil {
+			return err
+		}
 		for path, want := range map[string]string{"/healthz": `"version":"1.2.3"`, "/metrics": `service_version="1.2.3"`} {
 			if got, err := get(ctx, client, s.URL()+path); err != nil || !strings.Contains(got, want) {
 				t.Errorf("%s says %s (%v), want %s", path, got, err, want)

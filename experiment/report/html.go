@@ -2,7 +2,9 @@ package report
 
 import (
 	"bytes"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -17,8 +19,18 @@ import (
 //go:embed page.html
 var pageText string
 
+// ContentSecurityPolicy is what the page needs of a browser: the style in it, by its
+// hash, and nothing else. The page says so itself too, for when it was saved.
+func ContentSecurityPolicy() string {
+	_, rest, _ := strings.Cut(pageText, "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; img-src data:; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
 // page is what the template sees.
 type page struct {
+	Policy   string
 	R        analysis.Report
 	Pictures []drawn
 	Config   string
@@ -42,7 +54,7 @@ func HTML(r analysis.Report) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := page{R: r}
+	p := page{Policy: ContentSecurityPolicy(), R: r}
 	for _, one := range pictures(r) {
 		svg, err := one.svg()
 		if err != nil {

@@ -2,6 +2,8 @@ package report_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"image/png"
 	"strings"
 	"testing"
@@ -92,6 +94,39 @@ func TestPageIsComplete(t *testing.T) {
 	}
 	if len(page) > 300_000 {
 		t.Errorf("the page has %d bytes", len(page))
+	}
+}
+
+// TestPagePolicy: the page's policy allows the style that is in it by its hash, and
+// nothing in the page needs more.
+func TestPagePolicy(t *testing.T) {
+	t.Parallel()
+	page, err := report.HTML(of(t, synthetic.New(sample())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := html.Parse(bytes.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy, style string
+	for n := range root.Descendants() {
+		if n.Data == "style" {
+			style += n.FirstChild.Data
+		}
+		for _, a := range n.Attr {
+			if a.Key == "style" {
+				t.Errorf("<%s style=%q>: the policy forbids it", n.Data, a.Val)
+			}
+			if n.Data == "meta" && a.Key == "content" && strings.Contains(a.Val, "default-src") {
+				policy = a.Val
+			}
+		}
+	}
+	sum := sha256.Sum256([]byte(style))
+	want := "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	if policy != report.ContentSecurityPolicy() || !strings.Contains(policy, want) || strings.Contains(policy, "unsafe") {
+		t.Errorf("the page's policy is %q, that of the package %q; want %s", policy, report.ContentSecurityPolicy(), want)
 	}
 }
 

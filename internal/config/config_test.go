@@ -256,6 +256,10 @@ func TestBounds(t *testing.T) {
 			"http://h https://h:4318/otlp", "h:4318 grpc://h http://u:p@h http://h/v1/metrics http://h?x=1",
 		},
 		"admin-key": {"0123456789abc-~!", "0123456789abcde ä0123456789abcdef 0123456789abcdeé~ " + strings.Repeat("x", 257)},
+		"allowed-hosts": {
+			"* api.example API.example.:8443,localhost 10.0.0.1:1 [::1] [fe80::1]:80",
+			"http://a a/b a:http *.example u@a ::1 a:1:2 :80 a?x",
+		},
 		"cors-origins": {
 			"* https://app.example https://a.example,http://localhost:3000 https://app.example/ HTTP://[::1]:80",
 			"app.example https://*.example *,https://a ftp://a https://a/b https://u@a https://a?x=1 null https://",
@@ -426,6 +430,15 @@ func TestOrigins(t *testing.T) {
 	want := []string{"https://app.example", "http://localhost", "https://a", "https://b:80", "http://[::1]:3000"}
 	if err != nil || !cmp.Equal(got.CORSOrigins, want) {
 		t.Errorf("%v, %v, want %v", got.CORSOrigins, err, want)
+	}
+}
+
+// TestHostNames: they are compared with the Host header, byte by byte.
+func TestHostNames(t *testing.T) {
+	got, err := load(t, "allowed-hosts", "API.Example., a:8443, [::1], [FE80::1]:80,*")
+	want := []string{"api.example", "a:8443", "::1", "[fe80::1]:80", "*"}
+	if err != nil || !cmp.Equal(got.AllowedHosts, want) {
+		t.Errorf("%v, %v, want %v", got.AllowedHosts, err, want)
 	}
 }
 

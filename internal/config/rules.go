@@ -137,6 +137,28 @@ func isServerAddress(a string) bool {
 	return err == nil && portErr == nil && host != "" && n > 0
 }
 
+// hostNames are hosts, with or without a port, as they are compared: in lower case.
+func hostNames() rule[[]string] {
+	const text = "* or hosts such as api.example or api.example:8443"
+	return rule[[]string]{text: text, check: func(v *[]string) error {
+		for i, name := range *v {
+			if name == "*" {
+				continue
+			}
+			u, err := url.Parse("//" + name)
+			bare := strings.Count(name, ":") > 1 && name[0] != '[' // an IPv6 address without brackets
+			if err != nil || u.Host != name || u.Hostname() == "" || bare || strings.ContainsAny(name, "*,") {
+				return fmt.Errorf("%q must be %s", name, text)
+			}
+			host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+			if (*v)[i] = host; u.Port() != "" {
+				(*v)[i] = net.JoinHostPort(host, u.Port())
+			}
+		}
+		return nil
+	}}
+}
+
 // webOrigins are origins as browsers write them: lower case, without the
 // scheme's own port.
 func webOrigins() rule[[]string] {

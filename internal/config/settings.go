@@ -33,6 +33,7 @@ type Settings struct {
 	RateLimitHeader string
 	RateLimitKeys   int
 	CORSOrigins     []string
+	AllowedHosts    []string
 
 	OperationsListen string
 
@@ -188,6 +189,13 @@ func (s *Settings) declare() []Setting {
 					"https://app.example. *: all of them. Empty: none. Cookies are never allowed. A page that knows the "+
 					"admin key can send it.",
 				webOrigins()),
+			of(&s.AllowedHosts, "allowed-hosts", "",
+				"Further names of this server in the Host header of requests, comma-separated, such as api.example or "+
+					"localhost:9999: those by which a proxy, a tunnel or a published port makes it known. Loopback names, the "+
+					"address that a request came in on and the hosts of cors-origins are always accepted; other names answer 421 "+
+					"misdirected_request, so that a web page can't reach the server under a name of its own (DNS rebinding). "+
+					"Empty: only a server that listens on a loopback address checks. *: nothing is checked.",
+				hostNames()),
 		),
 		group("Images",
 			of(&s.MaxImageBytes, "max-image-bytes", "20MiB",

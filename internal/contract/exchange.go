@@ -67,7 +67,8 @@ func (d *Document) check(x Exchange) error {
 // checkUnknown checks the answer to a request for which there is no
 // operation: a problem, and one of those that come before any operation.
 func (d *Document) checkUnknown(x Exchange, methods []string) error {
-	allowed := []int{http.StatusNotFound, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable}
+	allowed := []int{http.StatusNotFound, http.StatusRequestEntityTooLarge, http.StatusServiceUnavailable,
+		http.StatusMisdirectedRequest, http.StatusForbidden}
 	if len(methods) > 0 {
 		allowed[0] = http.StatusMethodNotAllowed
 	}
