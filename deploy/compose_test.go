@@ -145,8 +145,8 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 	}
 }
 
-// TestExperimentsAreKept: the store's folder is a volume, its account and
-// database are those of the gateway's URL, and it is reached from inside only.
+// TestExperimentsAreKept: the store's folder is a volume, its database and
+// password are those of the gateway's URL, and it is reached from inside only.
 func TestExperimentsAreKept(t *testing.T) {
 	t.Parallel()
 	project := load(t, "docker-compose.yml", secrets, "gpu")
@@ -157,7 +157,7 @@ func TestExperimentsAreKept(t *testing.T) {
 	}
 	password, _ := store.User.Password()
 	for name, want := range map[string]string{
-		"POSTGRES_USER": store.User.Username(), "POSTGRES_DB": strings.TrimPrefix(store.Path, "/"),
+		"POSTGRES_DB":       strings.TrimPrefix(store.Path, "/"),
 		"POSTGRES_PASSWORD": password,
 	} {
 		if got := postgres.Environment[name]; got == nil || *got != want {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/sdk/metric"
 
@@ -283,6 +284,51 @@ func TestStoresOverTLS(t *testing.T) {
 			t.Error("a server of an unknown authority is accepted")
 		}
 	})
+}
+
+// TestPostgresRoleIsNoSuperuser runs init.sh as the image does, on the server of
+// this machine: the gateway's role has what the store needs and no more.
+func TestPostgresRoleIsNoSuperuser(t *testing.T) {
+	t.Parallel()
+	service := load(t, "docker-compose.yml", secrets, "gpu").Services["postgres"]
+	server := postgrestest.Start(t)
+	admin, err := url.Parse(server.Address(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	superuser := *service.Environment["POSTGRES_USER"]
+	if superuser != admin.User.Username() {
+		t.Fatalf("the superuser is %s", superuser)
+	}
+	server.Exec(admin.String(), "CREATE DATABASE "+*service.Environment["POSTGRES_DB"]) // as the image does
+	cmd := exec.CommandContext(t.Context(), filepath.Join(root, "deploy", "postgres", "init.sh"))
+	cmd.Env = append(os.Environ(), "PGHOST="+admin.Hostname(), "PGPORT="+admin.Port(), "PGPASSWORD="+postgrestest.Password,
+		"POSTGRES_USER="+superuser, "POSTGRES_DB="+*service.Environment["POSTGRES_DB"], "POSTGRES_PASSWORD=it's d")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("init.sh: %v\n%s", err, output)
+	}
+	u := *admin
+	u.User, u.Path = url.UserPassword("agiqa", "it's d"), "/"+*service.Environment["POSTGRES_DB"]
+	if err := listExperiments(t, u.String()); err != nil { // creates the tables
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	for _, statement := range []string{
+		"COPY pg_namespace TO PROGRAM 'true'", "CREATE ROLE x", "ALTER SYSTEM SET fsync = off", "CREATE DATABASE x",
+		"SELECT pg_read_file('PG_VERSION')",
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err == nil {
+			t.Errorf("%s: the gateway's role may", statement)
+		}
+	}
+	if conn, err := pgx.Connect(t.Context(), admin.String()); err == nil {
+		conn.Close(t.Context())
+		t.Error("the superuser may log in with the password")
+	}
 }
 
 // listExperiments asks a store for something; opening it asks for nothing.

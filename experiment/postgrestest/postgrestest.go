@@ -36,7 +36,7 @@ const (
 	// must not be.
 	Password = "a:very/secret@word"
 
-	superuser    = "agiqa"
+	superuser    = "postgres"
 	startTimeout = time.Minute
 	execTimeout  = 20 * time.Second
 	readyLine    = "database system is ready to accept connections"
