@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -320,4 +321,42 @@ func TestEitherHeaderCarriesTheKey(t *testing.T) {
 	}
 	r.postUnread("/v1/score", 10).wantProblem(t, quality.KindUnauthenticated)
 	r.postUnread("/v1/score", 10, header("Authorization", "Basic eA==")).wantProblem(t, quality.KindUnauthenticated)
+}
+
+// TestPageAsksForAKey runs the page's script in Node.js on real answers: without a
+// key, and then with one.
+func TestPageAsksForAKey(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs Node.js; not run with -short")
+	}
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Fatal("node is not on PATH: install Node.js (make deps), or run the tests with -short to leave this out")
+	}
+	r := newKeyRig(t)
+	key, asScorer := r.createKey("scorer", access.ScopeScore)
+	const target = "/v1/score?include=views"
+	refused := r.post(target, testimages.PNG(64, 64), "image/png")
+	refused.wantProblem(t, quality.KindUnauthenticated)
+	scored := r.post(target, testimages.PNG(64, 64), "image/png", asScorer)
+	scored.scores(t)
+	draw := func(args ...string) (drawn struct {
+		Keys   []string
+		Wanted bool
+		Text   string
+	}) {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "node", append([]string{"testdata/page.mjs", "page.html"}, args...)...).
+			Output()
+		must(t, err)
+		must(t, json.Unmarshal(out, &drawn))
+		return drawn
+	}
+	if got := draw(string(scored.body)); got.Wanted || !slices.Equal(got.Keys, []string{""}) {
+		t.Errorf("a server that needs no key: %+v", got)
+	}
+	got := draw(string(refused.body), key.Secret, string(scored.body))
+	if !got.Wanted || !slices.Equal(got.Keys, []string{"", key.Secret}) || strings.Contains(got.Text, "Authentication") ||
+		!strings.Contains(got.Text, "by "+first) {
+		t.Errorf("a server that needs a key: %+v", got)
+	}
 }

@@ -63,18 +63,3 @@ func ReadAdminKey(s config.Settings) (config.Secret, error) {
 	}
 	return config.Secret(key), nil
 }
-
-// openScoring reports whether images are scored without a key: the setting
-// scoring-access, which by default goes by the address that the server has taken.
-func (s *Server) openScoring() bool {
-	if s.settings.ScoringAccess != "auto" {
-		return s.settings.ScoringAccess == "open"
-	}
-	return onLoopback(s.listener)
-}
-
-// onLoopback reports whether only this machine reaches a listener.
-func onLoopback(l net.Listener) bool {
-	host, _, err := net.SplitHostPort(l.Addr().String())
-	return err == nil && loopback.Is(host)
-}

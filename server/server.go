@@ -345,7 +345,7 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces,
 		TrustedProxies: s.settings.TrustedProxies,
 		CORSOrigins:    s.settings.CORSOrigins, Loopback: onLoopback(s.listener), AllowedHosts: s.settings.AllowedHosts,
-		OpenScoring: s.openScoring(), AdminKey: string(s.settings.AdminKey),
+		OpenScoring: s.OpenScoring(), AdminKey: string(s.settings.AdminKey),
 		MaxBundleBytes: int64(s.settings.MaxBundleBytes),
 		ChangeTimeout:  s.settings.ChangeTimeout,
 	}, deps)

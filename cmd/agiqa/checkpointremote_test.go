@@ -14,6 +14,14 @@ import (
 // startServe starts a gateway alone, against the Tritons at addresses.
 func startServe(t *testing.T, env []string, addresses ...string) *process {
 	t.Helper()
+	p := startListening(t, env, addresses...)
+	eventually(t, time.Minute, "serve is ready", func() bool { return len(p.records("ready")) > 0 })
+	return p
+}
+
+// startListening is startServe where there need be no Triton.
+func startListening(t *testing.T, env []string, addresses ...string) *process {
+	t.Helper()
 	p := &process{done: make(chan struct{})}
 	p.cmd = command(t, env, "serve", "--listen", "127.0.0.1:0", "--triton", strings.Join(addresses, ","))
 	stderr, err := p.cmd.StderrPipe()
@@ -27,8 +35,8 @@ func startServe(t *testing.T, env []string, addresses ...string) *process {
 	streams.Go(func() { p.readLog(stderr) })
 	go func() { streams.Wait(); _ = p.cmd.Wait(); close(p.done) }()
 	t.Cleanup(func() { p.stop(t, syscall.SIGTERM) })
-	eventually(t, time.Minute, "serve is ready", func() bool { return len(p.records("ready")) > 0 })
-	p.url = p.records("ready")[0]["address"].(string)
+	eventually(t, time.Minute, "serve listens", func() bool { return len(p.records("listening")) > 0 })
+	p.url = p.records("listening")[0]["address"].(string)
 	return p
 }
 

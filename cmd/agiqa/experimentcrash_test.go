@@ -101,9 +101,6 @@ func withStore(t *testing.T, path string, f func(s *sqlstore.Store)) {
 	mustDo(t, s.Close())
 }
 
-// testKey is the admin key of servers that tests start.
-const testKey = "an-admin-key-for-tests"
-
 // killUnderFeedback starts a gateway, sends labels from several clients, and
 // kills it at a moment that nobody chose. Feedback needs no Triton.
 func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest, sent, acknowledged *set) {
@@ -111,7 +108,8 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 	const secret = "a key for experiments of tests"
 	hasher, err := experiment.NewHasher([]byte(secret))
 	mustDo(t, err)
-	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testKey, "AGIQA_EXPERIMENT_KEY=" + secret},
+	cmd := command(t, []string{"AGIQA_DATA_DIR=" + dir, "AGIQA_ADMIN_KEY=" + testAdminKey,
+		"AGIQA_EXPERIMENT_KEY=" + secret},
 		"serve", "--listen",
 		"127.0.0.1:0", "--triton", "127.0.0.1:9")
 	stderr, err := cmd.StderrPipe()
@@ -158,7 +156,7 @@ func killUnderFeedback(t *testing.T, dir string, round int, image quality.Digest
 					return
 				}
 				req.Header.Set("Content-Type", "application/json")
-				req.Header.Set("Authorization", "Bearer "+testKey)
+				req.Header.Set("Authorization", "Bearer "+testAdminKey)
 				res, err := http.DefaultClient.Do(req)
 				if err != nil {
 					return // it is dead

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"testing"
@@ -21,7 +22,16 @@ func wantDeclared(t *testing.T, p *process) {
 		return
 	default:
 	}
-	answer, err := http.Get(p.url + "/metrics") // the test's own context has ended
+	// The test's own context has ended.
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, p.url+"/metrics", nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if p.key != "" {
+		req.Header.Set("Authorization", "Bearer "+p.key)
+	}
+	answer, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return // it has stopped listening, as tests of the end of the program want it
 	}

@@ -90,6 +90,7 @@ type process struct {
 	cmd  *exec.Cmd
 	url  string
 	grpc string
+	key  string        // to read metrics with; "": none is needed
 	done chan struct{} // closed when it has ended
 
 	mu  sync.Mutex

@@ -27,7 +27,7 @@ func newRoot(t *cli.Terminal) *cobra.Command {
 	root.AddCommand(
 		newUp(t), newServe(t), newTrace(t),
 		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newModels(t),
-		newExperiment(t), bench.New(t),
+		newExperiment(t), newKey(t), bench.New(t),
 		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newMetrics(t), newVersion(t),
 	)
 	return root

@@ -36,6 +36,10 @@ func serve(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	if err != nil {
 		return err
 	}
-	logger.Info("listening", "address", srv.URL(), "triton", s.Triton, "version", version.Current().Version)
+	for _, warning := range srv.AccessWarnings() {
+		logger.Warn(warning)
+	}
+	logger.Info("listening", "address", srv.URL(), "access", srv.Access(), "triton", s.Triton,
+		"version", version.Current().Version)
 	return srv.Run(ctx, func() { logger.Info("ready", "address", srv.URL()) })
 }

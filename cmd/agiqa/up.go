@@ -38,7 +38,8 @@ func newUp(t *cli.Terminal) *cobra.Command {
 
 func up(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	start := time.Now()
-	t.Note("agiqa %s: starting Triton (its log: %s)", version.Current().Version, filepath.Join(s.DataDir, server.TritonLog))
+	t.Note("agiqa %s: starting Triton (its log: %s)", version.Current().Version,
+		filepath.Join(s.DataDir, server.TritonLog))
 	if err := server.EnsureAdminKey(&s); err != nil {
 		return fmt.Errorf("admin key: %w", err)
 	}
@@ -46,6 +47,9 @@ func up(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	srv, err := server.New(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	for _, warning := range srv.AccessWarnings() {
+		t.Note("agiqa: warning: %s", warning)
 	}
 	return srv.Run(ctx, func() { banner(t.Out, s, srv, cfg.Models, time.Since(start)) })
 }
@@ -60,17 +64,26 @@ func banner(w io.Writer, s config.Settings, srv *server.Server, models string, t
 agiqa %s is ready after %.1f s
 
   address     %s  (API: /docs, try it in a browser: /)
+  access      %s
   triton      %s, gRPC on %s, log in %s
   encoder     %s  %s
               %s
   checkpoint  %s  %s
 
-  curl -sS -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
+  curl -sS%s -H 'Content-Type: image/jpeg' --data-binary %s %s/v1/score
 %s
 Ctrl-C stops everything.
-`, version.Current().Version, took.Seconds(), srv.URL(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
+`, version.Current().Version, took.Seconds(), srv.URL(), srv.Access(), srv.Child().Version(), srv.Child().GRPCAddr(), srv.Child().LogFile(),
 		encoderText(encoder), encoder.Digest, models, checkpoint.Name, checkpoint.Digest,
-		shell.Quote("@"+example), srv.URL(), traceHint(s))
+		keyHeader(srv), shell.Quote("@"+example), srv.URL(), traceHint(s))
+}
+
+// keyHeader is what curl has to send where scoring needs a key.
+func keyHeader(srv *server.Server) string {
+	if srv.OpenScoring() {
+		return ""
+	}
+	return " -H \"Authorization: Bearer $AGIQA_API_KEY\""
 }
 
 // encoderText is an encoder's name, with the precision if it isn't the full one.

@@ -15,7 +15,7 @@ import (
 
 // secretValues has a valid value for each secret. A new secret needs one here.
 var secretValues = map[string]string{
-	"admin-key": "0123456789abcdef", "experiment-key": "0123456789abcdef",
+	"admin-key": "0123456789abcdef", "api-key": "0123456789abcdef", "experiment-key": "0123456789abcdef",
 	"experiment-store": "postgres://u:hunter2@h/d", "redis-url": "redis://:hunter2@h",
 	"cache-key": "0123456789abcdef", "cache-key-previous": "0123456789abcdef",
 	"triton-control-key": "0123456789abcdef",

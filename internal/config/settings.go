@@ -98,6 +98,7 @@ type Settings struct {
 	// Program
 	DataDir string
 	URL     string
+	APIKey  Secret
 }
 
 // declare lists every setting with the field it fills, in the order of the
@@ -146,8 +147,9 @@ func (s *Settings) declare() []Setting {
 				headerKey(16, 256)),
 			of(&s.ScoringAccess, "scoring-access", "auto",
 				"Who may score images, and read checkpoints and metrics. open: everybody. key: holders of an API key with "+
-					"the scope score or read. auto: open if the server listens on a loopback address, otherwise key. All "+
-					"other routes but the health checks and documents always need a key.",
+					"the scope score or read. auto: open if the server listens on a loopback address and has no "+
+					"trusted-proxies, otherwise key. All other routes but the health checks and documents always need a "+
+					"key.",
 				oneOf("auto", "open", "key")),
 			of(&s.TrustTraces, "trust-traces", "false",
 				"Callers whose traces (traceparent) are continued: true for all, or a comma-separated list of "+
@@ -376,6 +378,10 @@ func (s *Settings) declare() []Setting {
 			of(&s.URL, "url", "http://127.0.0.1:8080",
 				"Server that client commands talk to.",
 				urlOf[string]("http", "https")).readBy(UseProcess),
+			of(&s.APIKey, "api-key", "",
+				"API key that client commands send to the server at url. Administrative commands send admin-key in its "+
+					"place if that is set; nothing else sends admin-key.",
+				headerKey(16, 256)).readBy(UseProcess),
 		),
 	)
 }

@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/version"
 )
 
@@ -41,11 +44,23 @@ func buildCommit() string {
 	return strings.TrimSpace(string(out))
 }
 
+// credential finds headers that carry one.
+var credential = regexp.MustCompile(`(?i)(authorization|x-api-key|cookie) *:`)
+
 // commandLine says how to run the command again. It is kept with results, which
-// name no folder for temporary files of one machine.
+// name no folder for temporary files of one machine and no secret.
 func commandLine(cmd *cobra.Command) string {
 	line := []string{cmd.CommandPath()}
+	secret := func(f *pflag.Flag) bool {
+		return slices.ContainsFunc(config.All(),
+			func(s config.Setting) bool { return s.Key == f.Name && s.Type == "secret" }) ||
+			f.Name == "header" && credential.MatchString(f.Value.String())
+	}
 	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if secret(f) {
+			line = append(line, "--"+f.Name+"=...")
+			return
+		}
 		line = append(line, fmt.Sprintf("--%s=%s", f.Name, strings.Trim(f.Value.String(), "[]")))
 	})
 	return strings.ReplaceAll(strings.Join(line, " "), filepath.Clean(os.TempDir())+"/", "$TMPDIR/")

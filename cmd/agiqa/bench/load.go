@@ -22,6 +22,7 @@ import (
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/server"
@@ -258,8 +259,9 @@ func (r *requestFlags) pictures(t *cli.Terminal) ([]load.Picture, error) {
 	return out, nil
 }
 
-// target gives the endpoint at address; without a path it is that of scores.
-func (r *requestFlags) target(address string, allowRemote bool, w load.Workload) (*load.HTTP, error) {
+// target gives the endpoint at address; without a path it is that of scores. The API
+// key is sent unless a header is given in its place.
+func (r *requestFlags) target(address string, key config.Secret, allowRemote bool, w load.Workload) (*load.HTTP, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("--url: %w", err)
@@ -279,6 +281,9 @@ func (r *requestFlags) target(address string, allowRemote bool, w load.Workload)
 			return nil, fmt.Errorf("--header %q: want 'Name: value'", h)
 		}
 		header.Add(name, strings.TrimSpace(value))
+	}
+	if key != "" && header.Get("Authorization") == "" && header.Get(gateway.KeyHeader) == "" && u.User == nil {
+		header.Set("Authorization", "Bearer "+string(key))
 	}
 	return load.NewHTTP(load.HTTPConfig{
 		URL: u, Method: r.method, Header: header, Workload: w, Expect: r.statuses, Timings: true, ImageErrors: true,
@@ -362,7 +367,7 @@ func (r *requestFlags) aims(cmd *cobra.Command, t *cli.Terminal, f *loadFlags,
 				return out, err
 			}
 		}
-		target, err := r.target(address, f.allowRemote, w)
+		target, err := r.target(address, s.APIKey, f.allowRemote, w)
 		if err != nil {
 			return out, err
 		}

@@ -21,16 +21,24 @@ import (
 
 // Client calls a server over its public API.
 type Client struct {
-	Base string        // URL without a slash at its end
-	Key  config.Secret // the admin key, sent by Change and Fetch only
-	Mode string        // preprocessing mode, sent with scoring requests; "": the server's own
-	http *http.Client
+	Base   string        // URL without a slash at its end
+	Key    config.Secret // the admin key, sent by Change and Fetch only
+	APIKey config.Secret // an API key, sent by everything else; "": none
+	Mode   string        // preprocessing mode, sent with scoring requests; "": the server's own
+	http   *http.Client
 }
 
 // NewClient returns a client of the server at a URL.
 func NewClient(base string) *Client {
 	return &Client{Base: strings.TrimRight(base, "/"),
 		http: &http.Client{Timeout: 2 * time.Minute, Transport: transport()}}
+}
+
+// clientOf returns a client of the server at the url setting, with its API key.
+func clientOf(s config.Settings) *Client {
+	c := NewClient(s.URL)
+	c.APIKey = s.APIKey
+	return c
 }
 
 // transport is the process's default one with room for many connections to one
@@ -126,6 +134,9 @@ func (c *Client) Do(req *http.Request, out any) error {
 // Send sends req and returns the body and headers of the answer. A problem that
 // the server reports is an error of type *gateway.Problem.
 func (c *Client) Send(req *http.Request) ([]byte, http.Header, error) {
+	if c.APIKey != "" && req.Header.Get("Authorization") == "" {
+		req.Header.Set("Authorization", "Bearer "+string(c.APIKey))
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, nil, err

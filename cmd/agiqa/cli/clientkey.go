@@ -10,9 +10,9 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-// clientKey returns the admin key that a client command sends: the setting, or for a
-// server on this machine the one in the data folder. A key from the folder
-// goes nowhere else.
+// clientKey returns the key that an administrative command sends: the setting
+// admin-key, for a server on this machine the one in the data folder, or the
+// setting api-key. A key from the folder goes nowhere else.
 func clientKey(s config.Settings) (config.Secret, error) {
 	if s.AdminKey != "" {
 		return s.AdminKey, nil
@@ -27,6 +27,9 @@ func clientKey(s config.Settings) (config.Secret, error) {
 			return key, err
 		}
 	}
-	return "", errors.New("setting admin-key (AGIQA_ADMIN_KEY) is empty: the administrative routes of the server " +
-		"require it")
+	if s.APIKey != "" {
+		return s.APIKey, nil
+	}
+	return "", errors.New("settings admin-key (AGIQA_ADMIN_KEY) and api-key (AGIQA_API_KEY) are empty: the server " +
+		"requires a key for this")
 }

@@ -43,7 +43,7 @@ func WithServer(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *
 	}
 	ctx := cmd.Context()
 	_, asked := given["url"]
-	switch c := NewClient(s.URL); {
+	switch c := clientOf(s); {
 	case embedded && asked && given["url"].Flag:
 		return errors.New("--embedded and --url are mutually exclusive")
 	case embedded:
@@ -103,7 +103,7 @@ func withEmbedded(
 	f func(ctx context.Context, c *Client) error,
 ) error {
 	s.Listen = net.JoinHostPort("127.0.0.1", "0")
-	s.LogLevel = "error"
+	s.LogLevel, s.ScoringAccess = "error", "open"
 	srv, err := server.New(ctx, t.Embedded(s, true))
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func OnServer(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *Cl
 	if err != nil {
 		return err
 	}
-	c := NewClient(s.URL)
+	c := clientOf(s)
 	if !c.Answers(cmd.Context()) {
 		return fmt.Errorf("setting url: no agiqa server answers at %s (start one with agiqa up)", s.URL)
 	}
