@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -242,12 +243,24 @@ func TestDoctorReportsPrerequisites(t *testing.T) {
 	if err := os.Symlink(bash, filepath.Join(bin, "bash")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := command(t, []string{"PATH=" + bin, "GO=", "PYTHON="}, "doctor", "--json")
-	cmd.Dir = checkout
-	out, err := cmd.Output()
-	if cmd.ProcessState.ExitCode() != 1 {
-		t.Fatalf("%v: %s", err, out)
+	doctor := func() []byte {
+		t.Helper()
+		cmd := command(t, []string{"PATH=" + bin, "GO=", "PYTHON="}, "doctor", "--json")
+		cmd.Dir = checkout
+		out, err := cmd.Output()
+		if cmd.ProcessState.ExitCode() != 1 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return out
 	}
+	if out := doctor(); !bytes.Contains(out, []byte("no checkout of agiqa")) ||
+		bytes.Contains(out, []byte("make not found")) {
+		t.Errorf("in a release's folder, which has nothing to make: %s", out)
+	}
+	if err := os.WriteFile(filepath.Join(checkout, "Makefile"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := doctor()
 	report := jsonLines(t, string(out))
 	found := map[string]map[string]any{}
 	for _, f := range report[0]["findings"].([]any) {

@@ -70,7 +70,8 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 // needs is a fault; a server that was built elsewhere needs none of it.
 func lookAtPrerequisites(ctx context.Context) []embedded.Finding {
 	const name = "prerequisites"
-	if _, err := os.Stat("internal/prerequisites/prerequisites.sh"); err != nil {
+	// A release's archive has the list, and nothing to make.
+	if !isFile("Makefile") || !isFile("internal/prerequisites/prerequisites.sh") {
 		return []embedded.Finding{{Name: name, OK: true, Detail: "not looked for: this folder is no checkout of agiqa"}}
 	}
 	items, err := prerequisites.Status(ctx, ".")
@@ -97,6 +98,11 @@ func lookAtPrerequisites(ctx context.Context) []embedded.Finding {
 		findings = []embedded.Finding{{Name: name, OK: true, Detail: "make run and make test have all they need"}}
 	}
 	return findings
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {

@@ -140,7 +140,8 @@ func TestStamp(t *testing.T) {
 	expect("the release", stamp(clone), head+",release")
 	expect("the release's archive", stamp(unpack(t.TempDir())), head+",release")
 	expect("a container", stamp(clone, "BUILD_STAMP=a,b,dev"), "a,b,dev")
-	if err := os.WriteFile(filepath.Join(folder, "version.go"), []byte("const Number = \""+version.Number+"\"\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, "version.go"),
+		[]byte("const Number = \""+version.Number+"\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	expect("the release, changed", stamp(clone), head+",modified")
@@ -162,4 +163,36 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) st
 		t.Fatalf("%s %q: %v\n%s", name, args, err, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// TestEveryBuildIsStamped: make, the container image and compose pass the stamp on.
+func TestEveryBuildIsStamped(t *testing.T) {
+	t.Parallel()
+	const root = "../.."
+	const flag = "-X github.com/agiqa/agiqa/internal/version.stamp="
+	if got := run(t, root, []string{"BUILD_STAMP=a,b,dev", "MAKEFLAGS="}, "make", "-n",
+		"build"); !strings.Contains(got, flag+"a,b,dev") {
+		t.Errorf("make build doesn't stamp:\n%s", got)
+	}
+	for file, want := range map[string]string{
+		"deploy/Dockerfile":  flag + "$(internal/version/stamp.sh)",
+		"docker-compose.yml": `args: { BUILD_STAMP: "${BUILD_STAMP:-}" }`,
+	} {
+		content, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(content), want) {
+			t.Errorf("%s lacks %s", file, want)
+		}
+	}
+	dockerfile, err := os.ReadFile(filepath.Join(root, "deploy/Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	argument, build := strings.Index(string(dockerfile), "ARG BUILD_STAMP"),
+		strings.Index(string(dockerfile), " go build ")
+	if stage := strings.LastIndex(string(dockerfile[:max(build, 0)]), "\nFROM "); argument < stage || argument > build {
+		t.Error("deploy/Dockerfile declares BUILD_STAMP elsewhere than before go build, in its stage")
+	}
 }
