@@ -511,6 +511,13 @@ func TestOnlyLabelsWithTasksPromote(t *testing.T) {
 					}
 				}
 				if strings.HasPrefix(more, "auto: act") {
+					s.labellers.none = true // whoever labelled has lost the key
+					s.Decide(t.Context())
+					if x, err := store.Get(t.Context(), "sharper"); err != nil || x.State != experiment.Running ||
+						(x.Recommended != "") != tasked {
+						t.Errorf("without labellers it is %s and recommends %q, %v", x.State, x.Recommended, err)
+					}
+					s.labellers.none = false
 					s.Decide(t.Context())
 				} else if _, err := s.Promote(t.Context(), "sharper", "new", "me", experiment.Force{}); (err == nil) != tasked {
 					t.Errorf("a person's promotion: %v", err)

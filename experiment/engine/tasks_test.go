@@ -37,7 +37,6 @@ func TestTasksCannotBeMisused(t *testing.T) {
 	alice, mallory := bound("alice"), bound("mallory")
 	other := app
 	other.Name, other.KeyID = "other app", "2"
-	reader := access.Principal{KeyID: "3", Name: "reader", Scopes: []access.Scope{access.ScopeScore}}
 	task := s.task(t, alice, "", "a")
 	hers := s.task(t, mallory, "", "a")
 	set := func(f func(*engine.Label)) func(*engine.Label) { return f }
@@ -80,8 +79,6 @@ func TestTasksCannotBeMisused(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %s", tc.name, r.Feedback, err, tc.kind)
 		}
 	}
-	_ = reader
-
 	// Guessing: every character of a token changed, and every length.
 	for i := range hers {
 		for _, forged := range []string{hers[:i], hers[:i] + swap(hers[i]) + hers[i+1:]} {
@@ -168,6 +165,25 @@ func TestATaskIsAnsweredOnce(t *testing.T) {
 		left, err := s.Tasks(t.Context(), "sharper", r)
 		if want := map[bool]int{false: 1, true: 0}[r.Pairs]; err != nil || len(left) != want {
 			t.Errorf("%d tasks are left, want %d (pairs: %t): %v", len(left), want, r.Pairs, err)
+		}
+	}
+}
+
+// Images count in the order of their first label: a label can't claim to be older
+// than its task, and so be counted before those that came earlier.
+func TestLabelsAreNotOlderThanTheirTasks(t *testing.T) {
+	t.Parallel()
+	s, _, c := begin(t, "")
+	for i, since := range []time.Duration{-time.Hour, 30 * time.Minute, 2 * time.Hour} {
+		image := fmt.Sprint("image ", i)
+		s.ask(t.Context(), "u", image, true, "")
+		issued := c.now()
+		task := s.task(t, app, "r", image)
+		c.pass(time.Hour)
+		r, err := s.rate(t, app, "r", image, task, func(l *engine.Label) { l.Given = issued.Add(since) })
+		must(t, err)
+		if want := issued.Add(min(max(since, 0), time.Hour)); !r.Feedback.Given.Equal(want) {
+			t.Errorf("given %s after its task: on record %s, want %s", since, r.Feedback.Given, want)
 		}
 	}
 }
