@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -205,14 +206,14 @@ func imageDigest(name, text string) (quality.Digest, error) {
 // TasksRequest is the body of /v1/experiments/{id}/tasks.
 type TasksRequest struct {
 	Rater  string   `json:"rater_id,omitempty" maxLength:"256" doc:"Who is to be asked. Required with the key of an application; of a key that is bound to a rater, that one"`
-	Kind   string   `json:"kind,omitempty" enum:"image,pair" default:"image" doc:"What a task is about: one image, or a pair to choose from"`
-	Count  int      `json:"count,omitempty" minimum:"1" maximum:"100" default:"10" doc:"At most so many tasks"`
+	Kind   string   `json:"kind,omitempty" enum:"image,pair" doc:"What a task is about: one image, or a pair to choose from; image when absent"`
+	Count  int      `json:"count,omitempty" minimum:"1" maximum:"100" doc:"At most so many tasks; 10 when absent"`
 	Images []string `json:"images,omitempty" maxItems:"1000" nullable:"false" doc:"SHA-256 of the images that the rater can be shown; any image of the experiment when absent"`
 }
 
 // tasks is the request as the engine takes it.
 func (r TasksRequest) tasks(by access.Principal) (engine.TaskRequest, error) {
-	out := engine.TaskRequest{By: by, Rater: r.Rater, Pairs: r.Kind == "pair", Count: r.Count}
+	out := engine.TaskRequest{By: by, Rater: r.Rater, Pairs: r.Kind == "pair", Count: cmp.Or(r.Count, 10)}
 	for i, text := range r.Images {
 		d, err := imageDigest(fmt.Sprintf("images[%d]", i), text)
 		if err != nil {

@@ -321,6 +321,9 @@ func TestBlindScoring(t *testing.T) {
 			a.wantProblem(t, c.kind)
 		}
 	}
+	if tasks := r.tasks(gateway.TasksRequest{Rater: "r"}, app); len(tasks) != 1 || tasks[0].Kind != "image" {
+		t.Errorf("tasks without a count and a kind: %+v", tasks)
+	}
 	// What was refused sealed nothing.
 	if a := r.post("/v1/score?checkpoint="+second, picture(7), "image/png"); a.status != http.StatusOK {
 		t.Errorf("an image that was refused is sealed: %s", a.body)

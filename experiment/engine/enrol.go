@@ -85,7 +85,9 @@ func (t *Trial) Arms() ([]experiment.Arm, []quality.Checkpoint) {
 func (t *Trial) Expose(ctx context.Context, s experiment.Scored) []*experiment.Shown {
 	e := t.engine
 	t.checkRange(&s)
-	t.rank(s)
+	if !t.caller.Blind { // a ranking tells scores
+		t.rank(ctx, s)
+	}
 	shown := make([]*experiment.Shown, len(t.placements))
 	var records []experiment.Exposure
 	for i, p := range t.placements {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"math/rand/v2"
 	"slices"
 
@@ -11,8 +12,9 @@ import (
 // rank merges the rankings of two interleaved arms where a request has several
 // images: a team-draft. Each image is shown by the arm that placed it, so that
 // a choice is credited to that arm. Who picks first in a round is by a coin
-// that is made of the images, so that the same request is answered alike.
-func (t *Trial) rank(s experiment.Scored) {
+// that is made of the images, so that the same request is answered alike. Images
+// whose scores are withheld have no place.
+func (t *Trial) rank(ctx context.Context, s experiment.Scored) {
 	var teams []int
 	for k, a := range t.live.active {
 		if a.Mode == experiment.Interleave {
@@ -21,7 +23,11 @@ func (t *Trial) rank(s experiment.Scored) {
 	}
 	var images []int
 	for i, p := range t.placements {
-		if p.arm != "" && len(s.Outcomes[i].Scores) == len(t.live.active) {
+		if p.arm == "" || len(s.Outcomes[i].Scores) != len(t.live.active) {
+			continue
+		}
+		// The places of others would tell the score of an image that is withheld.
+		if how, _, err := t.engine.sightOf(ctx, s.Outcomes[i].Image); err == nil && how&blind == 0 {
 			images = append(images, i)
 		}
 	}

@@ -25,7 +25,8 @@ type judged struct {
 }
 
 // rank is one request with several images.
-func (s *server) rank(ctx context.Context, unit string, images []judged) []*experiment.Shown {
+func (s *server) rank(ctx context.Context, unit string, images []judged,
+	change ...func(*experiment.Caller)) []*experiment.Shown {
 	var digests []func() quality.Digest
 	scored := experiment.Scored{Encoder: encoder, Preprocess: "test/1", HeadMS: 1}
 	for _, j := range images {
@@ -39,7 +40,11 @@ func (s *server) rank(ctx context.Context, unit string, images []judged) []*expe
 			Image: d, Status: experiment.Ok, Scores: []experiment.ArmScore{{Arm: "demo", Score: j.score[0]}, second},
 		})
 	}
-	trial := s.Enrol(ctx, experiment.Caller{Request: unit, Header: func(string) string { return unit }}, digests)
+	caller := experiment.Caller{Request: unit, Header: func(string) string { return unit }}
+	for _, f := range change {
+		f(&caller)
+	}
+	trial := s.Enrol(ctx, caller, digests)
 	if trial == nil {
 		return nil
 	}
@@ -115,6 +120,27 @@ func TestRankingIsATeamDraft(t *testing.T) {
 	if begins["demo"] < 15 || begins["new"] < 15 {
 		t.Errorf("first places %v", begins)
 	}
+}
+
+// The place of an image among others tells its score: a request that is told no
+// score is told no place, and images whose scores are withheld have none later.
+func TestRankingTellsNoScoreThatIsWithheld(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, interleaved)
+	blind := pictures(1, 3)
+	for i, one := range s.rank(t.Context(), "u", blind, func(c *experiment.Caller) { c.Blind = true }) {
+		if one == nil || one.Rank != 0 || one.Assignment == "" {
+			t.Errorf("blind image %d is shown as %+v", i, one)
+		}
+	}
+	others := pictures(2, 4)
+	shown := s.rank(t.Context(), "u", append(append([]judged{}, blind[:2]...), others...))
+	for i, one := range shown[:2] {
+		if one.Rank != 0 {
+			t.Errorf("withheld image %d is shown as %+v", i, one)
+		}
+	}
+	ranking(t, shown[2:]) // places from 1, without gaps
 }
 
 // One image is no ranking, nor is one with a hole: then the unit has its arm.

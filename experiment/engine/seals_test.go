@@ -71,6 +71,18 @@ func TestMoreImagesThanAreRemembered(t *testing.T) {
 	if err != nil || len(tasks) != 5 {
 		t.Errorf("%d tasks, %v", len(tasks), err)
 	}
+	// An image that is not remembered, and was shown with its score in a phase before.
+	_, err = s.Change(t.Context(), "sharper", 0, experiment.Change{Do: experiment.DoWeigh, By: "me",
+		Weights: map[experiment.ArmID]experiment.PPM{"demo": 300_000, "new": 700_000}})
+	must(t, err)
+	must(t, second.Refresh(t.Context()))
+	for _, image := range []string{"open 4", "new"} {
+		s.ask(t.Context(), "u", image, true, "")
+	}
+	tasks, err = second.Tasks(t.Context(), "sharper", engine.TaskRequest{By: app, Rater: "r", Count: 100})
+	if err != nil || len(tasks) != 1 || tasks[0].Image != digest("new") {
+		t.Errorf("in the next phase: %+v, %v", tasks, err)
+	}
 	watched.down.Store(true)
 	check("without the store", "never seen", nil, quality.KindStoreUnavailable)
 	check("without the store", "never seen", arm, quality.KindStoreUnavailable)
