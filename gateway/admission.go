@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
@@ -32,22 +31,22 @@ type admission struct {
 	limiter   *ratelimit.Limiter // nil: no limits
 	keyHeader string             // holds the client's key for the limiter
 	bodies    *bodyMemory
+	bodyWait  time.Duration
+	maxBody   int64
+	maxBundle int64
 	refusals  metric.Int64Counter
 }
 
 func newAdmission(cfg Config, deps Deps) (*admission, error) {
-	a := &admission{admitter: deps.Admitter, pressure: deps.Pressure}
+	a := &admission{admitter: deps.Admitter, pressure: deps.Pressure, bodyWait: cfg.BodyWait, maxBody: cfg.MaxBodyBytes,
+		maxBundle: cfg.MaxBundleBytes}
 	if cfg.RateLimit.PerSecond > 0 {
 		a.limiter = ratelimit.New(ratelimit.Config{
 			PerSecond: cfg.RateLimit.PerSecond, Burst: cfg.RateLimit.Burst, Keys: cfg.RateLimit.Keys,
 		}, time.Now)
 		a.keyHeader = cfg.RateLimit.Header
 	}
-	budget := cfg.MaxBodyMemory
-	if budget == 0 {
-		budget = defaultBodyMemory
-	}
-	a.bodies = &bodyMemory{budget: max(budget, cfg.MaxBodyBytes)}
+	a.bodies = newBodyMemory(cfg.MaxBodyMemory, cfg.MaxBodyBytes, cfg.MaxImages)
 	meter := deps.Meter.Meter(scope)
 	refusals, err1 := metrics.GatewayRefusals.New(meter)
 	held, err2 := metrics.BodiesMemory.New(meter)
@@ -56,14 +55,11 @@ func newAdmission(cfg Config, deps Deps) (*admission, error) {
 	}
 	a.refusals = refusals
 	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		o.ObserveInt64(held, a.bodies.held.Load())
+		o.ObserveInt64(held, a.bodies.held())
 		return nil
 	}, held)
 	return a, err
 }
-
-// defaultBodyMemory is room for thousands of common images.
-const defaultBodyMemory = 512 << 20
 
 // scores reports whether a request asks for scoring work.
 func scores(r *http.Request) bool {
@@ -79,32 +75,45 @@ func scores(r *http.Request) bool {
 
 // handle is the middleware. It runs after budget has set the request's deadline.
 func (a *admission) handle(c *gin.Context) {
-	if !scores(c.Request) {
+	ctx := c.Request.Context()
+	account := &bodyAccount{memory: a.bodies, client: access.From(ctx).Client, ctx: ctx, patience: a.bodyWait}
+	account.full = func() { a.countRefusal(ctx, "body_memory") }
+	defer account.release()
+	if scores(c.Request) {
+		if reason, err := a.refuse(ctx, c.Request, account); err != nil {
+			if reason != "" {
+				a.countRefusal(ctx, reason)
+			}
+			abort(c, err)
+			return
+		}
+	}
+	limit := int64(0)
+	switch {
+	case scores(c.Request):
+		limit = a.maxBody
+	case c.Request.Method == http.MethodPost && c.FullPath() == "/v1/checkpoints":
+		account.importing()
+		limit = a.maxBundle
+	default:
+		if w, ok := c.Request.Body.(*watchedBody); ok { // its faults are watched too
+			w.ReadCloser = &countedBody{ReadCloser: w.ReadCloser, account: account}
+		}
 		c.Next()
 		return
 	}
-	ctx := c.Request.Context()
-	if reason, err := a.refuse(ctx, c.Request); err != nil {
-		if reason != "" {
-			a.countRefusal(ctx, reason)
-		}
-		abort(c, err)
-		return
-	}
-	body := &countedBody{ReadCloser: c.Request.Body, memory: a.bodies}
-	body.full = func() { a.countRefusal(ctx, "body_memory") }
-	if w, ok := c.Request.Body.(*watchedBody); ok {
-		body.ReadCloser, w.ReadCloser = w.ReadCloser, body // its faults are watched too
-	} else {
-		c.Request.Body = body
-	}
-	defer body.release()
+	body := &gatheredBody{ReadCloser: c.Request.Body, ids: idsOf(ctx), account: account,
+		length: c.Request.ContentLength, limit: limit}
+	idsOf(ctx).gathered = body
+	c.Request.Body = body
 	c.Next()
 }
 
 // refuse returns an error of kind rate_limited or overloaded, with the reason
 // where this package is the one that counts it.
-func (a *admission) refuse(ctx context.Context, r *http.Request) (reason string, err error) {
+func (a *admission) refuse(
+	ctx context.Context, r *http.Request, account *bodyAccount,
+) (reason string, err error) {
 	if a.limiter != nil {
 		if wait := a.limiter.Take(clientKey(r, a.keyHeader)); wait > 0 {
 			return "rate_limit", quality.Errorf(quality.KindRateLimited, "too many requests from this client").After(wait)
@@ -113,65 +122,16 @@ func (a *admission) refuse(ctx context.Context, r *http.Request) (reason string,
 	if a.pressure != nil && a.pressure() {
 		return "memory", quality.Errorf(quality.KindOverloaded, "the server is low on memory").After(time.Second)
 	}
-	if !a.bodies.fits(r.ContentLength) {
-		return "body_memory", errBodyMemory()
-	}
 	if a.admitter != nil {
-		return "", a.admitter.Admit(ctx)
+		if err := a.admitter.Admit(ctx); err != nil {
+			return "", err
+		}
 	}
-	return "", nil
+	return "", account.await(r.ContentLength)
 }
 
 func (a *admission) countRefusal(ctx context.Context, reason string) {
 	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason(reason)))
-}
-
-func errBodyMemory() error {
-	return quality.Errorf(quality.KindOverloaded, "too many request bodies are in memory").After(time.Second)
-}
-
-// bodyMemory bounds what all bodies together take.
-type bodyMemory struct {
-	budget int64
-	held   atomic.Int64
-}
-
-// fits reports whether a body of n bytes would fit now. It reserves nothing: a
-// client could announce bodies that it never sends.
-func (m *bodyMemory) fits(n int64) bool { return m.held.Load()+max(0, n) <= m.budget }
-
-func (m *bodyMemory) take(n int64) bool {
-	if m.held.Add(n) > m.budget {
-		m.held.Add(-n)
-		return false
-	}
-	return true
-}
-
-// countedBody counts its bytes as they are read.
-type countedBody struct {
-	io.ReadCloser
-	memory *bodyMemory
-	held   int64
-	full   func()
-}
-
-// Read implements [io.Reader].
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		if !b.memory.take(int64(n)) {
-			b.full()
-			return 0, errBodyMemory()
-		}
-		b.held += int64(n)
-	}
-	return n, err
-}
-
-func (b *countedBody) release() {
-	b.memory.held.Add(-b.held)
-	b.held = 0
 }
 
 // clientKey identifies a client to the limiter: by the key that it sends, or

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -80,54 +79,6 @@ func TestMemoryPressureShedsScoring(t *testing.T) {
 	if got := r.ask(http.MethodGet, "/healthz", nil); got.status != 200 {
 		t.Errorf("/healthz: status %d", got.status)
 	}
-}
-
-// Bodies count as they arrive, not as they are announced, and give their memory
-// back.
-func TestBodyMemory(t *testing.T) {
-	r := newRig(t, func(p *plan) { p.gateway.MaxBodyBytes, p.gateway.MaxBodyMemory = 1000, 1500 })
-	image := testimages.PNG(8, 8)
-	if len(image) > 900 {
-		t.Fatalf("the image has %d bytes", len(image))
-	}
-	server := r.serve()
-	reader, writer := io.Pipe()
-	slow, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/v1/score", reader)
-	must(t, err)
-	slow.ContentLength = 1000
-	slow.Header.Set("Content-Type", "image/png")
-	done := make(chan reply, 1)
-	go func() {
-		resp, err := http.DefaultClient.Do(slow)
-		if err != nil {
-			t.Errorf("slow request: %v", err)
-			done <- reply{}
-			return
-		}
-		done <- readReply(t, resp)
-	}()
-	_, err = writer.Write(append(bytes.Clone(image), make([]byte, 800-len(image))...))
-	must(t, err)
-	r.wantGauge("agiqa.bodies.memory", 800)
-	r.postUnread("/v1/score", 900).wantProblem(t, quality.KindOverloaded) // does not fit
-	if got := r.post("/v1/score", image, "image/png"); got.status != 200 {
-		t.Errorf("a body that fits: status %d: %s", got.status, got.body)
-	}
-	// Of unknown length: refused when it has come too far.
-	long := r.ask(http.MethodPost, "/v1/score", append(bytes.Clone(image), make([]byte, 1000-len(image))...),
-		header("Content-Type", "image/png"),
-		func(req *http.Request) { req.ContentLength = -1 })
-	long.wantProblem(t, quality.KindOverloaded)
-	if got := r.values("agiqa.gateway.refusals")["reason=body_memory"]; got != 2 {
-		t.Errorf("agiqa.gateway.refusals{body_memory} is %d, want 2", got)
-	}
-	_, err = writer.Write(make([]byte, 200))
-	must(t, err)
-	must(t, writer.Close())
-	if got := <-done; got.status != 200 {
-		t.Errorf("slow request: status %d: %s", got.status, got.body)
-	}
-	r.wantGauge("agiqa.bodies.memory", 0)
 }
 
 // TestRateLimitKey: whom a limit holds for. How the limits count is tested in

@@ -131,10 +131,13 @@ const imageField = "image"
 
 var imageAliases = []string{"images", "image[]", "images[]", "file", "files", "file[]"}
 
-// read parses body. A fault of a single image stays with its item; everything
+// read parses body, and reuses its memory for the images in it. account is
+// charged for what parsing takes besides. A fault of a single image stays with its item; everything
 // else is the error of the request: bad_request, payload_too_large,
-// json_too_deep, invalid_utf8, unknown_field, unsupported_media_type.
-func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (batch, error) {
+// json_too_deep, invalid_utf8, unknown_field, unsupported_media_type, overloaded.
+func (r *bodyReader) read(
+	contentType, contentEncoding string, body []byte, account func(n int64) error,
+) (batch, error) {
 	if contentEncoding != "" && !strings.EqualFold(contentEncoding, "identity") {
 		return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "Content-Encoding is not supported; send the "+
 			"body without it, images are compressed already")
@@ -151,7 +154,7 @@ func (r *bodyReader) read(contentType, contentEncoding string, body []byte) (bat
 	case mediaType == "application/json" && !isUTF8(params):
 		return batch{}, errCharset
 	case mediaType == "application/json":
-		return r.json(body)
+		return r.json(body, account)
 	}
 	return batch{}, quality.Errorf(quality.KindUnsupportedMediaType, "unsupported Content-Type %s; %s",
 		quality.Quote(mediaType), acceptedTypes)
@@ -243,6 +246,7 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 	var b batch
 	var prompts []string
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)
+	free := body // the parts' contents are moved together at its beginning
 	for n := 0; ; n++ {
 		part, err := parts.NextRawPart()
 		if errors.Is(err, io.EOF) {
@@ -254,7 +258,7 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 		if n >= r.maxImages+64 {
 			return batch{}, r.tooMany()
 		}
-		if err := r.part(&b, &prompts, part); err != nil {
+		if err := r.part(&b, &prompts, part, &free); err != nil {
 			return batch{}, err
 		}
 	}
@@ -264,7 +268,27 @@ func (r *bodyReader) multipart(body []byte, boundary string) (batch, error) {
 	return b, b.formPrompts(prompts)
 }
 
-func (r *bodyReader) part(b *batch, prompts *[]string, part *multipart.Part) error {
+// readPart reads at most limit bytes of a part to the beginning of free, which
+// is in the memory that the part is read from. What is there was read before:
+// every part has a header, so that writing never overtakes reading.
+func readPart(part io.Reader, limit int64, free *[]byte) ([]byte, error) {
+	room := (*free)[:min(int64(len(*free)), limit)]
+	n := 0
+	for n < len(room) {
+		m, err := part.Read(room[n:])
+		n += m
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	*free = (*free)[n:]
+	return room[:n:n], nil
+}
+
+func (r *bodyReader) part(b *batch, prompts *[]string, part *multipart.Part, free *[]byte) error {
 	name, err := partName(part)
 	if err != nil {
 		return err
@@ -281,7 +305,7 @@ func (r *bodyReader) part(b *batch, prompts *[]string, part *multipart.Part) err
 	case !slices.Contains(r.fields, name):
 		return r.unknownPart(part)
 	}
-	data, err := io.ReadAll(io.LimitReader(part, limit+1))
+	data, err := readPart(part, limit+1, free)
 	if err != nil {
 		return quality.Errorf(quality.KindBadRequest, "the multipart body ends in the middle of a part").Because(err)
 	}
@@ -378,20 +402,33 @@ func splitEach(texts []string) []string {
 
 // json checks the text, then the schema that the OpenAPI document shows, then
 // reads it.
-func (r *bodyReader) json(body []byte) (batch, error) {
-	if err := r.text.check(body); err != nil {
+func (r *bodyReader) json(body []byte, account func(n int64) error) (batch, error) {
+	body = bytes.TrimPrefix(body, byteOrderMark)
+	if !utf8.Valid(body) {
+		return batch{}, r.text.check(body)
+	}
+	short, err := condense(body, r.maxImages)
+	if err != nil {
 		return batch{}, err
 	}
-	body = bytes.TrimPrefix(body, byteOrderMark)
+	if err := account(textCost * int64(len(short.text))); err != nil {
+		return batch{}, err
+	}
+	if err := r.text.checkAt(short.text, short.position); err != nil {
+		return batch{}, err
+	}
 	var value any
-	if err := json.Unmarshal(body, &value); err != nil {
+	if err := json.Unmarshal(short.text, &value); err != nil {
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body cannot be read").Because(err)
+	}
+	if err := short.stray(value); err != nil {
+		return batch{}, err
 	}
 	if err := r.validate(value); err != nil {
 		return batch{}, err
 	}
 	var request ScoreRequest
-	err := json.Unmarshal(body, &request, json.RejectUnknownMembers(true))
+	err = json.Unmarshal(short.text, &request, json.RejectUnknownMembers(true))
 	switch {
 	case err != nil:
 		return batch{}, quality.Errorf(quality.KindBadRequest, "the JSON body does not match its schema").Because(err)
@@ -413,7 +450,11 @@ func (r *bodyReader) json(body []byte) (batch, error) {
 		}
 	}
 	for i, input := range request.Images {
-		b.items = append(b.items, withPrompt(r.input(input, i), input.Prompt))
+		item, err := r.input(input, i, short)
+		if err != nil {
+			return batch{}, err
+		}
+		b.items = append(b.items, withPrompt(item, input.Prompt))
 	}
 	return b, nil
 }
@@ -472,30 +513,37 @@ func (e *InvalidRequest) Error() string {
 // Unwrap lets [quality.KindOf] see the kind.
 func (e *InvalidRequest) Unwrap() error { return quality.Errorf(e.Kind, "%s", e.Error()) }
 
-func (r *bodyReader) input(in ImageInput, position int) scoring.Item {
+// input turns an image of a JSON body into an item. The error is that of the
+// request.
+func (r *bodyReader) input(in ImageInput, position int, short *condensed) (scoring.Item, error) {
 	id := in.ID
 	if id == "" {
 		id = strconv.Itoa(position)
 	}
 	switch {
 	case in.URL != "" && in.Data != "":
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "an image has either data or url, not both")}
+		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest,
+			"an image has either data or url, not both")}, nil
 	case in.URL != "":
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden, "this server does not fetch URLs; "+
-			"send the image itself")}
+		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindImageURLForbidden,
+			"this server does not fetch URLs; send the image itself")}, nil
 	case in.Data == "":
-		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "the image has no data")}
+		return scoring.Item{ID: id, Err: quality.Errorf(quality.KindBadRequest, "the image has no data")}, nil
 	}
-	digits, padding, err := base64Digits(in.Data)
+	text, err := short.take(in.Data)
 	if err != nil {
-		return scoring.Item{ID: id, Err: err}
+		return scoring.Item{}, err
+	}
+	digits, padding, err := base64Digits(text)
+	if err != nil {
+		return scoring.Item{ID: id, Err: err}, nil
 	}
 	if int64(base64.RawStdEncoding.DecodedLen(len(digits))) > r.maxImageBytes {
-		return scoring.Item{ID: id, Err: r.tooLarge()}
+		return scoring.Item{ID: id, Err: r.tooLarge()}, nil
 	}
 	data, err := decodeBase64(digits, padding)
 	if err != nil {
-		return scoring.Item{ID: id, Err: err}
+		return scoring.Item{ID: id, Err: err}, nil
 	}
-	return r.item(id, data)
+	return r.item(id, data), nil
 }

@@ -160,7 +160,11 @@ func (g *Gateway) registerChanges(api huma.API) {
 		MaxBodyBytes:     g.cfg.MaxBundleBytes + 1,
 		SkipValidateBody: true, RequestBody: bundleBody(),
 	}), func(ctx context.Context, in *importInput) (*importOutput, error) {
-		manifest, weights, request, err := readBundle(in.ContentType, in.RawBody)
+		body, charge := gatheredOf(ctx)
+		manifest, weights, request, err := readBundle(in.ContentType, body)
+		if err == nil {
+			err = charge(int64(len(weights))) // the tensors that are decoded from it
+		}
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
@@ -249,7 +253,7 @@ func bundleBody() *huma.RequestBody {
 	}}
 }
 
-// readBundle takes the parts of an import apart. Each may come once, and no
+// readBundle takes the parts of an import apart, in the memory of body. Each may come once, and no
 // other may come.
 func readBundle(contentType string, body []byte) (manifest, weights []byte, in lifecycle.Import, err error) {
 	kind, params, err := mime.ParseMediaType(contentType)
@@ -258,7 +262,7 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 		return nil, nil, in, quality.Errorf(quality.KindUnsupportedMediaType, "a checkpoint is imported as "+
 			"multipart/form-data with parts manifest and weights")
 	}
-	parts := map[string][]byte{}
+	parts, free := map[string][]byte{}, body
 	reader := multipart.NewReader(bytes.NewReader(body), boundary)
 	for {
 		part, err := reader.NextRawPart()
@@ -280,7 +284,7 @@ func readBundle(contentType string, body []byte) (manifest, weights []byte, in l
 		if _, twice := parts[name]; twice {
 			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s appears twice", name)
 		}
-		if parts[name], err = io.ReadAll(part); err != nil {
+		if parts[name], err = readPart(part, int64(len(body)), &free); err != nil {
 			return nil, nil, in, quality.Errorf(quality.KindBadRequest, "part %s is truncated", name).Because(err)
 		}
 	}

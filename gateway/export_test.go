@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"bytes"
+	"context"
 	"net/http"
 	"net/netip"
 
@@ -27,7 +29,8 @@ func ReadBody(maxImages int,
 	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	r := newBodyReader(maxImages, maxImageBytes, registry)
 	return func(contentType, contentEncoding string, body []byte) ([]scoring.Item, []string, []string, error) {
-		b, err := r.read(contentType, contentEncoding, body)
+		free := func(int64) error { return nil }
+		b, err := r.read(contentType, contentEncoding, bytes.Clone(body), free)
 		return b.items, b.checkpoints, b.include, err
 	}
 }
@@ -66,3 +69,30 @@ func (g *Gateway) Routes() []string {
 	}
 	return out
 }
+
+// BodyMemory is what all bodies together may take.
+type BodyMemory = bodyMemory
+
+// NewBodyMemory makes one for bodies of a largest size, with one image each.
+func NewBodyMemory(budget, largest int64) *BodyMemory { return newBodyMemory(budget, largest, 1) }
+
+// Held is what is taken.
+func (m *BodyMemory) Held() int64 { return m.held() }
+
+// Open begins an account of a client.
+func (m *BodyMemory) Open(client string, imports bool) *bodyAccount {
+	a := &bodyAccount{memory: m, client: client, ctx: context.Background(), full: func() {}}
+	if imports {
+		a.importing()
+	}
+	return a
+}
+
+// Take counts n bytes, and reports whether there was room.
+func (a *bodyAccount) Take(n int64) bool { return a.take(n) == nil }
+
+// Give counts n bytes less.
+func (a *bodyAccount) Give(n int64) { a.give(n) }
+
+// Release gives everything back.
+func (a *bodyAccount) Release() { a.release() }

@@ -33,6 +33,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-For names the client
 	MaxBodyMemory  int64          // of all bodies together; 0: 512 MiB
 	MinBodyRate    int64          // bytes a second that a body has to bring; 0: any
+	BodyWait       time.Duration  // how long a body waits for memory; 0: not at all
 	RateLimit      RateLimit      // of each client
 	CORSOrigins    []string       // whose pages may call, such as https://app.example; "*": all; empty: none
 	Loopback       bool           // the listener is on a loopback address: requests have to name this machine
@@ -56,9 +57,9 @@ func (c Config) Validate() error {
 		}
 	}
 	faults = append(faults, c.RateLimit.validate())
-	if c.MaxBodyMemory < 0 || c.MinBodyRate < 0 {
-		faults = append(faults, fmt.Errorf("gateway: MaxBodyMemory and MinBodyRate must not be negative, are %d and %d",
-			c.MaxBodyMemory, c.MinBodyRate))
+	if c.MaxBodyMemory < 0 || c.MinBodyRate < 0 || c.BodyWait < 0 {
+		faults = append(faults, fmt.Errorf("gateway: MaxBodyMemory, MinBodyRate and BodyWait must not be negative, are "+
+			"%d, %d and %s", c.MaxBodyMemory, c.MinBodyRate, c.BodyWait))
 	}
 	if c.MaxBundleBytes < 0 || c.ChangeTimeout < 0 {
 		faults = append(faults, fmt.Errorf("gateway: MaxBundleBytes and ChangeTimeout must not be negative, are %d and %s",

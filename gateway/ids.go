@@ -20,6 +20,7 @@ type ids struct {
 	start    time.Time
 	timings  *scoring.Timings
 	body     *arriving
+	gathered *gatheredBody // of routes that take a large body
 	err      error
 	bodyErr  error // why the body could not be read to its end
 	writeErr error // why the answer could not be written to its end

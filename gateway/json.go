@@ -55,9 +55,14 @@ func (t jsonText) format() huma.Format {
 // check reports what is wrong with a text: invalid_utf8, json_too_deep,
 // payload_too_large, bad_request.
 func (t jsonText) check(body []byte) error {
-	body = bytes.TrimPrefix(body, byteOrderMark)
+	return t.checkAt(bytes.TrimPrefix(body, byteOrderMark), func(at int64) int64 { return at })
+}
+
+// checkAt is check for a text of which position says where a place in it is in
+// the body.
+func (t jsonText) checkAt(body []byte, position func(at int64) int64) error {
 	notUTF8 := !utf8.Valid(body)
-	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body)) // of which it makes no copy
 	for n := 0; ; n++ {
 		_, err := dec.ReadToken()
 		var syntax *jsontext.SyntacticError
@@ -74,11 +79,12 @@ func (t jsonText) check(body []byte) error {
 				firstInvalid(body))
 		case err != nil:
 			return invalidAt(quality.KindBadRequest, place(dec, syntax), "the body is not valid JSON (byte %d)",
-				dec.InputOffset())
+				position(dec.InputOffset()))
 		case dec.StackDepth() > maxJSONDepth:
 			return quality.Errorf(quality.KindJSONTooDeep, "the JSON body is nested deeper than %d", maxJSONDepth)
 		case dec.StackDepth() == 0 && dec.InputOffset() < int64(len(bytes.TrimRight(body, " \t\r\n"))):
-			return quality.Errorf(quality.KindBadRequest, "unexpected data after the JSON value (byte %d)", dec.InputOffset())
+			return quality.Errorf(quality.KindBadRequest, "unexpected data after the JSON value (byte %d)",
+				position(dec.InputOffset()))
 		}
 	}
 }

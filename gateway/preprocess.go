@@ -52,7 +52,8 @@ func (g *Gateway) registerPreprocess(api huma.API) {
 }
 
 func (g *Gateway) preprocess(ctx context.Context, in *preprocessInput) (*preprocessOutput, error) {
-	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, in.RawBody)
+	raw, charge := gatheredOf(ctx)
+	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, raw, charge)
 	if err != nil {
 		return nil, err
 	}

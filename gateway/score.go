@@ -112,7 +112,8 @@ func (g *Gateway) scoreBody() *huma.RequestBody {
 
 // score reads the body, calls the use case and shapes the answer.
 func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*scoreOutput, error) {
-	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, in.RawBody)
+	raw, charge := gatheredOf(ctx)
+	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, raw, charge)
 	if err != nil {
 		return nil, err
 	}

@@ -338,7 +338,9 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 	s.gateway, err = gateway.New(gateway.Config{
 		Version: s.version, RequestTimeout: s.settings.RequestTimeout,
 		MaxBodyBytes: int64(s.settings.MaxBodyBytes), MaxImages: s.settings.MaxImages,
-		MaxBodyMemory: int64(s.settings.MaxBodyMemory), MinBodyRate: int64(s.settings.MinBodyRate), RateLimit: gateway.RateLimit{
+		MaxBodyMemory: int64(s.settings.MaxBodyMemory), MinBodyRate: int64(s.settings.MinBodyRate),
+		// Longer than a stalled body may hold what others wait for.
+		BodyWait: s.settings.RequestTimeout / 3, RateLimit: gateway.RateLimit{
 			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader,
 			Keys: s.settings.RateLimitKeys,
 		},

@@ -161,8 +161,9 @@ func (s *Settings) declare() []Setting {
 					"these networks. Rate limits and fair shares go by client. Empty: the header is ignored, and all "+
 					"requests that come through one proxy are one client's."),
 			of(&s.MaxBodyMemory, "max-body-memory", "512MiB",
-				"Memory for the bodies of all requests together. Requests beyond it answer 503 overloaded. At least "+
-					"one body of the largest size always fits.",
+				"Memory for the bodies of all requests together, parsing included. Requests beyond it answer 503 "+
+					"overloaded. A client gets at most three times as much as it leaves free, and a quarter is reserved for "+
+					"small bodies (up to 1/128 of the budget). One body of the largest size always fits.",
 				atLeast[Bytes](1)),
 			of(&s.MinBodyRate, "min-body-rate", "8KiB",
 				"Bytes per second that a request body has to bring while it is read, measured over 4 seconds. A slower body "+
