@@ -150,9 +150,9 @@ func TestMultipart(t *testing.T) {
 		{"nested", "multipart/form-data; boundary=x",
 			"--x\r\nContent-Disposition: form-data; name=image\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n" +
 				file + "\r\n--y--\r\n--x--\r\n", quality.KindUnsupportedImageFormat},
-		{"quoted-printable is not decoded", "multipart/form-data; boundary=x",
+		{"quoted-printable is refused", "multipart/form-data; boundary=x",
 			"--x\r\nContent-Disposition: form-data; name=image\r\nContent-Transfer-Encoding: " +
-				"quoted-printable\r\n\r\n=89PNG\r\n--x--\r\n", quality.KindUnsupportedImageFormat},
+				"quoted-printable\r\n\r\n=89PNG\r\n--x--\r\n", quality.KindBadRequest},
 		{"zero byte in a header", "multipart/form-data; boundary=x", part("name=\"image\"; filename=\"nul\x00.png\"", file) +
 			"--x--\r\n", quality.KindBadRequest},
 		{"header of a part without end", "multipart/form-data; boundary=x",
