@@ -114,6 +114,13 @@ func byReduction(h Header, views []quality.View, shrink bool) map[int][]int {
 	return groups
 }
 
+// DecodeMemory estimates, in bytes, what decoding an inspected image takes.
+func (p *Preparer) DecodeMemory(in Inspected) int64 { return p.memoryFor(in.header) }
+
+// DecodeBudget is what all decodes may take together, in bytes: those beyond it
+// wait.
+func (p *Preparer) DecodeBudget() int64 { return p.cfg.MemoryBudget }
+
 // memoryFor estimates what a decode takes: that of the Go decoder, which may
 // have to do it again, and a native one's output.
 func (p *Preparer) memoryFor(h Header) int64 {

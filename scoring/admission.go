@@ -1,7 +1,6 @@
 package scoring
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"math"
@@ -10,34 +9,46 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/agiqa/agiqa/access"
+	"github.com/agiqa/agiqa/internal/fair"
 	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/quality"
 )
 
-// admission is a bounded queue, first come first served, in front of bounded
-// concurrency. It refuses at once what finds the queue full, and what cannot be
-// done in its time at the pace of the last requests, given all that was
-// admitted before it.
+// admission is a bounded queue in front of bounded concurrency. Turns are shared
+// fairly between clients, and within a client between its connections. It
+// refuses at once what finds the queue full, and what cannot be done in its time
+// at the pace of the last requests: given what its own connection and client
+// have waiting already, and their share of what all do. What others have waiting
+// refuses nobody.
 //
 // Work is measured by cost: what decoding its images takes, in megapixels of a
 // common JPEG, and a share for everything else.
 type admission struct {
-	turns, queue int
-	retryAfter   time.Duration
-	queueWait    time.Duration // 0: half of the time that a request has
-	refusals     metric.Int64Counter
+	queue      int
+	turns      int
+	retryAfter time.Duration
+	queueWait  time.Duration // 0: half of the time that a request has
+	refusals   metric.Int64Counter
 
-	mu       sync.Mutex
-	working  int
-	waiting  list.List // of *waiter
-	admitted float64   // cost of all that work and wait
-	pace     pace
+	mu   sync.Mutex
+	pool *fair.Pool[*waiter]
+	pace pace
 }
 
+// waiter is a request that has a turn or waits for one.
 type waiter struct {
-	cost float64
-	turn chan struct{} // closed when it has one
+	cost  float64
+	began time.Time
+	turn  chan struct{} // closed when it has one, or err is set
+	err   error         // it has lost its place
 }
+
+// turn is a waiter's place.
+type turn = fair.Turn[*waiter]
+
+// keptTurns is the share of the turns that is for small requests while such come.
+const keptTurns = 8
 
 // Costs of what is not decoding.
 const (
@@ -46,7 +57,10 @@ const (
 )
 
 func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
-	a := &admission{turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter, queueWait: cfg.QueueWait}
+	a := &admission{
+		turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter, queueWait: cfg.QueueWait,
+		pool: fair.NewPool[*waiter](fair.Config{Units: cfg.Concurrency, Kept: cfg.Concurrency / keptTurns}),
+	}
 	refusals, err1 := metrics.AdmissionRefusals.New(meter)
 	depth, err2 := metrics.QueueDepth.New(meter)
 	working, err3 := metrics.QueueWorking.New(meter)
@@ -58,8 +72,8 @@ func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		o.ObserveInt64(depth, int64(a.waiting.Len()))
-		o.ObserveInt64(working, int64(a.working))
+		o.ObserveInt64(depth, int64(a.pool.Queue().Len()))
+		o.ObserveInt64(working, int64(a.pool.Used()))
 		o.ObserveFloat64(wait, a.expected(a.pace.cost.value).Seconds())
 		return nil
 	}, depth, working, wait)
@@ -74,82 +88,124 @@ const (
 	rejectedBeforeBody refusal = "rejected_before_body"
 	rejectedAfterBody  refusal = "rejected_after_body"
 	expiredInQueue     refusal = "expired_in_queue"
+	expelledFromQueue  refusal = "expelled_from_queue"
 )
 
 // look says whether a request that came now would be admitted, without
-// admitting it: for those who have not read it yet. It costs a lock.
+// admitting it: for those who have not read it yet. It costs a lock. What the
+// request will cost nobody knows, so it is taken for a small one.
 func (a *admission) look(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.refuse(ctx, max(a.pace.cost.value, costOfRequest), rejectedBeforeBody)
+	_, err := a.refuse(ctx, whoOf(ctx), max(a.pace.small, costOfRequest), rejectedBeforeBody)
+	return err
+}
+
+// whoOf is who a request counts for.
+func whoOf(ctx context.Context) fair.Who {
+	p := access.From(ctx)
+	return fair.Who{Client: p.Client, Connection: p.Connection}
 }
 
 // acquire returns a function that gives the turn back, and whether it had to
 // wait for it. It fails with overloaded, or with the context's error.
 func (a *admission) acquire(ctx context.Context, cost float64) (release func(), waited bool, err error) {
 	cost += costOfRequest
-	w, err := a.join(ctx, cost)
+	t, waits, err := a.join(ctx, cost)
 	if err != nil {
 		return nil, false, err
 	}
-	if w != nil {
+	if waits {
 		select {
-		case <-w.turn:
+		case <-t.Value.turn:
+			if t.Value.err != nil {
+				return nil, true, t.Value.err
+			}
 		case <-ctx.Done():
-			a.leave(w)
+			a.leave(t)
 			return nil, true, context.Cause(ctx)
 		}
-		if err := a.inTime(ctx, cost); err != nil {
+		if err := a.inTime(ctx, t); err != nil {
 			return nil, true, err
 		}
 	}
-	began := time.Now()
-	return func() { a.done(cost, time.Since(began)) }, w != nil, nil
+	return func() { a.done(t) }, waits, nil
 }
 
 // join takes a turn, or a place in the queue.
-func (a *admission) join(ctx context.Context, cost float64) (*waiter, error) {
+func (a *admission) join(ctx context.Context, cost float64) (t *turn, waits bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.refuse(ctx, cost, rejectedAfterBody); err != nil {
-		return nil, err
+	who := whoOf(ctx)
+	longest, err := a.refuse(ctx, who, cost, rejectedAfterBody)
+	if err != nil {
+		return nil, false, err
 	}
-	a.admitted += cost
-	if a.working == 0 {
-		a.pace.busy(time.Now())
+	now := time.Now()
+	if a.pool.Used() == 0 {
+		a.pace.busy(now)
 	}
-	if a.working < a.turns && a.waiting.Len() == 0 {
-		if a.working++; a.working == a.turns {
-			a.pace.begin(time.Now())
-		}
-		return nil, nil
+	if longest != nil {
+		a.expel(ctx, longest)
 	}
-	w := &waiter{cost: cost, turn: make(chan struct{})}
-	a.waiting.PushBack(w)
-	return w, nil
+	t = a.pool.Enter(now, who, cost, 0, &waiter{cost: cost, turn: make(chan struct{})})
+	a.begin(now)
+	if a.pool.Used() == a.turns {
+		a.pace.begin(now)
+	}
+	return t, t.Waiting(), nil
+}
+
+// begin gives turns to those whose time has come.
+func (a *admission) begin(now time.Time) {
+	for t := a.pool.Begin(); t != nil; t = a.pool.Begin() {
+		t.Value.began = now
+		close(t.Value.turn)
+	}
 }
 
 // refuse also refuses while turns are free, if those that are taken hold more
 // work than can be done in time: turns that are many enough for a quick encoder
 // are too many for a slow one. A request that comes alone is never refused.
-func (a *admission) refuse(ctx context.Context, cost float64, outcome refusal) error {
-	if a.working == 0 {
-		return nil
+//
+// Where the queue is full and others have more in it, the request may have the
+// place of the longest, which is returned.
+func (a *admission) refuse(ctx context.Context, who fair.Who, cost float64, outcome refusal) (longest *turn, err error) {
+	if a.pool.Used() == 0 {
+		return nil, nil
 	}
-	free := a.working < a.turns && a.waiting.Len() == 0
-	expected := a.pace.time(a.admitted + cost)
+	queue := a.pool.Queue()
+	full := (a.pool.Used() >= a.turns || queue.Len() > 0) && queue.Len() >= a.places()
+	if item := queue.Longest(); full && item != nil && queue.Shorter(who, cost, item) {
+		longest, full = item.Value, false
+	}
+	expected := a.pace.time(queue.Ahead(who, cost))
 	reason, detail := "", ""
 	switch {
-	case !free && a.waiting.Len() >= a.places():
+	case full:
 		reason, detail = "queue_full", "too many requests are waiting already"
 	case expected > a.bound(ctx):
 		reason, detail = "too_late", "too much work is waiting for this request to be done in its time"
 	default:
-		return nil
+		return longest, nil
 	}
 	a.pace.loaded() // it is kept as busy as it may be
+	return nil, a.overloaded(ctx, reason, detail, outcome, expected)
+}
+
+func (a *admission) overloaded(
+	ctx context.Context, reason, detail string, outcome refusal, expected time.Duration,
+) error {
 	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason(reason), metrics.Outcome(outcome)))
 	return quality.Errorf(quality.KindOverloaded, "%s", detail).After(max(a.retryAfter, expected/2))
+}
+
+// expel takes the place of one that waits, for one of somebody who has less.
+func (a *admission) expel(ctx context.Context, t *turn) {
+	a.pool.Leave(t)
+	t.Value.err = a.overloaded(ctx, "queue_full", "too many requests of this client are waiting already", expelledFromQueue,
+		a.pace.time(a.pool.Queue().Cost()))
+	close(t.Value.turn)
 }
 
 // places is how many may wait. Before there is a pace a long queue would be a
@@ -175,62 +231,53 @@ func (a *admission) bound(ctx context.Context) time.Duration {
 	return bound
 }
 
-// expected is how long work of this cost would take if it came now: all that
-// was admitted comes first.
+// expected is how long work of this cost would take if it came now and all that
+// was admitted came first.
 func (a *admission) expected(cost float64) time.Duration {
-	if a.waiting.Len() == 0 && a.working < a.turns {
+	if a.pool.Queue().Len() == 0 && a.pool.Used() < a.turns {
 		return 0
 	}
-	return a.pace.time(a.admitted + cost)
+	return a.pace.time(a.pool.Queue().Cost() + cost)
 }
 
-// leave takes a waiter out that does not want its turn any more.
-func (a *admission) leave(w *waiter) {
+// leave takes a waiter out that does not want its turn any more. It may have got
+// it in the same moment, or lost its place.
+func (a *admission) leave(t *turn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for e := a.waiting.Front(); e != nil; e = e.Next() {
-		if e.Value == w {
-			a.waiting.Remove(e)
-			a.admitted -= w.cost
-			return
-		}
+	if t.Value.err == nil {
+		a.out(t)
 	}
-	a.next(w.cost) // it had got its turn in the same moment
 }
 
 // inTime gives a turn back that came too late to be used: work that will not be
 // done by its deadline takes the time of work that would be.
-func (a *admission) inTime(ctx context.Context, cost float64) error {
+func (a *admission) inTime(ctx context.Context, t *turn) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	deadline, has := ctx.Deadline()
 	if !has || time.Until(deadline) >= a.pace.typical() {
 		return nil
 	}
-	a.next(cost)
+	a.out(t)
 	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason("too_late"), metrics.Outcome(expiredInQueue)))
 	return quality.Errorf(quality.KindDeadlineExceeded, "the request's turn came too late for it to be done in its time")
 }
 
-func (a *admission) done(cost float64, took time.Duration) {
+func (a *admission) done(t *turn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pace.finished(time.Now(), cost, took)
-	a.next(cost)
+	now := time.Now()
+	a.pace.finished(now, t.Value.cost, now.Sub(t.Value.began))
+	a.out(t)
 }
 
-// next hands a turn on.
-func (a *admission) next(cost float64) {
-	a.admitted -= cost
-	if front := a.waiting.Front(); front != nil {
-		close(a.waiting.Remove(front).(*waiter).turn)
-		return
-	}
-	if a.working--; a.working < a.turns {
+// out takes a request out and hands its turn on.
+func (a *admission) out(t *turn) {
+	a.pool.Leave(t)
+	a.begin(time.Now())
+	if a.pool.Used() < a.turns {
 		a.pace.pause()
-	}
-	if a.working == 0 {
-		a.admitted = 0 // what rounding left
 	}
 }
 
@@ -245,6 +292,7 @@ type pace struct {
 	under   average   // seconds between ends under load
 	working average   // seconds between ends while there was work
 	cost    average   // of a request
+	small   float64   // what the cheapest of the last requests cost
 	took    average   // seconds with a turn
 }
 
@@ -287,6 +335,9 @@ func (p *pace) finished(now time.Time, cost float64, took time.Duration) {
 	p.last = now
 	p.working.add(between)
 	p.cost.add(cost)
+	if p.small += paceWeight * (cost - p.small); p.cost.samples == 1 || cost < p.small {
+		p.small = cost
+	}
 	p.took.add(took.Seconds())
 	if p.load {
 		p.under.add(between)

@@ -45,6 +45,12 @@ func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {
 		Info: quality.ImageInfo{Digest: quality.DigestOf(data), Format: "png", Width: w, Height: h}}, nil
 }
 
+func (p *fakePreparer) DecodeMemory(in imageprep.Inspected) int64 {
+	return 3 * int64(in.Info.Width) * int64(in.Info.Height)
+}
+
+func (p *fakePreparer) DecodeBudget() int64 { return 1 << 30 }
+
 // PrepareViews gives each view its image's last byte as the first pixel, with
 // the view's size in units of 224 and its cell in the next two.
 func (p *fakePreparer) PrepareViews(ctx context.Context, in imageprep.Inspected, _ quality.PreprocessMode,

@@ -2,12 +2,16 @@ package scoring
 
 import (
 	"context"
+	"runtime"
+	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/fair"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -36,12 +40,25 @@ func (s *Service) Prepare(
 	return image, err
 }
 
-// decoding turns files into pixels, as many at once as there are slots: one
-// per CPU, because more would only take turns and hold memory.
+// decoding turns files into pixels, as many at once as there are CPUs: more
+// would only take turns and hold memory. Clients have equal shares, weighed by
+// cost.
 type decoding struct {
 	preparer  Preparer
-	slots     chan struct{}
+	atOnce    int
 	telemetry *telemetry
+
+	mu    sync.Mutex
+	slots *fair.Pool[chan struct{}] // closed when the decode may begin
+}
+
+// newDecoding has one CPU kept for small images while such come. One CPU alone
+// decodes a small image beside a large one.
+func newDecoding(preparer Preparer, tel *telemetry) *decoding {
+	cpus := runtime.GOMAXPROCS(0)
+	return &decoding{preparer: preparer, atOnce: cpus, telemetry: tel, slots: fair.NewPool[chan struct{}](fair.Config{
+		Units: max(2, cpus), Kept: max(1, cpus/8), Memory: preparer.DecodeBudget(),
+	})}
 }
 
 // prepared is a row as the encoder takes it.
@@ -62,7 +79,7 @@ func (d *decoding) prepare(ctx context.Context, j *job, rows []row) ([]prepared,
 	err := d.telemetry.run(ctx, j.timings, StagePrepare, func(ctx context.Context, span trace.Span) error {
 		span.SetAttributes(attribute.Int("agiqa.images", len(images)), attribute.Int("agiqa.rows", len(rows)))
 		group, ctx := errgroup.WithContext(ctx)
-		group.SetLimit(cap(d.slots))
+		group.SetLimit(d.atOnce)
 		for _, places := range images {
 			group.Go(func() error {
 				views := make([]quality.View, len(places))
@@ -108,12 +125,11 @@ func byImage(rows []row) [][]int {
 func (d *decoding) decode(
 	ctx context.Context, timings *Timings, in imageprep.Inspected, mode quality.PreprocessMode, views []quality.View,
 ) (imageprep.Prepared, error) {
-	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
-	case <-ctx.Done():
-		return imageprep.Prepared{}, context.Cause(ctx)
+	release, err := d.acquire(ctx, in)
+	if err != nil {
+		return imageprep.Prepared{}, err
 	}
+	defer release()
 	return d.preparer.PrepareViews(imageprep.Observed(ctx, func(done imageprep.Done) {
 		attributes := []attribute.KeyValue{
 			attribute.String("agiqa.image.format", in.Info.Format),
@@ -126,4 +142,31 @@ func (d *decoding) decode(
 		}
 		d.telemetry.Record(ctx, timings, Stage(done.Step), done.Start, done.End, done.Err, attributes...)
 	}), in, mode, views)
+}
+
+// acquire waits for a slot and the memory that the decode needs.
+func (d *decoding) acquire(ctx context.Context, in imageprep.Inspected) (release func(), err error) {
+	begin := func() {
+		for t := d.slots.Begin(); t != nil; t = d.slots.Begin() {
+			close(t.Value)
+		}
+	}
+	d.mu.Lock()
+	slot := make(chan struct{})
+	t := d.slots.Enter(time.Now(), whoOf(ctx), in.DecodeCost(), d.preparer.DecodeMemory(in), slot)
+	begin()
+	d.mu.Unlock()
+	release = func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.slots.Leave(t)
+		begin()
+	}
+	select {
+	case <-slot:
+		return release, nil
+	case <-ctx.Done():
+		release() // the slot that it may just have got, or its place
+		return nil, context.Cause(ctx)
+	}
 }

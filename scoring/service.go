@@ -24,6 +24,10 @@ type Preparer interface {
 	// PrepareViews decodes and resizes what was inspected, and cuts views out.
 	PrepareViews(ctx context.Context, in imageprep.Inspected, mode quality.PreprocessMode,
 		views []quality.View) (imageprep.Prepared, error)
+	// DecodeMemory estimates what a decode takes, and DecodeBudget is what all of
+	// them may take together, in bytes.
+	DecodeMemory(in imageprep.Inspected) int64
+	DecodeBudget() int64
 }
 
 // Triton is what the use case asks of the inference server.
@@ -143,7 +147,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, err
 		}
 	}
-	decoding := &decoding{deps.Preparer, make(chan struct{}, runtime.GOMAXPROCS(0)), tel}
+	decoding := newDecoding(deps.Preparer, tel)
 	return &Service{
 		triton:    deps.Triton,
 		admission: admission,

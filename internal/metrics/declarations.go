@@ -94,10 +94,11 @@ var (
 	AdmissionRefusals = admission.counter(Metric{
 		Name: "agiqa.admission.refusals", Unit: "{request}", Labels: []Label{
 			of(reasonLabel, "queue_full", "too_late"),
-			of(outcomeLabel, "rejected_before_body", "rejected_after_body", "expired_in_queue"),
+			of(outcomeLabel, "rejected_before_body", "rejected_after_body", "expired_in_queue", "expelled_from_queue"),
 		},
 		Help: "Scoring requests rejected by admission control because the queue was full or they could not meet " +
-			"their deadline: before their body was read, after it, or while they were queued.",
+			"their deadline: before their body was read, after it, or while they were queued. expelled_from_queue: " +
+			"their place in a full queue went to a client that had fewer requests there.",
 	})
 	QueueDepth = admission.gauge(Metric{
 		Name: "agiqa.queue.depth", Unit: "{request}", Help: "Scoring requests in the queue.",
