@@ -3,8 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -13,7 +11,6 @@ import (
 
 	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/internal/metrics"
-	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -22,14 +19,13 @@ type Admitter interface {
 	Admit(ctx context.Context) error
 }
 
-// admission rejects scoring requests before their bodies are read: those of a
-// client over its rate limit, those that the [Admitter] rejects, and all while
-// memory is low. It counts the memory of bodies as they arrive.
+// admission rejects scoring requests before their bodies are read: those that the
+// [Admitter] rejects, and all while memory is low. It counts the memory of bodies
+// as they arrive.
 type admission struct {
 	admitter  Admitter
-	pressure  func() bool        // whether memory is low; nil: not checked
-	limiter   *ratelimit.Limiter // nil: no limits
-	keyHeader string             // holds the client's key for the limiter
+	pressure  func() bool // whether memory is low; nil: not checked
+	limits    *limits
 	bodies    *bodyMemory
 	bodyWait  time.Duration
 	maxBody   int64
@@ -40,12 +36,7 @@ type admission struct {
 func newAdmission(cfg Config, deps Deps) (*admission, error) {
 	a := &admission{admitter: deps.Admitter, pressure: deps.Pressure, bodyWait: cfg.BodyWait, maxBody: cfg.MaxBodyBytes,
 		maxBundle: cfg.MaxBundleBytes}
-	if cfg.RateLimit.PerSecond > 0 {
-		a.limiter = ratelimit.New(ratelimit.Config{
-			PerSecond: cfg.RateLimit.PerSecond, Burst: cfg.RateLimit.Burst, Keys: cfg.RateLimit.Keys,
-		}, time.Now)
-		a.keyHeader = cfg.RateLimit.Header
-	}
+	a.limits = newLimits(cfg.RateLimit, a.countRefusal)
 	a.bodies = newBodyMemory(cfg.MaxBodyMemory, cfg.MaxBodyBytes, cfg.MaxImages)
 	meter := deps.Meter.Meter(scope)
 	refusals, err1 := metrics.GatewayRefusals.New(meter)
@@ -84,6 +75,7 @@ func (a *admission) handle(c *gin.Context) {
 			if reason != "" {
 				a.countRefusal(ctx, reason)
 			}
+			a.limits.hold(ctx, err)
 			abort(c, err)
 			return
 		}
@@ -109,16 +101,11 @@ func (a *admission) handle(c *gin.Context) {
 	c.Next()
 }
 
-// refuse returns an error of kind rate_limited or overloaded, with the reason
+// refuse returns an error of kind overloaded, with the reason
 // where this package is the one that counts it.
 func (a *admission) refuse(
 	ctx context.Context, r *http.Request, account *bodyAccount,
 ) (reason string, err error) {
-	if a.limiter != nil {
-		if wait := a.limiter.Take(clientKey(r, a.keyHeader)); wait > 0 {
-			return "rate_limit", quality.Errorf(quality.KindRateLimited, "too many requests from this client").After(wait)
-		}
-	}
 	if a.pressure != nil && a.pressure() {
 		return "memory", quality.Errorf(quality.KindOverloaded, "the server is low on memory").After(time.Second)
 	}
@@ -132,35 +119,4 @@ func (a *admission) refuse(
 
 func (a *admission) countRefusal(ctx context.Context, reason string) {
 	a.refusals.Add(ctx, 1, metric.WithAttributes(metrics.Reason(reason)))
-}
-
-// clientKey identifies a client to the limiter: by the key that it sends, or
-// else by its address.
-func clientKey(r *http.Request, header string) string {
-	if key := r.Header.Get(header); key != "" {
-		return "key " + key
-	}
-	if key := r.Header.Get("Authorization"); key != "" {
-		return "key " + key
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	return "from " + host
-}
-
-// validate reports every invalid field.
-func (c RateLimit) validate() error {
-	var faults []error
-	if c.PerSecond < 0 {
-		faults = append(faults, fmt.Errorf("gateway: RateLimit.PerSecond must not be negative, is %g", c.PerSecond))
-	}
-	if c.PerSecond > 0 && c.Burst < 1 {
-		faults = append(faults, fmt.Errorf("gateway: RateLimit.Burst must be at least 1, is %d", c.Burst))
-	}
-	if c.PerSecond > 0 && c.Keys < 1 {
-		faults = append(faults, fmt.Errorf("gateway: RateLimit.Keys must be at least 1, is %d", c.Keys))
-	}
-	return errors.Join(faults...)
 }

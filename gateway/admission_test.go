@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -78,52 +77,5 @@ func TestMemoryPressureShedsScoring(t *testing.T) {
 	}
 	if got := r.ask(http.MethodGet, "/healthz", nil); got.status != 200 {
 		t.Errorf("/healthz: status %d", got.status)
-	}
-}
-
-// TestRateLimitKey: whom a limit holds for. How the limits count is tested in
-// internal/ratelimit.
-func TestRateLimitKey(t *testing.T) {
-	from := func(address string) edit { return func(r *http.Request) { r.RemoteAddr = address } }
-	for _, tt := range []struct {
-		name string
-		with []edit
-		want string
-	}{
-		{"the client's key", []edit{header("X-API-Key", "mine"), header("Authorization", "Bearer other")}, "key mine"},
-		{"without it, the authorization", []edit{header("Authorization", "Bearer other")}, "key Bearer other"},
-		{"without both, the address", []edit{from("192.0.2.1:1000")}, "from 192.0.2.1"},
-		{"another port of that address", []edit{from("192.0.2.1:1001")}, "from 192.0.2.1"},
-		{"IPv6", []edit{from("[2001:db8::1]:1000")}, "from 2001:db8::1"},
-		{"an address without a port", []edit{from("pipe")}, "from pipe"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			req := httptest.NewRequest(http.MethodPost, "/v1/score", nil)
-			for _, e := range tt.with {
-				e(req)
-			}
-			if got := gateway.RateLimitKey(req, "X-API-Key"); got != tt.want {
-				t.Errorf("key %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestRateLimitAnswer(t *testing.T) {
-	r := newRig(t, func(p *plan) {
-		p.gateway.RateLimit = gateway.RateLimit{PerSecond: 0.25, Burst: 1, Header: "X-API-Key", Keys: 10}
-	})
-	if got := r.post("/v1/score", testimages.PNG(8, 8), "image/png"); got.status != 200 {
-		t.Fatalf("the first: status %d", got.status)
-	}
-	got := r.postUnread("/v1/score", 10)
-	if p := got.wantProblem(t, quality.KindRateLimited); p.RetryAfterMS < 3000 || p.RetryAfterMS > 4000 {
-		t.Errorf("retry after %d ms, want nearly four seconds", p.RetryAfterMS)
-	}
-	if got := r.ask(http.MethodGet, "/v1/checkpoints", nil); got.status != 200 {
-		t.Errorf("what is no scoring work: status %d", got.status)
-	}
-	if got := r.values("agiqa.gateway.refusals")["reason=rate_limit"]; got != 1 {
-		t.Errorf("agiqa.gateway.refusals{rate_limit} is %d, want 1", got)
 	}
 }

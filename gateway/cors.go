@@ -16,11 +16,8 @@ const preflightAge = 10 * time.Minute
 // newCORS lets pages of the given origins call the operations in document, with
 // every header that an operation has. There are no cookies here, so a page gets
 // no rights from its user's browser: credentials are never allowed.
-func newCORS(origins []string, document *huma.OpenAPI, keyHeader string) *cors.Cors {
+func newCORS(origins []string, document *huma.OpenAPI) *cors.Cors {
 	headers := []string{"Authorization", KeyHeader, "Content-Type", "Traceparent", "Tracestate", "X-Request-ID"}
-	if keyHeader != "" {
-		headers = append(headers, keyHeader)
-	}
 	methods := []string{http.MethodHead} // wherever GET is
 	for _, item := range document.Paths {
 		for method, op := range operations(item) {

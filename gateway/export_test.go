@@ -38,9 +38,6 @@ func ReadBody(maxImages int,
 // MaxFaults is how many faults of a body are told at most.
 const MaxFaults = maxFaults
 
-// RateLimitKey is whom the rate limit of a request holds for.
-var RateLimitKey = clientKey
-
 // ClientOf names whom a request counts for, behind trusted proxies.
 func ClientOf(r *http.Request, proxies []netip.Prefix) string {
 	return clientOf(clientAddress(r, proxies))
@@ -96,3 +93,9 @@ func (a *bodyAccount) Give(n int64) { a.give(n) }
 
 // Release gives everything back.
 func (a *bodyAccount) Release() { a.release() }
+
+// RouteCosts are the costs that a table names, by route.
+func RouteCosts() map[string]float64 { return routeCosts }
+
+// HoldRefusals returns what holds back the refusals of the client of a context.
+func HoldRefusals() func(ctx context.Context, err error) { return newLimits(RateLimit{}, nil).hold }

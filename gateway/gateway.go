@@ -97,6 +97,7 @@ type Gateway struct {
 	bodies      *bodyReader
 	edge        *edge
 	measures    *measures
+	limits      *limits
 	metrics     http.Handler
 	leaving     atomic.Bool // draining is soon to follow
 	draining    atomic.Bool
@@ -154,12 +155,12 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
 		experiments: deps.Experiments, keys: deps.Keys, guard: guard, readiness: deps.Readiness, edge: edge,
-		measures: measures, metrics: deps.Metrics, engine: engine}
+		measures: measures, limits: admission.limits, metrics: deps.Metrics, engine: engine}
 	if g.writes, err = newWriteGuard(cfg.CORSOrigins); err != nil {
 		return nil, fmt.Errorf("gateway: CORSOrigins: %w", err)
 	}
 	engine.Use(edge.handle, edge.recoverPanics, g.identifyCaller, checkHost(ownHosts(cfg)), g.crossOrigin, g.checkOrigin,
-		g.authorize, g.budget, admission.handle)
+		admission.limits.handle, g.authorize, g.budget, admission.handle)
 	if err := registerPages(engine); err != nil { // before rejectUnknownParameters: links to them may carry any query
 		return nil, err
 	}
@@ -208,7 +209,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	g.queries = queryNames(g.api.OpenAPI())
 	if len(cfg.CORSOrigins) > 0 {
-		g.cors = newCORS(cfg.CORSOrigins, g.api.OpenAPI(), cfg.RateLimit.Header)
+		g.cors = newCORS(cfg.CORSOrigins, g.api.OpenAPI())
 	}
 	for _, route := range engine.Routes() { // net/http leaves out the bodies
 		if route.Method == http.MethodGet {

@@ -228,7 +228,7 @@ func correctResponses(op *huma.Operation, p permit) {
 	problem(http.StatusMisdirectedRequest)
 	if p.scope != "" {
 		problem(http.StatusUnauthorized)
-		problem(http.StatusTooManyRequests)    // after invalid keys
+		problem(http.StatusTooManyRequests)    // by rate-limit, or after invalid keys
 		problem(http.StatusServiceUnavailable) // where a key can't be verified
 	}
 	if p.scope != "" || op.Method != http.MethodGet {

@@ -44,6 +44,7 @@ func (g *Gateway) registerPreprocess(api huma.API) {
 	huma.Register(api, op, func(ctx context.Context, in *preprocessInput) (*preprocessOutput, error) {
 		out, err := g.preprocess(ctx, in)
 		if err != nil {
+			g.limits.hold(ctx, err)
 			return nil, problemOf(ctx, err)
 		}
 		return out, nil

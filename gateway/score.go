@@ -87,6 +87,7 @@ func (g *Gateway) registerScore(api huma.API, op huma.Operation, compare bool) {
 	huma.Register(api, op, func(ctx context.Context, in *scoreInput) (*scoreOutput, error) {
 		out, err := g.score(ctx, in, compare)
 		if err != nil {
+			g.limits.hold(ctx, err)
 			return nil, problemOf(ctx, err)
 		}
 		return out, nil
@@ -149,6 +150,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 			return nil, err
 		}
 	}
+	g.limits.charge(ctx, scoreTokens(request))
 	response, err := g.scorer.Score(ctx, request)
 	if err != nil {
 		return nil, err

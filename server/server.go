@@ -341,7 +341,7 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 		MaxBodyMemory: int64(s.settings.MaxBodyMemory), MinBodyRate: int64(s.settings.MinBodyRate),
 		// Longer than a stalled body may hold what others wait for.
 		BodyWait: s.settings.RequestTimeout / 3, RateLimit: gateway.RateLimit{
-			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst, Header: s.settings.RateLimitHeader,
+			PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst,
 			Keys: s.settings.RateLimitKeys,
 		},
 		MaxImageBytes: int64(s.settings.MaxImageBytes), TrustedPeers: s.settings.TrustTraces,

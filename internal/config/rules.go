@@ -93,15 +93,6 @@ func headerKey(least, most int) rule[Secret] {
 
 var tokenPattern = regexp.MustCompile("^[0-9A-Za-z!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
 
-func headerName() rule[string] {
-	return rule[string]{text: "a header name", check: func(v *string) error {
-		if *v != "" && !tokenPattern.MatchString(*v) {
-			return fmt.Errorf("%q is not a header name", *v)
-		}
-		return nil
-	}}
-}
-
 func listenAddress() rule[string] {
 	return rule[string]{text: "host:port", check: func(v *string) error {
 		if _, _, err := net.SplitHostPort(*v); err != nil {

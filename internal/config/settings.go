@@ -30,7 +30,6 @@ type Settings struct {
 	MemoryWatermark float64
 	RateLimit       float64
 	RateLimitBurst  int
-	RateLimitHeader string
 	RateLimitKeys   int
 	CORSOrigins     []string
 	AllowedHosts    []string
@@ -174,18 +173,16 @@ func (s *Settings) declare() []Setting {
 					"0: never. No effect without a limit.",
 				between(0.0, 1)),
 			of(&s.RateLimit, "rate-limit", "0",
-				"Scoring requests per second allowed to each client on average. Further requests answer 429 "+
-					"rate_limited. 0: no limit. A client is identified by its key, or by its address if it has none.",
+				"Tokens that each client gets back in a second. A request costs one, a scoring request one for each view of "+
+					"each image by each checkpoint, the diff of checkpoints and an experiment's status 5, its report 10, "+
+					"probes and pages none. What is known only after the request was read is owed. Further requests answer "+
+					"429 rate_limited. 0: no limit. A client is a valid API key, otherwise an address (IPv6: a /64).",
 				atLeast(0.0)),
 			of(&s.RateLimitBurst, "rate-limit-burst", "20",
-				"Requests a client may send at once.",
+				"Tokens that a client can save up.",
 				atLeast(1)),
-			of(&s.RateLimitHeader, "rate-limit-header", "X-API-Key",
-				"Header that carries the client's key. If it's missing, Authorization is used. Keys aren't verified "+
-					"here: let a proxy in front do that, or clients can invent them.",
-				headerName()),
 			of(&s.RateLimitKeys, "rate-limit-keys", "10000",
-				"Clients that are remembered. The least recently seen client is forgotten first.",
+				"Clients that are remembered. Those with the most tokens are forgotten first.",
 				atLeast(1)),
 			of(&s.CORSOrigins, "cors-origins", "",
 				"Origins whose web pages may call the API from a browser, comma-separated, such as "+

@@ -89,7 +89,7 @@ var (
 	GatewayRefusals = admission.counter(Metric{
 		Name: "agiqa.gateway.refusals", Unit: "{request}",
 		Labels: []Label{of(reasonLabel, "rate_limit", "memory", "body_memory")},
-		Help:   "Scoring requests rejected without work, by reason.",
+		Help:   "Requests rejected without work, by reason.",
 	})
 	AdmissionRefusals = admission.counter(Metric{
 		Name: "agiqa.admission.refusals", Unit: "{request}", Labels: []Label{
