@@ -17,7 +17,8 @@ import (
 	"github.com/agiqa/agiqa/scoring"
 )
 
-// fakePreparer takes "good..." for an image and everything else for a fault.
+// fakePreparer takes "good..." for an image, "good large..." for one of 25
+// megapixels, and everything else for a fault.
 type fakePreparer struct {
 	prepare func(ctx context.Context, data []byte) error
 	width   int // of every image; 0: 3
@@ -38,7 +39,10 @@ func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {
 		return imageprep.Inspected{}, quality.Errorf(quality.KindUnsupportedImageFormat, "not an image")
 	}
 	w, h := 3, 2
-	if p.width > 0 {
+	switch {
+	case strings.HasPrefix(string(data), "good large"):
+		w, h = 5000, 5000
+	case p.width > 0:
 		w, h = p.width, p.height
 	}
 	return imageprep.Inspected{Data: data,

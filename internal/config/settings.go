@@ -224,7 +224,8 @@ func (s *Settings) declare() []Setting {
 				"Scoring requests processed at once. 0: 16 per CPU.",
 				atLeast(0)),
 			of(&s.Queue, "queue", "256",
-				"Scoring requests that may wait in the queue. Further requests answer 503 overloaded immediately.",
+				"Scoring requests that may wait in the queue. Further requests answer 503 overloaded immediately, "+
+					"those of the clients that have most in it first.",
 				atLeast(0)),
 			of(&s.QueueWait, "queue-wait", "0s",
 				"Reject a request immediately (503 overloaded) if its estimated completion time, based on recent "+
