@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -161,6 +162,9 @@ func diagnoseTLS(ctx context.Context, conn net.Conn, host string, secure *tls.Co
 	if err = client.HandshakeContext(ctx); err == nil {
 		_ = client.SetReadDeadline(time.Now().Add(diagnoseTimeout))
 		_, err = client.Read(make([]byte, 1))
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || isAlert(err) {
+			return "it refuses this client; check the settings triton-cert and triton-key", err
+		}
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return "its certificate is signed by none of the authorities in the setting triton-ca", err
