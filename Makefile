@@ -104,6 +104,14 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 test-go: venv-test models build collector generated-clients ## Go tests with the race detector, integration tests included
 	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 20m ./cmd/agiqa ./embedded ./...
 
+# Paths are relative to here. A Triton on a TCP port has to ask for a key.
+.PHONY: test-triton
+test-triton: ## does the Triton at ADDRESS, host:port or unix:///PATH, do what the gateway needs? (CONTROL_KEY_FILE, CA, CERT, KEY: files)
+	@test -n "$(ADDRESS)" || { echo "make test-triton ADDRESS=HOST:PORT, or unix:///PATH"; exit 2; }
+	AGIQA_TEST_TRITON="$(ADDRESS)" AGIQA_TEST_TRITON_CONTROL_KEY_FILE="$(abspath $(CONTROL_KEY_FILE))" AGIQA_TEST_TRITON_CA="$(abspath $(CA))" \
+	  AGIQA_TEST_TRITON_CERT="$(abspath $(CERT))" AGIQA_TEST_TRITON_KEY="$(abspath $(KEY))" \
+	  $(GO) test -count=1 -v -run '^TestTriton$$' ./tritonclient/contracttest
+
 .PHONY: test-crash
 test-crash: ## kill -9 the gateway 20 times under feedback, and 20 times around a start: nothing is lost or left over
 	AGIQA_TEST_CRASH_ROUNDS=20 $(GO) test -count=1 -run TestAcknowledgedFeedbackSurvivesKill -v ./cmd/agiqa
