@@ -46,7 +46,12 @@ type specimen struct {
 // has.
 func newSpecimen(t *testing.T, p *process, name string, seed uint64, golden int) specimen {
 	t.Helper()
-	client := tritonOf(t, p)
+	return specimenFor(t, tritonOf(t, p), name, seed, golden)
+}
+
+// specimenFor is newSpecimen for the encoder that a client reaches.
+func specimenFor(t *testing.T, client *tritonclient.Client, name string, seed uint64, golden int) specimen {
+	t.Helper()
 	enc, err := client.Describe(t.Context())
 	if err != nil {
 		t.Fatal(err)
