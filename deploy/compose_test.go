@@ -25,7 +25,7 @@ const root = ".."
 
 // secrets fill the variables that have no default, on purpose.
 var secrets = []string{
-	"AGIQA_ADMIN_KEY=a", "REDIS_PASSWORD=b", "GRAFANA_ADMIN_PASSWORD=c", "POSTGRES_PASSWORD=d", "AGIQA_EXPERIMENT_KEY=e",
+	"AGIQA_ADMIN_KEY=a", "TRITON_CONTROL_KEY=0123456789abcdef", "REDIS_PASSWORD=b", "GRAFANA_ADMIN_PASSWORD=c", "POSTGRES_PASSWORD=d", "AGIQA_EXPERIMENT_KEY=e",
 	"AGIQA_CACHE_KEY=f",
 }
 
@@ -40,12 +40,6 @@ var withoutHealthcheck = map[string]string{
 
 // endsByItself names the services that do a piece of work and end.
 var endsByItself = []string{"models"}
-
-// writable names the services whose root file system is not read-only, with the reason.
-var writable = map[string]string{
-	"triton":     "CUDA and TensorRT write caches below the home folder",
-	"triton-cpu": "the same image",
-}
 
 func TestComposeIsSound(t *testing.T) {
 	t.Parallel()
@@ -98,8 +92,8 @@ func TestTritonIsTheSameInBothProfiles(t *testing.T) {
 	if diff := cmp.Diff(common(gpu.Command), common(cpu.Command)); diff != "" {
 		t.Errorf("command line (-gpu +cpu):\n%s", diff)
 	}
-	for service, alias := range map[*types.ServiceConfig][]string{&gpu: gpu.Networks["back"].Aliases,
-		&cpu: cpu.Networks["back"].Aliases} {
+	for service, alias := range map[*types.ServiceConfig][]string{&gpu: gpu.Networks["triton"].Aliases,
+		&cpu: cpu.Networks["triton"].Aliases} {
 		if !slices.Contains(alias, "triton") {
 			t.Errorf("%s answers to %q, want triton among them", service.Name, alias)
 		}
@@ -113,6 +107,90 @@ func TestTritonIsTheSameInBothProfiles(t *testing.T) {
 	}
 }
 
+// TestTritonIsOutOfReach: its control API runs code, so it wants a key, and only
+// those are on its network who have to call it or be called.
+func TestTritonIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	for _, profile := range profiles {
+		project := load(t, "docker-compose.yml", secrets, profile)
+		name := map[string]string{"gpu": "triton", "cpu": "triton-cpu"}[profile]
+		triton, gateway := project.Services[name], project.Services["gateway"]
+		var neighbours []string
+		for _, service := range project.Services {
+			if _, ok := service.Networks["triton"]; ok {
+				neighbours = append(neighbours, service.Name)
+			}
+		}
+		slices.Sort(neighbours)
+		if want := []string{"gateway", "otel-collector", "prometheus", name}; !slices.Equal(neighbours, want) {
+			t.Errorf("on the network of %s: %q, want %q", name, neighbours, want)
+		}
+		if len(triton.Networks) != 1 || !project.Networks["triton"].Internal || len(triton.Ports) > 0 {
+			t.Errorf("%s: networks %v, ports %v; want one inner network and no port", name, triton.Networks, triton.Ports)
+		}
+		key := gateway.Environment["AGIQA_TRITON_CONTROL_KEY"]
+		if key == nil || *key == "" {
+			t.Fatal("the gateway has no key for Triton's control")
+		}
+		for _, want := range []string{
+			"--allow-http=false",
+			"--grpc-restricted-protocol=model-repository,shared-memory,trace,logging:control-key=" + *key,
+		} {
+			if !slices.Contains(triton.Command, want) {
+				t.Errorf("%s is started without %s", name, want)
+			}
+		}
+		if slices.ContainsFunc(triton.Command, func(a string) bool { return strings.HasPrefix(a, "--allow-client-shm") }) {
+			t.Errorf("%s shares memory with its clients", name)
+		}
+	}
+}
+
+// TestTritonIsMended: advisories with a score of 7 and more that NVIDIA has
+// published are fixed in the pinned release, as deploy/README.md lists them.
+func TestTritonIsMended(t *testing.T) {
+	t.Parallel()
+	rows := regexp.MustCompile(`(?m)^\| (\d\d\.\d\d) \| .*CVE-`).FindAllStringSubmatch(read(t, "deploy/README.md"), -1)
+	if len(rows) < 5 {
+		t.Fatalf("deploy/README.md lists %d releases with advisories", len(rows))
+	}
+	for profile, name := range map[string]string{"gpu": "triton", "cpu": "triton-cpu"} {
+		_, tag, _ := cutTag(load(t, "docker-compose.yml", secrets, profile).Services[name].Image)
+		release := strings.TrimSuffix(tag, "-py3")
+		for _, row := range rows {
+			if release < row[1] { // both are YY.MM
+				t.Errorf("%s runs %s; %s fixes advisories", name, release, row[1])
+			}
+		}
+		if !strings.Contains(read(t, "deploy/README.md"), "tritonserver "+release) {
+			t.Errorf("deploy/README.md doesn't name tritonserver %s", release)
+		}
+	}
+}
+
+// TestEnginesAreWritable: the folder for TensorRT's engines belongs to Triton's
+// user, who gets it from the image of the service that runs first.
+func TestEnginesAreWritable(t *testing.T) {
+	t.Parallel()
+	project := load(t, "docker-compose.yml", secrets, "gpu")
+	models, triton := project.Services["models"], project.Services["triton"]
+	at := func(s types.ServiceConfig) string {
+		for _, v := range s.Volumes {
+			if v.Source == "triton-engines" {
+				return v.Target
+			}
+		}
+		return ""
+	}
+	if at(models) == "" || at(models) != at(triton) || models.User != triton.User {
+		t.Errorf("engines are at %q for models (%s), at %q for triton (%s)", at(models), models.User, at(triton), triton.User)
+	}
+	if owner := "chown " + triton.User + " "; !regexp.MustCompile(owner + ".*" + at(triton)).MatchString(
+		read(t, "deploy/Dockerfile")) {
+		t.Errorf("deploy/Dockerfile doesn't %s%s", owner, at(triton))
+	}
+}
+
 func TestGatewaySettingsAreKnown(t *testing.T) {
 	t.Parallel()
 	known := knownSettings()
@@ -123,7 +201,7 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 			t.Errorf("the gateway is given %s, which is no setting of the program", name)
 		}
 	}
-	for _, need := range []string{"AGIQA_TRITON", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY",
+	for _, need := range []string{"AGIQA_TRITON", "AGIQA_TRITON_CONTROL_KEY", "AGIQA_REDIS_URL", "AGIQA_OTLP_ENDPOINT", "AGIQA_ADMIN_KEY",
 		"AGIQA_EXPERIMENT_STORE", "AGIQA_EXPERIMENT_KEY", "AGIQA_CACHE_KEY"} {
 		if value := gateway.Environment[need]; value == nil || *value == "" {
 			t.Errorf("the gateway is not given %s", need)
@@ -390,14 +468,14 @@ func checkPrivileges(service types.ServiceConfig, report reporter) {
 	if !slices.Contains(service.SecurityOpt, "no-new-privileges:true") {
 		report("may gain privileges")
 	}
-	if !service.ReadOnly && writable[service.Name] == "" {
+	if !service.ReadOnly {
 		report("its root file system is writable")
 	}
 	if service.Logging == nil || service.Logging.Options["max-size"] == "" {
 		report("its logs grow without bound")
 	}
-	if service.User == "" && writable[service.Name] == "" {
-		report("runs as root of its image's choice")
+	if uid, _, _ := strings.Cut(service.User, ":"); uid == "" || uid == "0" || uid == "root" {
+		report("runs as %q, want an ordinary user", service.User)
 	}
 }
 
