@@ -324,6 +324,35 @@ func TestTasksAreAboutImagesThatNobodyWasToldOf(t *testing.T) {
 	}
 }
 
+// An experiment of a version that believed what labels said of themselves has no
+// tasks, and nothing of it is promoted by itself.
+func TestFormerExperimentsHaveNoTasks(t *testing.T) {
+	t.Parallel()
+	s, store, _ := begin(t, "auto: act\nmin_labels: 1\nmin_raters: 1\n")
+	s.ask(t.Context(), "u", "a", true, "")
+	task := s.task(t, app, "r", "a")
+	x, err := store.Get(t.Context(), "sharper")
+	must(t, err)
+	former := x
+	former.LabelsAnswerTasks, former.Revision = false, x.Revision+1
+	must(t, store.Swap(t.Context(), x.Revision, former, storetest.AuditOf(former, "test")))
+	must(t, s.Refresh(t.Context()))
+	_, err = s.Tasks(t.Context(), "sharper", engine.TaskRequest{By: app, Rater: "r", Count: 1})
+	if quality.KindOf(err) != quality.KindConflict || !strings.Contains(err.Error(), "create it again") {
+		t.Errorf("tasks: %v", err)
+	}
+	if r, err := s.rate(t, app, "r", "k", task); err != nil || r.Feedback.Blind {
+		t.Errorf("a label: %+v, %v", r, err)
+	}
+	if err := s.Withheld(t.Context(), digest("a"), nil); quality.KindOf(err) != quality.KindForbidden {
+		t.Errorf("its images' scores are told: %v", err)
+	}
+	_, err = s.Promote(t.Context(), "sharper", "new", "me", experiment.Force{})
+	if quality.KindOf(err) != quality.KindConflict || !strings.Contains(err.Error(), "create it again") {
+		t.Errorf("promotion: %v", err)
+	}
+}
+
 // Raters and idempotency keys are counted within the name space of the key.
 func TestNameSpaces(t *testing.T) {
 	t.Parallel()
