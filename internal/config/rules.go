@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -90,8 +89,6 @@ func headerKey(least, most int) rule[Secret] {
 		return nil
 	}}
 }
-
-var tokenPattern = regexp.MustCompile("^[0-9A-Za-z!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
 
 func listenAddress() rule[string] {
 	return rule[string]{text: "host:port", check: func(v *string) error {
