@@ -40,6 +40,8 @@ var permits = map[string]permit{
 	"GET /healthz":      public,
 	"GET /readyz":       public,
 
+	"POST /v1/challenge": public,
+
 	"GET /metrics": reading,
 
 	"POST /v1/score":      assessing,

@@ -63,7 +63,7 @@ func pathOf(path string, op map[string]any) string {
 // TestExamplesCanBeSent sends each operation as the docs page would, in an
 // order in which each can succeed.
 func TestExamplesCanBeSent(t *testing.T) {
-	r := newWholeRig(t)
+	r := newWholeRig(t, func(p *plan) { p.gateway.AllowedHosts = []string{"*"} }) // the challenge names an address
 	order := []string{
 		"POST /v1/experiments", "POST /v1/experiments/{id}/start", "POST /v1/score", "POST /v1/feedback",
 		"POST /v1/experiments/{id}/tasks", "POST /v1/experiments/{id}/ramp", "POST /v1/experiments/{id}/pause",

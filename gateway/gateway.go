@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/internal/proof"
 	"github.com/agiqa/agiqa/internal/version"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -106,6 +107,7 @@ type Gateway struct {
 	queries     map[string][]string         // see queryNames
 	cors        *cors.Cors                  // nil: pages of other origins may not call
 	writes      *http.CrossOriginProtection // nil: pages of every origin may write
+	proofKey    func() (proof.Key, error)   // derived at the first challenge
 }
 
 // humaErrors makes huma report its own faults as our problems, and take names in
@@ -156,6 +158,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
 		experiments: deps.Experiments, keys: deps.Keys, guard: guard, readiness: deps.Readiness, edge: edge,
 		measures: measures, limits: admission.limits, metrics: deps.Metrics, engine: engine}
+	g.proofKey = sync.OnceValues(func() (proof.Key, error) { return proof.Derive(cfg.AdminKey) })
 	if g.writes, err = newWriteGuard(cfg.CORSOrigins); err != nil {
 		return nil, fmt.Errorf("gateway: CORSOrigins: %w", err)
 	}
@@ -190,6 +193,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.bodies = newBodyReader(cfg.MaxImages, cfg.MaxImageBytes, registry)
 	g.registerScoring(g.api)
 	g.registerPreprocess(g.api)
+	g.registerChallenge(g.api)
 	g.registerCheckpoints(g.api)
 	g.registerChanges(g.api)
 	if g.experiments != nil {

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -320,6 +321,9 @@ func addExamples(document *huma.OpenAPI) {
 		"name": "shop", "scopes": []any{access.ScopeScore, access.ScopeRead}, "expires_in": "90d",
 	})
 	example("/v1/experiments/{id}/tasks", "application/json", map[string]any{"rater_id": "me", "count": 10})
+	example("/v1/challenge", "application/json", map[string]any{
+		"nonce": strings.Repeat("0123456789abcdef", 4), "address": "127.0.0.1:8080",
+	})
 	example("/v1/feedback", "application/json", map[string]any{
 		"idempotency_key": "docs-1", "rater_id": "me", "kind": "mos", "value": 4,
 		"image_sha256": quality.DigestOf(examplePicture).Hex(),

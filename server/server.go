@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/cache"
@@ -19,6 +21,7 @@ import (
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/tlsfiles"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/telemetry"
@@ -53,6 +56,8 @@ type Server struct {
 	version     string
 	logger      *slog.Logger
 	listener    net.Listener
+	certificate *tlsfiles.Files // nil: plain HTTP
+	reloads     metric.Int64Counter
 	child       *embedded.Server // nil: Tritons run elsewhere
 	restarted   chan struct{}    // the child is ready, perhaps again
 	library     *lifecycle.Library
@@ -122,6 +127,9 @@ func (s *Server) Close(ctx context.Context) error {
 // build wires everything, bottom up: each part is given what it needs when it
 // is made.
 func (s *Server) build(ctx context.Context, cfg Config) (err error) {
+	if err := s.loadCertificate(); err != nil {
+		return err
+	}
 	if s.listener, err = Listen("listen", s.settings.Listen); err != nil {
 		return err
 	}
@@ -235,7 +243,7 @@ func (s *Server) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error)
 		return nil, err
 	}
 	s.onClose(tel.Close)
-	return tel, watchDisk(tel.Meter(), s.settings.DataDir)
+	return tel, errors.Join(watchDisk(tel.Meter(), s.settings.DataDir), s.measureCertificate(tel.Meter()))
 }
 
 func (s *Server) newTriton(top topology, tel *telemetry.Telemetry) (*tritonclient.Client, error) {
@@ -370,14 +378,18 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
 
 // URL is where the server listens, for people.
 func (s *Server) URL() string {
+	scheme := "http://"
+	if s.certificate != nil {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(s.listener.Addr().String())
 	if err != nil {
-		return "http://" + s.listener.Addr().String()
+		return scheme + s.listener.Addr().String()
 	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // Child is the embedded Triton, nil where there is none.
@@ -470,13 +482,19 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 	})
 	background.Go(func() { s.panels.Run(work) })
 	background.Go(func() { s.experiments.run(work) })
+	background.Go(func() { s.followCertificate(work, tlsInterval) })
 	served := make(chan error, 1)
 	go func() {
-		listener, err := s.limitConnections(s.listener)
-		if err == nil {
-			err = s.http.Serve(listener)
+		limited, err := s.limitConnections(s.listener)
+		if err != nil {
+			served <- err
+			return
 		}
-		served <- err
+		var listener net.Listener = limited
+		if s.certificate != nil {
+			listener = tls.NewListener(limited, s.certificate.Config())
+		}
+		served <- s.http.Serve(listener)
 	}()
 	if ready != nil {
 		background.Go(func() {

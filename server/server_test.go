@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -12,11 +13,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/testimages"
+	"github.com/agiqa/agiqa/internal/tlsfiles/tlstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -148,6 +151,56 @@ func get(ctx context.Context, client *http.Client, url string) (string, error) {
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	return string(body), err
+}
+
+// TestServerTLS: the whole service over TLS, and nothing over plain HTTP.
+func TestServerTLS(t *testing.T) {
+	authority, dir := tlstest.NewAuthority(t), t.TempDir()
+	set := settings(t, fakeTriton(t, settings(t)).Addr())
+	set.TLSCert, set.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	authority.Issue(set.TLSCert, set.TLSKey, 1, time.Now().Add(time.Hour))
+	s, err := server.New(t.Context(), server.Config{Settings: set, Version: "1.2.3", Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: authority.Pool()},
+	}}
+	err = s.While(t.Context(), func(ctx context.Context) error {
+		address, encrypted := strings.CutPrefix(s.URL(), "https://")
+		if !encrypted {
+			t.Errorf("the server's URL is %s", s.URL())
+		}
+		for range 3 { // every connection counts, and is counted off
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/v1/score",
+				bytes.NewReader(testimages.PNG(64, 48)))
+			if err != nil {
+				return err
+			}
+			req.Header.Set("Content-Type", "image/png")
+			res, err := client.Do(req)
+			if err != nil {
+				return err
+			}
+			if err := res.Body.Close(); err != nil {
+				return err
+			}
+			if res.StatusCode != http.StatusOK || res.ProtoMajor != 1 || res.TLS.Version < tls.VersionTLS12 {
+				t.Errorf("status %d by %s, TLS version %x", res.StatusCode, res.Proto, res.TLS.Version)
+			}
+		}
+		text, err := get(ctx, client, s.URL()+"/metrics")
+		if err != nil || !strings.Contains(text, "agiqa_tls_expiry_seconds") {
+			t.Errorf("the metrics say nothing of the certificate: %v", err)
+		}
+		if text, err := get(ctx, client, "http://"+address+"/healthz"); err == nil && strings.Contains(text, "agiqa") {
+			t.Errorf("plain HTTP is answered: %s", text)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestNewClosesWhatItOpened: a fault found late leaves nothing behind.

@@ -15,8 +15,10 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/prerequisites"
+	"github.com/agiqa/agiqa/internal/tlsfiles"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 )
@@ -54,6 +56,9 @@ func examine(ctx context.Context, s config.Settings) ([]embedded.Finding, error)
 	findings := append(lookAtPrerequisites(ctx), embedded.Preflight(ctx, cfg)...)
 	findings = append(findings, embedded.Finding{Name: "encoder", OK: true, Detail: models.Reason, Fix: models.Fix},
 		lookAtListen(ctx, s), lookAtCheckpoints(s), lookAtDecoders(ctx, s))
+	if s.TLSCert != "" || s.TLSKey != "" {
+		findings = append(findings, lookAtCertificate(s))
+	}
 	if s.RedisURL != "" {
 		findings = append(findings, lookAtRedis(ctx, s))
 	}
@@ -113,12 +118,34 @@ func lookAtListen(ctx context.Context, s config.Settings) embedded.Finding {
 		if err := l.Close(); err != nil {
 			f.OK, f.Detail = false, err.Error()
 		}
-	case cli.NewClient("http://" + s.Listen).Answers(ctx):
+	case answersAt(ctx, s):
 		f.Detail = "an agiqa server runs on " + s.Listen
 	default:
 		f.OK, f.Detail, f.Fix = false, err.Error(), "AGIQA_LISTEN=127.0.0.1:0 make run"
 	}
 	return f
+}
+
+// answersAt reports whether an agiqa server responds where this one would listen.
+func answersAt(ctx context.Context, s config.Settings) bool {
+	s.URL = "http://" + s.Listen
+	if s.TLSCert != "" {
+		s.URL = "https://" + s.Listen
+	}
+	c, err := cli.ClientOf(s)
+	return err == nil && c.Answers(ctx)
+}
+
+// lookAtCertificate reports whether the certificate can be used.
+func lookAtCertificate(s config.Settings) embedded.Finding {
+	f := embedded.Finding{Name: "tls", Fix: "give a certificate in tls-cert and its key in tls-key, both in PEM"}
+	files, err := tlsfiles.New(s.TLSCert, s.TLSKey)
+	if err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	return embedded.Finding{Name: "tls", OK: true,
+		Detail: "the certificate is valid until " + files.Expires().Format(time.DateOnly)}
 }
 
 func lookAtCheckpoints(s config.Settings) embedded.Finding {
@@ -240,17 +267,13 @@ func newHealthcheck(t *cli.Terminal) *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 			defer cancel()
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/readyz", nil)
+			c, err := cli.ClientOf(s)
 			if err != nil {
 				return err
 			}
-			res, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return err
-			}
-			defer res.Body.Close()
-			if res.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s answers %s", s.URL+"/readyz", res.Status)
+			var report gateway.ReadinessReport
+			if err := c.Get(ctx, "/readyz", &report); err != nil {
+				return fmt.Errorf("%s: %w", s.URL+"/readyz", err)
 			}
 			return nil
 		},

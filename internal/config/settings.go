@@ -33,6 +33,8 @@ type Settings struct {
 	RateLimitKeys   int
 	CORSOrigins     []string
 	AllowedHosts    []string
+	TLSCert         string
+	TLSKey          string
 
 	OperationsListen string
 
@@ -98,6 +100,9 @@ type Settings struct {
 	DataDir string
 	URL     string
 	APIKey  Secret
+	URLCA   string
+
+	Insecure bool
 }
 
 // declare lists every setting with the field it fills, in the order of the
@@ -196,6 +201,12 @@ func (s *Settings) declare() []Setting {
 					"misdirected_request, so that a web page can't reach the server under a name of its own (DNS rebinding). "+
 					"Empty: only a server that listens on a loopback address checks. *: nothing is checked.",
 				hostNames()),
+			of(&s.TLSCert, "tls-cert", "",
+				"File with the server's certificate and the chain behind it, in PEM: the server speaks TLS 1.2 or later, and "+
+					"no HTTP without it. Needs tls-key. Both files are looked at every few seconds; new ones are used for new "+
+					"connections, and files that can't be used leave the old certificate in place. Empty: plain HTTP."),
+			of(&s.TLSKey, "tls-key", "",
+				"File with the key of tls-cert, in PEM."),
 		),
 		group("Images",
 			of(&s.MaxImageBytes, "max-image-bytes", "20MiB",
@@ -381,6 +392,12 @@ func (s *Settings) declare() []Setting {
 				"API key that client commands send to the server at url. Administrative commands send admin-key in its "+
 					"place if that is set; nothing else sends admin-key.",
 				headerKey(16, 256)).readBy(UseProcess),
+			of(&s.URLCA, "url-ca", "",
+				"File with the certificates, in PEM, of authorities that client commands trust for an https url, instead of "+
+					"those of this machine.").readBy(UseProcess),
+			of(&s.Insecure, "insecure", "false",
+				"Let client commands send a key over plain HTTP to another machine, where everybody on the way can read it.").
+				readBy(UseProcess),
 		),
 	)
 }

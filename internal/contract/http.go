@@ -94,3 +94,11 @@ type failing struct{ err error }
 
 // Read implements [io.Reader].
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// Wrapped returns the round tripper whose answers are checked.
+func (t *Transport) Wrapped() http.RoundTripper { return t.Base }
+
+// Around returns a copy of t that checks the answers of another round tripper.
+func (t *Transport) Around(base http.RoundTripper) http.RoundTripper {
+	return &Transport{Base: base, Document: t.Document, Report: t.Report}
+}

@@ -8,10 +8,12 @@
 package hostcheck
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agiqa/agiqa/internal/loopback"
@@ -38,6 +40,27 @@ func (p Policy) Allows(r *http.Request) bool {
 	}
 	host, port := Split(r.Host)
 	return loopback.Is(host) || isLocal(r, host) || p.Has(host, port)
+}
+
+// Serves reports whether a client that believes to talk to address, host and port,
+// talks to this server, as far as it can know: by the connection of the request
+// that ctx is of, or because the address is one of the names. No proxy or published
+// port can be told from somebody who passes on requests meant for another server.
+func (p Policy) Serves(ctx context.Context, address string) bool {
+	host, port := Split(address)
+	if slices.Contains(p.Names, Everything) || p.Has(host, port) {
+		return true
+	}
+	local, ok := ctx.Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	here, err := netip.ParseAddrPort(local.String())
+	if err != nil || strconv.Itoa(int(here.Port())) != port {
+		return false
+	}
+	there, err := netip.ParseAddr(host)
+	return loopback.Is(host) && here.Addr().Unmap().IsLoopback() || err == nil && here.Addr().Unmap() == there.Unmap()
 }
 
 // Has reports whether a host, with this port, is one of the names.

@@ -59,3 +59,42 @@ func TestAllows(t *testing.T) {
 		}
 	}
 }
+
+// TestServes: a server answers for the addresses that it is at, and for no other.
+func TestServes(t *testing.T) {
+	on := func(local string) context.Context {
+		address, err := net.ResolveTCPAddr("tcp", local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(address))
+	}
+	named := hostcheck.Policy{Names: []string{"api.example", "localhost:9999"}}
+	for _, test := range []struct {
+		name, local, address string
+		policy               hostcheck.Policy
+		want                 bool
+	}{
+		{"itself", "127.0.0.1:8080", "127.0.0.1:8080", hostcheck.Policy{}, true},
+		{"by name", "127.0.0.1:8080", "localhost:8080", hostcheck.Policy{}, true},
+		{"IPv6", "[::1]:8080", "[::1]:8080", hostcheck.Policy{}, true},
+		{"another port: somebody passes it on", "127.0.0.1:8081", "127.0.0.1:8080", hostcheck.Policy{}, false},
+		{"from another machine's loopback", "192.0.2.1:8080", "127.0.0.1:8080", hostcheck.Policy{}, false},
+		{"an address of its own", "192.0.2.1:8080", "192.0.2.1:8080", hostcheck.Policy{}, true},
+		{"another address", "192.0.2.1:8080", "192.0.2.2:8080", hostcheck.Policy{}, false},
+		{"a name that it doesn't know", "192.0.2.1:8080", "api.example:8080", hostcheck.Policy{}, false},
+		{"a name", "192.0.2.1:8080", "api.example:443", named, true},
+		{"a name much like it", "192.0.2.1:8080", "api.exmaple:443", named, false},
+		{"a tunnel", "127.0.0.1:8080", "localhost:9999", named, true},
+		{"another tunnel", "127.0.0.1:8080", "localhost:9998", named, false},
+		{"no port", "127.0.0.1:8080", "127.0.0.1", hostcheck.Policy{}, false},
+		{"everything", "127.0.0.1:8080", "evil.example:1", hostcheck.Policy{Names: []string{"*"}}, true},
+	} {
+		if got := test.policy.Serves(on(test.local), test.address); got != test.want {
+			t.Errorf("%s: a server at %s answers for %s: %v, want %v", test.name, test.local, test.address, got, test.want)
+		}
+	}
+	if (hostcheck.Policy{}).Serves(t.Context(), "127.0.0.1:8080") {
+		t.Error("a request without a connection proves nothing")
+	}
+}

@@ -298,7 +298,7 @@ var (
 )
 
 var (
-	process = newSection("Spans and disk")
+	process = newSection("Spans, disk and certificate")
 
 	Spans = process.observedCounter(Metric{
 		Name: "agiqa.spans", Unit: "{span}",
@@ -308,6 +308,15 @@ var (
 	})
 	SpansQueued = process.gauge(Metric{
 		Name: "agiqa.spans.queued", Unit: "{span}", Help: "Spans that wait for export or are being exported.",
+	})
+	TLSExpiry = process.gauge(Metric{
+		Name: "agiqa.tls.expiry", Unit: "s",
+		Help: "Unix time at which the certificate of the server (tls-cert) expires. Absent without TLS.",
+	})
+	TLSReloads = process.counter(Metric{
+		Name: "agiqa.tls.reloads", Unit: "{reload}", Labels: []Label{of(outcomeLabel, OK, "failed")},
+		Help: "Changes of the files of tls-cert and tls-key: ok (the new certificate is used) or failed (the old one stays " +
+			"in use; the log says why).",
 	})
 	DiskFree = process.gauge(Metric{
 		Name: "agiqa.disk.free", Unit: "By",

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/agiqa/agiqa/access"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/quality"
@@ -26,31 +29,32 @@ type Client struct {
 	APIKey config.Secret // an API key, sent by everything else; "": none
 	Mode   string        // preprocessing mode, sent with scoring requests; "": the server's own
 	http   *http.Client
+
+	insecure bool        // send keys in clear to other machines
+	trusted  *tls.Config // nil: by this machine's authorities
+	keyed    http.RoundTripper
+	keyedFor config.Secret
+	once     sync.Mutex
 }
 
 // NewClient returns a client of the server at a URL.
 func NewClient(base string) *Client {
 	return &Client{Base: strings.TrimRight(base, "/"),
-		http: &http.Client{Timeout: 2 * time.Minute, Transport: transport()}}
+		http: &http.Client{Timeout: 2 * time.Minute, Transport: transport(func(*http.Transport) {})}}
 }
 
-// clientOf returns a client of the server at the url setting, with its API key.
-func clientOf(s config.Settings) *Client {
-	c := NewClient(s.URL)
-	c.APIKey = s.APIKey
-	return c
-}
-
-// transport is the process's default one with room for many connections to one
-// server. Tests put one there that checks the answers.
-func transport() http.RoundTripper {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return http.DefaultTransport
+// ClientOf returns a client of the server at the url setting, with its API key.
+func ClientOf(s config.Settings) (*Client, error) {
+	trusted, err := trust(s)
+	if err != nil {
+		return nil, err
 	}
-	t = t.Clone()
-	t.Proxy, t.MaxIdleConnsPerHost, t.IdleConnTimeout = nil, 64, time.Minute
-	return t
+	c := NewClient(s.URL)
+	c.APIKey, c.insecure, c.trusted = s.APIKey, s.Insecure, trusted
+	if trusted != nil {
+		c.http.Transport = transport(func(t *http.Transport) { t.TLSClientConfig = trusted })
+	}
+	return c, nil
 }
 
 // Answers reports whether an agiqa server responds at the URL within 2 seconds.
@@ -120,8 +124,10 @@ func (c *Client) Score(ctx context.Context, route string, p Picture, ask Ask) (g
 const maxAnswer = 16 << 20
 
 // Do sends req and decodes the answer. Errors are those of Send.
-func (c *Client) Do(req *http.Request, out any) error {
-	body, _, err := c.Send(req)
+func (c *Client) Do(req *http.Request, out any) error { return c.do(c.http, req, out) }
+
+func (c *Client) do(by *http.Client, req *http.Request, out any) error {
+	body, _, err := c.send(by, req)
 	if err != nil {
 		return err
 	}
@@ -133,11 +139,16 @@ func (c *Client) Do(req *http.Request, out any) error {
 
 // Send sends req and returns the body and headers of the answer. A problem that
 // the server reports is an error of type *gateway.Problem.
-func (c *Client) Send(req *http.Request) ([]byte, http.Header, error) {
+func (c *Client) Send(req *http.Request) ([]byte, http.Header, error) { return c.send(c.http, req) }
+
+func (c *Client) send(by *http.Client, req *http.Request) ([]byte, http.Header, error) {
 	if c.APIKey != "" && req.Header.Get("Authorization") == "" {
+		if err := checkKeyTravel(c.Base, c.insecure); err != nil {
+			return nil, nil, err
+		}
 		req.Header.Set("Authorization", "Bearer "+string(c.APIKey))
 	}
-	res, err := c.http.Do(req)
+	res, err := by.Do(req)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -156,11 +167,41 @@ func (c *Client) Send(req *http.Request) ([]byte, http.Header, error) {
 	return body, res.Header, nil
 }
 
+// withKey adds the key to a request, and sees to it that an admin key goes only to a
+// server that has proved to know it. An API key goes without: it can do less, and
+// be revoked.
+func (c *Client) withKey(req *http.Request) (*http.Client, error) {
+	if err := checkKeyTravel(c.Base, c.insecure); err != nil {
+		return nil, err
+	}
+	if access.WellFormed(string(c.Key)) {
+		req.Header.Set("Authorization", "Bearer "+string(c.Key))
+		return c.http, nil
+	}
+	c.once.Lock()
+	defer c.once.Unlock()
+	if c.keyed == nil || c.keyedFor != c.Key {
+		keyed, err := provenTransport(c.Base, c.Key, c.trusted)
+		if err != nil {
+			return nil, err
+		}
+		c.keyed, c.keyedFor = keyed, c.Key
+	}
+	req.Header.Set("Authorization", "Bearer "+string(c.Key))
+	return &http.Client{Timeout: c.http.Timeout, Transport: c.keyed, CheckRedirect: noRedirect}, nil
+}
+
+// noRedirect lets no server send a key elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
 // Change sends a request with the admin key and decodes the answer. The error of
 // a conflict lists what is missing.
 func (c *Client) Change(req *http.Request, out any) error {
-	req.Header.Set("Authorization", "Bearer "+string(c.Key))
-	err := c.Do(req, out)
+	keyed, err := c.withKey(req)
+	if err != nil {
+		return err
+	}
+	err = c.do(keyed, req, out)
 	if p, ok := errors.AsType[*gateway.Problem](err); ok && p.Code == quality.KindConflict && len(p.Errors) > 0 {
 		var missing []string
 		for _, e := range p.Errors {
@@ -177,8 +218,11 @@ func (c *Client) Fetch(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+string(c.Key))
-	raw, _, err := c.Send(req)
+	keyed, err := c.withKey(req)
+	if err != nil {
+		return nil, err
+	}
+	raw, _, err := c.send(keyed, req)
 	return raw, err
 }
 

@@ -45,7 +45,7 @@ func TestClientAsksForEveryCheckpoint(t *testing.T) {
 func TestClientSendsItsKey(t *testing.T) {
 	t.Parallel()
 	sent := map[string]string{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(knows(t, "the-admin-key", func(w http.ResponseWriter, r *http.Request) {
 		sent[r.Method+" "+r.URL.Path] = r.Header.Get("Authorization")
 		_, _ = w.Write([]byte(`{"results":[{}]}`))
 	}))

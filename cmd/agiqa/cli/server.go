@@ -43,7 +43,11 @@ func WithServer(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *
 	}
 	ctx := cmd.Context()
 	_, asked := given["url"]
-	switch c := clientOf(s); {
+	c, err := ClientOf(s)
+	if err != nil {
+		return err
+	}
+	switch {
 	case embedded && asked && given["url"].Flag:
 		return errors.New("--embedded and --url are mutually exclusive")
 	case embedded:
@@ -103,7 +107,7 @@ func withEmbedded(
 	f func(ctx context.Context, c *Client) error,
 ) error {
 	s.Listen = net.JoinHostPort("127.0.0.1", "0")
-	s.LogLevel, s.ScoringAccess = "error", "open"
+	s.LogLevel, s.ScoringAccess, s.TLSCert, s.TLSKey = "error", "open", "", ""
 	srv, err := server.New(ctx, t.Embedded(s, true))
 	if err != nil {
 		return err
@@ -118,7 +122,10 @@ func OnServer(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *Cl
 	if err != nil {
 		return err
 	}
-	c := clientOf(s)
+	c, err := ClientOf(s)
+	if err != nil {
+		return err
+	}
 	if !c.Answers(cmd.Context()) {
 		return fmt.Errorf("setting url: no agiqa server answers at %s (start one with agiqa up)", s.URL)
 	}

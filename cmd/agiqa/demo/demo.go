@@ -148,6 +148,7 @@ func run(ctx context.Context, t *cli.Terminal, execute Execute, s config.Setting
 	s.DataDir = filepath.Join(o.out, "data")
 	s.Listen, s.RedisURL, s.ExperimentStore, s.ExperimentKey, s.AdminKey, s.DefaultCheckpoint = "127.0.0.1:0", "", "", "",
 		"", "demo"
+	s.TLSCert, s.TLSKey = "", ""
 	if s.LogLevel == config.Default().LogLevel {
 		s.LogLevel = "error"
 	}
