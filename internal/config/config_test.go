@@ -26,7 +26,7 @@ func TestDefaultsAreValid(t *testing.T) {
 func TestPrecedence(t *testing.T) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	config.AddFlags(flags, "HTTP", "Images", "Scoring")
-	if err := flags.Parse([]string{"--listen=127.0.0.1:1", "--trust-traces"}); err != nil {
+	if err := flags.Parse([]string{"--listen=127.0.0.1:1", "--trust-traces", "--trusted-proxies", "10.0.0.0/8"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := config.Load(config.Sources{
@@ -40,6 +40,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	want := config.Default()
 	want.Listen = "127.0.0.1:1"
+	want.TrustedProxies = config.Networks{netip.MustParsePrefix("10.0.0.0/8")}
 	want.TrustTraces = config.Peers{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	want.MaxImages = 5
 	want.Queue = 7

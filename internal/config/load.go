@@ -47,7 +47,7 @@ func AddFlags(flags *pflag.FlagSet, groups ...string) {
 		}
 		help := strings.TrimSuffix(st.Help, ".") + " (" + notes + ")"
 		flags.String(st.Key, st.Default, help)
-		if st.Type == "boolean" || st.Type == "networks" {
+		if st.Type == "boolean" || st.Type == "boolean or networks" {
 			flags.Lookup(st.Key).NoOptDefVal = "true"
 		}
 	}

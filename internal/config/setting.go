@@ -70,7 +70,9 @@ func typeName(t reflect.Type) string {
 		return "bytes"
 	case reflect.TypeFor[Secret]():
 		return secretType
-	case reflect.TypeFor[Peers](), reflect.TypeFor[Networks]():
+	case reflect.TypeFor[Peers]():
+		return "boolean or networks"
+	case reflect.TypeFor[Networks]():
 		return "networks"
 	case reflect.TypeFor[[]string]():
 		return "list"
