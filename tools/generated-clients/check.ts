@@ -255,7 +255,7 @@ async function checkExperiments() {
   equal([shown.id, shown.phase], ["typescript", 1]);
   equal([result.score, result.withheld], [null, "blind"]);
   failed(await client.POST("/v1/score", { body }), 403, "forbidden");
-  const ask = { rater_id: "b", images: [result.image.sha256] };
+  const ask = { kind: "image" as const, count: 1, rater_id: "b", images: [result.image.sha256] };
   const issued = answered(
     await admin.POST("/v1/experiments/{id}/tasks", { params, body: ask }),
   );
