@@ -286,7 +286,8 @@ func checkRunDirs(cfg Config, dirs []string) (string, Finding) {
 	dir, err := chooseRunDir(cfg, dirs)
 	switch {
 	case err != nil:
-		return "", fault(name, "set XDG_RUNTIME_DIR to a folder of yours whose path is short and has only letters, digits and _./+@-",
+		return "", fault(name, "set XDG_RUNTIME_DIR to a folder of yours whose path is short and has only letters, digits "+
+			"and _./+@-",
 			"Triton can work in none of these: %w", err)
 	case dir != cfg.RunDir:
 		return dir, pass(name, "%s, because %w", dir, checkRunDir(cfg, cfg.RunDir))

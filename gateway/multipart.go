@@ -32,7 +32,8 @@ func partName(part *multipart.Part) (string, error) {
 	}
 	name := part.FormName()
 	if !utf8.ValidString(name) {
-		return "", quality.Errorf(quality.KindInvalidUTF8, "the name %s of a multipart part is not UTF-8", quality.Quote(name))
+		return "",
+			quality.Errorf(quality.KindInvalidUTF8, "the name %s of a multipart part is not UTF-8", quality.Quote(name))
 	}
 	return name, nil
 }

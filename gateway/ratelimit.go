@@ -39,7 +39,8 @@ func (c RateLimit) validate() error {
 
 // routeCosts is what a request costs before it is read, in tokens, where that is
 // not one: the routes that read weights or an experiment's records. It counts
-// whatever the answer is, that a key is invalid too. A scoring request costs a token for each number that it asks for ([scoreTokens]); what
+// whatever the answer is, that a key is invalid too. A scoring request costs a token for each number that it asks for
+// ([scoreTokens]); what
 // that is beyond the first is charged once it was read.
 var routeCosts = map[string]float64{
 	"GET /v1/checkpoints/:name/diff/:other": 5,

@@ -170,7 +170,8 @@ func (a *admission) begin(now time.Time) {
 //
 // Where the queue is full and others have more in it, the request may have the
 // place of the longest, which is returned.
-func (a *admission) refuse(ctx context.Context, who fair.Who, cost float64, outcome refusal) (longest *turn, err error) {
+func (a *admission) refuse(ctx context.Context, who fair.Who, cost float64,
+	outcome refusal) (longest *turn, err error) {
 	if a.pool.Used() == 0 {
 		return nil, nil
 	}
@@ -203,7 +204,8 @@ func (a *admission) overloaded(
 // expel takes the place of one that waits, for one of somebody who has less.
 func (a *admission) expel(ctx context.Context, t *turn) {
 	a.pool.Leave(t)
-	t.Value.err = a.overloaded(ctx, "queue_full", "too many requests of this client are waiting already", expelledFromQueue,
+	t.Value.err = a.overloaded(ctx, "queue_full",
+		"too many requests of this client are waiting already", expelledFromQueue,
 		a.pace.time(a.pool.Queue().Cost()))
 	close(t.Value.turn)
 }

@@ -39,7 +39,8 @@ func (s *Server) startOperations() error {
 	profiles.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	profiles.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	server := &http.Server{
-		Handler: s.gateway.Operations(profiles, onLoopback(listener)), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		Handler:           s.gateway.Operations(profiles, onLoopback(listener)),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ConnState: limited.Changed,
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}

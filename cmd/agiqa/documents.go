@@ -51,7 +51,8 @@ func openAPI() ([]byte, error) {
 		Version: version.Current().Version, RequestTimeout: s.RequestTimeout, MaxBodyBytes: int64(s.MaxBodyBytes),
 		MaxImages: s.MaxImages, MaxImageBytes: int64(s.MaxImageBytes),
 	}, gateway.Deps{
-		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(), Experiments: &engine.Engine{}, Keys: &access.Keys{},
+		Readiness: gateway.NewReadiness(1, 1), Metrics: http.NotFoundHandler(),
+		Experiments: &engine.Engine{}, Keys: &access.Keys{},
 		Tracer: tracenoop.NewTracerProvider(), Meter: metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

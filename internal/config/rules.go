@@ -83,7 +83,8 @@ func minLength(least int) rule[Secret] {
 func headerKey(least, most int) rule[Secret] {
 	text := fmt.Sprintf("%d to %d characters, printable ASCII without spaces", least, most)
 	return rule[Secret]{text: text, check: func(v *Secret) error {
-		if len(*v) < least || len(*v) > most || strings.ContainsFunc(string(*v), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		if len(*v) < least || len(*v) > most ||
+			strings.ContainsFunc(string(*v), func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return errors.New("must be " + text)
 		}
 		return nil

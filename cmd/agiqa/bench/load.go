@@ -261,7 +261,8 @@ func (r *requestFlags) pictures(t *cli.Terminal) ([]load.Picture, error) {
 
 // target gives the endpoint at address; without a path it is that of scores. The API
 // key is sent unless a header is given in its place.
-func (r *requestFlags) target(address string, key config.Secret, allowRemote bool, w load.Workload) (*load.HTTP, error) {
+func (r *requestFlags) target(address string, key config.Secret, allowRemote bool,
+	w load.Workload) (*load.HTTP, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("--url: %w", err)
@@ -295,9 +296,9 @@ func (r *requestFlags) addDirect(cmd *cobra.Command) {
 	r.direct = &directFlags{}
 	r.direct.add(cmd)
 	cmd.Flags().String("checkpoints", config.Default().Checkpoints, "folder of bundles for triton:// targets")
-	cmd.Long += " A target is a URL, or Triton without a gateway: triton://HOST:PORT/image-encoder (triton:///SOCKET/... " +
-		"on a Unix socket), /head or /ensemble, the latter two of bundle --checkpoint (demo), with --batch images per request. The report includes " +
-		"Triton's statistics."
+	cmd.Long += " A target is a URL, or Triton without a gateway: triton://HOST:PORT/image-encoder " +
+		"(triton:///SOCKET/... on a Unix socket), /head or /ensemble, the latter two of bundle --checkpoint (demo), " +
+		"with --batch images per request. The report includes Triton's statistics."
 }
 
 // check refuses flags that nothing of what is asked would heed.

@@ -150,7 +150,8 @@ func (d *directFlags) openURL(ctx context.Context, f *loadFlags, s config.Settin
 	if u.Host == "" {
 		at, what = "unix://"+path.Dir(u.Path), path.Base(u.Path)
 	}
-	if u.Host != "" && u.Port() == "" || path.Dir(u.Path) == "/" && u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if u.Host != "" && u.Port() == "" || path.Dir(u.Path) == "/" && u.Host == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "" {
 		return aim{}, fmt.Errorf("%s: want triton://HOST:PORT/MODEL or triton:///SOCKET/MODEL", u.Redacted())
 	}
 	if len(checkpoints) > 1 {
