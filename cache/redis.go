@@ -76,7 +76,7 @@ func (c RedisConfig) Validate() error {
 	case err != nil:
 		faults = append(faults, err)
 	case c.Authorities != nil && options.TLSConfig == nil:
-		faults = append(faults, errors.New("Authorities are set for a URL without TLS; want rediss://"))
+		faults = append(faults, errors.New("field Authorities is set for a URL without TLS, must be rediss://"))
 	}
 	for _, d := range []struct {
 		name  string

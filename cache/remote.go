@@ -31,7 +31,7 @@ func (c remoteConfig) validate() error {
 	}
 	var faults []error
 	if c.keys == nil {
-		faults = append(faults, errors.New("Keys is missing, which Remote needs"))
+		faults = append(faults, errors.New("field Keys is missing, which Remote needs"))
 	}
 	if c.timeout <= 0 {
 		faults = append(faults, fmt.Errorf("WriteTimeout is %s, must be positive", c.timeout))
