@@ -34,6 +34,7 @@ type edge struct {
 	inflight metric.Int64UpDownCounter
 	unparsed metric.Int64Counter
 	closed   metric.Int64Counter
+	refusals *sampler
 	stages   *scoring.Stages
 	logger   *slog.Logger
 	trusted  []netip.Prefix
@@ -57,7 +58,8 @@ func newEdge(
 	}
 	return &edge{
 		stages: stages, tracer: tp.Tracer(scope), duration: duration, problems: problems, inflight: inflight,
-		unparsed: unparsed, closed: closed, logger: logger, trusted: trusted,
+		unparsed: unparsed, closed: closed, logger: logger,
+		refusals: &sampler{logger: logger, kinds: map[quality.Kind]*sample{}}, trusted: trusted,
 	}, nil
 }
 
@@ -177,6 +179,11 @@ func (e *edge) finish(
 	}
 	e.duration.Record(ctx, took.Seconds(), metric.WithAttributes(
 		attribute.String("method", method), attribute.String("route", route), attribute.Int("status", status)))
+	if kind := quality.KindOf(id.err); id.err != nil && refusals[kind] && status != statusClientClosedRequest {
+		if level = slog.LevelWarn; !e.refusals.take(kind) {
+			return
+		}
+	}
 	e.logger.LogAttrs(ctx, level, "request", attrs...)
 }
 
