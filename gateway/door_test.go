@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/scoring"
 )
 
 // onFakeTime serves a rig's router over connections in memory, on a clock that
@@ -26,6 +28,7 @@ func onFakeTime(t *testing.T, r *rig, f func(t *testing.T, dial func() net.Conn)
 		listener := newPipes()
 		server := &http.Server{Handler: r.checked, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 			WriteTimeout: time.Minute}
+		r.gateway.Watch(server)
 		var serving sync.WaitGroup
 		serving.Go(func() { _ = server.Serve(listener) })
 		f(t, listener.dial)
@@ -37,7 +40,9 @@ func onFakeTime(t *testing.T, r *rig, f func(t *testing.T, dial func() net.Conn)
 // exchange sends a message and keeps the connection open. It returns the
 // answers, how long after the message each came, and how long the connection
 // stayed open.
-func exchange(t *testing.T, conn net.Conn, message string) (replies []reply, after []time.Duration, open time.Duration) {
+func exchange(
+	t *testing.T, conn net.Conn, message string,
+) (replies []reply, after []time.Duration, open time.Duration) {
 	t.Helper()
 	start := time.Now()
 	var sending sync.WaitGroup
@@ -106,6 +111,49 @@ func TestNoAnswerWaitsForABodyThatNobodyReads(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestStrangeExpectations: net/http answers them by itself and waits for the
+// body, which has the time of a header.
+func TestStrangeExpectations(t *testing.T) {
+	r := newRig(t)
+	onFakeTime(t, r, func(t *testing.T, dial func() net.Conn) {
+		replies, after, open := exchange(t, dial(),
+			"POST /v1/score HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\nContent-Length: 10\r\n\r\n")
+		if len(replies) != 1 || replies[0].status != http.StatusExpectationFailed || after[0] > 0 || open != 5*time.Second {
+			t.Errorf("answers %v after %v, closed after %v", replies, after, open)
+		}
+	})
+}
+
+// TestRequestsOutliveTheirHeader: the time for a header ends with it.
+func TestRequestsOutliveTheirHeader(t *testing.T) {
+	r := newRig(t, func(p *plan) {
+		p.wrap = func(s gateway.Scorer) gateway.Scorer { return thoughtful{ready{s}} }
+		p.undocumented = true
+	})
+	onFakeTime(t, r, func(t *testing.T, dial func() net.Conn) {
+		for _, body := range []string{"", "x"} {
+			replies, after, _ := exchange(t, dial(), fmt.Sprintf(
+				"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nConnection: close\r\n"+
+					"Content-Length: %d\r\n\r\n%s", len(body), body))
+			if len(replies) != 1 || replies[0].status != 200 || after[0] != 20*time.Second {
+				t.Errorf("answers %v after %v", replies, after)
+			}
+		}
+	})
+}
+
+// thoughtful is a use case that takes its time, unless the client leaves.
+type thoughtful struct{ gateway.Scorer }
+
+func (s thoughtful) Score(ctx context.Context, req scoring.Request) (scoring.Response, error) {
+	select {
+	case <-time.After(20 * time.Second):
+		return s.Scorer.Score(ctx, req)
+	case <-ctx.Done():
+		return scoring.Response{}, ctx.Err()
 	}
 }
 

@@ -22,6 +22,7 @@ func (g *Gateway) Watch(server *http.Server) {
 	server.DisableGeneralOptionsHandler = true // OPTIONS * is a request like any other
 	w := &connectionWatch{unparsed: g.edge.unparsed}
 	server.ConnContext, server.ConnState = w.begin, w.change
+	boundUnparsed(server)
 }
 
 // connectionWatch knows of each open connection whether bytes came that no
@@ -30,6 +31,11 @@ type connectionWatch struct {
 	unparsed metric.Int64Counter
 	open     sync.Map // net.Conn -> *atomic.Bool
 }
+
+// boundUnparsed gives the bodies of requests that net/http answers by itself (a
+// strange Expect: 417) a deadline: it waits for them. Those of handlers have
+// their own, see arriving.
+func boundUnparsed(server *http.Server) { server.ReadTimeout = server.ReadHeaderTimeout }
 
 type pendingKey struct{}
 

@@ -40,7 +40,7 @@ func (s *Server) startOperations() error {
 	profiles.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	server := &http.Server{
 		Handler:           s.gateway.Operations(profiles, onLoopback(listener)),
-		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ConnState: limited.Changed,
 		ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
