@@ -34,6 +34,8 @@ type admission struct {
 	mu   sync.Mutex
 	pool *fair.Pool[*waiter]
 	pace pace
+	// large are those that have only some of the turns while small ones come.
+	large struct{ cost, took average }
 }
 
 // waiter is a request that has a turn or waits for one.
@@ -47,8 +49,14 @@ type waiter struct {
 // turn is a waiter's place.
 type turn = fair.Turn[*waiter]
 
-// keptTurns is the share of the turns that is for small requests while such come.
-const keptTurns = 8
+// keptTurns is how many of the turns large requests leave free while small ones
+// come: all but as many as decode at once. A large request that is decoded wants
+// the encoder, which serves its calls in their order; many of them would stand
+// there before every small one.
+func keptTurns(turns int) int {
+	decoders := decodersAtOnce()
+	return max(0, turns-(decoders-keptDecoders(decoders)))
+}
 
 // Costs of what is not decoding.
 const (
@@ -59,7 +67,7 @@ const (
 func newAdmission(cfg Config, meter metric.Meter) (*admission, error) {
 	a := &admission{
 		turns: cfg.Concurrency, queue: cfg.Queue, retryAfter: cfg.RetryAfter, queueWait: cfg.QueueWait,
-		pool: fair.NewPool[*waiter](fair.Config{Units: cfg.Concurrency, Kept: cfg.Concurrency / keptTurns}),
+		pool: fair.NewPool[*waiter](fair.Config{Units: cfg.Concurrency, Kept: keptTurns(cfg.Concurrency)}),
 	}
 	refusals, err1 := metrics.AdmissionRefusals.New(meter)
 	depth, err2 := metrics.QueueDepth.New(meter)
@@ -180,7 +188,11 @@ func (a *admission) refuse(ctx context.Context, who fair.Who, cost float64,
 	if item := queue.Longest(); full && item != nil && queue.Shorter(who, cost, item) {
 		longest, full = item.Value, false
 	}
-	expected := a.pace.time(queue.Ahead(who, cost))
+	ahead := queue.Ahead(who, cost)
+	expected := a.pace.time(ahead)
+	if a.pool.IsLarge(cost) {
+		expected = max(expected, a.largeTime(ahead))
+	}
 	reason, detail := "", ""
 	switch {
 	case full:
@@ -242,6 +254,16 @@ func (a *admission) expected(cost float64) time.Duration {
 	return a.pace.time(a.pool.Queue().Cost() + cost)
 }
 
+// largeTime is what work takes that has only the turns of large requests, 0 while
+// that is not known.
+func (a *admission) largeTime(cost float64) time.Duration {
+	if a.large.took.samples == 0 {
+		return 0
+	}
+	each := a.large.took.value / float64(a.pool.LargeUnits())
+	return time.Duration(cost / a.large.cost.value * each * float64(time.Second))
+}
+
 // leave takes a waiter out that does not want its turn any more. It may have got
 // it in the same moment, or lost its place.
 func (a *admission) leave(t *turn) {
@@ -270,7 +292,12 @@ func (a *admission) done(t *turn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
-	a.pace.finished(now, t.Value.cost, now.Sub(t.Value.began))
+	took := now.Sub(t.Value.began)
+	a.pace.finished(now, t.Value.cost, took)
+	if t.Large() {
+		a.large.cost.add(t.Value.cost)
+		a.large.took.add(took.Seconds())
+	}
 	a.out(t)
 }
 

@@ -52,14 +52,22 @@ type decoding struct {
 	slots *fair.Pool[chan struct{}] // closed when the decode may begin
 }
 
-// newDecoding has one CPU kept for small images while such come. One CPU alone
-// decodes a small image beside a large one.
 func newDecoding(preparer Preparer, tel *telemetry) *decoding {
-	cpus := runtime.GOMAXPROCS(0)
-	return &decoding{preparer: preparer, atOnce: cpus, telemetry: tel, slots: fair.NewPool[chan struct{}](fair.Config{
-		Units: max(2, cpus), Kept: max(1, cpus/8), Memory: preparer.DecodeBudget(),
-	})}
+	decoders := decodersAtOnce()
+	return &decoding{
+		preparer: preparer, atOnce: runtime.GOMAXPROCS(0), telemetry: tel,
+		slots: fair.NewPool[chan struct{}](fair.Config{
+			Units: decoders, Kept: keptDecoders(decoders), Memory: preparer.DecodeBudget(),
+		}),
+	}
 }
+
+// decodersAtOnce is one for each CPU. One CPU alone decodes a small image beside
+// a large one.
+func decodersAtOnce() int { return max(2, runtime.GOMAXPROCS(0)) }
+
+// keptDecoders is how many of them large images leave free while small ones come.
+func keptDecoders(decoders int) int { return max(1, decoders/8) }
 
 // prepared is a row as the encoder takes it.
 type prepared struct {

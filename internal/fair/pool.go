@@ -58,7 +58,7 @@ func (p *Pool[T]) Enter(now time.Time, who Who, cost float64, memory int64, valu
 	if cost <= p.least || now.Sub(p.leastAt) > smallMemory {
 		p.least, p.leastAt = cost, now
 	}
-	t := &Turn[T]{Value: value, memory: memory, large: cost > largeRatio*p.least}
+	t := &Turn[T]{Value: value, memory: memory, large: p.IsLarge(cost)}
 	t.item = p.all.Push(who, cost, t)
 	if !t.large {
 		t.spare = p.small.Push(who, cost, t)
@@ -94,7 +94,7 @@ func (p *Pool[T]) fits(t *Turn[T]) bool {
 	if !t.large {
 		return p.memoryFits(p.under, t, p.cfg.Memory)
 	}
-	return p.large.units < max(1, p.cfg.Units-p.cfg.Kept) && p.memoryFits(p.large, t, p.cfg.Memory-p.cfg.Memory/8)
+	return p.large.units < p.LargeUnits() && p.memoryFits(p.large, t, p.cfg.Memory-p.cfg.Memory/8)
 }
 
 // memoryFits lets an item begin that is alone, whatever it needs.
@@ -117,6 +117,9 @@ func (p *Pool[T]) Leave(t *Turn[T]) {
 	}
 }
 
+// Large reports whether the item was large when it came.
+func (t *Turn[T]) Large() bool { return t.large }
+
 // Waiting reports whether the item has not begun yet.
 func (t *Turn[T]) Waiting() bool { return t.item.place != nil }
 
@@ -125,3 +128,9 @@ func (p *Pool[T]) Used() int { return p.under.units }
 
 // Queue is the queue of those that wait and are under way.
 func (p *Pool[T]) Queue() *Queue[*Turn[T]] { return &p.all }
+
+// IsLarge reports whether an item of a cost would be large if it came now.
+func (p *Pool[T]) IsLarge(cost float64) bool { return cost > largeRatio*p.least }
+
+// LargeUnits is how many large items may be under way while small ones come.
+func (p *Pool[T]) LargeUnits() int { return max(1, p.cfg.Units-p.cfg.Kept) }
