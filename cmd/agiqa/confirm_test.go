@@ -4,12 +4,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/internal/proof"
 )
 
 // asking are the commands that ask, each with the question.
@@ -29,6 +32,7 @@ var asking = map[string]struct {
 	"experiment stop":     {[]string{"x"}, "Stop experiment x on "},
 	"experiment rollback": {[]string{"x"}, "Rollback experiment x on "},
 	"experiment promote":  {[]string{"x", "new"}, "Promote arm new of experiment x on "},
+	"key revoke":          {[]string{"x"}, "Revoke API key x on "},
 }
 
 // What no command undoes has --yes, and nothing else does.
@@ -55,10 +59,19 @@ func TestCommandsThatAsk(t *testing.T) {
 	}
 }
 
-// changeServer counts requests that change something.
+// changeServer knows the admin key, and counts requests that change something.
 func changeServer(t *testing.T, changes *atomic.Int64) string {
 	t.Helper()
+	key := proofKey()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == proof.Path {
+			var c proof.Challenge
+			if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+				t.Error(err)
+			}
+			_ = json.NewEncoder(w).Encode(key.Answer(c)) // a client that left
+			return
+		}
 		if r.Method != http.MethodGet {
 			changes.Add(1)
 		}
@@ -67,6 +80,15 @@ func changeServer(t *testing.T, changes *atomic.Int64) string {
 	t.Cleanup(server.Close)
 	return server.URL
 }
+
+// proofKey is derived once: that takes a moment.
+var proofKey = sync.OnceValue(func() proof.Key {
+	key, err := proof.Derive(testAdminKey)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
 
 func TestAsksOnATerminal(t *testing.T) {
 	for name, command := range asking {

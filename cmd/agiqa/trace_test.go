@@ -15,7 +15,7 @@ func TestTracesAreKept(t *testing.T) {
 	needsWholeTraces(t)
 	t.Parallel()
 	data := t.TempDir()
-	env := []string{"AGIQA_DATA_DIR=" + data, "AGIQA_PPROF_LISTEN=127.0.0.1:0"}
+	env := []string{"AGIQA_DATA_DIR=" + data, "AGIQA_OPERATIONS_LISTEN=127.0.0.1:0"}
 	p := startUp(t, env, "--trace")
 	a := post(t, p.url+"/v1/score", "application/octet-stream", example(t, "harbour.jpg"))
 	if a.status != http.StatusOK {
@@ -65,7 +65,8 @@ func TestTracesAreKept(t *testing.T) {
 			address + "/healthz": http.StatusOK, address + "/readyz": http.StatusOK, address + "/metrics": http.StatusOK,
 			address + "/v1/checkpoints": http.StatusNotFound,
 		} {
-			res, err := http.Get(url)
+			// The document is about the other port.
+			res, err := (&http.Client{Transport: &http.Transport{}}).Get(url)
 			if err != nil {
 				t.Fatal(err)
 			}

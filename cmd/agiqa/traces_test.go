@@ -183,7 +183,7 @@ func (f *traffic) send(i int) sent {
 	post := func(class string, body []byte) sent {
 		return f.http(class, id, http.MethodPost, "/v1/score", "image/png", body, headers)
 	}
-	line := fmt.Sprintf("POST /v1/score HTTP/1.1\r\nHost: a\r\nX-Request-ID: %s\r\nContent-Type: image/png\r\n", id)
+	line := fmt.Sprintf("POST /v1/score HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: %s\r\nContent-Type: image/png\r\n", id)
 	switch i % 20 {
 	case 0, 1, 2:
 		n := int(f.fresh.Add(1))
@@ -215,9 +215,9 @@ func (f *traffic) send(i int) sent {
 	case 14:
 		return f.raw("malformed", "", "GET / HTTP/1.1\r\nBroken\r\n\r\n", false)
 	case 15:
-		return f.raw("header too large", "", "GET / HTTP/1.1\r\nHost: a\r\nX: "+strings.Repeat("a", 80<<10)+"\r\n\r\n", false)
+		return f.raw("header too large", "", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("a", 80<<10)+"\r\n\r\n", false)
 	case 16:
-		return f.raw("left in its header", "", "GET / HTTP/1.1\r\nHost: a\r\n", false)
+		return f.raw("left in its header", "", "GET / HTTP/1.1\r\nHost: localhost\r\n", false)
 	case 17: // after 100 Continue the handler is at work
 		return f.raw("left in its body", id, line+"Content-Length: 5000\r\nExpect: 100-continue\r\n\r\n", true)
 	case 18:

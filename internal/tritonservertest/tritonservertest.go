@@ -34,12 +34,23 @@ func Start(t testing.TB, root string, options ...string) string {
 	}
 	venv := filepath.Join(root, ".venv")
 	python := describe(t, venv)
-	wheel := filepath.Join(python.Packages, "pytriton", "tritonserver")
 	dir, err := os.MkdirTemp("", "t")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	// Triton's stubs take no path with a space or a letter beyond ASCII.
+	repository, packages := filepath.Join(dir, "models"), filepath.Join(dir, "packages")
+	plain := map[string]string{
+		repository: filepath.Join(root, "model_repository"), packages: python.Packages,
+		filepath.Join(dir, "venv"): venv, filepath.Join(dir, "library"): python.Library,
+	}
+	for link, target := range plain {
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wheel := filepath.Join(packages, "pytriton", "tritonserver")
 	backend := filepath.Join(dir, "backends", "python")
 	if err := os.MkdirAll(backend, 0o700); err != nil {
 		t.Fatal(err)
@@ -57,7 +68,7 @@ func Start(t testing.TB, root string, options ...string) string {
 	}
 	prefix := filepath.Base(dir) + "_"
 	args := append([]string{
-		"--model-repository=" + filepath.Join(root, "model_repository"),
+		"--model-repository=" + repository,
 		"--backend-directory=" + filepath.Join(dir, "backends"),
 		"--model-config-name=embedded", "--disable-auto-complete-config", "--strict-readiness=false",
 		"--model-control-mode=explicit", "--load-model=*", "--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0",
@@ -68,8 +79,8 @@ func Start(t testing.TB, root string, options ...string) string {
 	cmd := exec.Command(filepath.Join(wheel, "bin", "tritonserver"), args...)
 	var log buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &log, &log
-	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"),
-		"LD_LIBRARY_PATH="+filepath.Join(python.Packages, "nvidia_pytriton.libs")+":"+python.Library)
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "venv", "bin")+":"+os.Getenv("PATH"),
+		"LD_LIBRARY_PATH="+filepath.Join(packages, "nvidia_pytriton.libs")+":"+filepath.Join(dir, "library"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second
 	ended := run(t, cmd)
