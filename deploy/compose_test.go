@@ -218,9 +218,6 @@ func TestGatewaySettingsAreKnown(t *testing.T) {
 	if ratio := gateway.Environment["AGIQA_TRACE_RATIO"]; ratio != nil && *ratio != "1" {
 		t.Errorf("AGIQA_TRACE_RATIO = %q: the collector can only keep every error if it gets every trace", *ratio)
 	}
-	if profiles := gateway.Environment["AGIQA_PPROF_LISTEN"]; profiles != nil {
-		t.Errorf("AGIQA_PPROF_LISTEN = %q: profiles show memory, and are switched on when they are needed", *profiles)
-	}
 }
 
 // TestExperimentsAreKept: the store's folder is a volume, its database and

@@ -3,8 +3,8 @@
 //
 //	go run ./tools/sbom -binary FILE -version VERSION -date DATE -out FILE LOCK...
 //
-// cyclonedx-gomod lists the modules with their licences. It asks nothing of the
-// network: a binary's modules are in the module cache when it was built here.
+// cyclonedx-gomod lists the modules with their licences, which are in the module
+// cache when the binary was built here; what is missing there is downloaded.
 // The same arguments give the same bytes.
 package main
 
