@@ -29,26 +29,12 @@ func EnsureAdminKey(s *config.Settings) error {
 	}
 	key, err := ReadAdminKey(*s)
 	if errors.Is(err, fs.ErrNotExist) {
-		key, err = writeAdminKey(*s)
+		if _, err = createSecret(adminKeyFile(*s), rand.Text()+"\n"); err == nil {
+			key, err = ReadAdminKey(*s)
+		}
 	}
 	s.AdminKey = key
 	return err
-}
-
-func writeAdminKey(s config.Settings) (config.Secret, error) {
-	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
-		return "", err
-	}
-	key := rand.Text()
-	f, err := os.OpenFile(adminKeyFile(s), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) { // another server was faster
-		return ReadAdminKey(s)
-	}
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteString(key + "\n")
-	return config.Secret(key), errors.Join(err, f.Sync(), f.Close())
 }
 
 // ReadAdminKey reads the key that EnsureAdminKey left in the data folder.

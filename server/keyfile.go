@@ -30,19 +30,24 @@ func folderKey(path, broken string) ([]byte, error) {
 	return key, nil
 }
 
-// createKey creates the file whole, so that a server that starts at the same
-// time never reads half a key.
+// createKey creates the file of a secret of 32 bytes and returns its text.
 func createKey(path string) ([]byte, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
 	var key [32]byte
 	if _, err := rand.Read(key[:]); err != nil {
 		return nil, err
 	}
-	text := []byte(hex.EncodeToString(key[:]) + "\n")
+	return createSecret(path, hex.EncodeToString(key[:])+"\n")
+}
+
+// createSecret creates a file of the data folder and returns its text, or that of
+// a server that was faster. The file appears whole, so that a server that starts
+// at the same time never reads half a secret.
+func createSecret(path, text string) ([]byte, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
 	draft := path + "." + rand.Text()
-	err := durable.WriteFile(draft, text, 0o600)
+	err := durable.WriteFile(draft, []byte(text), 0o600)
 	if err == nil {
 		err = os.Link(draft, path)
 	}
@@ -50,5 +55,5 @@ func createKey(path string) ([]byte, error) {
 	if errors.Is(err, fs.ErrExist) { // another server was faster
 		return os.ReadFile(path)
 	}
-	return text, errors.Join(err, removed)
+	return []byte(text), errors.Join(err, removed)
 }
