@@ -1,14 +1,13 @@
 package server
 
 import (
-	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/tlsfiles"
 )
 
 // RedisConfig is how the settings say to reach Redis. An error names the setting.
@@ -16,13 +15,9 @@ func RedisConfig(s config.Settings) (cache.RedisConfig, error) {
 	cfg := cache.DefaultRedisConfig()
 	cfg.URL = string(s.RedisURL)
 	if s.RedisCA != "" {
-		pem, err := os.ReadFile(s.RedisCA)
-		if err != nil {
+		var err error
+		if cfg.Authorities, err = tlsfiles.Authorities(s.RedisCA); err != nil {
 			return cfg, fmt.Errorf("setting redis-ca: %w", err)
-		}
-		cfg.Authorities = x509.NewCertPool()
-		if !cfg.Authorities.AppendCertsFromPEM(pem) {
-			return cfg, fmt.Errorf("setting redis-ca: %s has no certificate in PEM", s.RedisCA)
 		}
 	}
 	if err := cfg.Validate(); err != nil {

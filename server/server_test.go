@@ -17,9 +17,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/agiqa/agiqa/internal/certtest"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/testimages"
-	"github.com/agiqa/agiqa/internal/tlsfiles/tlstest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -155,10 +155,10 @@ func get(ctx context.Context, client *http.Client, url string) (string, error) {
 
 // TestServerTLS: the whole service over TLS, and nothing over plain HTTP.
 func TestServerTLS(t *testing.T) {
-	authority, dir := tlstest.NewAuthority(t), t.TempDir()
+	authority, dir := certtest.NewAuthority(t), t.TempDir()
 	set := settings(t, fakeTriton(t, settings(t)).Addr())
 	set.TLSCert, set.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	authority.Issue(set.TLSCert, set.TLSKey, 1, time.Now().Add(time.Hour))
+	authority.IssueLocal(t, certtest.Pair{Cert: set.TLSCert, Key: set.TLSKey}, 1, time.Now().Add(time.Hour))
 	s, err := server.New(t.Context(), server.Config{Settings: set, Version: "1.2.3", Logger: discard()})
 	if err != nil {
 		t.Fatal(err)

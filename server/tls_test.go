@@ -11,17 +11,17 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/agiqa/agiqa/internal/certtest"
 	"github.com/agiqa/agiqa/internal/config"
-	"github.com/agiqa/agiqa/internal/tlsfiles/tlstest"
 )
 
 // TestFollowCertificate: new files are used by themselves, and counted.
 func TestFollowCertificate(t *testing.T) {
-	authority, dir := tlstest.NewAuthority(t), t.TempDir()
+	authority, dir := certtest.NewAuthority(t), t.TempDir()
 	s := &Server{settings: config.Default(), logger: slog.New(slog.DiscardHandler)}
 	s.settings.TLSCert, s.settings.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	soon, later := time.Now().Add(time.Hour), time.Now().Add(2*time.Hour)
-	authority.Issue(s.settings.TLSCert, s.settings.TLSKey, 1, soon)
+	authority.IssueLocal(t, certtest.Pair{Cert: s.settings.TLSCert, Key: s.settings.TLSKey}, 1, soon)
 	if err := s.loadCertificate(); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestFollowCertificate(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); s.followCertificate(ctx, time.Millisecond) }()
 	defer func() { stop(); <-done }()
-	authority.Issue(s.settings.TLSCert, s.settings.TLSKey, 2, later)
+	authority.IssueLocal(t, certtest.Pair{Cert: s.settings.TLSCert, Key: s.settings.TLSKey}, 2, later)
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		expiry, reloads := collect(t, reader)
 		if expiry == later.Unix() && reloads["ok"] == 1 { // half of the files may have been read in between
@@ -70,9 +70,9 @@ func collect(t *testing.T, reader sdkmetric.Reader) (expiry int64, reloads map[s
 
 // TestCertificateSettings: both files or none, and what is wrong is said.
 func TestCertificateSettings(t *testing.T) {
-	authority, dir := tlstest.NewAuthority(t), t.TempDir()
+	authority, dir := certtest.NewAuthority(t), t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	authority.Issue(cert, key, 1, time.Now().Add(time.Hour))
+	authority.IssueLocal(t, certtest.Pair{Cert: cert, Key: key}, 1, time.Now().Add(time.Hour))
 	for _, test := range []struct{ cert, key, want string }{
 		{cert, "", "setting tls-cert: needs tls-key"}, {"", key, "setting tls-key: needs tls-cert"},
 		{cert, cert, "settings tls-cert and tls-key"}, {filepath.Join(dir, "absent"), key, "no such file"},

@@ -2,12 +2,11 @@ package server
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/tlsfiles"
 )
 
 // tritonAccess is what Tritons elsewhere ask of their callers. An embedded one
@@ -32,7 +31,7 @@ func newTritonAccess(s config.Settings) (tritonAccess, error) {
 	access.tls = &tls.Config{MinVersion: tls.VersionTLS12}
 	if s.TritonCA != systemCA { // nil roots are the system's
 		var err error
-		if access.tls.RootCAs, err = readAuthorities(s.TritonCA); err != nil {
+		if access.tls.RootCAs, err = tlsfiles.Authorities(s.TritonCA); err != nil {
 			return access, fmt.Errorf("setting triton-ca: %w", err)
 		}
 	}
@@ -51,16 +50,4 @@ func newTritonAccess(s config.Settings) (tritonAccess, error) {
 	}
 	access.tls.GetClientCertificate = read
 	return access, nil
-}
-
-func readAuthorities(path string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", path)
-	}
-	return pool, nil
 }

@@ -29,7 +29,7 @@ func TestTritonAccess(t *testing.T) {
 		{name: "client certificate", ca: ca.File, cert: pair.Cert, key: pair.Key, tls: true, client: true},
 		{name: "certificate without TLS", cert: pair.Cert, key: pair.Key, fault: "triton-ca"},
 		{name: "no such authority", ca: "/no/such/file", fault: "setting triton-ca: open /no/such/file"},
-		{name: "no PEM", ca: noPEM, fault: "holds no certificate"},
+		{name: "no PEM", ca: noPEM, fault: "has no certificate"},
 		{name: "no key", ca: ca.File, cert: pair.Cert, fault: "one of them is missing"},
 		{name: "no certificate", ca: ca.File, key: pair.Key, fault: "one of them is missing"},
 		{name: "another's key", ca: ca.File, cert: pair.Cert, key: ca.Issue(t, time.Hour, "x").Key,

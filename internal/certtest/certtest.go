@@ -30,7 +30,7 @@ type Pair struct{ Cert, Key string }
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{key: newKey(t)}
-	template := template("authority", time.Hour)
+	template := template("authority", 24*time.Hour)
 	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
 	if err != nil {
@@ -39,15 +39,40 @@ func NewAuthority(t testing.TB) *Authority {
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	a.File = writePEM(t, "CERTIFICATE", der)
+	a.File = filepath.Join(t.TempDir(), "ca.pem")
+	writePEM(t, a.File, "CERTIFICATE", der)
 	return a
+}
+
+// Pool trusts the authority alone.
+func (a *Authority) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
 }
 
 // Issue returns a certificate for names and IP addresses, for servers and
 // clients alike, valid for some time; if that is negative, it has expired.
 func (a *Authority) Issue(t testing.TB, valid time.Duration, names ...string) Pair {
 	t.Helper()
-	template := template(names[0], valid)
+	dir := t.TempDir()
+	pair := Pair{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	a.write(t, pair, template(names[0], valid), names...)
+	return pair
+}
+
+// IssueLocal writes a certificate for localhost and 127.0.0.1 that is valid until
+// then.
+func (a *Authority) IssueLocal(t testing.TB, pair Pair, serial int64, until time.Time) {
+	t.Helper()
+	template := template("localhost", time.Until(until))
+	template.SerialNumber, template.NotAfter = big.NewInt(serial), until
+	a.write(t, pair, template, "localhost", "127.0.0.1")
+}
+
+// write signs a certificate for names and IP addresses with a new key.
+func (a *Authority) write(t testing.TB, pair Pair, template *x509.Certificate, names ...string) {
+	t.Helper()
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -65,7 +90,8 @@ func (a *Authority) Issue(t testing.TB, valid time.Duration, names ...string) Pa
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Pair{Cert: writePEM(t, "CERTIFICATE", der), Key: writePEM(t, "PRIVATE KEY", private)}
+	writePEM(t, pair.Cert, "CERTIFICATE", der)
+	writePEM(t, pair.Key, "PRIVATE KEY", private)
 }
 
 func template(name string, valid time.Duration) *x509.Certificate {
@@ -87,11 +113,9 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func writePEM(t testing.TB, kind string, der []byte) string {
+func writePEM(t testing.TB, file, kind string, der []byte) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "file.pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }

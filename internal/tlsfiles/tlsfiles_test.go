@@ -12,17 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agiqa/agiqa/internal/certtest"
 	"github.com/agiqa/agiqa/internal/tlsfiles"
-	"github.com/agiqa/agiqa/internal/tlsfiles/tlstest"
 )
 
 // TestReplacedWhileServing: new connections get the new certificate, open ones go on,
 // and files that can't be used change nothing.
 func TestReplacedWhileServing(t *testing.T) {
-	authority, dir := tlstest.NewAuthority(t), t.TempDir()
+	authority, dir := certtest.NewAuthority(t), t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	later := time.Now().Add(time.Hour)
-	authority.Issue(certFile, keyFile, 1, later)
+	authority.IssueLocal(t, certtest.Pair{Cert: certFile, Key: keyFile}, 1, later)
 	files, err := tlsfiles.New(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func TestReplacedWhileServing(t *testing.T) {
 		t.Errorf("nothing has changed, and Reload says %v, %v", changed, err)
 	}
 
-	authority.Issue(certFile, keyFile, 2, later)
+	authority.IssueLocal(t, certtest.Pair{Cert: certFile, Key: keyFile}, 2, later)
 	if changed, err := files.Reload(); !changed || err != nil {
 		t.Fatalf("new files: %v, %v", changed, err)
 	}
@@ -75,10 +75,14 @@ func TestReplacedWhileServing(t *testing.T) {
 	}
 
 	for name, spoil := range map[string]func(){
-		"another key":  func() { authority.Issue(filepath.Join(dir, "other.pem"), keyFile, 3, later) },
-		"no PEM":       func() { must(t, os.WriteFile(certFile, []byte("hunter2"), 0o600)) },
-		"no file":      func() { must(t, os.Remove(certFile)) },
-		"expired file": func() { authority.Issue(certFile, keyFile, 4, time.Now().Add(-time.Hour)) },
+		"another key": func() {
+			authority.IssueLocal(t, certtest.Pair{Cert: filepath.Join(dir, "other.pem"), Key: keyFile}, 3, later)
+		},
+		"no PEM":  func() { must(t, os.WriteFile(certFile, []byte("hunter2"), 0o600)) },
+		"no file": func() { must(t, os.Remove(certFile)) },
+		"expired file": func() {
+			authority.IssueLocal(t, certtest.Pair{Cert: certFile, Key: keyFile}, 4, time.Now().Add(-time.Hour))
+		},
 	} {
 		spoil()
 		if changed, err := files.Reload(); !changed || err == nil {
@@ -93,7 +97,7 @@ func TestReplacedWhileServing(t *testing.T) {
 		if _, err := tlsfiles.New(certFile, keyFile); err == nil {
 			t.Errorf("%s: a server starts", name)
 		}
-		authority.Issue(certFile, keyFile, 2, later)
+		authority.IssueLocal(t, certtest.Pair{Cert: certFile, Key: keyFile}, 2, later)
 		if changed, err := files.Reload(); !changed || err != nil {
 			t.Errorf("after %s: %v, %v", name, changed, err)
 		}

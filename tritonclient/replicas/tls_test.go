@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"log/slog"
 	"net"
 	"os"
@@ -55,7 +54,7 @@ func mutual(t *testing.T, pair certtest.Pair, ca *certtest.Authority) grpc.Serve
 	t.Helper()
 	return grpc.Creds(credentials.NewTLS(&tls.Config{
 		Certificates: []tls.Certificate{certificate(t, pair)},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: roots(t, ca),
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool(),
 	}))
 }
 
@@ -66,19 +65,6 @@ func certificate(t *testing.T, pair certtest.Pair) tls.Certificate {
 		t.Fatal(err)
 	}
 	return c
-}
-
-func roots(t *testing.T, ca *certtest.Authority) *x509.CertPool {
-	t.Helper()
-	text, err := os.ReadFile(ca.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		t.Fatal("no certificate")
-	}
-	return pool
 }
 
 // TestOutagesOfTLSAreExplained: each fault leads to the setting that mends it.
@@ -94,19 +80,19 @@ func TestOutagesOfTLSAreExplained(t *testing.T) {
 		cause  string // "": none
 	}{
 		{"all is well", []grpc.ServerOption{mutual(t, good, ca)},
-			&tls.Config{RootCAs: roots(t, ca), Certificates: []tls.Certificate{client}}, ""},
+			&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{client}}, ""},
 		{"plain text to TLS", []grpc.ServerOption{mutual(t, good, ca)}, nil, "setting triton-ca"},
-		{"TLS to plain text", nil, &tls.Config{RootCAs: roots(t, ca)}, "doesn't speak TLS"},
+		{"TLS to plain text", nil, &tls.Config{RootCAs: ca.Pool()}, "doesn't speak TLS"},
 		{"another authority", []grpc.ServerOption{mutual(t, good, ca)},
-			&tls.Config{RootCAs: roots(t, other), Certificates: []tls.Certificate{client}}, "none of the authorities"},
+			&tls.Config{RootCAs: other.Pool(), Certificates: []tls.Certificate{client}}, "none of the authorities"},
 		{"another name", []grpc.ServerOption{mutual(t, ca.Issue(t, time.Hour, "elsewhere"), ca)},
-			&tls.Config{RootCAs: roots(t, ca), Certificates: []tls.Certificate{client}}, "for other names"},
+			&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{client}}, "for other names"},
 		{"expired", []grpc.ServerOption{mutual(t, ca.Issue(t, -time.Hour, "127.0.0.1"), ca)},
-			&tls.Config{RootCAs: roots(t, ca), Certificates: []tls.Certificate{client}}, "isn't valid"},
+			&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{client}}, "isn't valid"},
 		{"no client certificate", []grpc.ServerOption{mutual(t, good, ca)},
-			&tls.Config{RootCAs: roots(t, ca)}, "triton-cert and triton-key"},
+			&tls.Config{RootCAs: ca.Pool()}, "triton-cert and triton-key"},
 		{"a stranger's certificate", []grpc.ServerOption{mutual(t, good, ca)},
-			&tls.Config{RootCAs: roots(t, ca), GetClientCertificate: func(*tls.CertificateRequestInfo) (
+			&tls.Config{RootCAs: ca.Pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (
 				*tls.Certificate, error) {
 				return &stranger, nil
 			}}, "triton-cert and triton-key"},
@@ -135,7 +121,7 @@ func TestCallsCarryKeyAndCertificate(t *testing.T) {
 			cfg.Addresses = []string{"unix://" + address}
 		}
 		cfg.TLS = &tls.Config{
-			RootCAs: roots(t, ca), Certificates: []tls.Certificate{certificate(t, ca.Issue(t, time.Hour, "client"))},
+			RootCAs: ca.Pool(), Certificates: []tls.Certificate{certificate(t, ca.Issue(t, time.Hour, "client"))},
 		}
 		cfg.ControlKey = "k=1"
 		p, err := replicas.New(cfg, replicas.Calls{})
@@ -168,7 +154,7 @@ func TestNamesOfSeveralServersAreVerified(t *testing.T) {
 		cfg.Addresses = []string{"localhost:" + port}
 		cfg.Lookup = func(context.Context, string) ([]string, error) { return []string{"127.0.0.1", "127.0.0.1"}, nil }
 		cfg.TLS = &tls.Config{
-			RootCAs: roots(t, ca), Certificates: []tls.Certificate{certificate(t, ca.Issue(t, time.Hour, "client"))},
+			RootCAs: ca.Pool(), Certificates: []tls.Certificate{certificate(t, ca.Issue(t, time.Hour, "client"))},
 		}
 		p, err := replicas.New(cfg, replicas.Calls{})
 		if err != nil {

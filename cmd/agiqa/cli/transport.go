@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/loopback"
 	"github.com/agiqa/agiqa/internal/proof"
+	"github.com/agiqa/agiqa/internal/tlsfiles"
 )
 
 // proofTimeout is how long a server may take to prove that it knows the key.
@@ -32,13 +31,9 @@ func trust(s config.Settings) (*tls.Config, error) {
 	if s.URLCA == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(s.URLCA)
+	pool, err := tlsfiles.Authorities(s.URLCA)
 	if err != nil {
 		return nil, fmt.Errorf("setting url-ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("setting url-ca: %s has no certificate in PEM", s.URLCA)
 	}
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }

@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
+	"github.com/agiqa/agiqa/internal/certtest"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/hostcheck"
 	"github.com/agiqa/agiqa/internal/proof"
 	"github.com/agiqa/agiqa/internal/tlsfiles"
-	"github.com/agiqa/agiqa/internal/tlsfiles/tlstest"
 )
 
 const adminKey = "the-key-of-this-test"
@@ -210,9 +210,9 @@ func TestKeyIsNotSentInClear(t *testing.T) {
 // and without the key.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	authority, dir := tlstest.NewAuthority(t), t.TempDir()
+	authority, dir := certtest.NewAuthority(t), t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	authority.Issue(certFile, keyFile, 1, time.Now().Add(time.Hour))
+	authority.IssueLocal(t, certtest.Pair{Cert: certFile, Key: keyFile}, 1, time.Now().Add(time.Hour))
 	files, err := tlsfiles.New(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func TestTLS(t *testing.T) {
 	})}
 	go func() { _ = server.Serve(tls.NewListener(plain, files.Config())) }()
 	t.Cleanup(func() { _ = server.Close() })
-	for ca, trusted := range map[string]bool{authority.File: true, tlstest.NewAuthority(t).File: false, "": false} {
+	for ca, trusted := range map[string]bool{authority.File: true, certtest.NewAuthority(t).File: false, "": false} {
 		s := config.Default()
 		s.URL, s.URLCA = "https://"+plain.Addr().String(), ca
 		c, err := cli.ClientOf(s)
