@@ -11,6 +11,7 @@ import (
 type buffers struct {
 	samples      *pool.Pool[byte]
 	coefficients *pool.Pool[int16]
+	masks        *pool.Pool[uint64] // of blocks of coefficients
 }
 
 // newBuffers keeps enough for as many images as run at once, each with three
@@ -19,5 +20,6 @@ type buffers struct {
 func newBuffers(cfg Config) *buffers {
 	n := 8 * runtime.GOMAXPROCS(0)
 	share := int(min(cfg.MemoryBudget/8, 1<<40))
-	return &buffers{samples: pool.New[byte](n, share), coefficients: pool.New[int16](n, share/2)}
+	return &buffers{samples: pool.New[byte](n, share), coefficients: pool.New[int16](n, share/2),
+		masks: pool.New[uint64](n, share/64)}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func jpegDecoder(b *buffers) decodeFunc {
-	d := jpeg.Decoder{Samples: b.samples, Coefficients: b.coefficients}
+	d := jpeg.Decoder{Samples: b.samples, Coefficients: b.coefficients, Masks: b.masks}
 	return func(ctx context.Context, data []byte, _ Header, by int) (raster, error) {
 		img, err := d.DecodeReduced(ctx, data, by)
 		if err != nil {

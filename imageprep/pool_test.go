@@ -81,6 +81,7 @@ func TestSteadyStateAllocatesNothingThatGrows(t *testing.T) {
 		{"jpeg 2048", testimages.JPEG(2048, 2048)},
 		{"png 1024", testimages.PNG(1024, 1024)},
 		{"gray progressive jpeg", testimages.Golden("jpeg-gray-progressive.jpg")},
+		{"progressive jpeg 2048", testimages.ScanFlood(2048, 2048, 3)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := newPreparer(t)

@@ -23,8 +23,8 @@ func (h Header) Pixels() int64 { return int64(h.Width) * int64(h.Height) }
 // DecodeBytes estimates the memory that Prepare needs for the image, besides
 // data itself: the decoder's planes (a progressive JPEG holds two bytes of
 // coefficient for each sample besides the sample; a 16-bit PNG eight bytes a
-// pixel; an interlaced one everything twice), one row of RGB, and the rows
-// that wait for the vertical pass of the resize.
+// pixel; an interlaced one everything twice), the compressed data of a JPEG or a
+// GIF once more, one row of RGB, and the rows that wait for the vertical pass of the resize.
 func (h Header) DecodeBytes() int64 {
 	w, ht := int64(h.Width), int64(h.Height)
 	short := min(w, ht)

@@ -41,11 +41,12 @@ func sniffGIF(data []byte) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
+	codes, _ := blocksLength(l.data)
 	h := Header{
 		Format: GIF, Frames: 1 + r.moreFrames(), Scans: 1, Bits: 8, Channels: 1, Progressive: l.interlaced,
 		// Pillow lets the canvas grow to hold the first frame.
 		Width: max(width, l.x+l.width), Height: max(height, l.y+l.height),
-		planes: int64(l.width) * int64(l.height), layout: l,
+		planes: int64(l.width)*int64(l.height) + int64(codes), layout: l,
 	}
 	if l.width == 0 || l.height == 0 { // a frame without pixels, whatever the canvas
 		h.Width, h.Height = l.width, l.height

@@ -73,6 +73,7 @@ type decoder struct {
 type Decoder struct {
 	Samples      *pool.Pool[byte]
 	Coefficients *pool.Pool[int16]
+	Masks        *pool.Pool[uint64]
 }
 
 // Decode decodes data at full size. It looks at ctx once a row of blocks and
@@ -117,7 +118,8 @@ func (d *decoder) image() (*Image, error) {
 func (d *decoder) releaseCoefficients() {
 	for _, c := range d.img.comps {
 		d.pools.Coefficients.Put(c.coef)
-		c.coef = nil
+		d.pools.Masks.Put(c.known)
+		c.coef, c.known = nil, nil
 	}
 }
 
@@ -241,7 +243,8 @@ func (d *decoder) frame(b []byte, progressive bool) error {
 		if progressive {
 			c.coef = d.pools.Coefficients.Get(64 * c.blocks())
 			clear(c.coef)
-			c.known = make([]mask, c.blocks())
+			c.known = d.pools.Masks.Get(c.blocks())
+			clear(c.known)
 			for k := range c.missing {
 				c.missing[k] = neverSent
 			}

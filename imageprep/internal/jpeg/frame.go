@@ -22,10 +22,10 @@ type component struct {
 	blocksY         int
 	scanX, scanY    int // blocks that a scan of this component alone holds
 	quant           *quantTable
-	pix             []byte  // blocksX*size x blocksY*size
-	coef            []int16 // progressive only: blocksX x blocksY x 64, row-major blocks
-	known           []mask  // progressive only: of each block
-	missing         [64]int // progressive only: how many low bits of each coefficient weren't sent yet; 0xFF: none was
+	pix             []byte   // blocksX*size x blocksY*size
+	coef            []int16  // progressive only: blocksX x blocksY x 64, row-major blocks
+	known           []uint64 // progressive only: the mask of each block
+	missing         [64]int  // progressive only: how many low bits of each coefficient weren't sent yet; 0xFF: none was
 	dcPred          int32
 	dcTable, acTabl *huffman
 }

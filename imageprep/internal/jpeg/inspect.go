@@ -13,7 +13,7 @@ type Info struct {
 	Process       byte   // the start-of-frame marker: 0xC0, 0xC1 and 0xC2 can be decoded
 	Scans         int    // start-of-scan markers before the end of the image
 	Exif          []byte // of the first such segment, its name included; nil: there is none
-	PlaneBytes    int64  // memory that Decode allocates for samples and coefficients; 0 for what it refuses
+	PlaneBytes    int64  // memory that Decode allocates for data, samples and coefficients; 0 for what it refuses
 }
 
 // Inspect walks the markers without decoding or allocating anything that
@@ -52,7 +52,7 @@ func Inspect(data []byte) (Info, error) {
 		case marker == markerAPP0+1 && info.Exif == nil && bytes.HasPrefix(body, []byte("Exif\x00\x00")):
 			info.Exif = body
 		case isFrame(marker) && info.Process == 0:
-			if err := info.frame(body, marker); err != nil {
+			if err := info.frame(body, marker, len(data)); err != nil {
 				return info, err
 			}
 		}
@@ -64,7 +64,8 @@ func isFrame(marker byte) bool {
 	return marker >= markerSOF0 && marker <= 0xCF && marker != markerDHT && marker != 0xC8 && marker != 0xCC
 }
 
-func (info *Info) frame(body []byte, marker byte) error {
+// frame reads the frame of a file of size bytes.
+func (info *Info) frame(body []byte, marker byte, size int) error {
 	f, err := parseFrame(body)
 	if err != nil {
 		return err
@@ -74,6 +75,7 @@ func (info *Info) frame(body []byte, marker byte) error {
 	if marker > markerSOF2 || f.width == 0 || f.height == 0 || f.layOut(1) != nil {
 		return nil
 	}
+	info.PlaneBytes = int64(size) // the entropy-coded data without its stuffing
 	for _, c := range f.comps {
 		info.PlaneBytes += int64(c.samples())
 		if marker == markerSOF2 {

@@ -33,9 +33,9 @@ func (d *decoder) progressiveBlock(c *component, block int, p scanParams) error 
 		}
 		return nil
 	case p.high == 0:
-		return d.acFirst(c, b, &c.known[block], p)
+		return d.acFirst(c, b, (*mask)(&c.known[block]), p)
 	}
-	return d.acRefine(c, b, &c.known[block], p)
+	return d.acRefine(c, b, (*mask)(&c.known[block]), p)
 }
 
 // acFirst reads the first bits of a band of AC coefficients.
