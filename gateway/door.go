@@ -48,7 +48,6 @@ type arriving struct {
 
 func newArriving(w http.ResponseWriter, r *http.Request) *arriving {
 	a := &arriving{ReadCloser: r.Body, conn: http.NewResponseController(w), request: r, answer: w.Header()}
-	_ = a.conn.SetReadDeadline(time.Time{}) // the server's is for what no handler gets
 	if a.ended = r.Body == nil || r.Body == http.NoBody; a.ended {
 		a.ReadCloser = http.NoBody
 	}

@@ -131,6 +131,13 @@ func TestStrangeExpectations(t *testing.T) {
 func TestRequestsOutliveTheirHeader(t *testing.T) {
 	r := newRig(t, func(p *plan) {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer { return thoughtful{ready{s}} }
+		p.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(20 * time.Second):
+			case <-r.Context().Done():
+				w.WriteHeader(http.StatusTeapot)
+			}
+		})
 		p.undocumented = true
 	})
 	onFakeTime(t, r, func(t *testing.T, dial func() net.Conn) {
@@ -141,6 +148,11 @@ func TestRequestsOutliveTheirHeader(t *testing.T) {
 			if len(replies) != 1 || replies[0].status != 200 || after[0] != 20*time.Second {
 				t.Errorf("answers %v after %v", replies, after)
 			}
+		}
+		// A route without a body sets no deadline of its own.
+		replies, after, _ := exchange(t, dial(), "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		if len(replies) != 1 || replies[0].status != 200 || after[0] != 20*time.Second {
+			t.Errorf("GET: answers %v after %v", replies, after)
 		}
 	})
 }

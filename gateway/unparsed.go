@@ -34,7 +34,7 @@ type connectionWatch struct {
 
 // boundUnparsed gives the bodies of requests that net/http answers by itself (a
 // strange Expect: 417) a deadline: it waits for them. Those of handlers have
-// their own, see arriving.
+// their own, see arriving, and where there is no body net/http ends it.
 func boundUnparsed(server *http.Server) { server.ReadTimeout = server.ReadHeaderTimeout }
 
 type pendingKey struct{}
