@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/internal/proctest"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
@@ -56,7 +57,7 @@ class TritonPythonModel:
         return [pb.InferenceResponse([pb.Tensor(
             "y", pb.get_input_tensor_by_name(r, "x").as_numpy() * np.float32(2))]) for r in requests]
 `)
-	state := shortDir(t)
+	state := proctest.ShortDir(t)
 	cfg := embedded.DefaultConfig()
 	cfg.Venv = venv
 	cfg.ModelRepositories = []string{repository}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 func TestPreflight(t *testing.T) {
@@ -171,7 +172,7 @@ func TestPreflight(t *testing.T) {
 			spoil: func(t *testing.T, s *scene) {
 				s.cfg.RunDir = filepath.Join(t.TempDir(), "a b")
 				s.cfg.Env = []string{"XDG_RUNTIME_DIR=/no/such"}
-				s.tmp = shortDir(t)
+				s.tmp = proctest.ShortDir(t)
 				if err := os.Chmod(s.tmp, 0o777); err != nil {
 					t.Fatal(err)
 				}
@@ -184,7 +185,7 @@ func TestPreflight(t *testing.T) {
 			m := newFakeMachine(t)
 			s := scene{
 				fakeMachine: m, cfg: m.config(t), platform: "linux/amd64",
-				shm: t.TempDir(), tmp: shortDir(t), glibc: "2.36",
+				shm: t.TempDir(), tmp: proctest.ShortDir(t), glibc: "2.36",
 			}
 			s.cfg.Env = nil
 			if tt.spoil != nil {
@@ -223,9 +224,9 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestPreflightNamesTheRunFolder(t *testing.T) {
-	tmp, runtime, file := shortDir(t), shortDir(t), filepath.Join(t.TempDir(), "file")
+	tmp, runtime, file := proctest.ShortDir(t), proctest.ShortDir(t), filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
-	in := func(name string) string { return filepath.Join(shortDir(t), name, "run") }
+	in := func(name string) string { return filepath.Join(proctest.ShortDir(t), name, "run") }
 	tests := []struct{ name, runDir, runtime, want string }{
 		{"plain", in("a-b_c.d+e@f"), runtime, ""},
 		{"space", in("a b"), runtime, runtime},

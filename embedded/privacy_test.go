@@ -102,14 +102,3 @@ func leaveOpen(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
-
-// shortDir is a folder with room for the path of a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/internal/proctest"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
@@ -208,7 +209,7 @@ const awkward = "a b é\xe9: $(touch $PWNED) `touch $PWNED` 'q\"';touch $PWNED&\
 // the log and the data folder is left.
 func inAwkwardFolders(t *testing.T, cfg *embedded.Config) (check func()) {
 	t.Helper()
-	state, runtime := filepath.Join(t.TempDir(), awkward), shortDir(t)
+	state, runtime := filepath.Join(t.TempDir(), awkward), proctest.ShortDir(t)
 	pwned := filepath.Join(t.TempDir(), "pwned")
 	cfg.RunDir = filepath.Join(state, "run")
 	cfg.LogFile = filepath.Join(state, "triton.log")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 // fakeMachine is a wheel without Triton and a repository with one model.
@@ -17,7 +18,7 @@ type fakeMachine struct{ venv, sitePackages, libs, repository string }
 
 func newFakeMachine(t *testing.T) fakeMachine {
 	t.Helper()
-	return newFakeMachineIn(t, shortDir(t))
+	return newFakeMachineIn(t, proctest.ShortDir(t))
 }
 
 func newFakeMachineIn(t *testing.T, root string) fakeMachine {
@@ -80,7 +81,7 @@ func (m fakeMachine) config(t *testing.T) embedded.Config {
 	cfg := embedded.DefaultConfig()
 	cfg.Venv = m.venv
 	cfg.ModelRepositories = []string{m.repository}
-	state := shortDir(t)
+	state := proctest.ShortDir(t)
 	cfg.RunDir = filepath.Join(state, "run")
 	cfg.LogFile = filepath.Join(state, "triton.log")
 	cfg.StopGrace = 5 * time.Second

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 // startTimeout bounds a start on a busy machine.
@@ -34,11 +36,7 @@ func Start(t testing.TB, root string, options ...string) string {
 	}
 	venv := filepath.Join(root, ".venv")
 	python := describe(t, venv)
-	dir, err := os.MkdirTemp("", "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := proctest.ShortDir(t)
 	// Triton's stubs take no path with a space or a letter beyond ASCII.
 	repository, packages := filepath.Join(dir, "models"), filepath.Join(dir, "packages")
 	plain := map[string]string{

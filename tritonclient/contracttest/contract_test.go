@@ -3,7 +3,6 @@ package contracttest_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/certtest"
+	"github.com/agiqa/agiqa/internal/proctest"
+	"github.com/agiqa/agiqa/internal/tlsfiles"
 	"github.com/agiqa/agiqa/internal/tritonservertest"
 	"github.com/agiqa/agiqa/tritonclient/contracttest"
 )
@@ -67,11 +68,7 @@ func TestTriton(t *testing.T) {
 
 func startEmbedded(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := proctest.ShortDir(t)
 	cfg := embedded.DefaultConfig()
 	cfg.Venv, cfg.ModelRepositories = filepath.Join(root, ".venv"), []string{filepath.Join(root, "model_repository")}
 	cfg.RunDir, cfg.LogFile, cfg.Env = filepath.Join(dir, "run"), filepath.Join(dir, "log"), os.Environ()
@@ -89,14 +86,11 @@ func startEmbedded(t *testing.T) string {
 
 func config(t *testing.T, ca string, client certtest.Pair) *tls.Config {
 	t.Helper()
-	text, err := os.ReadFile(ca)
+	pool, err := tlsfiles.Authorities(ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := &tls.Config{RootCAs: x509.NewCertPool()}
-	if !cfg.RootCAs.AppendCertsFromPEM(text) {
-		t.Fatalf("%s holds no certificate", ca)
-	}
+	cfg := &tls.Config{RootCAs: pool}
 	if client.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(client.Cert, client.Key)
 		if err != nil {

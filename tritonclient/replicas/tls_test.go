@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/agiqa/agiqa/internal/certtest"
+	"github.com/agiqa/agiqa/internal/proctest"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
@@ -113,7 +113,7 @@ func TestOutagesOfTLSAreExplained(t *testing.T) {
 func TestCallsCarryKeyAndCertificate(t *testing.T) {
 	ca := certtest.NewAuthority(t)
 	server := mutual(t, ca.Issue(t, time.Hour, "localhost", "127.0.0.1"), ca)
-	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(socketDir(t), "grpc:1")} {
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(proctest.ShortDir(t), "grpc:1")} {
 		addr, sent := listen(t, network, address, server)
 		cfg := replicas.DefaultConfig()
 		cfg.Addresses = []string{addr.String()}
@@ -171,15 +171,4 @@ func TestNamesOfSeveralServersAreVerified(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-// socketDir is a folder with room for the path of a socket.
-func socketDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
