@@ -68,7 +68,7 @@ venv-test:
 	@embedded/venv.sh "$$PYTHON" .venv embedded/requirements.lock embedded/requirements-test.lock
 
 .PHONY: test
-test: lint test-python test-go ## every check there is
+test: lint test-python test-go test-chart ## every check there is
 
 # Compiled as test-go compiles, so that one compilation of everything serves
 # vet, staticcheck and the tests.
@@ -89,6 +89,27 @@ collector: ## the OpenTelemetry Collector for tests of traces, in .cache
 	test -x "$$out" || { mkdir -p .cache && echo "building the collector (a minute)" && \
 	  cd tools/otelcol && $(COMPILE) CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o "$$out.new" . && mv "$$out.new" "$$out"; }
 
+# Built once for each go.sum. The version is what the server tells clients: its own
+# build takes it from git.
+KUBERNETES = .cache/kubernetes-$$(sha256sum tools/kubernetes/go.sum | cut -c1-16)
+define tool
+@out="$$PWD/$(KUBERNETES)"; \
+test -x "$$out/$(1)" || { mkdir -p "$$out" && echo "building $(1) ($(3))" && cd tools/kubernetes && \
+  version=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=$${version#v1.} && \
+  $(COMPILE) CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$version \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$${minor%%.*}" \
+    -o "$$out/$(1).new" $(2) && mv "$$out/$(1).new" "$$out/$(1)"; }
+endef
+
+.PHONY: helm
+helm:
+	$(call tool,helm,helm.sh/helm/v4/cmd/helm,two minutes)
+
+.PHONY: kubernetes
+kubernetes: helm
+	$(call tool,etcd,go.etcd.io/etcd/server/v3,a minute)
+	$(call tool,kube-apiserver,k8s.io/kubernetes/cmd/kube-apiserver,four minutes)
+
 .PHONY: generated-clients
 generated-clients: ## the generators of clients for tests, in .cache
 	@tools/generated-clients/install.sh "$$PYTHON"
@@ -103,6 +124,14 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 .PHONY: test-go
 test-go: venv-test models build collector generated-clients ## Go tests with the race detector, integration tests included
 	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 20m ./cmd/agiqa ./embedded ./...
+
+.PHONY: test-chart
+test-chart: helm ## the Helm chart without a cluster: lint, every example, strict decoding, restricted pods
+	cd tools/kubernetes && $(GO) vet . && $(GO) test .
+
+.PHONY: test-kubernetes
+test-kubernetes: kubernetes ## the Helm chart in a real API server: install, upgrade, roll back, uninstall (the first time builds it: seven minutes)
+	cd tools/kubernetes && $(GO) test -count=1 -timeout 10m . -server
 
 # Paths are relative to here. A Triton on a TCP port has to ask for a key.
 .PHONY: test-triton
@@ -160,6 +189,7 @@ generate: build ## write what is generated: reference pages, notices, models of 
 	bin/agiqa metrics reference > docs/metrics.md
 	$(GO) run ./tools/notices
 	$(GO) run ./tools/dashboards
+	$(GO) run ./tools/helmchart
 	$(GO) run ./tools/drawreport docs/examples
 	rm -rf model_repository/prompt_head_* model_repository/clip_agiqa_*
 	digest=$$(sed -n 's/^  "digest": "\(.*\)",$$/\1/p' model_repository/encoder.json); \

@@ -124,6 +124,37 @@ func TestBuildContextHoldsTheProgram(t *testing.T) {
 	}
 }
 
+// TestRepositoryImageHoldsModelsAndBundles follows what deploy/repository.Dockerfile
+// copies through its .dockerignore, and to where the chart's pods copy it from.
+func TestRepositoryImageHoldsModelsAndBundles(t *testing.T) {
+	t.Parallel()
+	patterns, err := ignorefile.ReadAll(strings.NewReader(read(t, "deploy/repository.Dockerfile.dockerignore")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignored, err := patternmatcher.New(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"model_repository/encoder.json": false, "model_repository/clip_image_encoder/1/model.onnx": false,
+		"demo/checkpoints/demo/manifest.json": false, ".git/config": true, ".env": true, "server/server.go": true,
+	} {
+		if is, err := ignored.MatchesOrParentMatches(path); is != want || err != nil {
+			t.Errorf("%s is left out: %t (%v), want %t", path, is, err, want)
+		}
+	}
+	text := read(t, "deploy/repository.Dockerfile")
+	for folder, template := range map[string]string{
+		"/repository/models": "triton.yaml", "/repository/checkpoints": "gateway.yaml",
+	} {
+		if !strings.Contains(text, " "+folder+"\n") ||
+			!strings.Contains(read(t, "deploy/chart/templates/"+template), "command: [cp, -r, "+folder) {
+			t.Errorf("%s isn't both written by the image and copied by %s", folder, template)
+		}
+	}
+}
+
 // finalStage is the part of the Dockerfile from its last FROM on.
 func finalStage(t *testing.T) string {
 	t.Helper()
