@@ -175,12 +175,8 @@ vit-b-16: build training ## an encoder of ViT-B/16's shape with random weights, 
 	@test -d .cache/vit-b-16/model_repository || { cd training && PYTHONPATH=tests .venv/bin/python -m fidelity.vit --out ../.cache/vit-b-16; }
 
 .PHONY: fuzz
-fuzz: ## a minute of each fuzz target
-	@for pkg in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$pkg; \
-	  done; \
-	done
+fuzz: ## run each fuzz target for TIME, 1m by default, and print its executions (PACKAGES=./imageprep/...)
+	@tools/fuzz.sh "$(or $(TIME),1m)" $(PACKAGES)
 
 .PHONY: generate
 generate: build ## write what is generated: reference pages, notices, models of the demo checkpoints

@@ -2,7 +2,9 @@ package imageprep_test
 
 import (
 	"bytes"
+	"compress/zlib"
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/agiqa/agiqa/imageprep"
@@ -10,24 +12,74 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// seeds gives every small golden and every hostile header.
-func seeds(f *testing.F) {
+// smallest is the length up to which a file is a seed. A mutation changes a
+// few bytes wherever they are, so a picture is better the less of it there is.
+const smallest = 900
+
+// tiny returns pictures of a few pixels: every kind of PNG, JPEGs of each
+// process and number of components whose codes are one bit long, WebP and GIF.
+func tiny() [][]byte {
+	var all [][]byte
 	for _, data := range testimages.Named() {
-		if len(data) < 4000 {
-			f.Add(data)
+		if len(data) <= smallest {
+			all = append(all, data)
 		}
+	}
+	for _, depths := range []struct {
+		colourType, channels byte
+		bits                 []byte
+	}{{0, 1, []byte{1, 2, 4, 8, 16}}, {2, 3, []byte{8, 16}}, {3, 1, []byte{1, 2, 4, 8}}, {4, 2, []byte{8, 16}}, {6, 4, []byte{8, 16}}} {
+		for _, bits := range depths.bits {
+			for interlaced := range byte(2) {
+				all = append(all, tinyPNG(depths.colourType, depths.channels, bits, interlaced))
+			}
+		}
+	}
+	for _, components := range []byte{1, 3, 4} {
+		for _, sof := range []byte{0xC0, 0xC1, 0xC2} {
+			head := testimages.JPEGHeader(sof, 9, 9, 8, components)
+			all = append(all, append(head, 0, 0, 0, 0, 0, 0, 0xFF, 0xD9))
+		}
+	}
+	return append(all, testimages.ScanFlood(9, 9, 3), testimages.JPEG(9, 9), testimages.GIF(3, 3),
+		testimages.WebPLosslessHeader(3, 3), testimages.WebPExtendedHeader(1, 1))
+}
+
+// tinyPNG is 3 x 3 pixels of sample 0.
+func tinyPNG(colourType, channels, bits, interlaced byte) []byte {
+	const side = 3
+	rowBytes := func(pixels int) int { return 1 + (pixels*int(channels)*int(bits)+7)/8 }
+	raw := make([]byte, side*rowBytes(side))
+	if interlaced == 1 { // the passes of 3 x 3 pixels: 1 pixel, 2 in a column, 2 in a row, 2 in rows, 3 in a row
+		raw = make([]byte, rowBytes(1)+rowBytes(1)+rowBytes(2)+2*rowBytes(1)+rowBytes(3))
+	}
+	var z bytes.Buffer
+	w := zlib.NewWriter(&z)
+	_, _ = w.Write(raw)
+	_ = w.Close()
+	out := testimages.PNGChunk([]byte("\x89PNG\r\n\x1a\n"), "IHDR",
+		[]byte{0, 0, 0, side, 0, 0, 0, side, bits, colourType, 0, 0, interlaced})
+	if colourType == 3 {
+		out = testimages.PNGChunk(out, "PLTE", []byte{1, 2, 3, 4, 5, 6})
+		out = testimages.PNGChunk(out, "tRNS", []byte{0})
+	}
+	return testimages.PNGChunk(testimages.PNGChunk(out, "IDAT", z.Bytes()), "IEND", nil)
+}
+
+func addSeeds(f *testing.F) {
+	for _, data := range tiny() {
+		f.Add(data)
 	}
 	for _, data := range testimages.Hostile() {
 		f.Add(data)
 	}
-	f.Add(testimages.ScanFlood(64, 64, 40))
 	f.Add([]byte("<svg/>"))
 }
 
 // FuzzSniff: the same bytes give the same header; a header has pixels and an
 // estimate; an error is one of the closed kinds.
 func FuzzSniff(f *testing.F) {
-	seeds(f)
+	addSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		h, err := imageprep.Sniff(data)
 		again, againErr := imageprep.Sniff(data)
@@ -50,33 +102,72 @@ func FuzzSniff(f *testing.F) {
 	})
 }
 
-// FuzzPrepare: the same bytes give the same pixels; success means within the
-// limits; an error is one of the closed kinds, never internal.
-func FuzzPrepare(f *testing.F) {
-	seeds(f)
+// fuzzPreparer accepts pictures that are decoded in no time.
+func fuzzPreparer(t testing.TB) *imageprep.Preparer {
 	cfg := imageprep.DefaultConfig()
-	cfg.MaxPixels = 1 << 18
+	cfg.MaxPixels, cfg.MemoryBudget = fuzzMaxPixels, 8<<20
 	p, err := imageprep.New(cfg)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
+	return p
+}
+
+const fuzzMaxPixels = 1 << 12
+
+// FuzzPrepare: success means within the limits, and the same pixels again; an
+// error is one of the closed kinds, and no panic of a decoder.
+func FuzzPrepare(f *testing.F) {
+	addSeeds(f)
+	p := fuzzPreparer(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		img, err := p.Prepare(context.Background(), data)
-		again, againErr := p.Prepare(context.Background(), data)
-		if quality.KindOf(err) != quality.KindOf(againErr) && err != nil {
-			t.Fatalf("first %v, then %v", err, againErr)
-		}
-		if err != nil {
-			if !imageKind(quality.KindOf(err)) {
-				t.Fatalf("error %v", err)
-			}
-			return
-		}
-		if int64(img.Info.Width)*int64(img.Info.Height) > cfg.MaxPixels || int64(len(data)) > cfg.MaxBytes {
+		data = testimages.WithChecksums(data)
+		img := prepareAny(t, p, data)
+		if img.err == "" && int64(img.Info.Width)*int64(img.Info.Height) > fuzzMaxPixels {
 			t.Fatalf("accepted beyond its limits: %+v", img.Info)
 		}
-		if againErr != nil || !bytes.Equal(img.Pixels.Bytes(), again.Pixels.Bytes()) || img.Info != again.Info {
-			t.Fatal("the same bytes gave different pixels")
-		}
+		sameResult(t, "again", prepareAny(t, p, data), img)
 	})
+}
+
+// FuzzPrepareAfter: what a file gives, pixels or an error, depends on nothing
+// that was prepared before it.
+func FuzzPrepareAfter(f *testing.F) {
+	all := tiny()
+	for i, data := range all {
+		f.Add(all[(i+1)%len(all)], data)
+		f.Add(data[:len(data)-len(data)/3], data)
+	}
+	f.Fuzz(func(t *testing.T, before, data []byte) {
+		before, data = testimages.WithChecksums(before), testimages.WithChecksums(data)
+		want := prepareAny(t, fuzzPreparer(t), data)
+		p := fuzzPreparer(t)
+		prepareAny(t, p, before)
+		sameResult(t, "after another file", prepareAny(t, p, data), want)
+	})
+}
+
+// anyResult is an image or the error in its place.
+type anyResult struct {
+	quality.Image
+	err string
+}
+
+func prepareAny(t testing.TB, p *imageprep.Preparer, data []byte) anyResult {
+	t.Helper()
+	img, err := p.Prepare(context.Background(), data)
+	if err == nil {
+		return anyResult{Image: img}
+	}
+	if !imageKind(quality.KindOf(err)) || strings.Contains(err.Error(), "panic") {
+		t.Fatalf("error %v", err)
+	}
+	return anyResult{err: err.Error()}
+}
+
+func sameResult(t testing.TB, when string, got, want anyResult) {
+	t.Helper()
+	if got.err != want.err || got.Info != want.Info || !bytes.Equal(got.Pixels.Bytes(), want.Pixels.Bytes()) {
+		t.Fatalf("%s: error %q, %+v, want error %q, %+v, or other pixels", when, got.err, got.Info, want.err, want.Info)
+	}
 }

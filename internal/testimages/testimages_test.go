@@ -3,6 +3,7 @@ package testimages_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"image"
 	_ "image/gif"
 	_ "image/jpeg"
@@ -58,6 +59,26 @@ func TestScanFloodIsAValidJPEG(t *testing.T) {
 	for _, side := range []uint16{1, 8, 100, 1024, 1500} {
 		if _, _, err := image.Decode(bytes.NewReader(testimages.ScanFlood(side, side, 5))); err != nil {
 			t.Errorf("a flood of 5 scans at %d pixels does not decode: %v", side, err)
+		}
+	}
+}
+
+func TestWithChecksums(t *testing.T) {
+	good := testimages.PNG(31, 17)
+	bad := bytes.Clone(good)
+	data := bytes.Index(bad, []byte("IDAT"))
+	length := int(binary.BigEndian.Uint32(bad[data-4:]))
+	for _, at := range []int{29, data + 4 + length - 1, data + 4 + length} { // CRC of IHDR, Adler-32, CRC of IDAT
+		bad[at] ^= 0xFF
+	}
+	if got := testimages.WithChecksums(bad); !bytes.Equal(got, good) {
+		t.Error("the checksums were not repaired")
+	}
+	for name, data := range map[string][]byte{
+		"a JPEG": testimages.JPEG(8, 8), "a cut PNG": good[:len(good)-30], "nothing": nil, "a whole PNG": good,
+	} {
+		if got := testimages.WithChecksums(data); !bytes.Equal(got, data) {
+			t.Errorf("%s was changed", name)
 		}
 	}
 }

@@ -116,10 +116,16 @@ func TestDecodeHonoursContext(t *testing.T) {
 // same bytes give the same pixels.
 func FuzzDecode(f *testing.F) {
 	for name, data := range testimages.Named() {
-		if path.Ext(name) == ".jpg" && len(data) < 4000 {
+		if path.Ext(name) == ".jpg" && len(data) < 1500 {
 			f.Add(data)
 		}
 	}
+	for _, components := range []byte{1, 3, 4} { // all zeros are codes of one bit
+		for _, sof := range []byte{0xC0, 0xC1, 0xC2} {
+			f.Add(append(testimages.JPEGHeader(sof, 9, 9, 8, components), 0, 0, 0, 0, 0, 0, 0xFF, 0xD9))
+		}
+	}
+	f.Add(testimages.ScanFlood(9, 9, 3))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		img, err := decoder.Decode(&smallFrames{Context: context.Background(), data: data}, data)
 		if err != nil {
