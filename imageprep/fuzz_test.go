@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/zlib"
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,15 +22,17 @@ const smallest = 900
 // process and number of components whose codes are one bit long, WebP and GIF.
 func tiny() [][]byte {
 	var all [][]byte
-	for _, data := range testimages.Named() {
-		if len(data) <= smallest {
-			all = append(all, data)
+	named := testimages.Named()
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if len(named[name]) <= smallest {
+			all = append(all, named[name])
 		}
 	}
 	for _, depths := range []struct {
 		colourType, channels byte
 		bits                 []byte
-	}{{0, 1, []byte{1, 2, 4, 8, 16}}, {2, 3, []byte{8, 16}}, {3, 1, []byte{1, 2, 4, 8}}, {4, 2, []byte{8, 16}}, {6, 4, []byte{8, 16}}} {
+	}{{0, 1, []byte{1, 2, 4, 8, 16}}, {2, 3, []byte{8, 16}}, {3, 1, []byte{1, 2, 4, 8}},
+		{4, 2, []byte{8, 16}}, {6, 4, []byte{8, 16}}} {
 		for _, bits := range depths.bits {
 			for interlaced := range byte(2) {
 				all = append(all, tinyPNG(depths.colourType, depths.channels, bits, interlaced))

@@ -3,9 +3,11 @@ package imageprep_test
 import (
 	"bytes"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -40,6 +42,66 @@ func TestPooledMemoryLeaksNothing(t *testing.T) {
 					} else if got := img.Pixels.Bytes(); !bytes.Equal(got, pixels) {
 						t.Errorf("%s after others: %s", name, difference(got, pixels))
 					}
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// TestResultsDependOnNothingBefore prepares whole and damaged files of every
+// kind in random orders, by two goroutines that share their memory: what each
+// gives, pixels or an error, is what it gives alone.
+func TestResultsDependOnNothingBefore(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	var files [][]byte
+	whole := tiny()
+	for _, name := range slices.Sorted(maps.Keys(testimages.Named())) {
+		whole = append(whole, testimages.Golden(name))
+	}
+	for _, data := range whole {
+		damaged := bytes.Clone(data)
+		for range 1 + r.IntN(3) {
+			damaged[r.IntN(len(damaged))] ^= byte(1 + r.IntN(255))
+		}
+		files = append(files, data, testimages.WithChecksums(damaged), data[:len(data)-r.IntN(len(data)/2)])
+	}
+	cfg := imageprep.DefaultConfig()
+	cfg.MaxPixels = 1 << 17
+	fresh := func() *imageprep.Preparer {
+		p, err := imageprep.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	want, refused := make([]anyResult, len(files)), 0
+	for i, data := range files {
+		if want[i] = prepareAny(t, fresh(), data); want[i].err != "" {
+			refused++
+		}
+	}
+	if refused < len(files)/5 || refused > len(files)*4/5 {
+		t.Fatalf("%d of %d files are refused, want both kinds", refused, len(files))
+	}
+	shared := fresh()
+	var wait sync.WaitGroup
+	for worker := range 2 {
+		order := rand.New(rand.NewPCG(uint64(worker), 13)).Perm(len(files))
+		wait.Go(func() {
+			for _, i := range order {
+				if i%7 == 0 {
+					shared.Dirty(byte(i))
+				}
+				img, err := shared.Prepare(context.Background(), files[i])
+				got := anyResult{Image: img}
+				if err != nil {
+					got = anyResult{err: err.Error()}
+				}
+				if got.err != want[i].err || got.Info != want[i].Info ||
+					!bytes.Equal(got.Pixels.Bytes(), want[i].Pixels.Bytes()) {
+					t.Errorf("file %d: error %q, %+v, want error %q, %+v, or other pixels", i, got.err, got.Info,
+						want[i].err, want[i].Info)
 				}
 			}
 		})

@@ -332,3 +332,33 @@ func TestPrepareIsConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestGIFCodeSizes: the code size that a GIF begins with is 2 to 8, and Pillow
+// reads 0 to 12. The values are Pillow 13.0.0's.
+func TestGIFCodeSizes(t *testing.T) {
+	p := newPreparer(t)
+	for name, tc := range map[string]struct {
+		bits byte
+		data []byte
+		want []byte // of the only pixel; nil: damaged
+	}{
+		"1, as in tracking pixels": {1, []byte{0x32}, []byte{10, 20, 30}},
+		"0":                        {0, []byte{0x01}, []byte{10, 20, 30}},
+		"12":                       {12, []byte{0x00, 0x30, 0x00, 0x00}, []byte{40, 50, 60}},
+		"13":                       {13, []byte{0x00, 0x60, 0x00, 0x00}, nil},
+		"255":                      {255, []byte{0x00, 0x60, 0x00, 0x00}, nil},
+	} {
+		data := append([]byte("GIF89a\x01\x00\x01\x00\x80\x00\x00"), 10, 20, 30, 40, 50, 60)
+		data = append(data, ",\x00\x00\x00\x00\x01\x00\x01\x00\x00"...)
+		data = append(append(data, tc.bits, byte(len(tc.data))), tc.data...)
+		data = append(data, 0, ';')
+		got, err := p.DecodeRGB(context.Background(), data, imageprep.RGB{})
+		if tc.want == nil {
+			if quality.KindOf(err) != quality.KindImageCorrupt {
+				t.Errorf("%s: error %v, want %s", name, err, quality.KindImageCorrupt)
+			}
+		} else if err != nil || !bytes.Equal(got.Pix, tc.want) {
+			t.Errorf("%s: pixels %v, error %v, want %v", name, got.Pix, err, tc.want)
+		}
+	}
+}

@@ -204,7 +204,8 @@ func TestReducedEqualsPillow(t *testing.T) {
 			t.Errorf("%s by %d: %v", c.name, c.by, err)
 			continue
 		}
-		if got := fmt.Sprintf("%x", sha256.Sum256(rows(img))); img.Width != c.width || img.Height != c.height || got != c.sum {
+		if got := fmt.Sprintf("%x", sha256.Sum256(rows(img))); img.Width != c.width ||
+			img.Height != c.height || got != c.sum {
 			t.Errorf("%s by %d is %d x %d and differs from Pillow's %d x %d: %s, want %s",
 				c.name, c.by, img.Width, img.Height, c.width, c.height, got, c.sum)
 		}
@@ -256,7 +257,13 @@ func TestUnusualFilesAreDecoded(t *testing.T) {
 		}
 	}
 	sameRest[5], sameRest[7], sameRest[9] = 0, 0, 0
+	before := func(segment ...byte) []byte { return joined(append([][]byte{segment}, segments...), rest) }
 	for name, odd := range map[string][]byte{
+		"a hierarchical progression":      before(0xFF, 0xDE, 0, 8, 8, 0, 1, 0, 1, 0),
+		"an expansion of references":      before(0xFF, 0xDF, 0, 3, 0x11),
+		"an extension of JPEG":            before(0xFF, 0xF0, 0, 5, 1, 2, 3),
+		"a reserved marker":               before(0xFF, 0x50, 0, 5, 1, 2, 3),
+		"a short JFIF segment":            before(0xFF, 0xE0, 0, 7, 'J', 'F', 'I', 'F', 0),
 		"conditions of arithmetic coding": joined(append(slices.Clone(segments), []byte{0xFF, 0xCC, 0, 4, 0, 5}), rest),
 		"metadata of length 0":            joined(append(slices.Clone(segments), []byte{0xFF, 0xE5, 0, 0}), rest),
 		"a comment of length 1":           joined(append(slices.Clone(segments), []byte{0xFF, 0xFE, 0, 1}), rest),
@@ -264,12 +271,32 @@ func TestUnusualFilesAreDecoded(t *testing.T) {
 		"no Huffman tables":               joined(without(segments, 0xC4), rest),
 		"one id for all components":       joined(sameIDs, sameRest),
 	} {
+		if info, err := jpeg.Inspect(odd); err != nil || info.Width != 61 || info.Scans != 1 {
+			t.Errorf("%s: inspected as %+v, error %v", name, info, err)
+		}
 		img, err := decoder.Decode(context.Background(), odd)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if !bytes.Equal(rows(img), want) {
 			t.Errorf("%s: other pixels", name)
 		}
+	}
+}
+
+// TestOverflow: coefficients that no encoder writes overflow the inverse
+// transform. What libjpeg makes of them depends on its vector code; here every
+// machine gives the same.
+func TestOverflow(t *testing.T) {
+	const want = "16474ecef62461e5b3f88a6ceb1fff0d78f2b621d3d41e54cddae3a30c987774"
+	segments, rest := segmentsOf(t, testimages.Golden("jpeg-444.jpg"))
+	for i, s := range segments {
+		if s[1] == 0xDB {
+			segments[i] = append(bytes.Clone(s[:5]), bytes.Repeat([]byte{255}, len(s)-5)...)
+		}
+	}
+	_, got := rgb(t, joined(segments, rest))
+	if sum := fmt.Sprintf("%x", sha256.Sum256(got)); sum != want {
+		t.Errorf("pixels of sum %s, want %s", sum, want)
 	}
 }
 

@@ -15,16 +15,17 @@ var (
 	ErrShort = errors.New("lzw: the data ends before the pixels do")
 )
 
-// MinBits and MaxBits bound the code size that a file begins with.
+// MinBits and MaxBits bound the code size that a file begins with, less one.
+// The format has 2 to 8, and Pillow reads these: GIFs of one pixel exist with 1.
 const (
-	MinBits = 2
-	MaxBits = 11
+	MinBits = 0
+	MaxBits = 12
 )
 
 // ReadAhead is how many bytes must lie behind the data.
 const ReadAhead = 8
 
-const maxWidth = 12
+const maxWidth = 12 // codes don't grow beyond it; those of MaxBits are wider from the start
 
 // Decode fills dst from data of a code size, [MinBits] to [MaxBits]. Behind data
 // lie [ReadAhead] bytes of any content within its capacity. What follows the
@@ -57,7 +58,7 @@ func Decode(ctx context.Context, dst, data []byte, bits int) error {
 				return err
 			}
 		}
-		if have < maxWidth {
+		if have < MaxBits+1 {
 			if at < len(data) {
 				acc |= binary.LittleEndian.Uint64(src[at:]) << have
 			}

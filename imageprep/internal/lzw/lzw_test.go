@@ -90,8 +90,15 @@ func TestDecode(t *testing.T) {
 		"a string before any":    {codes([2]uint{4, 3}, [2]uint{6, 3}), 2, make([]byte, 3), lzw.ErrCode},
 		"an early end":           {codes([2]uint{4, 3}, [2]uint{1, 3}, [2]uint{5, 3}), 2, make([]byte, 3), lzw.ErrShort},
 		"nothing":                {nil, 2, make([]byte, 1), lzw.ErrShort},
-		"one bit":                {nil, 1, make([]byte, 1), lzw.ErrCode},
-		"twelve bits":            {nil, 12, make([]byte, 1), lzw.ErrCode},
+		"one bit a pixel":        {[]byte{0x32}, 1, []byte{0}, nil},
+		"one bit, without growth": {codes([2]uint{2, 2}, [2]uint{1, 2}, [2]uint{0, 2}, [2]uint{1, 2}, [2]uint{1, 2},
+			[2]uint{0, 2}), 1, []byte{1, 0, 1, 1, 0}, nil},
+		"no bit a pixel":      {[]byte{1}, 0, make([]byte, 7), nil},
+		"twelve bits a pixel": {codes([2]uint{4096, 13}, [2]uint{0xffe, 13}, [2]uint{1, 13}), 12, []byte{0xfe, 1}, nil},
+		"no room for strings": {codes([2]uint{4096, 13}, [2]uint{1, 13}, [2]uint{4098, 13}), 12,
+			make([]byte, 3), lzw.ErrCode},
+		"thirteen bits": {nil, 13, make([]byte, 1), lzw.ErrCode},
+		"fewer than no": {nil, -1, make([]byte, 1), lzw.ErrCode},
 	} {
 		got := make([]byte, len(tc.want))
 		if err := lzw.Decode(context.Background(), got, behind(tc.data), tc.bits); !errors.Is(err, tc.err) ||
