@@ -38,7 +38,7 @@ need:
 	@$(PREREQUISITES) check $(if $(filter test test-go test-traces test-crash lint generated-clients,$(MAKECMDGOALS)),test,$(if \
 	  $(filter-out build generate fuzz,$(MAKECMDGOALS)),run,build))
 
-build venv venv-test lint collector generated-clients: | need
+build venv venv-test lint collector generated-clients corpus: | need
 
 # Without the default encoder the server starts with the small one.
 .PHONY: run
@@ -177,6 +177,14 @@ vit-b-16: build training ## an encoder of ViT-B/16's shape with random weights, 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for TIME, 1m by default, and print its executions (PACKAGES=./imageprep/...)
 	@tools/fuzz.sh "$(or $(TIME),1m)" $(PACKAGES)
+
+# docs/preprocessing.md says where folders of such files come from.
+.PHONY: corpus
+corpus: ## compare pixels with Pillow 12 and 13 over every image file in folders (DIR="a b")
+	@test -n "$(DIR)" || { echo 'make corpus DIR="FOLDER..."'; exit 2; }
+	@embedded/venv.sh "$$PYTHON" .cache/pillow12 benchmarks/requirements-pillow12.lock
+	@embedded/venv.sh "$$PYTHON" .cache/pillow benchmarks/requirements-pillow.lock
+	@$(GO) run ./tools/corpus -pillow .cache/pillow12/bin/python -pillow .cache/pillow/bin/python $(DIR)
 
 .PHONY: generate
 generate: build ## write what is generated: reference pages, notices, models of the demo checkpoints

@@ -109,6 +109,37 @@ func (p *Pillow) Encode(file []byte, format string, options map[string]any) ([]b
 	return p.ask(request{Op: "encode", Format: format, Options: options}, file, nil)
 }
 
+// Converted is what Pillow makes of a file.
+type Converted struct {
+	Width, Height int
+	RGB           []byte // convert("RGB") at full size
+	Out           []byte // the 224x224 pixels; nil where the resize before the crop would be vast
+}
+
+// Convert decodes a PNG, JPEG, WebP or GIF and prepares it. The error is a
+// [*Refusal] where Pillow does not decode it.
+func (p *Pillow) Convert(file []byte) (Converted, error) {
+	var reply struct{ Width, Height int }
+	data, err := p.ask(request{Op: "convert"}, file, &reply)
+	if err != nil {
+		return Converted{}, err
+	}
+	n := 3 * reply.Width * reply.Height
+	if len(data) < n {
+		return Converted{}, fmt.Errorf("pillow: %d bytes of an image of %d x %d pixels", len(data), reply.Width, reply.Height)
+	}
+	c := Converted{Width: reply.Width, Height: reply.Height, RGB: data[:n]}
+	if len(data) > n {
+		c.Out = data[n:]
+	}
+	return c, nil
+}
+
+// Refusal is an exception of Pillow's.
+type Refusal struct{ Reason string }
+
+func (r *Refusal) Error() string { return "pillow: " + r.Reason }
+
 type request struct {
 	Op      string         `json:"op"`
 	Bytes   int            `json:"bytes,omitempty"`
@@ -141,7 +172,7 @@ func (p *Pillow) ask(r request, data []byte, reply any) ([]byte, error) {
 		return nil, fmt.Errorf("python's answer: %w", err)
 	}
 	if common.Error != "" {
-		return nil, fmt.Errorf("pillow: %s", common.Error)
+		return nil, &Refusal{common.Error}
 	}
 	if reply != nil {
 		if err := json.Unmarshal(without(answer, "bytes"), reply); err != nil {

@@ -59,6 +59,18 @@ def load(request):
     return {"sha256": hashlib.sha256(resize(current["rgb"]).tobytes()).hexdigest()}
 
 
+def convert(request):
+    """The picture at full size and, behind it, its 224x224 pixels, unless those take a resize to a vast strip."""
+    try:
+        image = Image.open(io.BytesIO(request["data"]), formats=["PNG", "JPEG", "WEBP", "GIF"])
+    except PIL.UnidentifiedImageError:  # its text has an address
+        raise ValueError("cannot identify image file") from None
+    image = image.convert("RGB")
+    w, h = image.size
+    vast = SIDE * SIDE * max(w, h) > 2e8 * min(w, h)
+    return {"width": w, "height": h, "data": image.tobytes() + (b"" if vast else resize(image).tobytes())}
+
+
 def timed(request):
     step = STEPS[request["step"]]
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
@@ -72,7 +84,7 @@ def encode(request):
     return {"data": out.getvalue()}
 
 
-OPERATIONS = {"versions": versions, "pin": pin, "load": load, "time": timed, "encode": encode}
+OPERATIONS = {"versions": versions, "pin": pin, "load": load, "time": timed, "encode": encode, "convert": convert}
 
 while line := source.readline():
     request = json.loads(line)

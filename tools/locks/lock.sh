@@ -28,5 +28,6 @@ lock tools/generated-clients/requirements --universal --python-version 3.10
 lock training/requirements --universal --python-version 3.10
 lock benchmarks/peers/requirements --universal --python-version 3.11
 lock benchmarks/requirements-pillow --universal --python-version 3.11 --no-deps
+lock benchmarks/requirements-pillow12 --universal --python-version 3.11 --no-deps
 lock clip/testdata/requirements --python-version 3.11 --no-deps
 lock internal/prerequisites/uv --universal --python-version 3.10 --no-deps
