@@ -104,13 +104,23 @@ func (h Hasher) Assignment(id uuid.UUID) string {
 // Issued reports whether an assignment id is one that a server with this key
 // made.
 func (h Hasher) Issued(assignment string) bool {
-	text, ok := strings.CutPrefix(assignment, assignmentPrefix)
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if !ok || err != nil || len(raw) != 32 {
+	raw, ok := decodeToken(assignment, assignmentPrefix)
+	if !ok || len(raw) != 32 {
 		return false
 	}
 	sum := h.mac("assignment", string(raw[:16]))
 	return subtle.ConstantTimeCompare(raw[16:], sum[:16]) == 1
+}
+
+// decodeToken reads base64 behind a prefix, in its only spelling: package base64
+// passes over line breaks, and one token could be several names.
+func decodeToken(token, prefix string) ([]byte, bool) {
+	text, ok := strings.CutPrefix(token, prefix)
+	if !ok || strings.ContainsAny(text, "\r\n") {
+		return nil, false
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	return raw, err == nil
 }
 
 // Assign returns the arm of a unit, and false where the experiment does not

@@ -93,7 +93,8 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s is taken for %s", forged, id)
 		}
 	}
-	for _, s := range []string{"", "as_", "as_AAAA", strings.TrimPrefix(id, "as_"), id + "A"} {
+	for _, s := range []string{"", "as_", "as_AAAA", strings.TrimPrefix(id, "as_"), id + "A",
+		id + "\n", id[:9] + "\r\n" + id[9:]} {
 		if h.Issued(s) {
 			t.Errorf("%q is taken", s)
 		}

@@ -100,7 +100,7 @@ func ParseShare(s string) (PPM, error) {
 		v *= float64(Whole) / 100
 	}
 	r := math.Round(v)
-	if err != nil || math.Abs(v-r) > 1e-6 || r < 0 || r > float64(Whole) {
+	if err != nil || !(math.Abs(v-r) <= 1e-6) || r < 0 || r > float64(Whole) { // no comparison holds for NaN
 		return 0, fmt.Errorf("%.32q is no share: write a percentage such as 12.5%%, or parts per million", s)
 	}
 	return PPM(r), nil

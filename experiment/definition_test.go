@@ -2,9 +2,11 @@ package experiment_test
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -93,6 +95,7 @@ auto: always
 			"header: Cookie", "namespace: must not be empty", "ramp[1].coverage_ppm: ", "guardrails[0].kind: ", "auto: "}},
 		"one arm":         {"id: x\narms: [{checkpoint: a}]\n", []string{"arms: has 1"}},
 		"a share":         {minimal + "coverage: 200%\n", []string{"no share"}},
+		"no number":       {minimal + "coverage: nan%\n", []string{"no share"}},
 		"not a mapping":   {"- 1\n", []string{"definition: "}},
 		"no YAML":         {"{", []string{"definition: "}},
 		"two documents":   {minimal + "---\nid: y\n", []string{"one document"}},
@@ -111,6 +114,50 @@ auto: always
 			}
 		})
 	}
+}
+
+// FuzzParse: whatever a definition says, it is an experiment that holds
+// together and is the same again, or experiment_invalid.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{
+		minimal, minimal + "coverage: NaN%\n", minimal + "coverage: nan\n", minimal + "mde: .nan\nalpha: .inf\n",
+		minimal + "ramp: [{coverage: 1%, min_time: 30m, min_units: 100}, {coverage: 0x10}]\n",
+		minimal + "namespace: {name: n, from: 0%, to: 5e1%}\naudience: {style: [anime]}\n",
+		`{"id":"x","arms":[{"checkpoint":"a","weight":"12.5%"},{"checkpoint":"b","weight":875000},` +
+			`{"checkpoint":"c","mode":"shadow"}],"min_duration":"0s","auto":"act"}`,
+		"a: &a [*a]\n", "id: x\narms: &a [{checkpoint: a, mode: interleave}, {checkpoint: b, mode: interleave}]\nramp: *a\n",
+		"&a id: *a\n<<: {id: y}\n", "\xef\xbb\xbf{}", "---\n...\n---\n",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		e, err := experiment.Parse(text)
+		if definition, jsonErr := experiment.DefinitionOfJSON(text); jsonErr == nil {
+			_, _ = experiment.Parse(definition)
+		} else if quality.KindOf(jsonErr) != quality.KindExperimentInvalid {
+			t.Fatalf("as JSON: %v", jsonErr)
+		}
+		if err != nil {
+			if quality.KindOf(err) != quality.KindExperimentInvalid || !utf8.ValidString(err.Error()) {
+				t.Fatalf("error %q", err)
+			}
+			return
+		}
+		at := experiment.PPM(0)
+		for _, s := range e.Slots {
+			if s.From != at || s.To <= s.From {
+				t.Fatalf("slots %+v", e.Slots)
+			}
+			at = s.To
+		}
+		if at != experiment.Whole {
+			t.Fatalf("slots %+v", e.Slots)
+		}
+		again, err := experiment.Parse(text)
+		if again.Salt = e.Salt; err != nil || !reflect.DeepEqual(again, e) {
+			t.Fatalf("%+v, then %+v, error %v", e, again, err)
+		}
+	})
 }
 
 // TestFaultsSpeakOfDefinitions: what the YAML reader says of Go types is said in

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/agiqa/agiqa/quality"
@@ -70,9 +69,8 @@ func (h Hasher) Token(t Task) string {
 // Task reads a token, and returns false for one that no server with this key
 // made.
 func (h Hasher) Task(token string) (Task, bool) {
-	text, ok := strings.CutPrefix(token, taskPrefix)
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if !ok || err != nil || len(raw) < taskFixed+taskMAC {
+	raw, ok := decodeToken(token, taskPrefix)
+	if !ok || len(raw) < taskFixed+taskMAC {
 		return Task{}, false
 	}
 	raw, mac := raw[:len(raw)-taskMAC], raw[len(raw)-taskMAC:]

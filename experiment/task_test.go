@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -54,7 +56,8 @@ func TestTaskToken(t *testing.T) {
 	}
 }
 
-// FuzzTaskToken: whatever is sent, only what the server made is a task.
+// FuzzTaskToken: whatever is sent, only what the server made is a task or an
+// assignment, in that spelling alone.
 func FuzzTaskToken(f *testing.F) {
 	h, err := experiment.NewHasher([]byte(testKey))
 	if err != nil {
@@ -65,7 +68,14 @@ func FuzzTaskToken(f *testing.F) {
 	f.Add(issued[:20])
 	f.Add("ta_")
 	f.Add("as_" + issued[3:])
+	f.Add(issued[:30] + "\n" + issued[30:])
+	assignment := h.Assignment(uuid.MustParse("018f5b0e-0000-7000-8000-000000000001"))
+	f.Add(assignment)
+	f.Add(assignment + "\r\n")
 	f.Fuzz(func(t *testing.T, token string) {
+		if token != assignment && h.Issued(token) {
+			t.Errorf("%q is taken for %s", token, assignment)
+		}
 		if task, ok := h.Task(token); ok && h.Token(task) != token {
 			t.Errorf("%q is taken for %+v", token, task)
 		}
