@@ -201,6 +201,9 @@ func TestSlowBody(t *testing.T) {
 	if got := r.values("agiqa.problems"); got["reason=request_timeout"] != 1 {
 		t.Errorf("agiqa.problems is %v", got)
 	}
+	if got := r.values("agiqa.request.duration"); got["method=POST,route=/v1/score,status=408"] != 1 {
+		t.Errorf("agiqa.request.duration is %v, want the status that was sent", got)
+	}
 }
 
 // TestClientLeaves: nobody reads the answer; metric and log say 499.

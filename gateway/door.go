@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,6 +37,7 @@ type arriving struct {
 	conn          *http.ResponseController
 	request       *http.Request
 	answer        http.Header
+	leaving       *atomic.Bool
 	rate          int64     // bytes a second; 0: any
 	end           time.Time // when all of it has to be there; zero: no such time
 
@@ -44,10 +47,14 @@ type arriving struct {
 	ended   bool
 	err     error
 	settled bool
+
+	mu  sync.Mutex // held while the connection's deadline is set
+	cut bool       // nobody waits for the body any longer
 }
 
-func newArriving(w http.ResponseWriter, r *http.Request) *arriving {
-	a := &arriving{ReadCloser: r.Body, conn: http.NewResponseController(w), request: r, answer: w.Header()}
+func newArriving(w http.ResponseWriter, r *http.Request, leaving *atomic.Bool) *arriving {
+	a := &arriving{ReadCloser: r.Body, conn: http.NewResponseController(w), request: r, answer: w.Header(),
+		leaving: leaving}
 	if a.ended = r.Body == nil || r.Body == http.NoBody; a.ended {
 		a.ReadCloser = http.NoBody
 	}
@@ -72,7 +79,7 @@ func (a *arriving) Read(p []byte) (int, error) {
 			deadline = window
 		}
 	}
-	_ = a.conn.SetReadDeadline(deadline) // tests have writers that know none
+	a.allow(deadline)
 	n, err := a.ReadCloser.Read(p)
 	a.got, a.missing, a.waited = a.got+int64(n), a.missing-int64(n), a.waited+time.Since(start)
 	switch {
@@ -86,6 +93,25 @@ func (a *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// allow lets reads wait until then.
+func (a *arriving) allow(deadline time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cut {
+		deadline = time.Now()
+	}
+	_ = a.conn.SetReadDeadline(deadline) // tests have writers that know none
+}
+
+// interrupt ends a read that is under way, and those that follow. Another goroutine
+// than the handler's may call it.
+func (a *arriving) interrupt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cut = true
+	_ = a.conn.SetReadDeadline(time.Now())
+}
+
 // Close leaves the rest to settle and to net/http.
 func (a *arriving) Close() error { return nil }
 
@@ -93,6 +119,9 @@ func (a *arriving) Close() error { return nil }
 // end of the request. If the body hasn't been read to its end by then, it
 // closes the connection soon after the answer, unless the rest is at hand.
 func (a *arriving) settle() {
+	if a.leaving.Load() {
+		a.answer.Set("Connection", "close")
+	}
 	if a.ended || a.settled || a.request.ProtoMajor > 1 { // HTTP/2 cancels the stream alone
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -38,6 +39,7 @@ type edge struct {
 	stages   *scoring.Stages
 	logger   *slog.Logger
 	trusted  []netip.Prefix
+	leaving  atomic.Bool // connections end with their next answer
 }
 
 func newEdge(
@@ -77,10 +79,18 @@ func (e *edge) handle(c *gin.Context) {
 	ctx, span := e.startSpan(c, start, method, route)
 	defer span.End()
 	id := newIDs(c.GetHeader("X-Request-ID"), start, span)
+	id.origin = client
 	span.SetAttributes(attribute.String("agiqa.request.id", id.Request))
 	c.Request = c.Request.WithContext(withIDs(ctx, id))
 	identify(c)
-	id.body = newArriving(c.Writer, c.Request)
+	id.body = newArriving(c.Writer, c.Request, &e.leaving)
+	if !id.body.ended {
+		defer context.AfterFunc(client, func() {
+			if interrupted(client) != nil {
+				id.body.interrupt()
+			}
+		})()
+	}
 	c.Request.Body = id.body
 	c.Writer = &watchedWriter{ResponseWriter: c.Writer, ids: id}
 
@@ -89,7 +99,7 @@ func (e *edge) handle(c *gin.Context) {
 		e.inflight.Add(ctx, -1)
 		id.body.settle()
 		status := c.Writer.Status()
-		if client.Err() != nil && id.err != nil {
+		if id.abandoned() {
 			status = statusClientClosedRequest
 		}
 		e.finish(ctx, c.Writer.Size(), span, id, method, route, status, time.Since(start))

@@ -100,7 +100,9 @@ type Gateway struct {
 	measures    *measures
 	limits      *limits
 	metrics     http.Handler
-	leaving     atomic.Bool // draining is soon to follow
+	work        context.Context         // every request's ends with it: see Interrupt
+	interrupt   context.CancelCauseFunc // of work
+	leaving     *atomic.Bool            // draining is soon to follow
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
@@ -157,7 +159,8 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.ContextWithFallback = false
 	g := &Gateway{cfg: cfg, scorer: deps.Scorer, checkpoints: deps.Checkpoints, changes: deps.Changes,
 		experiments: deps.Experiments, keys: deps.Keys, guard: guard, readiness: deps.Readiness, edge: edge,
-		measures: measures, limits: admission.limits, metrics: deps.Metrics, engine: engine}
+		measures: measures, limits: admission.limits, metrics: deps.Metrics, engine: engine, leaving: &edge.leaving}
+	g.work, g.interrupt = context.WithCancelCause(context.Background())
 	g.proofKey = sync.OnceValues(func() (proof.Key, error) { return proof.Derive(cfg.AdminKey) })
 	if g.writes, err = newWriteGuard(cfg.CORSOrigins); err != nil {
 		return nil, fmt.Errorf("gateway: CORSOrigins: %w", err)
@@ -239,14 +242,21 @@ func (g *Gateway) Leave() { g.leaving.Store(true) }
 // goes on.
 func (g *Gateway) Drain() { g.leaving.Store(true); g.draining.Store(true) }
 
+// Interrupt cancels the requests that are still under way, draining being the
+// cause, and each is answered so. It works on the requests of a server that
+// [Gateway.Watch] watches.
+func (g *Gateway) Interrupt() { g.interrupt(errDraining) }
+
+var errDraining = quality.Errorf(quality.KindDraining, "this server is shutting down; retry on another one").
+	After(time.Second)
+
 // budget gives a request its deadline, and refuses work while draining.
 func (g *Gateway) budget(c *gin.Context) {
 	if g.leaving.Load() {
 		c.Header("Connection", "close")
 	}
 	if g.draining.Load() && c.Request.Method == http.MethodPost {
-		abort(c, quality.Errorf(quality.KindDraining,
-			"this server is shutting down; retry on another one").After(time.Second))
+		abort(c, errDraining)
 		return
 	}
 	limit, timeout := g.cfg.MaxBodyBytes, g.cfg.RequestTimeout

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 )
 
@@ -16,7 +18,8 @@ import (
 type ids struct {
 	Request  string
 	Trace    string
-	client   string // who asks, as limits and shares count
+	client   string          // who asks, as limits and shares count
+	origin   context.Context // ends when the client leaves, and when the server can't wait any longer
 	start    time.Time
 	timings  *scoring.Timings
 	body     *arriving
@@ -39,8 +42,38 @@ func newIDs(given string, start time.Time, span trace.Span) *ids {
 // fail notes the error that the request is answered with, for its log line.
 func (i *ids) fail(err error) {
 	if i.err == nil {
-		i.err = err
+		i.err = i.explain(err)
 	}
+}
+
+// explain tells requests that the server cut short from those whose client left:
+// code below this package sees a cancelled context either way, and a body that
+// stops coming.
+func (i *ids) explain(err error) error {
+	cause := interrupted(i.origin)
+	switch kind := quality.KindOf(err); {
+	case cause == nil, i.writeErr != nil:
+	case kind == quality.KindClientClosedRequest, kind == quality.KindRequestTimeout:
+		return cause.Because(err)
+	}
+	return err
+}
+
+// abandoned reports whether the client left before it had an answer. A body that
+// came too slowly was answered, and a shutdown isn't the client's.
+func (i *ids) abandoned() bool {
+	return i.err != nil && i.origin.Err() != nil && (i.writeErr != nil ||
+		quality.KindOf(i.err) != quality.KindRequestTimeout && interrupted(i.origin) == nil)
+}
+
+// interrupted returns the error that a request is answered with because the server
+// can't wait for it any longer, nil where it goes on or its client left.
+func interrupted(ctx context.Context) *quality.Error {
+	if ctx == nil {
+		return nil
+	}
+	cause, _ := errors.AsType[*quality.Error](context.Cause(ctx))
+	return cause
 }
 
 type idsKey struct{}

@@ -137,6 +137,7 @@ func problemOf(ctx context.Context, err error) *Problem {
 
 // problem says what err was, of the request or of one image in it.
 func (i *ids) problem(err error) *Problem {
+	err = i.explain(err)
 	kind := quality.KindOf(err)
 	p := &Problem{
 		Type: "urn:agiqa:problem:" + string(kind), Title: kind.Title(), Status: StatusOf(kind), Code: kind,

@@ -18,10 +18,13 @@ import (
 // Not counted are a connection that sends no byte and, on a connection that has
 // had a request, a malformed header that comes in one packet: net/http reports
 // neither. Call Watch before the server serves.
+//
+// It also gives [Gateway.Interrupt] its hold on the server's requests.
 func (g *Gateway) Watch(server *http.Server) {
 	server.DisableGeneralOptionsHandler = true // OPTIONS * is a request like any other
 	w := &connectionWatch{unparsed: g.edge.unparsed}
 	server.ConnContext, server.ConnState = w.begin, w.change
+	server.BaseContext = func(net.Listener) context.Context { return g.work }
 	boundUnparsed(server)
 }
 

@@ -103,9 +103,9 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	if err != nil {
 		return none, err
 	}
-	s.onClose(func(context.Context) error { return store.Close() })
+	s.onClose("the experiment store", stopMark, func(context.Context) error { return store.Close() })
 	keys := access.NewKeys(store, time.Now, s.logger)
-	s.onClose(func(context.Context) error { keys.Close(); return nil })
+	s.onClose("the API keys", stopMark, func(context.Context) error { keys.Close(); return nil })
 	e, err := engine.New(engine.Deps{
 		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
 		Canaries: canaries{s.service}, Labellers: labellers{store},

@@ -47,7 +47,7 @@ func (s *Server) startOperations() error {
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(limited) }()
 	s.logger.Info("operations", "address", "http://"+listener.Addr().String())
-	s.onClose(func(context.Context) error {
+	s.onClose("the operational listener", stopMark, func(context.Context) error {
 		err := server.Close() // a profile under way is not waited for
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, fmt.Errorf("operations-listen: %w", served))

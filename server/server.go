@@ -58,6 +58,7 @@ type Server struct {
 	listener    net.Listener
 	certificate *tlsfiles.Files // nil: plain HTTP
 	reloads     metric.Int64Counter
+	reload      chan struct{}    // holds one: the certificate is to be read again
 	child       *embedded.Server // nil: Tritons run elsewhere
 	restarted   chan struct{}    // the child is ready, perhaps again
 	library     *lifecycle.Library
@@ -69,7 +70,7 @@ type Server struct {
 	readiness   *gateway.Readiness
 	gateway     *gateway.Gateway
 	http        *http.Server
-	closers     []func(ctx context.Context) error // run last first
+	closers     []closer // the last is closed first
 }
 
 // panels keeps the models that compute several heads in one call.
@@ -92,6 +93,9 @@ func (noPanels) Wake()                                            {}
 // is wanted, and wires everything. It returns before the server is ready: models may still be
 // loading. On an error everything is closed again.
 func New(ctx context.Context, cfg Config) (*Server, error) {
+	if err := checkShutdown(cfg.Settings); err != nil {
+		return nil, err
+	}
 	dir, release, err := cfg.lockFolder()
 	if err != nil {
 		return nil, err
@@ -102,26 +106,14 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		settings: settings, dir: dir, version: cfg.Version, logger: cfg.Logger, restarted: make(chan struct{}, 1),
+		reload: make(chan struct{}, 1),
 	}
-	s.onClose(func(context.Context) error { return release() })
-	s.onClose(func(context.Context) error { return stopTraces() })
+	s.onClose("the lock of the data folder", endMark, func(context.Context) error { return release() })
+	s.onClose("the trace collector", endMark, stopTraces)
 	if err := s.build(ctx, cfg); err != nil {
-		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
-}
-
-func (s *Server) onClose(f func(ctx context.Context) error) { s.closers = append(s.closers, f) }
-
-// Close releases everything in reverse order of its making. Run does it by
-// itself.
-func (s *Server) Close(ctx context.Context) error {
-	var faults []error
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		faults = append(faults, s.closers[i](ctx))
-	}
-	s.closers = nil
-	return errors.Join(faults...)
 }
 
 // build wires everything, bottom up: each part is given what it needs when it
@@ -133,21 +125,21 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if s.listener, err = Listen("listen", s.settings.Listen); err != nil {
 		return err
 	}
-	s.onClose(func(context.Context) error {
+	s.onClose("the listener", endMark, func(context.Context) error {
 		if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		return nil
 	})
+	tel, err := s.newTelemetry(ctx) // first, and so closed after everything that has spans
+	if err != nil {
+		return err
+	}
 	top, err := s.newTopology(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	s.library = top.library
-	tel, err := s.newTelemetry(ctx)
-	if err != nil {
-		return err
-	}
 	triton, err := s.newTriton(top, tel)
 	if err != nil {
 		return err
@@ -242,7 +234,7 @@ func (s *Server) newTelemetry(ctx context.Context) (*telemetry.Telemetry, error)
 	if err != nil {
 		return nil, err
 	}
-	s.onClose(tel.Close)
+	s.onClose("telemetry", flushMark, tel.Close)
 	return tel, errors.Join(watchDisk(tel.Meter(), s.settings.DataDir), s.measureCertificate(tel.Meter()))
 }
 
@@ -262,7 +254,7 @@ func (s *Server) newTriton(top topology, tel *telemetry.Telemetry) (*tritonclien
 	if err != nil {
 		return nil, fmt.Errorf("setting triton: %w", err)
 	}
-	s.onClose(func(context.Context) error { return client.Close() })
+	s.onClose("the connections to Triton", stopMark, func(context.Context) error { return hangUp(client) })
 	return client, nil
 }
 
@@ -280,7 +272,7 @@ func (s *Server) newRedis(tel *telemetry.Telemetry) (*cache.Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting redis-url: %w", err)
 	}
-	s.onClose(func(context.Context) error { return redis.Close() })
+	s.onClose("the connections to Redis", stopMark, func(context.Context) error { return redis.Close() })
 	return redis, nil
 }
 
@@ -314,9 +306,12 @@ func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis,
 		images = &cfg
 	}
 	caches := cache.NewByEncoder(texts, images, source)
-	s.onClose(func(ctx context.Context) error {
+	s.onClose("the caches", stopMark, func(ctx context.Context) error {
 		s.service.Use(nil)
-		return caches.Close(ctx)
+		if err := caches.Close(ctx); err != nil {
+			s.logger.Warn("the caches did not end in time", "error", err)
+		}
+		return nil
 	})
 	return caches, nil
 }
@@ -329,7 +324,7 @@ func (s *Server) newMemory(tel *telemetry.Telemetry, name string, budget int64) 
 	if err != nil {
 		return nil, err
 	}
-	s.onClose(func(context.Context) error { return memory.Close() })
+	s.onClose("a cache", stopMark, func(context.Context) error { return memory.Close() })
 	_, err = cache.ObserveMemory(tel.Meter(), name, memory)
 	return memory, err
 }
@@ -504,28 +499,20 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 		})
 	}
 	var err error
+	var shutdown shutdown
 	select {
 	case err = <-served:
+		shutdown = s.beginShutdown()
 	case <-ctx.Done():
-		err = s.drain(context.WithoutCancel(ctx))
+		shutdown = s.beginShutdown()
+		err = s.drain(shutdown)
 	}
 	stop()
-	background.Wait()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return errors.Join(err, s.Close(closing))
-}
-
-func (s *Server) drain(ctx context.Context) error {
-	s.gateway.Leave()
-	time.Sleep(s.settings.DrainDelay) // what load balancers send until they notice is answered
-	s.gateway.Drain()
-	ctx, cancel := context.WithTimeout(ctx, s.settings.DrainTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests were cancelled after drain-timeout: %w", err), s.http.Close())
-	}
-	return nil
+	waited := shutdown.within(stopMark, "background work", func(context.Context) error {
+		background.Wait()
+		return nil
+	})
+	return errors.Join(err, waited, s.close(shutdown))
 }
 
 // patience is how long a start may take before the log says what it waits for.

@@ -51,6 +51,15 @@ func (s *Server) measureCertificate(provider metric.MeterProvider) error {
 	return err
 }
 
+// Reload reads the certificate again now instead of within seconds. Nothing else
+// needs it: everything else is read when the server starts.
+func (s *Server) Reload() {
+	select {
+	case s.reload <- struct{}{}:
+	default: // about to be done
+	}
+}
+
 // followCertificate uses new files of the certificate until ctx ends.
 func (s *Server) followCertificate(ctx context.Context, interval time.Duration) {
 	if s.certificate == nil {
@@ -63,6 +72,8 @@ func (s *Server) followCertificate(ctx context.Context, interval time.Duration) 
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-s.reload:
+			s.logger.Info("SIGHUP: reading the certificate again")
 		}
 		changed, err := s.certificate.Reload()
 		switch {

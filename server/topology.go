@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
@@ -58,7 +57,7 @@ func (s *Server) newTopology(ctx context.Context, cfg Config) (topology, error) 
 	if s.child, err = embedded.Start(ctx, child); err != nil {
 		return topology{}, err
 	}
-	s.onClose(func(context.Context) error { return stopTriton(s.child) })
+	s.onClose("the embedded Triton", tritonMark, s.stopTriton)
 	top.addresses = []string{s.child.GRPCAddr()}
 	return top, nil
 }
@@ -133,10 +132,12 @@ func EmbeddedConfig(s config.Settings, dir string, environ []string) (embedded.C
 	return cfg, nil
 }
 
-func stopTriton(child *embedded.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return child.Stop(ctx)
+// stopTriton stops the embedded Triton, by force where it doesn't go by itself.
+func (s *Server) stopTriton(ctx context.Context) error {
+	if err := s.child.Stop(ctx); err != nil {
+		s.logger.Warn("triton was killed: it did not stop in time", "error", err)
+	}
+	return nil
 }
 
 // Listen opens the address of a setting before anything slow happens. The error

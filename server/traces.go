@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/telemetry/tracelog"
@@ -19,10 +18,10 @@ func TraceFolder(s config.Settings) string { return filepath.Join(s.DataDir, "tr
 // gateway and Triton send their spans to it, and
 // it sends them on to the endpoint that was set. stop is called when both have
 // sent their last.
-func (c Config) keepTraces() (s config.Settings, stop func() error, err error) {
+func (c Config) keepTraces() (s config.Settings, stop func(context.Context) error, err error) {
 	s = c.Settings
 	if !s.Trace || c.Ephemeral {
-		return s, func() error { return nil }, nil
+		return s, func(context.Context) error { return nil }, nil
 	}
 	file, err := tracelog.Open(TraceFolder(s), int64(s.TraceBytes)/2)
 	if err != nil {
@@ -33,9 +32,7 @@ func (c Config) keepTraces() (s config.Settings, stop func() error, err error) {
 		return s, nil, errors.Join(err, file.Close())
 	}
 	s.OTLPEndpoint = receiver.URL()
-	return s, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
+	return s, func(ctx context.Context) error {
 		return errors.Join(receiver.Close(ctx), file.Close())
 	}, nil
 }

@@ -23,6 +23,7 @@ func startServe(t *testing.T, env []string, addresses ...string) *process {
 func startListening(t *testing.T, env []string, addresses ...string) *process {
 	t.Helper()
 	p := &process{done: make(chan struct{})}
+	env = append([]string{"AGIQA_DRAIN_DELAY=0s"}, env...)
 	p.cmd = command(t, env, "serve", "--listen", "127.0.0.1:0", "--triton", strings.Join(addresses, ","))
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -25,9 +25,9 @@ func main() {
 // run returns the exit status: 0 only when all went well.
 func run() int {
 	cache.SilenceDriver() // our own log line, once an outage, says more
-	ctx, stop := signalContext()
-	defer stop()
 	terminal := cli.SystemTerminal()
+	ctx, stop := signalContext(terminal)
+	defer stop()
 	err := newRoot(terminal).ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -39,17 +39,29 @@ func run() int {
 }
 
 // signalContext ends at the first SIGINT or SIGTERM. A second one ends the
-// process at once; the kernel kills an embedded Triton with it.
-func signalContext() (context.Context, context.CancelFunc) {
+// process at once; the kernel kills an embedded Triton with it. SIGHUP, which a
+// terminal sends when it is closed, counts as SIGTERM unless the command has a use
+// for it, or nohup told the process to ignore it.
+func signalContext(t *cli.Terminal) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() {
-		s := <-signals
-		cancel(fmt.Errorf("%w: %s", errSignalled, s))
-		<-signals
-		fmt.Fprintln(os.Stderr, "agiqa: second signal, stopping at once")
-		os.Exit(130)
+		for ended := false; ; {
+			s := <-signals
+			switch {
+			case s == syscall.SIGHUP && (t.Hangup() || ended): // a closed terminal says it after Ctrl-C too
+			case ended:
+				fmt.Fprintln(os.Stderr, "agiqa: second signal, stopping at once")
+				os.Exit(130)
+			default:
+				ended = true
+				cancel(fmt.Errorf("%w: %s", errSignalled, s))
+			}
+		}
 	}()
 	return ctx, func() { signal.Stop(signals); cancel(nil) }
 }

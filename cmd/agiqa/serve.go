@@ -16,12 +16,15 @@ func newServe(t *cli.Terminal) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the gateway with a remote Triton",
 		Long: "Runs the gateway only. --triton (AGIQA_TRITON) lists the gRPC addresses of the Triton servers that " +
-			"host the models.",
+			"host the models. SIGHUP makes it read the certificate again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := cli.LoadSettings(cmd, t)
+			s, given, err := cli.LoadGiven(cmd, t)
 			if err != nil {
 				return err
+			}
+			if _, set := given["drain-delay"]; !set {
+				s.DrainDelay = server.DefaultDrainDelay(s)
 			}
 			return serve(cmd.Context(), s, t)
 		},
@@ -41,5 +44,6 @@ func serve(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	}
 	logger.Info("listening", "address", srv.URL(), "access", srv.Access(), "triton", s.Triton,
 		"version", version.Current().Version)
+	t.OnHangup(srv.Reload)
 	return srv.Run(ctx, func() { logger.Info("ready", "address", srv.URL()) })
 }

@@ -127,7 +127,7 @@ func newTestServer(t *testing.T, values map[string]string) *server.Server {
 		t.Fatalf("the settings allow %v, a package doesn't: %v", values, err)
 	}
 	t.Cleanup(func() {
-		if err := srv.Close(context.Background()); err != nil {
+		if err := srv.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})

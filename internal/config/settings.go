@@ -124,11 +124,14 @@ func (s *Settings) declare() []Setting {
 					"finish in time answers 504.",
 				atLeast(25*time.Millisecond)),
 			of(&s.DrainDelay, "drain-delay", "0s",
-				"How long to keep serving with a failing /readyz after SIGTERM, until load balancers notice. 5s is "+
-					"usual behind one.",
+				"How long to keep serving with a failing /readyz after SIGTERM, until load balancers notice. serve waits 5s "+
+					"if it's not set. At most 3/10 of drain-timeout.",
 				atLeast[time.Duration](0)),
-			of(&s.DrainTimeout, "drain-timeout", "20s",
-				"How long accepted requests may take to finish after drain-delay.",
+			of(&s.DrainTimeout, "drain-timeout", "24s",
+				"How long a shutdown may take in all, from SIGTERM to the end of the process. Requests that are still under "+
+					"way after 6/10 of it, drain-delay included, answer 503 draining; the rest is for Triton, stores and "+
+					"telemetry. Give the process a little more before it is killed: a Kubernetes "+
+					"terminationGracePeriodSeconds of 30.",
 				above[time.Duration](0)),
 			of(&s.MaxConnections, "max-connections", "2048",
 				"Connections served at once. Further connections wait, as many again at most. Room is made by closing idle "+

@@ -25,7 +25,7 @@ func AddServing(cmd *cobra.Command) {
 // WithServer runs f with a client of the server at the url setting. If none runs
 // there and url was not set, it starts an embedded server and stops it after f.
 func WithServer(cmd *cobra.Command, t *Terminal, f func(ctx context.Context, c *Client) error) error {
-	s, given, err := loadGiven(cmd, t)
+	s, given, err := LoadGiven(cmd, t)
 	if err != nil {
 		return err
 	}

@@ -23,12 +23,12 @@ var (
 // LoadSettings reads the settings of a command from its flags, the environment
 // and the settings file. The error reports every fault.
 func LoadSettings(cmd *cobra.Command, t *Terminal) (config.Settings, error) {
-	s, _, err := loadGiven(cmd, t)
+	s, _, err := LoadGiven(cmd, t)
 	return s, err
 }
 
-// loadGiven also returns what was set, by key.
-func loadGiven(cmd *cobra.Command, t *Terminal) (config.Settings, map[string]config.Given, error) {
+// LoadGiven is LoadSettings, and also returns what was set, by key.
+func LoadGiven(cmd *cobra.Command, t *Terminal) (config.Settings, map[string]config.Given, error) {
 	src := config.Sources{Flags: cmd.Flags(), Environ: t.Env, FileName: config.Environment(t.Env)["AGIQA_CONFIG"]}
 	if name, err := cmd.Flags().GetString("config"); err == nil && name != "" {
 		src.FileName = name

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -18,6 +19,21 @@ type Terminal struct {
 	Screen bool // err is a terminal: a progress bar makes sense
 	asks   bool // somebody can read a question on err and answer it on in
 	Env    []string
+
+	hangup atomic.Pointer[func()]
+}
+
+// OnHangup makes f the answer to SIGHUP, which otherwise ends the command as
+// SIGTERM does.
+func (t *Terminal) OnHangup(f func()) { t.hangup.Store(&f) }
+
+// Hangup reports whether SIGHUP is answered by a function, and calls it.
+func (t *Terminal) Hangup() bool {
+	f := t.hangup.Load()
+	if f != nil {
+		(*f)()
+	}
+	return f != nil
 }
 
 // SystemTerminal returns the terminal of the process.
