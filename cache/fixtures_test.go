@@ -64,7 +64,12 @@ type fakeSource struct {
 	calls map[string]int
 }
 
-func (s *fakeSource) EmbedPrompts(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, error) {
+func (s *fakeSource) EmbedPrompts(
+	ctx context.Context, encoder quality.Encoder, c quality.Checkpoint,
+) (quality.TextEmbeddings, error) {
+	if encoder.Digest != c.Encoder {
+		return quality.TextEmbeddings{}, fmt.Errorf("checkpoint %s was asked of another encoder, %s", c.Name, encoder.Name)
+	}
 	s.mu.Lock()
 	if s.calls == nil {
 		s.calls = make(map[string]int)

@@ -57,7 +57,9 @@ func TestPromptsOfAnotherEncoderAreOthers(t *testing.T) {
 // failingPrompts is a source that fails for prompts.
 type failingPrompts struct{ err error }
 
-func (failingPrompts) EmbedPrompts(context.Context, quality.Checkpoint) (quality.TextEmbeddings, error) {
+func (failingPrompts) EmbedPrompts(
+	context.Context, quality.Encoder, quality.Checkpoint,
+) (quality.TextEmbeddings, error) {
 	return quality.TextEmbeddings{}, errors.New("no checkpoint was asked for")
 }
 

@@ -12,11 +12,11 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// PromptEmbedder computes text embeddings, with the errors of
-// quality.ImageEncoder. It must end when its context does.
+// PromptEmbedder computes text embeddings of an encoder and no other, with the
+// errors of quality.ImageEncoder. It must end when its context does.
 type PromptEmbedder interface {
 	// EmbedPrompts embeds the learned prompts of a checkpoint.
-	EmbedPrompts(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, error)
+	EmbedPrompts(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint) (quality.TextEmbeddings, error)
 	// EmbedPrompt embeds the prompt that a picture was made from. A prompt of too
 	// many tokens is prompt_too_long.
 	EmbedPrompt(ctx context.Context, encoder quality.Encoder, prompt string) (quality.Embedding, error)
@@ -144,7 +144,7 @@ func (t *Texts) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quali
 	}
 	s := textSlot(t.config.Encoder, t.config.Recipe, c)
 	rows, cached, err := t.fetch(ctx, s, "checkpoint "+c.Name, func(ctx context.Context) ([]quality.Embedding, error) {
-		text, err := t.source.EmbedPrompts(ctx, c)
+		text, err := t.source.EmbedPrompts(ctx, t.config.Encoder, c)
 		return text[:], err
 	})
 	if err != nil {

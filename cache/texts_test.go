@@ -262,7 +262,9 @@ func TestTextsSharesAPanic(t *testing.T) {
 // badSource gives one unusable row.
 type badSource struct{ row quality.Embedding }
 
-func (s badSource) EmbedPrompts(_ context.Context, c quality.Checkpoint) (quality.TextEmbeddings, error) {
+func (s badSource) EmbedPrompts(
+	_ context.Context, _ quality.Encoder, c quality.Checkpoint,
+) (quality.TextEmbeddings, error) {
 	text := textOf(c)
 	text[3] = s.row
 	return text, nil

@@ -66,5 +66,5 @@ func (p Panel) Column(d Digest) (int, bool) {
 // One checkpoint that computes nonsense leaves the others as they are: its
 // score fails [HeadScore.Check], which is for the caller to ask.
 type PanelScorer interface {
-	ScorePanel(ctx context.Context, p Panel, images []Embedding) ([][]HeadScore, error)
+	ScorePanel(ctx context.Context, e Encoder, p Panel, images []Embedding) ([][]HeadScore, error)
 }

@@ -7,20 +7,24 @@ import "context"
 // It returns one embedding per image, in order; an error concerns the whole
 // call. Errors are *[Error] of kind model_unavailable, overloaded,
 // deadline_exceeded or model_bad_output.
+//
+// Here as in all calls that compute, e is the encoder that the caller's request
+// began with. What is returned is proven to be of it, whatever the servers hold
+// by now; where that can't be proven, the call is a model_unavailable.
 type ImageEncoder interface {
-	EncodeImages(ctx context.Context, images []Pixels) ([]Embedding, error)
+	EncodeImages(ctx context.Context, e Encoder, images []Pixels) ([]Embedding, error)
 }
 
 // TextEncoder turns the prompts of a checkpoint into its text embeddings, with
 // the errors of [ImageEncoder].
 type TextEncoder interface {
-	EncodePrompts(ctx context.Context, prompts Prompts) ([]Embedding, error)
+	EncodePrompts(ctx context.Context, e Encoder, prompts Prompts) ([]Embedding, error)
 }
 
 // HeadScorer lets a checkpoint's head score embeddings: one result per image, in
 // order, with the errors of [ImageEncoder].
 type HeadScorer interface {
-	Score(ctx context.Context, c Checkpoint, text TextEmbeddings, images []Embedding) ([]HeadScore, error)
+	Score(ctx context.Context, e Encoder, c Checkpoint, text TextEmbeddings, images []Embedding) ([]HeadScore, error)
 }
 
 // PromptHeadScorer lets a checkpoint's head score embeddings of pictures with
@@ -28,14 +32,14 @@ type HeadScorer interface {
 // It's the [HeadScorer] of checkpoints whose Prompt is true.
 type PromptHeadScorer interface {
 	ScoreWithPrompts(
-		ctx context.Context, c Checkpoint, text TextEmbeddings, images, prompts []Embedding,
+		ctx context.Context, e Encoder, c Checkpoint, text TextEmbeddings, images, prompts []Embedding,
 	) ([]HeadScore, error)
 }
 
 // Ensemble embeds and scores in one call, with the errors of [ImageEncoder].
 // Both slices have one element per image, in order.
 type Ensemble interface {
-	EmbedAndScore(ctx context.Context, c Checkpoint, text TextEmbeddings,
+	EmbedAndScore(ctx context.Context, e Encoder, c Checkpoint, text TextEmbeddings,
 		images []Pixels) ([]HeadScore, []Embedding, error)
 }
 

@@ -74,27 +74,34 @@ func newBatchedTriton(cfg BatchConfig, triton Triton, tracer trace.Tracer, meter
 }
 
 // EncodeImages implements [quality.ImageEncoder].
-func (b *batchedTriton) EncodeImages(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
-	return b.encode.do(ctx, "", images, b.Triton.EncodeImages)
+func (b *batchedTriton) EncodeImages(
+	ctx context.Context, e quality.Encoder, images []quality.Pixels,
+) ([]quality.Embedding, error) {
+	call := func(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
+		return b.Triton.EncodeImages(ctx, e, images)
+	}
+	return b.encode.do(ctx, e.ImageIdentity().Hex(), images, call)
 }
 
 // Score implements [quality.HeadScorer]. The texts of a checkpoint are the same in
 // every call.
 func (b *batchedTriton) Score(
-	ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+	ctx context.Context, e quality.Encoder, c quality.Checkpoint, text quality.TextEmbeddings,
+	images []quality.Embedding,
 ) ([]quality.HeadScore, error) {
 	call := func(ctx context.Context, images []quality.Embedding) ([]quality.HeadScore, error) {
-		return b.Triton.Score(ctx, c, text, images)
+		return b.Triton.Score(ctx, e, c, text, images)
 	}
-	return b.head.do(ctx, c.Digest.Hex(), images, call)
+	return b.head.do(ctx, e.ImageIdentity().Hex()+c.Digest.Hex(), images, call)
 }
 
 // EmbedAndScore implements [quality.Ensemble].
 func (b *batchedTriton) EmbedAndScore(
-	ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels,
+	ctx context.Context, e quality.Encoder, c quality.Checkpoint, text quality.TextEmbeddings,
+	images []quality.Pixels,
 ) ([]quality.HeadScore, []quality.Embedding, error) {
 	call := func(ctx context.Context, images []quality.Pixels) ([]scoredEmbedding, error) {
-		scores, embeddings, err := b.Triton.EmbedAndScore(ctx, c, text, images)
+		scores, embeddings, err := b.Triton.EmbedAndScore(ctx, e, c, text, images)
 		if err != nil {
 			return nil, err
 		}
@@ -104,7 +111,7 @@ func (b *batchedTriton) EmbedAndScore(
 		}
 		return out, nil
 	}
-	got, err := b.embed.do(ctx, c.Digest.Hex(), images, call)
+	got, err := b.embed.do(ctx, e.ImageIdentity().Hex()+c.Digest.Hex(), images, call)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -124,7 +131,8 @@ type batching struct {
 	budget *retrybudget.Budget
 }
 
-// batcher joins calls. Calls with the same key are to the same model.
+// batcher joins calls. Calls with the same key are to the same model, for the
+// same encoder.
 type batcher[I, O any] struct {
 	batching
 	what string

@@ -70,7 +70,7 @@ func (e *encoding) encode(ctx context.Context, p plan, rows []prepared) ([]embed
 	if !p.ensemble() {
 		return out, e.telemetry.run(ctx, p.timings, StageEncode, func(ctx context.Context, span trace.Span) error {
 			span.SetAttributes(size)
-			embeddings, err := e.triton.EncodeImages(ctx, pixels)
+			embeddings, err := e.triton.EncodeImages(ctx, p.models.Encoder, pixels)
 			if err == nil {
 				keep(ctx, embeddings)
 			}
@@ -84,7 +84,7 @@ func (e *encoding) encode(ctx context.Context, p plan, rows []prepared) ([]embed
 	return out, e.telemetry.run(ctx, p.timings, StageEnsemble, func(ctx context.Context, span trace.Span) error {
 		c := p.Checkpoints[0]
 		span.SetAttributes(size, attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
-		results, embeddings, err := e.triton.EmbedAndScore(ctx, c, texts[0].embeddings, pixels)
+		results, embeddings, err := e.triton.EmbedAndScore(ctx, p.models.Encoder, c, texts[0].embeddings, pixels)
 		if err != nil {
 			return err
 		}

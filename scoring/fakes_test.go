@@ -2,6 +2,7 @@ package scoring_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +110,20 @@ func (f *fakeTriton) call(model string, n int) error {
 	return nil
 }
 
-func (f *fakeTriton) EncodeImages(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
+// of refuses calls for another encoder than the service was told to use.
+func (f *fakeTriton) of(e quality.Encoder) error {
+	if e != encoder {
+		return fmt.Errorf("a call for encoder %+v, want %+v", e, encoder)
+	}
+	return nil
+}
+
+func (f *fakeTriton) EncodeImages(
+	ctx context.Context, e quality.Encoder, images []quality.Pixels,
+) ([]quality.Embedding, error) {
+	if err := f.of(e); err != nil {
+		return nil, err
+	}
 	if err := f.call("encoder", len(images)); err != nil {
 		return nil, err
 	}
@@ -138,8 +152,11 @@ func scoreAll(c quality.Checkpoint, embeddings []quality.Embedding) []quality.He
 	return out
 }
 
-func (f *fakeTriton) Score(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+func (f *fakeTriton) Score(_ context.Context, e quality.Encoder, c quality.Checkpoint, _ quality.TextEmbeddings,
 	images []quality.Embedding) ([]quality.HeadScore, error) {
+	if err := f.of(e); err != nil {
+		return nil, err
+	}
 	if err := f.call("head "+c.Name+" ", len(images)); err != nil {
 		return nil, err
 	}
@@ -148,8 +165,11 @@ func (f *fakeTriton) Score(_ context.Context, c quality.Checkpoint, _ quality.Te
 
 // ScoreWithPrompts adds the first number of the prompt's embedding to the score
 // of Score.
-func (f *fakeTriton) ScoreWithPrompts(_ context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
-	images, prompts []quality.Embedding) ([]quality.HeadScore, error) {
+func (f *fakeTriton) ScoreWithPrompts(_ context.Context, e quality.Encoder, c quality.Checkpoint,
+	_ quality.TextEmbeddings, images, prompts []quality.Embedding) ([]quality.HeadScore, error) {
+	if err := f.of(e); err != nil {
+		return nil, err
+	}
 	if err := f.call("prompted "+c.Name+" ", len(images)); err != nil {
 		return nil, err
 	}
@@ -160,8 +180,11 @@ func (f *fakeTriton) ScoreWithPrompts(_ context.Context, c quality.Checkpoint, _
 	return out, nil
 }
 
-func (f *fakeTriton) ScorePanel(_ context.Context, p quality.Panel,
+func (f *fakeTriton) ScorePanel(_ context.Context, e quality.Encoder, p quality.Panel,
 	images []quality.Embedding) ([][]quality.HeadScore, error) {
+	if err := f.of(e); err != nil {
+		return nil, err
+	}
 	name := "panel "
 	for _, c := range p.Checkpoints {
 		name += c.Name
@@ -181,8 +204,11 @@ func (f *fakeTriton) ScorePanel(_ context.Context, p quality.Panel,
 	return rows, nil
 }
 
-func (f *fakeTriton) EmbedAndScore(ctx context.Context, c quality.Checkpoint, _ quality.TextEmbeddings,
+func (f *fakeTriton) EmbedAndScore(ctx context.Context, e quality.Encoder, c quality.Checkpoint, _ quality.TextEmbeddings,
 	images []quality.Pixels) ([]quality.HeadScore, []quality.Embedding, error) {
+	if err := f.of(e); err != nil {
+		return nil, nil, err
+	}
 	if err := f.call("ensemble "+c.Name+" ", len(images)); err != nil {
 		return nil, nil, err
 	}

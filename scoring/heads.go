@@ -113,7 +113,7 @@ func (h *heads) askPanel(ctx context.Context, p plan, rows []scoredRow) ([][]row
 			attribute.Int("agiqa.batch.size", len(embeddings)), attribute.Int("agiqa.checkpoints", len(p.Checkpoints)),
 			attribute.String("agiqa.panel.digest", p.panel.ID.String()),
 			attribute.Int("agiqa.panel.columns", len(p.panel.Checkpoints)))
-		results, err := h.triton.ScorePanel(ctx, *p.panel, embeddings)
+		results, err := h.triton.ScorePanel(ctx, p.models.Encoder, *p.panel, embeddings)
 		if err != nil {
 			return err
 		}
@@ -196,7 +196,7 @@ func (h *heads) askOne(
 	err = h.telemetry.run(ctx, p.timings, StageHead, func(ctx context.Context, span trace.Span) (err error) {
 		span.SetAttributes(attribute.Int("agiqa.batch.size", len(embeddings)),
 			attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
-		results, err = h.triton.Score(ctx, c, t.embeddings, embeddings)
+		results, err = h.triton.Score(ctx, p.models.Encoder, c, t.embeddings, embeddings)
 		return err
 	})
 	return results, err

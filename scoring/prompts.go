@@ -124,7 +124,7 @@ func (h *heads) askWithPrompts(
 			return scores, h.telemetry.run(ctx, p.timings, StageHead, func(ctx context.Context, span trace.Span) error {
 				span.SetAttributes(attribute.Int("agiqa.batch.size", len(rows)),
 					attribute.String("agiqa.checkpoint.digest", c.Digest.String()))
-				results, err := h.triton.ScoreWithPrompts(ctx, c, t.embeddings, images, embeddings)
+				results, err := h.triton.ScoreWithPrompts(ctx, p.models.Encoder, c, t.embeddings, images, embeddings)
 				for i, s := range results {
 					scores[i].HeadScore = s
 				}

@@ -300,7 +300,7 @@ func TestPromptEncoder(t *testing.T) {
 			return out, nil
 		}),
 	}
-	text, err := p.EmbedPrompts(t.Context(), checkpointOf("a", 1))
+	text, err := p.EmbedPrompts(t.Context(), quality.Encoder{}, checkpointOf("a", 1))
 	if err != nil || text[5][0] != 5 || seen.N != 6 {
 		t.Errorf("EmbedPrompts = %v, %v after %d prompts", text, err, seen.N)
 	}
@@ -308,7 +308,7 @@ func TestPromptEncoder(t *testing.T) {
 		error) {
 		return make([]quality.Embedding, 5), nil
 	})
-	if _, err := p.EmbedPrompts(t.Context(), checkpointOf("a", 1)); quality.KindOf(err) != quality.KindModelBadOutput {
+	if _, err := p.EmbedPrompts(t.Context(), quality.Encoder{}, checkpointOf("a", 1)); quality.KindOf(err) != quality.KindModelBadOutput {
 		t.Errorf("five embeddings: %v, want model_bad_output", err)
 	}
 	if _, err := p.EmbedPrompt(t.Context(), quality.Encoder{TextWidth: 4}, "a cat"); quality.KindOf(err) !=
@@ -338,6 +338,6 @@ func (a assembler) PicturePrompt(enc quality.Encoder, prompt string) (quality.Pr
 
 type textEncoderFunc func(quality.Prompts) ([]quality.Embedding, error)
 
-func (f textEncoderFunc) EncodePrompts(_ context.Context, p quality.Prompts) ([]quality.Embedding, error) {
+func (f textEncoderFunc) EncodePrompts(_ context.Context, _ quality.Encoder, p quality.Prompts) ([]quality.Embedding, error) {
 	return f(p)
 }

@@ -34,13 +34,15 @@ type PromptEncoder struct {
 
 // EmbedPrompts assembles the six prompts of c and encodes them in one call.
 // Errors: those of the assembler, and those of [quality.TextEncoder].
-func (p PromptEncoder) EmbedPrompts(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, error) {
+func (p PromptEncoder) EmbedPrompts(
+	ctx context.Context, encoder quality.Encoder, c quality.Checkpoint,
+) (quality.TextEmbeddings, error) {
 	var out quality.TextEmbeddings
 	prompts, err := p.Assembler.Prompts(c)
 	if err != nil {
 		return out, err
 	}
-	embeddings, err := p.Encoder.EncodePrompts(ctx, prompts)
+	embeddings, err := p.Encoder.EncodePrompts(ctx, encoder, prompts)
 	if err != nil {
 		return out, err
 	}
@@ -61,7 +63,7 @@ func (p PromptEncoder) EmbedPrompt(
 	if err != nil {
 		return nil, err
 	}
-	embeddings, err := p.Encoder.EncodePrompts(ctx, prompts)
+	embeddings, err := p.Encoder.EncodePrompts(ctx, encoder, prompts)
 	if err != nil {
 		return nil, err
 	}

@@ -67,13 +67,22 @@ func (c checks) current() []gateway.Check { return append(c.always(), c.ofCheckp
 func (c checks) always() []gateway.Check {
 	all := []gateway.Check{
 		{Name: "encoder", Critical: true, Run: c.follow, Note: c.describeEncoder},
-		{Name: "inference", Critical: true, Run: c.triton.Probe},
+		{Name: "inference", Critical: true, Run: c.probe},
 		c.preparing,
 	}
 	if c.redis != nil {
 		all = append(all, gateway.Check{Name: "redis", Run: c.checkRedis})
 	}
 	return all
+}
+
+// probe has a server compute.
+func (c checks) probe(ctx context.Context) error {
+	encoder, ok := c.service.Encoder()
+	if !ok {
+		return quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+	}
+	return c.triton.Probe(ctx, encoder)
 }
 
 // describeEncoder names the encoder in use and says why it is that one.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc/filters"
 	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 
@@ -249,6 +250,8 @@ func (s *Server) newTriton(top topology, tel *telemetry.Telemetry) (*tritonclien
 	cfg.DialOptions = []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(
 		otelgrpc.WithTracerProvider(tel.Tracer()),
 		otelgrpc.WithMeterProvider(tel.Meter()),
+		// Asked with every inference, in between for many at once.
+		otelgrpc.WithFilter(filters.Not(filters.MethodName("ModelConfig"))),
 		otelgrpc.WithPropagators(telemetry.SampledOnly())))}
 	client, err := tritonclient.New(cfg)
 	if err != nil {

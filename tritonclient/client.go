@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
-	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
@@ -14,12 +12,11 @@ import (
 // Client talks to one or more Triton servers that hold the same models. It is
 // safe for concurrent use.
 type Client struct {
-	cfg     Config
-	pool    *replicas.Pool
-	codec   wire
-	batch   *batchLimits
-	encoder atomic.Pointer[quality.Encoder] // nil until Describe succeeded
-	close   func() error
+	cfg   Config
+	pool  *replicas.Pool
+	codec wire
+	batch *batchLimits
+	close func() error
 }
 
 // New returns a client. It checks the configuration and starts to connect in
@@ -30,7 +27,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, batch: newBatchLimits(), codec: newWire()}
 	var err error
-	c.pool, err = replicas.New(cfg.Config, replicas.Calls{Verify: c.verifyEncoder, Label: cfg.Models.label})
+	c.pool, err = replicas.New(cfg.Config, replicas.Calls{Identify: c.identify, Label: cfg.Models.label})
 	if err != nil {
 		return nil, fmt.Errorf("triton client: %w", err)
 	}

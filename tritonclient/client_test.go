@@ -81,7 +81,7 @@ func TestAnswersAreTheModels(t *testing.T) {
 	enc := tritontest.Encoder()
 
 	prompts := tritontest.Prompts(enc)
-	texts, err := c.EncodePrompts(t.Context(), prompts)
+	texts, err := c.EncodePrompts(t.Context(), tritontest.Encoder(), prompts)
 	if err != nil {
 		t.Fatalf("EncodePrompts: %v", err)
 	}
@@ -97,7 +97,7 @@ func TestAnswersAreTheModels(t *testing.T) {
 		wantImages[i] = tritontest.ImageEmbedding(enc, p)
 		wantScores[i] = tritontest.HeadScore(cp, text, wantImages[i])
 	}
-	scores, embeddings, err := c.EmbedAndScore(t.Context(), cp, text, in)
+	scores, embeddings, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, in)
 	if err != nil {
 		t.Fatalf("EmbedAndScore: %v", err)
 	}
@@ -107,7 +107,7 @@ func TestAnswersAreTheModels(t *testing.T) {
 	if diff := cmp.Diff(wantScores, scores); diff != "" {
 		t.Errorf("EmbedAndScore, scores (-want +got):\n%s", diff)
 	}
-	alone, err := c.Score(t.Context(), cp, text, wantImages)
+	alone, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, wantImages)
 	if err != nil {
 		t.Fatalf("Score: %v", err)
 	}
@@ -127,13 +127,13 @@ func TestNothingInNothingOut(t *testing.T) {
 	s := tritontest.New(t, tritontest.WithCheckpoints(cp))
 	c := newClient(t, nil, s)
 	text := tritontest.Texts(tritontest.Encoder())
-	if got, err := c.EncodeImages(t.Context(), nil); len(got) != 0 || err != nil {
+	if got, err := c.EncodeImages(t.Context(), tritontest.Encoder(), nil); len(got) != 0 || err != nil {
 		t.Errorf("EncodeImages of none = %v, %v", got, err)
 	}
-	if got, err := c.Score(t.Context(), cp, text, nil); len(got) != 0 || err != nil {
+	if got, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, nil); len(got) != 0 || err != nil {
 		t.Errorf("Score of none = %v, %v", got, err)
 	}
-	if js, es, err := c.EmbedAndScore(t.Context(), cp, text, nil); len(js)+len(es) != 0 || err != nil {
+	if js, es, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, nil); len(js)+len(es) != 0 || err != nil {
 		t.Errorf("EmbedAndScore of none = %v, %v, %v", js, es, err)
 	}
 	if got := s.Calls(cp.EnsembleModel()) + s.Calls(cp.HeadModel()) + s.Calls(tritontest.ImageEncoder); got != 0 {
@@ -161,31 +161,31 @@ func TestRefusesWrongArguments(t *testing.T) {
 		want string
 	}{
 		{"pixels never set", func() error {
-			_, err := c.EncodeImages(t.Context(), []quality.Pixels{tritontest.Image(0), {}})
+			_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), []quality.Pixels{tritontest.Image(0), {}})
 			return err
 		}, "image 1 has 0 bytes"},
 		{"checkpoint of another encoder", func() error {
-			_, err := c.Score(t.Context(), foreign, text, []quality.Embedding{embedding})
+			_, err := c.Score(t.Context(), tritontest.Encoder(), foreign, text, []quality.Embedding{embedding})
 			return err
 		}, "encoder_mismatch"},
 		{"ensemble of another encoder", func() error {
-			_, _, err := c.EmbedAndScore(t.Context(), foreign, text, images(1))
+			_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), foreign, text, images(1))
 			return err
 		}, "encoder_mismatch"},
 		{"text of another dimension", func() error {
-			_, err := c.Score(t.Context(), cp, shortText, []quality.Embedding{embedding})
+			_, err := c.Score(t.Context(), tritontest.Encoder(), cp, shortText, []quality.Embedding{embedding})
 			return err
 		}, "text embedding 3"},
 		{"image of another dimension", func() error {
-			_, err := c.Score(t.Context(), cp, text, []quality.Embedding{embedding, embedding[:7]})
+			_, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, []quality.Embedding{embedding, embedding[:7]})
 			return err
 		}, "image embedding 1"},
 		{"prompts of another width", func() error {
-			_, err := c.EncodePrompts(t.Context(), wide)
+			_, err := c.EncodePrompts(t.Context(), tritontest.Encoder(), wide)
 			return err
 		}, "encoder_mismatch"},
 		{"prompts that do not add up", func() error {
-			_, err := c.EncodePrompts(t.Context(), quality.Prompts{N: 6, L: 77, W: 4})
+			_, err := c.EncodePrompts(t.Context(), tritontest.Encoder(), quality.Prompts{N: 6, L: 77, W: 4})
 			return err
 		}, "token ids"},
 	} {
@@ -221,7 +221,7 @@ func TestSplitsIntoBatches(t *testing.T) {
 			s := tritontest.New(t, tritontest.WithMaxBatch(test.model))
 			c := newClient(t, test.edit, s)
 			in := images(test.images)
-			got, err := c.EncodeImages(t.Context(), in)
+			got, err := c.EncodeImages(t.Context(), tritontest.Encoder(), in)
 			if err != nil {
 				t.Fatalf("EncodeImages: %v", err)
 			}
@@ -261,7 +261,7 @@ func TestLearnsTheLimitOfAHead(t *testing.T) {
 		embeddings[i] = tritontest.ImageEmbedding(enc, tritontest.Image(i))
 	}
 	for range 2 {
-		if _, err := c.Score(t.Context(), cp, tritontest.Texts(enc), embeddings); err != nil {
+		if _, err := c.Score(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(enc), embeddings); err != nil {
 			t.Fatalf("Score: %v", err)
 		}
 	}
@@ -284,7 +284,7 @@ func TestCloseIsRepeatableAndFinal(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	}
-	_, err := c.EncodeImages(t.Context(), images(1))
+	_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 	wantError(t, err, quality.KindDraining, "shutting down")
 }
 
@@ -297,7 +297,7 @@ func TestCloseWaitsForInFlight(t *testing.T) {
 	defer release()
 	answer := make(chan error, 1)
 	go func() {
-		_, err := c.EncodeImages(t.Context(), images(1))
+		_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 		answer <- err
 	}()
 	s.WaitCalls(tritontest.ImageEncoder, 1)
@@ -321,7 +321,7 @@ func TestCloseCutsOffWhatHangs(t *testing.T) {
 	defer cancel()
 	answer := make(chan error, 1)
 	go func() {
-		_, err := c.EncodeImages(ctx, images(1))
+		_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 		answer <- err
 	}()
 	s.WaitCalls(tritontest.ImageEncoder, 1)

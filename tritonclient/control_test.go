@@ -32,7 +32,7 @@ func scoreOne(t *testing.T, c *tritonclient.Client, cp quality.Checkpoint) error
 	enc := tritontest.Encoder()
 	text := tritontest.Texts(enc)
 	image := tritontest.ImageEmbedding(enc, tritontest.Image(0))
-	got, err := c.Score(t.Context(), cp, text, []quality.Embedding{image})
+	got, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, []quality.Embedding{image})
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func TestUnloadTakesTheEnsemble(t *testing.T) {
 		t.Fatalf("Load: %v", err)
 	}
 	for _, s := range []*tritontest.Server{a, b} {
-		if err := newClient(t, nil, s).Check(t.Context(), cp.HeadModel(), cp.EnsembleModel()); err != nil {
+		if err := newClient(t, nil, s).Check(t.Context(), tritontest.Encoder(), cp.HeadModel(), cp.EnsembleModel()); err != nil {
 			t.Errorf("replica %s: %v", s.Addr(), err)
 		}
 	}
@@ -212,10 +212,10 @@ func TestStatistics(t *testing.T) {
 	cp := tritontest.Checkpoint("demo")
 	s := tritontest.New(t, tritontest.WithCheckpoints(cp))
 	c := newClient(t, nil, s)
-	if _, err := c.EncodeImages(t.Context(), images(3)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(3)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 		t.Fatal(err)
 	}
 	got, err := c.Statistics(t.Context(), tritontest.ImageEncoder)

@@ -3,10 +3,11 @@ package tritonclient
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+
+	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -51,27 +52,12 @@ type tensor struct {
 // above, or that were not exported together, are a model_bad_output that
 // names model, tensor, got and want.
 //
-// The client takes the result as the truth from then on: a server that comes
-// back with another encoder gets no work until Describe is called again.
+// Calls that compute are told for which encoder: a server that holds another
+// one gets none of them.
 func (c *Client) Describe(ctx context.Context) (quality.Encoder, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	r := c.pool.Pick()
-	enc, err := c.describe(ctx, r)
-	if err != nil {
-		return quality.Encoder{}, err
-	}
-	c.encoder.Store(&enc)
-	c.pool.Recheck()
-	return enc, nil
-}
-
-// described returns the encoder, asking for it if nobody has yet.
-func (c *Client) described(ctx context.Context) (quality.Encoder, error) {
-	if enc := c.encoder.Load(); enc != nil {
-		return *enc, nil
-	}
-	return c.Describe(ctx)
+	return c.describe(ctx, c.pool.Pick())
 }
 
 func (c *Client) describe(ctx context.Context, r *replicas.Replica) (quality.Encoder, error) {
@@ -184,41 +170,42 @@ func (c *Client) checkDigests(
 	return nil
 }
 
-var errExchanged = errors.New("encoder_digest or encoder_precision differs from what was described before")
-
-// verifyEncoder makes sure that r holds the encoder that the client described.
-func (c *Client) verifyEncoder(ctx context.Context, r *replicas.Replica) error {
-	want := c.encoder.Load()
-	if want == nil {
-		return nil
-	}
-	model := c.cfg.Models.ImageEncoder
-	cfg, err := c.askConfig(ctx, r, model)
-	if err != nil {
-		return err // as it is: the caller may send to another replica
-	}
-	got, err := digestParameter(cfg, model, paramEncoderDigest)
-	if err != nil {
-		return err
-	}
-	precision, err := optionalWord(cfg, model, paramPrecision)
-	if err != nil {
-		return err
-	}
-	if got != want.Digest || precision != want.Precision {
-		return quality.Errorf(quality.KindModelUnavailable, "the encoder was exchanged: %s is now %s, was %s",
-			model, encoderText(got, precision), encoderText(want.Digest, want.Precision)).
-			Because(&replicas.Error{Replica: r.Addr(), Err: errExchanged})
-	}
-	return nil
+// imageHolding is what a server must hold that embeds images for enc. Servers of
+// one digest and two precisions compute numbers that are close but not equal.
+func (c *Client) imageHolding(enc quality.Encoder) replicas.Holding {
+	return replicas.Holding{Model: c.cfg.Models.ImageEncoder, Identity: encoderText(enc.Digest, enc.Precision)}
 }
 
-// encoderText names an encoder for people.
+// textHolding is what a server must hold that embeds texts for enc.
+func (c *Client) textHolding(enc quality.Encoder) replicas.Holding {
+	return replicas.Holding{Model: c.cfg.Models.TextEncoder, Identity: encoderText(enc.Digest, "")}
+}
+
+// identify asks which encoder a server holds by the name of a model.
+func (c *Client) identify(ctx context.Context, conn grpc.ClientConnInterface, model string) (string, error) {
+	cfg, err := c.askConfig(ctx, pb.NewGRPCInferenceServiceClient(conn), model)
+	if err != nil {
+		return "", err // as it is: the caller may send to another replica
+	}
+	digest, err := digestParameter(cfg, model, paramEncoderDigest)
+	if err != nil {
+		return "", err
+	}
+	precision := ""
+	if model == c.cfg.Models.ImageEncoder {
+		if precision, err = optionalWord(cfg, model, paramPrecision); err != nil {
+			return "", err
+		}
+	}
+	return encoderText(digest, precision), nil
+}
+
+// encoderText names an encoder in full.
 func encoderText(d quality.Digest, precision string) string {
 	if precision == "" {
-		return d.Short()
+		return d.String()
 	}
-	return d.Short() + " (" + precision + ")"
+	return d.String() + " (" + precision + ")"
 }
 
 // readEncoder joins what the two encoders' configurations say.
@@ -352,7 +339,7 @@ func matchTensors(model, what string, got []*pb.ModelMetadataResponse_TensorMeta
 
 // modelConfig asks r for a model's configuration and remembers its batch size.
 func (c *Client) modelConfig(ctx context.Context, r *replicas.Replica, model string) (*pb.ModelConfig, error) {
-	cfg, err := c.askConfig(ctx, r, model)
+	cfg, err := c.askConfig(ctx, rpc(r), model)
 	if err != nil {
 		return nil, r.Failure(ctx, model, err)
 	}
@@ -360,8 +347,10 @@ func (c *Client) modelConfig(ctx context.Context, r *replicas.Replica, model str
 }
 
 // askConfig is modelConfig with the call's own error.
-func (c *Client) askConfig(ctx context.Context, r *replicas.Replica, model string) (*pb.ModelConfig, error) {
-	resp, err := rpc(r).ModelConfig(ctx, &pb.ModelConfigRequest{Name: model})
+func (c *Client) askConfig(
+	ctx context.Context, server pb.GRPCInferenceServiceClient, model string,
+) (*pb.ModelConfig, error) {
+	resp, err := server.ModelConfig(ctx, &pb.ModelConfigRequest{Name: model})
 	if err != nil {
 		return nil, err
 	}

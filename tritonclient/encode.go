@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 var (
@@ -20,16 +21,14 @@ var (
 
 // EncodeImages implements [quality.ImageEncoder]. More images than the model
 // takes at once go in several requests, one after another.
-func (c *Client) EncodeImages(ctx context.Context, images []quality.Pixels) ([]quality.Embedding, error) {
+func (c *Client) EncodeImages(
+	ctx context.Context, enc quality.Encoder, images []quality.Pixels,
+) ([]quality.Embedding, error) {
 	if err := checkImages(images); err != nil || len(images) == 0 {
 		return nil, err
 	}
-	enc, err := c.described(ctx)
-	if err != nil {
-		return nil, err
-	}
 	embeddings := make([]quality.Embedding, 0, len(images))
-	err = c.inBatches(ctx, c.cfg.Models.ImageEncoder, len(images), quality.PixelsLen, func(from, to int) error {
+	err := c.inBatches(ctx, c.cfg.Models.ImageEncoder, len(images), quality.PixelsLen, func(from, to int) error {
 		batch, err := c.encodeImages(ctx, c.pool, enc, images[from:to])
 		embeddings = append(embeddings, batch...)
 		return err
@@ -46,7 +45,8 @@ func (c *Client) encodeImages(
 ) ([]quality.Embedding, error) {
 	model := c.cfg.Models.ImageEncoder
 	want := output{name: tensorImageEmbedding, shape: []int64{int64(len(images)), int64(enc.Dim)}}
-	got, err := c.infer(ctx, on, model, []input{pixelsInput(images)}, []output{want})
+	ask := replicas.Ask{Model: model, Holds: c.imageHolding(enc), Proven: true}
+	got, err := c.infer(ctx, on, ask, []input{pixelsInput(images)}, []output{want})
 	if err != nil {
 		return nil, err
 	}
@@ -55,12 +55,10 @@ func (c *Client) encodeImages(
 
 // EncodePrompts implements [quality.TextEncoder]. Prompts of another length
 // or width than the encoder's are an encoder_mismatch.
-func (c *Client) EncodePrompts(ctx context.Context, prompts quality.Prompts) ([]quality.Embedding, error) {
+func (c *Client) EncodePrompts(
+	ctx context.Context, enc quality.Encoder, prompts quality.Prompts,
+) ([]quality.Embedding, error) {
 	if err := prompts.Check(); err != nil {
-		return nil, err
-	}
-	enc, err := c.described(ctx)
-	if err != nil {
 		return nil, err
 	}
 	if prompts.L != enc.ContextLength || prompts.W != enc.TextWidth {
@@ -70,7 +68,7 @@ func (c *Client) EncodePrompts(ctx context.Context, prompts quality.Prompts) ([]
 	}
 	embeddings := make([]quality.Embedding, 0, prompts.N)
 	itemBytes := prompts.L * (4 + 4*prompts.W + 1)
-	err = c.inBatches(ctx, c.cfg.Models.TextEncoder, prompts.N, itemBytes, func(from, to int) error {
+	err := c.inBatches(ctx, c.cfg.Models.TextEncoder, prompts.N, itemBytes, func(from, to int) error {
 		batch, err := c.encodePrompts(ctx, enc, prompts, from, to)
 		embeddings = append(embeddings, batch...)
 		return err
@@ -86,7 +84,8 @@ func (c *Client) encodePrompts(
 ) ([]quality.Embedding, error) {
 	model := c.cfg.Models.TextEncoder
 	want := output{name: tensorTextEmbedding, shape: []int64{int64(to - from), int64(enc.Dim)}}
-	got, err := c.infer(ctx, c.pool, model, promptInputs(prompts, from, to), []output{want})
+	ask := replicas.Ask{Model: model, Holds: c.textHolding(enc), Proven: true}
+	got, err := c.infer(ctx, c.pool, ask, promptInputs(prompts, from, to), []output{want})
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func TestF01ServerKilledAndBack(t *testing.T) {
 	defer release()
 	answer := make(chan error, 1)
 	go func() {
-		_, err := c.EncodeImages(t.Context(), images(1))
+		_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 		answer <- err
 	}()
 	s.WaitCalls(tritontest.ImageEncoder, 1)
@@ -38,7 +38,7 @@ func TestF01ServerKilledAndBack(t *testing.T) {
 	if e, _ := errors.AsType[*quality.Error](err); e.RetryAfter != time.Second {
 		t.Errorf("retry after %v, want 1 s", e.RetryAfter)
 	}
-	_, err = c.EncodeImages(t.Context(), images(1))
+	_, err = c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 	wantError(t, err, quality.KindModelUnavailable, "cannot be reached")
 	if got := s.Calls(tritontest.ImageEncoder); got != 1 {
 		t.Errorf("%d calls arrived, want 1: what left must not be sent again", got)
@@ -48,7 +48,7 @@ func TestF01ServerKilledAndBack(t *testing.T) {
 	wantConnected(t, c, 0, false)
 	s.Start()
 	wantConnected(t, c, 0, true) // by itself: nobody calls
-	if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 		t.Errorf("after the server is back: %v", err)
 	}
 }
@@ -68,7 +68,7 @@ func TestF02ServerHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), budget)
 	defer cancel()
 	start := time.Now()
-	_, err := c.EncodeImages(ctx, images(1))
+	_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 	wantError(t, err, quality.KindDeadlineExceeded, "did not answer in time")
 	if took := time.Since(start); took < budget || took > 20*budget {
 		t.Errorf("answered after %v, want its own deadline of %v", took, budget)
@@ -76,7 +76,7 @@ func TestF02ServerHangs(t *testing.T) {
 
 	s.Heal()
 	release()
-	got, err := c.EncodeImages(t.Context(), []quality.Pixels{tritontest.Image(7)})
+	got, err := c.EncodeImages(t.Context(), tritontest.Encoder(), []quality.Pixels{tritontest.Image(7)})
 	if err != nil {
 		t.Fatalf("after the server woke up: %v", err)
 	}
@@ -117,7 +117,7 @@ func TestFailuresOfTheModel(t *testing.T) {
 			}
 			const requests = 4
 			for range requests {
-				_, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+				_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
 				wantError(t, err, test.kind, test.detail)
 			}
 			if got := a.Calls(cp.EnsembleModel()) + b.Calls(cp.EnsembleModel()); got != requests {
@@ -167,7 +167,7 @@ func TestF06OneOfTwoServersLeaves(t *testing.T) {
 				if i == 4 {
 					test.leave(t, c, leaves)
 				}
-				got, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
+				got, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1))
 				if err != nil {
 					t.Fatalf("request %d: %v", i, err)
 				}
@@ -204,7 +204,7 @@ func TestServersDieWithRequestsUnderWay(t *testing.T) {
 			answers := make(chan []error, 1)
 			go func() {
 				answers <- together(callers, func(int) error {
-					_, err := c.EncodeImages(t.Context(), images(1))
+					_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 					return err
 				})
 			}()
@@ -235,22 +235,22 @@ func TestF07ModelUnloaded(t *testing.T) {
 	s := tritontest.New(t, tritontest.WithCheckpoints(cp))
 	c := newClient(t, nil, s)
 	text := tritontest.Texts(tritontest.Encoder())
-	if err := c.Check(t.Context(), cp.EnsembleModel()); err != nil {
+	if err := c.Check(t.Context(), tritontest.Encoder(), cp.EnsembleModel()); err != nil {
 		t.Fatalf("Check: %v", err)
 	}
 
 	s.Unload(cp.EnsembleModel())
-	wantError(t, c.Check(t.Context(), cp.EnsembleModel()), quality.KindModelUnavailable, cp.EnsembleModel())
-	_, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
+	wantError(t, c.Check(t.Context(), tritontest.Encoder(), cp.EnsembleModel()), quality.KindModelUnavailable, cp.EnsembleModel())
+	_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1))
 	wantError(t, err, quality.KindModelUnavailable, cp.EnsembleModel())
 
 	s.Load(cp.EnsembleModel())
 	s.Unload(cp.HeadModel())
-	_, _, err = c.EmbedAndScore(t.Context(), cp, text, images(1))
+	_, _, err = c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1))
 	wantError(t, err, quality.KindModelUnavailable, cp.EnsembleModel())
 
 	s.Load(cp.HeadModel())
-	if _, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1)); err != nil {
+	if _, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1)); err != nil {
 		t.Errorf("after both are back: %v", err)
 	}
 	if got := s.Calls(cp.EnsembleModel()); got != 3 {
@@ -271,19 +271,19 @@ func TestF08WrongReplies(t *testing.T) {
 		do          func() (answers int, err error)
 	}{
 		{"image encoder", tritontest.ImageEncoder, true, func() (int, error) {
-			got, err := c.EncodeImages(t.Context(), images(1))
+			got, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 			return len(got), err
 		}},
 		{"text encoder", tritontest.TextEncoder, true, func() (int, error) {
-			got, err := c.EncodePrompts(t.Context(), tritontest.Prompts(enc))
+			got, err := c.EncodePrompts(t.Context(), tritontest.Encoder(), tritontest.Prompts(enc))
 			return len(got), err
 		}},
 		{"head", cp.HeadModel(), false, func() (int, error) {
-			got, err := c.Score(t.Context(), cp, text, []quality.Embedding{embedding})
+			got, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, []quality.Embedding{embedding})
 			return len(got), err
 		}},
 		{"ensemble", cp.EnsembleModel(), false, func() (int, error) {
-			js, es, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
+			js, es, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1))
 			return len(js) + len(es), err
 		}},
 	} {
@@ -322,7 +322,7 @@ func TestF08EnsembleEmbedding(t *testing.T) {
 			}
 		}
 	})
-	_, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+	_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
 	wantError(t, err, quality.KindModelBadOutput, "norm")
 }
 
@@ -336,7 +336,7 @@ func TestOutputsInAnyOrder(t *testing.T) {
 		r.RawOutputContents[0], r.RawOutputContents[2] = r.RawOutputContents[2], r.RawOutputContents[0]
 	})
 	text := tritontest.Texts(tritontest.Encoder())
-	got, _, err := c.EmbedAndScore(t.Context(), cp, text, images(1))
+	got, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1))
 	if err != nil {
 		t.Fatalf("EmbedAndScore: %v", err)
 	}
@@ -346,11 +346,11 @@ func TestOutputsInAnyOrder(t *testing.T) {
 	}
 }
 
-// A server that returns with other weights gets no work until somebody looks.
+// A server that returns with other weights gets no work for the old ones.
 func TestF09EncoderExchanged(t *testing.T) {
 	s := tritontest.New(t)
 	c := newClient(t, nil, s)
-	if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 		t.Fatalf("before: %v", err)
 	}
 	other := tritontest.Encoder()
@@ -361,10 +361,10 @@ func TestF09EncoderExchanged(t *testing.T) {
 	s.Start()
 	wantConnected(t, c, 0, true)
 	for range 2 {
-		_, err := c.EncodeImages(t.Context(), images(1))
+		_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 		wantError(t, err, quality.KindModelUnavailable, "exchanged")
 	}
-	wantError(t, c.Check(t.Context()), quality.KindModelUnavailable, "exchanged")
+	wantError(t, c.Check(t.Context(), tritontest.Encoder()), quality.KindModelUnavailable, "exchanged")
 	if got := s.Calls(tritontest.ImageEncoder); got != 1 {
 		t.Errorf("%d inferences, want only the one before the exchange", got)
 	}
@@ -372,7 +372,7 @@ func TestF09EncoderExchanged(t *testing.T) {
 	if got, err := c.Describe(t.Context()); err != nil || got != other {
 		t.Fatalf("Describe = %+v, %v, want the new encoder", got, err)
 	}
-	if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), other, images(1)); err != nil {
 		t.Errorf("once described: %v", err)
 	}
 }
@@ -387,45 +387,36 @@ func TestF09CheckLooksAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := tritontest.New(t)
 			c := newClient(t, nil, s)
-			if err := c.Check(t.Context()); err != nil {
+			if err := c.Check(t.Context(), tritontest.Encoder()); err != nil {
 				t.Fatalf("Check: %v", err)
 			}
 			other := tritontest.Encoder()
 			exchange(&other)
 			s.Exchange(other)
-			wantError(t, c.Check(t.Context()), quality.KindModelUnavailable, "exchanged")
+			wantError(t, c.Check(t.Context(), tritontest.Encoder()), quality.KindModelUnavailable, "exchanged")
 		})
 	}
 }
 
-// Once the new encoder is described, replicas with the old one get no work,
-// although their connections were checked before.
+// While one replica has the new encoder and another the old one, each gets the
+// work of its own, although their connections were checked before.
 func TestF09HalfExchanged(t *testing.T) {
 	has, lags := tritontest.New(t), tritontest.New(t)
 	c := newClient(t, nil, has, lags)
 	wantConnected(t, c, 0, true)
 	wantConnected(t, c, 1, true)
 	for range 4 {
-		if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+		if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 			t.Fatalf("before: %v", err)
 		}
 	}
 	other := tritontest.Encoder()
 	other.Digest = quality.DigestOf([]byte("another encoder"))
 	has.Exchange(other)
-	for range 2 { // round robin: one of two meets the new encoder
-		got, err := c.Describe(t.Context())
-		if err != nil {
-			t.Fatalf("Describe: %v", err)
-		}
-		if got == other {
-			break
-		}
-	}
 	before := lags.Calls(tritontest.ImageEncoder)
 	want := tritontest.ImageEmbedding(other, tritontest.Image(0))
 	for range 4 {
-		got, err := c.EncodeImages(t.Context(), images(1))
+		got, err := c.EncodeImages(t.Context(), other, images(1))
 		if err != nil {
 			t.Fatalf("after: %v", err)
 		}
@@ -436,18 +427,28 @@ func TestF09HalfExchanged(t *testing.T) {
 	if got := lags.Calls(tritontest.ImageEncoder); got != before {
 		t.Errorf("%d inferences on the old encoder", got-before)
 	}
+	want, before = tritontest.ImageEmbedding(tritontest.Encoder(), tritontest.Image(0)), has.Calls(tritontest.ImageEncoder)
+	for range 4 {
+		got, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
+		if err != nil || got[0][0] != want[0] {
+			t.Errorf("embedding %v (%v), want the old encoder's %v", got, err, want)
+		}
+	}
+	if got := has.Calls(tritontest.ImageEncoder); got != before {
+		t.Errorf("%d inferences on the new encoder", got-before)
+	}
 }
 
 func TestF10MessageTooLarge(t *testing.T) {
 	s := tritontest.New(t)
 	c := newClient(t, func(cfg *tritonclient.Config) { cfg.MaxMessageBytes = 400_000 }, s)
-	if _, err := c.EncodeImages(t.Context(), images(5)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(5)); err != nil {
 		t.Fatalf("requests are cut to size, but: %v", err)
 	}
 	s.Lie(tritontest.ImageEncoder, func(r *pb.ModelInferResponse) {
 		r.RawOutputContents[0] = make([]byte, 1<<20)
 	})
-	_, err := c.EncodeImages(t.Context(), images(1))
+	_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 	wantError(t, err, quality.KindModelBadOutput, "size limit")
 }
 
@@ -455,7 +456,7 @@ func TestF10MessageTooLarge(t *testing.T) {
 func TestF11InferenceStuck(t *testing.T) {
 	s := tritontest.New(t)
 	c := newClient(t, nil, s)
-	if err := c.Check(t.Context(), tritontest.ImageEncoder); err != nil {
+	if err := c.Check(t.Context(), tritontest.Encoder(), tritontest.ImageEncoder); err != nil {
 		t.Fatalf("Check: %v", err)
 	}
 	defer s.Hold(tritontest.ImageEncoder)()
@@ -467,14 +468,14 @@ func TestF11InferenceStuck(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	wantError(t, c.Check(ctx, tritontest.ImageEncoder), quality.KindDeadlineExceeded, "did not answer in time")
+	wantError(t, c.Check(ctx, tritontest.Encoder(), tritontest.ImageEncoder), quality.KindDeadlineExceeded, "did not answer in time")
 }
 
 func TestProbeChecksTheEmbedding(t *testing.T) {
 	s := tritontest.New(t)
 	c := newClient(t, nil, s)
 	s.Lie(tritontest.ImageEncoder, func(r *pb.ModelInferResponse) { clear(r.RawOutputContents[0]) })
-	wantError(t, c.Probe(t.Context()), quality.KindModelBadOutput, "norm")
+	wantError(t, c.Probe(t.Context(), tritontest.Encoder()), quality.KindModelBadOutput, "norm")
 }
 
 func TestNotLive(t *testing.T) {
@@ -482,7 +483,7 @@ func TestNotLive(t *testing.T) {
 	c := newClient(t, nil, s)
 	s.SetLive(false)
 	wantError(t, c.Live(t.Context()), quality.KindModelUnavailable, "not live")
-	wantError(t, c.Check(t.Context()), quality.KindModelUnavailable, "not live")
+	wantError(t, c.Check(t.Context(), tritontest.Encoder()), quality.KindModelUnavailable, "not live")
 }
 
 // Check is content with one healthy replica.
@@ -492,11 +493,11 @@ func TestCheckNeedsOneReplica(t *testing.T) {
 	wantConnected(t, c, 0, true)
 	wantConnected(t, c, 1, true)
 	a.SetLive(false)
-	if err := c.Check(t.Context()); err != nil {
+	if err := c.Check(t.Context(), tritontest.Encoder()); err != nil {
 		t.Errorf("one of two: %v", err)
 	}
 	b.Fail(tritontest.ImageEncoder, codes.Internal, tritontest.DeadStub)
-	if err := c.Check(t.Context()); err == nil {
+	if err := c.Check(t.Context(), tritontest.Encoder()); err == nil {
 		t.Error("none of two: no error")
 	}
 }
@@ -523,7 +524,7 @@ func TestCallerGone(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		answer := make(chan error, 1)
 		go func() {
-			_, err := c.EncodeImages(ctx, images(1))
+			_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 			answer <- err
 		}()
 		s.WaitCalls(tritontest.ImageEncoder, i+1)
@@ -539,7 +540,7 @@ func TestCallerGone(t *testing.T) {
 		}
 	}
 
-	_, err := c.EncodeImages(t.Context(), images(1))
+	_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 	wantError(t, err, quality.KindOverloaded, "in flight")
 	if got := s.Calls(tritontest.ImageEncoder); got != 2 {
 		t.Errorf("%d calls arrived, want 2: abandoned ones count", got)
@@ -556,7 +557,7 @@ func TestCallerGone(t *testing.T) {
 	if running, abandoned := c.InFlight(); running != 0 || abandoned != 0 {
 		t.Errorf("in flight %d, abandoned %d, want none", running, abandoned)
 	}
-	if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 		t.Errorf("with free slots again: %v", err)
 	}
 }
@@ -573,7 +574,7 @@ func TestCallerGoneDuringQuestions(t *testing.T) {
 				return call(ctx, method, req, reply, cc, opts...)
 			}))
 	}, s)
-	_, err := c.EncodeImages(ctx, images(1))
+	_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 	wantError(t, err, quality.KindClientClosedRequest, "went away")
 	if got := s.Calls(tritontest.ImageEncoder); got != 0 {
 		t.Errorf("%d inferences for a caller that had left", got)
@@ -588,7 +589,7 @@ func TestAbandonedCallEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan error, 1)
 	go func() {
-		_, err := c.EncodeImages(ctx, images(1))
+		_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 		answer <- err
 	}()
 	s.WaitCalls(tritontest.ImageEncoder, 1)
@@ -628,7 +629,7 @@ func TestDeadlines(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, test.budget)
 				defer cancel()
 			}
-			_, err := c.EncodeImages(ctx, images(1))
+			_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 			request, called := s.Last(tritontest.ImageEncoder)
 			if called != test.wantCall {
 				t.Fatalf("Triton was called: %v, want %v (%v)", called, test.wantCall, err)
@@ -663,7 +664,7 @@ func TestRoundRobin(t *testing.T) {
 		t.Fatalf("Describe: %v", err)
 	}
 	for range 10 {
-		if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+		if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 			t.Fatalf("EncodeImages: %v", err)
 		}
 	}
@@ -703,7 +704,7 @@ func TestStorm(t *testing.T) {
 			if i%2 == 0 {
 				go cancel()
 			}
-			got, _, err := c.EmbedAndScore(ctx, cp, text, image)
+			got, _, err := c.EmbedAndScore(ctx, tritontest.Encoder(), cp, text, image)
 			if err != nil {
 				outcomes <- quality.KindOf(err)
 				return

@@ -5,35 +5,38 @@ import (
 	"fmt"
 
 	"github.com/agiqa/agiqa/quality"
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // Score implements [quality.HeadScorer] with the checkpoint's head. A checkpoint of
 // another encoder is an encoder_mismatch. One that reads prompts is for
 // [Client.ScoreWithPrompts].
 func (c *Client) Score(
-	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Embedding,
+	ctx context.Context, enc quality.Encoder, cp quality.Checkpoint, text quality.TextEmbeddings,
+	images []quality.Embedding,
 ) ([]quality.HeadScore, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.scoreOn(ctx, c.pool, cp, text, images, nil)
+	return c.scoreOn(ctx, c.pool, enc, cp, text, images, nil)
 }
 
 // ScoreWithPrompts implements [quality.PromptHeadScorer] with the checkpoint's
 // head, with the errors of [Client.Score].
 func (c *Client) ScoreWithPrompts(
-	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images, prompts []quality.Embedding,
+	ctx context.Context, enc quality.Encoder, cp quality.Checkpoint, text quality.TextEmbeddings,
+	images, prompts []quality.Embedding,
 ) ([]quality.HeadScore, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.scoreOn(ctx, c.pool, cp, text, images, prompts)
+	return c.scoreOn(ctx, c.pool, enc, cp, text, images, prompts)
 }
 
 // scoreOn scores on one replica or on whichever is next. prompts are those of
 // the images where the checkpoint reads prompts, else nil.
 func (c *Client) scoreOn(
-	ctx context.Context, on target, cp quality.Checkpoint, text quality.TextEmbeddings,
+	ctx context.Context, on target, enc quality.Encoder, cp quality.Checkpoint, text quality.TextEmbeddings,
 	images, prompts []quality.Embedding,
 ) ([]quality.HeadScore, error) {
 	wanted := 0
@@ -44,8 +47,7 @@ func (c *Client) scoreOn(
 		return nil, fmt.Errorf("checkpoint %s: %d embeddings of prompts for %d images, want %d",
 			cp.Name, len(prompts), len(images), wanted)
 	}
-	enc, err := c.forCheckpoint(ctx, cp, text)
-	if err != nil {
+	if err := checkCheckpointOf(enc, cp, text); err != nil {
 		return nil, err
 	}
 	for i, e := range images {
@@ -60,13 +62,15 @@ func (c *Client) scoreOn(
 	}
 	scores := make([]quality.HeadScore, 0, len(images))
 	itemBytes := 4 * enc.Dim * (2 + quality.CategoryCount)
-	err = c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
+	// What a head computes depends on its input alone, which is of enc.
+	ask := replicas.Ask{Model: cp.HeadModel(), Holds: c.imageHolding(enc)}
+	err := c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{embeddingsInput(tensorImageEmbedding, images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
 		if cp.Prompt {
 			in = append(in, embeddingsInput(tensorPromptEmbedding, prompts[from:to], enc.Dim))
 		}
-		got, err := c.infer(ctx, on, cp.HeadModel(), in, scoreOutputs(n))
+		got, err := c.infer(ctx, on, ask, in, scoreOutputs(n))
 		if err != nil {
 			return err
 		}
@@ -81,24 +85,25 @@ func (c *Client) scoreOn(
 
 // EmbedAndScore implements [quality.Ensemble] with the checkpoint's ensemble.
 func (c *Client) EmbedAndScore(
-	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images []quality.Pixels,
+	ctx context.Context, enc quality.Encoder, cp quality.Checkpoint, text quality.TextEmbeddings,
+	images []quality.Pixels,
 ) ([]quality.HeadScore, []quality.Embedding, error) {
 	if err := checkImages(images); err != nil || len(images) == 0 {
 		return nil, nil, err
 	}
-	enc, err := c.forCheckpoint(ctx, cp, text)
-	if err != nil {
+	if err := checkCheckpointOf(enc, cp, text); err != nil {
 		return nil, nil, err
 	}
 	scores := make([]quality.HeadScore, 0, len(images))
 	embeddings := make([]quality.Embedding, 0, len(images))
 	itemBytes := quality.PixelsLen + 4*enc.Dim*quality.CategoryCount
 	model := cp.EnsembleModel()
-	err = c.inBatches(ctx, model, len(images), itemBytes, func(from, to int) error {
+	ask := replicas.Ask{Model: model, Holds: c.imageHolding(enc), Proven: true}
+	err := c.inBatches(ctx, model, len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
 		want := append(scoreOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})
-		got, err := c.infer(ctx, c.pool, model, in, want)
+		got, err := c.infer(ctx, c.pool, ask, in, want)
 		if err != nil {
 			return err
 		}
@@ -130,23 +135,17 @@ func readScores(scores, similarities []float32) []quality.HeadScore {
 	return js
 }
 
-// forCheckpoint returns the encoder once it is certain that the checkpoint
-// was trained on it and that text came from it.
-func (c *Client) forCheckpoint(
-	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings,
-) (quality.Encoder, error) {
-	enc, err := c.described(ctx)
-	if err != nil {
-		return quality.Encoder{}, err
-	}
+// checkCheckpointOf reports a checkpoint that was trained on another encoder, and
+// texts that cannot have come from enc.
+func checkCheckpointOf(enc quality.Encoder, cp quality.Checkpoint, text quality.TextEmbeddings) error {
 	if cp.Encoder != enc.Digest {
-		return quality.Encoder{}, quality.Errorf(quality.KindEncoderMismatch,
+		return quality.Errorf(quality.KindEncoderMismatch,
 			"checkpoint %s is of encoder %s, the server has %s", cp.Name, cp.Encoder.Short(), enc.Digest.Short())
 	}
 	for i, e := range text {
 		if err := e.CheckUnit(enc.Dim); err != nil {
-			return quality.Encoder{}, fmt.Errorf("text embedding %d of checkpoint %s: %w", i, cp.Name, err)
+			return fmt.Errorf("text embedding %d of checkpoint %s: %w", i, cp.Name, err)
 		}
 	}
-	return enc, nil
+	return nil
 }

@@ -40,17 +40,17 @@ func (c *Client) ModelReady(ctx context.Context, model string) error {
 	return c.any(ctx, func(ctx context.Context, r *replicas.Replica) error { return modelReady(ctx, r, model) })
 }
 
-// Probe runs the image encoder on a gray image and checks the embedding. A
+// Probe runs the image encoder, which must be enc, on a gray image and checks the embedding. A
 // server whose health calls answer may still be unable to compute, so
 // readiness should rest on this.
-func (c *Client) Probe(ctx context.Context) error {
-	return c.any(ctx, c.probe)
+func (c *Client) Probe(ctx context.Context, enc quality.Encoder) error {
+	return c.any(ctx, func(ctx context.Context, r *replicas.Replica) error { return c.probe(ctx, r, enc) })
 }
 
 // Check reports whether any one replica is live, has every named model ready
-// and passes a probe, with the encoder that was described. Otherwise it
-// returns the error of one that did not.
-func (c *Client) Check(ctx context.Context, models ...string) error {
+// and passes a probe of enc. Otherwise it returns the error of one that did
+// not.
+func (c *Client) Check(ctx context.Context, enc quality.Encoder, models ...string) error {
 	return c.any(ctx, func(ctx context.Context, r *replicas.Replica) error {
 		if err := live(ctx, r); err != nil {
 			return err
@@ -60,8 +60,7 @@ func (c *Client) Check(ctx context.Context, models ...string) error {
 				return err
 			}
 		}
-		r.Recheck() // ask again: a model may be exchanged without a restart
-		return c.probe(ctx, r)
+		return c.probe(ctx, r, enc)
 	})
 }
 
@@ -94,11 +93,7 @@ func modelReady(ctx context.Context, r *replicas.Replica, model string) error {
 	return nil
 }
 
-func (c *Client) probe(ctx context.Context, r *replicas.Replica) error {
-	enc, err := c.described(ctx)
-	if err != nil {
-		return err
-	}
+func (c *Client) probe(ctx context.Context, r *replicas.Replica, enc quality.Encoder) error {
 	gray, err := quality.NewPixels(bytes.Repeat([]byte{128}, quality.PixelsLen))
 	if err != nil {
 		return err

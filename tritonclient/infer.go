@@ -14,14 +14,17 @@ import (
 // target is where an inference goes: a [replicas.Pool], which chooses a
 // replica, or one [replicas.Replica].
 type target interface {
-	Do(ctx context.Context, deadline time.Time, model string, call replicas.Call) error
+	Do(ctx context.Context, deadline time.Time, ask replicas.Ask, call replicas.Call) error
 }
 
 // infer sends one request and returns the checked outputs in the order of want.
 //
 // The budget is what ctx has left, or RequestTimeout. Triton gets Margin less
 // of it as its queue timeout, so that Triton gives up first.
-func (c *Client) infer(ctx context.Context, on target, model string, in []input, want []output) ([][]float32, error) {
+func (c *Client) infer(
+	ctx context.Context, on target, ask replicas.Ask, in []input, want []output,
+) ([][]float32, error) {
+	model := ask.Model
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(c.cfg.RequestTimeout)
@@ -32,7 +35,7 @@ func (c *Client) infer(ctx context.Context, on target, model string, in []input,
 	}
 	req := newRequest(model, queue, in, want)
 	var got [][]float32
-	err := on.Do(ctx, deadline, model, func(ctx context.Context, conn grpc.ClientConnInterface) error {
+	err := on.Do(ctx, deadline, ask, func(ctx context.Context, conn grpc.ClientConnInterface) error {
 		resp := &pb.ModelInferResponse{}
 		err := conn.Invoke(ctx, pb.GRPCInferenceService_ModelInfer_FullMethodName, req, resp, grpc.ForceCodecV2(c.codec))
 		if err == nil {

@@ -35,25 +35,25 @@ func TestDurationsByModelAndOutcome(t *testing.T) {
 	a, b := tritontest.Checkpoint("a"), tritontest.Checkpoint("b")
 	s := tritontest.New(t, tritontest.WithCheckpoints(a, b))
 	c := newWatched(t, s)
-	embeddings, err := c.EncodeImages(t.Context(), images(2))
+	embeddings, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(2))
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := c.EncodePrompts(t.Context(), tritontest.Prompts(tritontest.Encoder()))
+	encoded, err := c.EncodePrompts(t.Context(), tritontest.Encoder(), tritontest.Prompts(tritontest.Encoder()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	texts := quality.TextEmbeddings(encoded)
 	for _, cp := range []quality.Checkpoint{a, b} {
-		if _, err := c.Score(t.Context(), cp, texts, embeddings); err != nil {
+		if _, err := c.Score(t.Context(), tritontest.Encoder(), cp, texts, embeddings); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := c.EmbedAndScore(t.Context(), cp, texts, images(1)); err != nil {
+		if _, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, texts, images(1)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.Fail(tritontest.ImageEncoder, codes.InvalidArgument, "no")
-	if _, err := c.EncodeImages(t.Context(), images(1)); err == nil {
+	if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err == nil {
 		t.Fatal("no error from a server that refuses")
 	}
 	s.Heal()
@@ -61,7 +61,7 @@ func TestDurationsByModelAndOutcome(t *testing.T) {
 	defer release()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := c.EncodeImages(ctx, images(1)); err == nil {
+	if _, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1)); err == nil {
 		t.Fatal("no error from a server that is late")
 	}
 	c.WaitIdle(t.Context())

@@ -13,22 +13,18 @@ import (
 // ScorePanel implements [quality.PanelScorer]. A panel of another encoder is an
 // encoder_mismatch, one that Triton does not hold a model_unavailable.
 func (c *Client) ScorePanel(
-	ctx context.Context, p quality.Panel, images []quality.Embedding,
+	ctx context.Context, enc quality.Encoder, p quality.Panel, images []quality.Embedding,
 ) ([][]quality.HeadScore, error) {
 	if len(images) == 0 {
 		return nil, nil
 	}
-	return c.scorePanelOn(ctx, c.pool, p, images)
+	return c.scorePanelOn(ctx, c.pool, enc, p, images)
 }
 
 // scorePanelOn is ScorePanel on one replica or on whichever is next.
 func (c *Client) scorePanelOn(
-	ctx context.Context, on target, p quality.Panel, images []quality.Embedding,
+	ctx context.Context, on target, enc quality.Encoder, p quality.Panel, images []quality.Embedding,
 ) ([][]quality.HeadScore, error) {
-	enc, err := c.described(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if p.Encoder != enc.Digest {
 		return nil, quality.Errorf(quality.KindEncoderMismatch,
 			"panel %s is of encoder %s, the server has %s", p.ID.Short(), p.Encoder.Short(), enc.Digest.Short())
@@ -41,10 +37,11 @@ func (c *Client) scorePanelOn(
 	rows := make([][]quality.HeadScore, 0, len(images))
 	k := len(p.Checkpoints)
 	itemBytes := 4 * max(enc.Dim, k*(1+quality.CategoryCount)) // the larger of both ways
-	err = c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
+	ask := replicas.Ask{Model: p.Model(), Holds: c.imageHolding(enc)}
+	err := c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
 		n := int64(to - from)
 		in := []input{embeddingsInput(tensorImageEmbedding, images[from:to], enc.Dim)}
-		got, err := c.infer(ctx, on, p.Model(), in, []output{
+		got, err := c.infer(ctx, on, ask, in, []output{
 			{name: tensorScore, shape: []int64{n, int64(k)}, loose: true},
 			{name: tensorSimilarity, shape: []int64{n, int64(k), quality.CategoryCount}, loose: true},
 		})
@@ -63,12 +60,12 @@ func (c *Client) scorePanelOn(
 // ScorePanelEverywhere is [Client.ScorePanel] on every replica: one answer for
 // each, by its address. The error names each replica that failed.
 func (c *Client) ScorePanelEverywhere(
-	ctx context.Context, p quality.Panel, images []quality.Embedding,
+	ctx context.Context, enc quality.Encoder, p quality.Panel, images []quality.Embedding,
 ) (map[string][][]quality.HeadScore, error) {
 	var mu sync.Mutex
 	answers := map[string][][]quality.HeadScore{}
 	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
-		scored, err := c.scorePanelOn(ctx, r, p, images)
+		scored, err := c.scorePanelOn(ctx, r, enc, p, images)
 		if err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ func TestScoreWithPrompts(t *testing.T) {
 		images = append(images, tritontest.ImageEmbedding(enc, tritontest.Image(i)))
 		prompts = append(prompts, text[i%len(text)])
 	}
-	got, err := c.ScoreWithPrompts(t.Context(), cp, text, images, prompts)
+	got, err := c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), cp, text, images, prompts)
 	if err != nil || len(got) != len(images) {
 		t.Fatalf("%d scores, %v", len(got), err)
 	}
@@ -36,7 +36,7 @@ func TestScoreWithPrompts(t *testing.T) {
 	if n := s.Calls(cp.HeadModel()); n != 2 {
 		t.Errorf("%d calls for 11 rows of a head that takes 8, want 2", n)
 	}
-	everywhere, err := c.ScoreEverywhere(t.Context(), cp, text, images[:1], prompts[:1])
+	everywhere, err := c.ScoreEverywhere(t.Context(), tritontest.Encoder(), cp, text, images[:1], prompts[:1])
 	if err != nil || everywhere[s.Addr()][0] != got[0] {
 		t.Errorf("everywhere: %v, %v", everywhere, err)
 	}
@@ -52,13 +52,13 @@ func TestPromptsMustFit(t *testing.T) {
 	text := tritontest.Texts(enc)
 	image := []quality.Embedding{tritontest.ImageEmbedding(enc, tritontest.Image(0))}
 	for name, call := range map[string]func() ([]quality.HeadScore, error){
-		"no prompt":               func() ([]quality.HeadScore, error) { return c.Score(t.Context(), aware, text, image) },
-		"a prompt that is unused": func() ([]quality.HeadScore, error) { return c.ScoreWithPrompts(t.Context(), plain, text, image, image) },
+		"no prompt":               func() ([]quality.HeadScore, error) { return c.Score(t.Context(), tritontest.Encoder(), aware, text, image) },
+		"a prompt that is unused": func() ([]quality.HeadScore, error) { return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), plain, text, image, image) },
 		"two prompts for one image": func() ([]quality.HeadScore, error) {
-			return c.ScoreWithPrompts(t.Context(), aware, text, image, text[:2])
+			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), aware, text, image, text[:2])
 		},
 		"a prompt that is no unit vector": func() ([]quality.HeadScore, error) {
-			return c.ScoreWithPrompts(t.Context(), aware, text, image, []quality.Embedding{make(quality.Embedding, enc.Dim)})
+			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), aware, text, image, []quality.Embedding{make(quality.Embedding, enc.Dim)})
 		},
 	} {
 		if got, err := call(); err == nil {

@@ -89,7 +89,7 @@ func TestF02BreakerOfTheOnlyServer(t *testing.T) {
 	ask := func(budget time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), budget)
 		defer cancel()
-		_, err := c.EncodeImages(ctx, images(1))
+		_, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1))
 		return err
 	}
 	if err := c.Available(); err != nil {
@@ -141,7 +141,7 @@ func TestOutlierIsEjected(t *testing.T) {
 	good, bad := tritontest.New(t), tritontest.New(t)
 	c := newWatched(t, good, bad)
 	bad.Fail(tritontest.ImageEncoder, codes.Internal, tritontest.DeadStub)
-	ask := func() error { _, err := c.EncodeImages(t.Context(), images(1)); return err }
+	ask := func() error { _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); return err }
 	failed := 0
 	for range 60 {
 		if ask() != nil {
@@ -185,7 +185,7 @@ func TestTheLastServerStays(t *testing.T) {
 	c := newWatched(t, s)
 	s.Fail(tritontest.ImageEncoder, codes.Internal, tritontest.DeadStub)
 	for range 30 {
-		_, err := c.EncodeImages(t.Context(), images(1))
+		_, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1))
 		wantError(t, err, quality.KindModelUnavailable, "failed")
 	}
 	if got := s.Calls(tritontest.ImageEncoder); got != 30 {
@@ -202,7 +202,7 @@ func TestBudgetOfSecondAttempts(t *testing.T) {
 	a, b := tritontest.New(t), tritontest.New(t)
 	c := newWatched(t, a, b)
 	for range 20 {
-		_, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+		_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
 		wantError(t, err, quality.KindModelUnavailable, "is not loaded")
 	}
 	if got := a.Calls(cp.EnsembleModel()) + b.Calls(cp.EnsembleModel()); got != 24 {
@@ -220,7 +220,7 @@ func TestOneServerLacksTheModel(t *testing.T) {
 	has, lacks := tritontest.New(t, tritontest.WithCheckpoints(cp)), tritontest.New(t)
 	c := newWatched(t, has, lacks)
 	for range 40 {
-		if _, _, err := c.EmbedAndScore(t.Context(), cp, tritontest.Texts(tritontest.Encoder()), images(1)); err != nil {
+		if _, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(tritontest.Encoder()), images(1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,14 +247,14 @@ func TestF06ManyRequestsMeetAServerThatLeaves(t *testing.T) {
 		held()
 	}()
 	for i, err := range together(callers,
-		func(int) error { _, err := c.EncodeImages(t.Context(), images(1)); return err }) {
+		func(int) error { _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); return err }) {
 		if err != nil {
 			t.Errorf("caller %d: %v", i, err)
 		}
 	}
 	before := leaves.Calls(tritontest.ImageEncoder)
 	for range 20 {
-		if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+		if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -273,14 +273,14 @@ func TestLeastBusyServerIsAsked(t *testing.T) {
 	defer release()
 	done := make(chan error, 2)
 	for range 2 { // one of them meets the server that holds
-		go func() { _, err := c.EncodeImages(t.Context(), images(1)); done <- err }()
+		go func() { _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); done <- err }()
 	}
 	busy.WaitCalls(tritontest.ImageEncoder, 1)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
-		if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+		if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestSeveralConnections(t *testing.T) {
 	c := newClient(t, func(cfg *tritonclient.Config) { cfg.Connections = 3 }, s)
 	peers := map[string]bool{}
 	for range 200 {
-		if _, err := c.EncodeImages(t.Context(), images(1)); err != nil {
+		if _, err := c.EncodeImages(t.Context(), tritontest.Encoder(), images(1)); err != nil {
 			t.Fatal(err)
 		}
 		last, _ := s.Last(tritontest.ImageEncoder)
@@ -323,7 +323,7 @@ func BenchmarkInfer(b *testing.B) {
 			batch := images(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := c.EncodeImages(b.Context(), batch); err != nil {
+				if _, err := c.EncodeImages(b.Context(), tritontest.Encoder(), batch); err != nil {
 					b.Fatal(err)
 				}
 			}

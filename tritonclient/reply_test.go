@@ -105,7 +105,7 @@ func BenchmarkEncodeOneImage(b *testing.B) {
 	defer func() { _ = c.Close() }()
 	in := images(1)
 	for b.Loop() {
-		if _, err := c.EncodeImages(b.Context(), in); err != nil {
+		if _, err := c.EncodeImages(b.Context(), tritontest.Encoder(), in); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -48,12 +48,13 @@ func (c *Client) CheckCheckpointEverywhere(ctx context.Context, enc quality.Enco
 // [Client.ScoreWithPrompts], on every replica: one answer for each, by its
 // address. prompts is nil in the first case. The error names each replica that failed.
 func (c *Client) ScoreEverywhere(
-	ctx context.Context, cp quality.Checkpoint, text quality.TextEmbeddings, images, prompts []quality.Embedding,
+	ctx context.Context, enc quality.Encoder, cp quality.Checkpoint, text quality.TextEmbeddings,
+	images, prompts []quality.Embedding,
 ) (map[string][]quality.HeadScore, error) {
 	var mu sync.Mutex
 	answers := map[string][]quality.HeadScore{}
 	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
-		scored, err := c.scoreOn(ctx, r, cp, text, images, prompts)
+		scored, err := c.scoreOn(ctx, r, enc, cp, text, images, prompts)
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func TestEverywhere(t *testing.T) {
 		"ReadyEverywhere":           func() error { return c.ReadyEverywhere(t.Context(), cp.HeadModel()) },
 		"CheckCheckpointEverywhere": func() error { return c.CheckCheckpointEverywhere(t.Context(), enc, cp) },
 		"ScoreEverywhere": func() error {
-			_, err := c.ScoreEverywhere(t.Context(), cp, text, []quality.Embedding{image}, nil)
+			_, err := c.ScoreEverywhere(t.Context(), tritontest.Encoder(), cp, text, []quality.Embedding{image}, nil)
 			return err
 		},
 	}
@@ -34,7 +34,7 @@ func TestEverywhere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	answers, err := c.ScoreEverywhere(t.Context(), cp, text, []quality.Embedding{image}, nil)
+	answers, err := c.ScoreEverywhere(t.Context(), tritontest.Encoder(), cp, text, []quality.Embedding{image}, nil)
 	if err != nil || len(answers) != 2 {
 		t.Fatalf("ScoreEverywhere: %v, %v", answers, err)
 	}

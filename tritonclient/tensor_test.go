@@ -25,7 +25,7 @@ func TestTensorsOnTheWire(t *testing.T) {
 	enc := tritontest.Encoder()
 	text := tritontest.Texts(enc)
 	in := images(2)
-	if _, _, err := c.EmbedAndScore(t.Context(), cp, text, in); err != nil {
+	if _, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, in); err != nil {
 		t.Fatal(err)
 	}
 	r, _ := s.Last(cp.EnsembleModel())
@@ -37,7 +37,7 @@ func TestTensorsOnTheWire(t *testing.T) {
 	}
 
 	prompts := tritontest.Prompts(enc)
-	if _, err := c.EncodePrompts(t.Context(), prompts); err != nil {
+	if _, err := c.EncodePrompts(t.Context(), tritontest.Encoder(), prompts); err != nil {
 		t.Fatal(err)
 	}
 	r, _ = s.Last(tritontest.TextEncoder)
@@ -50,7 +50,7 @@ func TestTensorsOnTheWire(t *testing.T) {
 	wantInput(t, r.Infer, "context_mask", "UINT8", []int64{6, 77}, prompts.ContextMask)
 
 	image := tritontest.ImageEmbedding(enc, in[0])
-	if _, err := c.Score(t.Context(), cp, text, []quality.Embedding{image}); err != nil {
+	if _, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, []quality.Embedding{image}); err != nil {
 		t.Fatal(err)
 	}
 	r, _ = s.Last(cp.HeadModel())
@@ -98,7 +98,7 @@ func TestDialOptionsAndMetadata(t *testing.T) {
 	}, s)
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "traceparent", parent)
-	if _, err := c.EncodeImages(ctx, images(1)); err != nil {
+	if _, err := c.EncodeImages(ctx, tritontest.Encoder(), images(1)); err != nil {
 		t.Fatal(err)
 	}
 	r, _ := s.Last(tritontest.ImageEncoder)

@@ -72,14 +72,15 @@ func TestServiceTimeAndInstances(t *testing.T) {
 	t.Parallel()
 	const service = 30 * time.Millisecond
 	c := client(t, func(c *stubtriton.Config) { c.ServiceTime, c.Instances = service, 2 })
-	if _, err := c.Describe(t.Context()); err != nil {
+	encoder, err := c.Describe(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
 	var all sync.WaitGroup
 	for n := range 6 {
 		all.Go(func() {
-			if _, err := c.EncodeImages(t.Context(), []quality.Pixels{tritontest.Image(n)}); err != nil {
+			if _, err := c.EncodeImages(t.Context(), encoder, []quality.Pixels{tritontest.Image(n)}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -127,11 +127,11 @@ func (t *Target) ask(ctx context.Context, n int) (err error) {
 	first := n % variety
 	switch t.cfg.What {
 	case ImageEncoder:
-		_, err = t.client.EncodeImages(ctx, rows(t.pixels, first, t.cfg.Batch))
+		_, err = t.client.EncodeImages(ctx, t.cfg.Encoder, rows(t.pixels, first, t.cfg.Batch))
 	case Head:
-		_, err = t.client.Score(ctx, t.cfg.Checkpoint, t.texts, rows(t.embeddings, first, t.cfg.Batch))
+		_, err = t.client.Score(ctx, t.cfg.Encoder, t.cfg.Checkpoint, t.texts, rows(t.embeddings, first, t.cfg.Batch))
 	case Ensemble:
-		_, _, err = t.client.EmbedAndScore(ctx, t.cfg.Checkpoint, t.texts, rows(t.pixels, first, t.cfg.Batch))
+		_, _, err = t.client.EmbedAndScore(ctx, t.cfg.Encoder, t.cfg.Checkpoint, t.texts, rows(t.pixels, first, t.cfg.Batch))
 	}
 	return err
 }

@@ -92,7 +92,7 @@ func (i *importing) replay(ctx context.Context) error {
 			prompts = append(prompts, c.PromptEmbedding)
 		}
 	}
-	answers, err := i.manager.Servers.Score(ctx, i.entry.Checkpoint, i.text, images, prompts)
+	answers, err := i.manager.Servers.Score(ctx, i.encoder, i.entry.Checkpoint, i.text, images, prompts)
 	if err != nil {
 		return err
 	}

@@ -228,7 +228,7 @@ func (i *importing) encode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	embeddings, err := i.manager.Servers.EncodePrompts(ctx, prompts)
+	embeddings, err := i.manager.Servers.EncodePrompts(ctx, i.encoder, prompts)
 	if err != nil {
 		return err
 	}

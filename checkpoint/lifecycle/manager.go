@@ -30,7 +30,7 @@ type Servers interface {
 	// Score lets every server's head score images; one answer for each, by its
 	// address. prompts are those of the images where the checkpoint reads prompts,
 	// else nil.
-	Score(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
+	Score(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint, text quality.TextEmbeddings,
 		images, prompts []quality.Embedding) (map[string][]quality.HeadScore, error)
 }
 

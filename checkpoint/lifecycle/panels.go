@@ -30,7 +30,8 @@ type PanelServers interface {
 	// CheckPanel compares what every server serves under the panel's name with it.
 	CheckPanel(ctx context.Context, encoder quality.Encoder, p quality.Panel) error
 	// ScorePanel lets every server's panel score images; one answer for each, by its address.
-	ScorePanel(ctx context.Context, p quality.Panel, images []quality.Embedding) (map[string][][]quality.HeadScore, error)
+	ScorePanel(ctx context.Context, encoder quality.Encoder, p quality.Panel,
+		images []quality.Embedding) (map[string][][]quality.HeadScore, error)
 }
 
 // PanelFolder is a model repository that the servers see.
@@ -402,7 +403,7 @@ func (p *Panels) verify(ctx context.Context, encoder quality.Encoder, panel qual
 	for range triedImages {
 		images = append(images, direction(random, encoder.Dim))
 	}
-	answers, err := p.Servers.ScorePanel(ctx, panel, images)
+	answers, err := p.Servers.ScorePanel(ctx, encoder, panel, images)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func TestPanelOfAllCheckpoints(t *testing.T) {
 			t.Fatal("the panel does not cover its own set")
 		}
 		image := quality.Embedding{1, 0, 0, 0, 0, 0, 0, 0}
-		rows, err := r.client.ScorePanel(t.Context(), panel, []quality.Embedding{image})
+		rows, err := r.client.ScorePanel(t.Context(), tritontest.Encoder(), panel, []quality.Embedding{image})
 		must(t, err)
 		for _, c := range asked {
 			e, err := r.library.Snapshot().Get(c.Name)
@@ -205,7 +205,7 @@ func TestPanelsThatServersLost(t *testing.T) {
 		for _, s := range r.servers {
 			s.Forget()
 		}
-		_, err := r.client.ScorePanel(t.Context(), panel, []quality.Embedding{{1, 0, 0, 0, 0, 0, 0, 0}})
+		_, err := r.client.ScorePanel(t.Context(), tritontest.Encoder(), panel, []quality.Embedding{{1, 0, 0, 0, 0, 0, 0, 0}})
 		wantKind(t, err, quality.KindModelUnavailable)
 		r.panels.Failed(panel, err)
 		r.panels.Failed(panel, err)
@@ -374,7 +374,7 @@ func TestAHeadThatOverflows(t *testing.T) {
 	servers := tritonmodels.PanelServers{Servers: tritonmodels.NewServers(r.client, r.spy.Encoder, true)}
 	must(t, servers.LoadPanel(t.Context(), built))
 	image := quality.Embedding{1, 0, 0, 0, 0, 0, 0, 0}
-	answers, err := servers.ScorePanel(t.Context(), p, []quality.Embedding{image})
+	answers, err := servers.ScorePanel(t.Context(), tritontest.Encoder(), p, []quality.Embedding{image})
 	must(t, err)
 	for server, rows := range answers {
 		want, err := members[1].Bundle.Head().Score(image, members[1].Texts)

@@ -54,9 +54,9 @@ func (s PanelServers) CheckPanel(ctx context.Context, encoder quality.Encoder, p
 }
 
 // ScorePanel implements [lifecycle.PanelServers].
-func (s PanelServers) ScorePanel(ctx context.Context, p quality.Panel,
+func (s PanelServers) ScorePanel(ctx context.Context, encoder quality.Encoder, p quality.Panel,
 	images []quality.Embedding) (map[string][][]quality.HeadScore, error) {
-	answers, err := s.client.ScorePanelEverywhere(ctx, p, images)
+	answers, err := s.client.ScorePanelEverywhere(ctx, encoder, p, images)
 	return answers, forOperators(err)
 }
 

@@ -34,8 +34,10 @@ func NewServers(client *tritonclient.Client, encoder func() (quality.Encoder, bo
 func (s *Servers) Encoder() (quality.Encoder, bool) { return s.encoder() }
 
 // EncodePrompts implements [lifecycle.Servers].
-func (s *Servers) EncodePrompts(ctx context.Context, p quality.Prompts) ([]quality.Embedding, error) {
-	return s.client.EncodePrompts(ctx, p)
+func (s *Servers) EncodePrompts(
+	ctx context.Context, encoder quality.Encoder, p quality.Prompts,
+) ([]quality.Embedding, error) {
+	return s.client.EncodePrompts(ctx, encoder, p)
 }
 
 // models are a checkpoint's, in the order in which they are taken down.
@@ -112,9 +114,10 @@ func (s *Servers) Check(ctx context.Context, encoder quality.Encoder, c quality.
 }
 
 // Score implements [lifecycle.Servers].
-func (s *Servers) Score(ctx context.Context, c quality.Checkpoint, text quality.TextEmbeddings,
+func (s *Servers) Score(ctx context.Context, encoder quality.Encoder, c quality.Checkpoint,
+	text quality.TextEmbeddings,
 	images, prompts []quality.Embedding) (map[string][]quality.HeadScore, error) {
-	answers, err := s.client.ScoreEverywhere(ctx, c, text, images, prompts)
+	answers, err := s.client.ScoreEverywhere(ctx, encoder, c, text, images, prompts)
 	return answers, forOperators(err)
 }
 

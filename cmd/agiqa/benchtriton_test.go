@@ -208,7 +208,8 @@ func TestBenchHTTPBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.Describe(t.Context()); err != nil {
+	encoder, err := client.Describe(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	pixels, err := quality.NewPixels(make([]byte, quality.PixelsLen))
@@ -217,7 +218,7 @@ func TestBenchHTTPBehind(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
-		if _, err := client.EncodeImages(r.Context(), []quality.Pixels{pixels}); err != nil {
+		if _, err := client.EncodeImages(r.Context(), encoder, []quality.Pixels{pixels}); err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}

@@ -73,7 +73,7 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 	}
 	sound := func(edit func(*checkpointtest.Draft)) (manifest, weights []byte) {
 		d := checkpointtest.New(enc, "bad", 3)
-		embeddings, err := triton.EncodePrompts(t.Context(), d.Prompts(t))
+		embeddings, err := triton.EncodePrompts(t.Context(), enc, d.Prompts(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 		if report["golden"] != 8.0 || report["golden_max_difference"].(float64) > 1e-4 {
 			t.Errorf("report %v", report)
 		}
-		embeddings, err := triton.EncodePrompts(t.Context(), d.Prompts(t))
+		embeddings, err := triton.EncodePrompts(t.Context(), enc, d.Prompts(t))
 		if err != nil {
 			t.Fatal(err)
 		}

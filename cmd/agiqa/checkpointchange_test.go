@@ -57,7 +57,7 @@ func specimenFor(t *testing.T, client *tritonclient.Client, name string, seed ui
 		t.Fatal(err)
 	}
 	draft := checkpointtest.New(enc, name, seed)
-	embeddings, err := client.EncodePrompts(t.Context(), draft.Prompts(t))
+	embeddings, err := client.EncodePrompts(t.Context(), enc, draft.Prompts(t))
 	if err != nil {
 		t.Fatal(err)
 	}

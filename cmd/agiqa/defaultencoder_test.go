@@ -182,11 +182,15 @@ func compareEmbeddings(t *testing.T, p *process) {
 		t.Fatal(err)
 	}
 	defer client.Close()
+	encoder, err := client.Describe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all []quality.Pixels
 	var alone []quality.Embedding
 	for name, want := range golden {
 		pixels := pixelsOf(t, example(t, filepath.Base(name)))
-		got, err := client.EncodeImages(t.Context(), []quality.Pixels{pixels})
+		got, err := client.EncodeImages(t.Context(), encoder, []quality.Pixels{pixels})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +206,7 @@ func compareEmbeddings(t *testing.T, p *process) {
 	for len(all) < 32 {
 		all = append(all, all[len(all)-len(alone)])
 	}
-	together, err := client.EncodeImages(t.Context(), all)
+	together, err := client.EncodeImages(t.Context(), encoder, all)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func TestPromptsOfARunningServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			draft := checkpointtest.New(enc, "aware", 1).PromptAware()
-			learned, err := triton.EncodePrompts(t.Context(), draft.Prompts(t))
+			learned, err := triton.EncodePrompts(t.Context(), enc, draft.Prompts(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +74,7 @@ func TestPromptsOfARunningServer(t *testing.T) {
 
 			for _, prompt := range []string{"a harbour at dawn, oil painting", "tiles", "tiles"} {
 				got := scoreAs(t, p, "&checkpoint=aware&prompt="+url.QueryEscape(prompt), example(t, "harbour.jpg"))
-				want := alignment(t, bundle, text, got.embedding, prompt, triton)
+				want := alignment(t, bundle, text, got.embedding, prompt, enc, triton)
 				if !near(got.score, want) {
 					t.Errorf("prompt %q scored %v, want %v", prompt, got.score, want)
 				}
@@ -105,14 +105,14 @@ func TestPromptsOfARunningServer(t *testing.T) {
 // alignment computes the score by the arithmetic of the bundle.
 func alignment(
 	t *testing.T, b *checkpoint.Bundle, text quality.TextEmbeddings, image quality.Embedding, prompt string,
-	encoder quality.TextEncoder,
+	enc quality.Encoder, encoder quality.TextEncoder,
 ) float64 {
 	t.Helper()
 	picture, err := clip.PicturePrompt(checkpointtest.Tokenizer(t), prompt, b.PromptSpec().W)
 	if err != nil {
 		t.Fatal(err)
 	}
-	embeddings, err := encoder.EncodePrompts(t.Context(), picture)
+	embeddings, err := encoder.EncodePrompts(t.Context(), enc, picture)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -329,17 +329,19 @@ func conformance(t *testing.T, p *process) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Check(t.Context()); err != nil {
+	if err := client.Check(t.Context(), encoder); err != nil {
 		t.Fatal(err)
 	}
 	tritontest.Conformance(t, client, encoder, demoCheckpoint(t))
-	panel, texts := demoPanel(t, client)
+	panel, texts := demoPanel(t, client, encoder)
 	tritontest.PanelConformance(t, client, encoder, panel, texts)
 }
 
 // demoPanel is the panel of the checkpoints that are shipped for demo's encoder,
 // which the server under test makes by itself.
-func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []quality.TextEmbeddings) {
+func demoPanel(
+	t *testing.T, client *tritonclient.Client, served quality.Encoder,
+) (quality.Panel, []quality.TextEmbeddings) {
 	t.Helper()
 	lib, err := server.OpenLibrary(testSettings(t))
 	if err != nil {
@@ -360,7 +362,7 @@ func demoPanel(t *testing.T, client *tritonclient.Client) (quality.Panel, []qual
 	texts := make([]quality.TextEmbeddings, len(all))
 	prompts := scoring.PromptEncoder{Assembler: lib, Encoder: client}
 	for i, c := range all {
-		if texts[i], err = prompts.EmbedPrompts(t.Context(), c); err != nil {
+		if texts[i], err = prompts.EmbedPrompts(t.Context(), served, c); err != nil {
 			t.Fatal(err)
 		}
 	}

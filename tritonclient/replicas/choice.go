@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -12,42 +13,46 @@ import (
 // Pick returns the replica for a question that is no inference: one of those
 // that are not ejected if there is one.
 func (p *Pool) Pick() *Replica {
-	if r, _ := p.choose("", nil, false); r != nil {
+	if r, _ := p.choose(Ask{}, nil, false); r != nil {
 		return r
 	}
 	return p.replicas[0] // all are ejected: a question may find out that one is back
 }
 
-// choose returns the replica for a request to model, other than not: of those
-// that are not ejected and not known to lack the model the best connected, and
-// among these the one with the fewest requests under way, in turn where equal.
+// choose returns the replica for an inference, none of those that were tried:
+// of those that are not ejected, hold what is asked for and are not known to
+// lack the model the best connected, and among these the one with the fewest
+// requests under way, in turn where equal.
 // One whose ejection is over is chosen first, once, and probe is true. It
 // returns nil when there is none.
 //
 // A gateway knows all its own requests, so it compares all replicas and not two
 // random ones: that pays where views are stale or replicas many.
-func (p *Pool) choose(model string, not *Replica, mayProbe bool) (best *Replica, probe bool) {
+func (p *Pool) choose(ask Ask, tried []*Replica, mayProbe bool) (best *Replica, probe bool) {
 	bestRank, bestLoad := 0, int64(0)
 	start := p.next.Add(1)
 	for i := range uint64(len(p.replicas)) {
 		r := p.replicas[(start+i)%uint64(len(p.replicas))]
-		if r == not {
+		if slices.Contains(tried, r) {
 			continue
 		}
-		begun := r.conns.begun.Load()
+		begun := r.begun()
 		ok, due := r.health.admit(begun)
 		if !ok {
 			continue
 		}
 		if due {
-			if mayProbe && r.health.takeProbe(begun) {
+			if mayProbe && !r.holdsOther(ask.Holds) && r.health.takeProbe(begun) {
 				return r, true
 			}
 			continue
 		}
 		rank := 2 * connectionRank(r.state())
-		if !r.missing.has(model) {
+		if !r.missing.has(ask.Model) {
 			rank++
+		}
+		if !r.holdsOther(ask.Holds) {
+			rank += 2 * connectionRanks // what holds something else is asked again, last
 		}
 		load := r.outstanding.Load()
 		if rank > bestRank || rank == bestRank && load < bestLoad {
@@ -56,6 +61,9 @@ func (p *Pool) choose(model string, not *Replica, mayProbe bool) (best *Replica,
 	}
 	return best, false
 }
+
+// connectionRanks is above every rank.
+const connectionRanks = 4
 
 func connectionRank(s connectivity.State) int {
 	switch s {
@@ -71,7 +79,7 @@ func connectionRank(s connectivity.State) int {
 // model_unavailable. It is for those who have work to do before they ask.
 func (p *Pool) Available() error {
 	for _, r := range p.replicas {
-		ok, _ := r.health.admit(r.conns.begun.Load())
+		ok, _ := r.health.admit(r.begun())
 		if ok && connectionRank(r.state()) > 1 {
 			return nil
 		}
@@ -98,7 +106,7 @@ func (p *Pool) assess(r *Replica, v callResult, probe bool) {
 	if why == "" || why != ejectedLate && !p.othersServe(r, why) {
 		return
 	}
-	if r.health.eject(why, r.conns.begun.Load()) {
+	if r.health.eject(why, r.begun()) {
 		p.metrics.ejection(why)
 	}
 }

@@ -140,6 +140,9 @@ func resultOf(ctx context.Context, err error, took, patience time.Duration) call
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return inconclusive
 	}
+	if errors.Is(err, errExchanged) {
+		return exchanged
+	}
 	if quality.KindOf(err) == quality.KindModelBadOutput { // readReply's
 		return modelFailed
 	}

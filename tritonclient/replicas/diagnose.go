@@ -49,7 +49,7 @@ func (o *outage) set(cause string) (before string) {
 
 // watch follows a replica's first connection until ctx ends.
 func (r *Replica) watch(ctx context.Context, logger *slog.Logger) {
-	conn := r.links[0]
+	conn := r.links[0].conn
 	for state := conn.GetState(); ctx.Err() == nil && state != connectivity.Shutdown; state = conn.GetState() {
 		r.look(ctx, logger, state)
 		pause, cancel := ctx, context.CancelFunc(func() {})

@@ -13,7 +13,8 @@ const (
 	inconclusive callResult = iota // the caller left, or the fault was the caller's
 	wellServed                     // it answered, be it with a refusal
 	modelFailed                    // it answered that a model broke, or what must not be believed
-	unreachable                    // no connection, a lost one, a server that leaves or holds another encoder
+	unreachable                    // no connection, a lost one, or a server that leaves
+	exchanged                      // it holds another encoder: it is well, and of no use
 	late                           // no answer in a time in which any healthy server answers
 )
 

@@ -78,6 +78,8 @@ func (i *instruments) attempt(ctx context.Context, model string, took time.Durat
 		outcome = "failed"
 	case v == unreachable:
 		outcome = "unreachable"
+	case v == exchanged:
+		outcome = "exchanged"
 	case ranOut(ctx, err):
 		outcome = "late"
 	}

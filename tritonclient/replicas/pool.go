@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/agiqa/agiqa/internal/retrybudget"
 )
 
@@ -28,11 +30,10 @@ type Pool struct {
 
 // Calls is what a pool has to know of the calls that it sends.
 type Calls struct {
-	// Verify asks a replica whether it holds what the caller expects, and
-	// returns gRPC's own error if the question fails. It is called after every
-	// new connection, before the first inference on it; a replica that does not
-	// pass gets no work.
-	Verify func(ctx context.Context, r *Replica) error
+	// Identify asks the server behind conn what it holds by the name of a model,
+	// and returns gRPC's own error if the question fails. Two servers that say
+	// the same compute the same.
+	Identify func(ctx context.Context, conn grpc.ClientConnInterface, model string) (string, error)
 	// Label returns a model's value of the metric label "model". There must be
 	// few of them.
 	Label func(model string) string
@@ -100,13 +101,6 @@ func (p *Pool) InFlight() (running, abandoned int) { return p.inFlight.count() }
 
 // WaitIdle returns when no inference is in flight or ctx ends.
 func (p *Pool) WaitIdle(ctx context.Context) { p.inFlight.wait(ctx) }
-
-// Recheck has every replica verified again before its next inference.
-func (p *Pool) Recheck() {
-	for _, r := range p.replicas {
-		r.Recheck()
-	}
-}
 
 // Any runs f on every configured address at once and returns nil as soon as
 // one succeeds, else one of the errors.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +23,8 @@ func newPool(t *testing.T, calls replicas.Calls, addresses ...string) *replicas.
 	t.Helper()
 	cfg := replicas.DefaultConfig()
 	cfg.Addresses, cfg.MaxInFlight = addresses, 1
-	if calls.Verify == nil {
-		calls.Verify = func(context.Context, *replicas.Replica) error { return nil }
+	if calls.Identify == nil {
+		calls.Identify = func(context.Context, grpc.ClientConnInterface, string) (string, error) { return "", nil }
 	}
 	p, err := replicas.New(cfg, calls)
 	if err != nil {
@@ -89,7 +90,7 @@ func TestDo(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPool(t, replicas.Calls{}, nobody(t, test.replicas)...)
 			attempts := 0
-			err := p.Do(t.Context(), time.Now().Add(time.Minute), "m", func(context.Context, grpc.ClientConnInterface) error {
+			err := p.Do(t.Context(), time.Now().Add(time.Minute), replicas.Ask{Model: "m"}, func(context.Context, grpc.ClientConnInterface) error {
 				attempts++
 				return test.answers[attempts-1]
 			})
@@ -105,49 +106,120 @@ func TestDo(t *testing.T) {
 	}
 }
 
-// A replica that does not pass gets no inference; it is asked again only after
-// Recheck or on a new connection.
-func TestDoVerifiesFirst(t *testing.T) {
-	addresses := nobody(t, 2)
-	verified := 0
-	p := newPool(t, replicas.Calls{Verify: func(_ context.Context, r *replicas.Replica) error {
-		verified++
-		if r.Addr() == addresses[0] {
-			return status.Error(codes.Unavailable, "no")
-		}
-		return nil
-	}}, addresses...)
-	served := 0
-	call := func(context.Context, grpc.ClientConnInterface) error { served++; return nil }
+// holds answers what each address holds, in what changes while a test runs, and
+// counts the questions.
+type holds struct {
+	mu    sync.Mutex
+	by    map[string]string // by target
+	asked int
+}
+
+func (h *holds) identify(_ context.Context, conn grpc.ClientConnInterface, _ string) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	target := strings.TrimPrefix(conn.(*grpc.ClientConn).Target(), "dns:///")
+	held, ok := h.by[target]
+	if !ok {
+		return "", status.Error(codes.Unavailable, "no")
+	}
+	return held, nil
+}
+
+func (h *holds) set(address, held string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.by[address] = held
+}
+
+// A replica that holds something else, or does not say what, gets no inference.
+func TestDoAsksFirst(t *testing.T) {
+	addresses := nobody(t, 3)
+	h := &holds{by: map[string]string{addresses[0]: "old", addresses[1]: "new"}}
+	p := newPool(t, replicas.Calls{Identify: h.identify}, addresses...)
 	deadline := time.Now().Add(time.Minute)
-	for range 10 {
-		if err := p.Do(t.Context(), deadline, "m", call); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if served != 10 {
-		t.Errorf("%d calls were made for 10 inferences", served)
-	}
-	passing := 0
-	err := p.Each(t.Context(), func(ctx context.Context, r *replicas.Replica) error {
-		if r.Addr() == addresses[0] {
-			return nil
-		}
-		before := verified
-		for range 3 {
-			if err := r.Do(ctx, deadline, "m", call); err != nil {
-				return err
+	for _, test := range []struct {
+		want string
+		kind quality.Kind
+	}{{"old", ""}, {"new", ""}, {"none", quality.KindModelUnavailable}} {
+		served := 0
+		for range 10 {
+			err := p.Do(t.Context(), deadline, replicas.Ask{Model: "m", Holds: replicas.Holding{Model: "e", Identity: test.want}},
+				func(context.Context, grpc.ClientConnInterface) error { served++; return nil })
+			if test.kind == "" && err != nil {
+				t.Fatalf("%s: %v", test.want, err)
+			} else if test.kind != "" {
+				wantError(t, err, test.kind, "exchanged")
 			}
 		}
-		passing = verified - before
-		r.Recheck()
-		before = verified
-		err := r.Do(ctx, deadline, "m", call)
-		passing = 10*passing + verified - before
-		return err
-	})
-	if err != nil || passing != 1 {
-		t.Errorf("verified %02d times (before and after Recheck), want 0 and 1: %v", passing, err)
+		if want := map[bool]int{true: 10, false: 0}[test.kind == ""]; served != want {
+			t.Errorf("%s: %d calls were made for 10 inferences, want %d", test.want, served, want)
+		}
+	}
+}
+
+// An answer counts only if the server held the same before and after it.
+func TestDoProves(t *testing.T) {
+	addresses := nobody(t, 1)
+	ask := replicas.Ask{Model: "m", Holds: replicas.Holding{Model: "e", Identity: "a"}, Proven: true}
+	for _, test := range []struct {
+		name   string
+		proven bool
+		meets  string // what the server holds when the call ends
+		kind   quality.Kind
+	}{
+		{"nothing happens", true, "a", ""},
+		{"exchanged", true, "b", quality.KindModelUnavailable},
+		{"exchanged, and nothing to prove", false, "b", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := &holds{by: map[string]string{addresses[0]: "a"}}
+			p := newPool(t, replicas.Calls{Identify: h.identify}, addresses...)
+			ask.Proven = test.proven
+			err := p.Do(t.Context(), time.Now().Add(time.Minute), ask, func(context.Context, grpc.ClientConnInterface) error {
+				h.set(addresses[0], test.meets)
+				return nil
+			})
+			if test.kind == "" && err != nil {
+				t.Error(err)
+			} else if test.kind != "" {
+				wantError(t, err, test.kind, "exchanged")
+			}
+		})
+	}
+}
+
+// Inferences that end together share a question, and one that begins soon after
+// another ended asks none.
+func TestDoSharesQuestions(t *testing.T) {
+	addresses := nobody(t, 1)
+	h := &holds{by: map[string]string{addresses[0]: "a"}}
+	cfg := replicas.DefaultConfig()
+	cfg.Addresses = addresses
+	p, err := replicas.New(cfg, replicas.Calls{Identify: h.identify})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close(context.WithoutCancel(t.Context()))
+	const calls = 64
+	ask := replicas.Ask{Model: "m", Holds: replicas.Holding{Model: "e", Identity: "a"}, Proven: true}
+	var begun, all sync.WaitGroup
+	begun.Add(calls)
+	for range calls {
+		all.Go(func() {
+			err := p.Do(t.Context(), time.Now().Add(time.Minute), ask, func(context.Context, grpc.ClientConnInterface) error {
+				begun.Done()
+				begun.Wait()
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if h.asked > calls/2 {
+		t.Errorf("%d questions for %d inferences that ended together", h.asked, calls)
 	}
 }
 
@@ -159,7 +231,7 @@ func TestDoOutlivesItsCaller(t *testing.T) {
 	left := make(chan error, 1)
 	deadline := time.Now().Add(time.Minute)
 	go func() {
-		left <- p.Do(ctx, deadline, "m", func(ctx context.Context, _ grpc.ClientConnInterface) error {
+		left <- p.Do(ctx, deadline, replicas.Ask{Model: "m"}, func(ctx context.Context, _ grpc.ClientConnInterface) error {
 			close(begun)
 			<-release
 			return ctx.Err()
@@ -171,7 +243,7 @@ func TestDoOutlivesItsCaller(t *testing.T) {
 	if running, abandoned := p.InFlight(); running != 1 || abandoned != 1 {
 		t.Errorf("%d in flight, %d abandoned, want 1 and 1", running, abandoned)
 	}
-	err := p.Do(t.Context(), deadline, "m", func(context.Context, grpc.ClientConnInterface) error { return nil })
+	err := p.Do(t.Context(), deadline, replicas.Ask{Model: "m"}, func(context.Context, grpc.ClientConnInterface) error { return nil })
 	wantError(t, err, quality.KindOverloaded, "in flight")
 	close(release)
 	p.WaitIdle(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,20 +22,14 @@ import (
 type Replica struct {
 	pool  *Pool
 	addr  string
-	tls   *tls.Config        // nil: plain text
-	links []*grpc.ClientConn // at least one
-	next  atomic.Uint64      // round robin over links
+	tls   *tls.Config   // nil: plain text
+	links []*link       // at least one
+	next  atomic.Uint64 // round robin over links
 
 	outage      outage
 	health      *health
 	missing     *missingModels
 	outstanding atomic.Int64 // inferences under way
-
-	// verifiedAt is the value of conns.begun for which what is behind this
-	// address passed Calls.Verify, and -1 before that. Whatever answers on a new
-	// connection may hold other weights.
-	conns      *connections
-	verifiedAt atomic.Int64
 }
 
 // Connection settings, and why.
@@ -59,12 +54,10 @@ const (
 // be for, if that isn't addr.
 func (p *Pool) dial(addr, authority string) (*Replica, error) {
 	r := &Replica{
-		pool: p, addr: addr, tls: p.cfg.TLS, conns: &connections{},
+		pool: p, addr: addr, tls: p.cfg.TLS,
 		health: newHealth(p.cfg.Now), missing: &missingModels{now: p.cfg.Now},
 	}
-	r.Recheck()
 	opts := []grpc.DialOption{
-		grpc.WithStatsHandler(r.conns),
 		grpc.WithTransportCredentials(p.transport()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithDisableServiceConfig(), // no TXT look-ups, and nobody else's retry policy
@@ -93,12 +86,14 @@ func (p *Pool) dial(addr, authority string) (*Replica, error) {
 	if p.cfg.ControlKey != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(controlKey(p.cfg.ControlKey)))
 	}
+	opts = append(opts, p.cfg.DialOptions...)
 	for range p.cfg.Connections {
-		conn, err := grpc.NewClient(target(addr), append(opts, p.cfg.DialOptions...)...)
-		if err != nil {
+		l := &link{ask: p.calls.Identify}
+		var err error
+		if l.conn, err = grpc.NewClient(target(addr), append(slices.Clip(opts), grpc.WithStatsHandler(l))...); err != nil {
 			return nil, errors.Join(err, r.close())
 		}
-		r.links = append(r.links, conn)
+		r.links = append(r.links, l)
 	}
 	return r, nil
 }
@@ -116,15 +111,45 @@ func (r *Replica) Addr() string { return r.addr }
 
 // Conn returns the next of the replica's connections, for a call that is no
 // inference and says nothing of the replica's health.
-func (r *Replica) Conn() *grpc.ClientConn {
-	return r.links[r.next.Add(1)%uint64(len(r.links))]
+func (r *Replica) Conn() *grpc.ClientConn { return r.link().conn }
+
+// link is the next of the replica's connections.
+func (r *Replica) link() *link { return r.links[r.next.Add(1)%uint64(len(r.links))] }
+
+// begun counts the connections to the address that there have ever been.
+func (r *Replica) begun() (n int64) {
+	for _, l := range r.links {
+		n += l.begun.Load()
+	}
+	return n
+}
+
+// Identity asks the replica now what it holds by the name of model.
+func (r *Replica) Identity(ctx context.Context, model string) (string, error) {
+	s, err := r.link().sight(ctx, model, time.Now())
+	return s.identity, err
+}
+
+// holdsOther reports whether the replica is known to hold something else than
+// h.
+func (r *Replica) holdsOther(h Holding) bool {
+	if h == (Holding{}) {
+		return false
+	}
+	var last sighting
+	for _, l := range r.links {
+		if s, ok := l.known(h.Model); ok && s.asked.After(last.asked) {
+			last = s
+		}
+	}
+	return !last.asked.IsZero() && last.identity != h.Identity
 }
 
 // state is that of the best connection.
 func (r *Replica) state() connectivity.State {
-	best := r.links[0].GetState()
-	for _, conn := range r.links[1:] {
-		if s := conn.GetState(); connectionRank(s) > connectionRank(best) {
+	best := r.links[0].conn.GetState()
+	for _, l := range r.links[1:] {
+		if s := l.conn.GetState(); connectionRank(s) > connectionRank(best) {
 			best = s
 		}
 	}
@@ -133,37 +158,17 @@ func (r *Replica) state() connectivity.State {
 
 // connect starts to connect in the background.
 func (r *Replica) connect() {
-	for _, conn := range r.links {
-		conn.Connect()
+	for _, l := range r.links {
+		l.conn.Connect()
 	}
 }
 
 func (r *Replica) close() error {
 	var errs []error
-	for _, conn := range r.links {
-		errs = append(errs, conn.Close())
+	for _, l := range r.links {
+		errs = append(errs, l.conn.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Recheck has the replica verified again before its next inference.
-func (r *Replica) Recheck() { r.verifiedAt.Store(-1) }
-
-// verify makes sure, once after every new connection, that r holds what the
-// caller expects. A name that stands for several servers is asked once for
-// each connection to it.
-func (r *Replica) verify(ctx context.Context) error {
-	begun := r.conns.begun.Load()
-	if r.verifiedAt.Load() == begun {
-		return nil
-	}
-	for range max(1, r.conns.open.Load()) {
-		if err := r.pool.calls.Verify(ctx, r); err != nil {
-			return err
-		}
-	}
-	r.verifiedAt.Store(begun)
-	return nil
 }
 
 // Error says on which replica something went wrong. Its text holds an

@@ -2,57 +2,89 @@ package replicas
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/agiqa/agiqa/quality"
 )
+
+// Ask is one inference as a pool sees it: what is asked, and of whom.
+type Ask struct {
+	Model string
+	// Holds is what the server must hold; zero: it doesn't matter.
+	Holds Holding
+	// Proven says that the answer counts only if the server held that before the
+	// inference and holds it after, on the same connection.
+	Proven bool
+}
+
+// Holding is what a server holds by the name of a model, as Calls.Identify says
+// it.
+type Holding struct{ Model, Identity string }
 
 // Call is one inference over conn. It returns gRPC's own error, or a
 // *[quality.Error] of kind model_bad_output if the reply must not be believed.
 type Call func(ctx context.Context, conn grpc.ClientConnInterface) error
 
+// mostCalls is how often one inference is sent.
+const mostCalls = 2
+
 // Do makes one inference on whichever replica is next, and makes it once more
-// on another one where the first refused it, was not reached or died with it:
-// an inference changes nothing on a server. What an absent server left undone
-// costs no living one anything; what a living one refused is sent again within
-// the budget of second attempts only.
+// on another one where the first refused it, was not reached, died with it or
+// turned out to hold something else: an inference changes nothing on a server.
+// What an absent server left undone costs no living one anything; what a living
+// one refused is sent again within the budget of second attempts only.
 //
 // The call has until deadline. When ctx is cancelled, Do returns at once and
 // the call runs on to its own end: cancelling a call under way can crash
 // servers before 24.12, and would not stop a model that has begun to compute.
 // What the call writes may be read only if Do returns nil.
-func (p *Pool) Do(ctx context.Context, deadline time.Time, model string, call Call) error {
-	return p.detach(ctx, deadline, model, func(ctx context.Context) error {
-		r, probe := p.choose(model, nil, true)
-		if r == nil {
-			return p.noReplica()
-		}
-		again, err := r.attempt(ctx, probe, model, call)
-		if err == nil || again == stay {
-			return r.Failure(ctx, model, err)
-		}
-		other, probe := p.choose(model, r, true)
-		if other == nil {
-			return r.Failure(ctx, model, err)
-		}
-		if again == withinBudget && !p.budget.Failure() {
-			p.metrics.retry(ctx, "no_budget")
-			if probe {
-				p.assess(other, inconclusive, true)
+func (p *Pool) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) error {
+	return p.detach(ctx, deadline, ask.Model, func(ctx context.Context) error {
+		var tried []*Replica
+		var failure error
+		var terms elsewhere
+		for calls := 0; ; {
+			r, probe := p.choose(ask, tried, true)
+			switch {
+			case r == nil && failure != nil:
+				return failure
+			case r == nil:
+				return p.noReplica()
+			case terms == withinBudget && !p.budget.Failure():
+				p.metrics.retry(ctx, "no_budget")
+				if probe {
+					p.assess(r, inconclusive, true)
+				}
+				return failure
+			case calls > 0:
+				p.metrics.retry(ctx, "sent")
 			}
-			return r.Failure(ctx, model, err)
+			var err error
+			if terms, err = r.attempt(ctx, probe, ask, call); err == nil {
+				return nil
+			}
+			if terms != notSent {
+				calls++
+			}
+			if terms != notSent || !errors.Is(failure, errExchanged) { // which says more
+				failure = r.Failure(ctx, ask.Model, err)
+			}
+			if terms == stay || calls == mostCalls || ctx.Err() != nil {
+				return failure
+			}
+			tried = append(tried, r)
 		}
-		p.metrics.retry(ctx, "sent")
-		_, err = other.attempt(ctx, probe, model, call)
-		return other.Failure(ctx, model, err)
 	})
 }
 
 // Do is [Pool.Do] on this replica and no other.
-func (r *Replica) Do(ctx context.Context, deadline time.Time, model string, call Call) error {
-	return r.pool.detach(ctx, deadline, model, func(ctx context.Context) error {
-		_, err := r.attempt(ctx, false, model, call)
-		return r.Failure(ctx, model, err)
+func (r *Replica) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) error {
+	return r.pool.detach(ctx, deadline, ask.Model, func(ctx context.Context) error {
+		_, err := r.attempt(ctx, false, ask, call)
+		return r.Failure(ctx, ask.Model, err)
 	})
 }
 
@@ -89,45 +121,95 @@ type elsewhere int
 const (
 	stay         elsewhere = iota
 	withinBudget           // the server refused, and lives on
-	free                   // the server is not there, is leaving, or died
+	free                   // the server is not there, is leaving, died, or holds something else
+	notSent                // as free, and the call was not made
 )
 
 // attempt makes the call on r once and lets what happened count for or against
 // r.
-func (r *Replica) attempt(ctx context.Context, probe bool, model string, call Call) (elsewhere, error) {
+func (r *Replica) attempt(ctx context.Context, probe bool, ask Ask, call Call) (elsewhere, error) {
 	p := r.pool
 	r.outstanding.Add(1)
 	defer r.outstanding.Add(-1)
-	start := time.Now()
-	if err := r.verify(ctx); err != nil {
+	start, link := time.Now(), r.link()
+	before, err := r.before(ctx, link, ask)
+	if err != nil {
 		v := unreachable
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			v = resultOf(ctx, err, time.Since(start), r.health.patience())
+		case errors.Is(err, errExchanged):
+			v = exchanged
 		}
 		p.assess(r, v, probe)
-		return free, err
+		return notSent, err
 	}
-	conn := &observed{ClientConnInterface: r.Conn()}
-	err := call(ctx, conn)
+	conn := &observed{ClientConnInterface: link.conn}
+	err = call(ctx, conn)
 	took := time.Since(start)
-	v := resultOf(ctx, err, took, r.health.patience())
+	unproven := false
 	if err == nil {
 		r.health.took(took)
+		err = r.after(ctx, link, ask, before)
+		unproven = err != nil
 	}
+	v := resultOf(ctx, err, took, r.health.patience())
 	p.assess(r, v, probe)
 	if conn.sent() {
-		p.metrics.attempt(ctx, model, took, v, err)
+		p.metrics.attempt(ctx, ask.Model, took, v, err)
 	}
 	if err == nil {
 		p.budget.Success()
 		return stay, nil
 	}
 	switch {
+	case v == exchanged || unproven && v == unreachable:
+		return free, err
 	case !meaningOf(err).again(conn.answered()):
 		return stay, err
 	case !conn.sent() || v == unreachable:
 		return free, err
 	}
-	r.missing.note(model)
+	r.missing.note(ask.Model)
 	return withinBudget, err
+}
+
+// before makes sure that the server holds what the inference is for. One that
+// must be proven begins with a fresh answer.
+func (r *Replica) before(ctx context.Context, l *link, ask Ask) (sighting, error) {
+	if ask.Holds == (Holding{}) {
+		return sighting{}, nil
+	}
+	now, since := time.Now(), time.Time{}
+	if ask.Proven {
+		since = now.Add(-freshFor)
+	}
+	s, err := l.sight(ctx, ask.Holds.Model, since)
+	if err == nil && s.identity != ask.Holds.Identity { // it may be back
+		s, err = l.sight(ctx, ask.Holds.Model, now)
+	}
+	if err == nil && s.identity != ask.Holds.Identity {
+		err = r.exchanged(ask)
+	}
+	return s, err
+}
+
+// after proves an answer: the server that gave it held before, and holds now,
+// what the inference is for. An answer that cannot be proven is dropped.
+func (r *Replica) after(ctx context.Context, l *link, ask Ask, before sighting) error {
+	if !ask.Proven {
+		return nil
+	}
+	s, err := l.sight(ctx, ask.Holds.Model, time.Now())
+	if err == nil && (s.identity != before.identity || s.begun != before.begun) {
+		err = r.exchanged(ask)
+	}
+	return err
+}
+
+// exchanged is the error that r holds something else than is asked for.
+func (r *Replica) exchanged(ask Ask) error {
+	return quality.Errorf(quality.KindModelUnavailable,
+		"the encoder was exchanged: %s is not the one any more that this request began with", ask.Holds.Model).
+		Because(&Error{Replica: r.addr, Err: errExchanged}).After(RetryAfter)
 }

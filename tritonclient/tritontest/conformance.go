@@ -104,27 +104,27 @@ func (s suite) health(t *testing.T) {
 	if err := s.client.Live(t.Context()); err != nil {
 		t.Errorf("Live: %v", err)
 	}
-	if err := s.client.Probe(t.Context()); err != nil {
+	if err := s.client.Probe(t.Context(), s.enc); err != nil {
 		t.Errorf("Probe: %v", err)
 	}
-	if err := s.client.Check(t.Context(), s.checkpoint.HeadModel(), s.checkpoint.EnsembleModel()); err != nil {
+	if err := s.client.Check(t.Context(), s.enc, s.checkpoint.HeadModel(), s.checkpoint.EnsembleModel()); err != nil {
 		t.Errorf("Check: %v", err)
 	}
 }
 
 func (s suite) unknownModel(t *testing.T) {
 	wantKind(t, s.client.ModelReady(t.Context(), "nobody_loaded_this"), quality.KindModelUnavailable)
-	wantKind(t, s.client.Check(t.Context(), "nobody_loaded_this"), quality.KindModelUnavailable)
+	wantKind(t, s.client.Check(t.Context(), s.enc, "nobody_loaded_this"), quality.KindModelUnavailable)
 	gone := s.checkpoint
 	gone.Digest = quality.DigestOf([]byte("a checkpoint that nobody loaded"))
-	_, _, err := s.client.EmbedAndScore(t.Context(), gone, s.texts(t), testImages(1))
+	_, _, err := s.client.EmbedAndScore(t.Context(), s.enc, gone, s.texts(t), testImages(1))
 	wantKind(t, err, quality.KindModelUnavailable)
 }
 
 // imagesInBatches sends more images than a model takes at once.
 func (s suite) imagesInBatches(t *testing.T) {
 	images := testImages(9)
-	together, err := s.client.EncodeImages(t.Context(), images)
+	together, err := s.client.EncodeImages(t.Context(), s.enc, images)
 	if err != nil {
 		t.Fatalf("EncodeImages of %d: %v", len(images), err)
 	}
@@ -142,7 +142,7 @@ func (s suite) imagesInBatches(t *testing.T) {
 
 func (s suite) promptsInBatches(t *testing.T) {
 	prompts := testPrompts(s.enc, 9)
-	together, err := s.client.EncodePrompts(t.Context(), prompts)
+	together, err := s.client.EncodePrompts(t.Context(), s.enc, prompts)
 	if err != nil {
 		t.Fatalf("EncodePrompts: %v", err)
 	}
@@ -150,7 +150,7 @@ func (s suite) promptsInBatches(t *testing.T) {
 		t.Fatalf("%d embeddings, want %d", len(together), prompts.N)
 	}
 	for i := range prompts.N {
-		alone, err := s.client.EncodePrompts(t.Context(), onePrompt(prompts, i))
+		alone, err := s.client.EncodePrompts(t.Context(), s.enc, onePrompt(prompts, i))
 		if err != nil {
 			t.Fatalf("EncodePrompts of prompt %d: %v", i, err)
 		}
@@ -167,7 +167,7 @@ func (s suite) contextMask(t *testing.T) {
 	p := testPrompts(s.enc, 1)
 	encode := func() quality.Embedding {
 		t.Helper()
-		e, err := s.client.EncodePrompts(t.Context(), p)
+		e, err := s.client.EncodePrompts(t.Context(), s.enc, p)
 		if err != nil {
 			t.Fatalf("EncodePrompts: %v", err)
 		}
@@ -186,7 +186,7 @@ func (s suite) contextMask(t *testing.T) {
 
 func (s suite) ensemble(t *testing.T) {
 	images, text := testImages(9), s.texts(t)
-	scores, embeddings, err := s.client.EmbedAndScore(t.Context(), s.checkpoint, text, images)
+	scores, embeddings, err := s.client.EmbedAndScore(t.Context(), s.enc, s.checkpoint, text, images)
 	if err != nil {
 		t.Fatalf("EmbedAndScore: %v", err)
 	}
@@ -196,7 +196,7 @@ func (s suite) ensemble(t *testing.T) {
 	for i := range images {
 		e := s.embed(t, images[i])
 		wantEmbedding(t, embeddings[i], e, embeddingTolerance)
-		alone, err := s.client.Score(t.Context(), s.checkpoint, text, []quality.Embedding{e})
+		alone, err := s.client.Score(t.Context(), s.enc, s.checkpoint, text, []quality.Embedding{e})
 		if err != nil {
 			t.Fatalf("Score: %v", err)
 		}
@@ -212,16 +212,16 @@ func (s suite) ensemble(t *testing.T) {
 
 func (s suite) headsInBatches(t *testing.T) {
 	text := s.texts(t)
-	embeddings, err := s.client.EncodeImages(t.Context(), testImages(9))
+	embeddings, err := s.client.EncodeImages(t.Context(), s.enc, testImages(9))
 	if err != nil {
 		t.Fatalf("EncodeImages: %v", err)
 	}
-	together, err := s.client.Score(t.Context(), s.checkpoint, text, embeddings)
+	together, err := s.client.Score(t.Context(), s.enc, s.checkpoint, text, embeddings)
 	if err != nil {
 		t.Fatalf("Score: %v", err)
 	}
 	for i, e := range embeddings {
-		alone, err := s.client.Score(t.Context(), s.checkpoint, text, []quality.Embedding{e})
+		alone, err := s.client.Score(t.Context(), s.enc, s.checkpoint, text, []quality.Embedding{e})
 		if err != nil {
 			t.Fatalf("Score of embedding %d: %v", i, err)
 		}
@@ -239,7 +239,7 @@ func (s suite) panelDescribes(t *testing.T) {
 	gone := s.panel
 	gone.ID = quality.DigestOf([]byte("a panel that nobody loaded"))
 	wantKind(t, s.client.CheckPanelEverywhere(t.Context(), s.enc, gone), quality.KindModelUnavailable)
-	_, err := s.client.ScorePanel(t.Context(), gone, []quality.Embedding{s.embed(t, testImages(1)[0])})
+	_, err := s.client.ScorePanel(t.Context(), s.enc, gone, []quality.Embedding{s.embed(t, testImages(1)[0])})
 	wantKind(t, err, quality.KindModelUnavailable)
 	wider := s.panel
 	wider.Checkpoints = append(slices.Clone(wider.Checkpoints), s.checkpoint)
@@ -249,16 +249,16 @@ func (s suite) panelDescribes(t *testing.T) {
 // panelIsItsHeads scores more images than the model takes at once, and each
 // alone, and by every head.
 func (s suite) panelIsItsHeads(t *testing.T) {
-	embeddings, err := s.client.EncodeImages(t.Context(), testImages(9))
+	embeddings, err := s.client.EncodeImages(t.Context(), s.enc, testImages(9))
 	if err != nil {
 		t.Fatalf("EncodeImages: %v", err)
 	}
-	together, err := s.client.ScorePanel(t.Context(), s.panel, embeddings)
+	together, err := s.client.ScorePanel(t.Context(), s.enc, s.panel, embeddings)
 	if err != nil || len(together) != len(embeddings) {
 		t.Fatalf("ScorePanel: %d rows (%v), want %d", len(together), err, len(embeddings))
 	}
 	for i, e := range embeddings {
-		alone, err := s.client.ScorePanel(t.Context(), s.panel, []quality.Embedding{e})
+		alone, err := s.client.ScorePanel(t.Context(), s.enc, s.panel, []quality.Embedding{e})
 		if err != nil {
 			t.Fatalf("ScorePanel of embedding %d: %v", i, err)
 		}
@@ -267,7 +267,7 @@ func (s suite) panelIsItsHeads(t *testing.T) {
 		}
 	}
 	for k, c := range s.panel.Checkpoints {
-		byHead, err := s.client.Score(t.Context(), c, s.panelTexts[k], embeddings)
+		byHead, err := s.client.Score(t.Context(), s.enc, c, s.panelTexts[k], embeddings)
 		if err != nil {
 			t.Fatalf("Score by %s: %v", c.Name, err)
 		}
@@ -298,7 +298,7 @@ func (s suite) concurrent(t *testing.T) {
 	for i := range images {
 		wg.Go(func() {
 			for range rounds {
-				got, err := s.client.EncodeImages(t.Context(), images[i:i+1])
+				got, err := s.client.EncodeImages(t.Context(), s.enc, images[i:i+1])
 				if err != nil {
 					t.Errorf("caller %d: %v", i, err)
 					return
@@ -313,23 +313,23 @@ func (s suite) concurrent(t *testing.T) {
 func (s suite) noTime(t *testing.T) {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	_, err := s.client.EncodeImages(ctx, testImages(1))
+	_, err := s.client.EncodeImages(ctx, s.enc, testImages(1))
 	wantKind(t, err, quality.KindDeadlineExceeded)
 }
 
 func (s suite) callerGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := s.client.EncodeImages(ctx, testImages(1))
+	_, err := s.client.EncodeImages(ctx, s.enc, testImages(1))
 	wantKind(t, err, quality.KindClientClosedRequest)
-	if _, err := s.client.EncodeImages(t.Context(), testImages(1)); err != nil {
+	if _, err := s.client.EncodeImages(t.Context(), s.enc, testImages(1)); err != nil {
 		t.Errorf("the next caller: %v", err)
 	}
 }
 
 func (s suite) statistics(t *testing.T) {
 	before := s.items(t)
-	if _, err := s.client.Score(t.Context(), s.checkpoint, s.texts(t),
+	if _, err := s.client.Score(t.Context(), s.enc, s.checkpoint, s.texts(t),
 		[]quality.Embedding{s.embed(t, testImages(1)[0])}); err != nil {
 		t.Fatalf("Score: %v", err)
 	}
@@ -375,7 +375,7 @@ func (s suite) index(t *testing.T) {
 // encoder.
 func (s suite) texts(t *testing.T) quality.TextEmbeddings {
 	t.Helper()
-	es, err := s.client.EncodePrompts(t.Context(), testPrompts(s.enc, quality.CategoryCount))
+	es, err := s.client.EncodePrompts(t.Context(), s.enc, testPrompts(s.enc, quality.CategoryCount))
 	if err != nil {
 		t.Fatalf("EncodePrompts: %v", err)
 	}
@@ -384,7 +384,7 @@ func (s suite) texts(t *testing.T) quality.TextEmbeddings {
 
 func (s suite) embed(t *testing.T, image quality.Pixels) quality.Embedding {
 	t.Helper()
-	es, err := s.client.EncodeImages(t.Context(), []quality.Pixels{image})
+	es, err := s.client.EncodeImages(t.Context(), s.enc, []quality.Pixels{image})
 	if err != nil {
 		t.Fatalf("EncodeImages: %v", err)
 	}
