@@ -11,7 +11,7 @@ import (
 var (
 	firstNames     = fmt.Sprintf("the first %d; then `%s`", labels.Most, labels.Other)
 	call           = of("call", "ensemble", "encoder", "head")
-	tritonOutcomes = of(outcomeLabel, OK, "failed", "unreachable", "late", "refused")
+	tritonOutcomes = of(outcomeLabel, OK, "failed", "unreachable", "late", "refused", "exchanged")
 	cache          = of("cache", "text", "image")
 	layer          = of("layer", "memory", "redis")
 	experiment     = bounded("experiment", "ids of experiments, "+firstNames)
@@ -159,7 +159,8 @@ var (
 	})
 	TritonAttempts = triton.counter(Metric{
 		Name: "agiqa.triton.attempts", Unit: "{attempt}", Labels: []Label{tritonOutcomes},
-		Help: "Inferences sent to a Triton, by outcome; late: the deadline came first.",
+		Help: "Inferences sent to a Triton, by outcome; late: the deadline came first; exchanged: answered, but not " +
+			"proven to be of the encoder that the request began with.",
 	})
 	TritonRetries = triton.counter(Metric{
 		Name: "agiqa.triton.retries", Unit: "{attempt}", Labels: []Label{of(outcomeLabel, "sent", "no_budget")},
