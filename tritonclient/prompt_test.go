@@ -52,8 +52,12 @@ func TestPromptsMustFit(t *testing.T) {
 	text := tritontest.Texts(enc)
 	image := []quality.Embedding{tritontest.ImageEmbedding(enc, tritontest.Image(0))}
 	for name, call := range map[string]func() ([]quality.HeadScore, error){
-		"no prompt":               func() ([]quality.HeadScore, error) { return c.Score(t.Context(), tritontest.Encoder(), aware, text, image) },
-		"a prompt that is unused": func() ([]quality.HeadScore, error) { return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), plain, text, image, image) },
+		"no prompt": func() ([]quality.HeadScore, error) {
+			return c.Score(t.Context(), tritontest.Encoder(), aware, text, image)
+		},
+		"a prompt that is unused": func() ([]quality.HeadScore, error) {
+			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), plain, text, image, image)
+		},
 		"two prompts for one image": func() ([]quality.HeadScore, error) {
 			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), aware, text, image, text[:2])
 		},
