@@ -204,7 +204,8 @@ func (f *fakeTriton) ScorePanel(_ context.Context, e quality.Encoder, p quality.
 	return rows, nil
 }
 
-func (f *fakeTriton) EmbedAndScore(ctx context.Context, e quality.Encoder, c quality.Checkpoint, _ quality.TextEmbeddings,
+func (f *fakeTriton) EmbedAndScore(ctx context.Context, e quality.Encoder,
+	c quality.Checkpoint, _ quality.TextEmbeddings,
 	images []quality.Pixels) ([]quality.HeadScore, []quality.Embedding, error) {
 	if err := f.of(e); err != nil {
 		return nil, nil, err

@@ -308,7 +308,8 @@ func TestPromptEncoder(t *testing.T) {
 		error) {
 		return make([]quality.Embedding, 5), nil
 	})
-	if _, err := p.EmbedPrompts(t.Context(), quality.Encoder{}, checkpointOf("a", 1)); quality.KindOf(err) != quality.KindModelBadOutput {
+	if _, err := p.EmbedPrompts(t.Context(), quality.Encoder{},
+		checkpointOf("a", 1)); quality.KindOf(err) != quality.KindModelBadOutput {
 		t.Errorf("five embeddings: %v, want model_bad_output", err)
 	}
 	if _, err := p.EmbedPrompt(t.Context(), quality.Encoder{TextWidth: 4}, "a cat"); quality.KindOf(err) !=
@@ -338,6 +339,7 @@ func (a assembler) PicturePrompt(enc quality.Encoder, prompt string) (quality.Pr
 
 type textEncoderFunc func(quality.Prompts) ([]quality.Embedding, error)
 
-func (f textEncoderFunc) EncodePrompts(_ context.Context, _ quality.Encoder, p quality.Prompts) ([]quality.Embedding, error) {
+func (f textEncoderFunc) EncodePrompts(_ context.Context, _ quality.Encoder,
+	p quality.Prompts) ([]quality.Embedding, error) {
 	return f(p)
 }

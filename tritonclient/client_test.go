@@ -133,7 +133,8 @@ func TestNothingInNothingOut(t *testing.T) {
 	if got, err := c.Score(t.Context(), tritontest.Encoder(), cp, text, nil); len(got) != 0 || err != nil {
 		t.Errorf("Score of none = %v, %v", got, err)
 	}
-	if js, es, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, nil); len(js)+len(es) != 0 || err != nil {
+	if js, es, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, nil); len(js)+len(es) != 0 ||
+		err != nil {
 		t.Errorf("EmbedAndScore of none = %v, %v, %v", js, es, err)
 	}
 	if got := s.Calls(cp.EnsembleModel()) + s.Calls(cp.HeadModel()) + s.Calls(tritontest.ImageEncoder); got != 0 {

@@ -86,7 +86,8 @@ func TestUnloadTakesTheEnsemble(t *testing.T) {
 		t.Fatalf("Load: %v", err)
 	}
 	for _, s := range []*tritontest.Server{a, b} {
-		if err := newClient(t, nil, s).Check(t.Context(), tritontest.Encoder(), cp.HeadModel(), cp.EnsembleModel()); err != nil {
+		if err := newClient(t, nil, s).Check(t.Context(), tritontest.Encoder(), cp.HeadModel(),
+			cp.EnsembleModel()); err != nil {
 			t.Errorf("replica %s: %v", s.Addr(), err)
 		}
 	}

@@ -117,7 +117,8 @@ func TestFailuresOfTheModel(t *testing.T) {
 			}
 			const requests = 4
 			for range requests {
-				_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(tritontest.Encoder()), images(1))
+				_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp,
+					tritontest.Texts(tritontest.Encoder()), images(1))
 				wantError(t, err, test.kind, test.detail)
 			}
 			if got := a.Calls(cp.EnsembleModel()) + b.Calls(cp.EnsembleModel()); got != requests {
@@ -240,7 +241,8 @@ func TestF07ModelUnloaded(t *testing.T) {
 	}
 
 	s.Unload(cp.EnsembleModel())
-	wantError(t, c.Check(t.Context(), tritontest.Encoder(), cp.EnsembleModel()), quality.KindModelUnavailable, cp.EnsembleModel())
+	wantError(t, c.Check(t.Context(), tritontest.Encoder(), cp.EnsembleModel()),
+		quality.KindModelUnavailable, cp.EnsembleModel())
 	_, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, text, images(1))
 	wantError(t, err, quality.KindModelUnavailable, cp.EnsembleModel())
 
@@ -468,7 +470,8 @@ func TestF11InferenceStuck(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	wantError(t, c.Check(ctx, tritontest.Encoder(), tritontest.ImageEncoder), quality.KindDeadlineExceeded, "did not answer in time")
+	wantError(t, c.Check(ctx, tritontest.Encoder(), tritontest.ImageEncoder),
+		quality.KindDeadlineExceeded, "did not answer in time")
 }
 
 func TestProbeChecksTheEmbedding(t *testing.T) {

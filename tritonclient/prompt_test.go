@@ -62,7 +62,8 @@ func TestPromptsMustFit(t *testing.T) {
 			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), aware, text, image, text[:2])
 		},
 		"a prompt that is no unit vector": func() ([]quality.HeadScore, error) {
-			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), aware, text, image, []quality.Embedding{make(quality.Embedding, enc.Dim)})
+			return c.ScoreWithPrompts(t.Context(), tritontest.Encoder(), aware, text, image,
+				[]quality.Embedding{make(quality.Embedding, enc.Dim)})
 		},
 	} {
 		if got, err := call(); err == nil {

@@ -220,7 +220,8 @@ func TestOneServerLacksTheModel(t *testing.T) {
 	has, lacks := tritontest.New(t, tritontest.WithCheckpoints(cp)), tritontest.New(t)
 	c := newWatched(t, has, lacks)
 	for range 40 {
-		if _, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp, tritontest.Texts(tritontest.Encoder()), images(1)); err != nil {
+		if _, _, err := c.EmbedAndScore(t.Context(), tritontest.Encoder(), cp,
+			tritontest.Texts(tritontest.Encoder()), images(1)); err != nil {
 			t.Fatal(err)
 		}
 	}
