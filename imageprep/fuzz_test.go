@@ -78,6 +78,7 @@ func addSeeds(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("<svg/>"))
+	f.Add(testimages.PNGHeader(1<<31-1, 1<<31-1, 0, 3)) // samples of no bits
 }
 
 // FuzzSniff: the same bytes give the same header; a header has pixels and an

@@ -28,7 +28,7 @@ func sniffPNG(data []byte) (Header, error) {
 	ihdr := body[8 : 8+ihdrLen]
 	w, ht := binary.BigEndian.Uint32(ihdr), binary.BigEndian.Uint32(ihdr[4:])
 	channels := pngChannels(ihdr[9])
-	if w > 1<<31-1 || ht > 1<<31-1 || channels == 0 || ihdr[12] > 1 {
+	if w > 1<<31-1 || ht > 1<<31-1 || channels == 0 || !pngDepth(ihdr[8], ihdr[9]) || ihdr[12] > 1 {
 		return Header{}, corrupt(PNG)
 	}
 	chunks := walkPNG(body)
@@ -56,6 +56,19 @@ func pngChannels(colourType byte) int {
 		return 4
 	}
 	return 0
+}
+
+// pngDepth reports whether samples of a colour type may have so many bits.
+func pngDepth(bits, colourType byte) bool {
+	switch bits {
+	case 1, 2, 4:
+		return colourType == pngGray || colourType == pngPalette
+	case 8:
+		return true
+	case 16:
+		return colourType != pngPalette
+	}
+	return false
 }
 
 // pngPixelBytes is what image/png allocates for a pixel. (2^31-1)^2 pixels
