@@ -206,8 +206,11 @@ training: ## make training/.venv with the command agiqa-train
 	training/.venv/bin/python -m pip install --no-deps --no-build-isolation -e training
 
 .PHONY: test-training
-test-training: training ## tests of the trainer (installs torch)
+test-training: training ## tests of the trainer (installs torch), those of recipes with Pillow 13 too
 	training/.venv/bin/python -m pytest -q training/tests
+	embedded/venv.sh "$$($(PREREQUISITES) python)" .cache/pillow benchmarks/requirements-pillow.lock
+	PYTHONPATH="$$(.cache/pillow/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	  training/.venv/bin/python -m pytest -q $(addprefix training/tests/test_, views.py bundle.py export_checkpoint.py)
 
 .PHONY: quality-page
 quality-page: training ## write the results in docs/quality/ into docs/quality.md and README.md

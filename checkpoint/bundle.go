@@ -155,7 +155,7 @@ func (b *Bundle) checkGoldenPrompt(g GoldenCase) error {
 func (b *Bundle) readMeaning(tensors map[string]safetensors.Tensor) error {
 	m := b.manifest
 	var err error
-	if b.views, err = quality.ParseViews(m.Views); err != nil {
+	if b.views, err = m.viewsByRecipe(); err != nil {
 		return fault(ManifestFile, err)
 	}
 	if m.Interval != nil {

@@ -56,6 +56,9 @@ func addMeaning(h *quality.FieldHash, m Manifest) {
 		h.Bytes(float64Bytes(m.Reference.Threshold))
 	}
 	h.String(flag(m.Prompt))
+	if m.Recipe != "" { // no bundle had one before there were two
+		h.String(m.Recipe)
+	}
 }
 
 func flag(v bool) string {

@@ -190,6 +190,9 @@ func (d *draft) addMeaning(field func(string)) {
 		number(reference["threshold"])
 	}
 	field(flag[prompt])
+	if recipe, _ := d.manifest["recipe"].(string); recipe != "" && recipe != "pillow12-bicubic-224" {
+		field(recipe)
+	}
 }
 
 // files writes the draft out; the digest is right unless the test set one.

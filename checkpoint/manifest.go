@@ -22,7 +22,7 @@ const (
 	// FormatV1 says nothing of a score but its scale: its task is quality, its
 	// view the one that the encoder was trained on, and no score is cut.
 	FormatV1 = "agiqa-checkpoint/1"
-	// FormatV2 adds task, views, clamp, interval, reference and evaluation.
+	// FormatV2 adds task, views, recipe, clamp, interval, reference and evaluation.
 	FormatV2 = "agiqa-checkpoint/2"
 )
 
@@ -47,7 +47,8 @@ type Manifest struct {
 	// Of format 2 alone. A manifest of format 1 has Task quality, one view and no
 	// more, and is written without these keys.
 	Task       quality.Task       `json:"task,omitzero"`
-	Views      []string           `json:"views,omitzero"`    // 1 to 16, distinct
+	Views      []string           `json:"views,omitzero"`    // 1 to 16, distinct, without a recipe
+	Recipe     string             `json:"recipe,omitzero"`   // optional: how training resized pictures; absent: pillow12
 	Interval   *ManifestInterval  `json:"interval,omitzero"` // optional
 	Reference  *ManifestReference `json:"reference,omitzero"`
 	Prompt     bool               `json:"prompt,omitzero"` // optional: the head also reads a picture's prompt
@@ -141,6 +142,7 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	case FormatV2:
 		fields["task"], fields["views"], fields["evaluation"] = &m.Task, &m.Views, &evaluation
 		optional["interval"], optional["reference"], optional["prompt"] = &interval, &reference, &m.Prompt
+		optional["recipe"] = &m.Recipe
 		scale["clamp"] = &m.Score.Clamp
 	default:
 		return Manifest{}, fmt.Errorf("format is %.40q, want %q or %q", format, FormatV1, FormatV2)
@@ -148,6 +150,7 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 	if err := decodeObject(b, fields, optional); err != nil {
 		return Manifest{}, err
 	}
+	m.Recipe = manifestRecipe(m.Recipe)
 	if err := decodeObject(score, scale, nil); err != nil {
 		return Manifest{}, fmt.Errorf("score: %w", err)
 	}
@@ -173,7 +176,7 @@ func DecodeManifest(b []byte, limits Limits) (Manifest, error) {
 		}
 	}
 	if m.Format == FormatV1 {
-		m.Task, m.Views, m.Evaluation = quality.TaskQuality, quality.Views{}.Strings(), []Evaluation{}
+		m.Task, m.Views, m.Evaluation = quality.TaskQuality, quality.Views{}.Squares(), []Evaluation{}
 	}
 	err := m.check()
 	if len(m.Golden) == 0 && !limits.NoGolden {
@@ -300,7 +303,7 @@ func (m Manifest) checkMeaning() error {
 	if !m.Task.Valid() {
 		fault("task %.40q does not match [a-z][a-z0-9_-]{0,31}", m.Task)
 	}
-	if _, err := quality.ParseViews(m.Views); err != nil {
+	if _, err := m.viewsByRecipe(); err != nil {
 		faults = append(faults, err)
 	}
 	if m.Interval != nil {
@@ -314,6 +317,31 @@ func (m Manifest) checkMeaning() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// manifestRecipe leaves out the recipe of manifests that name none, so that the
+// same checkpoint has one digest.
+func manifestRecipe(name string) string {
+	if name == quality.Pillow12.String() {
+		return ""
+	}
+	return name
+}
+
+// viewsByRecipe returns the views of the checkpoint by its recipe.
+func (m Manifest) viewsByRecipe() (quality.Views, error) {
+	recipe := quality.Pillow12
+	if m.Recipe != "" {
+		var err error
+		if recipe, err = quality.ParseRecipe(m.Recipe); err != nil {
+			return quality.Views{}, fmt.Errorf("recipe: %w", err)
+		}
+	}
+	views, err := quality.ParseViews(m.Views)
+	if err == nil && views.Recipe() != quality.Pillow12 {
+		err = fmt.Errorf("views: %s names a recipe, which is a key of its own", m.Views[0])
+	}
+	return views.By(recipe), err
 }
 
 func (i ManifestInterval) calibration() (*quality.Calibration, error) {

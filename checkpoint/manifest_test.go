@@ -164,6 +164,11 @@ func TestDecodeManifestRefusesMeaning(t *testing.T) {
 		{"too many evaluations", func(d *draft) {
 			d.manifest["evaluation"] = slices.Repeat(d.manifest["evaluation"].([]any), 33)
 		}, "evaluation: 33 entries, at most 32 are allowed"},
+		{"unknown recipe", set("pillow14-bicubic-224", "recipe"), `recipe: unknown recipe "pillow14-bicubic-224"; ` +
+			"the recipes are pillow12-bicubic-224 and pillow13-bicubic-224"},
+		{"recipe that is no text", set(13, "recipe"), "recipe: number where a string is wanted"},
+		{"recipe in a view", set([]string{"224:pillow13-bicubic-224"}, "views"),
+			"views: 224:pillow13-bicubic-224 names a recipe, which is a key of its own"},
 		{"all at once", func(d *draft) { set("?", "task")(d); set(7, "interval", "coverage")(d) },
 			"task \"?\" does not match [a-z][a-z0-9_-]{0,31}\ninterval: coverage is 7"},
 	}

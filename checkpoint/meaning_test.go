@@ -54,6 +54,58 @@ func TestMeaningOfTraining(t *testing.T) {
 	}
 }
 
+// TestRecipeOfTraining reads the bundle of a recipe that training wrote; its
+// digest is training's.
+func TestRecipeOfTraining(t *testing.T) {
+	b, err := checkpoint.Open(filepath.Join("testdata", "recipe"), checkpoint.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "224:pillow13-bicubic-224,448/r0c1:pillow13-bicubic-224"; b.Checkpoint().Views.String() != want {
+		t.Errorf("views %s, want %s", b.Checkpoint().Views, want)
+	}
+}
+
+// TestRecipeIsPartOfTheCheckpoint: two recipes are two checkpoints, and naming
+// the one of those that name none makes no other.
+func TestRecipeIsPartOfTheCheckpoint(t *testing.T) {
+	digests := map[string]quality.Digest{}
+	for _, recipe := range []string{"", "pillow12-bicubic-224", "pillow13-bicubic-224"} {
+		d := newMeaningfulDraft("demo", 1)
+		if recipe != "" {
+			d.manifest["recipe"] = recipe
+		}
+		files := d.files(t)
+		b, err := checkpoint.Read(files, checkpoint.DefaultLimits())
+		if err != nil {
+			t.Fatalf("%s: %v", recipe, err)
+		}
+		c := b.Checkpoint()
+		digests[recipe] = c.Digest
+		if got := c.Views.Recipe().String(); got != recipe && (recipe != "" || got != "pillow12-bicubic-224") {
+			t.Errorf("recipe %q: views by %s", recipe, got)
+		}
+		manifest, weights, err := checkpoint.Encode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := checkpoint.Decode(manifest, weights, checkpoint.DefaultLimits()); err != nil ||
+			again.Checkpoint().Views != c.Views {
+			t.Errorf("%s: read back: %v", recipe, err)
+		}
+	}
+	if digests[""] != digests["pillow12-bicubic-224"] || digests[""] == digests["pillow13-bicubic-224"] {
+		t.Errorf("digests %v", digests)
+	}
+}
+
+// TestRecipeNeedsFormat2: format 1 has no such key.
+func TestRecipeNeedsFormat2(t *testing.T) {
+	d := newDraft("demo", 1)
+	d.manifest["recipe"] = "pillow13-bicubic-224"
+	wantFault(t, d.files(t), `unknown key "recipe"`)
+}
+
 func TestOriginalOptionsDecideTheFormat(t *testing.T) {
 	open := func(change func(*checkpoint.OriginalOptions)) *checkpoint.Bundle {
 		t.Helper()
@@ -66,15 +118,18 @@ func TestOriginalOptionsDecideTheFormat(t *testing.T) {
 		return b
 	}
 	plain := open(func(*checkpoint.OriginalOptions) {})
-	explicit := open(func(o *checkpoint.OriginalOptions) { o.Task, o.Views = "quality", []string{"224"} })
+	explicit := open(func(o *checkpoint.OriginalOptions) {
+		o.Task, o.Views, o.Recipe = "quality", []string{"224"}, "pillow12-bicubic-224"
+	})
 	if plain.Manifest().Format != checkpoint.FormatV1 || plain.Checkpoint().Digest != explicit.Checkpoint().Digest {
 		t.Errorf("format %s, digests %s and %s", plain.Manifest().Format, plain.Checkpoint().Digest,
 			explicit.Checkpoint().Digest)
 	}
 	for name, change := range map[string]func(*checkpoint.OriginalOptions){
-		"task":  func(o *checkpoint.OriginalOptions) { o.Task = quality.TaskAuthenticity },
-		"views": func(o *checkpoint.OriginalOptions) { o.Views = []string{"448/r0c0", "448/r1c1"} },
-		"clamp": func(o *checkpoint.OriginalOptions) { o.Score.Clamp = true },
+		"task":   func(o *checkpoint.OriginalOptions) { o.Task = quality.TaskAuthenticity },
+		"views":  func(o *checkpoint.OriginalOptions) { o.Views = []string{"448/r0c0", "448/r1c1"} },
+		"clamp":  func(o *checkpoint.OriginalOptions) { o.Score.Clamp = true },
+		"recipe": func(o *checkpoint.OriginalOptions) { o.Recipe = "pillow13-bicubic-224" },
 	} {
 		b := open(change)
 		if b.Manifest().Format != checkpoint.FormatV2 || b.Checkpoint().Digest == plain.Checkpoint().Digest {

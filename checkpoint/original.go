@@ -47,6 +47,8 @@ type OriginalOptions struct {
 	// Views of a picture whose mean score is its score; none stands for the one
 	// that the original's training saw.
 	Views []string
+	// Recipe names how training resized pictures; empty stands for Pillow 12's.
+	Recipe string
 	// Encoder is the CLIP that the prompts were trained on. Required: the files
 	// hold nothing to tell it by but the widths.
 	Encoder ManifestEncoder
@@ -87,13 +89,14 @@ func (o OriginalOptions) manifest() Manifest {
 	categories := quality.Categories()
 	task, views, format := cmp.Or(o.Task, quality.TaskQuality), o.Views, FormatV1
 	if len(views) == 0 {
-		views = quality.Views{}.Strings()
+		views = quality.Views{}.Squares()
 	}
-	if task != quality.TaskQuality || !slices.Equal(views, quality.Views{}.Strings()) || o.Score.Clamp {
+	recipe := manifestRecipe(o.Recipe)
+	if task != quality.TaskQuality || !slices.Equal(views, quality.Views{}.Squares()) || recipe != "" || o.Score.Clamp {
 		format = FormatV2
 	}
 	return Manifest{
-		Format: format, Task: task, Views: views, Name: o.Name, Categories: categories[:],
+		Format: format, Task: task, Views: views, Recipe: recipe, Name: o.Name, Categories: categories[:],
 		ClassTokenPosition: cmp.Or(o.Position, clip.End),
 		Score:              o.Score, Encoder: o.Encoder, Licence: cmp.Or(o.Licence, "unknown"),
 		Training: json.RawMessage(`{}`), Metrics: json.RawMessage(`{}`), Golden: []GoldenCase{},
@@ -171,7 +174,7 @@ func join(o OriginalOptions, prompts, head originalPart, limits Limits) (*Bundle
 
 	b := &Bundle{}
 	var err error
-	if b.views, err = quality.ParseViews(m.Views); err != nil {
+	if b.views, err = m.viewsByRecipe(); err != nil {
 		return nil, err
 	}
 	if b.prompt, err = readPrompt(m, prompts.tensors); err != nil {

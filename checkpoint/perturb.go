@@ -52,7 +52,7 @@ func (b *Bundle) WithViews(name string, views quality.Views) (*Bundle, error) {
 		return nil, err
 	}
 	out.manifest.Format = FormatV2
-	out.manifest.Views, out.views = views.Strings(), views
+	out.manifest.Views, out.manifest.Recipe, out.views = views.Squares(), manifestRecipe(views.Recipe().String()), views
 	golden := b.manifest.Golden
 	out = out.renewed()
 	out.manifest.Golden = golden

@@ -14,7 +14,7 @@ type Outcome struct {
 type Scored struct {
 	Outcomes   []Outcome // by image
 	Encoder    quality.Digest
-	Preprocess quality.PreprocessID
+	Preprocess quality.PreprocessID // of the control
 	TotalMS    float64
 	HeadMS     float64
 }

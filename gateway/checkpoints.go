@@ -22,6 +22,7 @@ type CheckpointView struct {
 	Scale    ScoreScale     `json:"scale"`
 	Score    ScoreScale     `json:"score" doc:"As scale"`
 	Views    []string       `json:"views" nullable:"false" doc:"Squares of a picture whose mean score is its score: 224, the middle of the picture at a short side of 224 pixels, or a cell of a larger square, such as 448/r0c1"`
+	Recipe   quality.Recipe `json:"recipe" doc:"How pictures are resized and cropped for it"`
 	Prompt   bool           `json:"prompt" doc:"Whether it needs the prompt that a picture was made from"`
 	Coverage *float64       `json:"interval_coverage,omitempty" doc:"Nominal coverage of the intervals of its scores; absent: it gives none"`
 

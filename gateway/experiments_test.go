@@ -38,8 +38,8 @@ func (s trialShelf) Default() (quality.Checkpoint, error) {
 	return c.Checkpoint, err
 }
 
-func (s trialShelf) Activate(context.Context, string, string) error { return nil }
-func (s trialShelf) Preprocess() quality.PreprocessID               { return "test/1" }
+func (s trialShelf) Activate(context.Context, string, string) error     { return nil }
+func (s trialShelf) Preprocess(quality.Checkpoint) quality.PreprocessID { return "test/1" }
 
 type trialDirector struct{ *engine.Engine }
 

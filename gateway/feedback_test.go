@@ -43,7 +43,9 @@ type ownShelf struct {
 	service *scoring.Service
 }
 
-func (s ownShelf) Preprocess() quality.PreprocessID { return s.service.PreprocessID("") }
+func (s ownShelf) Preprocess(c quality.Checkpoint) quality.PreprocessID {
+	return s.service.PreprocessID("", c.Views.Recipe())
+}
 
 // anybody may label.
 type anybody struct{}
@@ -61,7 +63,7 @@ type trialRig struct {
 
 func (r *trialRig) now() time.Time { return time.Unix(0, r.nanos.Load()).UTC() }
 
-func newTrialRig(t *testing.T) *trialRig {
+func newTrialRig(t *testing.T, edits ...func(*plan)) *trialRig {
 	t.Helper()
 	r := &trialRig{}
 	r.nanos.Store(time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC).UnixNano())
@@ -73,11 +75,17 @@ func newTrialRig(t *testing.T) *trialRig {
 	t.Cleanup(func() { must(t, r.store.Close()) })
 	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
 	must(t, err)
-	r.rig = newRig(t, func(p *plan) {
+	r.rig = newRig(t, append(edits, func(p *plan) {
+		own := newShelf(p.checkpoints)
+		for i := range own.infos {
+			if p.meaning != nil {
+				p.meaning(&own.infos[i])
+			}
+		}
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			service := s.(*scoring.Service)
 			r.engine, err = engine.New(engine.Deps{
-				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{newShelf(p.checkpoints)}, service},
+				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{own}, service},
 				Tracer: tracenoop.NewTracerProvider(),
 				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
 				Labellers:     anybody{},
@@ -87,7 +95,7 @@ func newTrialRig(t *testing.T) *trialRig {
 			p.experiments, p.keys = r.engine, newKeys(t, r.store)
 			return scoring.NewDirected(service, trialDirector{r.engine})
 		}
-	})
+	})...)
 	return r
 }
 

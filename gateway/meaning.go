@@ -88,7 +88,7 @@ type CheckpointReference struct {
 
 // meaning fills in what a view of a checkpoint says of its scores.
 func (v *CheckpointView) meaning(c quality.Checkpoint, m checkpoint.Manifest) {
-	v.Task, v.Scale, v.Views = c.Task, scoreScale(c.Score), c.Views.Strings()
+	v.Task, v.Scale, v.Views, v.Recipe = c.Task, scoreScale(c.Score), c.Views.Strings(), c.Views.Recipe()
 	v.Score = v.Scale
 	if c.Calibration != nil {
 		coverage := c.Calibration.Coverage()

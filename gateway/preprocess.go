@@ -17,7 +17,7 @@ type preprocessInput struct {
 	ContentEncoding string `header:"Content-Encoding" hidden:"true"`
 	Format          string `query:"format" enum:"png,raw" default:"png" doc:"png, or raw: 150,528 bytes, uint8 [224,224,3] RGB"`
 	Preprocess      string `query:"preprocess" enum:"exact,fast" doc:"How the image becomes pixels; the server's way when absent"`
-	View            string `query:"view" maxLength:"16" doc:"Which square of the picture: 224, or a cell of a larger square such as 448/r0c1, row 0 and column 1 of 448x448 pixels; 224 when absent"`
+	View            string `query:"view" maxLength:"48" doc:"Which square of the picture: 224, or a cell of a larger square such as 448/r0c1, row 0 and column 1 of 448x448 pixels; 224 when absent. Another recipe than pillow12-bicubic-224 follows a colon: 224:pillow13-bicubic-224"`
 	RawBody         []byte
 }
 
@@ -78,7 +78,8 @@ func (g *Gateway) preprocess(ctx context.Context, in *preprocessInput) (*preproc
 	if err != nil {
 		return nil, err
 	}
-	out := &preprocessOutput{Preprocess: string(g.scorer.PreprocessID(mode).At(view)), Decoder: prepared.Decoder}
+	way := g.scorer.PreprocessID(mode, view.Recipe()).At(view)
+	out := &preprocessOutput{Preprocess: string(way), Decoder: prepared.Decoder}
 	if in.Format == "raw" {
 		out.ContentType, out.Body = "application/octet-stream", prepared.Pixels.Bytes()
 		return out, nil

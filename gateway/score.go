@@ -18,7 +18,7 @@ import (
 type Scorer interface {
 	Score(ctx context.Context, req scoring.Request) (scoring.Response, error)
 	Prepare(ctx context.Context, data []byte, mode quality.PreprocessMode, view quality.View) (quality.Image, error)
-	PreprocessID(mode quality.PreprocessMode) quality.PreprocessID
+	PreprocessID(mode quality.PreprocessMode, recipe quality.Recipe) quality.PreprocessID
 	Encoder() (quality.Encoder, bool)
 }
 
@@ -174,6 +174,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		arms:      slices.Contains(include, includeArms),
 		blind:     in.Blind,
 		omit:      omit,
+		way:       response.Preprocess,
 	}
 	id := idsOf(ctx)
 	body := ScoreResponse{

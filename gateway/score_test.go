@@ -301,8 +301,8 @@ func TestPreprocessShowsWhatTheModelSees(t *testing.T) {
 	if raw.status != http.StatusOK || !bytes.Equal(raw.body, want.Pixels.Bytes()) {
 		t.Errorf("raw: status %d, %d bytes, want the %d of the preparer", raw.status, len(raw.body), len(want.Pixels.Bytes()))
 	}
-	if got := raw.header.Get("X-Preprocess"); got != string(preparer.ID("")) {
-		t.Errorf("X-Preprocess %q, want %q", got, preparer.ID(""))
+	if got := raw.header.Get("X-Preprocess"); got != string(preparer.ID("", quality.Pillow12)) {
+		t.Errorf("X-Preprocess %q, want %q", got, preparer.ID("", quality.Pillow12))
 	}
 	shown := r.post("/v1/preprocess", file, "image/jpeg")
 	if got := shown.header.Get("Content-Type"); got != "image/png" {
@@ -326,7 +326,7 @@ func TestPreprocessShowsWhatTheModelSees(t *testing.T) {
 	if raw.status != http.StatusOK || !bytes.Equal(raw.body, cell.Views[0].Bytes()) {
 		t.Errorf("a view: status %d, %d bytes, or other pixels than the preparer's", raw.status, len(raw.body))
 	}
-	if got, want := raw.header.Get("X-Preprocess"), string(preparer.ID(""))+"@448/r1c0"; got != want {
+	if got, want := raw.header.Get("X-Preprocess"), string(preparer.ID("", quality.Pillow12))+"@448/r1c0"; got != want {
 		t.Errorf("X-Preprocess %q, want %q", got, want)
 	}
 	r.post("/v1/preprocess?view=448", file, "image/jpeg").wantProblem(t, quality.KindBadRequest)

@@ -60,7 +60,7 @@ type ImageInput struct {
 type ScoreResponse struct {
 	Results    []Result           `json:"results" nullable:"false" doc:"One for each image, in their order"`
 	Encoder    EncoderRef         `json:"encoder"`
-	Preprocess string             `json:"preprocess" doc:"Names the exact way from file to pixels"`
+	Preprocess string             `json:"preprocess" doc:"Names the exact way from file to pixels. A score that was made in another way, because its checkpoint names another recipe, says so itself"`
 	RequestID  string             `json:"request_id"`
 	TraceID    string             `json:"trace_id"`
 	TimingMS   map[string]float64 `json:"timing_ms" nullable:"false" doc:"Milliseconds by stage, and in total, from the end of the request's header. Stages may overlap, and decode and resize are parts of prepare."`
@@ -73,6 +73,7 @@ type Result struct {
 	ID string `json:"id"`
 	Measurement
 	Checkpoint *CheckpointRef             `json:"checkpoint" doc:"The checkpoint that gave the score"`
+	Preprocess string                     `json:"preprocess,omitempty" doc:"Names the way from file to pixels for that checkpoint, where it isn't the answer's"`
 	Categories *Categories                `json:"categories" doc:"Cosine of the image with each learned prompt. For show: the score is not computed from them."`
 	Views      []ViewScore                `json:"views,omitempty" nullable:"false" doc:"The score of each view of the checkpoint, where they were asked for: a coarse map of the picture. the score is their mean, cut to the scale where that says clamp"`
 	Scores     []CheckpointScore          `json:"scores,omitempty" nullable:"false" doc:"The result of every checkpoint, where several were asked for"`
@@ -91,6 +92,7 @@ type Result struct {
 type CheckpointScore struct {
 	Measurement
 	Checkpoint     CheckpointRef `json:"checkpoint"`
+	Preprocess     string        `json:"preprocess,omitempty" doc:"As in a result"`
 	Categories     *Categories   `json:"categories"`
 	Views          []ViewScore   `json:"views,omitempty" nullable:"false" doc:"As in a result"`
 	TextEmbeddings string        `json:"text_embeddings" enum:"hit,miss"`
@@ -99,7 +101,7 @@ type CheckpointScore struct {
 
 // ViewScore is what a checkpoint says of one view of an image.
 type ViewScore struct {
-	View  string  `json:"view" doc:"224: the middle of the picture as a whole. 448/r0c1: of its middle at 448x448 pixels, the 224x224 pixels in row 0 and column 1"`
+	View  string  `json:"view" doc:"224: the middle of the picture as a whole. 448/r0c1: of its middle at 448x448 pixels, the 224x224 pixels in row 0 and column 1. Another recipe than pillow12-bicubic-224 follows a colon"`
 	Box   Box     `json:"box"`
 	Score float32 `json:"score"`
 }
@@ -183,6 +185,15 @@ type parts struct {
 	arms      bool // every arm's
 	blind     bool // no score, nor anything that tells it
 	omit      []string
+	way       quality.PreprocessID // of the answer
+}
+
+// preprocess names the way of a score that isn't the answer's.
+func (p parts) preprocess(s scoring.CheckpointScore) string {
+	if s.Preprocess == p.way {
+		return ""
+	}
+	return string(s.Preprocess)
 }
 
 // withheldBlind is why an answer has no score: its request said so.
@@ -210,7 +221,7 @@ func (p parts) result(id *ids, r scoring.ImageResult) Result {
 	} else {
 		ref, cats := checkpointRef(first.Checkpoint), categories(first.Similarity)
 		out.Measurement, out.Checkpoint, out.Categories = p.measurement(first), &ref, &cats
-		out.Views = p.viewScores(first)
+		out.Views, out.Preprocess = p.viewScores(first), p.preprocess(first)
 	}
 	if p.embedding {
 		out.Embedding, out.Embeddings = embeddings(r.Embeddings)
@@ -247,7 +258,8 @@ func embeddings(of map[quality.View]quality.Embedding) (one []float32, several m
 }
 
 func (p parts) checkpointScore(id *ids, s scoring.CheckpointScore) CheckpointScore {
-	out := CheckpointScore{Checkpoint: checkpointRef(s.Checkpoint), TextEmbeddings: hitOrMiss(s.TextCached)}
+	out := CheckpointScore{Checkpoint: checkpointRef(s.Checkpoint), TextEmbeddings: hitOrMiss(s.TextCached),
+		Preprocess: p.preprocess(s)}
 	if s.Err != nil {
 		out.Error = id.problem(s.Err)
 		return out

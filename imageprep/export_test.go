@@ -161,6 +161,11 @@ var CropOffset = cropOffset
 // Resized exposes the resize's arithmetic.
 var Resized = resized
 
+// VerticalFirst exposes the order of the passes.
+func VerticalFirst(w, h, newW, newH int, recipe quality.Recipe) bool {
+	return verticalFirst(w, h, place{width: int64(newW), height: int64(newH)}, recipe)
+}
+
 // Dirty fills the pools with buffers full of v.
 func (p *Preparer) Dirty(v byte) {
 	for range 8 {
@@ -176,6 +181,11 @@ func (p *Preparer) Held() int { return p.buffers.samples.Held() }
 type SelfTestCase struct {
 	Name, RGB, Out string
 	Data           []byte
+}
+
+// RecipeTest exposes the self-test of recipes.
+func RecipeTest() (width, height int, sums map[quality.Recipe]string) {
+	return recipeTestWidth, recipeTestHeight, recipeTestSums
 }
 
 // SelfTestCases exposes the self-test's table.

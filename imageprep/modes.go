@@ -10,33 +10,46 @@ import (
 // of theirs could.
 const goTag = "go-2"
 
-// The resampler and the crop, in the preprocess id. The second is fed with
-// JPEGs that were shrunk while they were decoded.
-const (
-	exactRecipe = "pillow12-bicubic-224"
-	fastRecipe  = "fast-bicubic-224"
-)
-
-// preprocessID composes RECIPE/DECODER+DECODER...: the resampler, the Go
-// decoders, which are in every id because they decode what no other one takes,
-// and the native decoders in the order of their formats.
-func preprocessID(recipe string, natives map[Format]Native) quality.PreprocessID {
+// preprocessID composes RECIPE/DECODER+DECODER...: the recipe, the Go decoders,
+// which are in every id because they decode what no other one takes, and the
+// native decoders in the order of their formats. The recipe of JPEGs that were
+// shrunk while they were decoded is no Pillow's, and says so.
+func preprocessID(recipe quality.Recipe, shrinks bool, natives map[Format]Native) quality.PreprocessID {
+	name := recipe.String()
+	if shrinks {
+		name = fastNames[recipe]
+	}
 	tags := []string{goTag}
 	for _, f := range []Format{JPEG, PNG, WebP, GIF} {
 		if n := natives[f]; n != nil {
 			tags = append(tags, n.Tag())
 		}
 	}
-	return quality.PreprocessID(recipe + "/" + strings.Join(tags, "+"))
+	return quality.PreprocessID(name + "/" + strings.Join(tags, "+"))
 }
 
-// ID names the way from bytes to pixels, for cache keys and provenance. An
-// empty mode is the configured one.
-func (p *Preparer) ID(mode quality.PreprocessMode) quality.PreprocessID {
-	if p.shrinks(mode) {
-		return p.fastID
+var fastNames = map[quality.Recipe]string{
+	quality.Pillow12: "fast-bicubic-224", quality.Pillow13: "fast-pillow13-bicubic-224",
+}
+
+// ids are the preprocess ids of one mode by recipe.
+type ids map[quality.Recipe]quality.PreprocessID
+
+func newIDs(shrinks bool, natives map[Format]Native) ids {
+	out := ids{}
+	for _, r := range quality.Recipes() {
+		out[r] = preprocessID(r, shrinks, natives)
 	}
-	return p.exactID
+	return out
+}
+
+// ID names the way from bytes to pixels by a recipe, for cache keys and
+// provenance. An empty mode is the configured one.
+func (p *Preparer) ID(mode quality.PreprocessMode, recipe quality.Recipe) quality.PreprocessID {
+	if p.shrinks(mode) {
+		return p.fastIDs[recipe]
+	}
+	return p.exactIDs[recipe]
 }
 
 // shrinks reports whether mode, or the configured one, shrinks JPEGs while

@@ -101,15 +101,18 @@ func TestNativeIsAskedForItsFormatAlone(t *testing.T) {
 	}
 }
 
-// TestIDsKeepDecodersAndModesApart: whatever could give other pixels has
+// TestIDsKeepDecodersModesAndRecipesApart: whatever could give other pixels has
 // another id.
-func TestIDsKeepDecodersAndModesApart(t *testing.T) {
+func TestIDsKeepDecodersModesAndRecipesApart(t *testing.T) {
 	for _, tc := range []struct {
 		natives     []imageprep.Native
+		recipe      quality.Recipe
 		exact, fast quality.PreprocessID
 	}{
-		{nil, "pillow12-bicubic-224/go-2", "fast-bicubic-224/go-2"},
-		{[]imageprep.Native{fakeNative{}}, "pillow12-bicubic-224/go-2+fake-1", "fast-bicubic-224/go-2+fake-1"},
+		{nil, quality.Pillow12, "pillow12-bicubic-224/go-2", "fast-bicubic-224/go-2"},
+		{nil, quality.Pillow13, "pillow13-bicubic-224/go-2", "fast-pillow13-bicubic-224/go-2"},
+		{[]imageprep.Native{fakeNative{}}, quality.Pillow12,
+			"pillow12-bicubic-224/go-2+fake-1", "fast-bicubic-224/go-2+fake-1"},
 	} {
 		for _, configured := range []quality.PreprocessMode{quality.Exact, quality.Fast} {
 			cfg := imageprep.DefaultConfig()
@@ -118,7 +121,7 @@ func TestIDsKeepDecodersAndModesApart(t *testing.T) {
 			want := map[quality.PreprocessMode]quality.PreprocessID{quality.Exact: tc.exact, quality.Fast: tc.fast}
 			want[""] = want[configured]
 			for mode, id := range want {
-				if got := p.ID(mode); got != id {
+				if got := p.ID(mode, tc.recipe); got != id {
 					t.Errorf("configured %s, mode %q: id %s, want %s", configured, mode, got, id)
 				}
 			}

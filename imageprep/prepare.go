@@ -13,13 +13,14 @@ import (
 // Preparer prepares images under common limits. It is safe for use by several
 // goroutines.
 type Preparer struct {
-	cfg             Config
-	memory          *semaphore.Weighted
-	decoders        map[Format]decodeFunc
-	natives         map[Format]Native
-	buffers         *buffers
-	resizer         *resizer
-	exactID, fastID quality.PreprocessID
+	cfg      Config
+	memory   *semaphore.Weighted
+	decoders map[Format]decodeFunc
+	natives  map[Format]Native
+	buffers  *buffers
+	resizer  *resizer
+
+	exactIDs, fastIDs ids
 }
 
 // New returns a Preparer that decodes in Go and, the formats of natives, by
@@ -36,7 +37,7 @@ func New(cfg Config, natives ...Native) (*Preparer, error) {
 	for _, n := range natives {
 		p.natives[n.Format()] = n
 	}
-	p.exactID, p.fastID = preprocessID(exactRecipe, p.natives), preprocessID(fastRecipe, p.natives)
+	p.exactIDs, p.fastIDs = newIDs(false, p.natives), newIDs(true, p.natives)
 	return p, nil
 }
 

@@ -35,6 +35,25 @@ type passes interface {
 	// first row and those that follow: blocksOf(taps), of which those behind
 	// the position's last row have any content.
 	vertical(i int, out, blocks []byte)
+	// pack writes four rows of at most rowBytes, all equally long, into a block
+	// as horizontal does, and unpack reads rowBytes of four rows back.
+	pack(block []byte, rows *[blockRows][]byte)
+	unpack(rows, block []byte)
+}
+
+// rowByRow is the layout of a block whose rows lie one behind the other.
+type rowByRow struct{}
+
+func (rowByRow) pack(block []byte, rows *[blockRows][]byte) {
+	for i, row := range rows {
+		copy(block[i*rowStride:][:rowBytes], row)
+	}
+}
+
+func (rowByRow) unpack(rows, block []byte) {
+	for i := range blockRows {
+		copy(rows[i*rowBytes:][:rowBytes], block[i*rowStride:])
+	}
 }
 
 // blocksOf is how many blocks a position may touch that takes taps rows from
@@ -46,9 +65,12 @@ func blocksOf(taps int) int { return (taps + 2*blockRows - 1) / blockRows }
 func Resampler() string { return implementations()[0].name }
 
 // portable is the reference: what Pillow's Resample.c computes, in Go.
-var portable = implementation{"portable", func(a *axis) passes { return portablePasses{a} }}
+var portable = implementation{"portable", func(a *axis) passes { return portablePasses{axis: a} }}
 
-type portablePasses struct{ *axis }
+type portablePasses struct {
+	*axis
+	rowByRow
+}
 
 func (portablePasses) scratch() int { return 0 }
 

@@ -9,6 +9,7 @@ var avx2 = implementation{"avx2", func(a *axis) passes { return newAVX2Passes(a)
 // with zeros.
 type avx2Passes struct {
 	*axis
+	rowByRow
 	first  [side]int32 // byte offsets of first samples, from the first of all
 	reads  int         // bytes of a row
 	groups int         // of four samples that every position takes

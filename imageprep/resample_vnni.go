@@ -2,7 +2,10 @@
 
 package imageprep
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // vnni takes four samples of four rows at a time, see resample_gen.go.
 var vnni = implementation{"avx512-vnni", func(a *axis) passes { return newVNNIPasses(a) }}
@@ -36,6 +39,24 @@ func (p *vnniPasses) horizontal(block []byte, rows *[blockRows][]byte, scratch [
 func (p *vnniPasses) vertical(i int, out, blocks []byte) {
 	_, _ = out[rowBytes-1], blocks[(p.taken-1)*blockBytes+blockRows*rowBytes-1]
 	verticalVNNI(&out[0], &blocks[0], blockBytes, &p.down[12*p.taken*i], p.taken)
+}
+
+// pack and unpack: a block has the four rows' bytes of each sample side by side.
+func (*vnniPasses) pack(block []byte, rows *[blockRows][]byte) {
+	r0 := rows[0]
+	r1, r2, r3 := rows[1][:len(r0)], rows[2][:len(r0)], rows[3][:len(r0)]
+	for j := range r0 {
+		binary.LittleEndian.PutUint32(block[4*j:],
+			uint32(r0[j])|uint32(r1[j])<<8|uint32(r2[j])<<16|uint32(r3[j])<<24)
+	}
+}
+
+func (*vnniPasses) unpack(rows, block []byte) {
+	for j := range rowBytes {
+		v := binary.LittleEndian.Uint32(block[4*j:])
+		rows[j], rows[rowBytes+j] = byte(v), byte(v>>8)
+		rows[2*rowBytes+j], rows[3*rowBytes+j] = byte(v>>16), byte(v>>24)
+	}
 }
 
 // digits returns w = d[0] + d[1]*2^8 + d[2]*2^16. Pillow's weights are far from

@@ -54,40 +54,44 @@ func (r *resizer) axis(key axisKey) *preparedAxis {
 }
 
 // cut scales src and cuts views out of it: 224x224x3 bytes for each, in their
-// order. It computes only what the views show: a horizontal pass over the rows
-// that a view needs, rounded to 8 bits, and then a vertical one, as Pillow's
-// Resample.c does. Rows are asked for once each and from top to bottom, however
-// many views and sizes need them, and kept only until the vertical passes have
-// used them.
+// order. It computes only what the views show, in two passes with 8 bits
+// between them, as Pillow's Resample.c does. Rows are asked for once each and
+// from top to bottom, however many views and sizes need them, and kept only
+// until the vertical passes have used them.
 func (r *resizer) cut(ctx context.Context, src raster, views []quality.View) ([][]byte, error) {
 	w, h := src.size()
-	cuts := make([]cut, len(views))
+	cuts := make([]cutter, len(views))
 	rows := rowsOf(src)
 	inCuts, inScratch := 0, 0
 	first, last := h, 0
 	for i, v := range views {
 		p := placeOf(w, h, v)
-		c := newCut(r.axis(axisKey{w, p.width, p.left}), r.axis(axisKey{h, p.height, p.top}))
-		first, last = min(first, c.lo), max(last, c.hi)
-		rows.reach = max(rows.reach, c.from+c.n)
-		inCuts += c.size()
-		inScratch = max(inScratch, c.across.scratch())
-		cuts[i] = c
+		across, down := r.axis(axisKey{w, p.width, p.left}), r.axis(axisKey{h, p.height, p.top})
+		if verticalFirst(w, h, p, v.Recipe()) {
+			cuts[i] = newTallCut(across, down)
+		} else {
+			cuts[i] = newCut(across, down)
+		}
+		lo, hi, reach := cuts[i].needs()
+		first, last = min(first, lo), max(last, hi)
+		rows.reach = max(rows.reach, reach)
+		inCuts += cuts[i].size()
+		inScratch = max(inScratch, across.scratch())
 	}
 	buf := r.scratch.Get(inCuts + inScratch + rows.size())
 	defer r.scratch.Put(buf)
 	rest := buf
-	for i := range cuts {
-		cuts[i].win.buf, rest = rest[:cuts[i].size()], rest[cuts[i].size():]
+	for _, c := range cuts {
+		c.use(rest[:c.size()])
+		rest = rest[c.size():]
 	}
 	scratch := rest[:inScratch]
 	rows.buf = rest[inScratch:]
 
 	for y := first; y < last; y++ {
 		have := false
-		for i := range cuts {
-			c := &cuts[i]
-			if y < c.lo || y >= c.hi {
+		for _, c := range cuts {
+			if lo, hi, _ := c.needs(); y < lo || y >= hi {
 				continue
 			}
 			if !have {
@@ -102,50 +106,156 @@ func (r *resizer) cut(ctx context.Context, src raster, views []quality.View) ([]
 	}
 	out := make([][]byte, len(cuts))
 	for i, c := range cuts {
-		out[i] = c.out
+		out[i] = c.pixels()
 	}
 	return out, nil
 }
 
-// cut is one view of a picture while its rows come by.
+// verticalFirst says which pass a recipe begins with, for a picture of w x h.
+// Pillow 13 saves work where the height shrinks by more than twice as many
+// pixels as the width: its Resample.c compares just these.
+func verticalFirst(w, h int, p place, recipe quality.Recipe) bool {
+	shrink := int64(h) - p.height
+	return recipe == quality.Pillow13 && shrink > 0 && shrink > 2*(int64(w)-p.width)
+}
+
+// cutter makes one view of a picture while its rows come by.
+type cutter interface {
+	// needs says which rows it wants, and how many bytes of each.
+	needs() (lo, hi, reach int)
+	// size is how much memory it wants, and use is where it gets that.
+	size() int
+	use(memory []byte)
+	// add takes row y, which is the next one.
+	add(y int, rows *rows, scratch []byte)
+	// pixels is the view, when every row has been added.
+	pixels() []byte
+}
+
+// span is the part of a picture that a view needs.
+type span struct {
+	lo, hi  int               // rows
+	from, n int               // bytes of a row: the first, and how many
+	block   [blockRows][]byte // the rows that were completed last
+}
+
+func spanOf(across, down *preparedAxis) span {
+	left, right := across.span()
+	s := span{from: 3 * left, n: 3 * (right - left)}
+	s.lo, s.hi = down.span()
+	return s
+}
+
+func (s *span) needs() (lo, hi, reach int) { return s.lo, s.hi, s.from + s.n + lineSlack }
+
+// completes reports whether row y completes a block, and sets that: the bytes of
+// each row that the view needs, and lineSlack more. Behind the last row of all
+// that one is repeated.
+func (s *span) completes(y int, rows *rows) bool {
+	if (y-s.lo)%blockRows != blockRows-1 && y != s.hi-1 {
+		return false
+	}
+	start := y - (y-s.lo)%blockRows
+	for i := range s.block {
+		s.block[i] = rows.at(min(start+i, y))[s.from:][:s.n+lineSlack]
+	}
+	return true
+}
+
+// blockOf is the block in which position i of down begins.
+func (s *span) blockOf(down *preparedAxis, i int) int { return (down.start[i] - s.lo) / blockRows }
+
+// cut is a view that is made horizontally first.
 type cut struct {
+	span
 	across, down *preparedAxis
-	from, n      int // bytes of a row: the first that is needed, and how many with lineSlack
-	lo, hi       int // the rows that are needed
 	win          window
-	block        [blockRows][]byte
 	out          []byte
 	done         int // rows of out
 }
 
-func newCut(across, down *preparedAxis) cut {
-	left, right := across.span()
-	c := cut{
-		across: across, down: down, from: 3 * left, n: 3*(right-left) + lineSlack,
+func newCut(across, down *preparedAxis) *cut {
+	return &cut{
+		span: spanOf(across, down), across: across, down: down,
 		win: window{blocks: windowBlocks(down.taps)}, out: make([]byte, side*rowBytes),
 	}
-	c.lo, c.hi = down.span()
+}
+
+func (c *cut) size() int         { return windowSize(c.down.taps) }
+func (c *cut) use(memory []byte) { c.win.buf = memory }
+func (c *cut) pixels() []byte    { return c.out }
+
+func (c *cut) add(y int, rows *rows, scratch []byte) {
+	if !c.completes(y, rows) {
+		return
+	}
+	c.across.horizontal(c.win.add(c.blockOf(c.down, c.done)), &c.block, scratch)
+	for c.done < side && c.down.end(c.done) <= y+1 {
+		c.down.vertical(c.done, c.out[c.done*rowBytes:][:rowBytes], c.win.from(c.blockOf(c.down, c.done)))
+		c.done++
+	}
+}
+
+// tallCut is a view that is made vertically first. The vertical pass takes
+// rowBytes at a time, so rows are cut into tiles of that.
+type tallCut struct {
+	span
+	across, down *preparedAxis
+	tiles        []window
+	tile         [blockRows][]byte // of block
+	lines        [blockRows][]byte // between the passes, each of whole tiles and lineSlack
+	finished     []byte            // lines after the horizontal pass
+	out          []byte
+	done         int // rows of lines
+}
+
+func newTallCut(across, down *preparedAxis) *tallCut {
+	c := &tallCut{span: spanOf(across, down), across: across, down: down, out: make([]byte, side*rowBytes)}
+	c.tiles = make([]window, (c.n+rowBytes-1)/rowBytes)
+	for i := range c.tiles {
+		c.tiles[i].blocks = windowBlocks(down.taps)
+	}
 	return c
 }
 
-// size is how much memory the window wants.
-func (c *cut) size() int { return (c.win.blocks + blocksOf(c.down.taps)) * blockBytes }
+func (c *tallCut) line() int      { return len(c.tiles)*rowBytes + lineSlack }
+func (c *tallCut) pixels() []byte { return c.out }
 
-// add takes row y. When it completes a block, or is the last one, the passes
-// run over the block's rows; behind the last row that one is repeated.
-func (c *cut) add(y int, rows *rows, scratch []byte) {
-	if (y-c.lo)%blockRows != blockRows-1 && y != c.hi-1 {
+func (c *tallCut) size() int {
+	return len(c.tiles)*windowSize(c.down.taps) + blockRows*c.line() + blockBytes
+}
+
+func (c *tallCut) use(memory []byte) {
+	for i := range c.tiles {
+		n := windowSize(c.down.taps)
+		c.tiles[i].buf, memory = memory[:n], memory[n:]
+	}
+	for i := range c.lines {
+		c.lines[i], memory = memory[:c.line()], memory[c.line():]
+	}
+	c.finished = memory
+}
+
+func (c *tallCut) add(y int, rows *rows, scratch []byte) {
+	if !c.completes(y, rows) {
 		return
 	}
-	start := y - (y-c.lo)%blockRows
-	for i := range c.block {
-		c.block[i] = rows.at(min(start+i, y))[c.from:][:c.n]
+	for t := range c.tiles {
+		for i, row := range c.block {
+			c.tile[i] = row[t*rowBytes : min((t+1)*rowBytes, c.n)]
+		}
+		c.down.pack(c.tiles[t].add(c.blockOf(c.down, c.done)), &c.tile)
 	}
-	blockOf := func(i int) int { return (c.down.start[i] - c.lo) / blockRows }
-	c.across.horizontal(c.win.add(blockOf(c.done)), &c.block, scratch)
 	for c.done < side && c.down.end(c.done) <= y+1 {
-		c.down.vertical(c.done, c.out[c.done*rowBytes:][:rowBytes], c.win.from(blockOf(c.done)))
+		line := c.lines[c.done%blockRows]
+		for t := range c.tiles {
+			c.down.vertical(c.done, line[t*rowBytes:][:rowBytes], c.tiles[t].from(c.blockOf(c.down, c.done)))
+		}
 		c.done++
+		if c.done%blockRows == 0 { // side is a multiple of it
+			c.across.horizontal(c.finished, &c.lines, scratch)
+			c.across.unpack(c.out[(c.done-blockRows)*rowBytes:][:blockRows*rowBytes], c.finished)
+		}
 	}
 }
 
@@ -191,6 +301,10 @@ func (r *rows) at(y int) []byte { return r.last[y%blockRows] }
 // windowBlocks is room for the blocks of a position that takes taps rows, and
 // enough more that blocks are seldom moved.
 func windowBlocks(taps int) int { return 2*blocksOf(taps) + 4 }
+
+// windowSize is how much memory such a window wants: a position may be given
+// more blocks than it has rows in.
+func windowSize(taps int) int { return (windowBlocks(taps) + blocksOf(taps)) * blockBytes }
 
 // window holds the blocks between the two passes.
 type window struct {

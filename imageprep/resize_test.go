@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -84,42 +85,69 @@ func TestRowsAreReadWhereTheyLie(t *testing.T) {
 	})
 }
 
-// TestTallPictures: where a picture is more than twice as tall as it is wide,
-// and is shrunk, Pillow 13 resizes vertically first and rounds differently.
-// Training saw the order of Pillow 12 and before. The sums are of
-// internal/testimages/make_tall_sums.py under Pillow 12.3.0 and 13.0.0; there is
-// no tolerance.
-func TestTallPictures(t *testing.T) {
+// TestRecipesEqualPillow: each recipe gives the pixels of its Pillow, by each
+// resampler, above all of pictures for which the order of the passes matters.
+// Tolerance: none.
+func TestRecipesEqualPillow(t *testing.T) {
+	sums := map[quality.Recipe]testimages.Orders{}
+	for _, recipe := range quality.Recipes() {
+		sums[recipe] = ordersOf(t, recipe)
+	}
 	eachResizer(t, func(t *testing.T, r *imageprep.Resizer) {
-		for _, tc := range []struct {
-			w, h               int
-			pillow12, pillow13 string
-		}{
-			{448, 896, "8a2ba9d3e702d74e7cb75309b1ba53df15e8c7772f06648b14c7eee038db91d6", ""},
-			{448, 897, "ea26ca0dd45590a2bc9b45a12c8f705e24f69f50bdc9c7b956ed5e75d10748d5",
-				"cc2b80899cb7eec388d8d34a91586f1e127fc6f8d6128c3bef735afeb140f365"},
-			{300, 700, "a245692c0235132acbb45e2938cbd3e58d177218b3201d51eacd14514dc55e8f",
-				"918902893ad1336728389a67346f8a304012f3cfb63f263ba8f94ba6f954f4a6"},
-			{481, 1003, "bf23fdc84f7427dd5a1300b28a6eafa199627dd02c40b34320cb0b722ae5b43c",
-				"b8030d3bb45d1e39f19c1af6a5bb61b9d6f5ed68f0effdf9b45082c5c8611710"},
-			{225, 3000, "05aff9285bec4ba23ea46962383b35d8ead706a1c502d9dd196879c463833727",
-				"33989e0f43495b4505b1293a245bd4ff4f1de602fc334363df47ccd6c6304f74"},
-			{1000, 2500, "a6fbef5cf1afe61c4c63439ce0cd7bb198f7bbdb49ccb4390a29933308a8978c",
-				"e2ead3a8aa588119c754e4053795ba919eca9a13dc752e424de14d543ad0b2aa"},
-			{224, 600, "1ae5706ed9c472a22f9895b622ab636a810c0f757fa9161c6a7d2e000de2d804", ""},
-			{150, 500, "9cf3c1908613825487a593b4095c3e9b2609dc849af7f6c0fd2261c1cdd2f293", ""},
-			{700, 300, "9236a953a162af9ac87d8b822fd4f9f23b56b0e59d0d5c6b8e0b404c2d758e60", ""},
-		} {
-			pix := make([]byte, 0, 3*tc.w*tc.h)
-			for y := range tc.h {
-				for x := range tc.w {
-					pix = append(pix, byte(7*x+3*y), byte(x*y/5), byte((x/3)^(y/2)))
+		differ := 0
+		for i, c := range sums[quality.Pillow12].Cells {
+			// Both recipes at once: the views of a picture don't depend on each other.
+			var views []quality.View
+			for _, recipe := range quality.Recipes() {
+				for _, v := range cells(t, c.Size) {
+					views = append(views, v.By(recipe))
 				}
 			}
-			got := fmt.Sprintf("%x", sha256.Sum256(r.Resize(pix, tc.w, tc.h)))
-			if got != tc.pillow12 {
-				t.Errorf("%d x %d: %s, want Pillow 12's %s (Pillow 13's is %q)", tc.w, tc.h, got, tc.pillow12, tc.pillow13)
+			got := r.Cut(testimages.Order(c.Width, c.Height), c.Width, c.Height, views...)
+			for k, recipe := range quality.Recipes() {
+				hash, n := sha256.New(), len(got)/len(sums)
+				for _, cell := range got[k*n:][:n] {
+					hash.Write(cell)
+				}
+				if got, want := fmt.Sprintf("%x", hash.Sum(nil)), sums[recipe].Cells[i]; got != want.SHA256 {
+					t.Errorf("%d x %d at %d by %s: %s, want %s", c.Width, c.Height, c.Size, recipe, got, want.SHA256)
+				}
+			}
+			if c != sums[quality.Pillow13].Cells[i] {
+				differ++
 			}
 		}
+		if differ < 50 {
+			t.Errorf("the recipes differ for %d pictures, want 50 at least", differ)
+		}
 	})
+}
+
+func ordersOf(t *testing.T, recipe quality.Recipe) testimages.Orders {
+	t.Helper()
+	version := map[quality.Recipe]string{quality.Pillow12: "12.3.0", quality.Pillow13: "13.0.0"}[recipe]
+	orders, err := testimages.OrdersOf(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return orders
+}
+
+// TestFirstPass: which pass comes first, for resizes of any shape.
+func TestFirstPass(t *testing.T) {
+	for _, recipe := range quality.Recipes() {
+		vertical := 0
+		for _, o := range ordersOf(t, recipe).First {
+			if got := imageprep.VerticalFirst(o.Width, o.Height, o.NewWidth, o.NewHeight, recipe); got != o.Vertical {
+				t.Errorf("%s, %d x %d to %d x %d: vertical first %t, want %t", recipe, o.Width, o.Height,
+					o.NewWidth, o.NewHeight, got, o.Vertical)
+			}
+			if o.Vertical {
+				vertical++
+			}
+		}
+		if want := recipe == quality.Pillow13; vertical > 50 != want {
+			t.Errorf("%s: %d begin vertically", recipe, vertical)
+		}
+	}
 }

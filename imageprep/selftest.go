@@ -53,13 +53,42 @@ func selfTestCases() []selfTestCase {
 	}
 }
 
+// A tall picture, which the recipes resize differently, and the SHA-256 of its
+// 224x224 pixels by each. A test compares them with what make_orders.py recorded.
+const recipeTestWidth, recipeTestHeight = 225, 459
+
+var recipeTestSums = map[quality.Recipe]string{
+	quality.Pillow12: "ef83c71223a95a2d912622c4db877437a0d6b6b6a10b7f5297ec0714265edbd0",
+	quality.Pillow13: "d7ed860d5165991a185d519fe66f008c7d27adf68f47ee3bf87383c3ca31c953",
+}
+
 // SelfTest decodes a few embedded pictures of every format and compares the
-// pixels, at full size and after the resize, with Pillow's. It takes some
-// milliseconds. The error names the decoder that is off.
+// pixels, at full size and after the resize, with Pillow's, and those of a tall
+// picture by every recipe. It takes some milliseconds. The error names the
+// decoder or the recipe that is off.
 func (p *Preparer) SelfTest(ctx context.Context) error {
 	for _, c := range selfTestCases() {
 		if err := p.testOne(ctx, c); err != nil {
 			return err
+		}
+	}
+	return p.testRecipes(ctx)
+}
+
+func (p *Preparer) testRecipes(ctx context.Context) error {
+	tall := RGB{Width: recipeTestWidth, Height: recipeTestHeight}
+	for y := range tall.Height {
+		for x := range tall.Width {
+			tall.Pix = append(tall.Pix, byte(7*x+3*y), byte(x*y/5), byte((x/3)^(y/2)))
+		}
+	}
+	for _, recipe := range quality.Recipes() {
+		out, err := p.resizer.cut(ctx, tall, []quality.View{quality.View{}.By(recipe)})
+		if err != nil {
+			return err
+		}
+		if got := sha256.Sum256(out[0]); hex.EncodeToString(got[:]) != recipeTestSums[recipe] {
+			return fmt.Errorf("recipe %s: the resampler produces different pixels than Pillow", recipe)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/testimages"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // TestSelfTestKnowsTheGoldens: the embedded copies are the goldens, and their
@@ -23,6 +24,25 @@ func TestSelfTestKnowsTheGoldens(t *testing.T) {
 		if !bytes.Equal(c.Data, testimages.Golden(c.Name)) {
 			t.Errorf("%s is not the golden of that name", c.Name)
 		}
+	}
+}
+
+// TestSelfTestKnowsTheRecipes: it has a sum for each, and they are Pillow's.
+func TestSelfTestKnowsTheRecipes(t *testing.T) {
+	width, height, sums := imageprep.RecipeTest()
+	for _, recipe := range quality.Recipes() {
+		want := ""
+		for _, c := range ordersOf(t, recipe).Cells {
+			if c.Width == width && c.Height == height && c.Size == quality.ImageSize {
+				want = c.SHA256
+			}
+		}
+		if sums[recipe] != want || want == "" {
+			t.Errorf("%s: sum %q, want %q", recipe, sums[recipe], want)
+		}
+	}
+	if sums[quality.Pillow12] == sums[quality.Pillow13] {
+		t.Error("the recipes do not differ for the picture")
 	}
 }
 

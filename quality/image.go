@@ -29,13 +29,15 @@ func (p Pixels) Bytes() []byte { return p.data }
 // image-embedding cache key.
 type PreprocessID string
 
-// At names the way from image bytes to the pixels of one view: the id itself
-// for the view "224", and the id with "@VIEW" for every other.
+// At names the way from image bytes to the pixels of one view, where id is that
+// of the view's recipe: the id itself for the square "224", and the id with
+// "@SQUARE" for every other.
 func (id PreprocessID) At(v View) PreprocessID {
-	if v == (View{}) {
+	square := v.Square()
+	if square == (View{}).Square() {
 		return id
 	}
-	return id + "@" + PreprocessID(v.String())
+	return id + "@" + PreprocessID(square)
 }
 
 // PreprocessMode is a choice between exactness and speed.

@@ -17,12 +17,18 @@ const (
 // the image encoder. The picture is resized to a short side of Size and its
 // middle Size x Size is cut into cells of [ImageSize]; the view is one of them.
 //
+// A view has a [Recipe] too: the same square by two recipes is two views, so
+// that rows, caches and embeddings of different recipes never mix.
+//
 // Its text form is "S/rRcC", such as "448/r0c1" for the second cell of the
-// first row at 448 pixels; the only cell at 224 pixels is "224". The zero value
-// is that one. Views are comparable: each has one value and one text form.
+// first row at 448 pixels; the only cell at 224 pixels is "224". Another recipe
+// than [Pillow12] follows after a colon: "448/r0c1:pillow13-bicubic-224". The
+// zero value is "224". Views are comparable: each has one value and one text
+// form.
 type View struct {
 	more        uint8 // cells of a side beyond the first
 	row, column uint8
+	recipe      Recipe
 }
 
 // NewView returns the cell in a row and a column, both from 0, of a picture at
@@ -41,7 +47,15 @@ func NewView(size, row, column int) (View, error) {
 // ParseView reads the text form. It accepts no other spelling of a view than
 // [View.String] gives, so that equal views are equal strings.
 func ParseView(s string) (View, error) {
-	size, cell, hasCell := strings.Cut(s, "/")
+	square, name, hasRecipe := strings.Cut(s, ":")
+	recipe := Pillow12
+	if hasRecipe {
+		var err error
+		if recipe, err = ParseRecipe(name); err != nil {
+			return View{}, fmt.Errorf("view %s: %w", Quote(s), err)
+		}
+	}
+	size, cell, hasCell := strings.Cut(square, "/")
 	var row, column string
 	inForm := true
 	if hasCell {
@@ -60,7 +74,7 @@ func ParseView(s string) (View, error) {
 		if err != nil {
 			return View{}, err
 		}
-		if v.String() == s {
+		if v = v.By(recipe); v.String() == s {
 			return v, nil
 		}
 	}
@@ -74,12 +88,29 @@ func (v View) Size() int { return (int(v.more) + 1) * ImageSize }
 // square, both from 0.
 func (v View) Cell() (row, column int) { return int(v.row), int(v.column) }
 
-// String returns the text form.
-func (v View) String() string {
+// Recipe is how the picture is resized.
+func (v View) Recipe() Recipe { return v.recipe }
+
+// By returns the same square by a recipe.
+func (v View) By(r Recipe) View {
+	v.recipe = r
+	return v
+}
+
+// Square returns the text form without the recipe.
+func (v View) Square() string {
 	if v.more == 0 {
 		return strconv.Itoa(ImageSize)
 	}
 	return fmt.Sprintf("%d/r%dc%d", v.Size(), v.row, v.column)
+}
+
+// String returns the text form.
+func (v View) String() string {
+	if v.recipe == Pillow12 {
+		return v.Square()
+	}
+	return v.Square() + ":" + v.recipe.String()
 }
 
 // MarshalText implements [encoding.TextMarshaler].
@@ -96,7 +127,8 @@ func (v *View) UnmarshalText(b []byte) error {
 }
 
 // Views are the distinct views of a checkpoint, in order: 1 to [MaxViews] of
-// them. The zero value has the one view "224". Views are comparable.
+// them, all by one recipe. The zero value has the one view "224". Views are
+// comparable.
 type Views struct {
 	more uint8 // views beyond the first
 	at   [MaxViews]View
@@ -111,6 +143,9 @@ func NewViews(views ...View) (Views, error) {
 	for i, v := range views {
 		if slices.Contains(views[:i], v) {
 			return Views{}, fmt.Errorf("views: %s is listed twice", v)
+		}
+		if v.recipe != views[0].recipe {
+			return Views{}, fmt.Errorf("views: %s and %s are of different recipes", views[0], v)
 		}
 		vs.at[i] = v
 	}
@@ -137,6 +172,26 @@ func (vs Views) Len() int { return int(vs.more) + 1 }
 
 // List returns the views in order.
 func (vs Views) List() []View { return slices.Clone(vs.at[:vs.Len()]) }
+
+// Recipe is that of every view.
+func (vs Views) Recipe() Recipe { return vs.at[0].recipe }
+
+// By returns the same squares by a recipe.
+func (vs Views) By(r Recipe) Views {
+	for i := range vs.Len() {
+		vs.at[i].recipe = r
+	}
+	return vs
+}
+
+// Squares returns the text forms without the recipe, in order.
+func (vs Views) Squares() []string {
+	out := make([]string, vs.Len())
+	for i := range out {
+		out[i] = vs.at[i].Square()
+	}
+	return out
+}
 
 // Strings returns the text forms in order.
 func (vs Views) Strings() []string {

@@ -14,6 +14,7 @@ func TestParseView(t *testing.T) {
 		text        string
 		size        int
 		row, column int
+		recipe      quality.Recipe
 		fault       string // part of the error; "" for none
 	}{
 		{text: "224", size: 224},
@@ -21,6 +22,13 @@ func TestParseView(t *testing.T) {
 		{text: "448/r0c1", size: 448, column: 1},
 		{text: "1120/r4c3", size: 1120, row: 4, column: 3},
 
+		{text: "224:pillow13-bicubic-224", size: 224, recipe: quality.Pillow13},
+		{text: "448/r1c0:pillow13-bicubic-224", size: 448, row: 1, recipe: quality.Pillow13},
+
+		{text: "224:pillow12-bicubic-224", fault: "form"}, // it has no other spelling
+		{text: "224:", fault: "unknown recipe"},
+		{text: "224:pillow14", fault: "the recipes are pillow12-bicubic-224 and pillow13-bicubic-224"},
+		{text: "448:pillow13-bicubic-224", fault: "form"},
 		{text: "", fault: "form"},
 		{text: "448", fault: "form"},
 		{text: "224/r0c0", fault: "form"},
@@ -50,10 +58,10 @@ func TestParseView(t *testing.T) {
 			continue
 		}
 		row, column := v.Cell()
-		if err != nil || v.Size() != test.size || row != test.row || column != test.column || v.String() != test.text {
+		if err != nil || v.Size() != test.size || v.Recipe() != test.recipe || row != test.row || column != test.column || v.String() != test.text {
 			t.Errorf("ParseView(%q): %v of size %d, cell %d,%d, %v", test.text, v, v.Size(), row, column, err)
 		}
-		if made, err := quality.NewView(test.size, test.row, test.column); made != v || err != nil {
+		if made, err := quality.NewView(test.size, test.row, test.column); made.By(test.recipe) != v || err != nil {
 			t.Errorf("NewView(%d, %d, %d): %v, %v; want %v", test.size, test.row, test.column, made, err, v)
 		}
 	}
@@ -93,9 +101,15 @@ func TestViews(t *testing.T) {
 	if most, err := quality.ParseViews(every[:quality.MaxViews]); err != nil || most.Len() != quality.MaxViews {
 		t.Errorf("%d views: %v", quality.MaxViews, err)
 	}
+	other := views.By(quality.Pillow13)
+	if other == views || other.Recipe() != quality.Pillow13 || other.By(quality.Pillow12) != views ||
+		!slices.Equal(other.Squares(), texts) || other.Strings()[1] != "224:pillow13-bicubic-224" {
+		t.Errorf("by another recipe: %v, squares %v", other, other.Squares())
+	}
 	for name, texts := range map[string][]string{
 		"none": {}, "twice": {"224", "448/r0c0", "224"},
-		"too many": every[:quality.MaxViews+1], "a bad one": {"224", "448"},
+		"two recipes": {"224", "448/r0c0:pillow13-bicubic-224"},
+		"too many":    every[:quality.MaxViews+1], "a bad one": {"224", "448"},
 	} {
 		if got, err := quality.ParseViews(texts); err == nil || got != zero {
 			t.Errorf("%s: %v, %v; want an error", name, got, err)
@@ -120,7 +134,10 @@ func TestViewAsText(t *testing.T) {
 }
 
 func TestPreprocessIDOfAView(t *testing.T) {
-	for text, want := range map[string]quality.PreprocessID{"224": "way/1", "448/r1c0": "way/1@448/r1c0"} {
+	for text, want := range map[string]quality.PreprocessID{
+		"224": "way/1", "448/r1c0": "way/1@448/r1c0",
+		"224:pillow13-bicubic-224": "way/1", "448/r1c0:pillow13-bicubic-224": "way/1@448/r1c0",
+	} {
 		v, err := quality.ParseView(text)
 		if err != nil {
 			t.Fatal(err)

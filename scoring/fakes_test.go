@@ -28,11 +28,15 @@ type fakePreparer struct {
 	decoded int
 }
 
-func (p *fakePreparer) ID(mode quality.PreprocessMode) quality.PreprocessID {
+func (p *fakePreparer) ID(mode quality.PreprocessMode, recipe quality.Recipe) quality.PreprocessID {
+	id := quality.PreprocessID("test/1")
 	if mode == quality.Fast {
-		return "test-fast/1"
+		id = "test-fast/1"
 	}
-	return "test/1"
+	if recipe == quality.Pillow13 {
+		id += "+13"
+	}
+	return id
 }
 
 func (p *fakePreparer) Inspect(data []byte) (imageprep.Inspected, error) {

@@ -47,7 +47,8 @@ func (j *job) rows(in inspected) []row {
 
 func (j *job) key(r row) quality.EmbeddingKey {
 	return quality.EmbeddingKey{
-		Image: r.Info.Digest, Preprocess: j.preprocess.At(r.view), Encoder: j.models.Encoder.ImageIdentity(),
+		Image: r.Info.Digest, Preprocess: j.preprocess(r.view.Recipe()).At(r.view),
+		Encoder: j.models.Encoder.ImageIdentity(),
 	}
 }
 

@@ -35,10 +35,11 @@ type Request struct {
 // checkpoints do not fail because one of them does.
 type CheckpointScore struct {
 	Checkpoint        quality.Checkpoint
-	quality.HeadScore             // the mean over Views
-	Views             []ViewScore // those of the checkpoint, in its order; none with an Err
-	Distance          float64     // from the checkpoint's reference; 0 where it has none or nobody asked
-	TextCached        bool        // no text encoder ran for it
+	Preprocess        quality.PreprocessID // how its pixels were made
+	quality.HeadScore                      // the mean over Views
+	Views             []ViewScore          // those of the checkpoint, in its order; none with an Err
+	Distance          float64              // from the checkpoint's reference; 0 where it has none or nobody asked
+	TextCached        bool                 // no text encoder ran for it
 	Err               error
 }
 
@@ -60,7 +61,7 @@ type ImageResult struct {
 // Response answers a Request: one result per item, in order.
 type Response struct {
 	Encoder    quality.Encoder
-	Preprocess quality.PreprocessID
+	Preprocess quality.PreprocessID // of the first checkpoint; in an experiment, of the control
 	Results    []ImageResult
 	Timings    *Timings
 }
@@ -94,7 +95,10 @@ func (s *Service) Score(ctx context.Context, req Request) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	return Response{Encoder: j.models.Encoder, Preprocess: j.preprocess, Results: results, Timings: j.timings}, nil
+	return Response{
+		Encoder: j.models.Encoder, Preprocess: j.preprocess(req.Checkpoints[0].Views.Recipe()),
+		Results: results, Timings: j.timings,
+	}, nil
 }
 
 // job is a request with what it runs on. No step changes it.
@@ -102,7 +106,7 @@ type job struct {
 	Request
 	models     *Models
 	timings    *Timings
-	preprocess quality.PreprocessID
+	preprocess func(quality.Recipe) quality.PreprocessID
 	views      []quality.View // of all checkpoints
 }
 
@@ -121,8 +125,8 @@ func (s *Service) newJob(req Request) (*job, error) {
 		return nil, err
 	}
 	j := &job{
-		Request: req, models: models, timings: req.Timings, preprocess: s.decoding.preparer.ID(req.Preprocess),
-		views: viewsOf(req.Checkpoints),
+		Request: req, models: models, timings: req.Timings, views: viewsOf(req.Checkpoints),
+		preprocess: func(r quality.Recipe) quality.PreprocessID { return s.PreprocessID(req.Preprocess, r) },
 	}
 	if rows := len(req.Items) * len(j.views); s.maxRows > 0 && rows > s.maxRows {
 		return nil, quality.Errorf(quality.KindPayloadTooLarge,

@@ -17,8 +17,9 @@ import (
 
 // Preparer turns the bytes of an image file into what the encoder sees.
 type Preparer interface {
-	// ID names the way from bytes to pixels. An empty mode is the server's own.
-	ID(mode quality.PreprocessMode) quality.PreprocessID
+	// ID names the way from bytes to pixels by a recipe. An empty mode is the
+	// server's own.
+	ID(mode quality.PreprocessMode, recipe quality.Recipe) quality.PreprocessID
 	// Inspect hashes, reads the header and applies every limit, without decoding.
 	Inspect(data []byte) (imageprep.Inspected, error)
 	// PrepareViews decodes and resizes what was inspected, and cuts views out.
@@ -185,9 +186,9 @@ func (s *Service) Encoder() (quality.Encoder, bool) {
 	return m.Encoder, true
 }
 
-// PreprocessID names the way from bytes to pixels.
-func (s *Service) PreprocessID(mode quality.PreprocessMode) quality.PreprocessID {
-	return s.decoding.preparer.ID(mode)
+// PreprocessID names the way from bytes to pixels by a recipe.
+func (s *Service) PreprocessID(mode quality.PreprocessMode, recipe quality.Recipe) quality.PreprocessID {
+	return s.decoding.preparer.ID(mode, recipe)
 }
 
 // current returns the models, or model_unavailable.

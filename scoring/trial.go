@@ -84,7 +84,10 @@ func (d *Directed) Score(ctx context.Context, req Request) (Response, error) {
 	case quality.KindOverloaded, quality.KindDraining:
 		return response, err // turned away before anything was scored, alike for every arm
 	}
+	control := controlOf(arms)
 	scored := outcomes(response, err, images, arms)
+	response.Preprocess = d.PreprocessID(req.Preprocess, checkpoints[control].Views.Recipe())
+	scored.Preprocess = response.Preprocess
 	scored.TotalMS = milliseconds(time.Since(start))
 	if err == nil {
 		scored.HeadMS = headMS(response.Timings)
@@ -97,7 +100,6 @@ func (d *Directed) Score(ctx context.Context, req Request) (Response, error) {
 	if err != nil {
 		return response, err
 	}
-	control := controlOf(arms)
 	for i := range response.Results {
 		response.Results[i].show(shown[i], control)
 	}
@@ -117,7 +119,7 @@ func digestsOf(items []Item) []func() quality.Digest {
 
 // outcomes tells the arms' scores of a response, or how it failed.
 func outcomes(r Response, err error, images []func() quality.Digest, arms []experiment.Arm) experiment.Scored {
-	out := experiment.Scored{Encoder: r.Encoder.Digest, Preprocess: r.Preprocess}
+	out := experiment.Scored{Encoder: r.Encoder.Digest}
 	out.Outcomes = make([]experiment.Outcome, len(images))
 	for i, image := range images {
 		o := &out.Outcomes[i]

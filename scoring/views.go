@@ -57,7 +57,9 @@ func join(j *job, rows []scoredRow) []scored {
 		}
 		if one.err == nil {
 			for k, c := range j.Checkpoints {
-				one.scores = append(one.scores, mean(c, k, rows))
+				s := mean(c, k, rows)
+				s.Preprocess = j.preprocess(c.Views.Recipe())
+				one.scores = append(one.scores, s)
 			}
 			one.err = everyFault(one.scores)
 		}

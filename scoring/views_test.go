@@ -166,6 +166,48 @@ func TestResultsHaveViews(t *testing.T) {
 	}
 }
 
+// Checkpoints of two recipes share one decode and nothing else: each has rows,
+// embeddings and cache keys of its own, and says how its pixels were made.
+func TestRecipesNeverMix(t *testing.T) {
+	b := newBench(t, scoring.DefaultConfig())
+	of12 := withViews(t, checkpointOf("of12", 1), "224", "448/r0c0")
+	of13 := withViews(t, checkpointOf("of13", 2), "224:pillow13-bicubic-224", "448/r0c0:pillow13-bicubic-224")
+	score := func(checkpoints ...quality.Checkpoint) scoring.Response {
+		t.Helper()
+		got, err := b.service.Score(t.Context(), scoring.Request{Items: items("good1"), Checkpoints: checkpoints})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	got := score(of13, of12)
+	if b.preparer.decoded != 1 {
+		t.Errorf("decoded %d times, want once", b.preparer.decoded)
+	}
+	r := got.Results[0]
+	if got.Preprocess != "test/1+13" || r.Scores[0].Preprocess != "test/1+13" || r.Scores[1].Preprocess != "test/1" {
+		t.Errorf("preprocess %s; of the scores %s and %s", got.Preprocess, r.Scores[0].Preprocess, r.Scores[1].Preprocess)
+	}
+	if len(r.Embeddings) != 4 {
+		t.Errorf("embeddings %v, want 4", r.Embeddings)
+	}
+	var keys []string
+	for k := range b.cache.m {
+		keys = append(keys, string(k.Preprocess))
+	}
+	slices.Sort(keys)
+	want := []string{"test/1", "test/1+13", "test/1+13@448/r0c0", "test/1@448/r0c0"}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Errorf("cached under (-want +got):\n%s", diff)
+	}
+	b.triton.calls = nil
+	bare := withViews(t, checkpointOf("bare", 3), "224:pillow13-bicubic-224")
+	if again := score(bare); !again.Results[0].EmbeddingCached || b.preparer.decoded != 1 {
+		t.Errorf("another checkpoint of the recipe: cached %t, decoded %d times", again.Results[0].EmbeddingCached,
+			b.preparer.decoded)
+	}
+}
+
 func TestRowsOfARequestAreBounded(t *testing.T) {
 	cfg := scoring.DefaultConfig()
 	cfg.MaxRows = 8

@@ -166,7 +166,9 @@ func (a ownCheckpoints) Activate(ctx context.Context, name, by string) error {
 }
 
 // Preprocess implements [engine.Checkpoints].
-func (a ownCheckpoints) Preprocess() quality.PreprocessID { return a.service.PreprocessID("") }
+func (a ownCheckpoints) Preprocess(c quality.Checkpoint) quality.PreprocessID {
+	return a.service.PreprocessID("", c.Views.Recipe())
+}
 
 // canaryTimeout bounds the scoring of canaries beside a request's own budget.
 const canaryTimeout = 2 * time.Minute

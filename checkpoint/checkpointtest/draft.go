@@ -247,4 +247,7 @@ func addMeaning(h *quality.FieldHash, m checkpoint.Manifest) {
 		numbers(m.Reference.Threshold)
 	}
 	h.String(flag[m.Prompt])
+	if m.Recipe != "" {
+		h.String(m.Recipe)
+	}
 }

@@ -70,6 +70,7 @@ func facts(m checkpoint.Manifest) [][2]string {
 		{"format", m.Format},
 		{"task", string(m.Task)},
 		{"views", strings.Join(m.Views, ",")},
+		{"recipe", m.Recipe},
 		{"score", scale(m.Score)},
 		{"interval", asJSON(m.Interval)},
 		{"reference", asJSON(m.Reference)},

@@ -72,6 +72,7 @@ func newCheckpointShow(t *cli.Terminal) *cobra.Command {
 					{"name", view.Name}, {"digest", view.Digest}, {"default", view.Default},
 					{"encoder", view.Encoder}, {"usable", view.Usable},
 					{"task", view.Task}, {"scale", scaleText(view.Scale)}, {"views", strings.Join(view.Views, ", ")},
+					{"recipe", view.Recipe},
 					{"intervals", coverageText(view)}, {"reference", referenceText(view)}, {"evaluation", evaluations(view)},
 					{"context", fmt.Sprintf("%d vectors, class token at the %s, class-specific %t", view.ContextLength,
 						view.Position, view.ClassSpecific)},

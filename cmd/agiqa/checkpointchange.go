@@ -50,6 +50,8 @@ func newCheckpointImport(t *cli.Terminal) *cobra.Command {
 		"what the scores measure: quality, authenticity, ... (original folders)")
 	f.StringSliceVar(&o.Views, "views", quality.Views{}.Strings(),
 		"squares of a picture whose mean score is its score, such as 448/r0c0,448/r0c1 (original folders)")
+	f.StringVar(&o.Recipe, "recipe", quality.Pillow12.String(),
+		"how training resized pictures: pillow12-bicubic-224, or pillow13-bicubic-224 (original folders)")
 	f.StringVar(&o.Licence, "licence", "", "licence of the weights (original folders)")
 	f.IntVar(&o.Epoch, "epoch", 0, "N of the model.pth.tar-N to use; 0: the highest (original folders)")
 	f.BoolVar(&o.Best, "best", false, "use model-best.pth.tar (original folders)")

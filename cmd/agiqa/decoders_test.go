@@ -9,6 +9,7 @@ import (
 
 	"github.com/agiqa/agiqa/imageprep/native"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/server"
 )
 
@@ -30,7 +31,7 @@ func TestDecodersSetting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := preparer.ID(""); string(got) != want.id || log.Len() > 0 {
+		if got := preparer.ID("", quality.Pillow12); string(got) != want.id || log.Len() > 0 {
 			t.Errorf("%s: id %s, want %s; log %q", setting, got, want.id, log.String())
 		}
 		if f := lookAtDecoders(t.Context(), s); !f.OK || !strings.Contains(f.Detail, want.finding) {

@@ -125,7 +125,7 @@ func (e *evaluator) evaluate(ctx context.Context, c *cli.Client) error {
 	}
 	mode := c.Mode
 	key := scoreKey{checkpoint: by.Digest.String()}
-	if key.preprocess, err = preprocessID(ctx, c, mode); err != nil {
+	if key.preprocess, err = preprocessID(ctx, c, mode, by.Recipe); err != nil {
 		return err
 	}
 	if e.out == "" {
@@ -204,13 +204,17 @@ func findCheckpoint(ctx context.Context, c *cli.Client, name string) (gateway.Ch
 	return view, c.Get(ctx, "/v1/checkpoints/"+cli.PathSegment(name), &view)
 }
 
-// preprocessID is the server's name for how images become pixels in mode.
-func preprocessID(ctx context.Context, c *cli.Client, mode string) (string, error) {
+// preprocessID is the server's name for how images become pixels in mode, by a
+// recipe.
+func preprocessID(ctx context.Context, c *cli.Client, mode string, recipe quality.Recipe) (string, error) {
 	var pixel bytes.Buffer
 	if err := png.Encode(&pixel, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
 		return "", err
 	}
 	query := url.Values{}
+	if recipe != quality.Pillow12 {
+		query.Set("view", quality.View{}.By(recipe).String())
+	}
 	if mode != "" {
 		query.Set("preprocess", mode)
 	}

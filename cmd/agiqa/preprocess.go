@@ -38,7 +38,8 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 	}
 	cli.AddJSON(cmd)
 	cmd.Flags().String("out", "", "output: a .npy or .png file, or a folder")
-	cmd.Flags().String("view", quality.View{}.String(), "square of the image: 224, or a cell such as 448/r0c1")
+	cmd.Flags().String("view", quality.View{}.String(),
+		"square of the image: 224, or a cell such as 448/r0c1; another recipe follows a colon, as in 224:pillow13-bicubic-224")
 	cmd.Flags().Int("threads", runtime.NumCPU(), "number of images to process concurrently")
 	config.AddFlags(cmd.Flags(), "Images", "Program")
 	return cmd
@@ -115,7 +116,7 @@ func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, a
 func prepareOne(
 	cmd *cobra.Command, preparer *imageprep.Preparer, view quality.View, target target, p cli.Picture,
 ) preparedLine {
-	line := preparedLine{File: p.Name, Preprocess: preparer.ID("").At(view)}
+	line := preparedLine{File: p.Name, Preprocess: preparer.ID("", view.Recipe()).At(view)}
 	fail := func(err error) preparedLine {
 		line.Error = asProblem(err)
 		return line

@@ -42,7 +42,7 @@ func (p *promotable) Activate(_ context.Context, name, _ string) error {
 	p.def.Store(name)
 	return nil
 }
-func (p *promotable) Preprocess() quality.PreprocessID { return "exact/1" }
+func (p *promotable) Preprocess(quality.Checkpoint) quality.PreprocessID { return "exact/1" }
 
 // experimentServer serves the experiment x of the checkpoints a and b, which
 // runs without any record.

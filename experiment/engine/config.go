@@ -21,8 +21,8 @@ type Checkpoints interface {
 	Default() (quality.Checkpoint, error)
 	// Activate makes a checkpoint the default.
 	Activate(ctx context.Context, name, by string) error
-	// Preprocess names the way from bytes to pixels.
-	Preprocess() quality.PreprocessID
+	// Preprocess names the way from bytes to pixels for a checkpoint.
+	Preprocess(c quality.Checkpoint) quality.PreprocessID
 }
 
 // Canaries scores a fixed set of images with checkpoints before anybody is shown

@@ -62,7 +62,7 @@ func (s *shelf) Activate(_ context.Context, name, _ string) error {
 	return nil
 }
 
-func (s *shelf) Preprocess() quality.PreprocessID { return "test/1" }
+func (s *shelf) Preprocess(quality.Checkpoint) quality.PreprocessID { return "test/1" }
 
 // canaries gives what a test says.
 type canaries func(i, arm int) float32

@@ -22,6 +22,7 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 	}
 	encoders, checkpoints := make([]quality.Digest, len(x.Arms)), make([]quality.Checkpoint, len(x.Arms))
 	var scale quality.ScoreRange
+	var control quality.Checkpoint
 	for i := range x.Arms {
 		c, err := e.Checkpoints.Resolve(x.Arms[i].Checkpoint)
 		if err != nil {
@@ -30,6 +31,9 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 		x.Arms[i].Digest, encoders[i], checkpoints[i] = c.Digest, c.Encoder, c
 		if i == 0 {
 			x.Encoder, scale = c.Encoder, c.Score
+		}
+		if i == 0 || x.Arms[i].Role == experiment.Control {
+			control = c
 		}
 	}
 	if err := checkTasks(checkpoints); err != nil {
@@ -41,7 +45,10 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 				"different scales"}}}
 		}
 	}
-	x.Preprocess, x.ScoreMin, x.ScoreMax, x.Created = e.Checkpoints.Preprocess(), scale.Min, scale.Max, e.Now().UTC()
+	// That of the control. Where another arm's checkpoint names another recipe, its
+	// digest tells.
+	x.Preprocess = e.Checkpoints.Preprocess(control)
+	x.ScoreMin, x.ScoreMax, x.Created = scale.Min, scale.Max, e.Now().UTC()
 	if err := x.CheckEncoders(encoders); err != nil {
 		return x, err
 	}

@@ -23,6 +23,7 @@ import (
 	"os/signal"
 
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
+	"github.com/agiqa/agiqa/quality"
 )
 
 func main() {
@@ -65,7 +66,7 @@ func run(ctx context.Context, w io.Writer, pythons []string, maxPixels int64, fo
 	if err != nil {
 		return err
 	}
-	report(w, ours.p.ID(""), references, results)
+	report(w, ours.p.ID("", quality.Pillow12), references, results)
 	if count(results, differ) > 0 {
 		return errDiffer
 	}

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from .digest import file_sha256
 from .distort import KINDS, distort, draw_severities
 from .drawn import drawn_image
-from .preprocess import to_pixels
+from .preprocess import PILLOW12, RECIPE, to_pixels
 
 GROUP = 4  # one clean, three distorted
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -130,7 +130,8 @@ def open_cache(folder: Path, files: list[Path], config: CacheConfig, workers: in
     """The cache in `folder`, made first unless a complete one for this configuration is there."""
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / "config.json"
-    wanted = json.dumps({**asdict(config), "files": [f.name for f in files]}, sort_keys=True)
+    recipe = {} if RECIPE == PILLOW12 else {"recipe": RECIPE}
+    wanted = json.dumps({**asdict(config), "files": [f.name for f in files], **recipe}, sort_keys=True)
     if not mark.exists() or mark.read_text() != wanted:
         _fill_cache(folder, files, config, workers)
         mark.write_text(wanted)  # last: its presence says that the cache is complete

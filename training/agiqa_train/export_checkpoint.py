@@ -25,10 +25,11 @@ from .fitting.run_folder import WEIGHTS, FittedRun, read_json, read_run
 from .head import score_numpy
 from .meaning import TASK, Meaning, ScoreScale
 from .original import read_original
-from .preprocess import to_pixels
+from .preprocess import PILLOW12, RECIPES, to_pixels
 from .prompts import POSITIONS
 from .sources import SourceError
 from .triton_repository import ENCODER_FILE, GENERAL, IMAGE_MODEL, TEXT_MODEL
+from .views import View
 
 GOLDEN = 8
 # Of the golden cases of a checkpoint that reads prompts, one for each picture.
@@ -38,7 +39,7 @@ GOLDEN_PROMPTS = (
 )  # fmt: skip
 GOLDEN_SIZE = 288  # of the drawn pictures behind the golden cases
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-ORIGINAL_FLAGS = ("epoch", "position", "score_min", "score_max", "score_unit", "task")
+ORIGINAL_FLAGS = ("epoch", "position", "score_min", "score_max", "score_unit", "task", "recipe")
 # AGIQA-3K's, the first of the paper's data sets.
 ORIGINAL_SCALE = ScoreScale(0, 5, "MOS")
 
@@ -59,6 +60,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--score-max", type=float, help="--original: upper end (default: 5)")
     command.add_argument("--score-unit", help="--original: the scores' unit (default: MOS)")
     command.add_argument("--task", help="--original: what the scores measure (default: quality)")
+    command.add_argument(
+        "--recipe", choices=RECIPES, help=f"--original: how its training resized pictures (default: {PILLOW12})"
+    )
     command.add_argument("--licence", default="unknown", help="of the weights, for the manifest")
     command.set_defaults(call=run)
 
@@ -120,7 +124,7 @@ def from_original(args: argparse.Namespace) -> Checkpoint:
             "data": "not recorded in the files",
             "split": "not recorded in the files",
         },
-        meaning=Meaning(task=args.task or "quality", score=scale),
+        meaning=Meaning(task=args.task or "quality", views=(View(recipe=args.recipe or PILLOW12),), score=scale),
         licence=args.licence,
     )
 
@@ -143,7 +147,9 @@ def from_run(args: argparse.Namespace, encoder: dict) -> Checkpoint:
         categories=found.categories,
         training=found.training,
         metrics=found.metrics,
-        meaning=Meaning(task=found.task, score=found.score, prompt=found.prompt),
+        meaning=Meaning(
+            task=found.task, views=(View(recipe=found.recipe),), score=found.score, prompt=found.prompt
+        ),
         licence=args.licence,
     )
 

@@ -1,20 +1,22 @@
-"""Writes the bundle that holds the server's reader of format 2 to this package.
+"""Writes the bundles that hold the server's reader of format 2 to this package.
 
-    python -m agiqa_train.golden_bundle checkpoint/testdata/meaning
+    python -m agiqa_train.golden_bundle checkpoint/testdata
 
-Every optional key is there. The tensors are random and tiny: the bundle belongs to no encoder.
+`meaning` has every optional key but the recipe, and `recipe` that one. The tensors are random and tiny: the bundle belongs to no encoder.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .bundle import Checkpoint, write_bundle
 from .meaning import Evaluation, Interval, Meaning, ScoreScale
-from .views import parse_views
+from .preprocess import PILLOW13
+from .views import View
 
 DIM, WIDTH, HIDDEN, CENTRES = 8, 6, 4, 3
 
@@ -38,7 +40,7 @@ def golden_checkpoint() -> tuple[Checkpoint, np.ndarray, np.ndarray]:
     }
     meaning = Meaning(
         task="authenticity",
-        views=parse_views("224,448/r0c0,448/r0c1,1120/r4c4"),
+        views=tuple(View.parse(name) for name in ("224", "448/r0c0", "448/r0c1", "1120/r4c4")),
         score=ScoreScale(0.5, 100, "MOS", clamp=True),
         interval=Interval(0.9, (20.25, 60.5), (3.125, 4.1, 2.7)),
         threshold=0.35,
@@ -57,5 +59,14 @@ def golden_checkpoint() -> tuple[Checkpoint, np.ndarray, np.ndarray]:
     return checkpoint, unit(2), unit(6)
 
 
+def recipe_checkpoint() -> tuple[Checkpoint, np.ndarray, np.ndarray]:
+    """The same tensors by another recipe."""
+    checkpoint, images, texts = golden_checkpoint()
+    views = tuple(View.parse(f"{square}:{PILLOW13}") for square in ("224", "448/r0c1"))
+    meaning = Meaning(views=views, score=checkpoint.meaning.score)
+    return replace(checkpoint, name="recipe", meaning=meaning, reference=None), images, texts
+
+
 if __name__ == "__main__":
-    print(write_bundle(Path(sys.argv[1]), *golden_checkpoint()))
+    for bundle in (golden_checkpoint(), recipe_checkpoint()):
+        print(write_bundle(Path(sys.argv[1]) / bundle[0].name, *bundle))

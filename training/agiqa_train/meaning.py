@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from .preprocess import PILLOW12, RECIPES
 from .views import DEFAULT_VIEWS, View
 
 TASK = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -75,12 +76,17 @@ class Meaning:
     """Everything about a checkpoint's score besides the tensors it is computed with."""
 
     task: str = "quality"
-    views: tuple[View, ...] = DEFAULT_VIEWS
+    views: tuple[View, ...] = DEFAULT_VIEWS  # all by one recipe
     score: ScoreScale = field(default_factory=ScoreScale)
     interval: Interval | None = None
     threshold: float | None = None  # of the tensor `reference`; None: the checkpoint has none
     evaluation: tuple[Evaluation, ...] = ()  # not part of the digest
     prompt: bool = False  # the head takes the embedding of the picture's prompt
+
+    @property
+    def recipe(self) -> str:
+        """How pictures are resized for the checkpoint."""
+        return self.views[0].recipe if self.views else PILLOW12
 
     def faults(self) -> list[str]:
         """What a reader would refuse."""
@@ -89,6 +95,8 @@ class Meaning:
             found.append(f"task {self.task!r} does not match {TASK.pattern}")
         if not 1 <= len(self.views) <= MOST_VIEWS or len(set(self.views)) != len(self.views):
             found.append(f"views: want 1 to {MOST_VIEWS} distinct views")
+        if {view.recipe for view in self.views} - {self.recipe} or self.recipe not in RECIPES:
+            found.append(f"views: want one recipe of {' and '.join(RECIPES)}")
         if self.score.min >= self.score.max:
             found.append(f"score: min {self.score.min:g} is not below max {self.score.max:g}")
         if self.threshold is not None and not 0 < self.threshold <= 2:
@@ -97,7 +105,7 @@ class Meaning:
 
     def fields(self) -> list[bytes]:
         """The fields of the checkpoint digest between the categories and the tensors."""
-        fields = [self.task.encode(), str(len(self.views)).encode(), *(str(view).encode() for view in self.views)]
+        fields = [self.task.encode(), str(len(self.views)).encode(), *(view.square.encode() for view in self.views)]
         fields += [_flag(self.score.clamp), _number(self.score.min), _number(self.score.max)]
         fields.append(_flag(self.interval is not None))
         if self.interval is not None:
@@ -106,13 +114,13 @@ class Meaning:
         fields.append(_flag(self.threshold is not None))
         if self.threshold is not None:
             fields.append(_number(self.threshold))
-        return [*fields, _flag(self.prompt)]
+        return [*fields, _flag(self.prompt), *([] if self.recipe == PILLOW12 else [self.recipe.encode()])]
 
     def document(self) -> dict:
         """The manifest's keys for all of this."""
         document: dict = {
             "task": self.task,
-            "views": [str(view) for view in self.views],
+            "views": [view.square for view in self.views],
             "score": asdict(self.score),
             "evaluation": [asdict(entry) for entry in self.evaluation],
         }
@@ -126,15 +134,17 @@ class Meaning:
             document["reference"] = {"threshold": self.threshold}
         if self.prompt:
             document["prompt"] = True
+        if self.recipe != PILLOW12:
+            document["recipe"] = self.recipe
         return document
 
     @staticmethod
     def of_manifest(manifest: dict) -> Meaning:
         """Inverse of `document`. A manifest of format 1 says only its scale: quality, one view, not clamped."""
-        interval = manifest.get("interval")
+        interval, recipe = manifest.get("interval"), manifest.get("recipe", PILLOW12)
         return Meaning(
             task=manifest.get("task", "quality"),
-            views=tuple(View.parse(text) for text in manifest.get("views", [str(view) for view in DEFAULT_VIEWS])),
+            views=tuple(View.parse(text).by(recipe) for text in manifest.get("views", ["224"])),
             score=ScoreScale(**manifest["score"]),
             interval=None
             if interval is None

@@ -16,17 +16,18 @@ from safetensors.numpy import load_file
 
 from agiqa_train.bundle import Checkpoint, write_bundle
 from agiqa_train.digest import checkpoint_digest
-from agiqa_train.golden_bundle import golden_checkpoint
+from agiqa_train.golden_bundle import golden_checkpoint, recipe_checkpoint
 from agiqa_train.head import Head, score_numpy
 from agiqa_train.meaning import Evaluation, Interval, Meaning, ScoreScale
-from agiqa_train.views import parse_views
+from agiqa_train.preprocess import PILLOW12, PILLOW13
+from agiqa_train.views import View, parse_views
 
 # One tensor "context" [1, 2] = [1.0, -2.0], one category "good", and a short encoder digest. The
 # server's tests hold the same example.
 EXAMPLE = "sha256:1b90529fce3d1f4d6d80ae6038b00acd275a3c426956aa651e9c25b0151feb9c"
 MEANING = Meaning(
     task="quality",
-    views=parse_views("224,448/r0c1"),
+    views=(View.parse("224"), View.parse("448/r0c1")),
     score=ScoreScale(1, 5, "MOS", clamp=True),
     interval=Interval(0.9, (2.5,), (0.5, 0.25)),
     threshold=0.5,
@@ -62,8 +63,9 @@ def test_every_field_counts() -> None:
     ]
     meanings = [
         {"task": "authenticity"},
-        {"views": parse_views("448/r0c1,224")},
-        {"views": parse_views("224")},
+        {"views": MEANING.views[::-1]},
+        {"views": MEANING.views[:1]},
+        {"views": tuple(view.by(PILLOW13) for view in MEANING.views)},
         {"score": replace(MEANING.score, clamp=False)},
         {"score": replace(MEANING.score, min=0)},
         {"score": replace(MEANING.score, max=6)},
@@ -107,9 +109,19 @@ def test_meaning_survives_a_manifest() -> None:
     assert plain == Meaning() and not {"interval", "reference", "prompt"} & set(Meaning().document())
 
 
+def test_a_recipe_survives_a_manifest(tmp_path: Path) -> None:
+    checkpoint, images, texts = recipe_checkpoint()
+    write_bundle(tmp_path, checkpoint, images, texts)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["recipe"] == PILLOW13 and manifest["views"] == ["224", "448/r0c1"]
+    assert Meaning.of_manifest(manifest) == checkpoint.meaning
+    assert manifest["digest"] == json.loads((GOLDEN.parent / "recipe" / "manifest.json").read_text())["digest"]
+    assert "recipe" not in Meaning(views=(View(recipe=PILLOW12),)).document()
+
+
 def test_a_manifest_of_format_1_says_its_scale_alone() -> None:
     manifest = {"format": "agiqa-checkpoint/1", "score": {"min": 0, "max": 100, "unit": "MOS"}}
-    assert Meaning.of_manifest(manifest) == Meaning(score=ScoreScale(0, 100, "MOS"))
+    assert Meaning.of_manifest(manifest) == Meaning(views=(View(recipe=PILLOW12),), score=ScoreScale(0, 100, "MOS"))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +130,8 @@ def test_a_manifest_of_format_1_says_its_scale_alone() -> None:
         ({"task": "Quality"}, "task 'Quality' does not match"),
         ({"views": ()}, "want 1 to 16 distinct views"),
         ({"views": parse_views("224,224")}, "distinct"),
+        ({"views": (View(recipe=PILLOW12), View(448, recipe=PILLOW13))}, "one recipe"),
+        ({"views": (View(recipe="pillow14-bicubic-224"),)}, "one recipe of pillow12-bicubic-224 and pillow13-bicubic-224"),
         ({"score": ScoreScale(5, 5)}, "min 5 is not below max 5"),
         ({"interval": Interval(1.0, (), (0.5,))}, "coverage 1 is not between 0 and 1"),
         ({"interval": Interval(0.9, (2.0, 1.0), (0, 0, 0))}, "edges do not ascend"),

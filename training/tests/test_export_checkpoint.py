@@ -19,6 +19,7 @@ from agiqa_train.cli import main
 from agiqa_train.drawn import drawn_image
 from agiqa_train.export_checkpoint import golden_pixels
 from agiqa_train.exported import embed_images
+from agiqa_train.preprocess import PILLOW12, PILLOW13, RECIPE
 from agiqa_train.tokenizer import Tokenizer
 
 CTX = 0.05 * torch.randn(16, TINY.text_width, generator=torch.Generator().manual_seed(1))
@@ -109,6 +110,16 @@ def test_the_paper_scale_is_the_default(tmp_path: Path, encoder: Path, original:
     assert json.loads((tmp_path / "b" / "manifest.json").read_text())["score"] == {"min": 0, "max": 5, "unit": "MOS", "clamp": False}
 
 
+@pytest.mark.parametrize("recipe", [None, PILLOW12, PILLOW13])
+def test_the_recipe_of_an_original_is_a_flag(
+    tmp_path: Path, encoder: Path, original: tuple[Path, nn.Sequential], recipe: str | None
+) -> None:
+    flags = ("--original", original[0], "--encoder", encoder, "--name", "p", "--out", tmp_path / "b")
+    assert run(*flags, *([] if recipe is None else ["--recipe", recipe])) == 0
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest.get("recipe") == (PILLOW13 if recipe == PILLOW13 else None)
+
+
 @pytest.fixture(scope="module")
 def fitted(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of `agiqa-train fit` on drawn pictures, on the weights that the encoder was made from."""
@@ -132,6 +143,7 @@ def test_a_run_of_this_trainer(tmp_path: Path, encoder: Path, fitted: Path, weig
     assert run(*flags, "--out", tmp_path / "b") == 0
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     assert manifest["class_token_position"] == "front"
+    assert manifest.get("recipe", PILLOW12) == RECIPE  # of the Pillow that the test runs with
     assert manifest["score"] == {"min": 0, "max": 100, "unit": "MOS", "clamp": False}
     assert f"weights of the {weights} epoch" in manifest["training"]["protocol"]
     assert manifest["metrics"] == json.loads((fitted / "result.json").read_text())[weights]

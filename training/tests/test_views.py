@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +18,7 @@ from agiqa_train.drawn import drawn_image
 from agiqa_train.exported import Scorer, embed_images, embed_prompts
 from agiqa_train.head import Head
 from agiqa_train.meaning import Meaning, ScoreScale
-from agiqa_train.preprocess import resize_short_side, to_pixels
+from agiqa_train.preprocess import PILLOW12, PILLOW13, RECIPE, recipe_of, resize_short_side, to_pixels
 from agiqa_train.triton_repository import write_encoder
 from agiqa_train.views import View, grid, parse_views, view_pixels
 
@@ -43,7 +45,7 @@ def test_other_names_are_refused(text: str) -> None:
 
 def test_lists_and_grids() -> None:
     assert parse_views("224, 448/r0c1") == (View(), View(448, 0, 1))
-    assert [str(view) for view in grid(448)] == ["448/r0c0", "448/r0c1", "448/r1c0", "448/r1c1"]
+    assert [view.square for view in grid(448)] == ["448/r0c0", "448/r0c1", "448/r1c0", "448/r1c1"]
 
 
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (200, 700), (448, 448), (1000, 449)])
@@ -51,7 +53,7 @@ def test_pixels_are_those_of_pillow(size: tuple[int, int]) -> None:
     image = picture(*size)
     width, height = size
     large = (448, int(448 * height / width)) if width <= height else (int(448 * width / height), 448)
-    resized = image.resize((large[0], height), Image.Resampling.BICUBIC).resize(large, Image.Resampling.BICUBIC)
+    resized = image.resize(large, Image.Resampling.BICUBIC)
     left, top = int(round((large[0] - 448) / 2)), int(round((large[1] - 448) / 2))
     got = view_pixels(image, parse_views("448/r0c1,224,448/r1c0"))
     assert got.shape == (3, 224, 224, 3) and got.dtype == np.uint8
@@ -61,13 +63,56 @@ def test_pixels_are_those_of_pillow(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(got[2], np.asarray(resized.crop((left, top + 224, left + 224, top + 448))))
 
 
-def test_rows_are_resampled_first() -> None:
-    # Tall enough for Pillow 13 to begin with the columns: the golden sum is that of Pillow 12.
-    image = picture(481, 1003)
-    assert int(np.asarray(resize_short_side(image, 224), np.int64).sum()) == TALL
+ORDERS = Path(__file__).resolve().parents[2] / "internal" / "testimages" / "orders"
 
 
-TALL = 39996283
+def drawn(width: int, height: int) -> Image.Image:
+    """The picture of the goldens: see internal/testimages/make_orders.py."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [x * 7 + y * 3, x * y // 5, (x // 3) ^ (y // 2)]
+    return Image.fromarray(np.stack([c & 255 for c in channels], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("recipe", "version"), [(PILLOW12, "12.3.0"), (PILLOW13, "13.0.0")])
+def test_recipes_are_those_of_their_pillow(recipe: str, version: str) -> None:
+    cells = json.loads((ORDERS / f"pillow-{version}.json").read_text())["cells"]
+    assert len(cells) > 100
+    for width, height, size, want in cells:
+        views = (View(),) if size == 224 else grid(size)
+        pixels = view_pixels(drawn(width, height), [view.by(recipe) for view in views])
+        assert hashlib.sha256(pixels.tobytes()).hexdigest() == want, (width, height, size)
+
+
+@pytest.mark.parametrize("size", [(481, 1003), (300, 700), (500, 333), (150, 700), (225, 460)])
+def test_the_default_is_what_the_pillow_in_use_does(size: tuple[int, int]) -> None:
+    image = picture(*size)
+    got = resize_short_side(image)
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(image.resize(got.size, Image.Resampling.BICUBIC)))
+
+
+@pytest.mark.parametrize(
+    ("version", "recipe"), [("10.3.0", PILLOW12), ("12.3.0", PILLOW12), ("13.0.0", PILLOW13), ("14.0.0.dev0", PILLOW13)]
+)
+def test_recipe_of_a_version(version: str, recipe: str) -> None:
+    assert recipe_of(version) == recipe
+    assert recipe_of(PIL.__version__) == RECIPE == View().recipe
+
+
+def test_views_of_two_recipes_come_from_one_picture() -> None:
+    image = drawn(300, 700)
+    both = view_pixels(image, [View(recipe=PILLOW12), View(recipe=PILLOW13)])
+    for one, recipe in zip(both, (PILLOW12, PILLOW13)):
+        np.testing.assert_array_equal(one, view_pixels(image, [View(recipe=recipe)])[0])
+    assert (both[0] != both[1]).any()
+
+
+def test_names_have_the_recipe() -> None:
+    view = View(448, 0, 1, PILLOW13)
+    assert str(view) == "448/r0c1:pillow13-bicubic-224" and view.square == "448/r0c1" and View.parse(str(view)) == view
+    assert View.parse("448/r0c1") == view.by(PILLOW12)
+    for text in ("224:", "224:pillow12-bicubic-224", "224:pillow14-bicubic-224"):
+        with pytest.raises(ValueError, match="recipe"):
+            View.parse(text)
 
 
 @pytest.fixture()

@@ -139,7 +139,7 @@ func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings,
 		if err != nil {
 			return nil, err
 		}
-		id := string(p.ID(quality.Exact))
+		id := string(p.ID(quality.Exact, quality.Pillow12))
 		if ids["go"] == id { // no libraries
 			continue
 		}
@@ -147,7 +147,7 @@ func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings,
 		if len(ours) == 0 {
 			name = "go"
 			ours = append(ours, preprocess.NewOurs("fast", p, quality.Fast))
-			ids["fast"] = string(p.ID(quality.Fast))
+			ids["fast"] = string(p.ID(quality.Fast, quality.Pillow12))
 		}
 		ours = append(ours, preprocess.NewOurs(name, p, quality.Exact))
 		ids[name] = id

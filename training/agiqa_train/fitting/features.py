@@ -23,10 +23,11 @@ from tqdm import tqdm
 
 from ..clip import Clip
 from ..digest import file_sha256
-from ..preprocess import MEAN, STD, to_pixels
+from ..preprocess import MEAN, PILLOW12, RECIPE, STD, to_pixels
 from ..triton_repository import IMAGE_MODEL
 
-PREPROCESS = "short side bicubic, centre crop"  # preprocess.to_pixels
+# preprocess.to_pixels; the first words are for Pillow up to 12.
+PREPROCESS = "short side bicubic, centre crop" + ("" if RECIPE == PILLOW12 else f", {RECIPE}")
 BATCH = 32
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -26,6 +26,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ..meaning import ScoreScale
+from ..preprocess import PILLOW12
 
 FORMAT = "agiqa-fit/1"
 WEIGHTS = ("last", "best")
@@ -50,6 +51,7 @@ class FittedRun:
     training: dict  # for a manifest: data, split, seed, protocol, code
     metrics: dict  # for a manifest: the report on the held-out images
     prompt: bool  # the head reads the prompts of pictures
+    recipe: str  # by which its pictures were resized
     encoder_digest: str | None  # of the exported encoder it was trained with; None: none was given
 
 
@@ -80,6 +82,7 @@ def read_run(folder: Path, weights: str = "last") -> FittedRun:
         },
         metrics=result[weights],
         prompt=data.get("prompt", False),
+        recipe=data.get("recipe", PILLOW12),
         encoder_digest=None if config["encoder"] is None else config["encoder"]["digest"],
     )
 

@@ -28,6 +28,7 @@ from ..agreement.report import Report, evaluate
 from ..clip import Clip
 from ..exported import embed_prompts, embed_texts, prompt_ids
 from ..head import Head, score_numpy
+from ..preprocess import PILLOW12, RECIPE
 from ..prompt_head import PromptHeadConfig, PromptLearner
 from ..prompts import PromptLayout, prompt_layout
 from ..runlog import git_commit, versions
@@ -278,6 +279,7 @@ def describe(job: Job) -> dict:
             "sha256": hashlib.sha256(rows.encode()).hexdigest(),
             "score": asdict(data.scale),
             **({"prompt": True} if reads_prompts(data) else {}),
+            **({} if RECIPE == PILLOW12 else {"recipe": RECIPE}),
         },
         "split": asdict(job.split_config),
         "source": {
