@@ -97,17 +97,21 @@ func flat(dc int32, dst []byte, stride, size int) {
 	const shift2 = constBits + passBits + 3
 	w := (dc<<constBits + 1<<(shift1-1)) >> shift1
 	v := clamp((w<<constBits + 1<<(shift2-1) + 128<<shift2) >> shift2)
-	if size == 8 {
-		eight := uint64(v) * 0x0101010101010101
+	eight := uint64(v) * 0x0101010101010101
+	switch size {
+	case 8:
 		for r := range 8 {
 			binary.LittleEndian.PutUint64(dst[r*stride:], eight)
 		}
-		return
-	}
-	for r := range size {
-		for x := range size {
-			dst[r*stride+x] = v
+	case 4:
+		for r := range 4 {
+			binary.LittleEndian.PutUint32(dst[r*stride:], uint32(eight))
 		}
+	case 2:
+		binary.LittleEndian.PutUint16(dst, uint16(eight))
+		binary.LittleEndian.PutUint16(dst[stride:], uint16(eight))
+	default:
+		dst[0] = v
 	}
 }
 

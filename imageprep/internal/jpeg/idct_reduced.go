@@ -25,8 +25,8 @@ func butterfly4(c0, c1, c2, c3, c5, c6, c7 int32) (o0, o1, o2, o3 int32) {
 	return t10 + t3, t12 + t0, t12 - t0, t10 - t3
 }
 
-// inverseDCT4 makes 4x4 samples of a block.
-func inverseDCT4(block *[64]int16, q *quantTable, dst []byte, stride int) {
+// inverseDCT4Portable makes 4x4 samples of a block.
+func inverseDCT4Portable(block *[64]int16, q *quantTable, dst []byte, stride int) {
 	var ws [32]int32
 	const shift1 = constBits - passBits + 1
 	const round1 = 1 << (shift1 - 1)
@@ -58,8 +58,8 @@ func butterfly2(c0, c1, c3, c5, c7 int32) (o0, o1 int32) {
 	return even + odd, even - odd
 }
 
-// inverseDCT2 makes 2x2 samples of a block.
-func inverseDCT2(block *[64]int16, q *quantTable, dst []byte, stride int) {
+// inverseDCT2Portable makes 2x2 samples of a block.
+func inverseDCT2Portable(block *[64]int16, q *quantTable, dst []byte, stride int) {
 	var ws [16]int32
 	const shift1 = constBits - passBits + 2
 	const round1 = 1 << (shift1 - 1)

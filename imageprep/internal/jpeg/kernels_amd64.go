@@ -9,6 +9,16 @@ package jpeg
 //go:noescape
 func inverseDCTAVX2(block *int16, quant *int32, dst *byte, stride int)
 
+// inverseDCT4AVX2 dequantises coefficients and writes 4 rows of 4 samples.
+//
+//go:noescape
+func inverseDCT4AVX2(block *int16, quant *int32, dst *byte, stride int)
+
+// inverseDCT2AVX2 dequantises coefficients and writes 2 rows of 2 samples.
+//
+//go:noescape
+func inverseDCT2AVX2(block *int16, quant *int32, dst *byte, stride int)
+
 // triangleHVAVX2 writes samples 2 to 2+32*chunks of a row, from the 16*chunks+2
 // first samples of the two rows.
 //

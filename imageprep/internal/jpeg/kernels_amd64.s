@@ -340,6 +340,361 @@ TEXT ·inverseDCTAVX2(SB), NOSPLIT, $0-32
 	VZEROUPPER
 	RET
 
+DATA fixa0211<>+0(SB)/4, $0xfffff93e
+DATA fixa0211<>+4(SB)/4, $0xfffff93e
+DATA fixa0211<>+8(SB)/4, $0xfffff93e
+DATA fixa0211<>+12(SB)/4, $0xfffff93e
+DATA fixa0211<>+16(SB)/4, $0xfffff93e
+DATA fixa0211<>+20(SB)/4, $0xfffff93e
+DATA fixa0211<>+24(SB)/4, $0xfffff93e
+DATA fixa0211<>+28(SB)/4, $0xfffff93e
+GLOBL fixa0211<>(SB), RODATA|NOPTR, $32
+
+DATA fixa0509<>+0(SB)/4, $0xffffefb0
+DATA fixa0509<>+4(SB)/4, $0xffffefb0
+DATA fixa0509<>+8(SB)/4, $0xffffefb0
+DATA fixa0509<>+12(SB)/4, $0xffffefb0
+DATA fixa0509<>+16(SB)/4, $0xffffefb0
+DATA fixa0509<>+20(SB)/4, $0xffffefb0
+DATA fixa0509<>+24(SB)/4, $0xffffefb0
+DATA fixa0509<>+28(SB)/4, $0xffffefb0
+GLOBL fixa0509<>(SB), RODATA|NOPTR, $32
+
+DATA fixa0601<>+0(SB)/4, $0xffffecc2
+DATA fixa0601<>+4(SB)/4, $0xffffecc2
+DATA fixa0601<>+8(SB)/4, $0xffffecc2
+DATA fixa0601<>+12(SB)/4, $0xffffecc2
+DATA fixa0601<>+16(SB)/4, $0xffffecc2
+DATA fixa0601<>+20(SB)/4, $0xffffecc2
+DATA fixa0601<>+24(SB)/4, $0xffffecc2
+DATA fixa0601<>+28(SB)/4, $0xffffecc2
+GLOBL fixa0601<>(SB), RODATA|NOPTR, $32
+
+DATA fixa0765<>+0(SB)/4, $0xffffe782
+DATA fixa0765<>+4(SB)/4, $0xffffe782
+DATA fixa0765<>+8(SB)/4, $0xffffe782
+DATA fixa0765<>+12(SB)/4, $0xffffe782
+DATA fixa0765<>+16(SB)/4, $0xffffe782
+DATA fixa0765<>+20(SB)/4, $0xffffe782
+DATA fixa0765<>+24(SB)/4, $0xffffe782
+DATA fixa0765<>+28(SB)/4, $0xffffe782
+GLOBL fixa0765<>(SB), RODATA|NOPTR, $32
+
+DATA fixa0899<>+0(SB)/4, $0x00001ccd
+DATA fixa0899<>+4(SB)/4, $0x00001ccd
+DATA fixa0899<>+8(SB)/4, $0x00001ccd
+DATA fixa0899<>+12(SB)/4, $0x00001ccd
+DATA fixa0899<>+16(SB)/4, $0x00001ccd
+DATA fixa0899<>+20(SB)/4, $0x00001ccd
+DATA fixa0899<>+24(SB)/4, $0x00001ccd
+DATA fixa0899<>+28(SB)/4, $0x00001ccd
+GLOBL fixa0899<>(SB), RODATA|NOPTR, $32
+
+DATA fixa1061<>+0(SB)/4, $0x000021f9
+DATA fixa1061<>+4(SB)/4, $0x000021f9
+DATA fixa1061<>+8(SB)/4, $0x000021f9
+DATA fixa1061<>+12(SB)/4, $0x000021f9
+DATA fixa1061<>+16(SB)/4, $0x000021f9
+DATA fixa1061<>+20(SB)/4, $0x000021f9
+DATA fixa1061<>+24(SB)/4, $0x000021f9
+DATA fixa1061<>+28(SB)/4, $0x000021f9
+GLOBL fixa1061<>(SB), RODATA|NOPTR, $32
+
+DATA fixa1451<>+0(SB)/4, $0x00002e75
+DATA fixa1451<>+4(SB)/4, $0x00002e75
+DATA fixa1451<>+8(SB)/4, $0x00002e75
+DATA fixa1451<>+12(SB)/4, $0x00002e75
+DATA fixa1451<>+16(SB)/4, $0x00002e75
+DATA fixa1451<>+20(SB)/4, $0x00002e75
+DATA fixa1451<>+24(SB)/4, $0x00002e75
+DATA fixa1451<>+28(SB)/4, $0x00002e75
+GLOBL fixa1451<>(SB), RODATA|NOPTR, $32
+
+DATA fixa1847<>+0(SB)/4, $0x00003b21
+DATA fixa1847<>+4(SB)/4, $0x00003b21
+DATA fixa1847<>+8(SB)/4, $0x00003b21
+DATA fixa1847<>+12(SB)/4, $0x00003b21
+DATA fixa1847<>+16(SB)/4, $0x00003b21
+DATA fixa1847<>+20(SB)/4, $0x00003b21
+DATA fixa1847<>+24(SB)/4, $0x00003b21
+DATA fixa1847<>+28(SB)/4, $0x00003b21
+GLOBL fixa1847<>(SB), RODATA|NOPTR, $32
+
+DATA fixa2172<>+0(SB)/4, $0xffffba79
+DATA fixa2172<>+4(SB)/4, $0xffffba79
+DATA fixa2172<>+8(SB)/4, $0xffffba79
+DATA fixa2172<>+12(SB)/4, $0xffffba79
+DATA fixa2172<>+16(SB)/4, $0xffffba79
+DATA fixa2172<>+20(SB)/4, $0xffffba79
+DATA fixa2172<>+24(SB)/4, $0xffffba79
+DATA fixa2172<>+28(SB)/4, $0xffffba79
+GLOBL fixa2172<>(SB), RODATA|NOPTR, $32
+
+DATA fixa2562<>+0(SB)/4, $0x00005203
+DATA fixa2562<>+4(SB)/4, $0x00005203
+DATA fixa2562<>+8(SB)/4, $0x00005203
+DATA fixa2562<>+12(SB)/4, $0x00005203
+DATA fixa2562<>+16(SB)/4, $0x00005203
+DATA fixa2562<>+20(SB)/4, $0x00005203
+DATA fixa2562<>+24(SB)/4, $0x00005203
+DATA fixa2562<>+28(SB)/4, $0x00005203
+GLOBL fixa2562<>(SB), RODATA|NOPTR, $32
+
+DATA round4x1<>+0(SB)/4, $0x00000800
+DATA round4x1<>+4(SB)/4, $0x00000800
+DATA round4x1<>+8(SB)/4, $0x00000800
+DATA round4x1<>+12(SB)/4, $0x00000800
+DATA round4x1<>+16(SB)/4, $0x00000800
+DATA round4x1<>+20(SB)/4, $0x00000800
+DATA round4x1<>+24(SB)/4, $0x00000800
+DATA round4x1<>+28(SB)/4, $0x00000800
+GLOBL round4x1<>(SB), RODATA|NOPTR, $32
+
+DATA round4x2<>+0(SB)/4, $0x04040000
+DATA round4x2<>+4(SB)/4, $0x04040000
+DATA round4x2<>+8(SB)/4, $0x04040000
+DATA round4x2<>+12(SB)/4, $0x04040000
+DATA round4x2<>+16(SB)/4, $0x04040000
+DATA round4x2<>+20(SB)/4, $0x04040000
+DATA round4x2<>+24(SB)/4, $0x04040000
+DATA round4x2<>+28(SB)/4, $0x04040000
+GLOBL round4x2<>(SB), RODATA|NOPTR, $32
+
+DATA transpose4x4<>+0(SB)/4, $0x0c080400
+DATA transpose4x4<>+4(SB)/4, $0x0d090501
+DATA transpose4x4<>+8(SB)/4, $0x0e0a0602
+DATA transpose4x4<>+12(SB)/4, $0x0f0b0703
+DATA transpose4x4<>+16(SB)/4, $0x0c080400
+DATA transpose4x4<>+20(SB)/4, $0x0d090501
+DATA transpose4x4<>+24(SB)/4, $0x0e0a0602
+DATA transpose4x4<>+28(SB)/4, $0x0f0b0703
+GLOBL transpose4x4<>(SB), RODATA|NOPTR, $32
+
+// func inverseDCT4AVX2(block *int16, quant *int32, dst *byte, stride int)
+// Requires: AVX, AVX2
+TEXT ·inverseDCT4AVX2(SB), NOSPLIT, $0-32
+	MOVQ         block+0(FP), AX
+	MOVQ         quant+8(FP), CX
+	VPMOVSXWD    (AX), Y0
+	VPMULLD      (CX), Y0, Y0
+	VPMOVSXWD    16(AX), Y1
+	VPMULLD      32(CX), Y1, Y1
+	VPMOVSXWD    32(AX), Y2
+	VPMULLD      64(CX), Y2, Y2
+	VPMOVSXWD    48(AX), Y3
+	VPMULLD      96(CX), Y3, Y3
+	VPMOVSXWD    80(AX), Y4
+	VPMULLD      160(CX), Y4, Y4
+	VPMOVSXWD    96(AX), Y5
+	VPMULLD      192(CX), Y5, Y5
+	VPMOVSXWD    112(AX), Y6
+	VPMULLD      224(CX), Y6, Y6
+	VPSLLD       $0x0e, Y0, Y0
+	VPADDD       round4x1<>+0(SB), Y0, Y0
+	VPMULLD      fixa1847<>+0(SB), Y2, Y2
+	VPMULLD      fixa0765<>+0(SB), Y5, Y5
+	VPADDD       Y5, Y2, Y2
+	VPMULLD      fixa1061<>+0(SB), Y1, Y5
+	VPMULLD      fixa2172<>+0(SB), Y3, Y7
+	VPADDD       Y7, Y5, Y5
+	VPMULLD      fixa1451<>+0(SB), Y4, Y7
+	VPADDD       Y7, Y5, Y5
+	VPMULLD      fixa0211<>+0(SB), Y6, Y7
+	VPADDD       Y7, Y5, Y5
+	VPMULLD      fixa2562<>+0(SB), Y1, Y1
+	VPMULLD      fixa0899<>+0(SB), Y3, Y3
+	VPADDD       Y3, Y1, Y1
+	VPMULLD      fixa0601<>+0(SB), Y4, Y3
+	VPADDD       Y3, Y1, Y1
+	VPMULLD      fixa0509<>+0(SB), Y6, Y3
+	VPADDD       Y3, Y1, Y1
+	VPADDD       Y2, Y0, Y3
+	VPSUBD       Y2, Y0, Y0
+	VPSUBD       Y1, Y3, Y2
+	VPADDD       Y1, Y3, Y3
+	VPSUBD       Y5, Y0, Y1
+	VPADDD       Y5, Y0, Y0
+	VPSRAD       $0x0c, Y3, Y3
+	VPSRAD       $0x0c, Y0, Y0
+	VPSRAD       $0x0c, Y1, Y1
+	VPSRAD       $0x0c, Y2, Y2
+	VPUNPCKLDQ   Y0, Y3, Y4
+	VPUNPCKHDQ   Y0, Y3, Y0
+	VPUNPCKLDQ   Y2, Y1, Y3
+	VPUNPCKHDQ   Y2, Y1, Y1
+	VPUNPCKLQDQ  Y3, Y4, Y2
+	VPUNPCKHQDQ  Y3, Y4, Y3
+	VPUNPCKLQDQ  Y1, Y0, Y4
+	VPUNPCKHQDQ  Y1, Y0, Y0
+	VEXTRACTI128 $0x01, Y3, X1
+	VEXTRACTI128 $0x01, Y4, X5
+	VEXTRACTI128 $0x01, Y0, X6
+	VPSLLD       $0x0e, X2, X2
+	VPADDD       round4x2<>+0(SB), X2, X2
+	VPMULLD      fixa1847<>+0(SB), X4, X4
+	VPMULLD      fixa0765<>+0(SB), X5, X5
+	VPADDD       X5, X4, X4
+	VPMULLD      fixa1061<>+0(SB), X3, X5
+	VPMULLD      fixa2172<>+0(SB), X0, X7
+	VPADDD       X7, X5, X5
+	VPMULLD      fixa1451<>+0(SB), X1, X7
+	VPADDD       X7, X5, X5
+	VPMULLD      fixa0211<>+0(SB), X6, X7
+	VPADDD       X7, X5, X5
+	VPMULLD      fixa2562<>+0(SB), X3, X3
+	VPMULLD      fixa0899<>+0(SB), X0, X0
+	VPADDD       X0, X3, X3
+	VPMULLD      fixa0601<>+0(SB), X1, X0
+	VPADDD       X0, X3, X3
+	VPMULLD      fixa0509<>+0(SB), X6, X0
+	VPADDD       X0, X3, X3
+	VPADDD       X4, X2, X0
+	VPSUBD       X4, X2, X1
+	VPSUBD       X3, X0, X2
+	VPADDD       X3, X0, X0
+	VPSUBD       X5, X1, X3
+	VPADDD       X5, X1, X1
+	VPSRAD       $0x13, X0, X0
+	VPSRAD       $0x13, X1, X1
+	VPSRAD       $0x13, X3, X3
+	VPSRAD       $0x13, X2, X2
+	VPACKSSDW    X1, X0, X0
+	VPACKSSDW    X2, X3, X3
+	VPACKUSWB    X3, X0, X0
+	VPSHUFB      transpose4x4<>+0(SB), X0, X0
+	MOVQ         dst+16(FP), AX
+	MOVQ         stride+24(FP), CX
+	VPEXTRD      $0x00, X0, (AX)
+	ADDQ         CX, AX
+	VPEXTRD      $0x01, X0, (AX)
+	ADDQ         CX, AX
+	VPEXTRD      $0x02, X0, (AX)
+	ADDQ         CX, AX
+	VPEXTRD      $0x03, X0, (AX)
+	VZEROUPPER
+	RET
+
+DATA fixb0720<>+0(SB)/4, $0xffffe8ee
+DATA fixb0720<>+4(SB)/4, $0xffffe8ee
+DATA fixb0720<>+8(SB)/4, $0xffffe8ee
+DATA fixb0720<>+12(SB)/4, $0xffffe8ee
+DATA fixb0720<>+16(SB)/4, $0xffffe8ee
+DATA fixb0720<>+20(SB)/4, $0xffffe8ee
+DATA fixb0720<>+24(SB)/4, $0xffffe8ee
+DATA fixb0720<>+28(SB)/4, $0xffffe8ee
+GLOBL fixb0720<>(SB), RODATA|NOPTR, $32
+
+DATA fixb0850<>+0(SB)/4, $0x00001b37
+DATA fixb0850<>+4(SB)/4, $0x00001b37
+DATA fixb0850<>+8(SB)/4, $0x00001b37
+DATA fixb0850<>+12(SB)/4, $0x00001b37
+DATA fixb0850<>+16(SB)/4, $0x00001b37
+DATA fixb0850<>+20(SB)/4, $0x00001b37
+DATA fixb0850<>+24(SB)/4, $0x00001b37
+DATA fixb0850<>+28(SB)/4, $0x00001b37
+GLOBL fixb0850<>(SB), RODATA|NOPTR, $32
+
+DATA fixb1272<>+0(SB)/4, $0xffffd746
+DATA fixb1272<>+4(SB)/4, $0xffffd746
+DATA fixb1272<>+8(SB)/4, $0xffffd746
+DATA fixb1272<>+12(SB)/4, $0xffffd746
+DATA fixb1272<>+16(SB)/4, $0xffffd746
+DATA fixb1272<>+20(SB)/4, $0xffffd746
+DATA fixb1272<>+24(SB)/4, $0xffffd746
+DATA fixb1272<>+28(SB)/4, $0xffffd746
+GLOBL fixb1272<>(SB), RODATA|NOPTR, $32
+
+DATA fixb3624<>+0(SB)/4, $0x000073fc
+DATA fixb3624<>+4(SB)/4, $0x000073fc
+DATA fixb3624<>+8(SB)/4, $0x000073fc
+DATA fixb3624<>+12(SB)/4, $0x000073fc
+DATA fixb3624<>+16(SB)/4, $0x000073fc
+DATA fixb3624<>+20(SB)/4, $0x000073fc
+DATA fixb3624<>+24(SB)/4, $0x000073fc
+DATA fixb3624<>+28(SB)/4, $0x000073fc
+GLOBL fixb3624<>(SB), RODATA|NOPTR, $32
+
+DATA round2x1<>+0(SB)/4, $0x00001000
+DATA round2x1<>+4(SB)/4, $0x00001000
+DATA round2x1<>+8(SB)/4, $0x00001000
+DATA round2x1<>+12(SB)/4, $0x00001000
+DATA round2x1<>+16(SB)/4, $0x00001000
+DATA round2x1<>+20(SB)/4, $0x00001000
+DATA round2x1<>+24(SB)/4, $0x00001000
+DATA round2x1<>+28(SB)/4, $0x00001000
+GLOBL round2x1<>(SB), RODATA|NOPTR, $32
+
+DATA round2x2<>+0(SB)/4, $0x08080000
+DATA round2x2<>+4(SB)/4, $0x08080000
+DATA round2x2<>+8(SB)/4, $0x08080000
+DATA round2x2<>+12(SB)/4, $0x08080000
+DATA round2x2<>+16(SB)/4, $0x08080000
+DATA round2x2<>+20(SB)/4, $0x08080000
+DATA round2x2<>+24(SB)/4, $0x08080000
+DATA round2x2<>+28(SB)/4, $0x08080000
+GLOBL round2x2<>(SB), RODATA|NOPTR, $32
+
+DATA row2<>+0(SB)/4, $0x00008000
+DATA row2<>+4(SB)/4, $0x000073fc
+DATA row2<>+8(SB)/4, $0x00000000
+DATA row2<>+12(SB)/4, $0xffffd746
+DATA row2<>+16(SB)/4, $0x00000000
+DATA row2<>+20(SB)/4, $0x00001b37
+DATA row2<>+24(SB)/4, $0x00000000
+DATA row2<>+28(SB)/4, $0xffffe8ee
+GLOBL row2<>(SB), RODATA|NOPTR, $32
+
+// func inverseDCT2AVX2(block *int16, quant *int32, dst *byte, stride int)
+// Requires: AVX, AVX2
+TEXT ·inverseDCT2AVX2(SB), NOSPLIT, $0-32
+	MOVQ         block+0(FP), AX
+	MOVQ         quant+8(FP), CX
+	VPMOVSXWD    (AX), Y0
+	VPMULLD      (CX), Y0, Y0
+	VPSLLD       $0x0f, Y0, Y0
+	VPADDD       round2x1<>+0(SB), Y0, Y0
+	VPMOVSXWD    16(AX), Y1
+	VPMULLD      32(CX), Y1, Y1
+	VPMULLD      fixb3624<>+0(SB), Y1, Y1
+	VPMOVSXWD    48(AX), Y2
+	VPMULLD      96(CX), Y2, Y2
+	VPMULLD      fixb1272<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y1, Y1
+	VPMOVSXWD    80(AX), Y2
+	VPMULLD      160(CX), Y2, Y2
+	VPMULLD      fixb0850<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y1, Y1
+	VPMOVSXWD    112(AX), Y2
+	VPMULLD      224(CX), Y2, Y2
+	VPMULLD      fixb0720<>+0(SB), Y2, Y2
+	VPADDD       Y2, Y1, Y1
+	VPADDD       Y1, Y0, Y2
+	VPSUBD       Y1, Y0, Y0
+	VPSRAD       $0x0d, Y2, Y2
+	VPMULLD      row2<>+0(SB), Y2, Y2
+	VPSRAD       $0x0d, Y0, Y0
+	VPMULLD      row2<>+0(SB), Y0, Y0
+	VPUNPCKLDQ   X0, X2, X1
+	VPHADDD      Y0, Y2, Y0
+	VEXTRACTI128 $0x01, Y0, X2
+	VPADDD       X2, X0, X0
+	VPHADDD      X0, X0, X0
+	VPADDD       X1, X1, X1
+	VPSUBD       X0, X1, X1
+	VPUNPCKLDQ   X1, X0, X0
+	VPADDD       round2x2<>+0(SB), X0, X0
+	VPSRAD       $0x14, X0, X0
+	VPACKSSDW    X0, X0, X0
+	VPACKUSWB    X0, X0, X0
+	MOVQ         dst+16(FP), AX
+	MOVQ         stride+24(FP), CX
+	VMOVD        X0, DX
+	MOVW         DX, (AX)
+	SHRL         $0x10, DX
+	MOVW         DX, (AX)(CX*1)
+	VZEROUPPER
+	RET
+
 // func triangleHVAVX2(near *byte, far *byte, out *byte, chunks int)
 // Requires: AVX, AVX2
 TEXT ·triangleHVAVX2(SB), NOSPLIT, $0-32

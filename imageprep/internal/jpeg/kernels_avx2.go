@@ -16,6 +16,24 @@ func inverseDCT(block *[64]int16, q *quantTable, dst []byte, stride int) {
 	inverseDCTAVX2(&block[0], &q[0], &dst[0], stride)
 }
 
+func inverseDCT4(block *[64]int16, q *quantTable, dst []byte, stride int) {
+	if !cpu.X86.HasAVX2 {
+		inverseDCT4Portable(block, q, dst, stride)
+		return
+	}
+	_ = dst[3*stride+3]
+	inverseDCT4AVX2(&block[0], &q[0], &dst[0], stride)
+}
+
+func inverseDCT2(block *[64]int16, q *quantTable, dst []byte, stride int) {
+	if !cpu.X86.HasAVX2 {
+		inverseDCT2Portable(block, q, dst, stride)
+		return
+	}
+	_ = dst[stride+1]
+	inverseDCT2AVX2(&block[0], &q[0], &dst[0], stride)
+}
+
 // chunks is how many whole chunks n samples hold.
 func chunks(n int) int {
 	if !cpu.X86.HasAVX2 {

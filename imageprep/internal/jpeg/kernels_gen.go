@@ -1,13 +1,13 @@
 //go:build ignore
 
-// This program writes kernels_amd64.s and kernels_amd64.go: the inverse DCT,
+// This program writes kernels_amd64.s and kernels_amd64.go: the inverse DCTs,
 // the chroma filters and the colour conversion for AVX2. Run it with
 //
 //	go generate ./imageprep/internal/jpeg
 //
 // # Why it is exact
 //
-// The inverse DCT uses the portable code's 32-bit sums and products, which are
+// The inverse DCTs use the portable code's 32-bit sums and products, which are
 // exact modulo 2^32, in another order. The filters stay within 16 bits: at most
 // 16*255+8. Of the colour conversion's factors the whole part is added and the
 // rest, f, goes through VPMULHW: floor((floor(2vf/2^16)+1)/2) equals
@@ -25,6 +25,8 @@ import (
 func main() {
 	ConstraintExpr("amd64")
 	inverseDCT()
+	inverseDCT4()
+	inverseDCT2()
 	triangleHV()
 	triangleH()
 	yccToRGB()
@@ -199,6 +201,188 @@ func transpose(c [8]reg.VecVirtual) [8]reg.VecVirtual {
 		VPERM2I128(U8(0x31), b[i+4], b[i], out[i+4])
 	}
 	return out
+}
+
+// inverseDCT4 is the transform to 4x4 samples: seven coefficients of each of
+// eight columns, of which the fifth is left, and then of each of four rows.
+func inverseDCT4() {
+	f := factors{}
+	for _, c := range []struct {
+		name string
+		v    int32
+	}{
+		{"a0211", -1730}, {"a0509", -4176}, {"a0601", -4926}, {"a0765", -6270}, {"a0899", 7373}, {"a1061", 8697},
+		{"a1451", 11893}, {"a1847", 15137}, {"a2172", -17799}, {"a2562", 20995},
+	} {
+		f[c.name] = dwords("fix"+c.name, c.v)
+	}
+	round1 := dwords("round4x1", 1<<shift1) // shift1+1 bits
+	round2 := dwords("round4x2", 1<<shift2+128<<(shift2+1))
+	transpose := table("transpose4x4", [8]uint32{0x0C080400, 0x0D090501, 0x0E0A0602, 0x0F0B0703, 0x0C080400,
+		0x0D090501, 0x0E0A0602, 0x0F0B0703})
+
+	TEXT("inverseDCT4AVX2", attr.NOSPLIT, "func(block *int16, quant *int32, dst *byte, stride int)")
+	Doc("inverseDCT4AVX2 dequantises coefficients and writes 4 rows of 4 samples.")
+	Pragma("noescape")
+	block, quant := Load(Param("block"), GP64()), Load(Param("quant"), GP64())
+	var c [8]reg.VecVirtual
+	for i := range c {
+		if i == 4 {
+			continue
+		}
+		c[i] = YMM()
+		VPMOVSXWD(Mem{Base: block, Disp: 16 * i}, c[i])
+		VPMULLD(Mem{Base: quant, Disp: 32 * i}, c[i], c[i])
+	}
+	r := butterfly4(f, c, round1, shift1+1, YMM)
+
+	// Columns 0 to 3 are in the low lanes, and 4 to 7 in the high ones.
+	var a [4]reg.VecVirtual
+	for i := 0; i < 4; i += 2 {
+		a[i], a[i+1] = YMM(), YMM()
+		VPUNPCKLDQ(r[i+1], r[i], a[i])
+		VPUNPCKHDQ(r[i+1], r[i], a[i+1])
+	}
+	for i := range 2 {
+		c[2*i], c[2*i+1] = YMM(), YMM()
+		VPUNPCKLQDQ(a[2+i], a[i], c[2*i])
+		VPUNPCKHQDQ(a[2+i], a[i], c[2*i+1])
+	}
+	for i := 1; i < 4; i++ {
+		c[4+i] = YMM()
+		VEXTRACTI128(U8(1), c[i], c[4+i].AsX())
+	}
+	for i := range c {
+		if i != 4 {
+			c[i] = c[i].AsX().(reg.VecVirtual)
+		}
+	}
+	r = butterfly4(f, c, round2, shift2+1, XMM)
+	VPACKSSDW(r[1], r[0], r[0])
+	VPACKSSDW(r[3], r[2], r[2])
+	VPACKUSWB(r[2], r[0], r[0])
+	VPSHUFB(transpose, r[0], r[0])
+	dst, stride := Load(Param("dst"), GP64()), Load(Param("stride"), GP64())
+	for i := range 4 {
+		VPEXTRD(U8(i), r[0], Mem{Base: dst})
+		if i < 3 {
+			ADDQ(stride, dst)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// butterfly4 is one dimension to four samples, rounded and shifted.
+func butterfly4(
+	f factors, c [8]reg.VecVirtual, round Mem, shift int, register func() reg.VecVirtual,
+) [4]reg.VecVirtual {
+	sum := func(terms map[int]string) reg.VecVirtual {
+		total := reg.VecVirtual(nil)
+		for i := range 8 {
+			if terms[i] == "" {
+				continue
+			}
+			t := register()
+			VPMULLD(f[terms[i]], c[i], t)
+			if total == nil {
+				total = t
+			} else {
+				VPADDD(t, total, total)
+			}
+		}
+		return total
+	}
+	even := register()
+	VPSLLD(U8(constBits+1), c[0], even)
+	VPADDD(round, even, even)
+	t2 := sum(map[int]string{2: "a1847", 6: "a0765"})
+	t0 := sum(map[int]string{1: "a1061", 3: "a2172", 5: "a1451", 7: "a0211"})
+	t3 := sum(map[int]string{1: "a2562", 3: "a0899", 5: "a0601", 7: "a0509"})
+	var out [4]reg.VecVirtual
+	for i := range out {
+		out[i] = register()
+	}
+	VPADDD(t2, even, out[0])
+	VPSUBD(t2, even, out[1])
+	VPSUBD(t3, out[0], out[3])
+	VPADDD(t3, out[0], out[0])
+	VPSUBD(t0, out[1], out[2])
+	VPADDD(t0, out[1], out[1])
+	for _, o := range out {
+		VPSRAD(U8(shift), o, o)
+	}
+	return out
+}
+
+// inverseDCT2 is the transform to 2x2 samples: the first, the second and every
+// other coefficient after it of each column, and then of each of two rows.
+func inverseDCT2() {
+	f := factors{}
+	for _, c := range []struct {
+		name string
+		v    int32
+	}{{"b0720", -5906}, {"b0850", 6967}, {"b1272", -10426}, {"b3624", 29692}} {
+		f[c.name] = dwords("fix"+c.name, c.v)
+	}
+	round1 := dwords("round2x1", 1<<(shift1+1)) // shift1+2 bits
+	round2 := dwords("round2x2", 1<<(shift2+1)+128<<(shift2+2))
+	minus := func(v int32) uint32 { return uint32(-v) }
+	row := table("row2", [8]uint32{1 << (constBits + 2), 29692, 0, minus(10426), 0, 6967, 0, minus(5906)})
+
+	TEXT("inverseDCT2AVX2", attr.NOSPLIT, "func(block *int16, quant *int32, dst *byte, stride int)")
+	Doc("inverseDCT2AVX2 dequantises coefficients and writes 2 rows of 2 samples.")
+	Pragma("noescape")
+	block, quant := Load(Param("block"), GP64()), Load(Param("quant"), GP64())
+	load := func(i int) reg.VecVirtual {
+		c := YMM()
+		VPMOVSXWD(Mem{Base: block, Disp: 16 * i}, c)
+		VPMULLD(Mem{Base: quant, Disp: 32 * i}, c, c)
+		return c
+	}
+	even := load(0)
+	VPSLLD(U8(constBits+2), even, even)
+	VPADDD(round1, even, even)
+	odd := load(1)
+	f.mul("b3624", odd)
+	for _, term := range []struct {
+		i    int
+		name string
+	}{{3, "b1272"}, {5, "b0850"}, {7, "b0720"}} {
+		c := load(term.i)
+		f.mul(term.name, c)
+		VPADDD(c, odd, odd)
+	}
+	r0, r1 := YMM(), YMM()
+	VPADDD(odd, even, r0)
+	VPSUBD(odd, even, r1)
+	for _, r := range []reg.VecVirtual{r0, r1} {
+		VPSRAD(U8(shift1+2), r, r)
+		VPMULLD(row, r, r)
+	}
+	// The sum of a row, and twice its even part less that.
+	first, sum, high := XMM(), YMM(), YMM()
+	VPUNPCKLDQ(r1.AsX(), r0.AsX(), first)
+	VPHADDD(r1, r0, sum)
+	VEXTRACTI128(U8(1), sum, high.AsX())
+	s := sum.AsX()
+	VPADDD(high.AsX(), s, s)
+	VPHADDD(s, s, s)
+	difference := XMM()
+	VPADDD(first, first, first)
+	VPSUBD(s, first, difference)
+	VPUNPCKLDQ(difference, s, s)
+	VPADDD(round2, s, s)
+	VPSRAD(U8(shift2+2), s, s)
+	VPACKSSDW(s, s, s)
+	VPACKUSWB(s, s, s)
+	dst, stride, out := Load(Param("dst"), GP64()), Load(Param("stride"), GP64()), GP32()
+	VMOVD(s, out)
+	MOVW(out.As16(), Mem{Base: dst})
+	SHRL(U8(16), out)
+	MOVW(out.As16(), Mem{Base: dst, Index: stride, Scale: 1})
+	VZEROUPPER()
+	RET()
 }
 
 // triangleHV makes 32 samples of 16 and their neighbours.

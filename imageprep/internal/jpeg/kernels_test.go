@@ -8,9 +8,10 @@ import (
 	"github.com/agiqa/agiqa/imageprep/internal/jpeg"
 )
 
-// TestInverseDCTKernel compares with portable Go: blocks as encoders write
-// them, sparse ones, and any bits at all, whose sums wrap around.
-func TestInverseDCTKernel(t *testing.T) {
+// TestInverseDCTKernels compares with portable Go, for each size of a block's
+// side: blocks as encoders write them, sparse ones, and any bits at all, whose
+// sums wrap around. Nothing else is written.
+func TestInverseDCTKernels(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	kinds := map[string]func() (int16, int32){
 		"ordinary": func() (int16, int32) { return int16(r.IntN(65) - 32), int32(1 + r.IntN(40)) },
@@ -28,27 +29,35 @@ func TestInverseDCTKernel(t *testing.T) {
 				for i := range block {
 					block[i], quant[i] = draw()
 				}
-				got, want := make([]byte, 8*stride), make([]byte, 8*stride)
-				jpeg.InverseDCT(&block, &quant, got[8:], stride)
-				jpeg.InverseDCTPortable(&block, &quant, want[8:], stride)
-				if !bytes.Equal(got, want) {
-					t.Fatalf("block %v, steps %v:\n got %v\nwant %v", block, quant, got, want)
+				for side, dct := range jpeg.InverseDCTs {
+					got, want := make([]byte, 8*stride), make([]byte, 8*stride)
+					dct.Kernel(&block, &quant, got[8:8+(side-1)*stride+side], stride)
+					dct.Portable(&block, &quant, want[8:], stride)
+					if !bytes.Equal(got, want) {
+						t.Fatalf("side %d, block %v, steps %v:\n got %v\nwant %v", side, block, quant, got, want)
+					}
 				}
 			}
 		})
 	}
 }
 
-// TestFlatBlocks: every DC coefficient alone, with small and large steps.
+// TestFlatBlocks: every DC coefficient alone, with small and large steps. The
+// smaller transforms wrap around for those beyond any that an encoder writes.
 func TestFlatBlocks(t *testing.T) {
 	for _, step := range []int32{1, 3, 16, 255, 65535} {
 		quant := jpeg.QuantTable{step}
 		for dc := -32768; dc <= 32767; dc++ {
-			var got, want [64]byte
-			jpeg.Flat(int32(int16(dc))*step, got[:], 8, 8)
-			jpeg.InverseDCTPortable(&[64]int16{int16(dc)}, &quant, want[:], 8)
-			if got != want {
-				t.Fatalf("dc %d, step %d: got %v, want %v", dc, step, got, want)
+			for side, dct := range jpeg.InverseDCTs {
+				if side < 8 && max(dc, -dc)*int(step) > 1<<13 {
+					continue
+				}
+				var got, want [64]byte
+				jpeg.Flat(int32(int16(dc))*step, got[:], 8, side)
+				dct.Portable(&[64]int16{int16(dc)}, &quant, want[:], 8)
+				if got != want {
+					t.Fatalf("side %d, dc %d, step %d: got %v, want %v", side, dc, step, got, want)
+				}
 			}
 		}
 	}
