@@ -12,6 +12,7 @@ type buffers struct {
 	samples      *pool.Pool[byte]
 	coefficients *pool.Pool[int16]
 	masks        *pool.Pool[uint64] // of blocks of coefficients
+	pixels       *pool.Pool[uint32] // of lossless WebP
 }
 
 // newBuffers keeps enough for as many images as run at once, each with three
@@ -21,5 +22,5 @@ func newBuffers(cfg Config) *buffers {
 	n := 8 * runtime.GOMAXPROCS(0)
 	share := int(min(cfg.MemoryBudget/8, 1<<40))
 	return &buffers{samples: pool.New[byte](n, share), coefficients: pool.New[int16](n, share/2),
-		masks: pool.New[uint64](n, share/64)}
+		masks: pool.New[uint64](n, share/64), pixels: pool.New[uint32](n, share/4)}
 }

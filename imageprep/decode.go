@@ -14,7 +14,7 @@ import (
 type decodeFunc func(ctx context.Context, data []byte, h Header, by int) (raster, error)
 
 func decoders(b *buffers) map[Format]decodeFunc {
-	return map[Format]decodeFunc{JPEG: jpegDecoder(b), PNG: pngDecoder(b), WebP: decodeWebP, GIF: gifDecoder(b)}
+	return map[Format]decodeFunc{JPEG: jpegDecoder(b), PNG: pngDecoder(b), WebP: webpDecoder(b), GIF: gifDecoder(b)}
 }
 
 // checkDecoded compares what was decoded with what was promised and paid for.

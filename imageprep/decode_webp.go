@@ -1,51 +1,49 @@
 package imageprep
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"image"
 
-	"golang.org/x/image/vp8"
-	"golang.org/x/image/vp8l"
+	"github.com/agiqa/agiqa/imageprep/internal/vp8"
+	"github.com/agiqa/agiqa/imageprep/internal/vp8l"
 )
 
-func decodeWebP(ctx context.Context, data []byte, h Header, _ int) (raster, error) {
-	l := h.layout.(webpLayout)
-	r, err := decodeWebPFrame(ctx, l)
-	if err != nil {
-		if isContext(err) {
-			return nil, err
+func webpDecoder(b *buffers) decodeFunc {
+	lossy, lossless := vp8.Decoder{Samples: b.samples}, vp8l.Decoder{Pixels: b.pixels}
+	return func(ctx context.Context, _ []byte, h Header, _ int) (raster, error) {
+		l := h.layout.(webpLayout)
+		var r raster
+		var err error
+		if l.lossless {
+			var img *vp8l.Image
+			img, err = lossless.Decode(ctx, l.data)
+			r = losslessRaster{img}
+		} else {
+			var img *vp8.Image
+			img, err = lossy.Decode(ctx, l.data)
+			r = lossyRaster{img}
 		}
-		return nil, corrupt(WebP).Because(err)
-	}
-	if l.width == h.Width && l.height == h.Height {
+		switch {
+		case isContext(err):
+			return nil, err
+		case err != nil:
+			return nil, corrupt(WebP).Because(err)
+		case l.width != h.Width || l.height != h.Height:
+			return canvas{raster: r, x: l.x, y: l.y, width: h.Width, height: h.Height}, nil
+		}
 		return r, nil
 	}
-	return canvas{raster: r, x: l.x, y: l.y, width: h.Width, height: h.Height}, nil
 }
 
-func decodeWebPFrame(ctx context.Context, l webpLayout) (raster, error) {
-	src := &contextReader{ctx: ctx, data: l.data}
-	if l.lossless {
-		img, err := vp8l.Decode(bufio.NewReader(src))
-		if err != nil {
-			return nil, err
-		}
-		rgba, ok := img.(*image.NRGBA)
-		if !ok {
-			return nil, fmt.Errorf("vp8l returned a %T", img)
-		}
-		return rgbRaster{pix: rgba.Pix, stride: rgba.Stride, width: rgba.Rect.Dx(), height: rgba.Rect.Dy()}, nil
-	}
-	d := vp8.NewDecoder()
-	d.Init(src, len(l.data))
-	if _, err := d.DecodeFrameHeader(); err != nil {
-		return nil, err
-	}
-	img, err := d.DecodeFrame()
-	if err != nil {
-		return nil, err
-	}
-	return newWebPRaster(img), nil
-}
+// lossyRaster upsamples and converts as libwebp does.
+type lossyRaster struct{ img *vp8.Image }
+
+func (r lossyRaster) size() (int, int)      { return r.img.Width, r.img.Height }
+func (r lossyRaster) row(y int, dst []byte) { r.img.Row(y, dst) }
+func (r lossyRaster) release()              { r.img.Release() }
+
+// losslessRaster leaves alpha out.
+type losslessRaster struct{ img *vp8l.Image }
+
+func (r losslessRaster) size() (int, int)      { return r.img.Width, r.img.Height }
+func (r losslessRaster) row(y int, dst []byte) { r.img.Row(y, dst) }
+func (r losslessRaster) release()              { r.img.Release() }

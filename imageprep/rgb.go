@@ -1,7 +1,6 @@
 package imageprep
 
 import (
-	"image"
 	"image/color"
 
 	"github.com/agiqa/agiqa/imageprep/internal/jpeg"
@@ -120,74 +119,6 @@ func paletteOf(from color.Palette) *palette {
 		}
 	}
 	return p
-}
-
-// webpRaster is a lossy WebP's 4:2:0 planes.
-type webpRaster struct {
-	img    *image.YCbCr
-	cb, cr []byte // one upsampled row
-}
-
-func newWebPRaster(img *image.YCbCr) *webpRaster {
-	n := 2*((img.Rect.Dx()+1)/2) + 1
-	return &webpRaster{img: img, cb: make([]byte, n), cr: make([]byte, n)}
-}
-
-func (r *webpRaster) size() (int, int) { return r.img.Rect.Dx(), r.img.Rect.Dy() }
-
-// row upsamples as libwebp's default ("fancy") upsampler does.
-func (r *webpRaster) row(y int, dst []byte) {
-	w, h := r.size()
-	near := y / 2
-	far := near - 1 + 2*(y%2)
-	far = max(0, min(far, (h+1)/2-1))
-	n := (w + 1) / 2
-	at := func(plane []byte, row int) []byte { return plane[row*r.img.CStride:][:n] }
-	webpUpsample(at(r.img.Cb, near), at(r.img.Cb, far), r.cb)
-	webpUpsample(at(r.img.Cr, near), at(r.img.Cr, far), r.cr)
-	cb, cr := r.cb[:w], r.cr[:w]
-	for x, l := range r.img.Y[y*r.img.YStride:][:w] {
-		d := dst[3*x : 3*x+3 : 3*x+3]
-		d[0], d[1], d[2] = webpPixel(l, cb[x], cr[x])
-	}
-}
-
-// webpUpsample doubles a row of chroma by the 9:3:3:1 filter with libwebp's
-// rounding, from the row that is nearest and the one that is next.
-func webpUpsample(near, far, out []byte) {
-	out[0] = byte((3*uint(near[0]) + uint(far[0]) + 2) >> 2)
-	last := len(near) - 1
-	a, b := uint(near[0]), uint(far[0])
-	for i := 1; i <= last; i++ {
-		c, d := uint(near[i]), uint(far[i])
-		sum := a + b + c + d + 8
-		out[2*i-1] = byte(((sum+2*(c+b))>>3 + a) >> 1)
-		out[2*i] = byte(((sum+2*(a+d))>>3 + c) >> 1)
-		a, b = c, d
-	}
-	out[2*last+1] = byte((3*a + b + 2) >> 2)
-}
-
-// webpPixel is libwebp's conversion of studio-range YCbCr, 14 bits of fraction
-// in two steps.
-func webpPixel(y, cb, cr byte) (r, g, b byte) {
-	high := func(v byte, factor int32) int32 { return int32(v) * factor >> 8 }
-	l := high(y, 19077)
-	r = webpClip(l + high(cr, 26149) - 14234)
-	g = webpClip(l - high(cb, 6419) - high(cr, 13320) + 8708)
-	b = webpClip(l + high(cb, 33050) - 17685)
-	return r, g, b
-}
-
-func webpClip(v int32) byte {
-	v >>= 6
-	if uint32(v) <= 255 {
-		return byte(v)
-	}
-	if v < 0 {
-		return 0
-	}
-	return 255
 }
 
 // canvas puts a raster on a larger canvas of one colour.

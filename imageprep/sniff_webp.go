@@ -3,6 +3,8 @@ package imageprep
 import (
 	"encoding/binary"
 
+	"github.com/agiqa/agiqa/imageprep/internal/vp8"
+	"github.com/agiqa/agiqa/imageprep/internal/vp8l"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -52,11 +54,8 @@ func sniffWebP(data []byte) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	// A lossy picture is decoded to 4:2:0 planes, a lossless one to RGBA, with
-	// a copy of the same size when a palette is unpacked.
-	px := int64(l.width) * int64(l.height)
-	if h.planes = px * 2; l.lossless {
-		h.planes = px * 8
+	if h.planes = vp8.Memory(l.width, l.height); l.lossless {
+		h.planes = vp8l.Memory(l.width, l.height)
 	}
 	h.layout = l
 	return h, nil

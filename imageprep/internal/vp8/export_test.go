@@ -1,0 +1,57 @@
+package vp8
+
+// Strength is how an edge is filtered.
+type Strength = strength
+
+// NewStrength gives limits of edges, of 4x4 blocks' edges, of differences
+// beside them, and the difference that counts as steep.
+func NewStrength(edge, inner, interior, sharp uint8) Strength {
+	return Strength{edge: edge, inner: inner, interior: interior, sharp: sharp, blocks: true}
+}
+
+// The kernels, as this processor runs them and as portable Go.
+var (
+	AddBlock, AddBlockPortable   = addBlock, addBlockPortable
+	AddFour, AddFourPortable     = addFour, addFourPortable
+	AddSquare, AddSquarePortable = addSquare, addSquarePortable
+	PredictTM, PredictTMPortable = predictTM, predictTMPortable
+	UpsampleFast, Upsample       = upsampleFast, upsamplePortable
+	RGBFast, RGB                 = rgbFast, rgbPortable
+	PredictBlock                 = predictBlock
+)
+
+// EdgePortable and InnerPortable filter n positions.
+var EdgePortable, InnerPortable = edgePortable, innerPortable
+
+// The filters of whole macroblocks' sides.
+var (
+	EdgeLumaColumns, InnerLumaColumns     = edgeLumaColumns, innerLumaColumns
+	EdgeLumaRows, InnerLumaRows           = edgeLumaRows, innerLumaRows
+	EdgeChromaColumns, InnerChromaColumns = edgeChromaColumns, innerChromaColumns
+	EdgeChromaRows, InnerChromaRows       = edgeChromaRows, innerChromaRows
+)
+
+// KindProbs are the probabilities of tokens.
+type KindProbs = kindProbs
+
+// Reader decodes blocks.
+type Reader struct{ r reader }
+
+// NewReader reads data.
+func NewReader(data []byte) *Reader { return &Reader{newReader(data)} }
+
+// Block decodes one block, fast where the end is far, or always the plain way.
+func (r *Reader) Block(fast bool, p *KindProbs, ctx, first int, steps *[2]int32, out *[16]int16) int {
+	if fast {
+		return r.r.coefficients(p, ctx, first, steps, out)
+	}
+	return r.r.coefficientsNearEnd(p, ctx, first, steps, out)
+}
+
+// State is all that later decisions depend on: the next eight bits, the range,
+// how many bits are left, and whether there were too few.
+func (r *Reader) State() (value, span uint64, left int, short bool) {
+	ahead := r.r
+	ahead.fill()
+	return ahead.value >> 56, r.r.span, 8*(len(r.r.data)-r.r.at) + r.r.n, r.r.short
+}
