@@ -170,12 +170,13 @@ func VerticalFirst(w, h, newW, newH int, recipe quality.Recipe) bool {
 func (p *Preparer) Dirty(v byte) {
 	for range 8 {
 		p.buffers.samples.Put(bytes.Repeat([]byte{v}, 1<<18))
+		p.buffers.pixels.Put(slices.Repeat([]uint32{uint32(v) * 0x01010101}, 1<<17))
 		p.buffers.coefficients.Put(slices.Repeat([]int16{int16(v)<<8 | int16(v)}, 1<<17))
 	}
 }
 
-// Held returns how many samples the pool keeps.
-func (p *Preparer) Held() int { return p.buffers.samples.Held() }
+// Held returns how many samples the pools keep.
+func (p *Preparer) Held() int { return p.buffers.samples.Held() + p.buffers.pixels.Held() }
 
 // SelfTestCase is one of the self-test's pictures.
 type SelfTestCase struct {

@@ -176,3 +176,24 @@ func sameResult(t testing.TB, when string, got, want anyResult) {
 		t.Fatalf("%s: error %q, %+v, want error %q, %+v, or other pixels", when, got.err, got.Info, want.err, want.Info)
 	}
 }
+
+// FuzzWebP mutates bitstreams without their container: pixels or an error, and
+// the same in memory that holds other things.
+func FuzzWebP(f *testing.F) {
+	for name, data := range testimages.Named() {
+		at := max(bytes.Index(data, []byte("VP8L")), bytes.Index(data, []byte("VP8 ")))
+		if strings.HasPrefix(name, "webp") && len(data) <= 4*smallest {
+			f.Add(data[at+8:], data[at+3] == 'L')
+		}
+	}
+	p, dirty := fuzzPreparer(f), fuzzPreparer(f)
+	dirty.Dirty(0xA5)
+	f.Fuzz(func(t *testing.T, bitstream []byte, lossless bool) {
+		kind := "VP8 "
+		if lossless {
+			kind = "VP8L"
+		}
+		data := testimages.WebPOf(kind, bitstream)
+		sameResult(t, "in other memory", prepareAny(t, dirty, data), prepareAny(t, p, data))
+	})
+}

@@ -113,7 +113,9 @@ func TestResultsDependOnNothingBefore(t *testing.T) {
 // good image must find the planes in the pool.
 func TestFailedDecodesGiveTheirMemoryBack(t *testing.T) {
 	p := newPreparer(t)
-	for _, name := range []string{"jpeg-420-300x200.jpg", "jpeg-gray-progressive.jpg"} {
+	for _, name := range []string{
+		"jpeg-420-300x200.jpg", "jpeg-gray-progressive.jpg", "webp-lossy-300x200.webp", "webp-lossless.webp",
+	} {
 		data := testimages.Golden(name)
 		if _, err := p.Prepare(context.Background(), data); err != nil {
 			t.Fatal(err)
@@ -122,13 +124,22 @@ func TestFailedDecodesGiveTheirMemoryBack(t *testing.T) {
 		if held == 0 {
 			t.Fatalf("%s: nothing was kept", name)
 		}
-		if _, err := p.Prepare(context.Background(), data[:len(data)-len(data)/3]); err == nil {
+		if _, err := p.Prepare(context.Background(), incomplete(data)); err == nil {
 			t.Fatalf("%s: a third of the file is missing and nothing said so", name)
 		}
 		if got := p.Held(); got < held {
 			t.Errorf("%s: %d samples held after a failed decode, %d before", name, got, held)
 		}
 	}
+}
+
+// incomplete leaves a third of a file out. A WebP says that this is its size.
+func incomplete(data []byte) []byte {
+	data = data[:len(data)-len(data)/3]
+	if kind := string(data[12:16]); kind == "VP8 " || kind == "VP8L" {
+		return testimages.WebPOf(kind, data[20:])
+	}
+	return data
 }
 
 // TestSteadyStateAllocatesNothingThatGrows: an image like the last one costs
@@ -142,6 +153,8 @@ func TestSteadyStateAllocatesNothingThatGrows(t *testing.T) {
 		{"jpeg 256", testimages.JPEG(256, 256)},
 		{"jpeg 2048", testimages.JPEG(2048, 2048)},
 		{"png 1024", testimages.PNG(1024, 1024)},
+		{"lossy webp", testimages.Golden("webp-lossy-300x200.webp")},
+		{"lossless webp", testimages.Golden("webp-lossless-noise.webp")},
 		{"gray progressive jpeg", testimages.Golden("jpeg-gray-progressive.jpg")},
 		{"progressive jpeg 2048", testimages.ScanFlood(2048, 2048, 3)},
 	} {

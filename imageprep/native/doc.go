@@ -1,7 +1,7 @@
 // Package native decodes WebP with libwebp, the library that Pillow uses, where
 // the machine has it. It is opened at run time, without a C compiler: nothing is
-// linked, and a machine without it is served by package imageprep's own way
-// through golang.org/x/image, which is slower and gives the same pixels.
+// linked, and a machine without it is served by package imageprep's own
+// decoders, which give the same pixels.
 //
 // The library is libwebp.so.7 or libwebpdecoder.so.3 (Debian's libwebp7), found
 // as the dynamic loader finds any library.

@@ -141,14 +141,14 @@ func WebPLosslessHeader(w, h uint32) []byte {
 	data := binary.LittleEndian.AppendUint32([]byte{0x2f}, uint32(bits))
 	// No transform, no colour cache, no meta codes, five simple codes of one symbol.
 	data = append(data, 0x88, 0x88, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-	return webp("VP8L", data)
+	return WebPOf("VP8L", data)
 }
 
 // WebPLossyHeader returns a lossy WebP key frame header for w x h pixels (at
 // most 16383 each), with little data behind it.
 func WebPLossyHeader(w, h uint16) []byte {
 	data := []byte{0x10, 0x08, 0, 0x9d, 0x01, 0x2a, byte(w), byte(w >> 8), byte(h), byte(h >> 8)}
-	return webp("VP8 ", append(data, make([]byte, 64)...))
+	return WebPOf("VP8 ", append(data, make([]byte, 64)...))
 }
 
 // WebPExtendedHeader returns an animated WebP whose canvas is w x h pixels (at
@@ -159,14 +159,15 @@ func WebPExtendedHeader(w, h uint32) []byte {
 		canvas = append(canvas, byte(v), byte(v>>8), byte(v>>16))
 	}
 	frame := append(make([]byte, 16), WebPLosslessHeader(1, 1)[12:]...)
-	out := append(webp("VP8X", canvas), webp("ANMF", frame)[12:]...)
+	out := append(WebPOf("VP8X", canvas), WebPOf("ANMF", frame)[12:]...)
 	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
 	return out
 }
 
-func webp(kind string, data []byte) []byte {
+// WebPOf returns a WebP of one chunk.
+func WebPOf(kind string, data []byte) []byte {
 	if len(data)%2 == 1 {
-		data = append(data, 0)
+		data = append(slices.Clip(data), 0)
 	}
 	out := binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(12+len(data)))
 	out = binary.LittleEndian.AppendUint32(append(append(out, "WEBP"...), kind...), uint32(len(data)))

@@ -55,3 +55,13 @@ func (r *Reader) State() (value, span uint64, left int, short bool) {
 	ahead.fill()
 	return ahead.value >> 56, r.r.span, 8*(len(r.r.data)-r.r.at) + r.r.n, r.r.short
 }
+
+// Steps parses a frame's header and returns the steps of luma's DC and AC in the
+// first segment, and the limit of an edge's step.
+func Steps(data []byte) (steps [2]int32, edge uint8, err error) {
+	f, err := parseFrame(data)
+	if err != nil {
+		return steps, 0, err
+	}
+	return f.steps[0].y1, f.strengths[0][0].edge, nil
+}
