@@ -98,7 +98,7 @@ func run(out, gpu string, seed uint64) error {
 func table(results []Result) string {
 	var b strings.Builder
 	s := results[0].Fleet.Service
-	fmt.Fprintf(&b, "decode %.1f ms (standard deviation %.0f %%); Triton %.2f ms for each batch and %.3f ms for each " +
+	fmt.Fprintf(&b, "decode %.1f ms (standard deviation %.0f %%); Triton %.2f ms for each batch and %.3f ms for each "+
 		"image, "+
 		"%d at most\n", 1000*s.Decode, 100*s.Spread, 1000*s.Batch, 1000*s.Row, s.MaxBatch)
 	fmt.Fprintf(&b, "%-34s %-15s %9s %9s %7s %7s %28s %9s %8s\n", "fleet", "when", "offered/s",

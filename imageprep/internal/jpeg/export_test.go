@@ -13,11 +13,11 @@ var (
 	InverseDCTs = map[int]Transforms{
 		8: {inverseDCT, inverseDCTPortable}, 4: {inverseDCT4, inverseDCT4Portable}, 2: {inverseDCT2, inverseDCT2Portable},
 	}
-	Flat               = flat
-	YCCChunks          = yccChunks
-	YCCPortable        = yccPortable
-	HChunks            = triangleHChunks
-	FilterH            = filterH
-	HVChunks           = triangleHVChunks
-	FilterHV           = filterHV
+	Flat        = flat
+	YCCChunks   = yccChunks
+	YCCPortable = yccPortable
+	HChunks     = triangleHChunks
+	FilterH     = filterH
+	HVChunks    = triangleHVChunks
+	FilterHV    = filterHV
 )
