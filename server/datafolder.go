@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,32 +15,47 @@ import (
 const lockName = "lock"
 
 // lockFolder locks the folder that the server may change, and returns it with
-// what releases it.
-func (cfg Config) lockFolder() (dir string, release func() error, err error) {
+// what releases it. unwritable says why it's not the data folder: nobody can write
+// there at the moment.
+func (cfg Config) lockFolder() (dir string, release func() error, unwritable, err error) {
 	if cfg.Ephemeral {
-		return lockEphemeralFolder(cfg.Settings)
+		dir, release, err = lockEphemeralFolder(cfg.Settings)
+		return dir, release, nil, err
 	}
-	release, err = lockDataFolder(cfg.Settings)
-	return cfg.Settings.DataDir, release, err
+	unlock, unwritable, err := lockDataFolder(cfg.Settings)
+	if err != nil || unwritable == nil || !cfg.Embedded {
+		return cfg.Settings.DataDir, unlock, unwritable, err
+	}
+	dir, remove, err := temporaryFolder()
+	if err != nil {
+		return "", nil, nil, errors.Join(fmt.Errorf("setting data-dir: %w; nor is there a temporary folder: %w",
+			unwritable, err), unlock())
+	}
+	return dir, func() error { return errors.Join(remove(), unlock()) }, unwritable, nil
 }
 
 // lockDataFolder makes the data folder and keeps other servers out of it until
-// release: two would lose each other's checkpoints. A folder that can't be
-// written needs no lock.
-func lockDataFolder(s config.Settings) (release func() error, err error) {
+// release: two would lose each other's checkpoints. One that can't be written is
+// locked where that is possible.
+func lockDataFolder(s config.Settings) (release func() error, unwritable, err error) {
 	release, err = lock(s.DataDir)
 	if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
-		return nil, fmt.Errorf("setting data-dir: %w already serves from %s; stop it, or choose another folder with "+
+		return nil, nil, fmt.Errorf("setting data-dir: %w already serves from %s; stop it, or choose another folder with "+
 			"--data-dir or %s",
 			held, s.DataDir, config.EnvName("data-dir"))
 	}
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return func() error { return nil }, nil
+	switch {
+	case err == nil:
+		unwritable = tryWriting(s.DataDir)
+	case diskFault(err) != "":
+		release, unwritable = func() error { return nil }, err
+	default:
+		return nil, nil, fmt.Errorf("setting data-dir: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("setting data-dir: %w", err)
+	if unwritable != nil && diskFault(unwritable) == "" {
+		return nil, nil, errors.Join(fmt.Errorf("setting data-dir: %w", unwritable), release())
 	}
-	return release, nil
+	return release, unwritable, nil
 }
 
 func lock(dir string) (release func() error, err error) {

@@ -38,7 +38,7 @@ func TestDataFolderIsPrivate(t *testing.T) {
 		{0o777 | os.ModeSticky, 0o777 | os.ModeSticky}, // such as /tmp
 	} {
 		if tc.before == 0o500 && os.Geteuid() != 0 {
-			continue // TestDataFolderThatCannotBeWritten is for others
+			continue // TestDegradedStart is for others
 		}
 		s := config.Settings{DataDir: filepath.Join(t.TempDir(), "data")}
 		if tc.before != 0 {
@@ -47,7 +47,7 @@ func TestDataFolderIsPrivate(t *testing.T) {
 			}
 		}
 		for _, lock := range []func() (func() error, error){
-			func() (func() error, error) { return lockDataFolder(s) },
+			func() (func() error, error) { release, _, err := lockDataFolder(s); return release, err },
 			func() (func() error, error) { _, release, err := lockEphemeralFolder(s); return release, err },
 		} {
 			release, err := lock()
@@ -65,23 +65,6 @@ func TestDataFolderIsPrivate(t *testing.T) {
 	}
 }
 
-func TestDataFolderThatCannotBeWritten(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere")
-	}
-	s := config.Settings{DataDir: t.TempDir()}
-	if err := os.Chmod(s.DataDir, 0o500); err != nil {
-		t.Fatal(err)
-	}
-	release, err := lockDataFolder(s)
-	if err != nil {
-		t.Fatalf("refused: %v", err)
-	}
-	if err := release(); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestFailedStartReleasesTheDataFolder(t *testing.T) {
 	s := config.Default()
 	s.Listen, s.DataDir, s.Trace = "127.0.0.1:0", t.TempDir(), true
@@ -90,7 +73,7 @@ func TestFailedStartReleasesTheDataFolder(t *testing.T) {
 	if _, err := New(t.Context(), Config{Settings: s, Logger: logger}); err == nil {
 		t.Fatal("it started")
 	}
-	release, err := lockDataFolder(s)
+	release, _, err := lockDataFolder(s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
@@ -56,7 +57,9 @@ type checks struct {
 	readiness *lifecycle.Readiness
 	redis     *cache.Redis // nil: none
 	preparing gateway.Check
-	models    string // why these models are served; "" where nobody chose
+	models    string          // why these models are served; "" where nobody chose
+	store     *sqlstore.Store // nil: none
+	faults    []gateway.Check // that the server started with
 }
 
 // current are all checks of the moment.
@@ -73,7 +76,10 @@ func (c checks) always() []gateway.Check {
 	if c.redis != nil {
 		all = append(all, gateway.Check{Name: "redis", Run: c.checkRedis})
 	}
-	return all
+	if c.store != nil {
+		all = append(all, gateway.Check{Name: "store", Run: c.store.Check})
+	}
+	return append(all, c.faults...)
 }
 
 // probe has a server compute.

@@ -33,7 +33,7 @@ func OpenExperimentStore(ctx context.Context, s config.Settings, logger *slog.Lo
 	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
 		cfg.URL = where
 	case where == "":
-		cfg.Path = filepath.Join(s.DataDir, "experiments.db")
+		cfg.Path = experimentFile(s)
 	default:
 		cfg.Path = where
 	}
@@ -43,6 +43,9 @@ func OpenExperimentStore(ctx context.Context, s config.Settings, logger *slog.Lo
 	}
 	return store, nil
 }
+
+// experimentFile is where experiments are kept where nothing is set.
+func experimentFile(s config.Settings) string { return filepath.Join(s.DataDir, "experiments.db") }
 
 // experimentKey is the key of assignments: the setting, or the one of the data
 // folder, which is made if need be. Another key puts every unit elsewhere, so
@@ -58,8 +61,9 @@ func experimentKey(s config.Settings) ([]byte, error) {
 // experiments are the engine, or none, and what scores: the service, or the
 // service under the engine's direction.
 type experiments struct {
-	engine *engine.Engine // nil: there are none
-	keys   *access.Keys   // nil: there are none; they are kept in the same store
+	store  *sqlstore.Store // nil: there is none
+	engine *engine.Engine  // nil: there are none
+	keys   *access.Keys    // nil: there are none; they are kept in the same store
 	scorer gateway.Scorer
 }
 
@@ -92,8 +96,12 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 		return none, nil
 	}
 	key, err := experimentKey(s.settings)
-	if err != nil {
-		return none, fmt.Errorf("setting experiment-key: %w", err)
+	records := sqlstore.DefaultConfig()
+	if err != nil { // another key would move units to other arms
+		s.degrade(startFault{check: "experiment-key", detail: "experiment.key in the data folder can't be used: experiments " +
+			"and feedback answer store_unavailable; restore the file"}, err)
+		records.Fault = err
+		key = make([]byte, 32)
 	}
 	hasher, err := experiment.NewHasher(key)
 	if err != nil {
@@ -105,16 +113,24 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	}
 	s.onClose("the experiment store", stopMark, func(context.Context) error { return store.Close() })
 	keys := access.NewKeys(store, time.Now, s.logger)
+	ofExperiments := store
+	if records.Fault != nil {
+		records.Path = experimentFile(s.settings)
+		if ofExperiments, err = sqlstore.Open(ctx, records); err != nil {
+			return none, err
+		}
+		s.onClose("experiments without a key", stopMark, func(context.Context) error { return ofExperiments.Close() })
+	}
 	s.onClose("the API keys", stopMark, func(context.Context) error { keys.Close(); return nil })
 	e, err := engine.New(engine.Deps{
-		Store: store, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
+		Store: ofExperiments, Hasher: hasher, Checkpoints: ownCheckpoints{s.library, s.manager, s.service},
 		Canaries: canaries{s.service}, Labellers: labellers{store},
 		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
 	})
 	if err != nil {
 		return none, err
 	}
-	return experiments{engine: e, keys: keys, scorer: scoring.NewDirected(s.service, director{e})}, nil
+	return experiments{store: store, engine: e, keys: keys, scorer: scoring.NewDirected(s.service, director{e})}, nil
 }
 
 // labellers are the keys of a store that may label.

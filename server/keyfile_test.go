@@ -58,7 +58,7 @@ func TestCacheKeys(t *testing.T) {
 	id := func(s config.Settings) string {
 		t.Helper()
 		s.DataDir = dir
-		keys, err := cacheKeys(s)
+		keys, err := (&Server{settings: s}).cacheKeys()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestCacheKeys(t *testing.T) {
 		{CacheKey: "0123456789abcdef", CacheKeyPrevious: "short"},
 		{CacheKey: "short"},
 	} {
-		if _, err := cacheKeys(s); err == nil || !strings.Contains(err.Error(), "cache-key-previous") {
+		if _, err := (&Server{settings: s}).cacheKeys(); err == nil || !strings.Contains(err.Error(), "cache-key-previous") {
 			t.Errorf("%+v: error %v, want one that names the settings", s, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
@@ -27,17 +28,22 @@ func RedisConfig(s config.Settings) (cache.RedisConfig, error) {
 }
 
 // cacheKeys are what values in Redis are sealed with: the setting, or the key of
-// the data folder.
-func cacheKeys(s config.Settings) (*cache.Keyring, error) {
-	current := []byte(s.CacheKey)
+// the data folder. Without a file of it the server has a key of its own until it
+// ends, by which nobody else reads what it writes.
+func (s *Server) cacheKeys() (*cache.Keyring, error) {
+	current := []byte(s.settings.CacheKey)
 	if len(current) == 0 {
-		key, err := folderKey(filepath.Join(s.DataDir, "cache.key"), "remove the file, and the server creates another")
+		file := filepath.Join(s.settings.DataDir, "cache.key")
+		key, err := folderKey(file, "remove the file, and the server creates another")
 		if err != nil {
-			return nil, fmt.Errorf("setting cache-key: %w", err)
+			s.degrade(startFault{check: "cache-key", detail: inDataFolder(file) + " can't be used: this server shares no " +
+				"values in Redis with others, nor with its next start"}, err)
+			key = make([]byte, 32)
+			_, _ = rand.Read(key) // never fails
 		}
 		current = []byte(hex.EncodeToString(key)) // the text of the file, so that it can become the setting
 	}
-	keys, err := cache.NewKeyring(current, []byte(s.CacheKeyPrevious))
+	keys, err := cache.NewKeyring(current, []byte(s.settings.CacheKeyPrevious))
 	if err != nil {
 		return nil, fmt.Errorf("settings cache-key and cache-key-previous: %w", err)
 	}

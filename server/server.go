@@ -71,6 +71,7 @@ type Server struct {
 	readiness   *gateway.Readiness
 	gateway     *gateway.Gateway
 	http        *http.Server
+	faults      []startFault
 	closers     []closer // the last is closed first
 }
 
@@ -97,20 +98,22 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err := checkShutdown(cfg.Settings); err != nil {
 		return nil, err
 	}
-	dir, release, err := cfg.lockFolder()
+	dir, release, unwritable, err := cfg.lockFolder()
 	if err != nil {
 		return nil, err
 	}
-	settings, stopTraces, err := cfg.keepTraces()
-	if err != nil {
-		return nil, errors.Join(err, release())
-	}
 	s := &Server{
-		settings: settings, dir: dir, version: cfg.Version, logger: cfg.Logger, restarted: make(chan struct{}, 1),
+		settings: cfg.Settings, dir: dir, version: cfg.Version, logger: cfg.Logger, restarted: make(chan struct{}, 1),
 		reload: make(chan struct{}, 1),
 	}
 	s.onClose("the lock of the data folder", endMark, func(context.Context) error { return release() })
-	s.onClose("the trace collector", endMark, stopTraces)
+	if unwritable != nil {
+		s.degrade(startFault{check: "data-folder", detail: "the data folder can't be written (" + diskFault(unwritable) +
+			"): checkpoints and the default can't be changed, and nothing is recorded"}, unwritable)
+	}
+	if err := s.keepTraces(cfg); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.build(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -177,7 +180,8 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	}
 	return s.buildGateway(tel, checks{
 		follower: s.follower, readiness: lifecycle.NewReadiness(triton, caches),
-		redis: redis, preparing: selfTestCheck(preparer), models: cfg.Models,
+		redis: redis, preparing: selfTestCheck(preparer), models: cfg.Models, store: s.experiments.store,
+		faults: faultChecks(s.faults),
 	})
 }
 
@@ -197,8 +201,8 @@ func (s *Server) newPanels(top topology, servers *tritonmodels.Servers, caches *
 func (s *Server) newManager(top topology, servers *tritonmodels.Servers,
 	caches *cache.ByEncoder) (*lifecycle.Manager, error) {
 	if !top.ephemeral {
-		if err := s.library.Clean(); err != nil {
-			return nil, err
+		if err := s.library.Clean(); err != nil { // it takes space, no more
+			s.logger.Warn("what interrupted changes left can't be deleted", "error", err)
 		}
 	}
 	cfg := lifecycle.DefaultConfig()
@@ -291,7 +295,7 @@ func (s *Server) newCaches(tel *telemetry.Telemetry, redis *cache.Redis,
 	texts.Recipe, texts.Memory, texts.TTL = scoring.PromptRecipe, memory, s.settings.TextTTL
 	texts.Logger, texts.Meter = s.logger, tel.Meter()
 	if redis != nil {
-		if texts.Keys, err = cacheKeys(s.settings); err != nil {
+		if texts.Keys, err = s.cacheKeys(); err != nil {
 			return nil, err
 		}
 		texts.Remote = redis

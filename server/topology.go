@@ -99,7 +99,7 @@ func embeddedTriton(s config.Settings, ephemeral bool, child embedded.Config) (t
 	}
 	repository := child.LaterRepositories[0]
 	if err := os.MkdirAll(repository, 0o700); err != nil {
-		return t, err
+		return t, fmt.Errorf("setting data-dir: %w", err)
 	}
 	folder := tritonmodels.NewFolder(repository, child.ModelRepositories...)
 	if uploads {

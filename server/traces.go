@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 
 	"github.com/agiqa/agiqa/internal/config"
@@ -16,23 +15,24 @@ func TraceFolder(s config.Settings) string { return filepath.Join(s.DataDir, "tr
 // keepTraces makes a collector of our own the endpoint of the settings, where
 // these want traces to be kept and the server has the data folder to itself:
 // gateway and Triton send their spans to it, and
-// it sends them on to the endpoint that was set. stop is called when both have
-// sent their last.
-func (c Config) keepTraces() (s config.Settings, stop func(context.Context) error, err error) {
-	s = c.Settings
-	if !s.Trace || c.Ephemeral {
-		return s, func(context.Context) error { return nil }, nil
+// it sends them on to the endpoint that was set. It ends when both have sent their
+// last.
+func (s *Server) keepTraces(cfg Config) error {
+	if !s.settings.Trace || cfg.Ephemeral {
+		return nil
 	}
-	file, err := tracelog.Open(TraceFolder(s), int64(s.TraceBytes)/2)
+	file, err := tracelog.Open(TraceFolder(s.settings), int64(s.settings.TraceBytes)/2)
 	if err != nil {
-		return s, nil, fmt.Errorf("setting trace: %w", err)
+		s.degrade(startFault{check: "traces", detail: "no traces are kept: their file in the data folder can't be opened"}, err)
+		return nil
 	}
-	receiver, err := tracelog.Listen(file, s.OTLPEndpoint, c.Logger)
+	receiver, err := tracelog.Listen(file, s.settings.OTLPEndpoint, s.logger)
 	if err != nil {
-		return s, nil, errors.Join(err, file.Close())
+		return errors.Join(err, file.Close())
 	}
-	s.OTLPEndpoint = receiver.URL()
-	return s, func(ctx context.Context) error {
+	s.settings.OTLPEndpoint = receiver.URL()
+	s.onClose("the trace collector", endMark, func(ctx context.Context) error {
 		return errors.Join(receiver.Close(ctx), file.Close())
-	}, nil
+	})
+	return nil
 }

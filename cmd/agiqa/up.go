@@ -41,7 +41,7 @@ func up(ctx context.Context, s config.Settings, t *cli.Terminal) error {
 	t.Note("agiqa %s: starting Triton (its log: %s)", version.Current().Version,
 		filepath.Join(s.DataDir, server.TritonLog))
 	if err := server.EnsureAdminKey(&s); err != nil {
-		return fmt.Errorf("admin key: %w", err)
+		t.Note("agiqa: warning: there is no admin key: %v", err)
 	}
 	cfg := t.Embedded(s, false)
 	srv, err := server.New(ctx, cfg)

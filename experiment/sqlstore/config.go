@@ -11,6 +11,10 @@ type Config struct {
 	Path string // a SQLite file on a local disk; it's created, with its folder
 	URL  string // postgres://user:password@host/database
 
+	// Fault, if it's set, is why the store must not be used: every call is
+	// store_unavailable.
+	Fault error
+
 	Clock  func() time.Time // decides when orphans expire
 	Logger *slog.Logger     // for failures that no caller gets to see
 }

@@ -12,7 +12,7 @@ type dialect struct {
 	numbered   bool   // placeholders are $1, $2
 	lockSchema string // taken before the schema is looked at; "": the transaction is enough
 	lockLog    string // returns the last place, and makes other writers wait
-	orLater    bool   // the server may be started without the database
+	warns      bool   // the server's settings may undo what durability promises
 
 	write, read *sql.DB
 
@@ -20,6 +20,9 @@ type dialect struct {
 	fault func(error) fault
 	// check finds what a commit would not notice; it may be nil.
 	check func() error
+	// where and why tell people about a failure; "" where there is nothing to say.
+	where string
+	why   func(error) string
 }
 
 // fault is what an error means for whoever tries again.

@@ -13,7 +13,7 @@ const retryAfter = time.Second
 
 // unavailable gives an error its kind: what has one keeps it, a caller that
 // left is told so, and whatever else happened is the database's.
-func unavailable(ctx context.Context, err error) error {
+func unavailable(ctx context.Context, d dialect, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -23,8 +23,17 @@ func unavailable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return left(ctx)
 	}
-	return quality.Errorf(quality.KindStoreUnavailable, "the experiment store is unavailable").
-		After(retryAfter).Because(err)
+	detail := "the experiment store"
+	if d.where != "" {
+		detail += " (" + d.where + ")"
+	}
+	detail += " is unavailable"
+	if d.why != nil {
+		if why := d.why(err); why != "" {
+			detail += ": " + why
+		}
+	}
+	return quality.Errorf(quality.KindStoreUnavailable, "%s", detail).After(retryAfter).Because(err)
 }
 
 func left(ctx context.Context) error {

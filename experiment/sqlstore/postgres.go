@@ -55,9 +55,10 @@ func openPostgres(c Config) (dialect, error) {
 		numbered:   true,
 		lockSchema: `SELECT pg_advisory_xact_lock(7020941)`, // any number that all gateways share
 		lockLog:    `SELECT last FROM agiqa_log WHERE id = 1 FOR UPDATE`,
-		orLater:    true,
+		warns:      true,
 		write:      pool(1), read: pool(readers),
 		fault: postgresFault,
+		why:   func(error) string { return "" }, // may hold addresses and names
 	}, nil
 }
 

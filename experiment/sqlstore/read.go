@@ -30,12 +30,15 @@ func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, statement
 		drop(s.dialect.read, readers)
 		err = s.queryOnce(ctx, once, statement, args)
 	}
-	return unavailable(ctx, err)
+	return unavailable(ctx, s.dialect, err)
 }
 
 func (s *Store) queryOnce(ctx context.Context, scan func(*sql.Rows) error, statement string, args []any) error {
 	ctx, cancel := context.WithTimeout(ctx, lockWait+timeout)
 	defer cancel()
+	if err := s.look(); err != nil {
+		return err
+	}
 	if err := s.ready(ctx); err != nil {
 		return err
 	}

@@ -10,24 +10,31 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/agiqa/agiqa/quality"
 )
 
 // maxJournal is what a write-ahead log is cut to after it was copied into the
 // database.
 const maxJournal = 64 << 20
 
-// openSQLite prepares the pools of a file. Nothing is opened yet, except that
-// the file is made.
+// openSQLite prepares the pools of a file. Nothing is opened yet; the file is made
+// by the first check. A path that can't be a file's is an error.
 func openSQLite(c Config) (dialect, error) {
 	path, err := filepath.Abs(c.Path)
 	if err != nil {
 		return dialect{}, err
 	}
-	if err := makeFile(path); err != nil {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, syscall.ENOTDIR):
 		return dialect{}, err
+	case err == nil && !info.Mode().IsRegular():
+		return dialect{}, quality.Errorf(quality.KindStoreUnavailable, "%s is no file", path)
 	}
 	pool := func(size int, queryOnly bool) (*sql.DB, error) {
 		connector, err := sqlite.NewConnector(sqliteURI(path, queryOnly))
@@ -47,17 +54,15 @@ func openSQLite(c Config) (dialect, error) {
 	if err != nil {
 		return dialect{}, err
 	}
-	file, err := os.Stat(path)
-	if err != nil {
-		return dialect{}, err
-	}
 	return dialect{
 		name:    "sqlite",
 		types:   strings.NewReplacer("{seq}", "INTEGER PRIMARY KEY", "{int}", "INTEGER", "{bytes}", "BLOB"),
 		lockLog: `SELECT last FROM agiqa_log WHERE id = 1`, // the transaction began as a writer
 		write:   write, read: read,
 		fault: sqliteFault,
-		check: sameFile(path, file),
+		check: sameFile(path),
+		where: path,
+		why:   sqliteWhy,
 	}, nil
 }
 
@@ -107,20 +112,56 @@ func sqliteURI(path string, queryOnly bool) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
-// sameFile returns a check that the path still leads to the file that is open.
-// SQLite goes on writing to a file that was removed, and what it acknowledges
-// would be gone with the process.
-func sameFile(path string, file os.FileInfo) func() error {
+// sameFile returns a check that makes the file the first time, and then wants that
+// the path still leads to it. SQLite goes on writing to a file that was removed, and
+// what it acknowledges would be gone with the process.
+func sameFile(path string) func() error {
+	var mu sync.Mutex
+	var file os.FileInfo // nil: not seen yet
 	return func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if file == nil {
+			if err := makeFile(path); err != nil {
+				return err
+			}
+		}
 		now, err := os.Stat(path)
 		if err != nil {
 			return err
+		}
+		if file == nil {
+			file = now
 		}
 		if !os.SameFile(file, now) {
 			return fmt.Errorf("%s was replaced by another file; restart the server", path)
 		}
 		return nil
 	}
+}
+
+// sqliteWhy says what is wrong with the file.
+func sqliteWhy(err error) string {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_FULL:
+			return "no space left on device"
+		case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+			return "the file can't be written"
+		case sqlite3.SQLITE_CANTOPEN:
+			return "the file can't be opened"
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			return "the file is damaged, and is left as it is; restore it, or move it away to begin anew"
+		case sqlite3.SQLITE_IOERR:
+			return "the disk fails, or is full"
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+			return "another process holds it"
+		}
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno.Error()
+	}
+	return ""
 }
 
 // sqliteFault tells errors of the file from those of a statement.

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -28,10 +29,10 @@ type Store struct {
 
 var _ experiment.Store = (*Store)(nil)
 
-// Open opens the database and brings its schema to this program's version. A
-// SQLite file that cannot be written is an error. A PostgreSQL that cannot be
-// reached is not: the server may be started before it, and until it answers
-// every call is store_unavailable.
+// Open opens the database and brings its schema to this program's version. One that
+// cannot be reached, read or written is no error: a server goes on without it, and
+// every call is store_unavailable until it can. What no time mends is: a path that
+// is no file's, a URL that is none, a password that is refused.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	if (c.Path == "") == (c.URL == "") {
 		return nil, quality.Errorf(quality.KindInternal, "the experiment store needs either a path or a URL")
@@ -42,7 +43,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	d, err := open(c)
 	if err != nil {
-		return nil, unavailable(ctx, err)
+		return nil, unavailable(ctx, dialect{}, err)
 	}
 	s := &Store{config: c, dialect: d, migrating: make(chan struct{}, 1)}
 	s.writer = newWriter(s)
@@ -51,7 +52,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	s.wait.Go(func() { s.purge(background) })
 	if err := s.start(ctx); err != nil {
 		_ = s.Close()
-		return nil, unavailable(ctx, err)
+		return nil, unavailable(ctx, d, err)
 	}
 	return s, nil
 }
@@ -60,9 +61,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (s *Store) start(ctx context.Context) error {
 	deadline := time.Now().Add(lockWait)
 	for {
-		err := s.ready(ctx)
+		err := s.look()
 		if err == nil {
-			if s.dialect.orLater {
+			err = s.ready(ctx)
+		}
+		if err == nil {
+			if s.dialect.warns {
 				s.warnOfServer(ctx)
 			}
 			return nil
@@ -74,13 +78,30 @@ func (s *Store) start(ctx context.Context) error {
 			if pause(ctx, 10*time.Millisecond) != nil {
 				return err
 			}
-		case fault == ofLink && s.dialect.orLater:
+		case fault == ofLink:
 			s.config.Logger.WarnContext(ctx, "the experiment database is unavailable; continuing without it", "cause", err)
 			return nil
 		default:
 			return err
 		}
 	}
+}
+
+// Check reports whether the database can be used, with the error that a call would
+// have.
+func (s *Store) Check(ctx context.Context) error {
+	return s.query(ctx, func(*sql.Rows) error { return nil }, `SELECT last FROM agiqa_log WHERE id = 1`)
+}
+
+// look finds what the database's own errors do not say.
+func (s *Store) look() error {
+	if s.config.Fault != nil {
+		return s.config.Fault
+	}
+	if s.dialect.check != nil {
+		return s.dialect.check()
+	}
+	return nil
 }
 
 // ready migrates the schema if this was not done yet.
@@ -146,7 +167,7 @@ func (s *Store) Close() error {
 	s.wait.Wait()
 	s.writer.close()
 	if err := errors.Join(s.dialect.read.Close(), s.dialect.write.Close()); err != nil {
-		return unavailable(context.Background(), fmt.Errorf("closing: %w", err))
+		return unavailable(context.Background(), s.dialect, fmt.Errorf("closing: %w", err))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ type job struct {
 // finish tells the caller.
 func (j *job) finish(err error) {
 	if j.err == nil && err != nil {
-		j.err = unavailable(context.Background(), err)
+		j.err = err
 	}
 	close(j.done)
 }
@@ -152,7 +152,7 @@ func (w *writer) write(jobs []*job) {
 			appends = append(appends, j)
 			continue
 		}
-		j.finish(w.store.transact(j.alone))
+		j.finish(w.store.describe(w.store.transact(j.alone)))
 	}
 	if len(appends) == 0 {
 		return
@@ -160,15 +160,18 @@ func (w *writer) write(jobs []*job) {
 	err := w.store.append(appends)
 	if err == nil || len(appends) == 1 || w.store.faultOf(err) != ofRecord {
 		for _, j := range appends {
-			j.finish(err)
+			j.finish(w.store.describe(err))
 		}
 		return
 	}
 	// One of them cannot be written. The others must not suffer for it.
 	for _, j := range appends {
-		j.finish(w.store.append([]*job{j}))
+		j.finish(w.store.describe(w.store.append([]*job{j})))
 	}
 }
+
+// describe is unavailable for an error that no caller's leaving explains.
+func (s *Store) describe(err error) error { return unavailable(context.Background(), s.dialect, err) }
 
 // append writes the jobs' records in one transaction.
 func (s *Store) append(jobs []*job) error {
@@ -196,10 +199,8 @@ func (s *Store) transact(work func(ctx context.Context, tx *sql.Tx, again bool) 
 func (s *Store) attempt(work func(context.Context, *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), lockWait+timeout)
 	defer cancel()
-	if s.dialect.check != nil {
-		if err := s.dialect.check(); err != nil {
-			return err
-		}
+	if err := s.look(); err != nil {
+		return err
 	}
 	if err := s.ready(ctx); err != nil {
 		return err

@@ -29,7 +29,7 @@ func (e *HeldError) Error() string {
 }
 
 // Acquire locks the file at path, makes it if need be, and writes the number
-// of this process into it. It returns a [HeldError] at once if another process
+// of this process into it, if it can. It returns a [HeldError] at once if another process
 // holds the lock. The kernel releases the lock when its holder ends, however
 // that ends; the file stays, since removing it would let two hold it.
 func Acquire(path string) (release func() error, err error) {
@@ -44,15 +44,9 @@ func Acquire(path string) (release func() error, err error) {
 	case err != nil:
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
-	host, err := os.Hostname()
-	if err == nil {
-		err = f.Truncate(0)
-	}
-	if err == nil {
-		_, err = fmt.Fprintf(f, "%d %s\n", os.Getpid(), host)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	// The lock holds without it, such as on a full disk.
+	if host, err := os.Hostname(); err == nil && f.Truncate(0) == nil {
+		_, _ = fmt.Fprintf(f, "%d %s\n", os.Getpid(), host)
 	}
 	return f.Close, nil
 }

@@ -1,0 +1,342 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/testimages"
+	"github.com/agiqa/agiqa/server"
+)
+
+// plainUser is set where the test runs as somebody whom permissions bind.
+const plainUser = "AGIQA_TEST_PLAIN_USER"
+
+// asPlainUser runs the test again in a process that may not write where files
+// forbid it, if this one may, and reports whether that was done. That process also
+// has mounts of its own, and may make some.
+func asPlainUser(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 || os.Getenv(plainUser) != "" {
+		return false
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), plainUser+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	type result struct {
+		out []byte
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread has lost something, and ends
+		for _, capability := range []uintptr{unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH} {
+			if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+				done <- result{nil, fmt.Errorf("drop a capability: %w", err)}
+				return
+			}
+		}
+		out, err := cmd.CombinedOutput()
+		if errors.Is(err, syscall.EPERM) { // no mounts of its own: tests of full disks have another way
+			again := exec.CommandContext(t.Context(), self, cmd.Args[1:]...)
+			again.Env, again.SysProcAttr = cmd.Env, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			out, err = again.CombinedOutput()
+		}
+		done <- result{out, err}
+	}()
+	r := <-done
+	if r.err != nil || !bytes.Contains(r.out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("as a plain user: %v\n%s", r.err, r.out)
+	}
+	return true
+}
+
+// degraded is a way to start a server that isn't whole.
+type degraded struct {
+	name  string
+	spoil func(t *testing.T, s *config.Settings) (damaged []string) // files that must stay as they are
+	// checks of /readyz that fail, by the first word of their names.
+	checks []string
+	// noStore: experiments answer store_unavailable.
+	noStore bool
+}
+
+func write(t *testing.T, path, content string) string {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func forbid(t *testing.T, path string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(path, 0o700) })
+}
+
+// mountTmpfs puts a small file system at a path, or reports that it may not.
+func mountTmpfs(t *testing.T, path, options string) bool {
+	t.Helper()
+	if os.Geteuid() != 0 || unix.Mount("tmpfs", path, "tmpfs", 0, options) != nil {
+		return false
+	}
+	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+	return true
+}
+
+// fill takes the last byte of a file system.
+func fill(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for chunk := make([]byte, 4096); err == nil; _, err = f.Write(chunk) {
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling %s: %v", dir, err)
+	}
+}
+
+// limitFiles makes every write of this process fail as on a full disk.
+func limitFiles(t *testing.T) {
+	t.Helper()
+	signal.Ignore(syscall.SIGXFSZ)
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	full := was
+	full.Cur = 1
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func degradedStarts() []degraded {
+	inData := func(name, content string) func(*testing.T, *config.Settings) []string {
+		return func(t *testing.T, s *config.Settings) []string {
+			return []string{write(t, filepath.Join(s.DataDir, name), content)}
+		}
+	}
+	unreadable := func(name, content string) func(*testing.T, *config.Settings) []string {
+		return func(t *testing.T, s *config.Settings) []string {
+			forbid(t, write(t, filepath.Join(s.DataDir, name), content), 0)
+			return nil
+		}
+	}
+	none := func(f func(t *testing.T, s *config.Settings)) func(*testing.T, *config.Settings) []string {
+		return func(t *testing.T, s *config.Settings) []string { f(t, s); return nil }
+	}
+	const garbage = "this was a file once\n"
+	return []degraded{
+		{"an experiment store that is damaged", inData("experiments.db", strings.Repeat(garbage, 1000)),
+			[]string{"store"}, true},
+		{"an experiment store that may not be read", unreadable("experiments.db", garbage), []string{"store"}, true},
+		{"a data folder that may not be written", none(func(t *testing.T, s *config.Settings) { forbid(t, s.DataDir, 0o500) }),
+			[]string{"data-folder", "experiment-key", "store"}, true},
+		{"a data folder that can't be created", none(func(t *testing.T, s *config.Settings) {
+			forbid(t, s.DataDir, 0o500)
+			s.DataDir = filepath.Join(s.DataDir, "below", "it")
+		}), []string{"data-folder", "experiment-key", "store"}, true},
+		{"a file system that is read-only", none(func(t *testing.T, s *config.Settings) {
+			if !mountTmpfs(t, s.DataDir, "size=1m") || unix.Mount("", s.DataDir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "") != nil {
+				forbid(t, s.DataDir, 0o500)
+			}
+		}), []string{"data-folder", "experiment-key", "store"}, true},
+		{"a full disk", none(func(t *testing.T, s *config.Settings) {
+			if mountTmpfs(t, s.DataDir, "size=64k") {
+				fill(t, s.DataDir)
+			} else {
+				limitFiles(t)
+			}
+		}), []string{"data-folder", "experiment-key", "store"}, true},
+		{"a limit on files", none(func(t *testing.T, _ *config.Settings) { limitFiles(t) }),
+			[]string{"data-folder", "experiment-key", "store"}, true},
+		{"the lock of a process that is dead", none(func(t *testing.T, s *config.Settings) {
+			write(t, filepath.Join(s.DataDir, "lock"), "999999 elsewhere\n")
+		}), nil, false},
+		{"a lock that may not be opened", unreadable("lock", ""), []string{"data-folder"}, false},
+		{"an experiment key that is none", inData("experiment.key", garbage), []string{"experiment-key"}, true},
+		{"an experiment key that may not be read", unreadable("experiment.key", garbage), []string{"experiment-key"}, true},
+		{"a cache key that is none", func(t *testing.T, s *config.Settings) []string {
+			s.RedisURL = "redis://127.0.0.1:1"
+			return inData("cache.key", garbage)(t, s)
+		}, []string{"cache-key", "redis"}, false},
+		{"traces in the way of their folder", func(t *testing.T, s *config.Settings) []string {
+			s.Trace = true
+			return inData("traces", garbage)(t, s)
+		}, []string{"traces"}, false},
+		{"no Redis", none(func(_ *testing.T, s *config.Settings) { s.RedisURL = "redis://127.0.0.1:1" }),
+			[]string{"redis"}, false},
+		{"no PostgreSQL", none(func(_ *testing.T, s *config.Settings) {
+			s.ExperimentStore = "postgres://agiqa:secret@127.0.0.1:1/agiqa"
+		}), []string{"store"}, true},
+		{"no collector", none(func(_ *testing.T, s *config.Settings) { s.OTLPEndpoint = "http://127.0.0.1:1" }), nil, false},
+	}
+}
+
+// TestDegradedStart: whatever is damaged, full, forbidden or away when a server
+// starts, it scores with the default checkpoint, says in /readyz and in one line of
+// the log what it does without, answers store_unavailable where that is missing, and
+// leaves what is damaged as it is.
+func TestDegradedStart(t *testing.T) {
+	if asPlainUser(t) {
+		return
+	}
+	triton := fakeTriton(t, settings(t))
+	for _, tt := range degradedStarts() {
+		t.Run(tt.name, func(t *testing.T) {
+			s := settings(t, triton.Addr())
+			s.AdminKey = "an admin key for this test"
+			damaged := tt.spoil(t, &s)
+			before := contents(t, damaged)
+			var log logBuffer
+			srv, err := server.New(t.Context(), server.Config{Settings: s, Version: "1.2.3",
+				Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatalf("it refuses to start: %v", err)
+			}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			err = srv.While(t.Context(), func(ctx context.Context) error {
+				checkDegraded(ctx, t, client, srv.URL(), string(s.AdminKey), tt)
+				return nil
+			})
+			if err != nil {
+				t.Errorf("it ends with %v", err)
+			}
+			if after := contents(t, damaged); !slices.Equal(before, after) {
+				t.Errorf("what was damaged has changed: %q, was %q", after, before)
+			}
+			for _, check := range tt.checks {
+				own := check != "store" && check != "redis" // which say so each time they're asked
+				if n := strings.Count(log.String(), "check="+check+" "); own && n != 1 {
+					t.Errorf("%d lines say that %s is missing, want one:\n%s", n, check, log.String())
+				}
+			}
+		})
+	}
+}
+
+func contents(t *testing.T, paths []string) []string {
+	t.Helper()
+	var all []string
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, string(raw))
+	}
+	return all
+}
+
+func checkDegraded(ctx context.Context, t *testing.T, client *http.Client, url, key string, want degraded) {
+	t.Helper()
+	status, body := send(ctx, t, client, http.MethodPost, url+"/v1/score", key, testimages.PNG(64, 48))
+	if status != http.StatusOK || !bytes.Contains(body, []byte(`"demo"`)) {
+		t.Errorf("scoring: status %d, %s", status, body)
+	}
+	status, body = send(ctx, t, client, http.MethodGet, url+"/readyz", "", nil)
+	var report gateway.ReadinessReport
+	if err := json.Unmarshal(body, &report); err != nil || status != http.StatusOK {
+		t.Fatalf("/readyz: status %d, %s (%v)", status, body, err)
+	}
+	var failing []string
+	for _, c := range report.Checks {
+		name, _, _ := strings.Cut(c.Name, " ")
+		if !c.OK && c.Detail != "not checked yet" {
+			failing = append(failing, name)
+			if c.Critical || c.Detail == "" || c.Detail == "unavailable" {
+				t.Errorf("check %+v, want a sentence and not critical", c)
+			}
+		}
+	}
+	slices.Sort(failing)
+	if wanted := slices.Sorted(slices.Values(want.checks)); !slices.Equal(failing, wanted) {
+		t.Errorf("checks %q fail, want %q: %s", failing, wanted, body)
+	}
+	status, body = send(ctx, t, client, http.MethodGet, url+"/v1/experiments", key, nil)
+	var problem gateway.Problem
+	_ = json.Unmarshal(body, &problem)
+	switch {
+	case want.noStore && (status != http.StatusServiceUnavailable || problem.Code != "store_unavailable"):
+		t.Errorf("experiments: status %d, %s, want store_unavailable", status, body)
+	case !want.noStore && status != http.StatusOK:
+		t.Errorf("experiments: status %d, %s", status, body)
+	}
+}
+
+func send(ctx context.Context, t *testing.T, client *http.Client, method, url, key string, body []byte) (int, []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key != "" {
+		req.Header.Set("X-API-Key", key)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "image/png")
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer bytes.Buffer
+	if _, err := answer.ReadFrom(res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, answer.Bytes()
+}
+
+// logBuffer is a bytes.Buffer for several goroutines.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
