@@ -5,9 +5,16 @@
 //
 //	go generate ./imageprep/internal/png
 //
-// Samples are words in which nothing overflows: differences lie within
-// +-510. Adding the prediction as bytes wraps as the format wants and leaves the
-// words' upper halves zero.
+// Each pixel waits for the one to its left, a, so the way from there is short:
+// the nearest of a, b and c to a+b-c is told by where t = 3c-a-b lies between
+// the smaller and the larger of a and b. It is the smaller where t isn't below
+// the larger, the larger where t isn't above the smaller, and c in between. That
+// holds for ties too, of which the format takes a before b before c; a test
+// compares every a, b and c.
+//
+// Samples are words in which nothing overflows: t lies within -510 and 765. What
+// is added to a prediction is added to all three, as bytes, which wraps as the
+// format wants and leaves the words' upper halves zero.
 package main
 
 import (
@@ -38,20 +45,21 @@ func paeth(bpp int) {
 	Label("pixel")
 	VPMOVZXBW(Mem{Base: prev}, b)
 	VPMOVZXBW(Mem{Base: row}, cur)
-	pa, pb, pc, least := XMM(), XMM(), XMM(), XMM()
-	VPSUBW(c, b, pa)
-	VPSUBW(c, a, pb)
-	VPADDW(pa, pb, pc)
-	VPABSW(pa, pa)
-	VPABSW(pb, pb)
-	VPABSW(pc, pc)
-	VPMINSW(pa, pb, least)
-	VPMINSW(pc, least, least)
-	VPCMPEQW(pa, least, pa)
-	VPCMPEQW(pb, least, pb)
-	VPBLENDVB(pb, b, c, c)
-	VPBLENDVB(pa, a, c, c)
-	VPADDB(c, cur, a)
+	t, low, high := XMM(), XMM(), XMM()
+	VPADDW(c, c, t)
+	VPADDW(c, t, t)
+	VPSUBW(b, t, t)
+	VPADDB(c, cur, c)
+	VPSUBW(a, t, t)
+	VPMINSW(a, b, low)
+	VPMAXSW(a, b, high)
+	below, above := XMM(), XMM() // t below the larger, above the smaller
+	VPCMPGTW(t, high, below)
+	VPCMPGTW(low, t, above)
+	VPADDB(low, cur, low)
+	VPADDB(high, cur, high)
+	VPBLENDVB(below, c, low, c)
+	VPBLENDVB(above, c, high, a)
 	VMOVDQA(b, c)
 	bytes, out := XMM(), GP32()
 	VPACKUSWB(a, a, bytes)

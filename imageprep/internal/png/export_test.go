@@ -1,0 +1,4 @@
+package png
+
+// Unfilter undoes the filter of a row.
+var Unfilter = unfilter
