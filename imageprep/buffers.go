@@ -24,3 +24,21 @@ func newBuffers(cfg Config) *buffers {
 	return &buffers{samples: pool.New[byte](n, share), coefficients: pool.New[int16](n, share/2),
 		masks: pool.New[uint64](n, share/64), pixels: pool.New[uint32](n, share/4)}
 }
+
+// keeper is a pool of any kind.
+type keeper interface {
+	HeldBytes() int64
+	Age()
+	Drop()
+}
+
+func (b *buffers) pools() []keeper { return []keeper{b.samples, b.coefficients, b.masks, b.pixels} }
+
+// held is how many bytes are kept for the next image.
+func (b *buffers) held() int64 {
+	n := int64(0)
+	for _, p := range b.pools() {
+		n += p.HeldBytes()
+	}
+	return n
+}

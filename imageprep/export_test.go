@@ -3,6 +3,7 @@ package imageprep
 import (
 	"bytes"
 	"context"
+	"reflect"
 	"slices"
 
 	"github.com/agiqa/agiqa/imageprep/internal/pool"
@@ -177,6 +178,41 @@ func (p *Preparer) Dirty(v byte) {
 
 // Held returns how many samples the pools keep.
 func (p *Preparer) Held() int { return p.buffers.samples.Held() + p.buffers.pixels.Held() }
+
+// Pools returns how many pools there are, and how many the account knows.
+func Pools() (are, known int) {
+	return reflect.TypeFor[buffers]().NumField(), len(newBuffers(DefaultConfig()).pools())
+}
+
+// Memory is the account of what decodes take, with collections that count only.
+type Memory struct {
+	*memory
+	cycles uint64
+	forced int
+}
+
+// NewMemory returns an account.
+func NewMemory(budget int64) *Memory {
+	m := &Memory{memory: newMemory(budget, newBuffers(DefaultConfig()))}
+	m.memory.cycles = func() uint64 { return m.cycles }
+	m.memory.collect = func() { m.forced++ }
+	return m
+}
+
+// Acquire waits for a share.
+func (m *Memory) Acquire(ctx context.Context, share int64) error { return m.acquire(ctx, share) }
+
+// Release gives a share back.
+func (m *Memory) Release(share int64) { m.release(share) }
+
+// EndCycle is a collection by the runtime.
+func (m *Memory) EndCycle() { m.cycles++ }
+
+// Garbage is what decodes left behind, at most.
+func (m *Memory) Garbage() int64 { return m.young + m.old }
+
+// Forced is how many collections there were.
+func (m *Memory) Forced() int { return m.forced }
 
 // SelfTestCase is one of the self-test's pictures.
 type SelfTestCase struct {

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"image"
 	"io"
+	"maps"
 	"path"
 	"runtime"
 	"strings"
@@ -268,6 +269,7 @@ func TestDecodeBytesCoversTheDecode(t *testing.T) {
 			files[name] = data
 		}
 	}
+	maps.Copy(files, testimages.Bombs(2000, 1500))
 	for name, data := range files {
 		h, err := imageprep.Sniff(data)
 		if err != nil {

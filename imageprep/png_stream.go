@@ -1,7 +1,6 @@
 package imageprep
 
 import (
-	"bytes"
 	"compress/zlib"
 	"context"
 	"encoding/binary"
@@ -24,7 +23,8 @@ import (
 // header promises.
 type pngStream struct {
 	ctx   context.Context // for the length of one decode
-	ready bytes.Buffer    // what the next Read returns
+	ready []byte          // what the next Reads return
+	chunk []byte          // the memory of ready
 	rows  io.Reader       // inflated image data; nil before the first chunk of it
 	idat  *idatReader
 	left  int64 // bytes of the rows still to come
@@ -50,7 +50,7 @@ func newPNGStream(ctx context.Context, data []byte, h Header) *pngStream {
 		start += int(n)
 	}
 	s := &pngStream{ctx: ctx, idat: &idatReader{data: data[start:]}, left: pngRawBytes(h), sum: adler32.New()}
-	s.ready.Write(data[:start])
+	s.ready = data[:start]
 	return s
 }
 
@@ -88,7 +88,7 @@ func (s *pngStream) Read(p []byte) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
-	for s.ready.Len() == 0 {
+	for len(s.ready) == 0 {
 		if s.done {
 			return 0, io.EOF
 		}
@@ -96,19 +96,21 @@ func (s *pngStream) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return s.ready.Read(p[:min(len(p), readAtMost)])
+	n := copy(p[:min(len(p), readAtMost)], s.ready)
+	s.ready = s.ready[n:]
+	return n, nil
 }
 
 // fill makes the next chunk ready.
 func (s *pngStream) fill() error {
-	var body []byte
+	s.chunk = append(s.chunk[:0], "\x00\x00\x00\x00IDAT"...)
 	if s.rows == nil {
 		var err error
 		if s.rows, err = zlib.NewReader(s.idat); err != nil {
 			return err
 		}
 		s.block = make([]byte, min(s.left, pngBlock))
-		body = append(body, 0x78, 0x01)
+		s.chunk = append(s.chunk, 0x78, 0x01)
 	}
 	n, err := io.ReadFull(s.rows, s.block[:min(s.left, pngBlock)])
 	if err != nil {
@@ -123,15 +125,17 @@ func (s *pngStream) fill() error {
 		}
 		final, s.done = 1, true
 	}
-	body = binary.LittleEndian.AppendUint16(append(body, final), uint16(n))
-	body = append(binary.LittleEndian.AppendUint16(body, ^uint16(n)), s.block[:n]...)
+	s.chunk = binary.LittleEndian.AppendUint16(append(s.chunk, final), uint16(n))
+	s.chunk = append(binary.LittleEndian.AppendUint16(s.chunk, ^uint16(n)), s.block[:n]...)
 	if s.done {
-		body = s.sum.Sum(body)
+		s.chunk = s.sum.Sum(s.chunk)
 	}
-	s.chunk("IDAT", body)
+	binary.BigEndian.PutUint32(s.chunk, uint32(len(s.chunk)-8))
+	s.chunk = binary.BigEndian.AppendUint32(s.chunk, crc32.ChecksumIEEE(s.chunk[4:]))
 	if s.done {
-		s.chunk("IEND", nil)
+		s.chunk = append(s.chunk, "\x00\x00\x00\x00IEND\xae\x42\x60\x82"...)
 	}
+	s.ready = s.chunk
 	return nil
 }
 
@@ -143,12 +147,6 @@ func (s *pngStream) checkEnd() error {
 		return nil
 	}
 	return err
-}
-
-func (s *pngStream) chunk(kind string, body []byte) {
-	framed := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), kind...)
-	framed = append(framed, body...)
-	s.ready.Write(binary.BigEndian.AppendUint32(framed, crc32.ChecksumIEEE(framed[4:])))
 }
 
 // idatReader reads the bodies of consecutive IDAT chunks. The last one may be

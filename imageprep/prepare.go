@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -14,7 +12,7 @@ import (
 // goroutines.
 type Preparer struct {
 	cfg      Config
-	memory   *semaphore.Weighted
+	memory   *memory
 	decoders map[Format]decodeFunc
 	natives  map[Format]Native
 	buffers  *buffers
@@ -31,7 +29,7 @@ func New(cfg Config, natives ...Native) (*Preparer, error) {
 	}
 	b := newBuffers(cfg)
 	p := &Preparer{
-		cfg: cfg, memory: semaphore.NewWeighted(cfg.MemoryBudget), buffers: b,
+		cfg: cfg, memory: newMemory(cfg.MemoryBudget, b), buffers: b,
 		decoders: decoders(b), natives: map[Format]Native{}, resizer: newResizer(implementations()[0], b.samples),
 	}
 	for _, n := range natives {
@@ -77,10 +75,10 @@ func (p *Preparer) PrepareViews(
 		return Prepared{}, quality.Errorf(quality.KindInternal, "the image was not inspected")
 	}
 	share := p.memoryFor(in.header)
-	if err := p.memory.Acquire(ctx, share); err != nil {
+	if err := p.memory.acquire(ctx, share); err != nil {
 		return Prepared{}, outOfTime(err)
 	}
-	defer p.memory.Release(share)
+	defer p.memory.release(share)
 	out := Prepared{Views: make([]quality.Pixels, len(views))}
 	for by, places := range byReduction(in.header, views, p.shrinks(mode)) {
 		some := make([]quality.View, len(places))
@@ -121,6 +119,15 @@ func (p *Preparer) DecodeMemory(in Inspected) int64 { return p.memoryFor(in.head
 // DecodeBudget is what all decodes may take together, in bytes: those beyond it
 // wait.
 func (p *Preparer) DecodeBudget() int64 { return p.cfg.MemoryBudget }
+
+// Age gives back the memory that was kept for images like earlier ones, where no
+// image has taken it since Age was called before. It is for the garbage collector
+// to free.
+func (p *Preparer) Age() {
+	for _, pool := range p.buffers.pools() {
+		pool.Age()
+	}
+}
 
 // memoryFor estimates what a decode takes: that of the Go decoder, which may
 // have to do it again, and a native one's output.

@@ -27,10 +27,10 @@ func (p *Preparer) DecodeRGB(ctx context.Context, data []byte, into RGB) (RGB, e
 	}
 	h := in.header
 	share := p.memoryFor(h)
-	if err := p.memory.Acquire(ctx, share); err != nil {
+	if err := p.memory.acquire(ctx, share); err != nil {
 		return RGB{}, outOfTime(err)
 	}
-	defer p.memory.Release(share)
+	defer p.memory.release(share)
 	img, _, err := p.decode(ctx, data, h, 1)
 	if err != nil {
 		return RGB{}, err

@@ -11,27 +11,63 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // memoryPressure returns a function that says whether the live memory of this
 // process is above a share of its limit, and nil where there is no limit or no
-// share. Without GOMEMLIMIT a container's limit counts, and the garbage
-// collector is told of it.
-func memoryPressure(watermark float64, logger *slog.Logger) func() bool {
-	limit, from := MemoryLimit()
+// share.
+func memoryPressure(watermark float64, limit int64) func() bool {
 	if watermark <= 0 || limit == 0 {
 		return nil
 	}
-	logger.Debug("memory limit", "bytes", limit, "from", from, "watermark", watermark)
 	g := &memoryGauge{above: uint64(watermark * float64(limit)), read: liveMemory, collect: runtime.GC, now: time.Now}
 	return g.high
 }
 
+const (
+	// programMemory is for the program itself, connections, text embeddings, spans
+	// and records under way.
+	programMemory = 256 << 20
+	// imageMemory is for an image of a request that is worked on, decoded: the
+	// encoder's pixels and the message that carries them to Triton.
+	imageMemory = 2 * quality.PixelsLen
+)
+
+// PlannedMemory is the most memory that a server with these settings should
+// hold, garbage included: the sum of what its settings allow.
+func PlannedMemory(s config.Settings) int64 {
+	bodies := max(s.MaxBodyMemory, 2*s.MaxBodyBytes) // one body of the largest size always fits
+	images := int64(scoringConfig(s).Concurrency) * int64(s.MaxImages)
+	return programMemory + int64(s.DecodeMemory+bodies+s.ImageCacheBytes) + images*imageMemory
+}
+
+// planMemory has the garbage collector keep the process within what its
+// settings allow, and warns where that is more than there is. It returns the
+// limit of the process, 0 where there is none.
+func planMemory(s config.Settings, logger *slog.Logger) (limit int64) {
+	limit, from := MemoryLimit()
+	planned := PlannedMemory(s)
+	logger.Debug("memory", "planned", planned, "limit", limit, "from", from, "watermark", s.MemoryWatermark)
+	if limit > 0 && planned > limit {
+		logger.Warn("the settings allow more memory than there is; lower decode-memory, max-body-memory, image-cache-bytes, "+
+			"concurrency or max-images, or raise the limit", "allowed", planned, "limit", limit, "from", from)
+	}
+	if from != fromEnvironment {
+		debug.SetMemoryLimit(min(planned, debug.SetMemoryLimit(-1)))
+	}
+	return limit
+}
+
+const fromEnvironment = "GOMEMLIMIT"
+
 // MemoryLimit returns the memory limit of this process, 0 where there is none,
 // and where it comes from. It tells the garbage collector of a container's.
 func MemoryLimit() (limit int64, from string) {
-	if limit = debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
-		return limit, "GOMEMLIMIT"
+	if limit = debug.SetMemoryLimit(-1); limit != math.MaxInt64 && os.Getenv(fromEnvironment) != "" {
+		return limit, fromEnvironment
 	}
 	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
 		text, err := os.ReadFile(file)
@@ -43,7 +79,7 @@ func MemoryLimit() (limit int64, from string) {
 		if err != nil || limit <= 0 || limit > 1<<50 {
 			continue
 		}
-		debug.SetMemoryLimit(limit / 10 * 9) // the rest is for decoders in C and for the kernel
+		debug.SetMemoryLimit(limit / 10 * 9) // the rest is for the program's file and for the kernel
 		return limit, file
 	}
 	return 0, ""

@@ -21,6 +21,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/tlsfiles"
 	"github.com/agiqa/agiqa/quality"
@@ -63,6 +64,7 @@ type Server struct {
 	child       *embedded.Server // nil: Tritons run elsewhere
 	restarted   chan struct{}    // the child is ready, perhaps again
 	library     *lifecycle.Library
+	preparer    *imageprep.Preparer
 	service     *scoring.Service
 	manager     *lifecycle.Manager
 	panels      panels
@@ -148,12 +150,12 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	preparer, err := NewPreparer(ctx, s.settings, s.logger)
-	if err != nil {
+	limit := planMemory(s.settings, s.logger)
+	if s.preparer, err = NewPreparer(ctx, s.settings, s.logger); err != nil {
 		return err
 	}
 	s.service, err = scoring.New(scoringConfig(s.settings), scoring.Deps{
-		Preparer: preparer, Triton: triton, Tracer: tel.Tracer(), Meter: tel.Meter(),
+		Preparer: s.preparer, Triton: triton, Tracer: tel.Tracer(), Meter: tel.Meter(),
 	})
 	if err != nil {
 		return err
@@ -180,9 +182,9 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	}
 	return s.buildGateway(tel, checks{
 		follower: s.follower, readiness: lifecycle.NewReadiness(triton, caches),
-		redis: redis, preparing: selfTestCheck(preparer), models: cfg.Models, store: s.experiments.store,
+		redis: redis, preparing: selfTestCheck(s.preparer), models: cfg.Models, store: s.experiments.store,
 		faults: faultChecks(s.faults),
-	})
+	}, memoryPressure(s.settings.MemoryWatermark, limit))
 }
 
 func (s *Server) newPanels(top topology, servers *tritonmodels.Servers, caches *cache.ByEncoder) (panels, error) {
@@ -336,10 +338,10 @@ func (s *Server) newMemory(tel *telemetry.Telemetry, name string, budget int64) 
 	return memory, err
 }
 
-func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks) (err error) {
+func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks, pressure func() bool) (err error) {
 	s.readiness = gateway.NewChangingReadiness(time.Second, 3*time.Second, c.current)
 	deps := gateway.Deps{
-		Admitter: s.service, Pressure: memoryPressure(s.settings.MemoryWatermark, s.logger),
+		Admitter: s.service, Pressure: pressure,
 		Scorer: s.experiments.scorer, Experiments: s.experiments.gateway(), Keys: s.experiments.apiKeys(),
 		Checkpoints: s.library, Changes: s.manager,
 		Readiness: s.readiness, Metrics: tel.MetricsHandler(),
@@ -485,6 +487,7 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 	background.Go(func() { s.panels.Run(work) })
 	background.Go(func() { s.experiments.run(work) })
 	background.Go(func() { s.followCertificate(work, tlsInterval) })
+	background.Go(func() { newGiveBack(s.preparer.Age).run(work) })
 	served := make(chan error, 1)
 	go func() {
 		limited, err := s.limitConnections(s.listener)

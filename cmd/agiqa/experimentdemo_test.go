@@ -18,12 +18,7 @@ import (
 func TestExperimentDemo(t *testing.T) {
 	t.Parallel()
 	needsTriton(t)
-	dir := t.TempDir()
-	program, out := filepath.Join(dir, "agiqa"), filepath.Join(dir, "out")
-	if text, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program,
-		".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
+	program, out := buildProgram(t), filepath.Join(t.TempDir(), "out")
 	cmd := exec.CommandContext(t.Context(), program, "experiment", "demo", "--quick", "--out", out)
 	cmd.Dir = repository
 	raw, err := cmd.CombinedOutput()

@@ -85,6 +85,18 @@ func runCommand(t *testing.T, env []string, stdin io.Reader, args ...string) (st
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// buildProgram builds agiqa without the race detector, for what that would make
+// too slow or measure instead.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "agiqa")
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program,
+		".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return program
+}
+
 // process is a running agiqa up.
 type process struct {
 	cmd  *exec.Cmd
@@ -109,9 +121,16 @@ func startUpIn(t *testing.T, dir string, env []string, args ...string) *process 
 	t.Helper()
 	needsTriton(t)
 	env = append([]string{"AGIQA_DATA_DIR=" + t.TempDir()}, env...)
-	p := &process{cmd: command(t, env, append([]string{"up", "--listen", "127.0.0.1:0"}, args...)...),
-		done: make(chan struct{})}
-	p.cmd.Dir = dir
+	cmd := command(t, env, append([]string{"up", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir = dir
+	return startServer(t, cmd)
+}
+
+// startServer starts a command that is agiqa up and returns when it says that it
+// is ready.
+func startServer(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, done: make(chan struct{})}
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

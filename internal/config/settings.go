@@ -230,7 +230,9 @@ func (s *Settings) declare() []Setting {
 					"request can ask for the other one.",
 				oneOf("exact", "fast")).readBy(UseRequest),
 			of(&s.DecodeMemory, "decode-memory", "1GiB",
-				"Memory that decoders may use at once. Further images wait.",
+				"Memory for decoding images: images under way, buffers kept for the next ones, and what was used but isn't "+
+					"collected yet. Further images wait. An image that needs more answers 422 image_decode_too_expensive. "+
+					"docs/capacity.md says how much memory the whole process needs.",
 				atLeast[Bytes](1)),
 		),
 		group("Scoring",

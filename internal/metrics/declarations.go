@@ -347,7 +347,8 @@ var _ = newSection("Made by libraries", []Metric{
 	{Name: "go_memory_used_bytes", Type: Gauge, Unit: "By", From: goMetrics,
 		Labels: []Label{of("go_memory_type", "stack", "other")}, Help: "Memory of the runtime."},
 	{Name: "go_memory_limit_bytes", Type: Gauge, Unit: "By", From: goMetrics,
-		Help: "GOMEMLIMIT, or the container's limit less a tenth; absent without one."},
+		Help: "GOMEMLIMIT; without it the sum of what the settings allow, or the container's limit less a tenth if that " +
+			"is less."},
 	{Name: "go_memory_allocated_bytes", Type: Counter, Unit: "By", From: goMetrics,
 		Help: "Memory that was allocated."},
 	{Name: "go_memory_allocations", Type: Counter, Unit: "{allocation}", From: goMetrics, Help: "Allocations."},

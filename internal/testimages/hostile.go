@@ -2,6 +2,7 @@ package testimages
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
@@ -81,11 +82,19 @@ func JPEGSegment(out []byte, marker byte, data []byte) []byte {
 // ScanFlood returns a valid progressive gray JPEG of w x h pixels with n
 // further scans over its AC coefficients. Every scan makes a decoder visit
 // every block, for a few bytes of input each.
-func ScanFlood(w, h uint16, n int) []byte {
-	out := JPEGHeader(0xC2, w, h, 8, 1)
+func ScanFlood(w, h uint16, n int) []byte { return progressive(w, h, 1, n) }
+
+// progressive returns a progressive JPEG of one colour, whose components each
+// have n scans over their AC coefficients.
+func progressive(w, h uint16, components byte, n int) []byte {
+	out := JPEGHeader(0xC2, w, h, 8, components)
+	if components == 4 {
+		adobe := JPEGSegment(nil, 0xEE, append([]byte("Adobe\x00\x64"), 0, 0, 0, 0, 0))
+		out = slices.Insert(out, 2, adobe...)
+	}
 	blocks := (int(w) + 7) / 8 * ((int(h) + 7) / 8)
 	// One bit a block: DC difference 0 in the first scan.
-	out = append(out, make([]byte, (blocks+7)/8)...)
+	out = append(out, make([]byte, (blocks*int(components)+7)/8)...)
 	// AC: end-of-band runs of 2^n to 2^(n+1)-1 blocks are symbol n<<4, here the
 	// four-bit code n.
 	table := make([]byte, 17)
@@ -103,11 +112,59 @@ func ScanFlood(w, h uint16, n int) []byte {
 		left -= run
 	}
 	band = packBits(band)
-	for range n {
-		out = JPEGSegment(out, 0xDA, []byte{1, 1, 0, 1, 63, 0})
-		out = append(out, band...)
+	for c := range components {
+		for range n {
+			out = JPEGSegment(out, 0xDA, []byte{1, c + 1, 0, 1, 63, 0})
+			out = append(out, band...)
+		}
 	}
 	return append(out, 0xFF, 0xD9)
+}
+
+// Bombs returns valid files of w x h pixels of one colour, each a small part of
+// what it decodes to.
+func Bombs(w, h uint16) map[string][]byte {
+	return map[string][]byte{
+		"progressive jpeg":      progressive(w, h, 1, 1),
+		"progressive cmyk jpeg": progressive(w, h, 4, 1),
+		"rgba png":              flatPNG(w, h, 8, false),
+		"interlaced rgba png":   flatPNG(w, h, 8, true),
+		"16-bit rgba png":       flatPNG(w, h, 16, false),
+		"interlaced 16-bit png": flatPNG(w, h, 16, true),
+		"lossless webp":         WebPLosslessHeader(uint32(w), uint32(h)),
+	}
+}
+
+// flatPNG returns a PNG of transparent black.
+func flatPNG(w, h uint16, depth byte, interlaced bool) []byte {
+	out := PNGHeader(uint32(w), uint32(h), depth, 6)[:33] // without image data
+	size := 0
+	rows := func(w, h int) {
+		if w > 0 {
+			size += h * (1 + w*int(depth)/2)
+		}
+	}
+	if interlaced {
+		out[28] = 1
+		binary.BigEndian.PutUint32(out[29:], crc32.ChecksumIEEE(out[12:29]))
+		for _, p := range [][4]int{
+			{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2},
+		} {
+			rows((int(w)-p[0]+p[2]-1)/p[2], (int(h)-p[1]+p[3]-1)/p[3])
+		}
+	} else {
+		rows(int(w), int(h))
+	}
+	var data bytes.Buffer
+	z := zlib.NewWriter(&data)
+	block := make([]byte, 1<<20)
+	for size > 0 {
+		n, err := z.Write(block[:min(size, len(block))])
+		must(err)
+		size -= n
+	}
+	must(z.Close())
+	return PNGChunk(PNGChunk(out, "IDAT", data.Bytes()), "IEND", nil)
 }
 
 func appendBits(to []byte, v uint32, n int) []byte {

@@ -77,3 +77,17 @@ func TestWithChecksums(t *testing.T) {
 		}
 	}
 }
+
+// TestBombsAreSmallAndValid: Go's own decoders accept them.
+func TestBombsAreSmallAndValid(t *testing.T) {
+	for name, data := range testimages.Bombs(321, 123) {
+		img, _, err := image.Decode(bytes.NewReader(data))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if size := img.Bounds().Size(); size != image.Pt(321, 123) || len(data) > 321*123/16 {
+			t.Errorf("%s: %d bytes that decode to %v", name, len(data), size)
+		}
+	}
+}

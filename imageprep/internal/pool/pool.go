@@ -4,7 +4,19 @@
 // before reading. It stands under the decoders and the resampler.
 package pool
 
-import "sync"
+import (
+	"reflect"
+	"slices"
+	"sync"
+)
+
+// fit is how many times larger than what was asked for a kept buffer may be:
+// memory is counted by what images ask for. Buffers of up to smallBytes fit
+// always.
+const (
+	fit        = 2
+	smallBytes = 64 << 10
+)
 
 // Pool is a bounded list of buffers. A nil *Pool keeps nothing. It is safe for
 // use by several goroutines.
@@ -12,8 +24,13 @@ type Pool[T any] struct {
 	maxBuffers, maxLength int
 
 	mu     sync.Mutex
-	free   [][]T
+	free   []kept[T]
 	length int // of all in free
+}
+
+type kept[T any] struct {
+	buf  []T
+	idle bool // nobody took it since the last call of Age
 }
 
 // New returns a pool that keeps at most maxBuffers buffers, of maxLength
@@ -23,30 +40,37 @@ func New[T any](maxBuffers, maxLength int) *Pool[T] {
 }
 
 // Get returns a buffer of length n with arbitrary content: the smallest kept
-// one that is large enough, or a new one.
+// one that is large enough and not much too large, or a new one.
 func (p *Pool[T]) Get(n int) []T {
 	if p == nil {
 		return make([]T, n)
 	}
+	if b := p.take(n); b != nil {
+		return b[:n]
+	}
+	return make([]T, n)
+}
+
+func (p *Pool[T]) take(n int) []T {
+	most := max(fit*n, smallBytes/elementSize[T]())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	best := -1
-	for i, b := range p.free {
-		if cap(b) >= n && (best < 0 || cap(b) < cap(p.free[best])) {
+	for i, k := range p.free {
+		if c := cap(k.buf); c >= n && c <= most && (best < 0 || c < cap(p.free[best].buf)) {
 			best = i
 		}
 	}
 	if best < 0 {
-		return make([]T, n)
+		return nil
 	}
-	b := p.free[best]
+	b := p.free[best].buf
 	p.remove(best)
-	return b[:n]
+	return b
 }
 
 // Put gives a buffer back. Its owner must not use it any more. Where there is
-// no room the smallest buffers give way to it, since a large one serves for
-// small requests too.
+// no room the smallest buffers give way to it, since new ones of those cost least.
 func (p *Pool[T]) Put(b []T) {
 	if p == nil || cap(b) == 0 || cap(b) > p.maxLength {
 		return
@@ -55,8 +79,8 @@ func (p *Pool[T]) Put(b []T) {
 	defer p.mu.Unlock()
 	for len(p.free) >= p.maxBuffers || p.length+cap(b) > p.maxLength {
 		smallest := -1
-		for i, kept := range p.free {
-			if cap(kept) < cap(b) && (smallest < 0 || cap(kept) < cap(p.free[smallest])) {
+		for i, k := range p.free {
+			if cap(k.buf) < cap(b) && (smallest < 0 || cap(k.buf) < cap(p.free[smallest].buf)) {
 				smallest = i
 			}
 		}
@@ -65,8 +89,30 @@ func (p *Pool[T]) Put(b []T) {
 		}
 		p.remove(smallest)
 	}
-	p.free = append(p.free, b)
+	p.free = append(p.free, kept[T]{buf: b})
 	p.length += cap(b)
+}
+
+// Age drops the buffers that nobody took since it was called before.
+func (p *Pool[T]) Age() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free = slices.DeleteFunc(p.free, func(k kept[T]) bool {
+		if k.idle {
+			p.length -= cap(k.buf)
+		}
+		return k.idle
+	})
+	for i := range p.free {
+		p.free[i].idle = true
+	}
+}
+
+// Drop drops all buffers.
+func (p *Pool[T]) Drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free, p.length = nil, 0
 }
 
 // Held returns how many elements the kept buffers have together.
@@ -76,10 +122,12 @@ func (p *Pool[T]) Held() int {
 	return p.length
 }
 
+// HeldBytes returns how much memory the kept buffers take.
+func (p *Pool[T]) HeldBytes() int64 { return int64(p.Held()) * int64(elementSize[T]()) }
+
 func (p *Pool[T]) remove(i int) {
-	p.length -= cap(p.free[i])
-	last := len(p.free) - 1
-	p.free[i] = p.free[last]
-	p.free[last] = nil
-	p.free = p.free[:last]
+	p.length -= cap(p.free[i].buf)
+	p.free = slices.Delete(p.free, i, i+1)
 }
+
+func elementSize[T any]() int { return int(reflect.TypeFor[T]().Size()) }

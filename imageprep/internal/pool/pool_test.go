@@ -12,7 +12,7 @@ func TestGetTakesTheSmallestThatFits(t *testing.T) {
 	small[0], large[0] = 1, 2
 	p.Put(large)
 	p.Put(small)
-	for _, tc := range []struct{ ask, first int }{{11, 2}, {5, 1}, {1, 0}} {
+	for _, tc := range []struct{ ask, first int }{{11, 2}, {5, 1}, {1, 0}} { // the last is new
 		if b := p.Get(tc.ask); len(b) != tc.ask || int(b[0]) != tc.first {
 			t.Errorf("Get(%d): length %d, first %d, want %d", tc.ask, len(b), b[0], tc.first)
 		}
@@ -41,6 +41,46 @@ func TestPoolIsBounded(t *testing.T) {
 				t.Errorf("%v put: %d held, want %d", tc.put, got, tc.held)
 			}
 		})
+	}
+}
+
+// TestGetLeavesWhatIsMuchTooLarge: memory is counted by what images ask for, so
+// that a small image must not take a large one's buffer.
+func TestGetLeavesWhatIsMuchTooLarge(t *testing.T) {
+	const kept = 1 << 20
+	for _, tc := range []struct {
+		ask  int
+		same bool
+	}{{kept, true}, {kept / 2, true}, {kept/2 - 1, false}, {1, false}} {
+		p := pool.New[byte](4, 1<<30)
+		p.Put(make([]byte, kept))
+		if b := p.Get(tc.ask); cap(b) >= kept != tc.same || len(b) != tc.ask {
+			t.Errorf("asked for %d, got %d of %d with %d kept", tc.ask, len(b), cap(b), kept)
+		}
+	}
+}
+
+// TestAge: what nobody took between two calls goes.
+func TestAge(t *testing.T) {
+	p := pool.New[int16](4, 1<<30)
+	p.Put(make([]int16, 100<<10))
+	p.Put(make([]int16, 10<<10))
+	for i, step := range []struct {
+		use  bool
+		held int64
+	}{{false, 2 * 110 << 10}, {true, 2 * 10 << 10}, {true, 2 * 10 << 10}, {false, 0}} {
+		if step.use {
+			p.Put(p.Get(10 << 10))
+		}
+		p.Age()
+		if held := p.HeldBytes(); held != step.held {
+			t.Errorf("step %d: %d bytes held, want %d", i, held, step.held)
+		}
+	}
+	p.Put(make([]int16, 5))
+	p.Drop()
+	if p.Held() != 0 {
+		t.Errorf("%d held after Drop", p.Held())
 	}
 }
 
