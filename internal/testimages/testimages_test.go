@@ -78,9 +78,12 @@ func TestWithChecksums(t *testing.T) {
 	}
 }
 
-// TestBombsAreSmallAndValid: Go's own decoders accept them.
+// TestBombsAreSmallAndValid: Go's own decoders accept them. There is none for
+// WebP.
 func TestBombsAreSmallAndValid(t *testing.T) {
-	for name, data := range testimages.Bombs(321, 123) {
+	bombs := testimages.Bombs(321, 123)
+	delete(bombs, "lossless webp")
+	for name, data := range bombs {
 		img, _, err := image.Decode(bytes.NewReader(data))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
