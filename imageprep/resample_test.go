@@ -101,7 +101,7 @@ func FuzzResample(f *testing.F) {
 	f.Add(uint16(300), uint16(200), []byte{255, 255, 255, 0, 0})
 	f.Add(uint16(1), uint16(900), []byte{7})
 	f.Fuzz(func(t *testing.T, w, h uint16, content []byte) {
-		if w == 0 || h == 0 || w > 2000 || h > 2000 || len(content) == 0 {
+		if w == 0 || h == 0 || int(w)*int(h) > 1<<16 || len(content) == 0 {
 			t.Skip("not a picture, or one that takes too long")
 		}
 		pix := make([]byte, 3*int(w)*int(h))

@@ -31,33 +31,51 @@ func newOurs(maxPixels int64) (*ours, error) {
 	return &ours{p: p}, err
 }
 
-func (o *ours) convert(ctx context.Context, data []byte) (preprocess.Converted, error) {
-	img, err := o.p.Prepare(ctx, data)
+// converted is a picture and what it becomes by each recipe.
+type converted struct {
+	imageprep.RGB
+	out map[quality.Recipe][]byte
+}
+
+func (o *ours) convert(ctx context.Context, data []byte) (converted, error) {
+	in, err := o.p.Inspect(data)
 	if err != nil {
-		return preprocess.Converted{}, err
+		return converted{}, err
+	}
+	var views []quality.View
+	for _, r := range quality.Recipes() {
+		views = append(views, quality.View{}.By(r))
+	}
+	prepared, err := o.p.PrepareViews(ctx, in, quality.Exact, views)
+	if err != nil {
+		return converted{}, err
 	}
 	if o.rgb, err = o.p.DecodeRGB(ctx, data, o.rgb); err != nil {
-		return preprocess.Converted{}, fmt.Errorf("at full size: %w", err)
+		return converted{}, fmt.Errorf("at full size: %w", err)
 	}
-	return preprocess.Converted{Width: o.rgb.Width, Height: o.rgb.Height, RGB: o.rgb.Pix, Out: img.Pixels.Bytes()}, nil
+	c := converted{o.rgb, map[quality.Recipe][]byte{}}
+	for i, v := range views {
+		c.out[v.Recipe()] = prepared.Views[i].Bytes()
+	}
+	return c, nil
 }
 
 // reference is a Pillow.
 type reference struct {
 	name    string
-	order   int // the order of its resize: 12 or 13
+	recipe  quality.Recipe // by which it resizes
 	convert func(file []byte) (preprocess.Converted, error)
 }
 
 func newPillow(p *preprocess.Pillow) reference {
 	version := p.Versions["pillow"]
 	major, _, _ := strings.Cut(version, ".")
-	order := 12
+	recipe := quality.Pillow12
 	if n, err := strconv.Atoi(major); err == nil && n > 12 {
-		order = 13
+		recipe = quality.Pillow13
 	}
 	return reference{fmt.Sprintf("Pillow %s (libjpeg-turbo %s, libwebp %s)", version, p.Versions["libjpeg_turbo"],
-		p.Versions["webp"]), order, p.Convert}
+		p.Versions["webp"]), recipe, p.Convert}
 }
 
 // outcome is how this project and Pillow compare on a file.
@@ -163,7 +181,7 @@ func (r *result) compare(ctx context.Context, o *ours, references []reference, d
 		}
 		decoded++
 		if r.reason == "" {
-			if d := difference(own, theirs, ref.order); d != "" {
+			if d := difference(own, theirs, ref.recipe); d != "" {
 				differences = append(differences, ref.name+": "+d)
 			}
 		}
@@ -181,19 +199,18 @@ func (r *result) compare(ctx context.Context, o *ours, references []reference, d
 	return nil
 }
 
-// difference is "" where a picture and its result are Pillow's.
-func difference(own, theirs preprocess.Converted, order int) string {
+// difference is "" where a picture and its result by a recipe are Pillow's.
+func difference(own converted, theirs preprocess.Converted, recipe quality.Recipe) string {
 	if own.Width != theirs.Width || own.Height != theirs.Height {
 		return fmt.Sprintf("%d x %d pixels, not %d x %d", own.Width, own.Height, theirs.Width, theirs.Height)
 	}
-	if d := samples(own.RGB, theirs.RGB); d != "" {
+	if d := samples(own.Pix, theirs.RGB); d != "" {
 		return "at full size " + d
 	}
-	tall := own.Height > 2*own.Width && own.Width > quality.ImageSize
-	if theirs.Out == nil || tall && order > 12 { // the recipe is the order of Pillow up to 12
+	if theirs.Out == nil {
 		return ""
 	}
-	if d := samples(own.Out, theirs.Out); d != "" {
+	if d := samples(own.out[recipe], theirs.Out); d != "" {
 		return "after the resize " + d
 	}
 	return ""

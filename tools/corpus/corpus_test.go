@@ -11,19 +11,21 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/preprocess"
 	"github.com/agiqa/agiqa/internal/testimages"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // pillow pretends to be one: it gives what the project gives, changed.
-func pillow(t *testing.T, order int, change func(*preprocess.Converted) error) reference {
+func pillow(t *testing.T, recipe quality.Recipe, change func(*preprocess.Converted) error) reference {
 	t.Helper()
 	o := newOursForTest(t)
-	return reference{"Pillow", order, func(file []byte) (preprocess.Converted, error) {
+	return reference{"Pillow", recipe, func(file []byte) (preprocess.Converted, error) {
 		c, err := o.convert(context.Background(), file)
 		if err != nil {
-			return c, &preprocess.Refusal{Reason: "OSError"}
+			return preprocess.Converted{}, &preprocess.Refusal{Reason: "OSError"}
 		}
-		c.RGB = slices.Clone(c.RGB)
-		return c, change(&c)
+		out := preprocess.Converted{Width: c.Width, Height: c.Height, RGB: slices.Clone(c.Pix),
+			Out: slices.Clone(c.out[recipe])}
+		return out, change(&out)
 	}}
 }
 
@@ -40,32 +42,38 @@ func TestOutcomes(t *testing.T) {
 	same := func(*preprocess.Converted) error { return nil }
 	refuse := func(*preprocess.Converted) error { return &preprocess.Refusal{Reason: "OSError: broken"} }
 	good, bad, tall := testimages.PNG(300, 200), testimages.PNG(300, 200)[:200], testimages.PNG(230, 900)
-	otherOut := func(c *preprocess.Converted) error { c.Out = slices.Clone(c.Out); c.Out[7] += 2; return nil }
+	otherOut := func(c *preprocess.Converted) error { c.Out[7] += 2; return nil }
 	for name, tc := range map[string]struct {
 		file       []byte
 		references []reference
 		want       outcome
 		reason     string
 	}{
-		"equal to both": {good, []reference{pillow(t, 12, same), pillow(t, 13, same)}, equal, ""},
-		"one sample": {good, []reference{pillow(t, 12, same), pillow(t, 13, func(c *preprocess.Converted) error {
-			c.RGB[5]++
-			return nil
-		})}, differ, "Pillow: at full size 1 of 180000 samples by at most 1"},
-		"another size": {good, []reference{pillow(t, 12, func(c *preprocess.Converted) error {
+		"equal to both": {good, []reference{pillow(t, quality.Pillow12, same), pillow(t, quality.Pillow13, same)}, equal, ""},
+		"one sample": {good,
+			[]reference{pillow(t, quality.Pillow12, same), pillow(t, quality.Pillow13, func(c *preprocess.Converted) error {
+				c.RGB[5]++
+				return nil
+			})}, differ, "Pillow: at full size 1 of 180000 samples by at most 1"},
+		"another size": {good, []reference{pillow(t, quality.Pillow12, func(c *preprocess.Converted) error {
 			c.Width, c.Height = c.Height, c.Width
 			return nil
 		})}, differ, "300 x 200 pixels, not 200 x 300"},
-		"another result": {good, []reference{pillow(t, 13, otherOut)}, differ,
+		"another result": {good, []reference{pillow(t, quality.Pillow13, otherOut)}, differ,
 			"after the resize 1 of 150528 samples by at most"},
-		"a tall one in Pillow 12": {tall, []reference{pillow(t, 12, otherOut)}, differ, "after the resize"},
-		"a tall one in Pillow 13": {tall, []reference{pillow(t, 13, otherOut)}, equal, ""},
+		"a tall one by both recipes": {tall,
+			[]reference{pillow(t, quality.Pillow12, same), pillow(t, quality.Pillow13, same)},
+			equal, ""},
+		"a tall one by the other recipe": {tall, []reference{{"Pillow", quality.Pillow13,
+			pillow(t, quality.Pillow12, same).convert}}, differ, "after the resize"},
 		"too narrow to resize there": {good,
-			[]reference{pillow(t, 12, func(c *preprocess.Converted) error { c.Out = nil; return nil })}, equal, ""},
-		"refused by one Pillow": {good, []reference{pillow(t, 12, refuse), pillow(t, 13, same)}, equal, ""},
-		"refused by Pillow":     {good, []reference{pillow(t, 12, refuse)}, onlyOurs, ""},
-		"refused by both":       {bad, []reference{pillow(t, 12, same)}, neither, "image_truncated"},
-		"refused by this project": {bad, []reference{{"Pillow", 12, func([]byte) (preprocess.Converted, error) {
+			[]reference{pillow(t, quality.Pillow12, func(c *preprocess.Converted) error { c.Out = nil; return nil })}, equal,
+			""},
+		"refused by one Pillow": {good, []reference{pillow(t, quality.Pillow12, refuse), pillow(t, quality.Pillow13, same)},
+			equal, ""},
+		"refused by Pillow": {good, []reference{pillow(t, quality.Pillow12, refuse)}, onlyOurs, ""},
+		"refused by both":   {bad, []reference{pillow(t, quality.Pillow12, same)}, neither, "image_truncated"},
+		"refused by this project": {bad, []reference{{"Pillow", quality.Pillow12, func([]byte) (preprocess.Converted, error) {
 			return preprocess.Converted{}, nil
 		}}}, onlyPillow, "image_truncated"},
 	} {
@@ -90,7 +98,7 @@ func TestWalkAndReport(t *testing.T) {
 	if err := os.Symlink(dir+"/corpus", link); err != nil {
 		t.Fatal(err)
 	}
-	p := pillow(t, 12, func(c *preprocess.Converted) error {
+	p := pillow(t, quality.Pillow12, func(c *preprocess.Converted) error {
 		if c.Width == 61 { // the WebP
 			c.RGB[0]++
 		}
@@ -123,7 +131,7 @@ func TestWalkAndReport(t *testing.T) {
 
 func TestRunsThatFail(t *testing.T) {
 	o := newOursForTest(t)
-	crash := reference{"Pillow", 12, func([]byte) (preprocess.Converted, error) {
+	crash := reference{"Pillow", quality.Pillow12, func([]byte) (preprocess.Converted, error) {
 		return preprocess.Converted{}, errors.New("exit status 139")
 	}}
 	dir := testimages.Tree(t, map[string][]byte{"a.png": testimages.PNG(8, 8)})

@@ -5,9 +5,10 @@
 //
 // Every PNG, JPEG, WebP and GIF in the folders, told by its first bytes, is
 // decoded by this project and by the Pillow of each PYTHON, and compared at
-// full size and after resize and crop. It prints Markdown: a table by folder
-// and format, and below it each file on which they do not agree, by reason, and
-// how many neither decodes. It exits with 1 when pixels differ.
+// full size and, by that Pillow's recipe, after resize and crop. It prints
+// Markdown: a table by folder and format, and below it each file on which they
+// do not agree, by reason, and how many neither decodes. It exits with 1 when
+// pixels differ.
 //
 // "make corpus" makes the Python environments; docs/preprocessing.md says where
 // folders come from.
