@@ -72,6 +72,9 @@ func parseFrame(data []byte) (*frame, error) {
 	if first > len(rest) {
 		return nil, corrupt("a first partition longer than the file")
 	}
+	if impossible(rest[:first]) {
+		return nil, errImpossible
+	}
 	f.modes = newReader(rest[:first])
 	r := &f.modes
 	r.flag() // colour space
@@ -136,6 +139,13 @@ func (f *frame) parseFilter(r *reader) {
 	f.referenceDelta, f.modeDelta = deltas[0], deltas[4]
 }
 
+var errImpossible = corrupt("a partition that no encoder writes")
+
+// impossible reports whether a partition begins with more than the range that
+// its arithmetic code begins with. What a decoder makes of that depends on the
+// width of its registers.
+func impossible(partition []byte) bool { return len(partition) > 0 && partition[0] == 0xFF }
+
 // parsePartitions reads section 9.5: n partitions, whose sizes, but for the
 // last one's, stand before them. One that is said to go beyond the end stops
 // there; what it lacks is noticed when it is read.
@@ -152,6 +162,9 @@ func (f *frame) parsePartitions(n int, b []byte) error {
 			size = min(size, int(b[3*i])|int(b[3*i+1])<<8|int(b[3*i+2])<<16)
 		} else if size == 0 {
 			return corrupt("no coefficients")
+		}
+		if impossible(body[:size]) {
+			return errImpossible
 		}
 		f.partitions = append(f.partitions, newReader(body[:size]))
 		body = body[size:]

@@ -133,6 +133,8 @@ func TestBrokenHeaders(t *testing.T) {
 		"no start code":      change(4, 0),
 		"no width":           change(6, 0),
 		"longer than a file": change(2, 0xff),
+		"impossible modes":   change(10, 0xff),
+		"impossible tokens":  append(change(len(whole)-100, 0xff), make([]byte, 4000)...),
 	} {
 		if _, err := (vp8.Decoder{}).Decode(context.Background(), data); !errors.Is(err, vp8.ErrCorrupt) {
 			t.Errorf("%s: error %v", name, err)
