@@ -36,7 +36,7 @@ type Definition struct {
 	Name        string                `yaml:"name" json:"name,omitempty" doc:"The id when absent"`
 	Owner       string                `yaml:"owner" json:"owner,omitempty"`
 	Hypothesis  string                `yaml:"hypothesis" json:"hypothesis,omitempty"`
-	Primary     Primary               `yaml:"primary" json:"primary,omitempty" doc:"What the experiment decides by; loss_mse when absent"`
+	Primary     Primary               `yaml:"primary" json:"primary,omitempty" doc:"What the experiment decides by; loss_calibrated when absent"`
 	MDE         float64               `yaml:"mde" json:"mde,omitempty" doc:"Smallest difference of interest, in the unit of primary"`
 	Alpha       float64               `yaml:"alpha" json:"alpha,omitempty" doc:"Two-sided; 0.05 when absent"`
 	Margin      float64               `yaml:"margin" json:"margin,omitempty" doc:"Of non-inferiority and equivalence"`
@@ -251,7 +251,7 @@ func (d Definition) experiment() Experiment {
 	e := Experiment{
 		ID: ID(d.ID), Name: orElse(d.Name, d.ID), Owner: d.Owner, Hypothesis: d.Hypothesis,
 		State: Draft, Phase: 1, Revision: 1,
-		Primary: orElse(d.Primary, PrimaryLoss), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin,
+		Primary: orElse(d.Primary, PrimaryCalibrated), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin,
 		Horizon: orElse(d.Horizon, 1000),
 		Unit:    orElse(d.Unit, UnitHeader), Header: d.Header, Fallback: d.Fallback, Coverage: Whole,
 		Salt: d.Salt, HashVersion: HashVersion, Audience: d.Audience, BlindOnly: true, LabelsAnswerTasks: true,
@@ -291,7 +291,7 @@ func (d Definition) experiment() Experiment {
 // defaultMDE is a difference worth knowing on a scale of five: 0.02 of a
 // correlation or a share, 0.05 of a squared error.
 func defaultMDE(p Primary) float64 {
-	if p == PrimaryLoss {
+	if p == PrimaryLoss || p == PrimaryCalibrated {
 		return 0.05
 	}
 	return 0.02

@@ -32,7 +32,7 @@ func TestParseDefaults(t *testing.T) {
 	e.Salt = ""
 	want := experiment.Experiment{
 		ID: "sharper", Name: "sharper", State: experiment.Draft, Phase: 1, Revision: 1,
-		Primary: experiment.PrimaryLoss, MDE: 0.05, Alpha: 0.05, Horizon: 1000,
+		Primary: experiment.PrimaryCalibrated, MDE: 0.05, Alpha: 0.05, Horizon: 1000,
 		Arms: []experiment.Arm{
 			{ID: "demo", Checkpoint: "demo", Role: experiment.Control, Mode: experiment.Live, Weight: 500_000},
 			{ID: "new", Checkpoint: "demo-shared", Role: experiment.Treatment, Mode: experiment.Live, Weight: 500_000},

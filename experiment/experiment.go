@@ -98,6 +98,11 @@ type Primary string
 // The primary measures. For each, a positive difference means that the
 // treatment is better.
 const (
+	// Squared error against MOS, control minus treatment, after a straight line has
+	// put each arm's scores on the raters' scale: what is left is how well an arm
+	// orders images, and by how much. A panel that is stricter than another prefers no
+	// arm for being lower.
+	PrimaryCalibrated Primary = "loss_calibrated"
 	PrimaryLoss       Primary = "loss_mse"      // squared error against MOS, control minus treatment
 	PrimarySRCC       Primary = "dSRCC"         // SRCC with MOS
 	PrimaryKRCC       Primary = "dKRCC"         // KRCC (tau-b) with MOS

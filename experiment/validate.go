@@ -95,7 +95,8 @@ func (v *validation) number(field string, x float64, ok bool, rule string) {
 }
 
 func (v *validation) statistics(e Experiment) {
-	oneOf(v, "primary", e.Primary, PrimaryLoss, PrimarySRCC, PrimaryKRCC, PrimaryPreference, PrimaryUser)
+	oneOf(v, "primary", e.Primary, PrimaryCalibrated, PrimaryLoss, PrimarySRCC, PrimaryKRCC,
+		PrimaryPreference, PrimaryUser)
 	v.number("mde", e.MDE, e.MDE > 0, "positive")
 	v.number("alpha", e.Alpha, e.Alpha > 0 && e.Alpha <= 0.5, "above 0 and at most 0.5")
 	v.number("margin", e.Margin, e.Margin >= 0, "0 or more")

@@ -115,7 +115,7 @@ func experimentStatus(c engine.Conclusion, guards []analysis.Guard, trouble stri
 		arm := ArmStatus{Arm: string(p.Arm), Effect: known(p.Effect), Ready: p.Ready, Missing: p.Missing}
 		for _, b := range c.Decision.Blind {
 			if b.Arm == p.Arm {
-				arm.Low, arm.High = known(b.Running.Low), known(b.Running.High)
+				arm.Low, arm.High = known(b.Agreed.Low), known(b.Agreed.High)
 			}
 		}
 		out.Arms = append(out.Arms, arm)

@@ -110,7 +110,9 @@ func (r *trialRig) begin(mode experiment.Mode) {
 	must(r.t, err)
 }
 
-func picture(n int) []byte { return testimages.PNGOf(pictures.Gradient(48, 48, uint32(n))) }
+func picture(n int) []byte {
+	return testimages.PNGOf(pictures.Gradient(48, 48+n/256, uint32(n))) // 256 of a size
+}
 
 // show scores an image for a unit.
 func (r *trialRig) show(unit string, image []byte) gateway.Result {

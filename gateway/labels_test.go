@@ -128,15 +128,16 @@ func TestForgedLabelsPromoteNothing(t *testing.T) {
 	}
 	// The same opinions in answer to tasks are what an experiment is for.
 	says := map[string]float64{tasks[0].Image: 3}
-	for n := images + 1; n <= images+110; n++ {
+	for n := images + 1; n <= images+350; n++ {
 		image := picture(n)
 		says[quality.DigestOf(image).Hex()] = min(5, max(1, r.armScore(image)))
 		r.hide(strconv.Itoa(n), image, app)
 	}
 	for rater := range 3 {
 		name := fmt.Sprint("person ", rater)
-		for range 2 {
+		for range 6 {
 			for _, task := range r.tasks(gateway.TasksRequest{Rater: name, Count: 60}, app) {
+				r.nanos.Add(int64(time.Second)) // nobody is too fast
 				value := says[task.Image]
 				a := r.postJSON("/v1/feedback", gateway.FeedbackRequest{Key: name + task.Image, Task: task.Token, Rater: name,
 					Kind: "mos", Value: &value}, app)

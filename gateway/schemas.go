@@ -52,8 +52,8 @@ var enums = map[reflect.Type][]any{
 	reflect.TypeFor[experiment.Mode](): values(experiment.Live, experiment.Shadow, experiment.Interleave),
 	reflect.TypeFor[experiment.UnitKind](): values(experiment.UnitHeader, experiment.UnitAPIKey,
 		experiment.UnitImage, experiment.UnitRequest),
-	reflect.TypeFor[experiment.Primary](): values(experiment.PrimaryLoss, experiment.PrimarySRCC, experiment.PrimaryKRCC,
-		experiment.PrimaryPreference, experiment.PrimaryUser),
+	reflect.TypeFor[experiment.Primary](): values(experiment.PrimaryCalibrated, experiment.PrimaryLoss,
+		experiment.PrimarySRCC, experiment.PrimaryKRCC, experiment.PrimaryPreference, experiment.PrimaryUser),
 	reflect.TypeFor[experiment.Auto](): values(experiment.AutoOff, experiment.AutoRecommend, experiment.AutoAct),
 	reflect.TypeFor[experiment.GuardrailKind](): values(experiment.GuardErrors,
 		experiment.GuardLatency, experiment.GuardDrift,
@@ -64,7 +64,7 @@ var enums = map[reflect.Type][]any{
 	reflect.TypeFor[analysis.Basis]():    values(analysis.BasisBlind, analysis.BasisAll, analysis.BasisUsers),
 	reflect.TypeFor[stats.Metric]():      values(stats.Metrics()...),
 	reflect.TypeFor[stats.Decision](): values(stats.Continue, stats.Superior, stats.Inferior, stats.NonInferior,
-		stats.Equivalent),
+		stats.Equivalent, stats.NoPracticalDifference),
 	reflect.TypeFor[quality.Kind](): sentKinds(),
 }
 

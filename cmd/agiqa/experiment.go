@@ -284,7 +284,7 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 	for _, a := range s.Arms {
 		fmt.Fprintf(out, "%s: %s", a.Arm, s.Experiment.Primary)
 		if a.Effect != nil {
-			fmt.Fprintf(out, " better by %.4g", *a.Effect)
+			fmt.Fprintf(out, " effect %+.4g (above 0: better than the control)", *a.Effect)
 		}
 		if a.Low != nil && a.High != nil {
 			fmt.Fprintf(out, ", between %.4g and %.4g", *a.Low, *a.High)

@@ -36,7 +36,7 @@ func (v view) split() (calibration, test view) {
 	calibration, test = v, v
 	calibration.images, test.images = nil, nil
 	for _, i := range v.images {
-		if i.fold < calibrationFolds {
+		if i.prompt[15] < calibrationFolds {
 			calibration.images = append(calibration.images, i)
 		} else {
 			test.images = append(test.images, i)

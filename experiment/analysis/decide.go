@@ -17,6 +17,7 @@ type Decision struct {
 	Primary    experiment.Primary `json:"primary"`
 	Counts     Counts             `json:"counts"`
 	SRM        SRM                `json:"srm"`
+	Answered   SRM                `json:"answered"` // of the units that gave a thumb, against all that were assigned
 	// Comparisons are those that the experiment decides by: of blind labels. In
 	// experiments whose labels did not have to answer tasks they are of all labels
 	// unless it says otherwise.
@@ -102,6 +103,7 @@ func (s *State) decideWith(points int) (Decision, views) {
 			Raters: len(l.all.raters), RatersBlind: len(l.blind.raters),
 		},
 	}
+	d.Answered = s.answeredBy(l.outcomes)
 	for _, o := range l.outcomes {
 		d.Counts.Thumbs += len(o.thumbs)
 	}
@@ -136,7 +138,30 @@ func (s *State) srm() SRM {
 			r.Multiple++
 		}
 	}
-	weights := liveShares(s.e)
+	s.split(&r, counts, liveShares(s.e))
+	return r
+}
+
+// answeredBy tests whether units of one arm answer more often than those of another:
+// then those who answer are not alike, and their answers tell two things at once. The
+// shares are those of the assigned units.
+func (s *State) answeredBy(units []outcome) SRM {
+	r := SRM{ChiSquare: unknown(), P: unknown(), AnytimeP: unknown()}
+	counts, assigned := make([]int, len(s.e.Arms)), make([]float64, len(s.e.Arms))
+	for _, u := range s.units.rows {
+		if u.arms&(u.arms-1) == 0 {
+			assigned[u.arm]++
+		}
+	}
+	for _, u := range units {
+		counts[u.arm]++
+	}
+	s.split(&r, counts, assigned)
+	return r
+}
+
+// split tests counts against the arms' shares.
+func (s *State) split(r *SRM, counts []int, weights []float64) {
 	var total float64
 	for _, w := range weights {
 		total += w
@@ -160,7 +185,7 @@ func (s *State) srm() SRM {
 	}
 	sequential, err := stats.NewSequentialSRM(shares)
 	if err != nil {
-		return r
+		return
 	}
 	// The e-value of this moment depends on the counts alone.
 	for arm, n := range tested {
@@ -170,5 +195,4 @@ func (s *State) srm() SRM {
 	}
 	r.AnytimeP = Number(math.Min(1, math.Exp(-sequential.LogE())))
 	r.Mismatch = float64(r.AnytimeP) < srmLevel
-	return r
 }

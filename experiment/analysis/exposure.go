@@ -60,7 +60,7 @@ type image struct {
 	first  moment     // of the earliest exposure
 	last   int64      // nanoseconds
 	scores []armScore // by arm
-	fold   byte       // by its prompt, or by itself where none was sent
+	prompt key        // of the prompt, or of the image where none was sent
 	trace  string
 	slices map[string]string
 	blind  bool // of some exposure nobody was shown the score
@@ -221,10 +221,10 @@ func (s *State) picture(x experiment.Exposure, at moment) {
 	}
 	if made || at.compare(row.first) < 0 {
 		row.digest, row.first, row.trace, row.slices = x.Image, at, x.Trace, bounded(x.Slices)
-		// Images of one prompt share a fold, so that a mapping is never tested on what
+		// Images of one prompt share a fold (its last byte), so that a mapping is never tested on what
 		// it was fitted to.
-		if row.fold = x.Image[31]; !x.Prompt.IsZero() {
-			row.fold = x.Prompt[31]
+		if row.prompt = key(x.Image[16:]); !x.Prompt.IsZero() {
+			row.prompt = key(x.Prompt[16:])
 		}
 	}
 	row.last = max(row.last, at.nanos)

@@ -1,6 +1,10 @@
 package analysis
 
-import "github.com/agiqa/agiqa/experiment/stats"
+import (
+	"math"
+
+	"github.com/agiqa/agiqa/experiment/stats"
+)
 
 // preferences compares the arms on pairs of images.
 func (s *State) preferences(v view, confidence float64) Preference {
@@ -8,18 +12,11 @@ func (s *State) preferences(v view, confidence float64) Preference {
 	if len(v.pairs) == 0 {
 		return r
 	}
-	preferred := []int{} // of every vote: 1 the lower digest, -1 the other, 0 a tie
 	for _, p := range v.pairs {
+		r.Votes += len(p.winners)
 		for _, w := range p.winners {
-			r.Votes++
-			switch w {
-			case tie:
+			if w == tie {
 				r.Ties++
-				preferred = append(preferred, 0)
-			case lowWins:
-				preferred = append(preferred, 1)
-			default:
-				preferred = append(preferred, -1)
 			}
 		}
 	}
@@ -36,14 +33,8 @@ func (s *State) preferences(v view, confidence float64) Preference {
 	abilities, abilityErr := stats.BradleyTerry(wins)
 	for k, arm := range arms {
 		a := PreferenceArm{Arm: s.e.Arms[arm].ID, Accuracy: unknown(), SE: unknown(), Ability: unknown(), SEOf: unknown()}
-		var differences []float64
-		for _, p := range v.pairs {
-			for range p.winners {
-				differences = append(differences, p.a[arm]-p.b[arm])
-			}
-		}
-		if acc, err := stats.PreferenceAccuracy(differences, preferred); err == nil {
-			a.Accuracy, a.SE = Number(acc.Value), Number(acc.SE)
+		if m, err := stats.MomentsOf(v.accuracies(arm)); err == nil && m.N() > 1 {
+			a.Accuracy, a.SE = Number(m.Mean()), Number(m.SD()/math.Sqrt(float64(m.N())))
 		}
 		if abilityErr == nil {
 			a.Ability, a.SEOf = Number(abilities[k].LogStrength), Number(abilities[k].SE)
@@ -56,19 +47,44 @@ func (s *State) preferences(v view, confidence float64) Preference {
 	return r
 }
 
-// only reports for one vote whether each arm predicts it.
+// accuracies are, pair by pair, the share of raters whose preference an arm
+// predicts. Raters of one pair see the same two images, so that the pair is the
+// observation, however many they are.
+func (v view) accuracies(arm int) []float64 {
+	shares := make([]float64, len(v.pairs))
+	for i, p := range v.pairs {
+		for _, w := range p.winners {
+			shares[i] += p.correct(arm, w) / float64(len(p.winners))
+		}
+	}
+	return shares
+}
+
+// predicts reports whether an arm orders a pair as a vote does.
 func (p preferred) predicts(arm int, w winner) bool {
 	return w == lowWins && p.a[arm] > p.b[arm] || w == highWins && p.a[arm] < p.b[arm]
 }
 
-// onlyFirst counts the votes that one arm predicts and another does not.
+// balance is by how many votes more one arm predicts than another.
+func (p preferred) balance(arm, other int) int {
+	n := 0
+	for _, w := range p.winners {
+		if p.predicts(arm, w) {
+			n++
+		}
+		if p.predicts(other, w) {
+			n--
+		}
+	}
+	return n
+}
+
+// onlyFirst counts the pairs of which one arm predicts more votes than another.
 func (v view) onlyFirst(arm, other int) int {
 	n := 0
 	for _, p := range v.pairs {
-		for _, w := range p.winners {
-			if p.predicts(arm, w) && !p.predicts(other, w) {
-				n++
-			}
+		if p.balance(arm, other) > 0 {
+			n++
 		}
 	}
 	return n
@@ -86,10 +102,8 @@ func (s *State) against(v view, arm int, confidence float64) PreferenceAgainst {
 	}
 	var process stats.Preferences
 	for _, p := range v.pairs {
-		for _, w := range p.winners {
-			if mine, control := p.predicts(arm, w), p.predicts(s.control, w); mine != control {
-				process.Add(mine)
-			}
+		if balance := p.balance(arm, s.control); balance != 0 {
+			process.Add(balance > 0)
 		}
 	}
 	a.AnytimeP = Number(process.P())

@@ -3,11 +3,13 @@ package analysis
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/stats"
 )
 
 // Guard is where a guardrail stands. The monitors of a running server know; the
@@ -43,7 +45,7 @@ type Promotion struct {
 // which answer tasks: a label given with the score in view leans towards that
 // score (anchoring), or repeats one that somebody wants to win.
 //
-// A treatment is ready when its running interval lies above 0, or above -margin
+// A treatment is ready when the interval that all looks agree on lies above 0, or above -margin
 // where the experiment has a margin; when there are enough labelled images, raters
 // and time; when units fell to the arms as ordered; when no guardrail is broken
 // and nothing is held; and when the log gives the same numbers again.
@@ -78,21 +80,35 @@ func Promote(e experiment.Experiment, d Decision, now time.Time, checks Checks) 
 
 // effectReason is what the primary measure of one arm lacks.
 func effectReason(e experiment.Experiment, c Comparison) string {
-	above, bound := c.Running.Low > 0, "0"
+	above, bound := c.Agreed.Low > 0, "0"
 	if e.Margin > 0 {
-		above, bound = float64(c.Running.Low) > -e.Margin, fmt.Sprintf("-%g (the margin)", e.Margin)
+		above, bound = float64(c.Agreed.Low) > -e.Margin, fmt.Sprintf("-%g (the margin)", e.Margin)
 	}
 	switch {
 	case c.Contradicted:
 		return "The effect moved while it was watched: its intervals have no common point."
+	case above && c.Agreed.High < 0:
+		return fmt.Sprintf("It is worse on %s, by less than the margin: the effect is %.4g to %.4g.", e.Primary, c.Agreed.Low,
+			c.Agreed.High)
 	case above:
 		return ""
-	case !c.Running.Low.Known():
+	case !c.Agreed.Low.Known() || math.IsInf(float64(c.Agreed.Low), 0):
 		return fmt.Sprintf("The effect on %s has no interval yet: %s (%d observations).", e.Primary,
 			cmp.Or(c.Note, "too few blind labels"), c.Observations)
 	}
-	return fmt.Sprintf("The effect on %s may be below %s: its interval is %.4g to %.4g.", e.Primary, bound,
-		c.Running.Low, c.Running.High)
+	return fmt.Sprintf("The effect on %s may be below %s: its interval is %.4g to %.4g, the widest by %s.", e.Primary,
+		bound, c.Agreed.Low, c.Agreed.High, widest(c))
+}
+
+// widest names the group whose interval reaches lowest.
+func widest(c Comparison) string {
+	by, low := stats.ByImage, Number(math.Inf(1))
+	for _, i := range c.Intervals {
+		if i.Low < low {
+			by, low = i.By, i.Low
+		}
+	}
+	return by
 }
 
 // sharedReasons are what is missing for every arm.
@@ -134,6 +150,10 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 	if d.SRM.Mismatch {
 		require("Units did not fall to the arms as ordered (anytime-valid p = %.2g): find out why before anything is "+
 			"concluded.", d.SRM.AnytimeP)
+	}
+	if e.Primary == experiment.PrimaryUser && d.Answered.Mismatch {
+		require("Users of one arm answer more often than those of another (anytime-valid p = %.2g): their thumbs can't be "+
+			"compared.", d.Answered.AnytimeP)
 	}
 	if len(e.Held) > 0 {
 		require("It is held: %s.", strings.Join(e.Held, ", "))

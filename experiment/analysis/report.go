@@ -208,10 +208,10 @@ type PreferenceArm struct {
 // PreferenceAgainst is a treatment's against the control.
 type PreferenceAgainst struct {
 	Arm         experiment.ArmID `json:"arm"`
-	OnlyArm     int              `json:"only_arm"` // votes that only the treatment predicts
+	OnlyArm     int              `json:"only_arm"` // pairs of which the treatment predicts more votes
 	OnlyControl int              `json:"only_control"`
 	McNemar     Number           `json:"mcnemar_p"`
-	AnytimeP    Number           `json:"anytime_p"` // e-process
+	AnytimeP    Number           `json:"anytime_p"` // e-process, a pair being one observation whoever voted
 	ShareLow    Number           `json:"share_low"` // of only_arm among both, anytime-valid
 	ShareHigh   Number           `json:"share_high"`
 	Note        string           `json:"note,omitempty"`

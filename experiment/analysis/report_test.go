@@ -178,7 +178,9 @@ func TestFaultsAreSaid(t *testing.T) {
 			log.Exposures = append(log.Exposures, again)
 		}, "another score", func(q analysis.Quality) bool { return q.Unstable[1] == 1 && q.Unstable[0] == 0 }},
 		{"one checkpoint in both arms", nil,
-			func(log *synthetic.Log) { log.Experiment.Arms[1].Digest = log.Experiment.Arms[0].Digest },
+			func(log *synthetic.Log) {
+				log.Experiment.Arms[1].Digest, log.Experiment.MinLabels = log.Experiment.Arms[0].Digest, 100
+			},
 			"same checkpoint", func(q analysis.Quality) bool { return q.AA }},
 		{"no blind label", func(o *synthetic.Options) { o.Blind = false }, nil, "No label is blind",
 			func(q analysis.Quality) bool { return q.NotBlind == 300 }},
@@ -259,12 +261,12 @@ func TestLookingAllTheTime(t *testing.T) {
 	for seed := range uint64(runs) {
 		for _, equal := range []bool{true, false} {
 			o := synthetic.DefaultOptions()
-			o.Seed, o.Images, o.Labelled, o.RatersPerImage, o.Thumbs, o.Pairs = 100+seed, 300, 300, 1, 0, 0
+			o.Seed, o.Images, o.Labelled, o.RatersPerImage, o.Thumbs, o.Pairs = 100+seed, 900, 900, 1, 0, 0
 			if equal {
 				o.Arms[1].Noise = o.Arms[0].Noise
 			}
 			c := stateOf(t, synthetic.New(o)).Decide().Comparisons[0]
-			if c.Running.Low > 0 || c.Running.High < 0 {
+			if c.Decision == stats.Superior || c.Decision == stats.Inferior {
 				found[equal]++
 			}
 		}

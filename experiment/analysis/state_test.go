@@ -282,7 +282,7 @@ func TestLimitsDoNotDependOnTheOrder(t *testing.T) {
 func TestModes(t *testing.T) {
 	t.Parallel()
 	o := synthetic.DefaultOptions()
-	o.Images, o.Labelled, o.Pairs, o.Rankings = 300, 250, 0, 30
+	o.Images, o.Labelled, o.Pairs, o.Rankings = 300, 300, 0, 30
 	o.Arms = []synthetic.Arm{
 		{ID: "control", Mode: experiment.Interleave, Noise: 0.8}, {ID: "other", Mode: experiment.Interleave, Noise: 0.7},
 		{ID: "shadow", Mode: experiment.Shadow, Noise: 0.1},

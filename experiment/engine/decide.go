@@ -117,8 +117,8 @@ func (c Conclusion) Numbers(arm experiment.ArmID) map[string]string {
 	}
 	for _, b := range d.Blind {
 		if b.Arm == arm {
-			out["effect"], out["low"], out["high"] = number(float64(b.Effect)), number(float64(b.Running.Low)),
-				number(float64(b.Running.High))
+			out["effect"], out["low"], out["high"] = number(float64(b.Effect)), number(float64(b.Agreed.Low)),
+				number(float64(b.Agreed.High))
 		}
 	}
 	return out

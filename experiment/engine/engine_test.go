@@ -194,7 +194,7 @@ func (s *server) ask(ctx context.Context, unit, image string, blind bool, fault 
 	arms, _ := trial.Arms()
 	outcome := experiment.Outcome{Image: digest, Status: experiment.Ok}
 	for k, a := range arms {
-		score := experiment.ArmScore{Arm: a.ID, Score: 1 + float32(digest[0])/100 + float32(digest[1+k])/1000}
+		score := experiment.ArmScore{Arm: a.ID, Score: 1 + float32(digest[0])/100 + float32(digest[1+k])/200}
 		if k == 1 && fault != "" {
 			score = experiment.ArmScore{Arm: a.ID, Fault: fault}
 		}
@@ -494,7 +494,7 @@ func TestOnlyLabelsWithTasksPromote(t *testing.T) {
 					shown := s.ask(t.Context(), fmt.Sprint(i), image, true, "")
 					d := quality.DigestOf([]byte(image))
 					// Raters who say what the second arm says, with a little of their own.
-					value := 1 + float64(d[0])/100 + float64(d[2])/1000
+					value := 1 + float64(d[0])/100 + float64(d[2])/200
 					value = min(5, value+0.02*float64(i%3-1))
 					label := engine.Label{By: app, Key: fmt.Sprint(i), Assignment: shown.Assignment,
 						Rater: fmt.Sprint("rater", i%5), Kind: experiment.MOS, Value: &value}

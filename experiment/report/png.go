@@ -67,8 +67,8 @@ func headlines(r analysis.Report) []string {
 	for _, c := range r.Decision.Comparisons {
 		if len(lines) < 3 {
 			lines = append(lines,
-				short(string(c.Arm))+": "+conclusion(c)+"; effect "+number(c.Effect)+", interval "+between(c.Running.Low,
-					c.Running.High))
+				short(string(c.Arm))+": "+conclusion(c)+"; effect "+number(c.Effect)+", interval "+between(c.Agreed.Low,
+					c.Agreed.High))
 		}
 	}
 	return lines

@@ -40,7 +40,7 @@ func of(t testing.TB, log synthetic.Log) analysis.Report {
 
 func sample() synthetic.Options {
 	o := synthetic.DefaultOptions()
-	o.Images, o.Labelled, o.Pairs, o.Rankings = 300, 200, 50, 10
+	o.Images, o.Labelled, o.Pairs, o.Rankings = 300, 300, 50, 10
 	return o
 }
 

@@ -50,6 +50,8 @@ func conclusion(c analysis.Comparison) string {
 		return "not worse than the control by more than the margin"
 	case stats.Equivalent:
 		return "the same as the control within the margin"
+	case stats.NoPracticalDifference:
+		return "no practical difference: smaller than the smallest effect of interest"
 	}
 	return "not decided yet"
 }

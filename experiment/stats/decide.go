@@ -14,6 +14,9 @@ const (
 	Inferior Decision = "inferior"
 	// NonInferior: harm beyond the margin is ruled out.
 	NonInferior Decision = "non_inferior"
+	// NoPracticalDifference: the effect is smaller than the smallest of interest, to
+	// either side. [Decide] knows of no such effect and never says so.
+	NoPracticalDifference Decision = "no_practical_difference"
 	// Equivalent: harm and gain beyond the margin are both ruled out.
 	Equivalent Decision = "equivalent"
 )

@@ -17,7 +17,7 @@
 //     over arms and figures.
 //   - The same, looked at all the time: [Sequence] (asymptotic confidence
 //     sequence), [Decide].
-//   - Preferences: [PreferenceAccuracy], [McNemar], [Preferences] (an e-process),
+//   - Preferences: [McNemar], [Preferences] (an e-process),
 //     [BradleyTerry].
 //   - What users do: [DifferenceOfMeans], [RatioOfMeans], [CUPED], [TwoSampleSequence].
 //   - Whether the split is the one that was ordered: [SRM], [SequentialSRM].

@@ -13,17 +13,6 @@ import (
 	"github.com/agiqa/agiqa/experiment/stats"
 )
 
-func TestPreferenceAccuracy(t *testing.T) {
-	got := must[stats.Accuracy](t)(stats.PreferenceAccuracy(
-		[]float64{1, -2, 3, 0, 5}, []int{1, -1, -1, 1, 0},
-	))
-	// Right, right, wrong, and two halves.
-	near(t, "accuracy", got.Value, 0.6, 1e-15)
-	near(t, "SE", got.SE, math.Sqrt(0.7/4/5), 1e-12)
-	_, err := stats.PreferenceAccuracy([]float64{1}, []int{1})
-	refused(t, err, "differences")
-}
-
 // The difference of two independent streams: the mean is the difference of means,
 // the half-width that of the formula for all units, and the sequence holds 0 when
 // nothing differs in at least 1-alpha of the runs.

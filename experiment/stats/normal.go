@@ -19,6 +19,9 @@ type Interval struct{ Low, High float64 }
 // Contains reports whether v lies in it.
 func (i Interval) Contains(v float64) bool { return i.Low <= v && v <= i.High }
 
+// Hull is the smallest interval that holds both.
+func (i Interval) Hull(o Interval) Interval { return Interval{min(i.Low, o.Low), max(i.High, o.High)} }
+
 // Everything is the interval that says nothing.
 func Everything() Interval { return Interval{math.Inf(-1), math.Inf(1)} }
 

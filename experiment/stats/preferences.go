@@ -6,38 +6,11 @@ import (
 	"gonum.org/v1/gonum/mathext"
 )
 
-// Accuracy is how often scores prefer the image that people prefer.
-type Accuracy struct {
-	Value float64 // 0 to 1; 1/2 is guessing
-	SE    float64 // standard error, pairs taken as independent
-}
-
-// PreferenceAccuracy is two-alternative forced-choice accuracy. differences are the
-// score of the first image less that of the second, preferred is above 0 where
-// people prefer the first, below 0 the second, and 0 where they do not say. A tie
-// on either side is half right. At least two pairs.
-func PreferenceAccuracy(differences []float64, preferred []int) (Accuracy, error) {
-	if err := checkValues("differences", differences, 2); err != nil {
-		return Accuracy{}, err
-	}
-	var m Moments
-	for i, d := range differences {
-		credit := 0.0
-		switch {
-		case d == 0 || preferred[i] == 0:
-			credit = 0.5
-		case (d > 0) == (preferred[i] > 0):
-			credit = 1
-		}
-		m.add(credit)
-	}
-	return Accuracy{Value: m.mean, SE: m.SD() / math.Sqrt(float64(m.n))}, nil
-}
-
 // Preferences is an e-process for the share of wins: the ratio of a beta mixture
 // of binomials to the one of share 1/2 (Robbins 1970; Howard et al. 2021), and the
 // test of share = 1/2 that may be read after every win or loss. The caller leaves
-// ties out: they don't say who wins. The zero value has seen nothing.
+// ties out: they don't say who wins. Wins are independent: of a pair that many
+// people judged the majority is one. The zero value has seen nothing.
 //
 // It serves pairwise preferences (a win is one of the treatment's images) and the
 // concordance of two arms (a win is a pair that only the treatment orders as

@@ -8,6 +8,13 @@ type SequenceOptions struct {
 	Alpha   float64 // chance of ever missing the true mean, between 0 and 1
 	Horizon float64 // N*: about how many observations the sequence is made narrowest for
 	BurnIn  int     // observations before anything is said; at least 2
+	// First is the number of observations from which intervals are intersected. Before
+	// it nothing is acted upon, so that an early interval must not bind later ones.
+	First int
+	// Events is how many values above 0, and how many below 1, each of two arms must
+	// have before anything is said: of shares, where one outcome may be rare, the
+	// normal approximation needs it. It is for [TwoSampleSequence].
+	Events int
 	// OneSided leaves the interval without an upper end: the mean is at least its
 	// lower end.
 	OneSided bool
@@ -100,7 +107,7 @@ func (s *Sequence) Add(value float64) error {
 	if err := s.moments.Add(value); err != nil {
 		return err
 	}
-	if s.ready() {
+	if s.ready() && s.moments.n >= s.options.First {
 		s.running = s.running.and(s.current())
 	}
 	return nil

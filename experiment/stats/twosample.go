@@ -12,6 +12,8 @@ type TwoSampleSequence struct {
 	options SequenceOptions
 	rho     float64
 	arms    [2]Moments
+	above   [2]int // values above 0
+	below   [2]int // values below 1
 	running Interval
 }
 
@@ -29,14 +31,25 @@ func (s *TwoSampleSequence) Add(treatment bool, value float64) error {
 	if err := s.arms[arm].Add(value); err != nil {
 		return err
 	}
-	if s.ready() {
+	if value > 0 {
+		s.above[arm]++
+	}
+	if value < 1 {
+		s.below[arm]++
+	}
+	if s.ready() && s.arms[0].n+s.arms[1].n >= s.options.First {
 		s.running = s.running.and(s.current())
 	}
 	return nil
 }
 
 func (s *TwoSampleSequence) ready() bool {
-	return min(s.arms[0].n, s.arms[1].n) >= s.options.BurnIn && s.sd() > 0
+	return min(s.arms[0].n, s.arms[1].n) >= s.options.BurnIn && s.sd() > 0 && s.Events() >= s.options.Events
+}
+
+// Events is the smallest number of values above 0, or below 1, of an arm.
+func (s *TwoSampleSequence) Events() int {
+	return min(s.above[0], s.above[1], s.below[0], s.below[1])
 }
 
 // sd is the standard deviation of one unit's part in the difference.

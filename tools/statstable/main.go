@@ -41,6 +41,8 @@ func run(w io.Writer, path string, runs int, seed uint64) error {
 	}
 	fmt.Fprintf(w, "Population: %s. Seed %d.\n\n", name, seed)
 	t := tables{w: w, p: p, plan: simulate.Plan{Runs: runs, Seed: seed, Workers: runtime.GOMAXPROCS(0)}}
+	t.processes()
+	t.rare()
 	t.peeking()
 	t.ratio()
 	t.pairing()
@@ -90,6 +92,38 @@ func (t tables) heading(format string, cells ...string) {
 
 func percent(s simulate.Share) string {
 	return fmt.Sprintf("%.2f %% ± %.2f", 100*s.Value, 100*s.SE)
+}
+
+// processes are experiments whose labels are alike in one way or another.
+func (t tables) processes() {
+	plan := t.with(3000, 20, 1)
+	t.heading(fmt.Sprintf("Labels that are alike, alpha 5 %%, up to 3,000 labels, looks from 300 on, %d runs", plan.Runs),
+		"process", "sequence of independent images: decided", "promoted", "median", "the rule: decided", "promoted", "median")
+	for _, p := range simulate.Processes() {
+		plain, rule := simulate.Compare(p, plan, stats.DefaultSequenceOptions())
+		fmt.Fprintf(t.w, "| %s | %s | %s | %s | %s | %s | %s |\n", p.Name, percent(plain.Decided), percent(plain.Promoted),
+			labels(plain.Median), percent(rule.Decided), percent(rule.Promoted), labels(rule.Median))
+	}
+	fmt.Fprintln(t.w)
+}
+
+// labels is a number of labels that may not have been enough.
+func labels(n float64) string {
+	if math.IsInf(n, 1) {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func (t tables) rare() {
+	plan := t.with(4000, 50, 1)
+	t.heading(fmt.Sprintf("What else looks like more than it is, nothing differs, alpha 5 %%, %d runs", plan.Runs),
+		"data", "taken as it comes", "the rule")
+	plain, held := simulate.RareThumbs(plan, stats.DefaultSequenceOptions(), 30)
+	fmt.Fprintf(t.w, "| thumbs of 4,000 users, 98 %% up, split 80/20 | %s | %s |\n", percent(plain), percent(held))
+	plan.Labels = 60
+	votes, pairs := simulate.Votes(plan, 30, 0.05)
+	fmt.Fprintf(t.w, "| 60 pairs, 30 raters who agree | %s | %s |\n\n", percent(votes), percent(pairs))
 }
 
 func (t tables) peeking() {

@@ -16,7 +16,8 @@ func TestTables(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Population: 2,982 synthetic images", "Nothing differs, alpha 5 %, 5,000 labels, 10 runs",
-		"Sample ratio", "Difference of SRCC", "how long it takes", "Labels that lean",
+		"Labels that are alike", "30 raters who agree", "Sample ratio", "Difference of SRCC",
+		"how long it takes", "Labels that lean",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)
