@@ -58,36 +58,55 @@ func NewRegistry(bundles []*Bundle, defaultName string) (*Registry, error) {
 }
 
 // LoadDir opens every sub-folder of dir that has a manifest, and puts the
-// bundles in a registry; see [NewRegistry] for defaultName. A folder whose name
-// begins with a dot is one that is being written, and is passed over. Every
-// fault of every bundle is reported at once.
+// bundles in a registry; see [NewRegistry] for defaultName. Every fault of every
+// bundle is reported at once.
 func LoadDir(dir, defaultName string, limits Limits) (*Registry, error) {
+	bundles, damaged, err := Scan(dir, limits)
+	if err != nil {
+		return nil, err
+	}
+	var faults []error
+	for _, d := range damaged {
+		faults = append(faults, d.Err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return NewRegistry(bundles, defaultName)
+}
+
+// Damage is a bundle that can't be opened, or something else that was kept beside
+// the bundles.
+type Damage struct {
+	Name string // of its folder or file
+	Err  error
+}
+
+// Scan opens every sub-folder of dir that has a manifest, and returns what can't be
+// opened beside what can. A folder whose name begins with a dot is one that is being
+// written, and is passed over.
+func Scan(dir string, limits Limits) (bundles []*Bundle, damaged []Damage, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoints: %w", err)
+		return nil, nil, fmt.Errorf("checkpoints: %w", err)
 	}
-	var bundles []*Bundle
-	var faults []error
 	for _, e := range entries {
 		folder := filepath.Join(dir, e.Name())
 		switch _, err := os.Stat(filepath.Join(folder, ManifestFile)); {
 		case !e.IsDir(), strings.HasPrefix(e.Name(), "."), errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			faults = append(faults, fmt.Errorf("checkpoint bundle: %w", err))
+			damaged = append(damaged, Damage{e.Name(), fmt.Errorf("checkpoint bundle: %w", err)})
 			continue
 		}
 		b, err := Open(folder, limits)
 		if err != nil {
-			faults = append(faults, err)
+			damaged = append(damaged, Damage{e.Name(), err})
 			continue
 		}
 		bundles = append(bundles, b)
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, err
-	}
-	return NewRegistry(bundles, defaultName)
+	return bundles, damaged, nil
 }
 
 // Get returns the bundle of that name, or the error of [quality.NoCheckpoint].

@@ -17,7 +17,7 @@ import (
 // ones reach Triton by the load call.
 func openLibrary(s config.Settings, uploads bool) (*lifecycle.Library, error) {
 	limits := checkpoint.DefaultLimits()
-	shipped, err := checkpoint.LoadDir(s.Checkpoints, "", limits)
+	shipped, damaged, err := checkpoint.Scan(s.Checkpoints, limits)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("setting checkpoints: no folder %s", s.Checkpoints)
 	}
@@ -29,14 +29,18 @@ func openLibrary(s config.Settings, uploads bool) (*lifecycle.Library, error) {
 		return nil, err
 	}
 	opened, err := lifecycle.OpenLibrary(lifecycle.LibraryConfig{
-		Shipped: shipped.List(), Dir: importedFolder(s), Preset: s.DefaultCheckpoint,
+		Shipped: shipped, Damaged: damaged, Dir: importedFolder(s), Preset: s.DefaultCheckpoint,
 		HeadOnly: uploads, Limits: limits, Tokenizer: tokenizer,
 	})
 	if err != nil {
 		return nil, err
 	}
 	if len(opened.Snapshot().List()) == 0 {
-		return nil, fmt.Errorf("setting checkpoints: no bundle in %s", s.Checkpoints)
+		var faults []error
+		for _, d := range damaged {
+			faults = append(faults, d.Err)
+		}
+		return nil, errors.Join(append([]error{fmt.Errorf("setting checkpoints: no bundle in %s", s.Checkpoints)}, faults...)...)
 	}
 	return opened, nil
 }
@@ -46,3 +50,16 @@ func OpenLibrary(s config.Settings) (*lifecycle.Library, error) { return openLib
 
 // importedFolder is where imported bundles are kept.
 func importedFolder(s config.Settings) string { return filepath.Join(s.DataDir, "checkpoints") }
+
+// degradeCheckpoints says what of the checkpoints could not be read.
+func (s *Server) degradeCheckpoints() {
+	for _, d := range s.library.Damaged() {
+		f := startFault{check: "bundle " + d.Name, detail: "checkpoint bundle " + d.Name + " is damaged or can't be read, and " +
+			"is left as it is: it can't score"}
+		if d.Name == lifecycle.StateFile {
+			f = startFault{check: "state-file", detail: "the chosen default can't be read from " + d.Name +
+				" in the data folder: the default of the settings scores"}
+		}
+		s.degrade(f, d.Err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -165,6 +166,28 @@ func degradedStarts() []degraded {
 		{"an experiment store that is damaged", inData("experiments.db", strings.Repeat(garbage, 1000)),
 			[]string{"store"}, true},
 		{"an experiment store that may not be read", unreadable("experiments.db", garbage), []string{"store"}, true},
+		{"a bundle that is damaged", func(t *testing.T, s *config.Settings) []string {
+			copyCheckpoints(t, s)
+			return []string{write(t, filepath.Join(s.Checkpoints, "quick", "weights.safetensors"), garbage)}
+		}, []string{"bundle"}, false},
+		{"a bundle that may not be read", none(func(t *testing.T, s *config.Settings) {
+			copyCheckpoints(t, s)
+			forbid(t, filepath.Join(s.Checkpoints, "quick", "manifest.json"), 0)
+			write(t, filepath.Join(s.Checkpoints, "notes.txt"), garbage)
+			forbid(t, filepath.Join(s.Checkpoints, "notes.txt"), 0)
+		}), []string{"bundle"}, false},
+		{"a folder of a bundle that may not be entered", none(func(t *testing.T, s *config.Settings) {
+			copyCheckpoints(t, s)
+			forbid(t, filepath.Join(s.Checkpoints, "quick"), 0)
+		}), []string{"bundle"}, false},
+		{"an imported bundle that is damaged", inData("checkpoints/mine/manifest.json", garbage), []string{"bundle"}, false},
+		{"imported bundles that may not be read", none(func(t *testing.T, s *config.Settings) {
+			write(t, filepath.Join(s.DataDir, "checkpoints", "mine", "manifest.json"), garbage)
+			forbid(t, filepath.Join(s.DataDir, "checkpoints"), 0)
+		}), []string{"bundle", "state-file"}, false},
+		{"a state file that is empty", inData("checkpoints/state.json", ""), []string{"state-file"}, false},
+		{"a state file that says nothing", inData("checkpoints/state.json", garbage), []string{"state-file"}, false},
+		{"a state file that may not be read", unreadable("checkpoints/state.json", garbage), []string{"state-file"}, false},
 		{"a data folder that may not be written", none(func(t *testing.T, s *config.Settings) { forbid(t, s.DataDir, 0o500) }),
 			[]string{"data-folder", "experiment-key", "store"}, true},
 		{"a data folder that can't be created", none(func(t *testing.T, s *config.Settings) {
@@ -242,9 +265,176 @@ func TestDegradedStart(t *testing.T) {
 			}
 			for _, check := range tt.checks {
 				own := check != "store" && check != "redis" // which say so each time they're asked
-				if n := strings.Count(log.String(), "check="+check+" "); own && n != 1 {
+				n := strings.Count(log.String(), "check="+check+" ") + strings.Count(log.String(), `check="`+check+" ")
+				if own && n != 1 {
 					t.Errorf("%d lines say that %s is missing, want one:\n%s", n, check, log.String())
 				}
+			}
+		})
+	}
+}
+
+// TestDiskFills: a disk that is full while the server runs refuses what has to be
+// kept, names the folder, and costs no score.
+func TestDiskFills(t *testing.T) {
+	if asPlainUser(t) {
+		return
+	}
+	triton := fakeTriton(t, settings(t))
+	for _, name := range []string{"a file system", "a limit"} {
+		t.Run(name, func(t *testing.T) {
+			s := settings(t, triton.Addr())
+			s.AdminKey = "an admin key for this test"
+			mounted := name == "a file system" && mountTmpfs(t, s.DataDir, "size=4m")
+			srv, err := server.New(t.Context(), server.Config{Settings: s, Version: "1.2.3", Logger: discard()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			err = srv.While(t.Context(), func(ctx context.Context) error {
+				refused := func(what, path string, body any) {
+					t.Helper()
+					status, answer := sendJSON(ctx, t, client, srv.URL()+path, string(s.AdminKey), body)
+					if status != http.StatusServiceUnavailable || !bytes.Contains(answer, []byte(`"store_unavailable"`)) ||
+						!bytes.Contains(answer, []byte(s.DataDir)) {
+						t.Errorf("%s: status %d, %s, want store_unavailable that names %s", what, status, answer, s.DataDir)
+					}
+				}
+				if mounted {
+					fill(t, s.DataDir)
+				} else {
+					limitFiles(t)
+				}
+				refused("an activation", "/v1/checkpoints/demo-shared/activate", nil)
+				refused("an API key", "/v1/keys", map[string]any{"name": "one", "scopes": []string{"score"}})
+				if status, body := send(ctx, t, client, http.MethodPost, srv.URL()+"/v1/score", "", testimages.PNG(64, 48)); status !=
+					http.StatusOK || !bytes.Contains(body, []byte(`"demo"`)) {
+					t.Errorf("scoring: status %d, %s", status, body)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Errorf("it ends with %v", err)
+			}
+		})
+	}
+}
+
+func sendJSON(ctx context.Context, t *testing.T, client *http.Client, url, key string, body any) (int, []byte) {
+	t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body == nil {
+		raw = nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", key)
+	if raw != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return readAnswer(t, res)
+}
+
+func readAnswer(t *testing.T, res *http.Response) (int, []byte) {
+	t.Helper()
+	defer res.Body.Close()
+	var answer bytes.Buffer
+	if _, err := answer.ReadFrom(res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, answer.Bytes()
+}
+
+// copyCheckpoints gives a server a copy of the bundles that may be spoiled.
+func copyCheckpoints(t *testing.T, s *config.Settings) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(s.Checkpoints)); err != nil {
+		t.Fatal(err)
+	}
+	s.Checkpoints = dir
+}
+
+// TestDamagedDefault: no other checkpoint scores in the place of the one that was
+// chosen. Those that a request names do, and an activation ends it.
+func TestDamagedDefault(t *testing.T) {
+	triton := fakeTriton(t, settings(t))
+	for _, tt := range []struct {
+		name  string
+		spoil func(t *testing.T, s *config.Settings)
+	}{
+		{"the preset is damaged", func(t *testing.T, s *config.Settings) {
+			s.DefaultCheckpoint = "demo"
+			write(t, filepath.Join(s.Checkpoints, "demo", "weights.safetensors"), "no weights")
+		}},
+		{"nothing is set, and demo is damaged", func(t *testing.T, s *config.Settings) {
+			write(t, filepath.Join(s.Checkpoints, "demo", "weights.safetensors"), "no weights")
+		}},
+		{"the choice is gone", func(t *testing.T, s *config.Settings) {
+			write(t, filepath.Join(s.DataDir, "checkpoints", "state.json"), `{"default":"mine"}`)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := settings(t, triton.Addr())
+			s.AdminKey = "an admin key for this test"
+			copyCheckpoints(t, &s)
+			tt.spoil(t, &s)
+			srv, err := server.New(t.Context(), server.Config{Settings: s, Version: "1.2.3", Logger: discard()})
+			if err != nil {
+				t.Fatalf("it refuses to start: %v", err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- srv.Run(ctx, nil) }()
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			picture := testimages.PNG(64, 48)
+			await := func(what string, done func() bool) {
+				t.Helper()
+				tick, late := time.NewTicker(20*time.Millisecond), time.After(20*time.Second)
+				defer tick.Stop()
+				for !done() {
+					select {
+					case <-tick.C:
+					case <-late:
+						t.Fatalf("not in time: %s", what)
+					}
+				}
+			}
+			await("a checkpoint that is named scores", func() bool {
+				status, _ := send(ctx, t, client, http.MethodPost, srv.URL()+"/v1/score?checkpoint=demo-shared", "", picture)
+				return status == http.StatusOK
+			})
+			if status, body := send(ctx, t, client, http.MethodPost, srv.URL()+"/v1/score", "", picture); status !=
+				http.StatusServiceUnavailable || !bytes.Contains(body, []byte("restore it, or activate another one")) {
+				t.Errorf("without a name: status %d, %s", status, body)
+			}
+			if status, body := send(ctx, t, client, http.MethodGet, srv.URL()+"/readyz", "", nil); status !=
+				http.StatusServiceUnavailable || !bytes.Contains(body, []byte(`"name":"default","ok":false,"critical":true`)) {
+				t.Errorf("/readyz: status %d, %s", status, body)
+			}
+			if status, body := send(ctx, t, client, http.MethodPost, srv.URL()+"/v1/checkpoints/demo-shared/activate",
+				string(s.AdminKey), nil); status != http.StatusOK {
+				t.Errorf("activation: status %d, %s", status, body)
+			}
+			await("it is ready", func() bool {
+				status, _ := send(ctx, t, client, http.MethodGet, srv.URL()+"/readyz", "", nil)
+				return status == http.StatusOK
+			})
+			if status, _ := send(ctx, t, client, http.MethodPost, srv.URL()+"/v1/score", "", picture); status != http.StatusOK {
+				t.Errorf("after the activation: status %d", status)
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Errorf("it ends with %v", err)
 			}
 		})
 	}
@@ -315,12 +505,7 @@ func send(ctx context.Context, t *testing.T, client *http.Client, method, url, k
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	var answer bytes.Buffer
-	if _, err := answer.ReadFrom(res.Body); err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, answer.Bytes()
+	return readAnswer(t, res)
 }
 
 // logBuffer is a bytes.Buffer for several goroutines.

@@ -108,8 +108,11 @@ func (c checks) describeEncoder() string {
 // only some of the servers have.
 func (c checks) ofCheckpoints() []gateway.Check {
 	s := c.library.Snapshot()
-	def, _ := s.Default()
+	def, err := s.Default()
 	all := []gateway.Check{{Name: "checkpoints", Run: c.checkReplicas}}
+	if err != nil && quality.KindOf(err) != quality.KindCheckpointNotFound {
+		all = append(all, gateway.Check{Name: "default", Critical: true, Run: func(context.Context) error { return err }})
+	}
 	encoder := c.caches.Encoder()
 	for _, e := range s.List() {
 		isDefault := e.Checkpoint.Digest == def.Checkpoint.Digest

@@ -146,6 +146,7 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	s.library = top.library
+	s.degradeCheckpoints()
 	triton, err := s.newTriton(top, tel)
 	if err != nil {
 		return err

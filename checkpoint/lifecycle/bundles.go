@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/internal/durable"
@@ -22,23 +23,33 @@ type bundles struct {
 	limits checkpoint.Limits
 }
 
-// load opens every bundle. A folder that does not exist holds none.
-func (s bundles) load() ([]*checkpoint.Bundle, error) {
-	registry, err := checkpoint.LoadDir(s.dir, "", s.limits)
-	if errors.Is(err, fs.ErrNotExist) {
+// load opens every bundle that can be used beside others. A folder that does not
+// exist holds none.
+func (s bundles) load(others []*checkpoint.Bundle) (found []*checkpoint.Bundle, damaged []checkpoint.Damage) {
+	all, damaged, err := checkpoint.Scan(s.dir, s.limits)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case err != nil:
+		return nil, []checkpoint.Damage{{Name: filepath.Base(s.dir), Err: err}}
 	}
-	if err != nil {
-		return nil, err
-	}
-	found := registry.List()
-	for _, b := range found {
-		name := b.Checkpoint().Name
-		if _, err := os.Stat(filepath.Join(s.dir, name)); err != nil {
-			return nil, fmt.Errorf("checkpoint %q is in a folder of %s that has another name", name, s.dir)
+	for _, b := range all {
+		c := b.Checkpoint()
+		if _, err := os.Stat(filepath.Join(s.dir, c.Name)); err != nil {
+			damaged = append(damaged, checkpoint.Damage{Name: c.Name,
+				Err: fmt.Errorf("checkpoint %q is in a folder of %s that has another name", c.Name, s.dir)})
+			continue
 		}
+		if i := slices.IndexFunc(slices.Concat(others, found), func(o *checkpoint.Bundle) bool {
+			return !same(o, b) && (o.Checkpoint().Name == c.Name || o.Checkpoint().Digest == c.Digest)
+		}); i >= 0 {
+			damaged = append(damaged, checkpoint.Damage{Name: c.Name,
+				Err: fmt.Errorf("checkpoint %q in %s has the name or the content of another one", c.Name, s.dir)})
+			continue
+		}
+		found = append(found, b)
 	}
-	return found, nil
+	return found, damaged
 }
 
 // clean deletes what interrupted changes left.

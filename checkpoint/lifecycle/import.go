@@ -196,6 +196,7 @@ func (i *importing) failed(ctx context.Context, name StepName, err, undo error) 
 		m.Logger.ErrorContext(ctx, "a failed import left something behind", "checkpoint", c.Name, "digest",
 			c.Digest.String(), "error", undo)
 	}
+	err = unwritten(err)
 	failure := quality.Errorf(quality.KindOf(err), "step %s failed", name)
 	if e, ok := errors.AsType[*quality.Error](err); ok {
 		failure = quality.Errorf(e.Kind, "step %s: %s", name, e.Detail).After(e.RetryAfter)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -100,13 +102,14 @@ func TestImportFails(t *testing.T) {
 	const name = "fresh"
 	head := func(b *checkpoint.Bundle) string { return b.Checkpoint().HeadModel() }
 	for _, test := range []struct {
-		name    string
-		step    lifecycle.StepName
-		kind    quality.Kind
-		detail  string                                        // part of what is shown
-		shared  bool                                          // concerns the shared folder alone
-		bundle  func(t *testing.T, r *rig) *checkpoint.Bundle // nil: a sound one
-		arrange func(t *testing.T, r *rig, b *checkpoint.Bundle)
+		name     string
+		step     lifecycle.StepName
+		kind     quality.Kind
+		detail   string                                        // part of what is shown
+		shared   bool                                          // concerns the shared folder alone
+		uploaded bool                                          // concerns models that travel with the load call alone
+		bundle   func(t *testing.T, r *rig) *checkpoint.Bundle // nil: a sound one
+		arrange  func(t *testing.T, r *rig, b *checkpoint.Bundle)
 	}{
 		{
 			name: "no encoder yet", step: lifecycle.StepValidate, kind: quality.KindModelUnavailable,
@@ -221,14 +224,28 @@ func TestImportFails(t *testing.T) {
 			},
 		},
 		{
-			name: "the choice cannot be saved", step: lifecycle.StepSwitch, kind: quality.KindInternal,
+			name: "the disk is full", step: lifecycle.StepPersist, kind: quality.KindStoreUnavailable, uploaded: true,
+			detail: "checkpoints can't be written: file too large",
+			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
+				signal.Ignore(syscall.SIGXFSZ)
+				var was syscall.Rlimit
+				must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))
+				full := was
+				full.Cur = 1
+				must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+				t.Cleanup(func() { must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was)) })
+			},
+		},
+		{
+			name: "the choice cannot be saved", step: lifecycle.StepSwitch, kind: quality.KindStoreUnavailable,
+			detail: "checkpoints can't be written",
 			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
 				must(t, os.MkdirAll(filepath.Join(r.dir, lifecycle.StateFile, "a folder"), 0o755))
 			},
 		},
 	} {
 		ways(t, func(t *testing.T, uploads bool) {
-			if uploads && test.shared {
+			if uploads && test.shared || !uploads && test.uploaded {
 				return
 			}
 			t.Run(test.name, func(t *testing.T) {

@@ -21,6 +21,8 @@ type LibraryConfig struct {
 	// Shipped bundles are there from the start and stay. Whoever names the
 	// default in Preset names one of these or an imported one.
 	Shipped []*checkpoint.Bundle
+	// Damaged were meant to be Shipped.
+	Damaged []checkpoint.Damage
 	// Dir is the folder of imported bundles and of the state. It need not
 	// exist.
 	Dir string
@@ -41,25 +43,25 @@ type Library struct {
 	tokenizer *clip.Tokenizer
 	bundles   bundles
 	preset    string // of the configuration
+	damaged   []checkpoint.Damage
 	now       atomic.Pointer[Snapshot]
 	changes   sync.Mutex                        // held from reading now to replacing it
 	chosen    string                            // the default that was chosen at run time, "" for none; under changes
 	pending   atomic.Pointer[checkpoint.Bundle] // being imported: not selectable, but its prompts can be encoded
 }
 
-// OpenLibrary reads what there is and changes nothing. A bundle that cannot be
-// read, two of one name or content, and a default that is not there are
-// errors: a server that scores by another checkpoint than it was told to is
-// worse than one that does not start.
+// OpenLibrary reads what there is and changes nothing. What cannot be read is in
+// [Library.Damaged]. Where that is the default, or where the one that was chosen is
+// not there, there is none: no server scores by another checkpoint than it was told
+// to. Two shipped bundles of one name or content, and a preset that never was there,
+// are errors.
 func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 	l := &Library{tokenizer: cfg.Tokenizer, bundles: bundles{dir: cfg.Dir, limits: cfg.Limits}, preset: cfg.Preset}
-	imported, err := l.bundles.load()
-	if err != nil {
-		return nil, fmt.Errorf("imported checkpoints: %w", err)
-	}
+	imported, damaged := l.bundles.load(cfg.Shipped)
+	l.damaged = slices.Concat(cfg.Damaged, damaged)
 	kept, err := readState(cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("imported checkpoints: %w", err)
+		l.damaged = append(l.damaged, checkpoint.Damage{Name: StateFile, Err: err})
 	}
 	s := &Snapshot{headOnly: cfg.HeadOnly, previous: kept.Previous, imported: map[quality.Digest]bool{}}
 	all := slices.Clone(cfg.Shipped)
@@ -72,16 +74,19 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 	}
 	preset := cfg.Preset
 	if preset == "" &&
-		slices.ContainsFunc(cfg.Shipped, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == Demo }) {
+		(slices.ContainsFunc(cfg.Shipped, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == Demo }) ||
+			slices.ContainsFunc(cfg.Damaged, func(d checkpoint.Damage) bool { return d.Name == Demo })) {
 		preset = Demo
 	}
 	if l.chosen = kept.Default; l.chosen != "" {
 		preset = l.chosen
 	}
+	if lost := l.lost(all, preset); lost {
+		s.noDefault = quality.Errorf(quality.KindModelUnavailable,
+			"the default checkpoint, %s, is damaged or missing on this server; restore it, or activate another one", preset)
+		preset = ""
+	}
 	if s.registry, err = checkpoint.NewRegistry(all, preset); err != nil {
-		if kept.Default != "" {
-			err = fmt.Errorf("%w (%s says so)", err, StateFile)
-		}
 		return nil, fmt.Errorf("checkpoints, %s with the imported ones: %w", cfg.Dir, err)
 	}
 	if _, err := s.registry.Get(s.previous); err != nil {
@@ -89,6 +94,18 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 	}
 	l.now.Store(s)
 	return l, nil
+}
+
+// Damaged returns what could not be read when the library was opened.
+func (l *Library) Damaged() []checkpoint.Damage { return l.damaged }
+
+// lost reports whether the checkpoint that should be the default was there once and
+// can't be used.
+func (l *Library) lost(all []*checkpoint.Bundle, name string) bool {
+	if name == "" || slices.ContainsFunc(all, func(b *checkpoint.Bundle) bool { return b.Checkpoint().Name == name }) {
+		return false
+	}
+	return l.chosen != "" || slices.ContainsFunc(l.damaged, func(d checkpoint.Damage) bool { return d.Name == name })
 }
 
 func same(a, b *checkpoint.Bundle) bool {
@@ -179,6 +196,9 @@ func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
 	l.changes.Lock()
 	defer l.changes.Unlock()
 	now := l.now.Load()
+	if now.noDefault != nil {
+		return ""
+	}
 	var own []string
 	for _, entry := range now.List() {
 		if entry.Checkpoint.Encoder == e.Digest {

@@ -221,7 +221,7 @@ func (m *Manager) changeDefault(ctx context.Context, action, by string,
 		return s.activate(name)
 	})
 	if err != nil {
-		return Change{}, err
+		return Change{}, unwritten(err)
 	}
 	e, err := after.Default()
 	if err != nil {
@@ -260,7 +260,7 @@ func (m *Manager) Remove(ctx context.Context, name, by string) (Change, error) {
 		return next, nil
 	})
 	if err != nil {
-		return Change{}, err
+		return Change{}, unwritten(err)
 	}
 	m.unload(ctx, e.Checkpoint)
 	return m.logChange(ctx, "remove", by, e.Checkpoint, before, after), nil

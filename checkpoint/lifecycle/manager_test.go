@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,7 +75,7 @@ func TestActivateFails(t *testing.T) {
 		{"no text embeddings", "one", quality.KindOverloaded, func(r *rig, _ *checkpoint.Bundle) {
 			r.spy.texts = func() error { return quality.Errorf(quality.KindOverloaded, "later") }
 		}},
-		{"the choice cannot be saved", "one", quality.KindInternal, func(r *rig, _ *checkpoint.Bundle) {
+		{"the choice cannot be saved", "one", quality.KindStoreUnavailable, func(r *rig, _ *checkpoint.Bundle) {
 			must(r.t, os.MkdirAll(filepath.Join(r.dir, lifecycle.StateFile, "a folder"), 0o755))
 		}},
 	} {
@@ -226,39 +227,42 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestOpenLibraryRefuses: what would make it score by something else.
-func TestOpenLibraryRefuses(t *testing.T) {
+// TestOpenLibraryDamaged: what can't be read is left out and named, and no other
+// checkpoint scores in the place of the one that was chosen. What is damaged stays,
+// also when somebody chooses anew.
+func TestOpenLibraryDamaged(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		want  string
+		want  string // in the damage; "": none
+		def   string // the default then; "": there is none
 		spoil func(r *rig)
 	}{
-		{"state is not JSON", "state.json", func(r *rig) {
+		{"state is not JSON", "state.json", shippedName, func(r *rig) {
 			must(r.t, os.WriteFile(filepath.Join(r.dir, lifecycle.StateFile), []byte("{"), 0o600))
 		}},
-		{"state names a path", "names no checkpoint", func(r *rig) {
+		{"state names a path", "names no checkpoint", shippedName, func(r *rig) {
 			must(r.t, os.WriteFile(filepath.Join(r.dir, lifecycle.StateFile), []byte(`{"default":"../x"}`), 0o600))
 		}},
-		{"state has an unknown member", "unknown field", func(r *rig) {
+		{"state has an unknown member", "unknown field", shippedName, func(r *rig) {
 			must(r.t, os.WriteFile(filepath.Join(r.dir, lifecycle.StateFile), []byte(`{"default":"one","x":1}`), 0o600))
 		}},
-		{"the default has gone", "state.json says so", func(r *rig) {
+		{"the default has gone", "", "", func(r *rig) {
 			must(r.t, os.RemoveAll(filepath.Join(r.dir, "one")))
 		}},
-		{"weights were damaged", "weights.safetensors", func(r *rig) {
+		{"weights were damaged", "weights.safetensors", "", func(r *rig) {
 			must(r.t, os.Truncate(filepath.Join(r.dir, "one", checkpoint.WeightsFile), 100))
 		}},
-		{"one number was changed", "digest is", func(r *rig) {
+		{"one number was changed", "digest is", "", func(r *rig) {
 			name := filepath.Join(r.dir, "one", checkpoint.WeightsFile)
 			raw, err := os.ReadFile(name)
 			must(r.t, err)
 			raw[len(raw)-1] ^= 1
 			must(r.t, os.WriteFile(name, raw, 0o600))
 		}},
-		{"a folder was renamed", "another name", func(r *rig) {
+		{"a folder was renamed", "another name", "", func(r *rig) {
 			must(r.t, os.Rename(filepath.Join(r.dir, "one"), filepath.Join(r.dir, "uno")))
 		}},
-		{"a name is shipped with another content", `two checkpoints are named "shipped"`, func(r *rig) {
+		{"a name is shipped with another content", "name or the content of another one", "one", func(r *rig) {
 			b := r.bundle(shippedName, 5)
 			checkpointtest.WriteBundle(r.t, b, filepath.Join(r.dir, shippedName))
 		}},
@@ -271,12 +275,51 @@ func TestOpenLibraryRefuses(t *testing.T) {
 			test.spoil(r)
 			shipped, err := r.library.Snapshot().Get(shippedName)
 			must(t, err)
-			_, err = lifecycle.OpenLibrary(r.libraryConfig(shipped.Bundle))
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("error %v, want one that says %q", err, test.want)
+			before := files(t, r.dir)
+			r.open(shipped.Bundle)
+			damaged := r.library.Damaged()
+			if test.want == "" && len(damaged) > 0 ||
+				test.want != "" && (len(damaged) != 1 || !strings.Contains(damaged[0].Err.Error(), test.want)) {
+				t.Errorf("damaged: %v, want %q", damaged, test.want)
+			}
+			def, err := r.library.Default()
+			if test.def == "" {
+				wantKind(t, err, quality.KindModelUnavailable)
+			} else if err != nil || def.Checkpoint.Name != test.def {
+				t.Errorf("default %s, %v, want %s", def.Checkpoint.Name, err, test.def)
+			}
+			if name := r.library.UseEncoder(tritontest.Encoder()); name != "" {
+				t.Errorf("the encoder makes %s the default", name)
+			}
+			_, err = r.manager.Activate(t.Context(), shippedName, "test")
+			must(t, err)
+			if def, err := r.library.Default(); err != nil || def.Checkpoint.Name != shippedName {
+				t.Errorf("default %s, %v after the activation", def.Checkpoint.Name, err)
+			}
+			after := files(t, r.dir)
+			for content := range before {
+				whole := strings.HasPrefix(content, `{"default":"one"`)
+				if !after[content] && !whole {
+					t.Errorf("a file with %.60q is gone", content)
+				}
 			}
 		})
 	}
+}
+
+// files returns the contents of all files below a folder.
+func files(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	all := map[string]bool{}
+	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		all[string(raw)] = true
+		return err
+	}))
+	return all
 }
 
 // TestShippedAfterImported: a release that ships what was imported takes over.

@@ -22,6 +22,9 @@ type Snapshot struct {
 	imported map[quality.Digest]bool
 	headOnly bool // imported checkpoints have no ensemble
 	previous string
+	// noDefault says why the default may not score although the registry has one;
+	// nil where it may.
+	noDefault error
 }
 
 // Get returns the checkpoint of that name, or checkpoint_not_found, which is
@@ -32,8 +35,14 @@ func (s *Snapshot) Get(name string) (Entry, error) { return s.entry(s.registry.G
 func (s *Snapshot) ByDigest(d quality.Digest) (Entry, error) { return s.entry(s.registry.ByDigest(d)) }
 
 // Default returns the checkpoint that scores when a request names none, or
-// checkpoint_not_found where there is none.
-func (s *Snapshot) Default() (Entry, error) { return s.entry(s.registry.Default()) }
+// checkpoint_not_found where there is none, or the reason why it isn't known or
+// isn't here.
+func (s *Snapshot) Default() (Entry, error) {
+	if s.noDefault != nil {
+		return Entry{}, s.noDefault
+	}
+	return s.entry(s.registry.Default())
+}
 
 // Previous returns the name of the default before this one, "" if there is
 // none to go back to.
@@ -142,6 +151,7 @@ func (s *Snapshot) activate(name string) (*Snapshot, error) {
 		return nil, err
 	}
 	next := *s
+	next.noDefault = nil
 	if now := s.defaultName(); now != name {
 		next.previous = now
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/agiqa/agiqa/quality"
 )
@@ -39,15 +40,35 @@ func readState(dir string) (state, error) {
 		err = errors.New("names no checkpoint")
 	}
 	if err != nil {
-		return state{}, fmt.Errorf("%s: %w; remove the file to begin with the default of the settings",
-			filepath.Join(dir, StateFile), err)
+		return state{}, fmt.Errorf("%s: %w", filepath.Join(dir, StateFile), err)
 	}
 	return s, nil
+}
+
+// keepDamaged moves a state file that says nothing out of the way: whoever mends it
+// may still learn something from it.
+func keepDamaged(dir string) error {
+	if _, err := readState(dir); err == nil {
+		return nil
+	}
+	path := filepath.Join(dir, StateFile)
+	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+		return &fs.PathError{Op: "replace", Path: path, Err: syscall.EISDIR}
+	}
+	for n := 1; ; n++ {
+		aside := fmt.Sprintf("%s.damaged-%d", path, n)
+		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
+			return os.Rename(path, aside)
+		}
+	}
 }
 
 // writeState replaces the state file: whoever reads it, after a power cut too,
 // finds the old content or the new one.
 func writeState(dir string, s state) error {
+	if err := keepDamaged(dir); err != nil {
+		return err
+	}
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return err
