@@ -117,8 +117,7 @@ func (s *Service) newJob(req Request) (*job, error) {
 	}
 	for _, c := range req.Checkpoints {
 		if c.Encoder != models.Encoder.Digest {
-			return nil, quality.Errorf(quality.KindEncoderMismatch,
-				"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, models.Encoder.Name)
+			return nil, s.otherEncoder(c, models.Encoder)
 		}
 	}
 	if err := checkPrompts(req, models.Encoder); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -117,6 +118,7 @@ type Service struct {
 	telemetry *telemetry
 	maxRows   int
 	models    atomic.Pointer[Models]
+	elsewhere atomic.Pointer[[]quality.Digest]
 }
 
 // Models is what depends on the encoder that Triton serves at the moment.
@@ -163,6 +165,21 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // Use makes m the models of every request that begins from now on; nil means
 // that there are none.
 func (s *Service) Use(m *Models) { s.models.Store(m) }
+
+// Elsewhere tells the service which other encoders there are at the moment, on
+// servers that get no work or until a moment ago: a request for one of them is
+// told to try again, and not that it is wrong.
+func (s *Service) Elsewhere(encoders []quality.Digest) { s.elsewhere.Store(&encoders) }
+
+// otherEncoder is the error that c is of another encoder than that in use.
+func (s *Service) otherEncoder(c quality.Checkpoint, inUse quality.Encoder) error {
+	if others := s.elsewhere.Load(); others != nil && slices.Contains(*others, c.Encoder) {
+		return quality.Errorf(quality.KindModelUnavailable,
+			"the encoder of checkpoint %s is being exchanged; the one in use is %s", c.Name, inUse.Name).After(time.Second)
+	}
+	return quality.Errorf(quality.KindEncoderMismatch,
+		"checkpoint %s was trained on another encoder than the one in use (%s)", c.Name, inUse.Name)
+}
 
 // Admit reports, without reading anything, whether a request that came now
 // would be worked on: nil, or overloaded. Whoever has not read the request's

@@ -1,13 +1,24 @@
 package server
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/metrics"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/tritonclient"
@@ -22,19 +33,57 @@ type follower struct {
 	panels  panels
 	manager *lifecycle.Manager
 	logger  *slog.Logger
+	state   *inUse
 }
 
-// follow asks Triton which encoder it serves and makes scoring use it.
+// Bounds of following, and why.
+const (
+	// describeWithin is less than a check's time: a server that hangs must not
+	// keep the others from being looked at.
+	describeWithin = 1500 * time.Millisecond
+	// missedRounds is how often in a row no server with the encoder in use may
+	// answer, before those that do not answer at all are given up.
+	missedRounds = 3
+	// movedFor is how long requests for the encoder before are told to try again.
+	movedFor = 30 * time.Second
+)
+
+// inUse is what a follower remembers from one look to the next.
+type inUse struct {
+	mu      sync.Mutex
+	missed  int             // looks in a row without the encoder in use
+	before  quality.Digest  // the encoder that was left last
+	moved   time.Time       // when
+	held    atomic.Int64    // encoders that servers hold
+	dispute map[string]bool // what was logged
+}
+
+// follow asks every Triton which encoder it serves, and makes scoring use one:
+// that in use, as long as any server has it, so that an upgrade of one server
+// after another is one move.
 func (f follower) follow(ctx context.Context) error {
-	encoder, err := f.triton.Describe(ctx)
-	if err != nil {
+	look, cancel := context.WithTimeout(ctx, describeWithin)
+	defer cancel()
+	served, err := f.triton.Encoders(look)
+	if len(served) == 0 {
 		return err
+	}
+	f.state.mu.Lock()
+	defer f.state.mu.Unlock()
+	f.compare(ctx, served)
+	current := f.caches.Encoder()
+	encoder := f.state.choose(current, served, err == nil)
+	if encoder == (quality.Encoder{}) {
+		return quality.Errorf(quality.KindModelUnavailable, "no server with the encoder in use answers").Because(err)
 	}
 	switched, err := f.caches.Switch(ctx, encoder, func(texts *cache.Texts, embeddings quality.EmbeddingCache) {
 		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts,
 			Embeddings: embeddings, Panels: f.panels})
 	})
 	if switched {
+		if current.Digest != encoder.Digest {
+			f.state.before, f.state.moved = current.Digest, time.Now()
+		}
 		f.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String(),
 			"precision", encoder.Precision)
 		if name := f.library.UseEncoder(encoder); name != "" {
@@ -42,6 +91,81 @@ func (f follower) follow(ctx context.Context) error {
 		}
 		f.reload()
 	}
+	f.service.Elsewhere(f.state.elsewhere(encoder, served))
+	return err
+}
+
+// choose returns the encoder to use of those served; zero: wait. complete says
+// that every server answered.
+func (s *inUse) choose(current quality.Encoder, served []quality.Encoder, complete bool) quality.Encoder {
+	if slices.Contains(served, current) {
+		s.missed = 0
+		return current
+	}
+	count := map[quality.Digest]int{}
+	for _, e := range served {
+		if e.ImageIdentity() == current.ImageIdentity() {
+			s.missed = 0
+			return e
+		}
+		count[e.ImageIdentity()]++
+	}
+	if s.missed++; !current.Digest.IsZero() && !complete && s.missed < missedRounds {
+		return quality.Encoder{}
+	}
+	s.missed = 0
+	// The one that most have; where equal, every gateway takes the same.
+	return slices.MaxFunc(served, func(a, b quality.Encoder) int {
+		x, y := a.ImageIdentity(), b.ImageIdentity()
+		return cmp.Or(cmp.Compare(count[x], count[y]), bytes.Compare(x[:], y[:]))
+	})
+}
+
+// elsewhere are the other encoders that requests may be told to wait for: some
+// server has them, or they were in use a moment ago.
+func (s *inUse) elsewhere(encoder quality.Encoder, served []quality.Encoder) []quality.Digest {
+	var others []quality.Digest
+	for _, e := range served {
+		if e.Digest != encoder.Digest && !slices.Contains(others, e.Digest) {
+			others = append(others, e.Digest)
+		}
+	}
+	if !s.before.IsZero() && s.before != encoder.Digest && time.Since(s.moved) < movedFor {
+		others = append(others, s.before)
+	}
+	return others
+}
+
+// compare counts the encoders that servers hold, and warns when there are
+// several.
+func (f follower) compare(ctx context.Context, served []quality.Encoder) {
+	held := map[string]bool{}
+	for _, e := range served {
+		held[e.ImageIdentity().Hex()] = true
+	}
+	f.state.held.Store(int64(len(held)))
+	if len(held) > 1 && !maps.Equal(held, f.state.dispute) {
+		var names []string
+		for _, e := range served {
+			names = append(names, strings.TrimSpace(e.Name+" "+e.Digest.Short()+" "+e.Precision))
+		}
+		slices.Sort(names)
+		f.logger.WarnContext(ctx, "servers hold different encoders; those with the one in use get the work",
+			"encoders", slices.Compact(names))
+	}
+	f.state.dispute = held
+}
+
+// measure publishes how many encoders servers hold.
+func (f follower) measure(meter metric.Meter) error {
+	gauge, err := metrics.TritonEncoders.New(meter)
+	if err != nil {
+		return err
+	}
+	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		o.ObserveInt64(gauge, f.state.held.Load())
+		return nil
+	}, gauge)
 	return err
 }
 

@@ -177,7 +177,10 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	s.follower = follower{triton: triton, caches: caches, library: s.library, service: s.service,
-		panels: s.panels, manager: s.manager, logger: s.logger}
+		panels: s.panels, manager: s.manager, logger: s.logger, state: &inUse{}}
+	if err := s.follower.measure(tel.Meter().Meter("github.com/agiqa/agiqa/server")); err != nil {
+		return err
+	}
 	if s.experiments, err = s.newExperiments(ctx, top, tel); err != nil {
 		return err
 	}
@@ -486,6 +489,7 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 		}
 	})
 	background.Go(func() { s.panels.Run(work) })
+	background.Go(func() { s.restartHung(work) })
 	background.Go(func() { s.experiments.run(work) })
 	background.Go(func() { s.followCertificate(work, tlsInterval) })
 	background.Go(func() { newGiveBack(s.preparer.Age).run(work) })

@@ -59,7 +59,7 @@ func (c *Client) batchSize(ctx context.Context, model string, n int) (int, error
 	if size, ok := c.batch.get(model); ok {
 		return size, nil
 	}
-	cfg, err := c.modelConfig(ctx, c.pool.Pick(), model)
+	cfg, err := c.modelConfig(ctx, c.pool.Pick(ctx), model)
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/replicas"
@@ -47,6 +48,10 @@ func (c *Client) Close() error { return c.close() }
 // InFlight returns how many inferences Triton has not answered yet, and how
 // many of these no caller waits for.
 func (c *Client) InFlight() (running, abandoned int) { return c.pool.InFlight() }
+
+// Silence is how long all servers have left everything unanswered that was
+// sent to them; 0 if one did not.
+func (c *Client) Silence() time.Duration { return c.pool.Silence() }
 
 // Available returns nil when some server may answer, and otherwise, at once, a
 // model_unavailable. It is for those who have work to do before they ask.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -57,7 +58,31 @@ type tensor struct {
 func (c *Client) Describe(ctx context.Context) (quality.Encoder, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	return c.describe(ctx, c.pool.Pick())
+	return c.describe(ctx, c.pool.Pick(ctx))
+}
+
+// Encoders asks every replica which encoder it holds: one for each that answers
+// as Describe would. The error is nil if all did.
+func (c *Client) Encoders(ctx context.Context) ([]quality.Encoder, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var all []quality.Encoder
+	err := c.pool.Each(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		// What calls choose by is known anew as well.
+		if _, err := r.Identity(ctx, c.cfg.Models.ImageEncoder); err != nil {
+			return r.Failure(ctx, c.cfg.Models.ImageEncoder, err)
+		}
+		enc, err := c.describe(ctx, r)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, enc)
+		return nil
+	})
+	return all, err
 }
 
 func (c *Client) describe(ctx context.Context, r *replicas.Replica) (quality.Encoder, error) {
@@ -102,7 +127,7 @@ func (c *Client) describe(ctx context.Context, r *replicas.Replica) (quality.Enc
 func (c *Client) CheckCheckpoint(ctx context.Context, enc quality.Encoder, cp quality.Checkpoint) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	return c.checkCheckpoint(ctx, c.pool.Pick(), enc, cp)
+	return c.checkCheckpoint(ctx, c.pool.Pick(ctx), enc, cp)
 }
 
 func (c *Client) checkCheckpoint(

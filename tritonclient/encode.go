@@ -45,7 +45,7 @@ func (c *Client) encodeImages(
 ) ([]quality.Embedding, error) {
 	model := c.cfg.Models.ImageEncoder
 	want := output{name: tensorImageEmbedding, shape: []int64{int64(len(images)), int64(enc.Dim)}}
-	ask := replicas.Ask{Model: model, Holds: c.imageHolding(enc), Proven: true}
+	ask := replicas.Ask{Model: model, Rows: len(images), Holds: c.imageHolding(enc), Proven: true}
 	got, err := c.infer(ctx, on, ask, []input{pixelsInput(images)}, []output{want})
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (c *Client) encodePrompts(
 ) ([]quality.Embedding, error) {
 	model := c.cfg.Models.TextEncoder
 	want := output{name: tensorTextEmbedding, shape: []int64{int64(to - from), int64(enc.Dim)}}
-	ask := replicas.Ask{Model: model, Holds: c.textHolding(enc), Proven: true}
+	ask := replicas.Ask{Model: model, Rows: to - from, Holds: c.textHolding(enc), Proven: true}
 	got, err := c.infer(ctx, c.pool, ask, promptInputs(prompts, from, to), []output{want})
 	if err != nil {
 		return nil, err

@@ -103,6 +103,7 @@ func (c *Client) EmbedAndScore(
 		n := to - from
 		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
 		want := append(scoreOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})
+		ask.Rows = n
 		got, err := c.infer(ctx, c.pool, ask, in, want)
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ type ServerInfo struct {
 func (c *Client) Server(ctx context.Context) (ServerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	r := c.pool.Pick()
+	r := c.pool.Pick(ctx)
 	resp, err := rpc(r).ServerMetadata(ctx, &pb.ServerMetadataRequest{})
 	if err != nil {
 		return ServerInfo{}, r.Failure(ctx, "", err)

@@ -77,7 +77,7 @@ type Runtime struct {
 func (c *Client) Runtime(ctx context.Context) (Runtime, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()
-	cfg, err := c.modelConfig(ctx, c.pool.Pick(), c.cfg.Models.ImageEncoder)
+	cfg, err := c.modelConfig(ctx, c.pool.Pick(ctx), c.cfg.Models.ImageEncoder)
 	if err != nil {
 		return Runtime{}, err
 	}

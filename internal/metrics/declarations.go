@@ -166,6 +166,10 @@ var (
 		Name: "agiqa.triton.retries", Unit: "{attempt}", Labels: []Label{of(outcomeLabel, "sent", "no_budget")},
 		Help: "Failed inferences that were retried on another Triton, or were not because the retry budget was used up.",
 	})
+	TritonEncoders = triton.gauge(Metric{
+		Name: "agiqa.triton.encoders", Unit: "{encoder}",
+		Help: "Different encoders that the Tritons hold. Above 1, those with the one in use get all the work.",
+	})
 	TritonEjections = triton.counter(Metric{
 		Name: "agiqa.triton.ejections", Unit: "{ejection}",
 		Labels: []Label{of(reasonLabel, "unreachable", "late", "errors")},

@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -12,11 +13,12 @@ import (
 
 // Pick returns the replica for a question that is no inference: one of those
 // that are not ejected if there is one.
-func (p *Pool) Pick() *Replica {
+func (p *Pool) Pick(ctx context.Context) *Replica {
+	p.awaitNames(ctx)
 	if r, _ := p.choose(Ask{}, nil, false); r != nil {
 		return r
 	}
-	return p.replicas[0] // all are ejected: a question may find out that one is back
+	return p.all()[0] // all are ejected: a question may find out that one is back
 }
 
 // choose returns the replica for an inference, none of those that were tried:
@@ -30,9 +32,9 @@ func (p *Pool) Pick() *Replica {
 // random ones: that pays where views are stale or replicas many.
 func (p *Pool) choose(ask Ask, tried []*Replica, mayProbe bool) (best *Replica, probe bool) {
 	bestRank, bestLoad := 0, int64(0)
-	start := p.next.Add(1)
-	for i := range uint64(len(p.replicas)) {
-		r := p.replicas[(start+i)%uint64(len(p.replicas))]
+	start, all := p.next.Add(1), p.all()
+	for i := range uint64(len(all)) {
+		r := all[(start+i)%uint64(len(all))]
 		if slices.Contains(tried, r) {
 			continue
 		}
@@ -78,7 +80,7 @@ func connectionRank(s connectivity.State) int {
 // Available returns nil when some server may answer, and otherwise, at once, a
 // model_unavailable. It is for those who have work to do before they ask.
 func (p *Pool) Available() error {
-	for _, r := range p.replicas {
+	for _, r := range p.all() {
 		ok, _ := r.health.admit(r.begun())
 		if ok && connectionRank(r.state()) > 1 {
 			return nil
@@ -90,7 +92,7 @@ func (p *Pool) Available() error {
 // noReplica is the error that no replica may be asked, with the time until one may be.
 func (p *Pool) noReplica() error {
 	after := RetryAfter
-	for _, r := range p.replicas {
+	for _, r := range p.all() {
 		if out, until := r.health.isEjected(); out {
 			after = max(time.Millisecond, min(after, time.Until(until)))
 		}
@@ -108,13 +110,14 @@ func (p *Pool) assess(r *Replica, v callResult, probe bool) {
 	}
 	if r.health.eject(why, r.begun()) {
 		p.metrics.ejection(why)
+		p.lookAgain(r)
 	}
 }
 
 // othersServe reports whether another replica is there to take the work, and
 // where errors are the reason, does better.
 func (p *Pool) othersServe(r *Replica, why ejectionReason) bool {
-	for _, other := range p.replicas {
+	for _, other := range p.all() {
 		if other == r || other.state() != connectivity.Ready {
 			continue
 		}

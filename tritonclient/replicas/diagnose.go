@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -69,6 +68,9 @@ func (r *Replica) look(ctx context.Context, logger *slog.Logger, state connectiv
 			logger.Info("triton is reachable again", "address", r.addr)
 		}
 	case connectivity.TransientFailure:
+		if r.pool != nil {
+			r.pool.lookAgain(r)
+		}
 		cause, err := diagnose(ctx, r.addr, r.tls)
 		if cause != "" && ctx.Err() == nil && r.outage.set(cause) != cause {
 			logger.Warn("triton can't be reached", "address", r.addr, "cause", cause, "error", err)
@@ -157,7 +159,10 @@ func diagnosePlain(ctx context.Context, conn net.Conn) (cause string, err error)
 // with TLS 1.3 it judges the client's certificate only then.
 func diagnoseTLS(ctx context.Context, conn net.Conn, host string, secure *tls.Config) (cause string, err error) {
 	secure = secure.Clone()
-	secure.ServerName, secure.NextProtos = host, []string{"h2"}
+	if secure.ServerName == "" {
+		secure.ServerName = host
+	}
+	secure.NextProtos = []string{"h2"}
 	client := tls.Client(conn, secure)
 	if err = client.HandshakeContext(ctx); err == nil {
 		_ = client.SetReadDeadline(time.Now().Add(diagnoseTimeout))
@@ -190,21 +195,15 @@ func isAlert(err error) bool {
 	return ok && e.Op == "remote error" // crypto/tls's name for it
 }
 
-// lookupHost prefers IPv4, so that a name such as localhost, which stands for
-// one server under two addresses, is one replica.
+// lookupHost returns the addresses of a name, of both families.
 func lookupHost(ctx context.Context, host string) ([]string, error) {
-	for _, network := range []string{"ip4", "ip6"} {
-		ips, err := net.DefaultResolver.LookupIP(ctx, network, host)
-		if err == nil && len(ips) > 0 {
-			out := make([]string, len(ips))
-			for i, ip := range ips {
-				out[i] = ip.String()
-			}
-			return out, nil
-		}
-		if network == "ip6" && err != nil {
-			return nil, err
-		}
+	ips, err := net.DefaultResolver.LookupIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("host %q has no address", host)
+	out := make([]string, len(ips))
+	for i, ip := range ips {
+		out[i] = ip.String()
+	}
+	return out, nil
 }

@@ -68,7 +68,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 // TestErrorsCarryTheCause: what readiness shows names the cause and no address.
 func TestErrorsCarryTheCause(t *testing.T) {
 	for addr, cause := range unreachable(t) {
-		r := newPool(t, replicas.Calls{}, addr).Pick()
+		r := newPool(t, replicas.Calls{}, addr).Pick(t.Context())
 		deadline := time.Now().Add(20 * time.Second)
 		for {
 			_, err := pb.NewGRPCInferenceServiceClient(r.Conn()).ServerLive(t.Context(), &pb.ServerLiveRequest{})

@@ -41,7 +41,7 @@ func newInstruments(p *Pool) (*instruments, error) {
 	}
 	registration, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		out := int64(0)
-		for _, r := range p.replicas {
+		for _, r := range p.all() {
 			if is, _ := r.health.isEjected(); is {
 				out++
 			}

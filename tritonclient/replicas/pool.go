@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +18,11 @@ import (
 type Pool struct {
 	cfg      Config
 	calls    Calls
-	replicas []*Replica
-	next     atomic.Uint64 // round robin
+	names    []*name
+	set      atomic.Pointer[[]*Replica] // at least one
+	changing sync.Mutex                 // held while set or leaving changes
+	leaving  []*Replica                 // get no more work
+	next     atomic.Uint64              // round robin
 	inFlight *inFlight
 	budget   retrybudget.Budget
 	metrics  *instruments
@@ -61,6 +64,8 @@ func New(cfg Config, calls Calls) (*Pool, error) {
 	}
 	var watches context.Context
 	watches, p.stopWatches = context.WithCancel(context.Background())
+	all := make([]*Replica, 0, len(cfg.Addresses))
+	p.set.Store(&all)
 	for _, addr := range cfg.Addresses {
 		r, err := p.dial(addr, "")
 		if err != nil {
@@ -68,11 +73,28 @@ func New(cfg Config, calls Calls) (*Pool, error) {
 			p.watching.Wait()
 			return nil, errors.Join(err, p.closeReplicas())
 		}
-		p.replicas = append(p.replicas, r)
-		r.connect()
-		p.watching.Go(func() { r.watch(watches, cfg.Logger) })
+		if host, port, ok := isName(addr); ok {
+			r.name = &name{addr: addr, host: host, port: port, again: make(chan struct{}, 1), looked: make(chan struct{})}
+			p.names = append(p.names, r.name)
+		}
+		all = append(all, r)
+		p.set.Store(&all)
+		p.begin(watches, r)
 	}
+	for _, n := range p.names {
+		p.watching.Go(func() { p.follow(watches, n) })
+	}
+	p.watching.Go(func() { p.watchSilence(watches) })
 	return p, nil
+}
+
+// all are the replicas that may get work.
+func (p *Pool) all() []*Replica { return *p.set.Load() }
+
+// begin connects a replica and follows its outages until ctx ends.
+func (p *Pool) begin(ctx context.Context, r *Replica) {
+	r.connect()
+	p.watching.Go(func() { r.watch(ctx, p.cfg.Logger) })
 }
 
 // Close refuses new inferences, waits until those in flight are answered or
@@ -89,7 +111,9 @@ func (p *Pool) Close(ctx context.Context) error {
 
 func (p *Pool) closeReplicas() error {
 	var errs []error
-	for _, r := range p.replicas {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	for _, r := range slices.Concat(p.all(), p.leaving) {
 		errs = append(errs, r.close())
 	}
 	return errors.Join(errs...)
@@ -102,19 +126,21 @@ func (p *Pool) InFlight() (running, abandoned int) { return p.inFlight.count() }
 // WaitIdle returns when no inference is in flight or ctx ends.
 func (p *Pool) WaitIdle(ctx context.Context) { p.inFlight.wait(ctx) }
 
-// Any runs f on every configured address at once and returns nil as soon as
+// Any runs f on every replica at once and returns nil as soon as
 // one succeeds, else one of the errors.
 func (p *Pool) Any(ctx context.Context, f func(context.Context, *Replica) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	results := make(chan error, len(p.replicas))
+	p.awaitNames(ctx)
+	all := p.all()
+	results := make(chan error, len(all))
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, r := range p.replicas {
+	for _, r := range all {
 		wg.Go(func() { results <- f(ctx, r) })
 	}
 	var first error
-	for range p.replicas {
+	for range all {
 		err := <-results
 		if err == nil {
 			cancel()
@@ -128,15 +154,10 @@ func (p *Pool) Any(ctx context.Context, f func(context.Context, *Replica) error)
 }
 
 // Each runs f on every replica at once and joins the errors, each an [Error]
-// with the replica's address: what it returns is for operators. A name that
-// stands for several addresses, such as a headless service, is several
-// replicas here.
+// with the replica's address: what it returns is for operators.
 func (p *Pool) Each(ctx context.Context, f func(context.Context, *Replica) error) error {
-	replicas, done, err := p.expand(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
+	p.awaitNames(ctx)
+	replicas := p.all()
 	errs := make([]error, len(replicas))
 	var wg sync.WaitGroup
 	for i, r := range replicas {
@@ -148,36 +169,4 @@ func (p *Pool) Each(ctx context.Context, f func(context.Context, *Replica) error
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// expand returns one replica for every server behind the configured
-// addresses, and what to call when done with them.
-func (p *Pool) expand(ctx context.Context) (_ []*Replica, done func(), err error) {
-	var all, temporary []*Replica
-	done = func() {
-		for _, r := range temporary {
-			_ = r.close() // nothing is in flight on it
-		}
-	}
-	for _, r := range p.replicas {
-		host, port, err := net.SplitHostPort(r.addr)
-		if err != nil || net.ParseIP(host) != nil { // a socket, or one server
-			all = append(all, r)
-			continue
-		}
-		ips, err := p.cfg.Lookup(ctx, host)
-		if err != nil || len(ips) < 2 {
-			all = append(all, r) // one server, or a name whose error its own call tells best
-			continue
-		}
-		for _, ip := range ips {
-			t, err := p.dial(net.JoinHostPort(ip, port), r.addr)
-			if err != nil {
-				done()
-				return nil, nil, err
-			}
-			all, temporary = append(all, t), append(temporary, t)
-		}
-	}
-	return all, done, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Replica is one configured address, its connections and its health.
+// Replica is one address, its connections and its health.
 type Replica struct {
 	pool  *Pool
 	addr  string
@@ -26,6 +27,9 @@ type Replica struct {
 	links []*link       // at least one
 	next  atomic.Uint64 // round robin over links
 
+	name *name // that it comes from; nil: the address was configured
+
+	flights     flights
 	outage      outage
 	health      *health
 	missing     *missingModels
@@ -57,9 +61,14 @@ func (p *Pool) dial(addr, authority string) (*Replica, error) {
 		pool: p, addr: addr, tls: p.cfg.TLS,
 		health: newHealth(p.cfg.Now), missing: &missingModels{now: p.cfg.Now},
 	}
+	if host, _, err := net.SplitHostPort(authority); err == nil && r.tls != nil {
+		r.tls = r.tls.Clone()
+		r.tls.ServerName = host // certificates are for the name
+	}
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(p.transport()),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		// A link is one connection at a time, which is kept up.
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"` + policy(addr) + `":{}}]}`),
 		grpc.WithDisableServiceConfig(), // no TXT look-ups, and nobody else's retry policy
 		grpc.WithDisableRetry(),         // what never left is sent again all the same
 		grpc.WithNoProxy(),              // the environment is read in cmd only
@@ -98,6 +107,15 @@ func (p *Pool) dial(addr, authority string) (*Replica, error) {
 	return r, nil
 }
 
+// policy is gRPC's choice between the addresses of a target. round_robin connects
+// again by itself; a name may stand for several servers, of which a link has one.
+func policy(addr string) string {
+	if _, _, ok := isName(addr); ok {
+		return "pick_first"
+	}
+	return "round_robin"
+}
+
 func (p *Pool) transport() credentials.TransportCredentials {
 	if p.cfg.TLS == nil {
 		return insecure.NewCredentials()
@@ -105,8 +123,8 @@ func (p *Pool) transport() credentials.TransportCredentials {
 	return credentials.NewTLS(p.cfg.TLS)
 }
 
-// Addr returns the replica's address, as configured. It is for operators, not
-// for clients.
+// Addr returns the replica's address, which a name stands for or which was
+// configured. It is for operators, not for clients.
 func (r *Replica) Addr() string { return r.addr }
 
 // Conn returns the next of the replica's connections, for a call that is no

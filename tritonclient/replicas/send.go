@@ -13,6 +13,7 @@ import (
 // Ask is one inference as a pool sees it: what is asked, and of whom.
 type Ask struct {
 	Model string
+	Rows  int // how many it computes; 0 is 1
 	// Holds is what the server must hold; zero: it doesn't matter.
 	Holds Holding
 	// Proven says that the answer counts only if the server held that before the
@@ -43,6 +44,7 @@ const mostCalls = 2
 // What the call writes may be read only if Do returns nil.
 func (p *Pool) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) error {
 	return p.detach(ctx, deadline, ask.Model, func(ctx context.Context) error {
+		p.awaitNames(ctx)
 		var tried []*Replica
 		var failure error
 		var terms elsewhere
@@ -127,10 +129,19 @@ const (
 
 // attempt makes the call on r once and lets what happened count for or against
 // r.
-func (r *Replica) attempt(ctx context.Context, probe bool, ask Ask, call Call) (elsewhere, error) {
+func (r *Replica) attempt(ctx context.Context, probe bool, ask Ask, call Call) (terms elsewhere, err error) {
 	p := r.pool
 	r.outstanding.Add(1)
 	defer r.outstanding.Add(-1)
+	ctx, end := r.flights.begin(ctx, ask.Rows)
+	answered := false
+	defer func() {
+		taken := errors.Is(context.Cause(ctx), errHangs)
+		if end(answered); taken && err != nil {
+			p.assess(r, inconclusive, probe) // it was ejected when it was taken back
+			terms, err = free, r.hung(ask.Model)
+		}
+	}()
 	start, link := time.Now(), r.link()
 	before, err := r.before(ctx, link, ask)
 	if err != nil {
@@ -147,6 +158,7 @@ func (r *Replica) attempt(ctx context.Context, probe bool, ask Ask, call Call) (
 	conn := &observed{ClientConnInterface: link.conn}
 	err = call(ctx, conn)
 	took := time.Since(start)
+	answered = err == nil || conn.answered()
 	unproven := false
 	if err == nil {
 		r.health.took(took)
