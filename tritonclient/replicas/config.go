@@ -15,8 +15,8 @@ import (
 // Config is what a [Pool] needs. Start from [DefaultConfig] and set Addresses.
 type Config struct {
 	// Addresses of Triton's gRPC endpoints, host:port or unix:///PATH each. Work
-	// goes to the least busy one, and a host name that resolves to several
-	// addresses is balanced over these as well.
+	// goes to the least busy one. A host name is looked up again and again; each
+	// address that it stands for is a server of its own.
 	Addresses []string
 
 	// TLS encrypts the connections; nil: plain text.
