@@ -178,18 +178,15 @@ func startHanging(t *testing.T, p *process, n int) *hanging {
 }
 
 // check wants each request answered: by a 503 that says when to try again and
-// that the connection ends, most of them because the server is shutting down.
+// that the connection ends. Most are told that Triton hangs, which is found out before the shutdown would
+// interrupt them; that it does is tested in package gateway.
 func (h *hanging) check(t *testing.T, p *process) {
 	t.Helper()
 	h.group.Wait()
-	draining := 0
 	for _, a := range h.answers {
 		if a.err != nil {
 			t.Errorf("%s: no answer: %v", a.what, a.err)
 			continue
-		}
-		if a.problem.Code == quality.KindDraining {
-			draining++
 		}
 		kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
 		if a.status != http.StatusServiceUnavailable || !a.problem.Retryable || a.header.Get("Retry-After") == "" ||
@@ -197,9 +194,6 @@ func (h *hanging) check(t *testing.T, p *process) {
 			!slices.Contains([]quality.Kind{quality.KindDraining, quality.KindModelUnavailable}, a.problem.Code) {
 			t.Errorf("%s: status %d, closing %t, header %v, %+v", a.what, a.status, a.closing, a.header, a.problem)
 		}
-	}
-	if draining < len(h.answers)/2 {
-		t.Errorf("%d of %d answers are because of the shutdown: %+v", draining, len(h.answers), h.answers)
 	}
 	if t.Failed() {
 		t.Logf("the log:\n%s", p.stderr())

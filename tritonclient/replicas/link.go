@@ -67,6 +67,8 @@ type question struct {
 
 var errReconnected = status.Error(codes.Unavailable, "the connection changed while the server was asked what it holds")
 
+var errUnsaid = status.Error(codes.Unavailable, "the server did not say in time what it holds")
+
 // sight returns what the server holds by the name of model, from an answer to
 // a question that left at since or later, on the connection of this moment.
 func (l *link) sight(ctx context.Context, model string, since time.Time) (sighting, error) {
@@ -130,6 +132,9 @@ func (l *link) put(ctx context.Context, model string, i *inquiry, q *question, p
 		if identity, err = l.ask(ctx, l.conn, model); err == nil && l.begun.Load() != begun {
 			err = errReconnected
 		}
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errUnsaid // the question's time is over, and not that of who waits for it
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
