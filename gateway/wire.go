@@ -149,7 +149,7 @@ type ImageRef struct {
 	Format             string `json:"format" enum:"jpeg,png,webp,gif"`
 	Width              int    `json:"width" doc:"Pixels, before resizing"`
 	Height             int    `json:"height" doc:"Pixels, before resizing"`
-	Decoder            string `json:"decoder,omitempty" doc:"What decoded it: go, or a library with its version. Absent where the embedding was cached"`
+	Decoder            string `json:"decoder,omitempty" doc:"What decoded it: go. Absent where the embedding was cached"`
 	OrientationIgnored bool   `json:"orientation_ignored,omitempty" doc:"EXIF says that the picture is to be turned or mirrored. It was scored as it is stored, as in training: turn it before, if people see it turned"`
 	FramesIgnored      bool   `json:"frames_ignored,omitempty" doc:"An animation, of which the first frame was scored"`
 }

@@ -1,8 +1,7 @@
 package imageprep
 
-// The time that a pixel takes against one of a baseline JPEG: measured on the
-// decoders of this package and those of the libraries, and rounded, because
-// nothing but the order of work depends on it.
+// The time that a pixel takes against one of a baseline JPEG: measured, and
+// rounded, because nothing but the order of work depends on it.
 const (
 	costProgressive = 2.0 // every scan is a pass over the coefficients
 	costDeep        = 1.7 // 16-bit PNG

@@ -9,8 +9,7 @@
 // # Steps, one file each
 //
 // sniff (format by magic bytes; size, frames and scans from the header),
-// limits (bytes, pixels, scans, memory), decode (in Go, or by a [Native]
-// decoder that the caller brings), rgb (rows as convert("RGB") gives them),
+// limits (bytes, pixels, scans, memory), decode, rgb (rows as convert("RGB") gives them),
 // axis and resize (Pillow's 8-bit fixed-point bicubic, over the passes of
 // resample), crop, and prepare, which strings them together; stages is for who
 // measures them apart. Nothing is allocated for pixels before every limit is checked
@@ -21,8 +20,7 @@
 //
 // Planes, lines and tables of weights stay for the next image, in pools that
 // are bounded by the memory budget: an image like the last one allocates
-// nothing that grows with it, but for GIF, unusual PNG, and WebP without a
-// [Native]. Rows that lie in memory as RGB are read there. On amd64 the passes
+// nothing that grows with it, but for GIF and unusual PNG. Rows that lie in memory as RGB are read there. On amd64 the passes
 // run vectorised for AVX2, or AVX-512 with VNNI ([Resampler] says which); the
 // portable ones are the reference, and tests hold all equal in every bit.
 //

@@ -23,7 +23,7 @@ func (p *Preparer) Inspect(data []byte) (Inspected, error) {
 	if err != nil {
 		return Inspected{}, err
 	}
-	if err := p.cfg.checkHeader(h, p.memoryFor(h)); err != nil {
+	if err := p.cfg.checkHeader(h, h.DecodeBytes()); err != nil {
 		return Inspected{}, err
 	}
 	return Inspected{Data: data, header: h, Info: quality.ImageInfo{

@@ -1,31 +1,19 @@
 package imageprep
 
-import (
-	"strings"
+import "github.com/agiqa/agiqa/quality"
 
-	"github.com/agiqa/agiqa/quality"
-)
-
-// goTag names the Go decoders in the preprocess id. It changes whenever a pixel
-// of theirs could.
+// goTag names the decoders in the preprocess id. It changes whenever a pixel of
+// an undamaged file could.
 const goTag = "go-2"
 
-// preprocessID composes RECIPE/DECODER+DECODER...: the recipe, the Go decoders,
-// which are in every id because they decode what no other one takes, and the
-// native decoders in the order of their formats. The recipe of JPEGs that were
-// shrunk while they were decoded is no Pillow's, and says so.
-func preprocessID(recipe quality.Recipe, shrinks bool, natives map[Format]Native) quality.PreprocessID {
+// preprocessID composes RECIPE/DECODERS. The recipe of JPEGs that were shrunk
+// while they were decoded is no Pillow's, and says so.
+func preprocessID(recipe quality.Recipe, shrinks bool) quality.PreprocessID {
 	name := recipe.String()
 	if shrinks {
 		name = fastNames[recipe]
 	}
-	tags := []string{goTag}
-	for _, f := range []Format{JPEG, PNG, WebP, GIF} {
-		if n := natives[f]; n != nil {
-			tags = append(tags, n.Tag())
-		}
-	}
-	return quality.PreprocessID(name + "/" + strings.Join(tags, "+"))
+	return quality.PreprocessID(name + "/" + goTag)
 }
 
 var fastNames = map[quality.Recipe]string{
@@ -35,10 +23,10 @@ var fastNames = map[quality.Recipe]string{
 // ids are the preprocess ids of one mode by recipe.
 type ids map[quality.Recipe]quality.PreprocessID
 
-func newIDs(shrinks bool, natives map[Format]Native) ids {
+func newIDs(shrinks bool) ids {
 	out := ids{}
 	for _, r := range quality.Recipes() {
-		out[r] = preprocessID(r, shrinks, natives)
+		out[r] = preprocessID(r, shrinks)
 	}
 	return out
 }

@@ -14,28 +14,23 @@ type Preparer struct {
 	cfg      Config
 	memory   *memory
 	decoders map[Format]decodeFunc
-	natives  map[Format]Native
 	buffers  *buffers
 	resizer  *resizer
 
 	exactIDs, fastIDs ids
 }
 
-// New returns a Preparer that decodes in Go and, the formats of natives, by
-// these, or every fault of cfg.
-func New(cfg Config, natives ...Native) (*Preparer, error) {
+// New returns a Preparer, or every fault of cfg.
+func New(cfg Config) (*Preparer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("image preparation: %w", err)
 	}
 	b := newBuffers(cfg)
 	p := &Preparer{
 		cfg: cfg, memory: newMemory(cfg.MemoryBudget, b), buffers: b,
-		decoders: decoders(b), natives: map[Format]Native{}, resizer: newResizer(implementations()[0], b.samples),
+		decoders: decoders(b), resizer: newResizer(implementations()[0], b.samples),
 	}
-	for _, n := range natives {
-		p.natives[n.Format()] = n
-	}
-	p.exactIDs, p.fastIDs = newIDs(false, p.natives), newIDs(true, p.natives)
+	p.exactIDs, p.fastIDs = newIDs(false), newIDs(true)
 	return p, nil
 }
 
@@ -56,7 +51,7 @@ func (p *Preparer) Prepare(ctx context.Context, data []byte) (quality.Image, err
 // Prepared is what the encoder sees of one image.
 type Prepared struct {
 	Views   []quality.Pixels // one for each view that was asked for, in order
-	Decoder string           // what decoded the image: "go", or a library with its version
+	Decoder string           // what decoded the image: "go"
 }
 
 // PrepareViews decodes an image that [Preparer.Inspect] accepted, resizes it
@@ -74,22 +69,21 @@ func (p *Preparer) PrepareViews(
 	if in.header.Format == "" {
 		return Prepared{}, quality.Errorf(quality.KindInternal, "the image was not inspected")
 	}
-	share := p.memoryFor(in.header)
+	share := in.header.DecodeBytes()
 	if err := p.memory.acquire(ctx, share); err != nil {
 		return Prepared{}, outOfTime(err)
 	}
 	defer p.memory.release(share)
-	out := Prepared{Views: make([]quality.Pixels, len(views))}
+	out := Prepared{Views: make([]quality.Pixels, len(views)), Decoder: GoDecoder}
 	for by, places := range byReduction(in.header, views, p.shrinks(mode)) {
 		some := make([]quality.View, len(places))
 		for i, place := range places {
 			some[i] = views[place]
 		}
-		rgb, decoder, err := p.pixels(ctx, in.Data, in.header, by, some)
+		rgb, err := p.pixels(ctx, in.Data, in.header, by, some)
 		if err != nil {
 			return Prepared{}, err
 		}
-		out.Decoder = decoder
 		for i, place := range places {
 			if out.Views[place], err = quality.NewPixels(rgb[i]); err != nil {
 				return Prepared{}, err
@@ -114,7 +108,7 @@ func byReduction(h Header, views []quality.View, shrink bool) map[int][]int {
 }
 
 // DecodeMemory estimates, in bytes, what decoding an inspected image takes.
-func (p *Preparer) DecodeMemory(in Inspected) int64 { return p.memoryFor(in.header) }
+func (p *Preparer) DecodeMemory(in Inspected) int64 { return in.header.DecodeBytes() }
 
 // DecodeBudget is what all decodes may take together, in bytes: those beyond it
 // wait.
@@ -129,34 +123,24 @@ func (p *Preparer) Age() {
 	}
 }
 
-// memoryFor estimates what a decode takes: that of the Go decoder, which may
-// have to do it again, and a native one's output.
-func (p *Preparer) memoryFor(h Header) int64 {
-	need := h.DecodeBytes()
-	if p.natives[h.Format] != nil {
-		need += 3 * h.Pixels()
-	}
-	return need
-}
-
-// pixels decodes, shrunk by a factor, and cuts views out. A
-// decoder that panics costs this call only: what it was given is then as good
+// pixels decodes, shrunk by a factor, and cuts views out. A decoder that panics
+// costs this call only: what it was given is then as good
 // as corrupt.
 func (p *Preparer) pixels(
 	ctx context.Context, data []byte, h Header, by int, views []quality.View,
-) (rgb [][]byte, decoder string, err error) {
+) (rgb [][]byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			rgb, err = nil, corrupt(h.Format).Because(fmt.Errorf("decoder panicked: %v", v))
 		}
 	}()
 	if err := ctx.Err(); err != nil {
-		return nil, "", outOfTime(err)
+		return nil, outOfTime(err)
 	}
 	var img raster
 	err = step(ctx, StepDecode, func() (string, error) {
-		img, decoder, err = p.decode(ctx, data, h, by)
-		return decoder, err
+		img, err = p.decode(ctx, data, h, by)
+		return GoDecoder, err
 	})
 	if err == nil {
 		defer release(img)
@@ -166,28 +150,23 @@ func (p *Preparer) pixels(
 		})
 	}
 	if isContext(err) {
-		return nil, "", outOfTime(err)
+		return nil, outOfTime(err)
 	}
-	return rgb, decoder, err
+	return rgb, err
 }
 
-// decode also says which decoder did it. by is how far a JPEG shrinks.
-func (p *Preparer) decode(ctx context.Context, data []byte, h Header, by int) (raster, string, error) {
-	if n := p.natives[h.Format]; n != nil {
-		if img := p.decodeNative(n, h); img != nil {
-			return img, n.Name(), nil
-		}
-	}
+// decode makes sure of the size. by is how far a JPEG shrinks.
+func (p *Preparer) decode(ctx context.Context, data []byte, h Header, by int) (raster, error) {
 	img, err := p.decoders[h.Format](ctx, data, h, by)
 	if err == nil {
 		if err = checkDecoded(img, h, by); err != nil {
 			release(img)
 		}
 	}
-	return img, GoDecoder, err
+	return img, err
 }
 
-// GoDecoder names this package's own decoders in [quality.Image].
+// GoDecoder names this package's decoders in [quality.Image].
 const GoDecoder = "go"
 
 // outOfTime says which of the two ways a context ended.

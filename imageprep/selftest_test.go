@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"strings"
 	"testing"
 
@@ -52,16 +53,21 @@ func TestSelfTestPasses(t *testing.T) {
 	}
 }
 
-// TestVerifyNamesTheDecoderThatIsOff: one that draws other pixels, and one
+// TestSelfTestNamesTheDecoderThatIsOff: one that draws other pixels, and one
 // that refuses whole pictures.
-func TestVerifyNamesTheDecoderThatIsOff(t *testing.T) {
-	for name, decode := range map[string]func([]byte, int, int) error{
-		"other pixels": flat(0),
-		"refuses":      refuse,
+func TestSelfTestNamesTheDecoderThatIsOff(t *testing.T) {
+	h, err := imageprep.Sniff(testimages.Golden("gif-part-gray.gif"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, outcome := range map[string]error{
+		"the gif decoder produces different pixels": nil,
+		"the gif decoder, gif-part-gray.gif: no":    errors.New("no"),
 	} {
-		err := imageprep.Verify(context.Background(), fakeNative{decode: decode})
-		if err == nil || !strings.Contains(err.Error(), "libfake 1.2") {
-			t.Errorf("%s: error %v, want one that names libfake 1.2", name, err)
+		p := newPreparer(t)
+		p.WithDecoder(imageprep.GIF, func(context.Context, int) (int, int, error) { return h.Width, h.Height, outcome })
+		if err := p.SelfTest(context.Background()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q in it", err, want)
 		}
 	}
 }

@@ -26,12 +26,12 @@ func (p *Preparer) DecodeRGB(ctx context.Context, data []byte, into RGB) (RGB, e
 		return RGB{}, err
 	}
 	h := in.header
-	share := p.memoryFor(h)
+	share := h.DecodeBytes()
 	if err := p.memory.acquire(ctx, share); err != nil {
 		return RGB{}, outOfTime(err)
 	}
 	defer p.memory.release(share)
-	img, _, err := p.decode(ctx, data, h, 1)
+	img, err := p.decode(ctx, data, h, 1)
 	if err != nil {
 		return RGB{}, err
 	}

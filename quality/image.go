@@ -67,5 +67,5 @@ type ImageInfo struct {
 type Image struct {
 	Info    ImageInfo
 	Pixels  Pixels
-	Decoder string // what decoded it: "go", or a library with its version
+	Decoder string // what decoded it: "go"
 }

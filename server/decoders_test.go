@@ -1,49 +1,33 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
-	"github.com/agiqa/agiqa/imageprep"
+	"github.com/agiqa/agiqa/internal/config"
 )
 
-// brokenDecoder draws black.
-type brokenDecoder struct{}
+type selfTest struct{ err error }
 
-func (brokenDecoder) Format() imageprep.Format { return imageprep.WebP }
-func (brokenDecoder) Name() string             { return "libbroken 0.1" }
-func (brokenDecoder) Tag() string              { return "broken-1" }
-func (brokenDecoder) Decode(dst, _ []byte, _, _ int) error {
-	clear(dst)
-	return nil
-}
-
-// TestUnsoundDecodersAreLeftOut: the fault names the decoder.
-func TestUnsoundDecodersAreLeftOut(t *testing.T) {
-	sound, faults := VerifyDecoders(t.Context(), []imageprep.Native{brokenDecoder{}})
-	if len(sound) != 0 || len(faults) != 1 || !strings.Contains(faults[0].Error(), "libbroken 0.1") {
-		t.Errorf("sound %v, faults %v; want no decoder and one fault that names libbroken 0.1", sound, faults)
-	}
-}
+func (s selfTest) SelfTest(context.Context) error { return s.err }
 
 // TestReadinessNamesTheDecoderThatIsOff: a preparer that gives other pixels
 // than Pillow makes the server unready, and says whose they are.
 func TestReadinessNamesTheDecoderThatIsOff(t *testing.T) {
-	for name, tc := range map[string]struct {
-		natives []imageprep.Native
-		want    string
-	}{"sound": {nil, ""}, "broken": {[]imageprep.Native{brokenDecoder{}}, "libbroken 0.1"}} {
-		preparer, err := imageprep.New(imageprep.DefaultConfig(), tc.natives...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		check := selfTestCheck(preparer)
-		if err := check.Run(t.Context()); (err == nil) != (tc.want == "") || err != nil &&
-			!strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: error %v, want %q", name, err, tc.want)
-		}
-		if !check.Critical || check.Name != "preprocessing" {
-			t.Errorf("%s: check %q, critical %v", name, check.Name, check.Critical)
-		}
+	preparer, err := NewPreparer(config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := selfTestCheck(preparer).Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	check := selfTestCheck(selfTest{errors.New("the webp decoder is off")})
+	if err := check.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "the webp decoder is off") {
+		t.Errorf("error %v, want one that names the decoder", err)
+	}
+	if !check.Critical || check.Name != "preprocessing" {
+		t.Errorf("check %q, critical %v", check.Name, check.Critical)
 	}
 }

@@ -152,7 +152,7 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	limit := planMemory(s.settings, s.logger)
-	if s.preparer, err = NewPreparer(ctx, s.settings, s.logger); err != nil {
+	if s.preparer, err = NewPreparer(s.settings); err != nil {
 		return err
 	}
 	s.service, err = scoring.New(scoringConfig(s.settings), scoring.Deps{

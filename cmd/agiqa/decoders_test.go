@@ -2,40 +2,42 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
 	"strings"
 	"testing"
 
-	"github.com/agiqa/agiqa/imageprep/native"
+	"github.com/spf13/cobra"
+
+	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/internal/config"
-	"github.com/agiqa/agiqa/quality"
-	"github.com/agiqa/agiqa/server"
 )
 
-// TestDecodersSetting: "go" opens no library, whatever the machine has, and
-// the id and the doctor say what works.
-func TestDecodersSetting(t *testing.T) {
-	found, advice := "", "Go"
-	for _, n := range native.Load().Found {
-		found, advice = "+webp-1", n.Name()+", Go"
-	}
-	for setting, want := range map[string]struct{ id, finding string }{
-		"go":   {"pillow12-bicubic-224/go-2", "pure Go"},
-		"auto": {"pillow12-bicubic-224/go-2" + found, advice},
+// TestDecodersSettingHasNoEffect: its values of old are read, with a warning
+// that names the source, and others are refused as ever.
+func TestDecodersSettingHasNoEffect(t *testing.T) {
+	for _, tc := range []struct {
+		env, warning string
+		sound        bool
+	}{
+		{"", "", true},
+		{"AGIQA_DECODERS=go", "AGIQA_DECODERS is deprecated and has no effect", true},
+		{"AGIQA_DECODERS=auto", "AGIQA_DECODERS is deprecated and has no effect", true},
+		{"AGIQA_DECODERS=libwebp", "", false},
 	} {
-		s := config.Default()
-		s.Decoders = setting
-		var log bytes.Buffer
-		preparer, err := server.NewPreparer(context.Background(), s, slog.New(slog.NewTextHandler(&log, nil)))
-		if err != nil {
-			t.Fatal(err)
+		var notes bytes.Buffer
+		cmd := &cobra.Command{}
+		config.AddFlags(cmd.Flags(), cli.ServerGroups...)
+		_, err := cli.LoadSettings(cmd, &cli.Terminal{Err: &notes, Env: []string{tc.env}})
+		if (err == nil) != tc.sound || err != nil && !strings.Contains(err.Error(), "AGIQA_DECODERS") {
+			t.Errorf("%s: error %v", tc.env, err)
 		}
-		if got := preparer.ID("", quality.Pillow12); string(got) != want.id || log.Len() > 0 {
-			t.Errorf("%s: id %s, want %s; log %q", setting, got, want.id, log.String())
+		if got := notes.String(); got != "" != (tc.warning != "") || !strings.Contains(got, tc.warning) {
+			t.Errorf("%s: notes %q, want %q", tc.env, got, tc.warning)
 		}
-		if f := lookAtDecoders(t.Context(), s); !f.OK || !strings.Contains(f.Detail, want.finding) {
-			t.Errorf("%s: finding %+v, want %q in it", setting, f, want.finding)
-		}
+	}
+}
+
+func TestDoctorLooksAtDecoders(t *testing.T) {
+	if f := lookAtDecoders(t.Context(), config.Default()); !f.OK || !strings.Contains(f.Detail, "Pillow's pixels") {
+		t.Errorf("finding %+v", f)
 	}
 }

@@ -86,7 +86,7 @@ func preprocessCommand(cmd *cobra.Command, t *cli.Terminal, s config.Settings, a
 	if err := target.holdsEach(selected.List); err != nil {
 		return err
 	}
-	preparer, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
+	preparer, err := server.NewPreparer(s)
 	if err != nil {
 		return err
 	}

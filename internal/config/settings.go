@@ -222,8 +222,7 @@ func (s *Settings) declare() []Setting {
 				"Most scans of a progressive JPEG.",
 				atLeast(1)),
 			of(&s.Decoders, "decoders", "auto",
-				"auto: libwebp decodes WebP if this machine has it and it passes the self-test. go: Go code decodes "+
-					"everything. The pixels are the same; the preprocess id says which decoder ran.",
+				"Deprecated, without effect: one decoder for each format runs on every machine.",
 				oneOf("auto", "go")),
 			of(&s.Preprocess, "preprocess", "exact",
 				"exact: the pixels that training saw. fast: large JPEGs are downscaled while they are decoded. A "+

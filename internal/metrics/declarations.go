@@ -72,10 +72,9 @@ var (
 	})
 	ImagesDecoded = requests.counter(Metric{
 		Name: "agiqa.images.decoded", Unit: "{image}", Labels: []Label{
-			of("format", "jpeg", "png", "webp", "gif"), of("decoder", "go", "libwebp"),
+			of("format", "jpeg", "png", "webp", "gif"), of("decoder", "go"),
 		},
-		Help: "Images that were decoded, by format and decoder. WebP by go where libwebp is in use: files that libwebp " +
-			"declined.",
+		Help: "Images that were decoded, by format and decoder.",
 	})
 	RowsEncoded = requests.counter(Metric{
 		Name: "agiqa.rows.encoded", Unit: "{row}", Labels: []Label{of("size", "224", "448", "672", "896", "1120")},

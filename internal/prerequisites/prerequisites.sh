@@ -46,7 +46,6 @@ prerequisites=(
 	"node|test|nodejs|Node.js 18 or newer, for the generated TypeScript client"
 	"npm|test|npm|npm"
 	"jemalloc|test|libjemalloc2|jemalloc, which makes Triton's own spans complete"
-	"libwebp|test|libwebp7|libwebp, the fast WebP decoder"
 )
 
 # Where a distribution differs: "ID:VERSION_ID|name|package|apt suite to add".
@@ -60,7 +59,6 @@ differences=(
 # The files that a package brings, looked for in every folder for libraries.
 declare -A libraries=(
 	[jemalloc]=libjemalloc.so.2
-	[libwebp]=libwebp.so.7
 )
 
 die() {

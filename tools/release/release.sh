@@ -2,7 +2,7 @@
 # Makes the files of a release of what HEAD holds, in OUT (dist):
 #
 #   agiqa-VERSION-linux-ARCH.tar.gz   what up and serve need, bills of materials included
-#   agiqa-VERSION-linux-ARCH-static   the program alone for serve, without a C library
+#   agiqa-VERSION-linux-ARCH-static   the program alone, for serve
 #   agiqa-VERSION-linux-ARCH.cdx.json its bill of materials (CycloneDX)
 #   SHA256SUMS
 #
@@ -61,7 +61,7 @@ for arch in "${architectures[@]}"; do
 	cp tools/release/README.md tools/release/run.sh "$stage/"
 	build=(go build -trimpath -buildvcs=false -ldflags="-s -w $stamped")
 	GOARCH=$arch "${build[@]}" -o "$stage/bin/agiqa" ./cmd/agiqa
-	GOARCH=$arch "${build[@]}" -tags nonative -o "$work/dist/$name-static" ./cmd/agiqa
+	cp "$stage/bin/agiqa" "$work/dist/$name-static"
 	GOOS='' go run -trimpath -buildvcs=false ./tools/sbom -binary "$stage/bin/agiqa" -version "$version" -date "$date" \
 		-out "$work/dist/$name.cdx.json" "${locks[@]}"
 	cp "$work/dist/$name.cdx.json" "$stage/sbom.cdx.json"

@@ -97,7 +97,7 @@ func runPreprocess(cmd *cobra.Command, t *cli.Terminal, s config.Settings, o pre
 		}
 		defer unpin()
 	}
-	ours, err := contestants(cmd, t, s, manifest.Ours)
+	ours, err := contestants(s, manifest.Ours)
 	if err != nil {
 		return err
 	}
@@ -129,30 +129,16 @@ func runPreprocess(cmd *cobra.Command, t *cli.Terminal, s config.Settings, o pre
 	return printPreprocess(cmd, t, o, report)
 }
 
-// contestants gives our ways to prepare, exact and fast, and notes their ids:
-// with Go's decoders, and with the libraries that this machine has.
-func contestants(cmd *cobra.Command, t *cli.Terminal, s config.Settings,
-	ids map[string]string) (ours []preprocess.Contestant, err error) {
-	for _, decoders := range []string{"go", s.Decoders} {
-		s.Decoders = decoders
-		p, err := server.NewPreparer(cmd.Context(), s, server.NewLogger(s, t.Err, t.Screen))
-		if err != nil {
-			return nil, err
-		}
-		id := string(p.ID(quality.Exact, quality.Pillow12))
-		if ids["go"] == id { // no libraries
-			continue
-		}
-		name := "native"
-		if len(ours) == 0 {
-			name = "go"
-			ours = append(ours, preprocess.NewOurs("fast", p, quality.Fast))
-			ids["fast"] = string(p.ID(quality.Fast, quality.Pillow12))
-		}
-		ours = append(ours, preprocess.NewOurs(name, p, quality.Exact))
-		ids[name] = id
+// contestants gives our ways to prepare, exact and fast, and notes their ids.
+func contestants(s config.Settings, ids map[string]string) ([]preprocess.Contestant, error) {
+	p, err := server.NewPreparer(s)
+	if err != nil {
+		return nil, err
 	}
-	return ours, nil
+	ids["go"], ids["fast"] = string(p.ID(quality.Exact, quality.Pillow12)), string(p.ID(quality.Fast, quality.Pillow12))
+	return []preprocess.Contestant{
+		preprocess.NewOurs("go", p, quality.Exact), preprocess.NewOurs("fast", p, quality.Fast),
+	}, nil
 }
 
 func preprocessCases(t *cli.Terminal, o preprocessOptions, pillow *preprocess.Pillow) ([]preprocess.Case, error) {

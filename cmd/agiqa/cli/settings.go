@@ -56,6 +56,9 @@ func LoadGiven(cmd *cobra.Command, t *Terminal) (config.Settings, map[string]con
 	}
 	locate(&settings)
 	given, err := config.GivenBy(src)
+	if set, ok := given["decoders"]; ok {
+		t.Note("agiqa: warning: %s is deprecated and has no effect", set.Source)
+	}
 	return settings, given, err
 }
 

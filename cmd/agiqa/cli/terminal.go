@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,13 @@ type Terminal struct {
 	Env    []string
 
 	hangup atomic.Pointer[func()]
+}
+
+// With returns the same terminal for a command with more in its environment.
+func (t *Terminal) With(env ...string) *Terminal {
+	return &Terminal{
+		In: t.In, Out: t.Out, Err: t.Err, Screen: t.Screen, asks: t.asks, Env: slices.Concat(t.Env, env),
+	}
 }
 
 // OnHangup makes f the answer to SIGHUP, which otherwise ends the command as

@@ -40,9 +40,7 @@ type demonstration struct {
 // says shows a command and runs it, as a person would.
 func (d *demonstration) says(ctx context.Context, args ...string) error {
 	fmt.Fprintf(d.Terminal.Out, "\n$ agiqa %s\n", strings.Join(args, " "))
-	t := *d.Terminal
-	t.Env = append(slices.Clone(t.Env), "AGIQA_URL="+d.client.Base, "AGIQA_DATA_DIR="+d.data)
-	return d.execute(ctx, &t, args)
+	return d.execute(ctx, d.Terminal.With("AGIQA_URL="+d.client.Base, "AGIQA_DATA_DIR="+d.data), args)
 }
 
 func (d *demonstration) print(format string, args ...any) {

@@ -75,7 +75,8 @@ func header(segments func(w *boolWriter)) []byte {
 	w.uint(50, 7)
 	w.uint(0, 5) // no other steps
 	first := append(w.bytes(), make([]byte, 400)...)
-	data := []byte{byte(0x10 | len(first)<<5), byte(len(first) >> 3), byte(len(first) >> 11), 0x9d, 0x01, 0x2a, 16, 0, 16, 0}
+	n := len(first)
+	data := []byte{byte(0x10 | n<<5), byte(n >> 3), byte(n >> 11), 0x9d, 0x01, 0x2a, 16, 0, 16, 0}
 	return append(append(data, first...), make([]byte, 100)...)
 }
 
