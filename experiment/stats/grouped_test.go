@@ -70,7 +70,7 @@ func TestBlockSE(t *testing.T) {
 	}
 	about(t, "four blocks", stats.BlockSE(prefix, 4), math.Sqrt(4.0/3)/2, 1e-12)
 	if !math.IsInf(stats.BlockSE(prefix[:3], 4), 1) {
-		t.Error("two values make four blocks")
+		t.Error("two values fill four blocks")
 	}
 }
 
