@@ -224,7 +224,7 @@ func load(t *testing.T, key, text string) (config.Settings, error) {
 func TestBounds(t *testing.T) {
 	for key, texts := range map[string]struct{ good, bad string }{
 		"listen": {":0 [::1]:80", "x :x:y"}, "request-timeout": {"25ms", "24ms 0s -1s x"},
-		"drain-delay": {"0s", "-1ns"}, "drain-timeout": {"1ns", "0s"}, "max-connections": {"1", "0"},
+		"drain-delay": {"0s", "-1ns"}, "drain-timeout": {"1s", "999ms"}, "max-connections": {"1", "0"},
 		"max-body-bytes": {"1", "0 -1"}, "max-images": {"1", "0 1.5 x"}, "max-body-memory": {"1", "0"},
 		"memory-watermark": {"0 1 0.5", "-0.1 1.1 NaN"}, "rate-limit": {"0 0.5", "-1 NaN Inf"},
 		"rate-limit-burst": {"1", "0"}, "rate-limit-keys": {"1", "0"},

@@ -132,7 +132,7 @@ func (s *Settings) declare() []Setting {
 					"way after 6/10 of it, drain-delay included, answer 503 draining; the rest is for Triton, stores and "+
 					"telemetry. Give the process a little more before it is killed: a Kubernetes "+
 					"terminationGracePeriodSeconds of 30.",
-				above[time.Duration](0)),
+				atLeast(time.Second)),
 			of(&s.MaxConnections, "max-connections", "2048",
 				"Connections served at once. Further connections wait, as many again at most. Room is made by closing idle "+
 					"connections, then silent ones, and then connections of the client that holds most, if another client "+
