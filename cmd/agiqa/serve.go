@@ -30,7 +30,17 @@ func newServe(t *cli.Terminal) *cobra.Command {
 		},
 	}
 	cli.AddServerFlags(cmd)
+	takeKServeFlags(cmd)
 	return cmd
+}
+
+// takeKServeFlags accepts what KServe appends to a transformer's arguments. The
+// gateway has settings for all of it (deploy/kserve).
+func takeKServeFlags(cmd *cobra.Command) {
+	for _, name := range []string{"model_name", "predictor_host", "http_port", "workers"} {
+		cmd.Flags().String(name, "", "")
+		_ = cmd.Flags().MarkHidden(name) // an error: there is no such flag
+	}
 }
 
 func serve(ctx context.Context, s config.Settings, t *cli.Terminal) error {

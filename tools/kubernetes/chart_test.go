@@ -507,7 +507,8 @@ func TestGatewayEndsInTime(t *testing.T) {
 	// gateway is taken out of the Service, not killed.
 	if l, r := c.LivenessProbe, c.ReadinessProbe; l.PeriodSeconds*l.FailureThreshold < 30 ||
 		r.PeriodSeconds*r.FailureThreshold > 5 {
-		t.Errorf("liveness gives %d s, readiness %d s", l.PeriodSeconds*l.FailureThreshold, r.PeriodSeconds*r.FailureThreshold)
+		t.Errorf("liveness gives %d s, readiness %d s", l.PeriodSeconds*l.FailureThreshold,
+			r.PeriodSeconds*r.FailureThreshold)
 	}
 }
 

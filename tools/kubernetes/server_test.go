@@ -50,6 +50,13 @@ var schemas = []struct {
 		"github.com/kedacore/keda/v2@v2.21.0", "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
 		[]string{"config/crd/bases/keda.sh_scaledobjects.yaml"},
 	},
+	{
+		"github.com/kserve/kserve@v0.16.0", "h1:kDkcAU5VMiZf4zhdDXH+UdAIgzXhs10GMv0d9r4qvTs=",
+		[]string{
+			"config/crd/full/serving.kserve.io_servingruntimes.yaml",
+			"config/crd/full/serving.kserve.io_inferenceservices.yaml",
+		},
+	},
 }
 
 // server is an API server with its etcd, both on loopback.
@@ -205,8 +212,9 @@ func (s *server) apply(t *testing.T, path string, content []byte, options ...str
 // namespace makes one that takes restricted pods only.
 func (s *server) namespace(t *testing.T, name string) {
 	t.Helper()
-	err := s.apply(t, "/api/v1/namespaces/"+name, fmt.Appendf(nil, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n"+
-		"  labels:\n    pod-security.kubernetes.io/enforce: restricted\n", name))
+	err := s.apply(t, "/api/v1/namespaces/"+name,
+		fmt.Appendf(nil, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n"+
+			"  labels:\n    pod-security.kubernetes.io/enforce: restricted\n", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,6 +288,8 @@ var kinds = map[string]string{
 	"ServiceMonitor":          "/apis/monitoring.coreos.com/v1/namespaces/%s/servicemonitors",
 	"PrometheusRule":          "/apis/monitoring.coreos.com/v1/namespaces/%s/prometheusrules",
 	"ScaledObject":            "/apis/keda.sh/v1alpha1/namespaces/%s/scaledobjects",
+	"ServingRuntime":          "/apis/serving.kserve.io/v1alpha1/namespaces/%s/servingruntimes",
+	"InferenceService":        "/apis/serving.kserve.io/v1beta1/namespaces/%s/inferenceservices",
 }
 
 // takes asks the server whether it would take the objects as they are. Helm's
@@ -348,25 +358,33 @@ func (s *server) pods(t *testing.T, namespace string, objects []object) error {
 		if template == nil {
 			continue
 		}
-		pod := corev1.Pod{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-			ObjectMeta: metav1.ObjectMeta{Name: o.GetName(), Labels: template.Labels, Annotations: template.Annotations},
-			Spec:       template.Spec,
-		}
+		added := template.DeepCopy()
 		for _, name := range claims(o) { // what the controller of a StatefulSet adds
-			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			added.Spec.Volumes = append(added.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
 				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
 			}})
 		}
-		content, err := json.Marshal(pod)
-		if err != nil {
-			t.Fatal(err)
+		if err := s.pod(t, namespace, o.GetName(), *added); err != nil {
+			return err
 		}
-		status, body, err := s.ask(t.Context(), http.MethodPost,
-			"/api/v1/namespaces/"+namespace+"/pods?dryRun=All&fieldValidation=Strict", "application/json", content)
-		if err != nil || status != http.StatusCreated {
-			return fmt.Errorf("a pod of %s: %d %w\n%.600s", o.GetName(), status, err, body)
-		}
+	}
+	return nil
+}
+
+func (s *server) pod(t *testing.T, namespace, name string, template corev1.PodTemplateSpec) error {
+	t.Helper()
+	content, err := json.Marshal(corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: template.Labels, Annotations: template.Annotations},
+		Spec:       template.Spec,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, body, err := s.ask(t.Context(), http.MethodPost,
+		"/api/v1/namespaces/"+namespace+"/pods?dryRun=All&fieldValidation=Strict", "application/json", content)
+	if err != nil || status != http.StatusCreated {
+		return fmt.Errorf("a pod of %s: %d %w\n%.600s", name, status, err, body)
 	}
 	return nil
 }
@@ -440,6 +458,24 @@ func TestServer(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("kserve", func(t *testing.T) {
+		s.namespace(t, "kserve")
+		objects := kserve(t)
+		if err := s.takes(t, "kserve", objects); err != nil {
+			t.Error(err)
+		}
+		triton, gateway := kservePods(t, objects)
+		for name, pod := range map[string]*corev1.PodTemplateSpec{"triton": triton, "gateway": gateway} {
+			if err := s.pod(t, "kserve", name, *pod); err != nil {
+				t.Error(err)
+			}
+		}
+		objects[0].Object["spec"].(map[string]any)["protocolVersion"] = "v2"
+		if s.takes(t, "kserve", objects) == nil {
+			t.Error("the server takes a ServingRuntime with a misspelt field")
+		}
+	})
 
 	// The tests above could not fail if the server took anything.
 	t.Run("misspelt field", func(t *testing.T) {
