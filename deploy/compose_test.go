@@ -508,3 +508,62 @@ func read(t *testing.T, path string) string {
 	}
 	return string(text)
 }
+
+// TestSeveralGateways: compose.several.yml runs gateways that share no folder and
+// publish no port, behind a balancer that trusts nobody's X-Forwarded-For.
+func TestSeveralGateways(t *testing.T) {
+	t.Parallel()
+	for count, env := range map[int][]string{3: secrets, 5: append(slices.Clone(secrets), "AGIQA_GATEWAYS=5")} {
+		project, err := loadFiles(t.Context(), []string{"docker-compose.yml", "deploy/compose.several.yml"}, env, "cpu")
+		if err != nil {
+			t.Fatal(err)
+		}
+		gateway, balancer := project.Services["gateway"], project.Services["balancer"]
+		if got := gateway.Deploy.Replicas; got == nil || *got != count {
+			t.Errorf("%v gateways, want %d", got, count)
+		}
+		if gateway.Deploy.Resources.Limits == nil || len(gateway.Ports) > 0 {
+			t.Errorf("gateways publish %v, limits %+v", gateway.Ports, gateway.Deploy.Resources.Limits)
+		}
+		for _, v := range gateway.Volumes {
+			if v.Type == types.VolumeTypeVolume && (v.Target != "/data" || v.Source != "") {
+				t.Errorf("gateways share the volume %q at %s", v.Source, v.Target)
+			}
+		}
+		report := func(format string, args ...any) { t.Errorf("balancer: "+format, args...) }
+		checkImage(balancer, report)
+		checkPorts(balancer, report)
+		checkMounts(project.WorkingDir, balancer, report)
+		checkUpkeep(balancer, report)
+		checkPrivileges(balancer, report)
+		if len(balancer.Ports) != 1 || balancer.Ports[0].Published != "8080" {
+			t.Errorf("the balancer publishes %v", balancer.Ports)
+		}
+		// The name "gateway" has addresses of one network only, which is the one
+		// whose X-Forwarded-For counts.
+		var shared []string
+		for name := range balancer.Networks {
+			if _, ok := gateway.Networks[name]; ok {
+				shared = append(shared, name)
+			}
+		}
+		if !slices.Equal(shared, []string{"edge"}) || !project.Networks["edge"].Internal {
+			t.Errorf("gateways and balancer share %q", shared)
+		}
+		subnet := project.Networks["edge"].Ipam.Config[0].Subnet
+		if trusted := gateway.Environment["AGIQA_TRUSTED_PROXIES"]; trusted == nil || *trusted != subnet {
+			t.Errorf("gateways trust %v, the network is %s", trusted, subnet)
+		}
+		for name := range gateway.Environment {
+			if strings.HasPrefix(name, "AGIQA_") && !slices.Contains(knownSettings(), name) {
+				t.Errorf("%s is no setting of the program", name)
+			}
+		}
+	}
+	config := read(t, "deploy/haproxy.cfg")
+	for _, want := range []string{"bind :8080", "gateway:8080", "check port 8081", "httpchk GET /readyz", "option forwardfor"} {
+		if !strings.Contains(config, want) {
+			t.Errorf("deploy/haproxy.cfg lacks %q", want)
+		}
+	}
+}

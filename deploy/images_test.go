@@ -72,7 +72,9 @@ func TestPinImages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	files := []string{"docker-compose.yml", "deploy/Dockerfile", "deploy/repository.Dockerfile"}
+	files := []string{
+		"docker-compose.yml", "deploy/compose.several.yml", "deploy/Dockerfile", "deploy/repository.Dockerfile",
+	}
 	before := map[string]string{}
 	for _, name := range files {
 		before[name] = read(t, name)

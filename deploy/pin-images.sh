@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Pins every image of docker-compose.yml and the Dockerfiles to the digest that its
+# Pins every image of compose's files and the Dockerfiles to the digest that its
 # registry has for the tag now: NAME:TAG becomes NAME:TAG@sha256:DIGEST, and
 # older digests are replaced. Then git diff shows what changed.
 #
@@ -10,7 +10,7 @@
 # Needs docker with buildx, or crane, and the network.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-files=(docker-compose.yml deploy/Dockerfile deploy/repository.Dockerfile)
+files=(docker-compose.yml deploy/compose.several.yml deploy/Dockerfile deploy/repository.Dockerfile)
 
 die() {
 	printf 'pin-images: %s\n' "$1" >&2

@@ -163,46 +163,7 @@ func TestUp(t *testing.T) {
 		checkTree(t, p, receiver, a.score.TraceID)
 	})
 
-	t.Run("three body forms, one score", func(t *testing.T) {
-		contentType, form := multipartBody(t, harbour)
-		for _, body := range []struct {
-			contentType string
-			data        []byte
-		}{{"image/jpeg", harbour}, {contentType, form}, {"application/json", jsonBody(t, harbour)}} {
-			a := post(t, p.url+"/v1/score", body.contentType, body.data)
-			if a.status != http.StatusOK || *a.score.Results[0].Score != score ||
-				a.score.Results[0].Cache.ImageEmbedding != "hit" {
-				t.Errorf("%s: status %d, %+v, want the score %v from the cache", body.contentType, a.status, a.score.Results, score)
-			}
-		}
-	})
-
-	t.Run("the document is served, and its examples are scored", func(t *testing.T) {
-		wantServesItsDocument(t, p)
-	})
-
-	t.Run("the head alone agrees with the ensemble", func(t *testing.T) {
-		a := post(t, p.url+"/v1/compare", "image/jpeg", harbour)
-		if a.status != http.StatusOK || len(a.score.Results[0].Scores) != 2 {
-			t.Fatalf("status %d: %+v, want both demo checkpoints", a.status, a.score)
-		}
-		demo, shared := a.score.Results[0].Scores[0], a.score.Results[0].Scores[1]
-		if demo.Error != nil || shared.Error != nil {
-			t.Fatalf("scores %+v and %+v", demo, shared)
-		}
-		if got := *demo.Score; demo.Checkpoint.Name != "demo" || math.Abs(float64(got-score)) > 1e-5 {
-			t.Errorf("score by the head of %s is %v, by the ensemble of demo %v", demo.Checkpoint.Name, got, score)
-		}
-		if shared.Checkpoint.Name != "demo-shared" || *shared.Score == *demo.Score {
-			t.Errorf("%s scores %v, demo %v", shared.Checkpoint.Name, *shared.Score, *demo.Score)
-		}
-	})
-
-	t.Run("a strong blur lowers the score", func(t *testing.T) {
-		if blurred := scoreOf(t, p, example(t, "harbour-blurred.jpg")); blurred >= score {
-			t.Errorf("blurred %v, clean %v", blurred, score)
-		}
-	})
+	blackBox(t, p, score)
 
 	t.Run("the client agrees with the protocol of this server", func(t *testing.T) {
 		conformance(t, p)

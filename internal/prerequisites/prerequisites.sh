@@ -43,6 +43,7 @@ prerequisites=(
 	"redis|test|redis-server|Redis"
 	"postgresql|test|postgresql|PostgreSQL's server"
 	"promtool|test|prometheus|Prometheus' promtool"
+	"haproxy|test|haproxy|HAProxy, before several gateways"
 	"node|test|nodejs|Node.js 18 or newer, for the generated TypeScript client"
 	"npm|test|npm|npm"
 	"jemalloc|test|libjemalloc2|jemalloc, which makes Triton's own spans complete"
@@ -239,6 +240,9 @@ state() {
 		if type -P postgres >/dev/null || exists "$root"/usr/lib/postgresql/*/bin/postgres; then state=ok; else detail='postgres not found'; fi
 		;;
 	redis) command_state redis-server ;;
+	haproxy) # Debian keeps it where only root looks
+		if type -P haproxy >/dev/null || exists "$root"/usr/sbin/haproxy; then state=ok; else detail='haproxy not found'; fi
+		;;
 	node)
 		command_state node
 		if [[ $state == ok ]] && ! node -e 'process.exit(+(process.versions.node.split(".")[0] < 18))' 2>/dev/null; then

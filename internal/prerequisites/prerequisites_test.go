@@ -140,6 +140,7 @@ var everything = map[string]func(*testing.T, *fakeMachine){
 	"redis":      func(t *testing.T, m *fakeMachine) { m.command(t, "redis-server", "") },
 	"postgresql": func(t *testing.T, m *fakeMachine) { m.file(t, "usr/lib/postgresql/15/bin/postgres") },
 	"promtool":   func(t *testing.T, m *fakeMachine) { m.command(t, "promtool", "") },
+	"haproxy":    func(t *testing.T, m *fakeMachine) { m.file(t, "usr/sbin/haproxy") },
 	"node":       func(t *testing.T, m *fakeMachine) { m.command(t, "node", "") },
 	"npm":        func(t *testing.T, m *fakeMachine) { m.command(t, "npm", "") },
 	"jemalloc":   func(t *testing.T, m *fakeMachine) { m.file(t, "usr/lib/x86_64-linux-gnu/libjemalloc.so.2") },
@@ -374,7 +375,7 @@ fi
 // content only when nothing is missing afterwards.
 func TestInstall(t *testing.T) {
 	bare := "apt-get install --yes --no-install-recommends ca-certificates make"
-	rest := "git gcc libc6-dev redis-server postgresql prometheus nodejs npm libjemalloc2"
+	rest := "git gcc libc6-dev redis-server postgresql prometheus haproxy nodejs npm libjemalloc2"
 	key := "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] " + fakeArchive
 	backports := "/etc/apt/sources.list.d/agiqa-bookworm-backports.list"
 	tests := []struct {
