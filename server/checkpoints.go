@@ -40,7 +40,8 @@ func openLibrary(s config.Settings, uploads bool) (*lifecycle.Library, error) {
 		for _, d := range damaged {
 			faults = append(faults, d.Err)
 		}
-		return nil, errors.Join(append([]error{fmt.Errorf("setting checkpoints: no bundle in %s", s.Checkpoints)}, faults...)...)
+		return nil,
+			errors.Join(append([]error{fmt.Errorf("setting checkpoints: no bundle in %s", s.Checkpoints)}, faults...)...)
 	}
 	return opened, nil
 }
@@ -54,7 +55,8 @@ func importedFolder(s config.Settings) string { return filepath.Join(s.DataDir, 
 // degradeCheckpoints says what of the checkpoints could not be read.
 func (s *Server) degradeCheckpoints() {
 	for _, d := range s.library.Damaged() {
-		f := startFault{check: "bundle " + d.Name, detail: "checkpoint bundle " + d.Name + " is damaged or can't be read, and " +
+		f := startFault{check: "bundle " + d.Name, detail: "checkpoint bundle " + d.Name +
+			" is damaged or can't be read, and " +
 			"is left as it is: it can't score"}
 		if d.Name == lifecycle.StateFile {
 			f = startFault{check: "state-file", detail: "the chosen default can't be read from " + d.Name +

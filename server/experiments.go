@@ -98,8 +98,9 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	key, err := experimentKey(s.settings)
 	records := sqlstore.DefaultConfig()
 	if err != nil { // another key would move units to other arms
-		s.degrade(startFault{check: "experiment-key", detail: "experiment.key in the data folder can't be used: experiments " +
-			"and feedback answer store_unavailable; restore the file"}, err)
+		s.degrade(startFault{check: "experiment-key",
+			detail: "experiment.key in the data folder can't be used: experiments " +
+				"and feedback answer store_unavailable; restore the file"}, err)
 		records.Fault = err
 		key = make([]byte, 32)
 	}

@@ -34,7 +34,8 @@ const maxDelay = interruptMark / 2
 // checkShutdown refuses a drain-delay that leaves requests no time.
 func checkShutdown(s config.Settings) error {
 	if limit := time.Duration(float64(s.DrainTimeout) * float64(maxDelay)); s.DrainDelay > limit {
-		return fmt.Errorf("setting drain-delay: %s is too long for a drain-timeout of %s, at most %s; raise drain-timeout (%s)",
+		return fmt.Errorf("setting drain-delay: %s is too long for a drain-timeout of %s, at most %s; raise drain-timeout "+
+			"(%s)",
 			s.DrainDelay, s.DrainTimeout, limit, config.EnvName("drain-timeout"))
 	}
 	return nil

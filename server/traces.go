@@ -23,7 +23,8 @@ func (s *Server) keepTraces(cfg Config) error {
 	}
 	file, err := tracelog.Open(TraceFolder(s.settings), int64(s.settings.TraceBytes)/2)
 	if err != nil {
-		s.degrade(startFault{check: "traces", detail: "no traces are kept: their file in the data folder can't be opened"}, err)
+		s.degrade(startFault{check: "traces", detail: "no traces are kept: their file in the data folder can't be opened"},
+			err)
 		return nil
 	}
 	receiver, err := tracelog.Listen(file, s.settings.OTLPEndpoint, s.logger)

@@ -39,7 +39,8 @@ func newPreprocess(t *cli.Terminal) *cobra.Command {
 	cli.AddJSON(cmd)
 	cmd.Flags().String("out", "", "output: a .npy or .png file, or a folder")
 	cmd.Flags().String("view", quality.View{}.String(),
-		"square of the image: 224, or a cell such as 448/r0c1; another recipe follows a colon, as in 224:pillow13-bicubic-224")
+		"square of the image: 224, or a cell such as 448/r0c1; "+
+			"another recipe follows a colon, as in 224:pillow13-bicubic-224")
 	cmd.Flags().Int("threads", runtime.NumCPU(), "number of images to process concurrently")
 	config.AddFlags(cmd.Flags(), "Images", "Program")
 	return cmd
