@@ -21,7 +21,8 @@
 // Planes, lines and tables of weights stay for the next image, in pools that
 // are bounded by the memory budget: an image like the last one allocates
 // nothing that grows with it, but for GIF and unusual PNG. Rows that lie in
-// memory as RGB are read there. On amd64 the passes run vectorised for AVX2, or AVX-512 with VNNI ([Resampler] says which); the
+// memory as RGB are read there. On amd64 the passes run vectorised for AVX2, or
+// AVX-512 with VNNI ([Resampler] says which); the
 // portable ones are the reference, and tests hold all equal in every bit.
 //
 // # How exact
