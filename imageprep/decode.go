@@ -3,7 +3,6 @@ package imageprep
 import (
 	"context"
 	"errors"
-	"io"
 
 	"github.com/agiqa/agiqa/quality"
 )
@@ -26,28 +25,9 @@ func checkDecoded(r raster, h Header, by int) error {
 	return nil
 }
 
-// contextReader reads from data and stops when ctx does. Decoders read all the
-// time, so this is how a deadline reaches into them.
-type contextReader struct {
-	ctx  context.Context // for the length of one decode
-	data []byte
-}
-
-// readAtMost bounds one Read, so that the context is looked at often enough
+// readAtMost bounds one read, so that the context is looked at often enough
 // even when a decoder asks for everything at once.
 const readAtMost = 16 << 10
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if len(r.data) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p[:min(len(p), readAtMost)], r.data)
-	r.data = r.data[n:]
-	return n, nil
-}
 
 // isContext reports whether err came from a context.
 func isContext(err error) bool {
