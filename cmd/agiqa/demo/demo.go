@@ -43,7 +43,7 @@ func New(t *cli.Terminal, execute Execute) *cobra.Command {
 				return fmt.Errorf("--count is %d, must be at least %d: fewer give no confidence sequence", o.count, leastImages)
 			}
 			if quick {
-				o.count, o.phases, o.shake = leastImages, quickPhases(), quickShake
+				o.count, o.phases, o.shake = quickImages, quickPhases(), quickShake
 			}
 			if equal {
 				o.phases = slices.DeleteFunc(o.phases, func(p phase) bool { return p.promotes })
@@ -60,7 +60,7 @@ func New(t *cli.Terminal, execute Execute) *cobra.Command {
 	cmd.Flags().StringVar(&o.out, "out", "", "folder for reports and the store (default: a new one in data-dir)")
 	cmd.Flags().BoolVar(&equal, "equal", false, "run only the experiment with equal arms")
 	cmd.Flags().BoolVar(&quick, "quick", false,
-		fmt.Sprintf("run only the experiment with a better candidate, with %d images and a worse control", leastImages))
+		fmt.Sprintf("run only the experiment with a better candidate, with %d images and a worse control", quickImages))
 	cmd.MarkFlagsMutuallyExclusive("equal", "quick")
 	cmd.Flags().IntVar(&o.count, "count", 400, "number of images per experiment")
 	config.AddFlags(cmd.Flags(), cli.ServerGroups...)
@@ -76,6 +76,7 @@ type options struct {
 
 const (
 	leastImages = 120
+	quickImages = 320
 	seed        = 7
 	// Scores of the demo checkpoint lie near the upper end of the scale, where
 	// people's ratings are cut off. All arms are copies of it that say
