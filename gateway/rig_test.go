@@ -26,6 +26,7 @@ import (
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/contract"
 	"github.com/agiqa/agiqa/internal/metrics/metricstest"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/telemetry"
@@ -232,24 +233,13 @@ func (s *shelf) Prompts(quality.Checkpoint) (quality.Prompts, error) {
 }
 
 // logBuffer is written by the server's goroutines and read by the test.
-type logBuffer struct {
-	mu   sync.Mutex
-	data bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.data.Write(p)
-}
+type logBuffer struct{ proctest.Buffer }
 
 // lines are the records so far; each line must be one JSON object.
 func (b *logBuffer) lines(t *testing.T) []map[string]any {
 	t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	var out []map[string]any
-	for line := range strings.Lines(b.data.String()) {
+	for line := range strings.Lines(b.String()) {
 		var record map[string]any
 		if err := json.Unmarshal([]byte(line), &record); err != nil {
 			t.Fatalf("log line %q is not JSON: %v", line, err)

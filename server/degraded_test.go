@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/server"
 )
@@ -246,7 +246,7 @@ func TestDegradedStart(t *testing.T) {
 			s.AdminKey = "an admin key for this test"
 			damaged := tt.spoil(t, &s)
 			before := contents(t, damaged)
-			var log logBuffer
+			var log proctest.Buffer
 			srv, err := server.New(t.Context(), server.Config{Settings: s, Version: "1.2.3",
 				Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
@@ -506,22 +506,4 @@ func send(ctx context.Context, t *testing.T, client *http.Client, method, url, k
 		t.Fatal(err)
 	}
 	return readAnswer(t, res)
-}
-
-// logBuffer is a bytes.Buffer for several goroutines.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -10,28 +9,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/server"
 )
 
-// logged is a log that may be read while it's written to.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
+// logged is a server's log.
+type logged struct{ proctest.Buffer }
 
 func (l *logged) count(message string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), `msg="`+message)
+	return strings.Count(l.String(), `msg="`+message)
 }
 
 // await waits up to half a minute for a message to have come n times.

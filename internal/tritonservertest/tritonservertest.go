@@ -3,7 +3,6 @@
 package tritonservertest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -12,8 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -75,7 +72,7 @@ func Start(t testing.TB, root string, options ...string) string {
 		"--grpc-address=127.0.0.1", "--grpc-port=" + freePort(t),
 	}, options...)
 	cmd := exec.Command(filepath.Join(wheel, "bin", "tritonserver"), args...)
-	var log buffer
+	var log proctest.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &log, &log
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "venv", "bin")+":"+os.Getenv("PATH"),
 		"LD_LIBRARY_PATH="+filepath.Join(packages, "nvidia_pytriton.libs")+":"+filepath.Join(dir, "library"))
@@ -156,22 +153,4 @@ func freePort(t testing.TB) string {
 	}
 	defer l.Close()
 	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
-}
-
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Clone(b.text.String())
 }
