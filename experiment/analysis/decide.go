@@ -147,17 +147,26 @@ func (s *State) srm() SRM {
 // shares are those of the assigned units.
 func (s *State) answeredBy(units []outcome) SRM {
 	r := SRM{ChiSquare: unknown(), P: unknown(), AnytimeP: unknown()}
-	counts, assigned := make([]int, len(s.e.Arms)), make([]float64, len(s.e.Arms))
-	for _, u := range s.units.rows {
-		if u.arms&(u.arms-1) == 0 {
-			assigned[u.arm]++
-		}
-	}
+	counts, weights := make([]int, len(s.e.Arms)), make([]float64, len(s.e.Arms))
 	for _, u := range units {
 		counts[u.arm]++
 	}
-	s.split(&r, counts, assigned)
+	for i, n := range s.ofOneArm() {
+		weights[i] = float64(n)
+	}
+	s.split(&r, counts, weights)
 	return r
+}
+
+// ofOneArm counts, for every arm, the units that were seen in no other.
+func (s *State) ofOneArm() []int {
+	counts := make([]int, len(s.e.Arms))
+	for _, u := range s.units.rows {
+		if u.arms&(u.arms-1) == 0 {
+			counts[u.arm]++
+		}
+	}
+	return counts
 }
 
 // split tests counts against the arms' shares.

@@ -15,12 +15,6 @@ type Grouped struct {
 	High   Number `json:"high"`
 }
 
-// around is an interval by rater.
-func around(groups int, mean, reach float64) stats.GroupInterval {
-	return stats.GroupInterval{By: stats.ByRater, Groups: groups,
-		Interval: stats.Interval{Low: mean - reach, High: mean + reach}}
-}
-
 // mostJackknifed is into how many groups raters are put at most to leave each out.
 const mostJackknifed = 50
 
@@ -29,17 +23,17 @@ const mostJackknifed = 50
 func jackknifed(o observed, mean float64, options stats.SequenceOptions) stats.GroupInterval {
 	groups := min(o.raters, mostJackknifed)
 	if groups < 2 {
-		return around(groups, mean, math.Inf(1))
+		return stats.Around(stats.ByRater, groups, mean, math.Inf(1))
 	}
 	var without stats.Moments
 	for g := range groups {
 		if err := without.Add(o.withoutRaters(func(rater int) bool { return rater%groups == g })); err != nil {
-			return around(groups, mean, math.Inf(1)) // nothing is left without them
+			return stats.Around(stats.ByRater, groups, mean, math.Inf(1)) // nothing is left without them
 		}
 	}
 	n := float64(groups)
 	se := math.Sqrt((n-1)*(n-1)/n) * without.SD()
-	return around(groups, mean, stats.StudentReach(stats.OnceAt(options.Alpha), n-1)*se)
+	return stats.Around(stats.ByRater, groups, mean, stats.StudentReach(stats.OnceAt(options.Alpha), n-1)*se)
 }
 
 // tailsOf measures how few observations carry an effect.

@@ -59,12 +59,12 @@ func (s *State) losses(v view, arm int, number map[string]int) observed {
 			p = len(prompts)
 			prompts[i.prompt] = p
 		}
-		x := stats.Observation{Value: gain(a, b, i.label), Prompt: p}
+		x := stats.Observation{Value: stats.Gain(a, b, i.label), Prompt: p}
 		for _, r := range i.ratings {
-			x.Parts = append(x.Parts, stats.Part{Rater: number[r.rater], Value: gain(a, b, r.value)})
+			x.Parts = append(x.Parts, stats.Part{Rater: number[r.rater], Value: stats.Gain(a, b, r.value)})
 		}
 		o.all = append(o.all, x)
-		o.reach = max(o.reach, reach(a, b, low, high))
+		o.reach = max(o.reach, stats.GainReach(a, b, low, high))
 	}
 	// Images that nobody labelled yet tell how far the arms can be apart.
 	if calibrated {
@@ -72,25 +72,11 @@ func (s *State) losses(v view, arm int, number map[string]int) observed {
 	}
 	for _, row := range s.images.rows {
 		if a, b := row.scores[s.control], row.scores[arm]; a.any && b.any {
-			o.reach = max(o.reach, reach(control(float64(a.score)), treatment(float64(b.score)), low, high))
+			o.reach = max(o.reach, stats.GainReach(control(float64(a.score)), treatment(float64(b.score)), low, high))
 		}
 	}
-	// Nor do those that nobody sent yet stay within what was seen: an eighth of what
-	// the scale allows is taken as possible in any case.
-	o.reach = max(o.reach, square(high-low)/8)
+	o.reach = max(o.reach, stats.LeastReach(low, high))
 	return o
-}
-
-// gain is by how much the second score's squared error is smaller than the first's.
-func gain(control, treatment, label float64) float64 {
-	return square(control-label) - square(treatment-label)
-}
-
-func square(x float64) float64 { return x * x }
-
-// reach is the largest gain that a label on the scale could make of two scores.
-func reach(control, treatment, low, high float64) float64 {
-	return max(math.Abs(gain(control, treatment, low)), math.Abs(gain(control, treatment, high)))
 }
 
 // scale is the range of labels: the checkpoints', and whatever was given beyond it.

@@ -122,7 +122,7 @@ func (p *Pictures) ofLabels(v view, s *State, a Agreement) {
 		}
 		var values []float64
 		for _, i := range v.images {
-			values = append(values, gain(i.scores[s.control], i.scores[arm], i.label))
+			values = append(values, stats.Gain(i.scores[s.control], i.scores[arm], i.label))
 		}
 		if len(values) > 0 {
 			p.Differences = append(p.Differences, histogram(s.e.Arms[arm].ID, values, slices.Min(values), slices.Max(values)))

@@ -43,7 +43,7 @@ func (s *State) slices(v view) []Slice {
 			for _, k := range kinds[:min(mostSliceNames, len(kinds))] {
 				var m stats.Moments
 				for _, i := range byKind[k] {
-					_ = m.Add(gain(i.scores[s.control], i.scores[arm], i.label)) // finite
+					_ = m.Add(stats.Gain(i.scores[s.control], i.scores[arm], i.label)) // finite
 				}
 				se := m.SD() / math.Sqrt(float64(max(1, m.N())))
 				if se == 0 {

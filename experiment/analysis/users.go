@@ -12,7 +12,7 @@ import (
 func (s *State) compareUsers(units []outcome, points int) []Comparison {
 	var all []Comparison
 	options := s.sequenceOptions()
-	options.Events = fewestEvents
+	options.Events = stats.FewestEvents
 	for _, arm := range s.treatments() {
 		compared := slices.DeleteFunc(slices.Clone(units), func(u outcome) bool { return u.arm != arm && u.arm != s.control })
 		sequence := stats.NewTwoSampleSequence(options)
@@ -35,10 +35,6 @@ func (s *State) compareUsers(units []outcome, points int) []Comparison {
 	}
 	return all
 }
-
-// fewestEvents is how many units of each arm must have a thumb up, and how many one
-// down, before the normal approximation of a share is trusted.
-const fewestEvents = 30
 
 // UserOutcomes are what users made of what they were shown: the randomised
 // comparison, by unit.
@@ -95,19 +91,12 @@ func (s *State) userOutcomes(units []outcome, confidence float64) UserOutcomes {
 	ratios := make([][]stats.Ratio, len(s.e.Arms))
 	adjusted := make([][]stats.Unit, len(s.e.Arms))
 	thumbs := make([]int, len(s.e.Arms))
-	liked := make([][]float64, len(s.e.Arms)) // of every assigned unit
-	for _, u := range s.units.rows {
-		if u.arms&(u.arms-1) == 0 {
-			liked[u.arm] = append(liked[u.arm], 0)
-		}
-	}
-	answered := make([]int, len(s.e.Arms))
+	likes := make([]int, len(s.e.Arms))
 	for _, u := range units {
 		mean := u.mean()
-		if i := answered[u.arm]; i < len(liked[u.arm]) && mean > 0.5 {
-			liked[u.arm][i] = 1
+		if mean > 0.5 {
+			likes[u.arm]++
 		}
-		answered[u.arm]++
 		n := float64(len(u.thumbs))
 		means[u.arm] = append(means[u.arm], mean)
 		ratios[u.arm] = append(ratios[u.arm], stats.Ratio{Numerator: mean * n, Denominator: n})
@@ -116,9 +105,14 @@ func (s *State) userOutcomes(units []outcome, confidence float64) UserOutcomes {
 			adjusted[u.arm] = append(adjusted[u.arm], stats.Unit{Outcome: mean, Covariate: control.Mean()})
 		}
 	}
+	assigned := s.ofOneArm()
+	liked := make([][]float64, len(s.e.Arms)) // of every assigned unit
+	for i, n := range likes {
+		liked[i] = slices.Concat(slices.Repeat([]float64{1}, n), make([]float64, assigned[i]-n))
+	}
 	var r UserOutcomes
 	for i, a := range s.e.Arms {
-		arm := UserArm{Arm: string(a.ID), Units: len(means[i]), Thumbs: thumbs[i], Share: unknown(), Assigned: len(liked[i]),
+		arm := UserArm{Arm: string(a.ID), Units: len(means[i]), Thumbs: thumbs[i], Share: unknown(), Assigned: assigned[i],
 			LikedShare: unknown()}
 		if m, err := stats.MomentsOf(means[i]); err == nil && m.N() > 0 {
 			arm.Share = Number(m.Mean())

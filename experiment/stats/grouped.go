@@ -119,7 +119,7 @@ func (g *GroupedSequence) look() {
 	widest := 0.0
 	take := func(by string, groups int, reach float64) {
 		widest = max(widest, reach)
-		g.seen = append(g.seen, around(by, groups, g.moments.mean, reach))
+		g.seen = append(g.seen, Around(by, groups, g.moments.mean, reach))
 	}
 	take(ByImage, n, multiplier*g.moments.SD()/root)
 	if g.prompts.N() < n {
@@ -134,8 +134,9 @@ func (g *GroupedSequence) look() {
 	}
 }
 
-// around is the interval of a group; a reach that nothing is known of is infinite.
-func around(by string, groups int, mean, reach float64) GroupInterval {
+// Around is the interval of a group that reaches so far to each side of a mean; a
+// reach that nothing is known of is infinite.
+func Around(by string, groups int, mean, reach float64) GroupInterval {
 	if math.IsNaN(reach) {
 		reach = math.Inf(1)
 	}

@@ -2,6 +2,10 @@ package stats
 
 import "math"
 
+// FewestEvents is how many values of the rarer kind each arm must have before the
+// normal approximation of a share is trusted.
+const FewestEvents = 30
+
 // TwoSampleSequence is the asymptotic confidence sequence of the difference of two
 // arms' means, treatment less control, over units that were assigned to one of
 // them: [Sequence] for what cannot be paired. With n = n0 + n1 units the standard

@@ -119,7 +119,7 @@ func (t tables) rare() {
 	plan := t.with(4000, 50, 1)
 	t.heading(fmt.Sprintf("What else looks like more than it is, nothing differs, alpha 5 %%, %d runs", plan.Runs),
 		"data", "taken as it comes", "the rule")
-	plain, held := simulate.RareThumbs(plan, stats.DefaultSequenceOptions(), 30)
+	plain, held := simulate.RareThumbs(plan, stats.DefaultSequenceOptions(), stats.FewestEvents)
 	fmt.Fprintf(t.w, "| thumbs of 4,000 users, 98 %% up, split 80/20 | %s | %s |\n", percent(plain), percent(held))
 	plan.Labels = 60
 	votes, pairs := simulate.Votes(plan, 30, 0.05)

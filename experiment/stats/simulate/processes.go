@@ -203,14 +203,14 @@ func Compare(p Process, plan Plan, options stats.SequenceOptions) (plain, groupe
 		}
 		former, now := stats.NewSequence(options), stats.NewGroupedSequence(groupedOptions, true)
 		labels := p.Make(random, plan.Labels)
-		reach := (Highest - Lowest) * (Highest - Lowest) / 8
+		reach := stats.LeastReach(Lowest, Highest)
 		for first, images := 0, 0; first < len(labels); {
 			x := stats.Observation{Prompt: labels[first].Prompt}
 			last := first
 			for ; last < len(labels) && labels[last].Image == labels[first].Image; last++ {
 				l := labels[last]
-				x.Parts = append(x.Parts, stats.Part{Rater: l.Rater, Value: gain(l.First, l.Second, l.Label)})
-				reach = max(reach, math.Abs(gain(l.First, l.Second, Lowest)), math.Abs(gain(l.First, l.Second, Highest)))
+				x.Parts = append(x.Parts, stats.Part{Rater: l.Rater, Value: stats.Gain(l.First, l.Second, l.Label)})
+				reach = max(reach, stats.GainReach(l.First, l.Second, Lowest, Highest))
 			}
 			for _, part := range x.Parts {
 				x.Value += part.Value / float64(len(x.Parts))
@@ -236,10 +236,6 @@ func Compare(p Process, plan Plan, options stats.SequenceOptions) (plain, groupe
 		rule.Median = at(times, 0.5)
 	}
 	return plain, grouped
-}
-
-func gain(first, second, label float64) float64 {
-	return (first-label)*(first-label) - (second-label)*(second-label)
 }
 
 // decide is the rule of an experiment: all intervals of this moment and all that were

@@ -48,7 +48,7 @@ func TestRareThumbsAndManyVotes(t *testing.T) {
 	options := stats.DefaultSequenceOptions()
 	plan := simulate.Plan{Runs: 200, Labels: 4000, Every: 50, Seed: 3, Workers: 2}
 	limit := options.Alpha + 3*math.Sqrt(options.Alpha*(1-options.Alpha)/float64(plan.Runs))
-	if plain, held := simulate.RareThumbs(plan, options, 30); plain.Value < limit || held.Value > limit {
+	if plain, held := simulate.RareThumbs(plan, options, stats.FewestEvents); plain.Value < limit || held.Value > limit {
 		t.Errorf("rare thumbs: %.3f, with a smallest number of events %.3f", plain.Value, held.Value)
 	}
 	plan.Labels = 60

@@ -88,7 +88,7 @@ func lossDifference(p Population, arms Arms, random *rand.Rand) float64 {
 	image := p.draw(random)
 	first, second := arms.Scores(image, random)
 	label := Label(image, random)
-	return (first-label)*(first-label) - (second-label)*(second-label)
+	return stats.Gain(first, second, label)
 }
 
 // Stopping is after how many labels the confidence sequence of the same difference
@@ -259,7 +259,7 @@ func AnchoredTests(p Population, plan Plan, moved float64, options stats.Sequenc
 			image := p.draw(random)
 			first, second := Different().Scores(image, random)
 			label := Anchored(Label(image, random), clip(first), moved)
-			_ = s.Add((first-label)*(first-label) - (second-label)*(second-label))
+			_ = s.Add(stats.Gain(first, second, label))
 		}
 		return stats.Decide(s.Bounds().Running, 0)
 	})
