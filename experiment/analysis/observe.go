@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"math"
+	"slices"
 
 	"github.com/agiqa/agiqa/evaluation"
 	"github.com/agiqa/agiqa/experiment"
@@ -10,9 +11,12 @@ import (
 
 // observed are the observations of one treatment, in order.
 type observed struct {
-	unit  string
-	all   []stats.Observation
-	reach float64 // no observation can be larger, before any label is known; 0: not bounded in a way that helps
+	unit string
+	all  []stats.Observation
+	// reachOf is how large an observation of an image could be, whatever its label;
+	// nil where that is one number for all.
+	reachOf func(row *image) float64
+	reach   float64 // no observation can be larger, before any label is known; 0: not bounded in a way that helps
 	// withoutRaters computes the mean again without some raters; nil where the parts
 	// tell.
 	withoutRaters func(out func(rater int) bool) float64
@@ -66,17 +70,31 @@ func (s *State) losses(v view, arm int, number map[string]int) observed {
 		o.all = append(o.all, x)
 		o.reach = max(o.reach, stats.GainReach(a, b, low, high))
 	}
-	// Images that nobody labelled yet tell how far the arms can be apart.
 	if calibrated {
 		control, treatment = fit[0].mapping(low, high), fit[1].mapping(low, high)
 	}
+	o.reach = max(o.reach, stats.LeastReach(low, high))
+	o.reachOf = func(row *image) float64 {
+		a, b := row.scores[s.control], row.scores[arm]
+		if !a.any || !b.any {
+			return 0
+		}
+		return stats.GainReach(control(float64(a.score)), treatment(float64(b.score)), low, high)
+	}
+	return o
+}
+
+// widen takes images that nobody labelled yet into account: they tell how far the
+// arms can be apart.
+func (s *State) widen(all []observed) {
+	if !slices.ContainsFunc(all, func(o observed) bool { return o.reachOf != nil }) {
+		return
+	}
 	for _, row := range s.images.rows {
-		if a, b := row.scores[s.control], row.scores[arm]; a.any && b.any {
-			o.reach = max(o.reach, stats.GainReach(control(float64(a.score)), treatment(float64(b.score)), low, high))
+		for i := range all {
+			all[i].reach = max(all[i].reach, all[i].reachOf(row))
 		}
 	}
-	o.reach = max(o.reach, stats.LeastReach(low, high))
-	return o
 }
 
 // scale is the range of labels: the checkpoints', and whatever was given beyond it.

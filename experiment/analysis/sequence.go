@@ -87,9 +87,15 @@ func (s *State) sequenceOptions() stats.SequenceOptions {
 
 // compare runs the sequence of every treatment over the labels of a view.
 func (s *State) compare(v view, points int) []Comparison {
+	treatments := s.treatments()
+	observations := make([]observed, len(treatments))
+	for i, arm := range treatments {
+		observations[i] = s.observe(v, arm)
+	}
+	s.widen(observations)
 	var all []Comparison
-	for _, arm := range s.treatments() {
-		all = append(all, s.compareOn(s.observe(v, arm), v, arm, points))
+	for i, arm := range treatments {
+		all = append(all, s.compareOn(observations[i], v, arm, points))
 	}
 	return all
 }
