@@ -23,7 +23,7 @@ tracing            what tracing every request costs; collector healthy, dead and
 batching           batching in the gateway against batching in Triton (3 minutes)
 replicas           two and four gateways, two Tritons, one stopped and killed under load, with haproxy (4 minutes)
 overload           the knee, then 2, 5 and 10 times that (12 minutes; BENCH_SECONDS=10: 4)
-fleet              a simulation: gateways, Tritons and autoscaling in a spike of ten times the load (1 minute; GPU=FILE of gpu.sh)
+fleet              a simulation: gateways, Tritons and autoscaling in a spike of ten times the load (1 minute)
 cache              cache hits; Redis emptied, frozen and killed under load (5 minutes)"
 
 name=${1-}
@@ -63,7 +63,7 @@ tracing)
   make -s collector
   OUT=$out COLLECTOR=$(echo "$PWD"/.cache/otelcol-"$(sha256sum tools/otelcol/go.sum | cut -c1-16)") benchmarks/tracing.sh
   ;;
-fleet) "${GO:-go}" run ./benchmarks/fleet --out "$out" ${GPU:+--gpu "$GPU"} ;;
+fleet) "${GO:-go}" run ./benchmarks/fleet --out "$out" ;;
 replicas) benchmarks/serving.sh replicas "$out" "${BENCH_SECONDS:-15}" ;;
 overload) benchmarks/serving.sh overload "$out" "${BENCH_SECONDS:-60}" ;;
 cache) benchmarks/serving.sh cache "$out" "${BENCH_SECONDS:-8}" ;;

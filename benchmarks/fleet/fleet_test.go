@@ -2,10 +2,7 @@ package main
 
 import (
 	"math"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"testing"
 )
 
@@ -133,25 +130,5 @@ func TestDesired(t *testing.T) {
 		if got := desired(c.replicas, c.ratio); got != c.want {
 			t.Errorf("%d replicas at %v: %d, want %d", c.replicas, c.ratio, got, c.want)
 		}
-	}
-}
-
-func TestMeasuredTimes(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "gpu.json")
-	content := `{"encoders": [{"model": "ViT-B/16", "dtype": "fp32", "batches": []}, {"model": "ViT-B/16", "dtype": "fp16",
-		"batches": [{"batch": 1, "median_ms": 1.1}, {"batch": 32, "median_ms": 4.2}, {"batch": 64, "median_ms": 99}]}]}`
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := measured(service, file)
-	if err != nil || math.Abs(s.Row-0.0001) > 1e-9 || math.Abs(s.Batch-0.001) > 1e-9 {
-		t.Errorf("%+v, %v; want 1 ms for each batch and 0.1 ms for each image", s, err)
-	}
-	if err := os.WriteFile(file, []byte(`{"encoders": []}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := measured(service, file); err == nil || !strings.Contains(err.Error(), "ViT-B/16") {
-		t.Errorf("error %v, want one that says what is missing", err)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -19,9 +18,8 @@ import (
 func main() {
 	out := flag.String("out", "", "folder for summary.txt, results.json and results.svg")
 	seed := flag.Uint64("seed", 1, "of the arrivals and of how long decoding takes")
-	gpu := flag.String("gpu", "", "JSON file of benchmarks/gpu.sh: Triton's times by its encoder ViT-B/16")
 	flag.Parse()
-	if err := run(*out, *gpu, *seed); err != nil {
+	if err := run(*out, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
@@ -64,16 +62,9 @@ func fleets(s Service) []Fleet {
 	}
 }
 
-func run(out, gpu string, seed uint64) error {
-	s := service
-	if gpu != "" {
-		var err error
-		if s, err = measured(s, gpu); err != nil {
-			return err
-		}
-	}
+func run(out string, seed uint64) error {
 	var results []Result
-	for _, f := range fleets(s) {
+	for _, f := range fleets(service) {
 		results = append(results, Run(f, seed))
 	}
 	text := table(results)
@@ -144,41 +135,4 @@ func draw(results []Result) ([]byte, error) {
 	}
 	p.Y.Min, p.Y.Max = 0, 14000 // with room for the legend
 	return chart.SVG(p, 18*vg.Centimeter, 10*vg.Centimeter)
-}
-
-// measured takes Triton's times from what a GPU did: the line through its
-// smallest and its largest batch.
-func measured(s Service, file string) (Service, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return s, err
-	}
-	var found struct {
-		Encoders []struct {
-			Model string `json:"model"`
-			Dtype string `json:"dtype"`
-			Rows  []struct {
-				Batch    int     `json:"batch"`
-				MedianMS float64 `json:"median_ms"`
-			} `json:"batches"`
-		} `json:"encoders"`
-	}
-	if err := json.Unmarshal(data, &found); err != nil {
-		return s, fmt.Errorf("%s: %w", file, err)
-	}
-	for _, e := range found.Encoders {
-		if e.Model != "ViT-B/16" || e.Dtype == "fp32" || len(e.Rows) < 2 {
-			continue
-		}
-		first, last := e.Rows[0], e.Rows[0]
-		for _, row := range e.Rows {
-			if row.Batch <= s.MaxBatch && cmp.Compare(row.Batch, last.Batch) > 0 {
-				last = row
-			}
-		}
-		s.Row = (last.MedianMS - first.MedianMS) / float64(last.Batch-first.Batch) / 1000
-		s.Batch = first.MedianMS/1000 - s.Row*float64(first.Batch)
-		return s, nil
-	}
-	return s, fmt.Errorf("%s has no figures of ViT-B/16 in half precision for two batches", file)
 }
