@@ -78,8 +78,8 @@ func service() dashboard {
 		}},
 		{"Process", []panel{
 			{title: "Memory", kind: graph, unit: "bytes",
-				help: "Resident memory, and the part Go manages. A growing gap is C decoder memory; growth that never falls is a " +
-					"leak: take a heap profile (deploy/README.md, Profiles).",
+				help: "Resident memory, and the part Go manages. Growth that never falls is a leak: take a heap profile " +
+					"(deploy/README.md, Profiles).",
 				queries: []query{
 					{`process_resident_memory_bytes{job="gateway",instance=~"$instance"}`, "{{instance}} resident"},
 					{`sum by (instance) (go_memory_used_bytes{instance=~"$instance"})`, "{{instance}} Go"},
