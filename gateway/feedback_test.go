@@ -10,14 +10,10 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +28,7 @@ import (
 	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/pictures"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
@@ -418,33 +415,17 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	}
 }
 
-// fullDisk tells the test binary that it is the process whose disk is full.
-const fullDisk = "AGIQA_GATEWAY_FULL_DISK"
-
 // A full disk costs no score: the control answers and the answer says so.
 // Feedback is refused and not lost by a false acknowledgement. When there is
 // room again everything goes on by itself.
 func TestFullDisk(t *testing.T) {
-	if os.Getenv(fullDisk) != "" {
-		testFullDisk(t)
-		return
-	}
 	if testing.Short() {
 		t.Skip("starts a process; not run with -short")
 	}
 	t.Parallel()
-	program, err := os.Executable()
-	must(t, err)
-	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestFullDisk$", "-test.count=1")
-	cmd.Env = append(os.Environ(), fullDisk+"=yes")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, output)
+	if proctest.Alone(t, nil) {
+		return
 	}
-}
-
-// testFullDisk bounds the size of every file that this process writes.
-func testFullDisk(t *testing.T) {
-	signal.Ignore(syscall.SIGXFSZ)
 	r := newTrialRig(t)
 	r.begin(experiment.Live)
 	unit, image := "", picture(1)
@@ -458,11 +439,7 @@ func testFullDisk(t *testing.T) {
 	label := gateway.FeedbackRequest{Key: "k", Assignment: before.Experiment.Assignment, Rater: "r",
 		Kind: "mos", Value: &value}
 
-	var was syscall.Rlimit
-	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))
-	full := was
-	full.Cur = 1
-	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
+	release := proctest.FullDisk(t)
 	for range 3 {
 		got := r.show(unit, image)
 		if x := got.Experiment; !x.Degraded || x.Arm != first || x.Assignment != "" || got.Checkpoint.Name != first ||
@@ -471,7 +448,7 @@ func testFullDisk(t *testing.T) {
 		}
 		r.postJSON("/v1/feedback", label, asAdmin).wantProblem(t, quality.KindStoreUnavailable)
 	}
-	must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was))
+	release()
 
 	after := r.show(unit, image)
 	if x := after.Experiment; x.Degraded || x.Arm != "new" || x.Assignment == "" || after.Checkpoint.Name != second ||

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -29,50 +28,40 @@ import (
 	"github.com/agiqa/agiqa/server"
 )
 
-// plainUser is set where the test runs as somebody whom permissions bind.
-const plainUser = "AGIQA_TEST_PLAIN_USER"
-
-// asPlainUser runs the test again in a process that may not write where files
-// forbid it, if this one may, and reports whether that was done. That process also
-// has mounts of its own, and may make some.
+// asPlainUser is [proctest.Alone], in a process that may not write where files
+// forbid it, whoever runs the tests. Where root does, that process also has mounts of
+// its own, and may make some.
 func asPlainUser(t *testing.T) bool {
 	t.Helper()
-	if os.Geteuid() != 0 || os.Getenv(plainUser) != "" {
-		return false
+	if os.Geteuid() != 0 {
+		return proctest.Alone(t, nil)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), plainUser+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	type result struct {
-		out []byte
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread has lost something, and ends
-		for _, capability := range []uintptr{unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH} {
-			if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
-				done <- result{nil, fmt.Errorf("drop a capability: %w", err)}
-				return
+	return proctest.Alone(t, func(cmd *exec.Cmd) ([]byte, error) {
+		type result struct {
+			out []byte
+			err error
+		}
+		done := make(chan result)
+		go func() {
+			runtime.LockOSThread() // never unlocked: the thread has lost something, and ends
+			for _, capability := range []uintptr{unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH} {
+				if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
+					done <- result{nil, fmt.Errorf("drop a capability: %w", err)}
+					return
+				}
 			}
-		}
-		out, err := cmd.CombinedOutput()
-		if errors.Is(err, syscall.EPERM) { // no mounts of its own: tests of full disks have another way
-			again := exec.CommandContext(t.Context(), self, cmd.Args[1:]...)
-			again.Env, again.SysProcAttr = cmd.Env, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-			out, err = again.CombinedOutput()
-		}
-		done <- result{out, err}
-	}()
-	r := <-done
-	if r.err != nil || !bytes.Contains(r.out, []byte("--- PASS: "+t.Name())) {
-		t.Errorf("as a plain user: %v\n%s", r.err, r.out)
-	}
-	return true
+			mounts := exec.CommandContext(t.Context(), cmd.Path, cmd.Args[1:]...)
+			mounts.Env = cmd.Env
+			mounts.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+			out, err := mounts.CombinedOutput()
+			if errors.Is(err, syscall.EPERM) { // no mounts of its own: tests of full disks have another way
+				out, err = cmd.CombinedOutput()
+			}
+			done <- result{out, err}
+		}()
+		r := <-done
+		return r.out, r.err
+	})
 }
 
 // degraded is a way to start a server that isn't whole.
@@ -124,26 +113,6 @@ func fill(t *testing.T, dir string) {
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("filling %s: %v", dir, err)
 	}
-}
-
-// limitFiles makes every write of this process fail as on a full disk.
-func limitFiles(t *testing.T) {
-	t.Helper()
-	signal.Ignore(syscall.SIGXFSZ)
-	var was syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
-		t.Fatal(err)
-	}
-	full := was
-	full.Cur = 1
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 func degradedStarts() []degraded {
@@ -203,10 +172,10 @@ func degradedStarts() []degraded {
 			if mountTmpfs(t, s.DataDir, "size=64k") {
 				fill(t, s.DataDir)
 			} else {
-				limitFiles(t)
+				proctest.FullDisk(t)
 			}
 		}), []string{"data-folder", "experiment-key", "store"}, true},
-		{"a limit on files", none(func(t *testing.T, _ *config.Settings) { limitFiles(t) }),
+		{"a limit on files", none(func(t *testing.T, _ *config.Settings) { proctest.FullDisk(t) }),
 			[]string{"data-folder", "experiment-key", "store"}, true},
 		{"the lock of a process that is dead", none(func(t *testing.T, s *config.Settings) {
 			write(t, filepath.Join(s.DataDir, "lock"), "999999 elsewhere\n")
@@ -303,7 +272,7 @@ func TestDiskFills(t *testing.T) {
 				if mounted {
 					fill(t, s.DataDir)
 				} else {
-					limitFiles(t)
+					proctest.FullDisk(t)
 				}
 				refused("an activation", "/v1/checkpoints/demo-shared/activate", nil)
 				refused("an API key", "/v1/keys", map[string]any{"name": "one", "scopes": []string{"score"}})

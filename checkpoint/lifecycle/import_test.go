@@ -5,12 +5,10 @@ import (
 	"errors"
 	"math"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -18,6 +16,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -99,6 +98,9 @@ func TestImportWithoutGolden(t *testing.T) {
 
 // TestImportFails fails at every step and finds everything as it was.
 func TestImportFails(t *testing.T) {
+	if proctest.Alone(t, nil) {
+		return
+	}
 	const name = "fresh"
 	head := func(b *checkpoint.Bundle) string { return b.Checkpoint().HeadModel() }
 	for _, test := range []struct {
@@ -227,13 +229,7 @@ func TestImportFails(t *testing.T) {
 			name: "the disk is full", step: lifecycle.StepPersist, kind: quality.KindStoreUnavailable, uploaded: true,
 			detail: "checkpoints can't be written: file too large",
 			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
-				signal.Ignore(syscall.SIGXFSZ)
-				var was syscall.Rlimit
-				must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))
-				full := was
-				full.Cur = 1
-				must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &full))
-				t.Cleanup(func() { must(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was)) })
+				proctest.FullDisk(t)
 			},
 		},
 		{
