@@ -38,12 +38,12 @@ const mostCalls = 2
 // What an absent server left undone costs no living one anything; what a living
 // one refused is sent again within the budget of second attempts only.
 //
-// The call has until deadline. When ctx is cancelled, Do returns at once and
-// the call runs on to its own end: cancelling a call under way can crash
+// The call has until deadline. When caller is cancelled, Do returns at once and a
+// call that was sent runs on to its own end: cancelling a call under way can crash
 // servers before 24.12, and would not stop a model that has begun to compute.
 // What the call writes may be read only if Do returns nil.
-func (p *Pool) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) error {
-	return p.detach(ctx, deadline, ask.Model, func(ctx context.Context) error {
+func (p *Pool) Do(caller context.Context, deadline time.Time, ask Ask, call Call) error {
+	return p.detach(caller, deadline, ask.Model, func(ctx context.Context) error {
 		p.awaitNames(ctx)
 		var tried []*Replica
 		var failure error
@@ -65,7 +65,7 @@ func (p *Pool) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) e
 				p.metrics.retry(ctx, "sent")
 			}
 			var err error
-			if terms, err = r.attempt(ctx, probe, ask, call); err == nil {
+			if terms, err = r.attempt(ctx, caller, probe, ask, call); err == nil {
 				return nil
 			}
 			if terms != notSent {
@@ -83,9 +83,9 @@ func (p *Pool) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) e
 }
 
 // Do is [Pool.Do] on this replica and no other.
-func (r *Replica) Do(ctx context.Context, deadline time.Time, ask Ask, call Call) error {
-	return r.pool.detach(ctx, deadline, ask.Model, func(ctx context.Context) error {
-		_, err := r.attempt(ctx, false, ask, call)
+func (r *Replica) Do(caller context.Context, deadline time.Time, ask Ask, call Call) error {
+	return r.pool.detach(caller, deadline, ask.Model, func(ctx context.Context) error {
+		_, err := r.attempt(ctx, caller, false, ask, call)
 		return r.Failure(ctx, ask.Model, err)
 	})
 }
@@ -128,8 +128,10 @@ const (
 )
 
 // attempt makes the call on r once and lets what happened count for or against
-// r.
-func (r *Replica) attempt(ctx context.Context, probe bool, ask Ask, call Call) (terms elsewhere, err error) {
+// r. If the caller leaves while r is asked what it holds, nothing is sent.
+func (r *Replica) attempt(
+	ctx, caller context.Context, probe bool, ask Ask, call Call,
+) (terms elsewhere, err error) {
 	p := r.pool
 	r.outstanding.Add(1)
 	defer r.outstanding.Add(-1)
@@ -154,6 +156,10 @@ func (r *Replica) attempt(ctx context.Context, probe bool, ask Ask, call Call) (
 		}
 		p.assess(r, v, probe)
 		return notSent, err
+	}
+	if caller.Err() != nil {
+		p.assess(r, inconclusive, probe)
+		return stay, ended(caller, ask.Model)
 	}
 	conn := &observed{ClientConnInterface: link.conn}
 	err = call(ctx, conn)
