@@ -184,16 +184,23 @@ type checks struct {
 	models    string          // why these models are served; "" where nobody chose
 	store     *sqlstore.Store // nil: none
 	faults    []gateway.Check // that the server started with
+	looked    chan struct{}   // of one round: closed when its first check is over
 }
 
-// current are all checks of the moment.
-func (c checks) current() []gateway.Check { return append(c.always(), c.ofCheckpoints()...) }
+// current are all checks of the moment, for one round.
+func (c checks) current() []gateway.Check {
+	c.looked = make(chan struct{})
+	return append(c.always(), c.ofCheckpoints()...)
+}
 
 // always are the checks that do not depend on which checkpoints there are. The
 // first one also follows the encoder.
 func (c checks) always() []gateway.Check {
 	all := []gateway.Check{
-		{Name: "encoder", Critical: true, Run: c.follow, Note: c.describeEncoder},
+		{Name: "encoder", Critical: true, Note: c.describeEncoder, Run: func(ctx context.Context) error {
+			defer close(c.looked)
+			return c.follow(ctx)
+		}},
 		{Name: "inference", Critical: true, Run: c.probe},
 		c.preparing,
 	}
@@ -208,11 +215,27 @@ func (c checks) always() []gateway.Check {
 
 // probe has a server compute.
 func (c checks) probe(ctx context.Context) error {
-	encoder, ok := c.service.Encoder()
-	if !ok {
-		return quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+	encoder, err := c.encoder(ctx)
+	if err != nil {
+		return err
 	}
 	return c.triton.Probe(ctx, encoder)
+}
+
+// encoder is the one in use. Where there is none yet, this round's first check may
+// find it.
+func (c checks) encoder(ctx context.Context) (quality.Encoder, error) {
+	if c.caches.Encoder().Digest.IsZero() {
+		select {
+		case <-c.looked:
+		case <-ctx.Done():
+		}
+	}
+	encoder := c.caches.Encoder()
+	if encoder.Digest.IsZero() {
+		return encoder, quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+	}
+	return encoder, nil
 }
 
 // describeEncoder names the encoder in use and says why it is that one.
@@ -246,9 +269,9 @@ func (c checks) ofCheckpoints() []gateway.Check {
 		all = append(all, gateway.Check{
 			Name: "checkpoint " + e.Checkpoint.Name, Critical: isDefault,
 			Run: func(ctx context.Context) error {
-				encoder := c.caches.Encoder()
-				if encoder.Digest.IsZero() {
-					return quality.Errorf(quality.KindModelUnavailable, "the encoder is not known yet")
+				encoder, err := c.encoder(ctx)
+				if err != nil {
+					return err
 				}
 				return c.readiness.Check(ctx, encoder, e.Checkpoint)
 			},

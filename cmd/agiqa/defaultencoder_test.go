@@ -71,6 +71,9 @@ func encoderCheck(t *testing.T, p *process) (status, detail string) {
 	if err := json.NewDecoder(res.Body).Decode(&report); err != nil {
 		t.Fatal(err)
 	}
+	if report.Status != "ready" {
+		t.Logf("readiness: %+v", report)
+	}
 	for _, c := range report.Checks {
 		if c.Name == "encoder" {
 			return report.Status, c.Detail
