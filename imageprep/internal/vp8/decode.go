@@ -2,6 +2,7 @@ package vp8
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/agiqa/agiqa/imageprep/internal/pool"
 )
@@ -203,19 +204,15 @@ func (d *decoder) reconstruct(m *macroblock, x, y int, coded bool) {
 func (d *decoder) reconstructBlocks(m *macroblock, at int) {
 	pix, stride := d.img.luma.pix, d.img.luma.stride
 	// Right of the last column of blocks is what lies above the macroblock.
-	right := le32(pix[at-stride+16:])
+	right := binary.LittleEndian.Uint32(pix[at-stride+16:])
 	for i, mode := range m.sub {
 		at := at + 4*(i&3) + 4*(i>>2)*stride
 		corner := right
 		if i&3 != 3 {
-			corner = le32(pix[at-stride+4:])
+			corner = binary.LittleEndian.Uint32(pix[at-stride+4:])
 		}
 		predictBlock(pix, at, stride, mode, corner)
 		c := (*[16]int16)(d.coef[16*i:])
 		addBlock(c, pix[at:], stride)
 	}
-}
-
-func le32(b []byte) uint32 {
-	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
