@@ -135,9 +135,11 @@ func (h Hasher) Assign(e Experiment, kind UnitKind, value string) (ArmID, bool) 
 }
 
 // ArmAt returns the arm that has a bucket, and false where it is not covered.
-func (e Experiment) ArmAt(bucket PPM) (ArmID, bool) {
-	for _, s := range e.Slots {
-		if s.covers(bucket, e.Coverage) {
+func (e Experiment) ArmAt(bucket PPM) (ArmID, bool) { return armAt(e.Slots, e.Coverage, bucket) }
+
+func armAt(slots []Slot, coverage, bucket PPM) (ArmID, bool) {
+	for _, s := range slots {
+		if s.covers(bucket, coverage) {
 			return s.Arm, true
 		}
 	}

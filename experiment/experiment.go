@@ -110,6 +110,17 @@ const (
 	PrimaryUser       Primary = "user_metric"   // mean of thumbs by unit
 )
 
+// Reads is the kind of feedback that a measure is of.
+func (p Primary) Reads() FeedbackKind {
+	switch p {
+	case PrimaryPreference:
+		return Pair
+	case PrimaryUser:
+		return Thumb
+	}
+	return MOS
+}
+
 // Auto says what the server does of itself once a decision is reached.
 type Auto string
 
@@ -161,9 +172,9 @@ type Slot struct {
 	To   PPM   `json:"to_ppm"`   // exclusive
 }
 
-// Experiment is one comparison. Once it was started, what it says of arms,
-// units and statistics changes only together with Phase; Revision counts every
-// change and is what a change is made against.
+// Experiment is one comparison. Once it was started, how it splits units among arms
+// changes only together with Phase, except that the coverage may grow; Revision counts
+// every change and is what a change is made against.
 type Experiment struct {
 	ID         ID        `json:"id"`
 	Name       string    `json:"name"`
@@ -199,6 +210,8 @@ type Experiment struct {
 	Audience    Audience   `json:"audience,omitempty"`
 	Ramp        []RampStep `json:"ramp,omitempty"`
 	RampStep    int        `json:"ramp_step"` // steps taken
+
+	Past []PastPhase `json:"past,omitempty"` // the phases before this one, the oldest first
 
 	// LabelsAnswerTasks is false in experiments of versions that believed what a
 	// label said of itself. Their reports stay as they were, and nothing of

@@ -41,6 +41,9 @@ type Receipt struct {
 // the process and the power. Errors are *[quality.Error]: not_found, conflict,
 // and store_unavailable for whatever the disk or the database did.
 type Store interface {
+	// Now is the time by which everybody who uses the store goes.
+	Now(ctx context.Context) (Instant, error)
+
 	// Create adds an experiment with its first audit record; conflict where
 	// the id is taken.
 	Create(ctx context.Context, e Experiment, a Audit) error
@@ -66,8 +69,8 @@ type Store interface {
 	AppendFeedback(ctx context.Context, f Feedback) (Receipt, error)
 	// ByAssignment returns the exposure that a client was told of: not_found.
 	ByAssignment(ctx context.Context, assignment string) (Exposure, error)
-	// ByImage returns the latest exposure of an image in a running experiment:
-	// not_found.
+	// ByImage returns the latest exposure of an image in a running experiment, or
+	// else in one that is paused or has ended: not_found.
 	ByImage(ctx context.Context, image quality.Digest) (Exposure, error)
 
 	// Sightings goes through the images of an experiment's exposures, as

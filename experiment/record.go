@@ -23,7 +23,8 @@ type Exposure struct {
 	SinceBoot  time.Duration        `json:"since_boot"` // monotonic
 	Experiment ID                   `json:"experiment"`
 	Phase      int                  `json:"phase"`
-	Unit       string               `json:"unit"` // keyed hash in hexadecimal, never the value
+	Unit       string               `json:"unit"`             // keyed hash in hexadecimal, never the value
+	Bucket     *PPM                 `json:"bucket,omitempty"` // of the unit; nil in records of former versions
 	UnitKind   UnitKind             `json:"unit_kind"`
 	Shown      ArmID                `json:"arm_shown"`      // in an interleaved ranking, the arm that placed the image
 	Rank       int                  `json:"rank,omitempty"` // place in an interleaved ranking, from 1

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"strconv"
 	"time"
 
 	"github.com/agiqa/agiqa/quality"
@@ -88,13 +87,13 @@ func (h Hasher) Task(token string) (Task, bool) {
 }
 
 // Answer is the name of what a label answers: one rater's opinion of one image,
-// or of one pair in whichever order, in one phase. A store keeps one label of
-// that name.
+// or of one pair in whichever order. A store keeps one label of that name.
 func (h Hasher) Answer(t Task) string {
 	low, high := t.Image, t.Other
 	if !high.IsZero() && bytes.Compare(low[:], high[:]) > 0 {
 		low, high = high, low
 	}
-	sum := h.mac("answer", string(t.Experiment), strconv.Itoa(t.Phase), t.Rater, string(low[:]), string(high[:]))
+	// The third part was the phase in former versions.
+	sum := h.mac("answer", string(t.Experiment), "1", t.Rater, string(low[:]), string(high[:]))
 	return hex.EncodeToString(sum[:16])
 }

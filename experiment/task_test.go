@@ -40,16 +40,16 @@ func TestTaskToken(t *testing.T) {
 		t.Errorf("kinds %s and %s, issued %s", image.Kind(), pair.Kind(), image.Issued())
 	}
 
-	// What is answered is the same whichever way a pair is named, whenever it is asked,
-	// and for nothing else.
+	// What is answered is the same whichever way a pair is named, whenever and in which
+	// phase it is asked, and for nothing else.
 	again, swapped, other, phase := pair, pair, pair, pair
 	again.Expires = again.Expires.Add(time.Hour)
 	swapped.Image, swapped.Other = swapped.Other, swapped.Image
 	other.Rater, phase.Phase = h.Rater("key:app", "r8"), 4
-	if h.Answer(again) != h.Answer(pair) || h.Answer(swapped) != h.Answer(pair) {
+	if h.Answer(again) != h.Answer(pair) || h.Answer(swapped) != h.Answer(pair) || h.Answer(phase) != h.Answer(pair) {
 		t.Error("one pair has several answers")
 	}
-	for name, task := range map[string]experiment.Task{"one image": image, "rater": other, "phase": phase, "experiment": longest} {
+	for name, task := range map[string]experiment.Task{"one image": image, "rater": other, "experiment": longest} {
 		if h.Answer(task) == h.Answer(pair) {
 			t.Errorf("another %s has the same answer", name)
 		}

@@ -18,7 +18,7 @@ const (
 	DoStart     Do = "start"
 	DoPause     Do = "pause"
 	DoResume    Do = "resume"
-	DoRamp      Do = "ramp"      // another coverage
+	DoRamp      Do = "ramp"      // another coverage; a smaller one: a new phase
 	DoWeigh     Do = "weigh"     // other weights: a new phase
 	DoHold      Do = "hold"      // why neither ramp nor promotion may happen
 	DoGuard     Do = "guardrail" // arms are taken out
@@ -117,6 +117,11 @@ func Apply(e Experiment, c Change, now time.Time) (Experiment, Audit, error) {
 	if !ok || !slices.Contains(rule.from, e.State) {
 		return e, Audit{}, quality.Errorf(quality.KindConflict, "experiment %s is %s; it can't %s", e.ID, e.State, c.Do)
 	}
+	// Without force, the rule of promotion names the hold among all that is missing.
+	if c.Do == DoPromote && c.Forced != "" && len(e.Held) > 0 {
+		return e, Audit{}, quality.Errorf(quality.KindConflict,
+			"experiment %s is held by %s, and force doesn't overrule a hold: %s", e.ID, strings.Join(e.Held, ", "), e.LiftHold())
+	}
 	next := e
 	next.Arms, next.Slots = slices.Clone(e.Arms), slices.Clone(e.Slots)
 	next.Held = slices.Clone(e.Held)
@@ -155,15 +160,23 @@ func (e *Experiment) edit(c Change, now time.Time) error {
 		e.Forced = c.Forced
 		return e.promote(c.Winner, now)
 	case DoRamp:
-		return e.ramp(c)
+		return e.ramp(c, now)
 	case DoWeigh:
-		return e.weigh(c)
+		return e.weigh(c, now)
 	case DoHold:
 		e.Held = slices.Clone(c.Held)
 	case DoGuard:
-		return e.takeOut(c.Out)
+		return e.takeOut(c.Out, now)
 	}
 	return nil
+}
+
+// LiftHold says how the hold of an experiment is lifted.
+func (e Experiment) LiftHold() string {
+	if e.State.Final() {
+		return "it has ended, so the hold stays. To use the checkpoint all the same, activate it"
+	}
+	return "find the cause, then lift the hold with pause and resume"
 }
 
 func (e *Experiment) promote(winner ArmID, now time.Time) error {
@@ -181,7 +194,7 @@ func (e *Experiment) promote(winner ArmID, now time.Time) error {
 	return nil
 }
 
-func (e *Experiment) ramp(c Change) error {
+func (e *Experiment) ramp(c Change, now time.Time) error {
 	if c.Coverage < 0 || c.Coverage > Whole {
 		return &Invalid{Faults: []Fault{{Field: "coverage_ppm",
 			Message: fmt.Sprintf("is %d, must be between 0 and %d", c.Coverage, Whole)}}}
@@ -189,7 +202,10 @@ func (e *Experiment) ramp(c Change) error {
 	// A coverage that shrinks lets units go, which then see another score: the
 	// records of before and after are not of one kind.
 	if c.Coverage < e.Coverage && e.State != Draft {
-		e.Phase++
+		if err := e.checkPhases(); err != nil {
+			return err
+		}
+		e.begin(e.present(now))
 	}
 	e.Coverage = c.Coverage
 	if c.Step {
@@ -198,7 +214,8 @@ func (e *Experiment) ramp(c Change) error {
 	return nil
 }
 
-func (e *Experiment) weigh(c Change) error {
+func (e *Experiment) weigh(c Change, now time.Time) error {
+	before := e.present(now)
 	for i := range e.Arms {
 		if w, named := c.Weights[e.Arms[i].ID]; named {
 			e.Arms[i].Weight = w
@@ -220,14 +237,18 @@ func (e *Experiment) weigh(c Change) error {
 	}
 	e.Slots = Allot(e.Slots, e.Arms)
 	if e.State != Draft {
-		e.Phase++
+		if err := e.checkPhases(); err != nil {
+			return err
+		}
+		e.begin(before)
 	}
 	return nil
 }
 
 // takeOut gives the weight of arms to the control and marks them. It is a new
 // phase: units of theirs see another score from now on.
-func (e *Experiment) takeOut(out []ArmID) error {
+func (e *Experiment) takeOut(out []ArmID, now time.Time) error {
+	before := e.present(now)
 	control, ok := e.Control()
 	if !ok || slices.Contains(out, control.ID) {
 		return quality.Errorf(quality.KindConflict, "experiment %s: the control arm can't be removed", e.ID)
@@ -248,7 +269,7 @@ func (e *Experiment) takeOut(out []ArmID) error {
 		}
 	}
 	e.Slots = Allot(e.Slots, e.Arms)
-	e.Phase++
+	e.begin(before)
 	return nil
 }
 

@@ -45,11 +45,11 @@ type Experiments interface {
 	Conclude(ctx context.Context, id experiment.ID) (engine.Conclusion, error)
 	Guards(id experiment.ID) []analysis.Guard
 	NotServed(id experiment.ID) string
-	// Report is the whole analysis.
-	Report(ctx context.Context, id experiment.ID) (analysis.Report, error)
+	// Report is the whole analysis of a phase; 0: the present one.
+	Report(ctx context.Context, id experiment.ID, phase int) (analysis.Report, error)
 	// Label stores feedback: feedback_invalid, forbidden, conflict, rate_limited,
 	// store_unavailable.
-	Label(ctx context.Context, l engine.Label) (experiment.Receipt, error)
+	Label(ctx context.Context, l engine.Label) (engine.Receipt, error)
 	// Tasks issues labelling tasks: as Label, and not_found.
 	Tasks(ctx context.Context, id experiment.ID, r engine.TaskRequest) ([]engine.IssuedTask, error)
 	// Withheld says why scores of an image, by checkpoints that a request names
@@ -65,7 +65,8 @@ type ExperimentStatus struct {
 	Experiment experiment.Experiment `json:"experiment"`
 	Trouble    string                `json:"trouble,omitempty" doc:"Why a running experiment takes no requests on this server"`
 	Guards     []GuardStatus         `json:"guards" nullable:"false" doc:"Guardrails, as this server sees them"`
-	Counts     map[string]int        `json:"counts" nullable:"false" doc:"What was recorded in this phase"`
+	Counts     map[string]int        `json:"counts" nullable:"false" doc:"What was recorded: exposures, units and thumbs in this phase, images and labels in all phases"`
+	Uncounted  map[string]int        `json:"uncounted" nullable:"false" doc:"Feedback that no decision reads, by the reason: not_blind, other_kind, superseded, contradictory, late, no_exposure, no_scores, other_phase, several_arms, odd_values. counts.counted is what a decision reads"`
 	Arms       []ArmStatus           `json:"arms" nullable:"false" doc:"Treatments against the control, by the primary measure"`
 	Recommends string                `json:"recommends" doc:"The arm that may be promoted; empty: none yet"`
 }
@@ -89,6 +90,14 @@ type ArmStatus struct {
 	High    *float64 `json:"high"`
 	Ready   bool     `json:"ready" doc:"Whether the rule of promotion is met"`
 	Missing []string `json:"missing,omitempty" nullable:"false" doc:"Every reason why not"`
+	ToGo    ToGo     `json:"to_go"`
+}
+
+// ToGo is how much is still to be labelled.
+type ToGo struct {
+	Count     int    `json:"count" doc:"So many more until a difference of mde is decided; without an estimate, until min_labels"`
+	Of        string `json:"of" doc:"What is counted" example:"images with blind labels"`
+	Estimated bool   `json:"estimated" doc:"Whether the labels so far tell how many it takes"`
 }
 
 // experimentStatus shows a conclusion with this server's own view.
@@ -97,11 +106,13 @@ func experimentStatus(c engine.Conclusion, guards []analysis.Guard, trouble stri
 	out := ExperimentStatus{
 		Experiment: c.Experiment, Trouble: trouble, Guards: []GuardStatus{}, Arms: []ArmStatus{},
 		Counts: map[string]int{
-			"exposures": n.Exposures, "units": n.Units, "images": n.Images,
+			"exposures": n.Exposures, "units": n.Units, "units_moved": n.UnitsMoved, "images": n.Images,
 			"images_labelled_blind": n.LabelledBlind, "images_labelled": n.LabelledAll,
 			"labels": n.Labels, "pairs_blind": n.PairsBlind, "raters_blind": n.RatersBlind,
 			"units_with_thumbs": n.UnitsWithThumbs, "choices": n.Choices,
+			"counted": n.Counted, "uncounted": n.Uncounted.Sum(),
 		},
+		Uncounted: n.Uncounted.Reasons(),
 	}
 	for _, g := range guards {
 		if g.Value.Known() {
@@ -116,7 +127,11 @@ func experimentStatus(c engine.Conclusion, guards []analysis.Guard, trouble stri
 		for _, b := range c.Decision.Blind {
 			if b.Arm == p.Arm {
 				arm.Low, arm.High = known(b.Agreed.Low), known(b.Agreed.High)
+				arm.ToGo.Count, arm.ToGo.Of, arm.ToGo.Estimated = c.Decision.ToGo(c.Experiment, b)
 			}
+		}
+		if arm.Ready {
+			arm.ToGo.Count = 0
 		}
 		out.Arms = append(out.Arms, arm)
 	}
@@ -257,7 +272,9 @@ type tasksOutput struct {
 type FeedbackReceipt struct {
 	ID        string `json:"id"`
 	Standing  string `json:"standing" enum:"accepted,orphan,late" doc:"orphan: no exposure is known yet; it is kept for 24 hours and joined if one appears. late: more than 30 days after it, kept and not counted"`
-	Blind     bool   `json:"blind" doc:"It answers a task in time: it counts for a decision"`
+	Blind     bool   `json:"blind" doc:"It answers a task in time"`
+	Counts    bool   `json:"counts" doc:"The experiment's decision reads it"`
+	Reason    string `json:"reason,omitempty" doc:"Why it does not count" example:"not blind: it answers no task"`
 	Duplicate bool   `json:"duplicate" doc:"It was there before"`
 }
 
@@ -268,6 +285,11 @@ type feedbackOutput struct {
 
 type experimentInput struct {
 	ID string `path:"id" maxLength:"64"`
+}
+
+type reportInput struct {
+	ID    string `path:"id" maxLength:"64"`
+	Phase int    `query:"phase" minimum:"1" doc:"Units and thumbs of this phase, images and labels up to it; the present phase when absent"`
 }
 
 type experimentOutput struct{ Body experiment.Experiment }
@@ -291,7 +313,7 @@ type rampInput struct {
 // RampRequest is the body of a ramp.
 type RampRequest struct {
 	Coverage string            `json:"coverage,omitempty" maxLength:"32" example:"25%" doc:"Share of units that take part: a percentage, or parts per million"`
-	Weights  map[string]string `json:"weights,omitempty" doc:"New weights by arm; they begin a new phase"`
+	Weights  map[string]string `json:"weights,omitempty" doc:"New weights by arm; they begin a new phase, which labels outlast"`
 }
 
 type promoteInput struct {
@@ -435,7 +457,8 @@ func (g *Gateway) registerExperimentChanges(api huma.API, operation newOperation
 	ramp := operation(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights",
 		400, 408, 409, 413, 415, 422)
 	ramp.Description = "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new " +
-		"phase and move as few units as can be."
+		"phase and move as few units as can be. Labels keep counting: what people say of images doesn't depend on the " +
+		"split. user_metric begins anew, without the units that moved."
 	huma.Register(api, ramp, func(ctx context.Context, in *rampInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
 			change, err := in.Body.change(access.From(ctx).By())
@@ -510,8 +533,8 @@ func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 		op.Responses = map[string]*huma.Response{"200": {
 			Description: "The analysis", Content: map[string]*huma.MediaType{mediaType: {Schema: kind.schema}},
 		}}
-		huma.Register(api, op, func(ctx context.Context, in *experimentInput) (*reportOutput, error) {
-			r, err := g.experiments.Report(ctx, experiment.ID(in.ID))
+		huma.Register(api, op, func(ctx context.Context, in *reportInput) (*reportOutput, error) {
+			r, err := g.experiments.Report(ctx, experiment.ID(in.ID), in.Phase)
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
@@ -560,7 +583,8 @@ func (g *Gateway) registerFeedback(api huma.API) {
 		f := receipt.Feedback
 		out := &feedbackOutput{
 			Status: http.StatusCreated,
-			Body:   FeedbackReceipt{ID: f.ID, Standing: string(f.State), Blind: f.Blind, Duplicate: receipt.Duplicate},
+			Body: FeedbackReceipt{ID: f.ID, Standing: string(f.State), Blind: f.Blind, Counts: receipt.Counts,
+				Reason: receipt.Reason, Duplicate: receipt.Duplicate},
 		}
 		switch {
 		case receipt.Duplicate:

@@ -49,28 +49,61 @@ type anybody struct{}
 
 func (anybody) CanLabel(context.Context) (bool, error) { return true, nil }
 
+// trialKey is what a trialRig makes names of units and raters with.
+const trialKey = "a key of thirty-two bytes, secret"
+
 // trialRig is a rig that runs experiments over a file of SQLite. Its clock goes
 // when it is told to.
 type trialRig struct {
 	*rig
 	engine *engine.Engine
 	store  *sqlstore.Store
-	nanos  atomic.Int64
+	path   string
+	nanos  *atomic.Int64
+	jump   atomic.Int64           // how far this gateway's clock was set forward
+	rival  atomic.Pointer[func()] // called once, just before a change of an experiment is written
 }
 
-func (r *trialRig) now() time.Time { return time.Unix(0, r.nanos.Load()).UTC() }
+// rivalStore lets somebody else be faster.
+type rivalStore struct {
+	*sqlstore.Store
+	rig *trialRig
+}
+
+func (s rivalStore) Swap(ctx context.Context, was int64, e experiment.Experiment, a experiment.Audit) error {
+	if rival := s.rig.rival.Swap(nil); rival != nil {
+		(*rival)()
+	}
+	return s.Store.Swap(ctx, was, e, a)
+}
+
+// now is what this gateway's clock shows.
+func (r *trialRig) now() time.Time { return time.Unix(0, r.nanos.Load()+r.jump.Load()).UTC() }
 
 func newTrialRig(t *testing.T, edits ...func(*plan)) *trialRig {
 	t.Helper()
-	r := &trialRig{}
-	r.nanos.Store(time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC).UnixNano())
+	nanos := &atomic.Int64{}
+	nanos.Store(time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC).UnixNano())
+	return newTrialRigOn(t, filepath.Join(t.TempDir(), "experiments.db"), nanos, edits...)
+}
+
+// another is one more gateway of the same store.
+func (r *trialRig) another() *trialRig {
+	r.t.Helper()
+	return newTrialRigOn(r.t, r.path, r.nanos)
+}
+
+func newTrialRigOn(t *testing.T, path string, nanos *atomic.Int64, edits ...func(*plan)) *trialRig {
+	t.Helper()
+	r := &trialRig{path: path, nanos: nanos}
 	records := sqlstore.DefaultConfig()
-	records.Path, records.Clock = filepath.Join(t.TempDir(), "experiments.db"), r.now
+	records.Path, records.Clock = path, r.now
+	records.Steady = func() time.Duration { return time.Duration(nanos.Load()) }
 	var err error
 	r.store, err = sqlstore.Open(t.Context(), records)
 	must(t, err)
 	t.Cleanup(func() { must(t, r.store.Close()) })
-	hasher, err := experiment.NewHasher([]byte("a key of thirty-two bytes, secret"))
+	hasher, err := experiment.NewHasher([]byte(trialKey))
 	must(t, err)
 	r.rig = newRig(t, append(edits, func(p *plan) {
 		own := newShelf(p.checkpoints)
@@ -82,7 +115,7 @@ func newTrialRig(t *testing.T, edits ...func(*plan)) *trialRig {
 		p.wrap = func(s gateway.Scorer) gateway.Scorer {
 			service := s.(*scoring.Service)
 			r.engine, err = engine.New(engine.Deps{
-				Store: r.store, Hasher: hasher, Checkpoints: ownShelf{trialShelf{own}, service},
+				Store: rivalStore{r.store, r}, Hasher: hasher, Checkpoints: ownShelf{trialShelf{own}, service},
 				Tracer: tracenoop.NewTracerProvider(),
 				Meter:  metricnoop.NewMeterProvider(), Logger: slog.New(slog.DiscardHandler), Now: r.now,
 				Labellers:     anybody{},
@@ -195,7 +228,7 @@ func TestChoiceFromARanking(t *testing.T) {
 			}
 		}
 	}
-	report, err := r.engine.Report(t.Context(), "x")
+	report, err := r.engine.Report(t.Context(), "x", 0)
 	must(t, err)
 	for _, a := range report.Interleave.Arms {
 		if a.Credits != want[a.Arm] {

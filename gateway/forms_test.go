@@ -140,9 +140,10 @@ type labelCounter struct {
 	n int
 }
 
-func (l *labelCounter) Label(context.Context, engine.Label) (experiment.Receipt, error) {
+func (l *labelCounter) Label(context.Context, engine.Label) (engine.Receipt, error) {
 	l.n++
-	return experiment.Receipt{Feedback: experiment.Feedback{ID: "1", State: experiment.Accepted}}, nil
+	return engine.Receipt{Receipt: experiment.Receipt{Feedback: experiment.Feedback{ID: "1",
+		State: experiment.Accepted}}}, nil
 }
 
 // TestJSONOfOtherRoutes: every route with a JSON body wants its type, and takes

@@ -25,33 +25,16 @@ var contradictions struct {
 // checkAnswers holds every answer that this process gets from an agiqa server,
 // by its default transport, against the document that the server prints.
 func checkAnswers(report func(error)) {
-	http.DefaultTransport = &checkedTransport{base: http.DefaultTransport, report: report}
-}
-
-// checkedTransport reads the document when there is an answer to check: that takes
-// half a second, and most commands that tests run ask nothing.
-type checkedTransport struct {
-	base   http.RoundTripper
-	report func(error)
-
-	once    sync.Once
-	checked *contract.Transport
-}
-
-func (t *checkedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	t.once.Do(func() {
-		data, err := openAPI()
-		if err == nil {
-			var d *contract.Document
-			if d, err = contract.Parse(data); err == nil {
-				t.checked = &contract.Transport{Base: t.base, Document: d, Report: t.report}
-				return
-			}
+	data, err := openAPI()
+	if err == nil {
+		var d *contract.Document
+		if d, err = contract.Parse(data); err == nil {
+			http.DefaultTransport = &contract.Transport{Base: http.DefaultTransport, Document: d, Report: report}
+			return
 		}
-		fmt.Fprintln(os.Stderr, "the document:", err)
-		os.Exit(1)
-	})
-	return t.checked.RoundTrip(req)
+	}
+	fmt.Fprintln(os.Stderr, "the document:", err)
+	os.Exit(1)
 }
 
 // checkedRun runs the tests, and fails where an answer contradicts the document.

@@ -119,6 +119,13 @@ func printExperiment(out io.Writer, x experiment.Experiment) error {
 		}
 		fmt.Fprintln(w)
 	}
+	for _, p := range x.Past {
+		fmt.Fprintf(w, "  phase %d until %s\tcoverage %s", p.Phase, p.Ended.UTC().Format(time.DateTime), percent(p.Coverage))
+		for _, a := range p.Arms {
+			fmt.Fprintf(w, "\t%s %s", a.ID, percent(a.Weight))
+		}
+		fmt.Fprintln(w)
+	}
 	if len(x.Held) > 0 {
 		fmt.Fprintf(w, "  held\t%s\n", strings.Join(x.Held, ", "))
 	}
@@ -202,8 +209,8 @@ func newExperimentRamp(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ramp ID --coverage 25%|--weights ARM=SHARE,...", Short: "Change coverage or weights", Args: cobra.ExactArgs(1),
 		Long: "Increasing coverage moves no unit between arms. Changing weights or reducing coverage starts a " +
-			"new phase and " +
-			"moves as few units as possible.",
+			"new phase and moves as few units as possible. Labels count in the new phase too; user_metric starts " +
+			"over, without the units that moved.",
 	}
 	cmd.Flags().StringVar(&coverage, "coverage", "", "share of units that participate: a percentage, or parts per million")
 	cmd.Flags().StringToStringVar(&weights, "weights", nil, "new weights by arm")
@@ -219,7 +226,8 @@ func newExperimentPromote(t *cli.Terminal) *cobra.Command {
 		Use: "promote ID ARM", Args: cobra.ExactArgs(2),
 		Short: "Make an arm's checkpoint the default and end the experiment",
 		Long: "Fails if the experiment doesn't meet its promotion rule, and lists what's missing. " +
-			"--force promotes anyway; its --reason is recorded in the audit log and the report.",
+			"--force promotes anyway, unless the experiment is held; its --reason is recorded in the audit log and " +
+			"the report.",
 	}
 	cmd.Flags().BoolVar(&promotion.Force, "force", false, "promote even if the promotion rule isn't met")
 	cmd.Flags().StringVar(&promotion.Reason, "reason", "", "why --force is justified")
@@ -276,22 +284,27 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 	fmt.Fprintf(out, "%d exposures of %d units, %d images; %d of them with blind labels by %d raters\n",
 		s.Counts["exposures"], s.Counts["units"], s.Counts["images"],
 		s.Counts["images_labelled_blind"], s.Counts["raters_blind"])
+	fmt.Fprintf(out, "feedback: %d counted, %d not counted%s\n", s.Counts["counted"], s.Counts["uncounted"],
+		reasons(s.Uncounted))
 	for _, g := range s.Guards {
 		if !g.OK {
 			fmt.Fprintf(out, "guardrail %s %s: %.4g, limit %.4g (%s) %s\n", g.Kind, g.Arm, g.Value, g.Limit, g.Action, g.Detail)
 		}
 	}
 	for _, a := range s.Arms {
-		fmt.Fprintf(out, "%s: %s", a.Arm, s.Experiment.Primary)
-		if a.Effect != nil {
-			fmt.Fprintf(out, " effect %+.4g (above 0: better than the control)", *a.Effect)
-		}
+		fmt.Fprintf(out, "%s: %s by %s", a.Arm, effectInWords(a.Effect), s.Experiment.Primary)
 		if a.Low != nil && a.High != nil {
-			fmt.Fprintf(out, ", between %.4g and %.4g", *a.Low, *a.High)
+			fmt.Fprintf(out, "; the effect lies between %.4g and %.4g", *a.Low, *a.High)
 		}
 		fmt.Fprintln(out)
 		if a.Arm == string(s.Experiment.Winner) {
 			continue // nothing is missing any more
+		}
+		switch {
+		case a.ToGo.Estimated && a.ToGo.Count > 0:
+			fmt.Fprintf(out, "  about %d more %s to go for a difference of %g\n", a.ToGo.Count, a.ToGo.Of, s.Experiment.MDE)
+		case a.ToGo.Count > 0:
+			fmt.Fprintf(out, "  at least %d more %s to go\n", a.ToGo.Count, a.ToGo.Of)
 		}
 		for _, m := range a.Missing {
 			fmt.Fprintf(out, "  %s\n", m)
@@ -301,6 +314,31 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 		}
 	}
 	return nil
+}
+
+// effectInWords says how an arm did so far.
+func effectInWords(effect *float64) string {
+	switch {
+	case effect == nil:
+		return "nothing known yet"
+	case *effect > 0:
+		return fmt.Sprintf("%.4g better than the control so far", *effect)
+	case *effect < 0:
+		return fmt.Sprintf("%.4g worse than the control so far", -*effect)
+	}
+	return "like the control so far"
+}
+
+// reasons lists why feedback is not counted.
+func reasons(counts map[string]int) string {
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[reason], strings.ReplaceAll(reason, "_", " ")))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 func newExperimentAudit(t *cli.Terminal) *cobra.Command {
@@ -336,14 +374,19 @@ func printAudit(out io.Writer, a experiment.Audit) {
 
 func newExperimentReport(t *cli.Terminal) *cobra.Command {
 	var page, sheet, folder string
+	var phase int
 	cmd := &cobra.Command{
-		Use:   "report ID [--html FILE] [--png FILE] [--out DIR]",
+		Use:   "report ID [--phase N] [--html FILE] [--png FILE] [--out DIR]",
 		Short: "Print the full analysis as JSON, or write it as a page and an image", Args: cobra.ExactArgs(1),
 		Long: "The server computes the analysis; this command renders it. " +
 			"--out writes report.json, report.html and report.png.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
-				raw, err := c.Fetch(ctx, cli.ExperimentPath(args[0])+"/report")
+				path := cli.ExperimentPath(args[0]) + "/report"
+				if cmd.Flags().Changed("phase") {
+					path += fmt.Sprintf("?phase=%d", phase)
+				}
+				raw, err := c.Fetch(ctx, path)
 				if err != nil {
 					return err
 				}
@@ -362,6 +405,7 @@ func newExperimentReport(t *cli.Terminal) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().IntVar(&phase, "phase", 0, "report on this phase instead of the present one")
 	cmd.Flags().StringVar(&page, "html", "", "write an HTML page to this file")
 	cmd.Flags().StringVar(&sheet, "png", "", "write a PNG image to this file")
 	cmd.Flags().StringVar(&folder, "out", "", "write all three formats to this folder")
@@ -397,8 +441,9 @@ func writeReport(raw []byte, document, page, sheet string) error {
 }
 
 func newExperimentReplay(t *cli.Terminal) *cobra.Command {
+	var phase int
 	cmd := &cobra.Command{
-		Use: "replay ID [REPORT]", Short: "Recompute an experiment's report from its log, without a server",
+		Use: "replay ID [--phase N] [REPORT]", Short: "Recompute an experiment's report from its log, without a server",
 		Args: cobra.RangeArgs(1, 2),
 		Long: "Opens the store of setting experiment-store and prints the report computed from its log. With REPORT, " +
 			"the JSON output of agiqa experiment report, recomputes that report from the same records and fails " +
@@ -412,18 +457,22 @@ func newExperimentReplay(t *cli.Terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = replay(cmd.Context(), t, store, args)
+			err = replay(cmd.Context(), t, store, phase, args)
 			return errors.Join(err, store.Close())
 		},
 	}
+	cmd.Flags().IntVar(&phase, "phase", 0, "without REPORT: the phase to report on instead of the present one")
 	config.AddFlags(cmd.Flags(), "Experiments", "Program")
 	return cmd
 }
 
-func replay(ctx context.Context, t *cli.Terminal, store experiment.Store, args []string) error {
+func replay(ctx context.Context, t *cli.Terminal, store experiment.Store, phase int, args []string) error {
 	if len(args) == 1 {
 		x, err := store.Get(ctx, experiment.ID(args[0]))
 		if err != nil {
+			return err
+		}
+		if x, err = x.AtPhase(phase); err != nil {
 			return err
 		}
 		state, err := analysis.ReadAt(ctx, store, x, analysis.Log{}, analysis.DefaultLimits())

@@ -74,7 +74,8 @@ func (s *State) collect(now time.Time, o Options) (Report, views) {
 		},
 		Promotions: Promote(s.e, d, now, o.Checks),
 		Guards:     o.Checks.Guards,
-		Users:      s.userOutcomes(l.outcomes, confidence),
+		Users:      s.userOutcomes(l.outcomes, s.ofOneArm(s.units.rows), confidence),
+		Pooled:     s.pooled(confidence),
 		Interleave: s.interleaving(),
 	}
 	for _, c := range d.Comparisons {
@@ -85,6 +86,16 @@ func (s *State) collect(now time.Time, o Options) (Report, views) {
 	r.Quality = s.quality(l, d, images)
 	r.Pictures.ofExposures(s, images, d)
 	return r, l
+}
+
+// pooled are the outcomes of all phases together, nil in the first one.
+func (s *State) pooled(confidence float64) *UserOutcomes {
+	if s.e.Phase == 1 {
+		return nil
+	}
+	units, _, _ := s.outcomesOf(s.stayed.rows, 1)
+	pooled := s.userOutcomes(units, s.ofOneArm(s.stayed.rows), confidence)
+	return &pooled
 }
 
 func (s *State) alpha() float64 {

@@ -15,13 +15,14 @@ const (
 // quality collects what speaks against the data.
 func (s *State) quality(l views, d Decision, images []*image) Quality {
 	v := l.all
+	lost := v.lost()
 	q := Quality{
 		AA: true, MissingScores: v.missing, Unstable: make([]int, len(s.e.Arms)),
-		Superseded: v.superseded, Contradictory: v.contradicted, Late: v.late + s.late,
+		Superseded: lost.superseded, Contradictory: lost.contradicted, Late: lost.late + s.late,
 		OddValues: s.odd, OtherEncoder: s.foreign,
 	}
 	_, thumbOrphans, thumbsAgain := s.outcomes()
-	q.Orphans, q.Superseded = v.orphans+thumbOrphans, q.Superseded+thumbsAgain
+	q.Orphans, q.Superseded = lost.orphans+thumbOrphans, q.Superseded+thumbsAgain
 	for _, a := range s.e.Arms {
 		q.AA = q.AA && a.Digest == s.e.Arms[0].Digest
 	}

@@ -27,10 +27,12 @@ type Decision struct {
 	Blind []Comparison `json:"blind_comparisons"`
 }
 
-// Counts are numbers of things.
+// Counts are numbers of things: exposures, units and thumbs of the phase, the others
+// of all phases up to it.
 type Counts struct {
 	Exposures       int       `json:"exposures"`
 	Units           int       `json:"units"`
+	UnitsMoved      int       `json:"units_moved"` // of them, in another arm in an earlier phase: their thumbs are left out
 	Images          int       `json:"images"`
 	LabelledBlind   int       `json:"images_labelled_blind"` // with the scores of all arms
 	LabelledAll     int       `json:"images_labelled"`
@@ -43,6 +45,8 @@ type Counts struct {
 	Choices         int       `json:"choices"`
 	Raters          int       `json:"raters"`
 	RatersBlind     int       `json:"raters_blind"`
+	Counted         int       `json:"counted"`         // pieces of feedback that a promotion reads
+	Uncounted       Uncounted `json:"uncounted"`       // and that it doesn't
 	Latest          time.Time `json:"latest,omitzero"` // record
 }
 
@@ -107,8 +111,14 @@ func (s *State) decideWith(points int) (Decision, views) {
 	for _, o := range l.outcomes {
 		d.Counts.Thumbs += len(o.thumbs)
 	}
+	d.Counts.Counted, d.Counts.Uncounted = s.counted(l)
 	for _, c := range s.perArm {
 		d.Counts.Exposures += c.exposures
+	}
+	for _, u := range s.units.rows {
+		if u.moved {
+			d.Counts.UnitsMoved++
+		}
 	}
 	if s.latest != math.MinInt64 {
 		d.Counts.Latest = time.Unix(0, s.latest).UTC()
@@ -151,18 +161,18 @@ func (s *State) answeredBy(units []outcome) SRM {
 	for _, u := range units {
 		counts[u.arm]++
 	}
-	for i, n := range s.ofOneArm() {
+	for i, n := range s.ofOneArm(s.units.rows) {
 		weights[i] = float64(n)
 	}
 	s.split(&r, counts, weights)
 	return r
 }
 
-// ofOneArm counts, for every arm, the units that were seen in no other.
-func (s *State) ofOneArm() []int {
+// ofOneArm counts, for every arm, the units that were in no other.
+func (s *State) ofOneArm(units map[key]*unit) []int {
 	counts := make([]int, len(s.e.Arms))
-	for _, u := range s.units.rows {
-		if u.arms&(u.arms-1) == 0 {
+	for _, u := range units {
+		if u.oneArm() {
 			counts[u.arm]++
 		}
 	}

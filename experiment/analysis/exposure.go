@@ -42,6 +42,18 @@ type unit struct {
 	first moment
 	arm   int
 	arms  uint64 // all arms that it was seen in, a bit each
+	moved bool   // it was another arm's in an earlier phase
+}
+
+// oneArm reports whether a unit was in no arm but its own, in any phase.
+func (u *unit) oneArm() bool { return u.arms&(u.arms-1) == 0 && !u.moved }
+
+// saw notes an exposure of a unit.
+func (u *unit) saw(at moment, arm int, made bool) {
+	if made || at.compare(u.first) < 0 {
+		u.first, u.arm = at, arm
+	}
+	u.arms |= 1 << arm
 }
 
 // shown is what a client was told of under one assignment.
@@ -51,7 +63,7 @@ type shown struct {
 	unit  key
 	image quality.Digest
 	arm   int
-	blind bool
+	phase int
 }
 
 // image is a picture with what the arms said of it.
@@ -111,13 +123,19 @@ func (s *State) Exposure(r experiment.Sequenced[experiment.Exposure]) {
 	}
 	at := momentOf(x.Time, x.ID)
 	s.latest = max(s.latest, at.nanos)
-	for _, a := range x.Scores {
-		if i, ok := s.arms[a.Arm]; ok {
-			s.perArm[i].take(a)
+	present := x.Phase == s.e.Phase
+	if present {
+		for _, a := range x.Scores {
+			if i, ok := s.arms[a.Arm]; ok {
+				s.perArm[i].take(a)
+			}
 		}
 	}
 	if known {
-		s.assigned(x, at, arm)
+		if present {
+			s.count(x, arm)
+		}
+		s.assigned(x, at, arm, present)
 	}
 	s.picture(x, at)
 }
@@ -141,8 +159,8 @@ func count(names map[string]int, name string) {
 	names[name]++
 }
 
-// assigned counts what an exposure says of its arm, its unit and its assignment.
-func (s *State) assigned(x experiment.Exposure, at moment, arm int) {
+// count counts what an exposure says of its arm.
+func (s *State) count(x experiment.Exposure, arm int) {
 	c := &s.perArm[arm]
 	c.exposures++
 	count(c.statuses, x.Status)
@@ -162,13 +180,22 @@ func (s *State) assigned(x experiment.Exposure, at moment, arm int) {
 		s.perHour[hour] = make([]int, len(s.perArm))
 	}
 	s.perHour[hour][arm]++
+}
+
+// assigned notes what an exposure says of its unit and its assignment.
+func (s *State) assigned(x experiment.Exposure, at moment, arm int, present bool) {
 	unitKey := keyOf(string(x.UnitKind), x.Unit)
 	if x.Rank == 0 && x.Unit != "" {
-		if u, made := s.units.row(unitKey); u != nil {
-			if made || at.compare(u.first) < 0 {
-				u.first, u.arm = at, arm
+		if present {
+			if u, made := s.units.row(unitKey); u != nil {
+				u.saw(at, arm, made)
+				u.moved = u.moved || x.Bucket != nil && s.e.Moved(*x.Bucket, x.Shown)
 			}
-			u.arms |= 1 << arm
+		}
+		if len(s.e.Past) > 0 && x.Bucket != nil && s.e.Stayed(*x.Bucket, x.Shown) {
+			if u, made := s.stayed.row(unitKey); u != nil {
+				u.saw(at, arm, made)
+			}
 		}
 	}
 	assignment := keyOf(x.Assignment)
@@ -179,7 +206,7 @@ func (s *State) assigned(x experiment.Exposure, at moment, arm int) {
 	}
 	if a, made := s.shown.row(assignment); a != nil {
 		if made || at.compare(a.first) < 0 {
-			a.first, a.unit, a.image, a.arm, a.blind = at, unitKey, x.Image, arm, x.Blind
+			a.first, a.unit, a.image, a.arm, a.phase = at, unitKey, x.Image, arm, x.Phase
 		}
 		a.last = max(a.last, at.nanos)
 	}

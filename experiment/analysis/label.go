@@ -3,6 +3,7 @@ package analysis
 import (
 	"cmp"
 	"math"
+	"strconv"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
@@ -143,7 +144,7 @@ func (s *State) Feedback(r experiment.Sequenced[experiment.Feedback]) {
 			s.odd++
 			return
 		}
-		if row, _ := s.thumbs.row(keyOf(f.Rater, about)); row != nil && row.take(f) {
+		if row, _ := s.thumbs.row(keyOf(f.Rater, about, strconv.Itoa(f.Phase))); row != nil && row.take(f) {
 			row.up = f.Value == 1
 		}
 	case experiment.Choice:

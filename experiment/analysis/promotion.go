@@ -30,6 +30,8 @@ type Checks struct {
 	// Replay is the outcome of computing the decision again from the log; nil if
 	// that was not done.
 	Replay *Replayed
+	// Present is the phase that the experiment is in; 0: that of the decision.
+	Present int
 }
 
 // Promotion says whether a treatment may take the control's place.
@@ -120,16 +122,13 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 	default:
 		require("The experiment is %s.", e.State)
 	}
+	if checks.Present > d.Phase {
+		require("Phase %d has ended; phase %d decides.", d.Phase, checks.Present)
+	}
 	if !e.LabelsAnswerTasks {
 		require("It was created by a version that believed what labels said of themselves; create it again.")
 	}
-	have, what := d.Counts.LabelledBlind, "images with blind labels"
-	switch e.Primary {
-	case experiment.PrimaryPreference:
-		have, what = d.Counts.PairsBlind, "pairs with blind preferences"
-	case experiment.PrimaryUser:
-		have, what = d.Counts.UnitsWithThumbs, "units with thumbs"
-	}
+	have, what := d.labelled()
 	if have < e.MinLabels {
 		require("There are %d %s; %d are needed.", have, what, e.MinLabels)
 	}
@@ -156,7 +155,7 @@ func sharedReasons(e experiment.Experiment, d Decision, now time.Time, checks Ch
 			"compared.", d.Answered.AnytimeP)
 	}
 	if len(e.Held) > 0 {
-		require("It is held: %s.", strings.Join(e.Held, ", "))
+		require("It is held by %s: %s.", strings.Join(e.Held, ", "), e.LiftHold())
 	}
 	switch {
 	case checks.Replay == nil:

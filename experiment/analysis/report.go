@@ -10,7 +10,7 @@ import (
 // Format names the JSON document of a [Report].
 const Format = "agiqa-experiment-report/1"
 
-// Report is everything that is concluded from the records of one phase.
+// Report is everything that is concluded from the records up to a phase.
 type Report struct {
 	Format     string                `json:"format"`
 	Generated  time.Time             `json:"generated"`
@@ -25,6 +25,7 @@ type Report struct {
 	Agreement  Agreement             `json:"agreement"`
 	Preference Preference            `json:"preferences"`
 	Users      UserOutcomes          `json:"user_outcomes"`
+	Pooled     *UserOutcomes         `json:"user_outcomes_pooled,omitempty"` // of all phases up to this one, of units that had one arm throughout
 	Interleave Interleaving          `json:"interleaving"`
 	Slices     []Slice               `json:"slices"` // exploratory
 	Worst      []Disagreement        `json:"worst_disagreements"`

@@ -72,7 +72,9 @@ func (s *State) sequenceOptions() stats.SequenceOptions {
 	if s.e.Alpha > 0 && s.e.Alpha < 1 {
 		o.Alpha = s.e.Alpha
 	}
-	o.Alpha /= float64(max(1, len(s.treatments())))
+	// Among all treatments that there were: what a guardrail takes out leaves its share
+	// to no other, whose labels were looked at before.
+	o.Alpha /= float64(max(1, len(s.e.Arms)-1))
 	if s.e.Horizon > 0 {
 		o.Horizon = float64(s.e.Horizon)
 	}

@@ -13,14 +13,18 @@ import (
 // MostArms is how many arms an experiment may have here.
 const MostArms = 64
 
-// State is what is remembered of the records of one phase of an experiment. It
-// takes one record after the other, in any order and as often as one likes: what
-// it concludes depends on the set of records alone, to the last bit. To that end
-// it adds nothing but whole numbers while it reads; sums of fractions are made
-// when they are asked for, over rows in an order of their own.
+// State is what is remembered of the records of an experiment up to one of its
+// phases. It takes one record after the other, in any order and as often as one
+// likes: what it concludes depends on the set of records alone, to the last bit. To
+// that end it adds nothing but whole numbers while it reads; sums of fractions are
+// made when they are asked for, over rows in an order of their own.
 //
 // The rules of reading:
 //
+//   - Images, labels, pairs and choices are those of the phase and of all before it:
+//     what people say of images doesn't depend on how units are split. Exposures by
+//     arm, units and thumbs are those of the phase alone.
+//   - A unit whose bucket was another arm's in an earlier phase gives no thumbs.
 //   - An exposure or a piece of feedback counts once, by its id.
 //   - An image has the scores of its earliest exposure, by time, then id.
 //   - A unit belongs to the arm of its earliest exposure. One that was seen in
@@ -28,8 +32,8 @@ const MostArms = 64
 //   - Of several labels of one rater for one image the one given last counts, by
 //     the time given, then key, then id. Blind labels and others do so
 //     separately: what was said with the score in view changes nothing that was
-//     said without. A label is blind if it answers a task, and did so before the
-//     experiment ended.
+//     said without. A label is blind if it answers a task; the server takes no
+//     answers of an experiment that has ended.
 //   - Of several winners of one pair by one rater the last counts, unless two are
 //     opposite: then none does.
 //   - Late feedback is left out, and so is feedback for which no exposure is known
@@ -50,6 +54,7 @@ type State struct {
 	shown   table[shown]    // by assignment
 	placed  table[int]      // by assignment and image of an interleaved ranking: the arm
 	units   table[unit]
+	stayed  table[unit] // of all phases, those of one arm throughout; from the second phase on
 	images  table[image]
 	labels  table[label]
 	pairs   table[pair]
@@ -72,10 +77,10 @@ type Log struct {
 	Exposures int64 `json:"exposures_offset"` // place of the last exposure that was read
 	Feedback  int64 `json:"feedback_offset"`
 	Repeated  int   `json:"repeated"`    // records that were read before, by id
-	Other     int   `json:"other_phase"` // records of other phases
+	Other     int   `json:"other_phase"` // records of later phases
 }
 
-// New returns the state of an experiment's phase before its first record. The
+// New returns the state of an experiment up to its phase before its first record. The
 // error, of kind experiment_invalid, names what cannot be analysed: no control or
 // several, an arm twice, too few arms or too many.
 func New(e experiment.Experiment, limits Limits) (*State, error) {
@@ -92,6 +97,7 @@ func New(e experiment.Experiment, limits Limits) (*State, error) {
 		shown:   newTable[shown](limits.Exposures),
 		placed:  newTable[int](limits.Exposures),
 		units:   newTable[unit](limits.Units),
+		stayed:  newTable[unit](limits.Units),
 		images:  newTable[image](limits.Images),
 		labels:  newTable[label](limits.Labels),
 		pairs:   newTable[pair](limits.Labels),
@@ -139,13 +145,16 @@ func (s *State) Read(ctx context.Context, store experiment.Store) error {
 }
 
 // Update takes a later revision of the experiment: its state, what it is held for,
-// its coverage. False means that the revision is of another phase or has other
-// arms, for which there has to be a new State.
+// its coverage in the first phase. False means that the revision splits units in
+// another way, for which there has to be a new State.
 func (s *State) Update(e experiment.Experiment) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.ID != s.e.ID || e.Phase != s.e.Phase || !slices.Equal(e.Arms, s.e.Arms) {
 		return false
+	}
+	if len(e.Past) > 0 && e.Coverage != s.e.Coverage {
+		return false // other units stayed in their arms
 	}
 	s.e = e
 	s.version++
@@ -168,7 +177,7 @@ func (s *State) known(kind, id string, of experiment.ID, phase int) bool {
 		s.log.Repeated++
 		return false
 	}
-	if phase != s.e.Phase {
+	if phase > s.e.Phase {
 		s.log.Other++
 		return false
 	}

@@ -86,7 +86,7 @@ func estimateOf(e stats.Effect) Estimate {
 // userOutcomes compares the arms' units. The covariate is the control's score for
 // everybody: it is known for every unit, and no assignment changes it, which the
 // score of "the other arm" would not be.
-func (s *State) userOutcomes(units []outcome, confidence float64) UserOutcomes {
+func (s *State) userOutcomes(units []outcome, assigned []int, confidence float64) UserOutcomes {
 	means := make([][]float64, len(s.e.Arms))
 	ratios := make([][]stats.Ratio, len(s.e.Arms))
 	adjusted := make([][]stats.Unit, len(s.e.Arms))
@@ -105,7 +105,6 @@ func (s *State) userOutcomes(units []outcome, confidence float64) UserOutcomes {
 			adjusted[u.arm] = append(adjusted[u.arm], stats.Unit{Outcome: mean, Covariate: control.Mean()})
 		}
 	}
-	assigned := s.ofOneArm()
 	liked := make([][]float64, len(s.e.Arms)) // of every assigned unit
 	for i, n := range likes {
 		liked[i] = slices.Concat(slices.Repeat([]float64{1}, n), make([]float64, assigned[i]-n))

@@ -60,13 +60,29 @@ type view struct {
 	pairs  []preferred
 	raters []string // of both, sorted
 
-	labels       int // of images, that count
-	votes        int // on pairs, that count
-	superseded   int
+	labels   int   // of images, that count
+	votes    int   // on pairs, that count
+	ofImages lost  // labels that don't count
+	ofPairs  lost  // votes likewise
+	missing  []int // labelled images without a score, by arm
+}
+
+// lost are opinions of a view's basis that don't count.
+type lost struct {
+	superseded   int // by a later one of the same rater
 	contradicted int
 	orphans      int // no exposure is known
 	late         int
-	missing      []int // labelled images without a score, by arm
+	scoreless    int // an arm has no score of what they are about
+}
+
+func (l lost) sum() int { return l.superseded + l.contradicted + l.orphans + l.late + l.scoreless }
+
+// lost are those of both kinds.
+func (v view) lost() lost {
+	a, b := v.ofImages, v.ofPairs
+	return lost{a.superseded + b.superseded, a.contradicted + b.contradicted, a.orphans + b.orphans, a.late + b.late,
+		a.scoreless + b.scoreless}
 }
 
 // viewOf collects the labels of a basis. The caller holds the lock.
@@ -82,16 +98,16 @@ func (s *State) viewOf(basis Basis) view {
 func (s *State) lookImages(v *view, raters map[string]bool) {
 	byImage := map[quality.Digest][]rating{}
 	for _, l := range s.labels.rows {
-		if v.basis == BasisBlind && !s.blindly(l.vote) {
+		if v.basis == BasisBlind && !l.vote.blind {
 			continue
 		}
-		v.superseded += l.records - 1
+		v.ofImages.superseded += l.records - 1
 		digest, last, there := s.joined(l.vote)
 		switch {
 		case !there:
-			v.orphans++
+			v.ofImages.orphans++
 		case l.arrived-last > int64(experiment.LateAfter):
-			v.late++
+			v.ofImages.late++
 		default:
 			byImage[digest] = append(byImage[digest], rating{l.rater, l.value, l.blind, l.arrived, l.first, l.last})
 		}
@@ -108,13 +124,14 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 				first = r.first
 			}
 			if i+1 < len(ratings) && ratings[i+1].rater == r.rater {
-				v.superseded++
+				v.ofImages.superseded++
 				continue
 			}
 			kept = append(kept, r)
 		}
 		scores, complete := s.scores(row)
 		if !complete {
+			v.ofImages.scoreless += len(kept)
 			for arm, score := range scores {
 				if math.IsNaN(score) && !s.e.Arms[arm].Out {
 					v.missing[arm]++
@@ -136,12 +153,6 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 	slices.SortFunc(v.images, func(a, b rated) int {
 		return cmp.Or(a.first.compare(b.first), bytes.Compare(a.image[:], b.image[:]))
 	})
-}
-
-// blindly reports whether an opinion was given while scores were withheld, which
-// they are until the experiment ends.
-func (s *State) blindly(v vote) bool {
-	return v.blind && (!s.e.LabelsAnswerTasks || s.e.Ended.IsZero() || v.arrived <= s.e.Ended.UnixNano())
 }
 
 // joined finds the image that is spoken of, and when it was last shown.
@@ -182,19 +193,19 @@ func (s *State) lookPairs(v *view, raters map[string]bool) {
 	type images struct{ low, high quality.Digest }
 	said := map[images][]*pair{}
 	for _, p := range s.pairs.rows {
-		if v.basis == BasisBlind && !s.blindly(p.vote) {
+		if v.basis == BasisBlind && !p.vote.blind {
 			continue
 		}
+		v.ofPairs.superseded += p.records - 1
 		low, high := s.images.rows[key(p.low[:16])], s.images.rows[key(p.high[:16])]
 		switch {
 		case low == nil || high == nil:
-			v.orphans++
+			v.ofPairs.orphans++
 		case p.arrived-min(low.last, high.last) > int64(experiment.LateAfter):
-			v.late++
+			v.ofPairs.late++
 		case p.contradictory():
-			v.contradicted++
+			v.ofPairs.contradicted++
 		default:
-			v.superseded += p.records - 1
 			said[images{p.low, p.high}] = append(said[images{p.low, p.high}], p)
 		}
 	}
@@ -202,6 +213,7 @@ func (s *State) lookPairs(v *view, raters map[string]bool) {
 		a, completeA := s.scores(s.images.rows[key(of.low[:16])])
 		b, completeB := s.scores(s.images.rows[key(of.high[:16])])
 		if !completeA || !completeB {
+			v.ofPairs.scoreless += len(rows)
 			for arm := range a {
 				if (math.IsNaN(a[arm]) || math.IsNaN(b[arm])) && !s.e.Arms[arm].Out {
 					v.missing[arm]++
@@ -216,7 +228,7 @@ func (s *State) lookPairs(v *view, raters map[string]bool) {
 				p.first = row.first
 			}
 			if i+1 < len(rows) && rows[i+1].rater == row.rater {
-				v.superseded++ // said blind and not; the last counts
+				v.ofPairs.superseded++ // said blind and not; the last counts
 				continue
 			}
 			p.winners, p.raters = append(p.winners, row.winner), append(p.raters, row.rater)
@@ -250,19 +262,27 @@ func (o outcome) mean() float64 {
 	return float64(up) / float64(len(o.thumbs))
 }
 
-// outcomes are the units with thumbs, by the first one. Units that were seen in
-// several arms are left out, and so are thumbs that name no known assignment.
+// outcomes are the units with thumbs, by the first one. Units that were in several
+// arms are left out, and so are thumbs that name no known assignment.
 func (s *State) outcomes() (units []outcome, orphans, superseded int) {
+	return s.outcomesOf(s.units.rows, s.e.Phase)
+}
+
+// outcomesOf are the outcomes of some units in the phases since one.
+func (s *State) outcomesOf(rows map[key]*unit, since int) (units []outcome, orphans, superseded int) {
 	place := map[key]int{}
 	for _, t := range byFirst(s.thumbs.rows, func(t *thumb) given { return t.first }) {
-		superseded += t.records - 1
 		a := s.shown.rows[t.assignment]
+		if t.named && a != nil && a.phase < since {
+			continue
+		}
+		superseded += t.records - 1
 		if !t.named || a == nil {
 			orphans++
 			continue
 		}
-		u := s.units.rows[a.unit]
-		if u == nil || u.arms&(u.arms-1) != 0 {
+		u := rows[a.unit]
+		if u == nil || !u.oneArm() {
 			continue
 		}
 		i, there := place[a.unit]

@@ -58,7 +58,7 @@ type Deps struct {
 	Tracer      trace.TracerProvider
 	Meter       metric.MeterProvider
 	Logger      *slog.Logger
-	Now         func() time.Time // nil: time.Now
+	Now         func() time.Time // nil: time.Now. How much passes by it matters, not what it shows
 	// MaxImages is how many images of experiments that have not ended are
 	// remembered; 0: a million.
 	MaxImages int

@@ -9,7 +9,6 @@ import (
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
-	"github.com/agiqa/agiqa/quality"
 )
 
 // reading is what has been read of the records of one phase.
@@ -30,29 +29,39 @@ type Conclusion struct {
 // Conclude reads what has come since the last time and decides. The numbers are
 // computed again from the whole log before an arm is called ready.
 func (e *Engine) Conclude(ctx context.Context, id experiment.ID) (Conclusion, error) {
+	c, _, err := e.read(ctx, id)
+	return c, err
+}
+
+// read is Conclude, with the state that was read.
+func (e *Engine) read(ctx context.Context, id experiment.ID) (Conclusion, *analysis.State, error) {
 	x, err := e.Store.Get(ctx, id)
 	if err != nil {
-		return Conclusion{}, err
+		return Conclusion{}, nil, err
 	}
 	r := e.readingOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.read(ctx, e.Store, x); err != nil {
-		return Conclusion{}, err
+		return Conclusion{}, nil, err
 	}
 	c := Conclusion{Experiment: x, Decision: r.state.Decide(), Log: r.state.Log()}
+	now, err := e.instant(ctx)
+	if err != nil {
+		return c, r.state, err
+	}
 	checks := analysis.Checks{Guards: e.Guards(id), Replay: &analysis.Replayed{Equal: true}}
-	c.Promotions = analysis.Promote(x, c.Decision, e.Now(), checks)
+	c.Promotions = analysis.Promote(x, c.Decision, now.Earliest, checks)
 	if len(c.Promotions) == 0 || !c.Promotions[0].Ready {
-		return c, nil
+		return c, r.state, nil
 	}
 	replayed, err := analysis.ReplayDecision(ctx, e.Store, x, c.Decision, c.Log, analysis.DefaultLimits())
 	if err != nil {
-		return c, err
+		return c, r.state, err
 	}
 	checks.Replay = &replayed
-	c.Promotions = analysis.Promote(x, c.Decision, e.Now(), checks)
-	return c, nil
+	c.Promotions = analysis.Promote(x, c.Decision, now.Earliest, checks)
+	return c, r.state, nil
 }
 
 // read brings the reading up to the store. The caller holds its lock.
@@ -146,8 +155,13 @@ func (e *Engine) numbers(ctx context.Context, x experiment.Experiment, arm exper
 // Decide ends what is older than its max_duration, running or not, and looks at the
 // records of every running experiment: it widens ramps, and recommends or promotes.
 func (e *Engine) Decide(ctx context.Context) {
+	now, err := e.instant(ctx)
+	if err != nil {
+		e.telemetry.storeFailed(ctx, "clock")
+		return
+	}
 	for _, x := range e.current.Load().all {
-		if (x.State == experiment.Running || x.State == experiment.Paused) && e.Now().Sub(x.Started) > x.MaxDuration {
+		if (x.State == experiment.Running || x.State == experiment.Paused) && now.Since(x.Started) > x.MaxDuration {
 			e.logUndecided(ctx, x, e.expire(ctx, x))
 		}
 	}
@@ -234,27 +248,41 @@ func (e *Engine) widen(ctx context.Context, l *live) error {
 	return err
 }
 
-// Report is the whole analysis of the present phase: seconds of work for
-// thousands of labels, on half of the processors, since images are scored meanwhile.
-func (e *Engine) Report(ctx context.Context, id experiment.ID) (analysis.Report, error) {
-	c, err := e.Conclude(ctx, id)
+// Report is the whole analysis of a phase, 0 being the present one: seconds of work
+// for thousands of labels, on half of the processors, since images are scored
+// meanwhile. not_found where there is no such phase.
+func (e *Engine) Report(ctx context.Context, id experiment.ID, phase int) (analysis.Report, error) {
+	o := analysis.DefaultOptions()
+	o.Bootstrap.Workers = max(1, o.Bootstrap.Workers/2)
+	x, err := e.Store.Get(ctx, id)
 	if err != nil {
 		return analysis.Report{}, err
 	}
-	o := analysis.DefaultOptions()
-	o.Bootstrap.Workers = max(1, o.Bootstrap.Workers/2)
+	then, err := x.AtPhase(phase)
+	if err != nil {
+		return analysis.Report{}, err
+	}
+	now, err := e.instant(ctx)
+	if err != nil {
+		return analysis.Report{}, err
+	}
+	if then.Phase != x.Phase {
+		state, err := analysis.ReadAt(ctx, e.Store, then, analysis.Log{}, analysis.DefaultLimits())
+		if err != nil {
+			return analysis.Report{}, err
+		}
+		o.Checks = analysis.Checks{Present: x.Phase, Replay: &analysis.Replayed{Equal: true, Log: state.Log()}}
+		return analysis.Analyse(state, now.Earliest, o)
+	}
+	c, state, err := e.read(ctx, id)
+	if err != nil {
+		return analysis.Report{}, err
+	}
 	o.Checks.Guards = e.Guards(id)
 	replayed, err := analysis.ReplayDecision(ctx, e.Store, c.Experiment, c.Decision, c.Log, analysis.DefaultLimits())
 	if err != nil {
 		return analysis.Report{}, err
 	}
 	o.Checks.Replay = &replayed
-	r := e.readingOf(id)
-	r.mu.Lock()
-	state := r.state
-	r.mu.Unlock()
-	if state == nil {
-		return analysis.Report{}, quality.Errorf(quality.KindConflict, "the experiment changed while it was read; try again")
-	}
-	return analysis.Analyse(state, e.Now(), o)
+	return analysis.Analyse(state, now.Earliest, o)
 }

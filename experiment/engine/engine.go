@@ -17,8 +17,9 @@ import (
 type Engine struct {
 	Deps
 	telemetry *telemetry
-	raters    *ratelimit.Limiter // how fast each rater may send
-	boot      time.Time          // monotonic
+	raters    *ratelimit.Limiter           // how fast each rater may send
+	boot      time.Time                    // monotonic
+	lastRead  atomic.Pointer[clockReading] // of the store's clock, the last one
 
 	seals *seals
 
@@ -95,12 +96,17 @@ func (e *Engine) Refresh(ctx context.Context) error {
 	defer e.refreshing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, 10*refreshInterval)
 	defer cancel()
+	now, err := e.instant(ctx)
+	if err != nil {
+		e.telemetry.storeFailed(ctx, "list")
+		return err
+	}
 	all, err := e.Store.List(ctx)
 	if err != nil {
 		e.telemetry.storeFailed(ctx, "list")
 		return err
 	}
-	e.follow(ctx, all)
+	e.follow(ctx, all, now)
 	next := &snapshot{all: all, notServed: map[experiment.ID]string{}}
 	for _, x := range all {
 		if x.State != experiment.Running {

@@ -572,7 +572,7 @@ func TestForcedPromotion(t *testing.T) {
 		!strings.Contains(last.Numbers["missing"], "300 are needed") {
 		t.Errorf("on record is %+v", last)
 	}
-	r, err := s.Report(ctx, "sharper")
+	r, err := s.Report(ctx, "sharper", 0)
 	if err != nil || r.Experiment.Forced != "a test" {
 		t.Errorf("the report has the reason %q (%v)", r.Experiment.Forced, err)
 	}

@@ -14,10 +14,11 @@ import (
 
 // placement is the arm that an image of a request was assigned to.
 type placement struct {
-	arm  experiment.ArmID // "": in none
-	kind experiment.UnitKind
-	unit string // keyed
-	rank int
+	arm    experiment.ArmID // "": in none
+	kind   experiment.UnitKind
+	unit   string // keyed
+	bucket experiment.PPM
+	rank   int
 }
 
 // Trial is the part of one request in one experiment.
@@ -67,7 +68,8 @@ func (t *Trial) assign(images []func() quality.Digest) string {
 			why = "coverage"
 			continue
 		}
-		t.placements[i] = placement{arm: arm, kind: kind, unit: t.engine.Hasher.Unit(kind, value)}
+		t.placements[i] = placement{arm: arm, kind: kind, unit: t.engine.Hasher.Unit(kind, value),
+			bucket: t.engine.Hasher.Bucket(t.live.HashVersion, t.live.Salt, kind, value)}
 		taken = true
 	}
 	if taken {
@@ -172,8 +174,8 @@ func (t *Trial) record(ctx context.Context, p placement, s experiment.Scored,
 	}
 	x := experiment.Exposure{
 		ID: id.String(), Assignment: t.engine.Hasher.Assignment(ticket),
-		Time: t.engine.Now().UTC(), SinceBoot: time.Since(t.engine.boot),
-		Experiment: t.live.ID, Phase: t.live.Phase, Unit: p.unit, UnitKind: p.kind, Shown: p.arm, Rank: p.rank,
+		Time: t.engine.about().Latest.UTC(), SinceBoot: time.Since(t.engine.boot),
+		Experiment: t.live.ID, Phase: t.live.Phase, Unit: p.unit, Bucket: &p.bucket, UnitKind: p.kind, Shown: p.arm, Rank: p.rank,
 		Image: o.Image, Prompt: t.caller.Prompt, Encoder: encoder, Preprocess: preprocess,
 		Scores: o.Scores, Cached: o.Cached, TotalMS: s.TotalMS, HeadMS: s.HeadMS,
 		Blind: blindly, Status: o.Status, Slices: t.caller.Attributes, Trace: t.caller.Trace,

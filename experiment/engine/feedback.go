@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -31,6 +32,13 @@ type Label struct {
 	Given      time.Time // zero: now
 }
 
+// Receipt says what became of a label.
+type Receipt struct {
+	experiment.Receipt
+	Counts bool   // the experiment's decision reads it
+	Reason string // why not
+}
+
 // maxNameBytes bounds keys and names of raters.
 const maxNameBytes = 256
 
@@ -45,7 +53,7 @@ func invalid(format string, args ...any) error {
 // its exposure; store_unavailable.
 //
 // A label is blind if it brings back a task in time, whatever else it says.
-func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error) {
+func (e *Engine) Label(ctx context.Context, l Label) (Receipt, error) {
 	receipt, err := e.label(ctx, l)
 	outcome := string(receipt.Feedback.State)
 	switch {
@@ -62,29 +70,34 @@ func (e *Engine) Label(ctx context.Context, l Label) (experiment.Receipt, error)
 	return receipt, err
 }
 
-func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error) {
+func (e *Engine) label(ctx context.Context, l Label) (Receipt, error) {
 	rater, err := e.raterOf(l.By, l.Rater)
 	if err != nil {
-		return experiment.Receipt{}, err
+		return Receipt{}, err
 	}
-	answer, err := e.answerOf(ctx, &l, rater)
+	instant, err := e.instant(ctx)
 	if err != nil {
-		return experiment.Receipt{}, err
+		return Receipt{}, err
+	}
+	answer, err := e.answerOf(ctx, &l, rater, instant)
+	if err != nil {
+		return Receipt{}, err
 	}
 	if err := e.check(l); err != nil {
-		return experiment.Receipt{}, err
+		return Receipt{}, err
 	}
 	if wait := e.raters.Take(rater); wait > 0 {
-		return experiment.Receipt{}, quality.Errorf(quality.KindRateLimited, "too many labels from this rater").After(wait)
+		return Receipt{}, quality.Errorf(quality.KindRateLimited, "too many labels from this rater").After(wait)
 	}
-	if err := e.checkAgainst(ctx, l); err != nil {
-		return experiment.Receipt{}, err
+	shown, err := e.checkAgainst(ctx, l)
+	if err != nil {
+		return Receipt{}, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return experiment.Receipt{}, quality.Errorf(quality.KindInternal, "generating an id failed").Because(err)
+		return Receipt{}, quality.Errorf(quality.KindInternal, "generating an id failed").Because(err)
 	}
-	now := e.Now().UTC()
+	now := instant.Earliest.UTC()
 	f := experiment.Feedback{
 		ID: id.String(), Key: e.Hasher.Key(l.By.Space(), l.Key), Body: l.digest(rater), Time: now, Given: now,
 		Assignment: l.Assignment, Image: l.Image, Rater: rater, Sender: e.Hasher.Sender(l.By.Space()),
@@ -97,7 +110,7 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	if l.Value != nil {
 		f.Value = *l.Value
 	}
-	if t := answer.task; answer.counts {
+	if t := answer.task; answer.late == "" && l.Task != "" {
 		f.Blind, f.Task, f.Experiment, f.Phase = true, e.Hasher.Answer(t), t.Experiment, t.Phase
 		f.State = experiment.Accepted // it was issued for an exposure
 		// Images count in the order of their first label: nobody moves theirs to the front.
@@ -114,7 +127,58 @@ func (e *Engine) label(ctx context.Context, l Label) (experiment.Receipt, error)
 	case err != nil && quality.KindOf(err) != quality.KindConflict:
 		e.telemetry.storeFailed(ctx, "feedback")
 	}
-	return receipt, err
+	if err != nil {
+		return Receipt{Receipt: receipt}, err
+	}
+	reason := e.uncounted(ctx, receipt.Feedback, shown, answer)
+	return Receipt{receipt, reason == "", reason}, nil
+}
+
+// uncounted says why the decision of its experiment does not read a label that is on
+// record; "" where it does. shown is what the label is about, nil where that is not known.
+func (e *Engine) uncounted(ctx context.Context, f experiment.Feedback, shown *experiment.Exposure, a answer) string {
+	switch f.State {
+	case experiment.Orphan:
+		return fmt.Sprintf("no exposure of what it is about is known yet: it waits for one for %s", experiment.OrphanFor)
+	case experiment.Late:
+		return fmt.Sprintf("late: more than %s after the image was shown", experiment.LateAfter)
+	}
+	x, err := e.experimentOf(ctx, f.Experiment)
+	if err != nil {
+		return "what the experiment reads is not known at the moment: " + err.Error()
+	}
+	if reads := x.Primary.Reads(); f.Kind != reads {
+		return fmt.Sprintf("the experiment decides by %s, which reads feedback of kind %s alone", x.Primary, reads)
+	}
+	switch {
+	case f.Kind == experiment.Thumb:
+		return uncountedThumb(f, x, shown)
+	case f.IsBlind(x) && x.LabelsAnswerTasks:
+		return ""
+	case !x.LabelsAnswerTasks:
+		return "the experiment was created by a version that believed what labels said of themselves"
+	case a.late != "":
+		return "not blind: " + a.late
+	case shown != nil && shown.Blind:
+		return fmt.Sprintf("not blind: it answers no task; POST /v1/experiments/%s/tasks issues them", x.ID)
+	case shown != nil:
+		return "not blind: the scoring request did not ask for it with X-Agiqa-Blind, so the score may have been seen"
+	}
+	return "not blind: it answers no task"
+}
+
+func uncountedThumb(f experiment.Feedback, x experiment.Experiment, shown *experiment.Exposure) string {
+	switch {
+	case f.Assignment == "":
+		return "a thumb counts for the arm of the assignment_id that it names, and it names none"
+	case f.Phase != x.Phase:
+		return fmt.Sprintf("phase %d has ended, and user_metric is of phase %d", f.Phase, x.Phase)
+	case shown != nil && shown.Rank > 0:
+		return "the assignment belongs to a ranking, which has no arm"
+	case shown != nil && shown.Bucket != nil && x.Moved(*shown.Bucket, shown.Shown):
+		return "the unit had another arm in an earlier phase"
+	}
+	return ""
 }
 
 func knownKind(k experiment.FeedbackKind) bool {
@@ -186,20 +250,21 @@ func sound(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// checkAgainst holds a label against what was shown, where that is known.
-func (e *Engine) checkAgainst(ctx context.Context, l Label) error {
+// checkAgainst holds a label against what was shown, where that is known, and
+// returns it.
+func (e *Engine) checkAgainst(ctx context.Context, l Label) (*experiment.Exposure, error) {
 	x, known, err := e.exposureOf(ctx, l)
 	if err != nil {
 		e.telemetry.storeFailed(ctx, "exposure")
-		return err
+		return nil, err
 	}
 	low, high := 1.0, 5.0
 	if known {
 		if l.Assignment != "" && !l.Image.IsZero() && x.Image != l.Image {
-			return invalid("image_sha256 does not match the image of the assignment")
+			return nil, invalid("image_sha256 does not match the image of the assignment")
 		}
 		if l.Kind == experiment.Choice && x.Rank == 0 {
-			return invalid("the assignment does not belong to a ranking")
+			return nil, invalid("the assignment does not belong to a ranking")
 		}
 		for _, o := range e.current.Load().all {
 			if o.ID == x.Experiment && o.ScoreMax > o.ScoreMin {
@@ -210,9 +275,12 @@ func (e *Engine) checkAgainst(ctx context.Context, l Label) error {
 		low, high = 0, 100 // whatever scale it will turn out to be on
 	}
 	if l.Kind == experiment.MOS && (*l.Value < low || *l.Value > high) {
-		return invalid("value is %g, must be between %g and %g", *l.Value, low, high)
+		return nil, invalid("value is %g, must be between %g and %g", *l.Value, low, high)
 	}
-	return nil
+	if !known {
+		return nil, nil
+	}
+	return &x, nil
 }
 
 func (e *Engine) exposureOf(ctx context.Context, l Label) (experiment.Exposure, bool, error) {

@@ -191,7 +191,7 @@ func TestChoiceIsCreditedToTheArmThatPlacedIt(t *testing.T) {
 	if quality.KindOf(err) != quality.KindFeedbackInvalid {
 		t.Errorf("a choice of no ranking: %v", err)
 	}
-	report, err := s.Report(t.Context(), "sharper")
+	report, err := s.Report(t.Context(), "sharper", 0)
 	must(t, err)
 	if report.Interleave.Choices != 30 || report.Interleave.Orphans != 0 || want["demo"] == 0 || want["new"] == 0 {
 		t.Errorf("%+v, want %v", report.Interleave, want)

@@ -48,7 +48,11 @@ func (e *Engine) Create(ctx context.Context, definition []byte, by string) (expe
 	// That of the control. Where another arm's checkpoint names another recipe, its
 	// digest tells.
 	x.Preprocess = e.Checkpoints.Preprocess(control)
-	x.ScoreMin, x.ScoreMax, x.Created = scale.Min, scale.Max, e.Now().UTC()
+	now, err := e.instant(ctx)
+	if err != nil {
+		return x, err
+	}
+	x.ScoreMin, x.ScoreMax, x.Created = scale.Min, scale.Max, now.Latest.UTC()
 	if err := x.CheckEncoders(encoders); err != nil {
 		return x, err
 	}
@@ -147,26 +151,53 @@ func (e *Engine) canLabel(ctx context.Context) (bool, error) {
 // weigh, stop, hold. revision is the one that the caller saw; 0: whichever.
 func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64,
 	c experiment.Change) (experiment.Experiment, error) {
-	x, err := e.Store.Get(ctx, id)
-	if err != nil {
-		return x, err
-	}
-	if revision != 0 && x.Revision != revision {
-		return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d; read it again", id, x.Revision)
-	}
-	if c.Do == experiment.DoResume {
-		if err := e.checkAuto(ctx, x); err != nil {
+	return e.onLatest(ctx, id, func(x experiment.Experiment) (experiment.Experiment, error) {
+		if revision != 0 && x.Revision != revision {
+			return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d; read it again", id, x.Revision)
+		}
+		if c.Do == experiment.DoStop && x.State == experiment.Stopped {
+			return x, nil // by max_duration, or by a request whose answer was lost
+		}
+		if c.Do == experiment.DoResume {
+			if err := e.checkAuto(ctx, x); err != nil {
+				return x, err
+			}
+		}
+		return e.change(ctx, x, c)
+	})
+}
+
+// mostTries bounds [Engine.onLatest].
+const mostTries = 5
+
+// onLatest does something to an experiment as it is now, again if it failed while
+// somebody else changed the experiment, as the server does by itself.
+func (e *Engine) onLatest(ctx context.Context, id experiment.ID,
+	do func(x experiment.Experiment) (experiment.Experiment, error)) (experiment.Experiment, error) {
+	for try := 1; ; try++ {
+		x, err := e.Store.Get(ctx, id)
+		if err != nil {
 			return x, err
 		}
+		next, err := do(x)
+		if quality.KindOf(err) != quality.KindConflict || try == mostTries {
+			return next, err
+		}
+		if now, gone := e.Store.Get(ctx, id); gone != nil || now.Revision == x.Revision {
+			return next, err
+		}
 	}
-	return e.change(ctx, x, c)
 }
 
 // change applies c to what was read. Somebody who was faster makes it a
 // conflict.
 func (e *Engine) change(ctx context.Context, x experiment.Experiment,
 	c experiment.Change) (experiment.Experiment, error) {
-	next, audit, err := experiment.Apply(x, c, e.Now().UTC())
+	now, err := e.instant(ctx)
+	if err != nil {
+		return x, err
+	}
+	next, audit, err := experiment.Apply(x, c, now.Latest.UTC())
 	if err != nil {
 		return x, err
 	}
@@ -188,10 +219,14 @@ func (e *Engine) Promote(
 	if err := force.Validate(); err != nil {
 		return experiment.Experiment{}, err
 	}
-	x, err := e.Store.Get(ctx, id)
-	if err != nil {
-		return x, err
-	}
+	return e.onLatest(ctx, id, func(x experiment.Experiment) (experiment.Experiment, error) {
+		return e.promoteArm(ctx, x, arm, by, force)
+	})
+}
+
+func (e *Engine) promoteArm(
+	ctx context.Context, x experiment.Experiment, arm experiment.ArmID, by string, force experiment.Force,
+) (experiment.Experiment, error) {
 	if x.State == experiment.Promoted && x.Winner == arm {
 		return e.promote(ctx, x, arm, experiment.Change{By: by})
 	}
@@ -203,12 +238,12 @@ func (e *Engine) Promote(
 		change.Numbers = e.numbers(ctx, x, arm)
 		return e.promote(ctx, x, arm, change)
 	}
-	c, err := e.Conclude(ctx, id)
+	c, err := e.Conclude(ctx, x.ID)
 	if err != nil {
 		return x, err
 	}
 	if missing := c.Missing(arm); len(missing) > 0 {
-		return x, &experiment.NotReady{Experiment: id, Arm: arm, Missing: missing}
+		return x, &experiment.NotReady{Experiment: x.ID, Arm: arm, Missing: missing}
 	}
 	change.Numbers = c.Numbers(arm)
 	change.Numbers["rule met"] = "true"
@@ -242,17 +277,16 @@ func (e *Engine) promote(
 
 // Rollback ends an experiment and gives everybody its control again.
 func (e *Engine) Rollback(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error) {
-	x, err := e.Store.Get(ctx, id)
-	if err != nil {
-		return x, err
-	}
-	if x.State != experiment.RolledBack {
-		if x, err = e.change(ctx, x, experiment.Change{Do: experiment.DoRollback, By: by}); err != nil {
-			return x, err
+	return e.onLatest(ctx, id, func(x experiment.Experiment) (experiment.Experiment, error) {
+		if x.State != experiment.RolledBack {
+			var err error
+			if x, err = e.change(ctx, x, experiment.Change{Do: experiment.DoRollback, By: by}); err != nil {
+				return x, err
+			}
 		}
-	}
-	control, _ := x.Control()
-	return x, e.activate(ctx, x, control, by)
+		control, _ := x.Control()
+		return x, e.activate(ctx, x, control, by)
+	})
 }
 
 // activate makes an arm the default here, and remembers that this server has
@@ -284,7 +318,7 @@ func (e *Engine) followed(x experiment.Experiment) {
 const followFor = time.Minute
 
 // follow does here what another server of the store decided.
-func (e *Engine) follow(ctx context.Context, all []experiment.Experiment) {
+func (e *Engine) follow(ctx context.Context, all []experiment.Experiment, now experiment.Instant) {
 	for _, x := range all {
 		target, ok := x.Arm(x.Winner)
 		if x.State == experiment.RolledBack {
@@ -294,7 +328,7 @@ func (e *Engine) follow(ctx context.Context, all []experiment.Experiment) {
 		done := e.applied[x.ID] >= x.Revision
 		e.mu.Unlock()
 		if !ok || done || x.State != experiment.Promoted && x.State != experiment.RolledBack ||
-			e.Now().Sub(x.Ended) > followFor {
+			now.Since(x.Ended) > followFor {
 			continue
 		}
 		if err := e.activate(ctx, x, target, "experiment "+string(x.ID)); err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/agiqa/agiqa/access"
@@ -63,9 +64,12 @@ func (e *Engine) Tasks(ctx context.Context, id experiment.ID, r TaskRequest) ([]
 		return nil, err
 	}
 	_ = e.followImages(ctx, id) // what isn't known is left out, or looked up below
-	now := e.Now()
+	now, err := e.instant(ctx)
+	if err != nil {
+		return nil, err
+	}
 	wanted := analysis.Wanted{
-		Rater: rater, Count: r.Count, Among: r.Images, Since: now.Add(-analysis.OldestShown),
+		Rater: rater, Count: r.Count, Among: r.Images, Since: now.Earliest.Add(-analysis.OldestShown),
 		Skip: func(image quality.Digest) bool {
 			how, _, certain := e.seals.look(image, nil)
 			return how&opened != 0 || how&blind == 0 && certain
@@ -85,9 +89,9 @@ func (e *Engine) Tasks(ctx context.Context, id experiment.ID, r TaskRequest) ([]
 }
 
 // issue makes tokens of the tasks whose images were never shown with a score, in
-// no phase and no other experiment.
+// no other experiment either.
 func (e *Engine) issue(ctx context.Context, x experiment.Experiment, rater string, tasks []experiment.Task,
-	now time.Time) ([]IssuedTask, error) {
+	now experiment.Instant) ([]IssuedTask, error) {
 	issued := []IssuedTask{}
 	for _, t := range tasks {
 		sealed := true
@@ -105,7 +109,7 @@ func (e *Engine) issue(ctx context.Context, x experiment.Experiment, rater strin
 			continue
 		}
 		t.Experiment, t.Phase, t.Rater = x.ID, x.Phase, rater
-		t.Expires = now.Add(experiment.TaskFor).Truncate(time.Second).UTC()
+		t.Expires = now.Latest.Add(experiment.TaskFor).Truncate(time.Second).UTC()
 		issued = append(issued, IssuedTask{Task: t, Token: e.Hasher.Token(t)})
 	}
 	e.telemetry.asked(ctx, x.ID, len(issued))
@@ -131,14 +135,14 @@ func (e *Engine) raterOf(by access.Principal, name string) (string, error) {
 
 // answer is what a label says of the task that it brings back.
 type answer struct {
-	task   experiment.Task
-	counts bool // it answers the task, in time
+	task experiment.Task
+	late string // why it does not answer the task in time
 }
 
 // answerOf holds a label against its token. A token that is forged, or about
 // something else, is an error; one that is too late makes a label that is not
 // blind.
-func (e *Engine) answerOf(ctx context.Context, l *Label, rater string) (answer, error) {
+func (e *Engine) answerOf(ctx context.Context, l *Label, rater string, now experiment.Instant) (answer, error) {
 	if l.Task == "" {
 		return answer{}, nil
 	}
@@ -165,12 +169,21 @@ func (e *Engine) answerOf(ctx context.Context, l *Label, rater string) (answer, 
 			return answer{}, invalid("image_a and image_b are not the images of the task")
 		}
 	}
-	x, err := e.experimentOf(ctx, t.Experiment)
+	// As it is now: another server may just have ended it, and told scores since.
+	x, err := e.Store.Get(ctx, t.Experiment)
 	if err != nil {
 		return answer{}, err
 	}
-	running := x.State == experiment.Running || x.State == experiment.Paused
-	return answer{task: t, counts: running && x.LabelsAnswerTasks && x.Phase == t.Phase && e.Now().Before(t.Expires)}, nil
+	a := answer{task: t}
+	switch {
+	case x.State != experiment.Running && x.State != experiment.Paused:
+		a.late = fmt.Sprintf("experiment %s is %s, and scores of its images are not withheld any more", x.ID, x.State)
+	case !x.LabelsAnswerTasks:
+		a.late = "the experiment has no tasks"
+	case now.Reached(t.Expires):
+		a.late = "the task was valid until " + t.Expires.Format(time.RFC3339)
+	}
+	return a, nil
 }
 
 // experimentOf is an experiment as this server knows it, which may be a second old.

@@ -169,7 +169,7 @@ func (e *Engine) observe(l *live, records []experiment.Exposure) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range records {
-		w.last = r.Time
+		w.last = e.Now()
 		if r.HeadMS > 0 {
 			w.times.add(r.HeadMS)
 		}

@@ -15,12 +15,16 @@ type Config struct {
 	// store_unavailable.
 	Fault error
 
-	Clock  func() time.Time // decides when orphans expire
-	Logger *slog.Logger     // for failures that no caller gets to see
+	// Clock is the store's; nil: PostgreSQL's own, or the system's.
+	Clock func() time.Time
+	// Steady is the time that has passed since some moment, whatever is done to clocks;
+	// nil: by differences of Clock, or the system's monotonic clock.
+	Steady func() time.Duration
+	Logger *slog.Logger // for failures that no caller gets to see
 }
 
-// DefaultConfig has the system's clock and no log.
-func DefaultConfig() Config { return Config{Clock: time.Now, Logger: slog.New(slog.DiscardHandler)} }
+// DefaultConfig has the clocks that there are, and no log.
+func DefaultConfig() Config { return Config{Logger: slog.New(slog.DiscardHandler)} }
 
 const (
 	queueSize     = 4096                 // appends that may wait; more of them block

@@ -11,6 +11,7 @@ type dialect struct {
 	types      *strings.Replacer
 	numbered   bool   // placeholders are $1, $2
 	lockSchema string // taken before the schema is looked at; "": the transaction is enough
+	nowMicros  string // the database's clock, in microseconds since 1970; "": it has none of its own
 	lockLog    string // returns the last place, and makes other writers wait
 	warns      bool   // the server's settings may undo what durability promises
 

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -141,6 +142,9 @@ func (s *Store) resolveOrphan(ctx context.Context, tx *sql.Tx, j *job, again boo
 // number. Appends do so too, and the store by itself from time to time.
 func (s *Store) PurgeOrphans(ctx context.Context) (int64, error) {
 	var removed int64
+	if _, err := s.Now(ctx); err != nil {
+		return 0, err
+	}
 	err := s.writer.do(ctx, &job{alone: func(ctx context.Context, tx *sql.Tx, _ bool) (err error) {
 		removed, err = s.expire(ctx, tx)
 		return err
@@ -149,9 +153,18 @@ func (s *Store) PurgeOrphans(ctx context.Context) (int64, error) {
 }
 
 func (s *Store) expire(ctx context.Context, tx *sql.Tx) (int64, error) {
-	since := s.config.Clock().Add(-experiment.OrphanFor)
-	result, err := tx.ExecContext(ctx, s.sql(`DELETE FROM agiqa_feedback WHERE experiment = '' AND at < ?`),
-		since.UnixMicro())
+	statement := `DELETE FROM agiqa_feedback WHERE experiment = '' AND at < ?`
+	var now time.Time
+	if s.clock.own != nil {
+		now = s.clock.at(s.clock.own()).Earliest
+	} else {
+		var known bool
+		if now, known = s.clock.counted(); !known {
+			return 0, nil
+		}
+		statement += ` AND at < ` + s.dialect.nowMicros + fmt.Sprintf(" - %d", experiment.OrphanFor.Microseconds())
+	}
+	result, err := tx.ExecContext(ctx, s.sql(statement), now.Add(-experiment.OrphanFor).UnixMicro())
 	if err != nil {
 		return 0, err
 	}

@@ -54,6 +54,7 @@ func openPostgres(c Config) (dialect, error) {
 		types:      strings.NewReplacer("{seq}", "BIGINT PRIMARY KEY", "{int}", "BIGINT", "{bytes}", "BYTEA"),
 		numbered:   true,
 		lockSchema: `SELECT pg_advisory_xact_lock(7020941)`, // any number that all gateways share
+		nowMicros:  `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`,
 		lockLog:    `SELECT last FROM agiqa_log WHERE id = 1 FOR UPDATE`,
 		warns:      true,
 		write:      pool(1), read: pool(readers),

@@ -90,36 +90,47 @@ func (s *Store) ByAssignment(ctx context.Context, assignment string) (experiment
 
 // ByImage implements experiment.Store.
 func (s *Store) ByImage(ctx context.Context, digest quality.Digest) (experiment.Exposure, error) {
-	e, found, err := one[experiment.Exposure](ctx, s, byImages, image(digest), nil, nil)
-	if err == nil && !found {
-		err = quality.Errorf(quality.KindNotFound, "no exposure of this image found in a running experiment")
+	for _, statement := range byImages {
+		e, found, err := one[experiment.Exposure](ctx, s, statement, image(digest), nil, nil)
+		if err != nil || found {
+			return e, err
+		}
 	}
-	return e, err
+	return experiment.Exposure{}, quality.Errorf(quality.KindNotFound, "no exposure of this image found")
 }
 
-const (
-	byAssignment = `SELECT record FROM agiqa_exposures WHERE assignment = ? AND assignment <> '' ORDER BY seq LIMIT 1`
-	byImages     = `SELECT x.record FROM agiqa_exposures x JOIN agiqa_experiments e ON e.id = x.experiment
-		WHERE x.image IN (?, ?, ?) AND e.state = '` + string(experiment.Running) + `' ORDER BY x.seq DESC LIMIT 1`
-)
+const byAssignment = `SELECT record FROM agiqa_exposures WHERE assignment = ? AND assignment <> '' ORDER BY seq LIMIT 1`
+
+// byImages are asked one after the other: for running experiments, then for those
+// that wait or have ended, whose images may still be labelled.
+var byImages = [2]string{byImagesWhere("="), byImagesWhere("<>")}
+
+func byImagesWhere(operator string) string {
+	return `SELECT x.record FROM agiqa_exposures x JOIN agiqa_experiments e ON e.id = x.experiment
+		WHERE x.image IN (?, ?, ?) AND e.state ` + operator + ` '` + string(experiment.Running) +
+		`' ORDER BY x.seq DESC LIMIT 1`
+}
 
 // exposureOf returns what feedback is on, within the transaction that writes it.
 func (s *Store) exposureOf(ctx context.Context, tx *sql.Tx,
 	f experiment.Feedback) (e experiment.Exposure, found bool, err error) {
-	statement, args := byImages, []any{image(f.Image), image(f.ImageA), image(f.ImageB)}
+	statements, args := byImages[:], []any{image(f.Image), image(f.ImageA), image(f.ImageB)}
 	if f.Assignment != "" {
-		statement, args = byAssignment, []any{f.Assignment}
+		statements, args = []string{byAssignment}, []any{f.Assignment}
 	}
-	var raw []byte
-	err = tx.QueryRowContext(ctx, s.sql(statement), args...).Scan(&raw)
-	if errors.Is(err, sql.ErrNoRows) {
-		return e, false, nil
+	for _, statement := range statements {
+		var raw []byte
+		err = tx.QueryRowContext(ctx, s.sql(statement), args...).Scan(&raw)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return e, false, err
+		}
+		e, err = decode[experiment.Exposure](raw)
+		return e, err == nil, err
 	}
-	if err != nil {
-		return e, false, err
-	}
-	e, err = decode[experiment.Exposure](raw)
-	return e, err == nil, err
+	return e, false, nil
 }
 
 // Exposures implements experiment.Store.

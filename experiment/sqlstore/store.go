@@ -18,6 +18,7 @@ import (
 type Store struct {
 	config  Config
 	dialect dialect
+	clock   *clock
 	writer  *writer
 
 	migrated  atomic.Bool
@@ -45,7 +46,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, unavailable(ctx, dialect{}, err)
 	}
-	s := &Store{config: c, dialect: d, migrating: make(chan struct{}, 1)}
+	s := &Store{config: c, dialect: d, clock: newClock(c, d.nowMicros != ""), migrating: make(chan struct{}, 1)}
 	s.writer = newWriter(s)
 	var background context.Context
 	background, s.stop = context.WithCancel(context.Background())

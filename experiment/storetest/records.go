@@ -34,6 +34,9 @@ func NewExperiment(id experiment.ID) experiment.Experiment {
 		MaxDuration: 30 * 24 * time.Hour,
 		Guardrails:  []experiment.Guardrail{{Kind: experiment.GuardSRM, Limit: 0.001, Action: experiment.ActHold}},
 		Auto:        experiment.AutoRecommend, Held: []string{"srm"},
+		Past: []experiment.PastPhase{{Phase: 1, Ended: noon.Add(2 * time.Minute), Coverage: 200_000,
+			Arms:  []experiment.ArmShare{{ID: "a", Weight: 400_000}, {ID: "b", Weight: 600_000, Out: true}},
+			Slots: []experiment.Slot{{Arm: "a", From: 0, To: 400_000}}}},
 	}
 }
 
@@ -49,9 +52,10 @@ func AuditOf(e experiment.Experiment, action string) experiment.Audit {
 // assignment and a unit of its own.
 func NewExposure(id experiment.ID, n int) experiment.Exposure {
 	name := fmt.Sprintf("%s-%d", id, n)
+	bucket := experiment.PPM(n)
 	return experiment.Exposure{
 		ID: "exposure-" + name, Assignment: "assignment-" + name, Time: noon, SinceBoot: time.Hour + time.Duration(n),
-		Experiment: id, Phase: 2, Unit: quality.DigestOf([]byte(name)).Hex(),
+		Experiment: id, Phase: 2, Unit: quality.DigestOf([]byte(name)).Hex(), Bucket: &bucket,
 		UnitKind: experiment.UnitHeader, Shown: "a", Rank: 3,
 		Image:   quality.DigestOf([]byte("image " + name)),
 		Encoder: quality.DigestOf([]byte("encoder")), Preprocess: "clip-224",

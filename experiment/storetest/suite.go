@@ -61,7 +61,7 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) experiment.Store) {
 		{"an exposure is written once", testExposureOnce},
 		{"a log is read in the order of writing, from any place", testLog},
 		{"a log may be written while it is read", testWriteWhileReading},
-		{"an image's exposure is the latest of a running experiment", testByImage},
+		{"an image's exposure is the latest, of a running experiment if there is one", testByImage},
 		{"feedback comes back as it was", testFeedback},
 		{"a key is used once", testKey},
 		{"a key that many use at once is used once", testKeyRace},
@@ -278,6 +278,13 @@ func testByImage(t *testing.T, s experiment.Store, _ *Clock) {
 	}
 	got, err = s.ByImage(t.Context(), first.Image)
 	same(t, "the latest of a running one", got, second, err)
+	x := NewExperiment("x")
+	x.Revision, x.State = 2, experiment.Paused
+	if err := s.Swap(t.Context(), 1, x, AuditOf(x, "pause")); err != nil {
+		t.Fatal(err)
+	}
+	got, err = s.ByImage(t.Context(), first.Image)
+	same(t, "the latest where none is running", got, elsewhere, err)
 
 	nothing := NewExposure("x", 5)
 	nothing.Image = quality.Digest{}
