@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -22,23 +24,38 @@ var contradictions struct {
 	all []error
 }
 
-// checkAnswers holds every answer that this process gets from an agiqa server,
-// by its default transport, against the document that the server prints.
+// documentFile names the file with the API's document, for the programs that
+// tests run.
+const documentFile = "TEST_OF_AGIQA_DOCUMENT"
+
+// checkAnswers holds every answer that this process gets from an agiqa server, by
+// its default transport, against the document. It reads that when there is an
+// answer to check: most commands that tests run ask nothing.
 func checkAnswers(report func(error)) {
-	data, err := openAPI()
-	if err == nil {
-		var d *contract.Document
-		if d, err = contract.Parse(data); err == nil {
-			http.DefaultTransport = &contract.Transport{Base: http.DefaultTransport, Document: d, Report: report}
-			return
-		}
-	}
-	fmt.Fprintln(os.Stderr, "the document:", err)
-	os.Exit(1)
+	http.DefaultTransport = &contract.Transport{Base: http.DefaultTransport, Report: report,
+		Document: sync.OnceValue(func() *contract.Document {
+			data, err := os.ReadFile(os.Getenv(documentFile))
+			var d *contract.Document
+			if err == nil {
+				d, err = contract.Read(data)
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "the document:", err)
+				os.Exit(1)
+			}
+			return d
+		})}
 }
 
-// checkedRun runs the tests, and fails where an answer contradicts the document.
+// checkedRun runs the tests, and fails where an answer contradicts the document
+// that the server prints, or where that is none.
 func checkedRun(m *testing.M) int {
+	remove, err := keepDocument()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the document:", err)
+		return 1
+	}
+	defer remove()
 	checkAnswers(func(err error) {
 		contradictions.Lock()
 		defer contradictions.Unlock()
@@ -52,6 +69,23 @@ func checkedRun(m *testing.M) int {
 		status = 1
 	}
 	return status
+}
+
+// keepDocument proves the document and writes it where documentFile says.
+func keepDocument() (remove func(), err error) {
+	data, err := openAPI()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := contract.Parse(data); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "agiqa-test-")
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(dir, "openapi.json")
+	return func() { _ = os.RemoveAll(dir) }, errors.Join(os.WriteFile(name, data, 0o644), os.Setenv(documentFile, name))
 }
 
 // endOnContradiction ends a program that gets an answer that the document

@@ -158,7 +158,7 @@ func TestHandlerAndTransport(t *testing.T) {
 		_, _ = io.WriteString(w, `{"n":"x"}`)
 	}), report))
 	defer server.Close()
-	client := &http.Client{Transport: &contract.Transport{Base: http.DefaultTransport, Document: d, Report: report}}
+	client := &http.Client{Transport: &contract.Transport{Base: http.DefaultTransport, Document: func() *contract.Document { return d }, Report: report}}
 	resp, err := client.Get(server.URL + "/a/1")
 	must(t, err)
 	defer resp.Body.Close()

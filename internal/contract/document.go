@@ -53,6 +53,30 @@ var parameter = regexp.MustCompile(`\\\{[^}]*\\\}`)
 // whose schemas the validator can't compile, or that leaves open which members
 // an object has.
 func Parse(data []byte) (*Document, error) {
+	d, err := Read(data)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := jsonschema.UnmarshalJSON(bytes.NewReader(metaSchema))
+	if err != nil {
+		return nil, err
+	}
+	if err := d.compiler.AddResource(metaRoot, meta); err != nil {
+		return nil, err
+	}
+	schema, err := d.compiler.Compile(metaRoot)
+	if err != nil {
+		return nil, err
+	}
+	if err := schema.Validate(d.doc); err != nil {
+		return nil, fmt.Errorf("not an OpenAPI 3.1 document: %w", err)
+	}
+	return d, d.walk("#", d.doc)
+}
+
+// Read reads a document that [Parse] takes, without that proof. Schemas are
+// compiled when they are needed.
+func Read(data []byte) (*Document, error) {
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -68,19 +92,8 @@ func Parse(data []byte) (*Document, error) {
 	for _, format := range numberFormats() {
 		d.compiler.RegisterFormat(format)
 	}
-	meta, err := jsonschema.UnmarshalJSON(bytes.NewReader(metaSchema))
-	if err != nil {
+	if err := d.compiler.AddResource(root, doc); err != nil {
 		return nil, err
-	}
-	if err := errors.Join(d.compiler.AddResource(metaRoot, meta), d.compiler.AddResource(root, doc)); err != nil {
-		return nil, err
-	}
-	schema, err := d.compiler.Compile(metaRoot)
-	if err != nil {
-		return nil, err
-	}
-	if err := schema.Validate(doc); err != nil {
-		return nil, fmt.Errorf("not an OpenAPI 3.1 document: %w", err)
 	}
 	paths, _ := doc["paths"].(object)
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
@@ -92,7 +105,7 @@ func Parse(data []byte) (*Document, error) {
 	slices.SortStableFunc(d.routes, func(a, b route) int {
 		return strings.Count(a.path, "{") - strings.Count(b.path, "{")
 	})
-	return d, d.walk("#", doc)
+	return d, nil
 }
 
 // walk compiles every schema of the document and validates every example.

@@ -66,7 +66,7 @@ func (w *copiedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // of other servers, which don't bear its X-Request-ID, pass unseen.
 type Transport struct {
 	Base     http.RoundTripper
-	Document *Document
+	Document func() *Document // asked for each answer to check
 	Report   func(error)
 }
 
@@ -84,7 +84,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	x := Exchange{r.Method, r.URL.EscapedPath(), resp.StatusCode, resp.Header, body}
-	if err := t.Document.Check(x); err != nil {
+	if err := t.Document().Check(x); err != nil {
 		t.Report(err)
 	}
 	return resp, nil

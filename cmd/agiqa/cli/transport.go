@@ -52,11 +52,10 @@ func transport(edit func(*http.Transport)) http.RoundTripper {
 	if w, ok := inner.(wrapper); ok {
 		around, inner = w.Around, w.Wrapped()
 	}
-	base, ok := inner.(*http.Transport)
-	if !ok {
-		return http.DefaultTransport
+	t := &http.Transport{ForceAttemptHTTP2: true}
+	if base, ok := inner.(*http.Transport); ok {
+		t = base.Clone()
 	}
-	t := base.Clone()
 	t.Proxy, t.MaxIdleConnsPerHost, t.IdleConnTimeout = nil, 64, time.Minute
 	edit(t)
 	return around(t)

@@ -141,6 +141,26 @@ func TestKeyGoesToItsServerOnly(t *testing.T) {
 	}
 }
 
+// TestKeyIsProvedWhateverTheDefaultTransport: a program that has replaced
+// http.DefaultTransport does not send the key unproven.
+func TestKeyIsProvedWhateverTheDefaultTransport(t *testing.T) {
+	replaced := http.DefaultTransport
+	defer func() { http.DefaultTransport = replaced }()
+	http.DefaultTransport = around{replaced}
+	base, seen := serve(t, http.HandlerFunc(fine))
+	c := cli.NewClient(base)
+	c.Key = adminKey
+	if _, err := c.Fetch(t.Context(), "/v1/experiments"); err == nil || !strings.Contains(err.Error(), "doesn't know the key") {
+		t.Errorf("error %v, want that the server doesn't know the key", err)
+	}
+	if strings.Contains(seen.text(), adminKey) {
+		t.Errorf("the key arrived: %s", seen.text())
+	}
+}
+
+// around is a round tripper that nobody knows.
+type around struct{ http.RoundTripper }
+
 // TestEveryConnectionIsProved: when the server dies and somebody else takes its
 // port, the key isn't sent again.
 func TestEveryConnectionIsProved(t *testing.T) {
