@@ -120,10 +120,11 @@ test-traces: venv-test collector ## every request traced: 10,000 of every outcom
 
 # The race detector needs cgo; nothing that is shipped does. Vet is lint's. The
 # packages that start most servers come first, and one more than the machine has
-# cores runs at a time: they mostly wait.
+# cores runs at a time: they mostly wait. GORACE: a program under the detector
+# would sleep for a second before it ends, and tests run hundreds.
 .PHONY: test-go
 test-go: venv-test models build collector generated-clients ## Go tests with the race detector, integration tests included
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 20m ./cmd/agiqa ./embedded ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 $(GO) test -race -vet=off -p $$(($$(nproc) + 1)) -timeout 20m ./cmd/agiqa ./embedded ./...
 
 .PHONY: test-chart
 test-chart: helm ## the Helm chart without a cluster: lint, every example, strict decoding, restricted pods

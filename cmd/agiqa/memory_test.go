@@ -32,12 +32,13 @@ func TestMemoryOfBombs(t *testing.T) {
 	p := startServer(t, cmd)
 	idle := memoryOf(t, p, "VmRSS")
 
+	bombs := testimages.Bombs(4000, 4000)
 	sent := 0
 	send := func(atOnce, rounds int) {
 		var group errgroup.Group
 		group.SetLimit(atOnce)
 		for range rounds {
-			for name, data := range testimages.Bombs(4000, 4000) {
+			for name, data := range bombs {
 				sent++
 				data = strconv.AppendInt(data, int64(sent), 10) // another file, so that no cache knows it
 				group.Go(func() error {

@@ -119,7 +119,9 @@ func TestTwoTritons(t *testing.T) {
 	}
 
 	t.Run("F01 one is killed under requests", func(t *testing.T) {
-		callers := startCallers(t, p, 10)
+		// More than fit into a batch for each: while some are between two calls,
+		// others are inside one.
+		callers := startCallers(t, p, 40)
 		callers.more(t, 20)
 		pid := b.tritonPID(t)
 		for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} { // so that it dies with requests
@@ -129,8 +131,8 @@ func TestTwoTritons(t *testing.T) {
 			callers.more(t, 15)
 		}
 		callers.end()
-		if n := lost(); n < 3 || len(callers.failed) > 0 {
-			t.Errorf("%d calls were lost with the server, want at least 3; %d requests failed: %q", n,
+		if n := lost(); n < 1 || len(callers.failed) > 0 {
+			t.Errorf("%d calls were lost with the server, want some; %d requests failed: %q", n,
 				len(callers.failed), callers.failed)
 		}
 		all, unreachable := p.metric(t, "agiqa_triton_ejections_total"),
