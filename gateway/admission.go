@@ -36,7 +36,7 @@ type admission struct {
 func newAdmission(cfg Config, deps Deps) (*admission, error) {
 	a := &admission{admitter: deps.Admitter, pressure: deps.Pressure, bodyWait: cfg.BodyWait, maxBody: cfg.MaxBodyBytes,
 		maxBundle: cfg.MaxBundleBytes}
-	a.limits = newLimits(cfg.RateLimit, a.countRefusal)
+	a.limits = newLimits(cfg.RateLimit, deps.Tokens, a.countRefusal)
 	a.bodies = newBodyMemory(cfg.MaxBodyMemory, cfg.MaxBodyBytes, cfg.MaxImages)
 	meter := deps.Meter.Meter(scope)
 	refusals, err1 := metrics.GatewayRefusals.New(meter)

@@ -98,4 +98,6 @@ func (a *bodyAccount) Release() { a.release() }
 func RouteCosts() map[string]float64 { return routeCosts }
 
 // HoldRefusals returns what holds back the refusals of the client of a context.
-func HoldRefusals() func(ctx context.Context, err error) { return newLimits(RateLimit{}, nil).hold }
+func HoldRefusals() func(ctx context.Context, err error) {
+	return newLimits(RateLimit{}, nil, nil).hold
+}

@@ -79,6 +79,7 @@ type Deps struct {
 	Readiness   *Readiness
 	Admitter    Admitter     // asked before bodies are read; nil: all are accepted
 	Pressure    func() bool  // whether memory is low; nil: not checked
+	Tokens      SharedTokens // nil: every gateway limits clients by itself
 	Metrics     http.Handler // GET /metrics
 	Tracer      trace.TracerProvider
 	Meter       metric.MeterProvider

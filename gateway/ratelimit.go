@@ -83,16 +83,25 @@ const (
 	refusalHeld       = time.Second
 )
 
+// SharedTokens are token buckets that several gateways have in common, of the size
+// that Config.RateLimit says. Take takes tokens of a client and returns 0, or
+// takes none and returns how long it will be until there are enough; with owed it
+// takes them in any case.
+type SharedTokens interface {
+	Take(ctx context.Context, client string, tokens float64, owed bool) (time.Duration, error)
+}
+
 // limits is what clients may ask for, and how fast they are told that they may
 // not.
 type limits struct {
 	requests *ratelimit.Limiter // nil: no limits
+	shared   SharedTokens       // nil: requests alone counts
 	refusals *ratelimit.Limiter
 	count    func(ctx context.Context, reason string)
 }
 
-func newLimits(cfg RateLimit, count func(ctx context.Context, reason string)) *limits {
-	l := &limits{count: count, refusals: ratelimit.New(ratelimit.Config{
+func newLimits(cfg RateLimit, shared SharedTokens, count func(ctx context.Context, reason string)) *limits {
+	l := &limits{shared: shared, count: count, refusals: ratelimit.New(ratelimit.Config{
 		PerSecond: refusalsPerSecond, Burst: refusalsPerSecond, Keys: 10_000,
 	}, time.Now)}
 	if cfg.PerSecond > 0 {
@@ -114,7 +123,7 @@ func (l *limits) handle(c *gin.Context) {
 	if cost == 0 {
 		return
 	}
-	if wait := l.requests.TakeCost(access.From(ctx).Client, cost); wait > 0 {
+	if wait := l.take(ctx, cost); wait > 0 {
 		l.count(ctx, "rate_limit")
 		if c.Request.ContentLength != 0 {
 			c.Header("Connection", "close") // the body is not read
@@ -125,12 +134,31 @@ func (l *limits) handle(c *gin.Context) {
 	}
 }
 
+// take takes tokens from the client's bucket: the one that gateways share, or
+// while that can't be had, this gateway's own.
+func (l *limits) take(ctx context.Context, tokens float64) time.Duration {
+	client := access.From(ctx).Client
+	if l.shared != nil {
+		if wait, err := l.shared.Take(ctx, client, tokens, false); err == nil {
+			return wait
+		}
+	}
+	return l.requests.TakeCost(client, tokens)
+}
+
 // charge takes what a request that was read costs beyond its first token. It
 // refuses nothing: the client owes it, and its next requests wait.
 func (l *limits) charge(ctx context.Context, tokens float64) {
-	if l.requests != nil {
-		l.requests.Charge(access.From(ctx).Client, tokens-1)
+	if l.requests == nil || tokens <= 1 {
+		return
 	}
+	client := access.From(ctx).Client
+	if l.shared != nil {
+		if _, err := l.shared.Take(ctx, client, tokens-1, true); err == nil {
+			return
+		}
+	}
+	l.requests.Charge(client, tokens-1)
 }
 
 // hold waits before a refusal is told to a client that has had many of late.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/access"
+	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/cache/redistest"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
@@ -122,6 +124,51 @@ func TestScoringOwesWhatItCosts(t *testing.T) {
 	p := r.postUnread("/v1/score", 10).wantProblem(t, quality.KindRateLimited)
 	if p.RetryAfterMS < 9000 || p.RetryAfterMS > 10000 {
 		t.Errorf("retry after %d ms, want nearly ten seconds", p.RetryAfterMS)
+	}
+}
+
+// TestGatewaysShareLimits: what a client may ask for doesn't grow with the number of
+// gateways. While Redis is away each has a limit of its own, and none is without.
+func TestGatewaysShareLimits(t *testing.T) {
+	server := redistest.Start(t)
+	const burst = 6
+	var gateways []*rig
+	for range 3 {
+		config := cache.DefaultRedisConfig()
+		config.URL = server.URL()
+		config.OperationTimeout, config.DialTimeout = 10*time.Second, 10*time.Second
+		redis, err := cache.NewRedis(config)
+		must(t, err)
+		t.Cleanup(func() { must(t, redis.Close()) })
+		gateways = append(gateways, newRig(t, limited(burst), func(p *plan) {
+			p.tokens = redis.Tokens(cache.Bucket{PerSecond: p.gateway.RateLimit.PerSecond, Burst: burst})
+		}))
+	}
+	passed := func(address string) (n int) {
+		for range 2 * burst {
+			for _, r := range gateways {
+				if r.post("/v1/score", []byte("x"), "image/png", from(address)).status != http.StatusTooManyRequests {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if n := passed("192.0.2.1:1"); n != burst {
+		t.Errorf("%d requests passed, want %d", n, burst)
+	}
+	// Three images by two checkpoints at the first are owed at the second.
+	if got := gateways[0].postJSON("/v1/compare", map[string]any{"images": []map[string]any{
+		{"data": testimages.PNG(8, 8)}, {"data": testimages.PNG(9, 8)}, {"data": testimages.PNG(8, 9)},
+	}}, from("192.0.2.2:1")); got.status != http.StatusOK {
+		t.Fatalf("compare: status %d: %s", got.status, got.body)
+	}
+	if got := gateways[1].post("/v1/score", []byte("x"), "image/png", from("192.0.2.2:1")); got.status != 429 {
+		t.Errorf("after a comparison at another gateway: status %d, want 429", got.status)
+	}
+	server.Kill()
+	if n := passed("192.0.2.3:1"); n != 3*burst {
+		t.Errorf("%d requests passed without Redis, want %d", n, 3*burst)
 	}
 }
 

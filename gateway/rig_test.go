@@ -48,6 +48,7 @@ type plan struct {
 	keys        gateway.Keys
 	admitter    gateway.Admitter // nil: the use case itself
 	pressure    func() bool
+	tokens      gateway.SharedTokens
 	telemetry   *telemetry.Telemetry // nil: spans and metrics are kept for the test to read
 	mayBreak    bool                 // an internal error is what the test is about
 
@@ -128,7 +129,7 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 		scorer = p.wrap(scorer)
 	}
 	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
-		Admitter: p.admitter, Pressure: p.pressure, Experiments: p.experiments, Keys: p.keys,
+		Admitter: p.admitter, Pressure: p.pressure, Tokens: p.tokens, Experiments: p.experiments, Keys: p.keys,
 		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics,
 		Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),

@@ -184,7 +184,7 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if s.experiments, err = s.newExperiments(ctx, top, tel); err != nil {
 		return err
 	}
-	return s.buildGateway(tel, checks{
+	return s.buildGateway(tel, redis, checks{
 		follower: s.follower, readiness: lifecycle.NewReadiness(triton, caches),
 		redis: redis, preparing: selfTestCheck(s.preparer), models: cfg.Models, store: s.experiments.store,
 		faults: faultChecks(s.faults),
@@ -342,7 +342,9 @@ func (s *Server) newMemory(tel *telemetry.Telemetry, name string, budget int64) 
 	return memory, err
 }
 
-func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks, pressure func() bool) (err error) {
+func (s *Server) buildGateway(
+	tel *telemetry.Telemetry, redis *cache.Redis, c checks, pressure func() bool,
+) (err error) {
 	s.readiness = gateway.NewChangingReadiness(time.Second, 3*time.Second, c.current)
 	deps := gateway.Deps{
 		Admitter: s.service, Pressure: pressure,
@@ -350,6 +352,9 @@ func (s *Server) buildGateway(tel *telemetry.Telemetry, c checks, pressure func(
 		Checkpoints: s.library, Changes: s.manager,
 		Readiness: s.readiness, Metrics: tel.MetricsHandler(),
 		Tracer: tel.Tracer(), Meter: tel.Meter(), Logger: s.logger,
+	}
+	if redis != nil && s.settings.RateLimit > 0 {
+		deps.Tokens = redis.Tokens(cache.Bucket{PerSecond: s.settings.RateLimit, Burst: s.settings.RateLimitBurst})
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		Version: s.version, RequestTimeout: s.settings.RequestTimeout,

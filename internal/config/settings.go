@@ -184,7 +184,8 @@ func (s *Settings) declare() []Setting {
 				"Tokens that each client gets back in a second. A request costs one, a scoring request one for each view of "+
 					"each image by each checkpoint, the diff of checkpoints and an experiment's status 5, its report 10, "+
 					"probes and pages none. What is known only after the request was read is owed. Further requests answer "+
-					"429 rate_limited. 0: no limit. A client is a valid API key, otherwise an address (IPv6: a /64).",
+					"429 rate_limited. 0: no limit. A client is a valid API key, otherwise an address (IPv6: a /64). Servers "+
+					"with the same redis-url share the limit; while Redis is away, each has its own.",
 				atLeast(0.0)),
 			of(&s.RateLimitBurst, "rate-limit-burst", "20",
 				"Tokens that a client can save up.",
