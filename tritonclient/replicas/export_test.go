@@ -27,3 +27,6 @@ func Watch(ctx context.Context, addr string, secure *tls.Config, logger *slog.Lo
 	}
 	return r.outage.why()
 }
+
+// Family is what a name with addresses of both families stands for.
+var Family = family

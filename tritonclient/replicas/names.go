@@ -104,7 +104,13 @@ func (p *Pool) settle(ctx context.Context, n *name, ips []string) {
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	now := p.all()
-	ips = family(ips, slices.ContainsFunc(now, func(r *Replica) bool { return r.name == n && r.fails4() }))
+	failing := map[string]bool{}
+	for _, r := range now {
+		if host, _, _ := net.SplitHostPort(r.addr); r.name == n && net.ParseIP(host) != nil {
+			failing[host] = r.state() == connectivity.TransientFailure
+		}
+	}
+	ips = family(ips, failing)
 	if len(ips) == 0 {
 		return
 	}
@@ -145,31 +151,28 @@ func (p *Pool) settle(ctx context.Context, n *name, ips []string) {
 	}
 }
 
-// fails4 reports whether r is an IPv4 address that can't be reached.
-func (r *Replica) fails4() bool {
-	host, _, _ := net.SplitHostPort(r.addr)
-	ip := net.ParseIP(host)
-	return ip != nil && ip.To4() != nil && r.state() == connectivity.TransientFailure
-}
-
-// family returns the addresses of one family, since a server with one of each
-// is one server: IPv4, unless there is none or it failed.
-func family(ips []string, failed4 bool) []string {
-	var v4, v6 []string
+// family returns the addresses of one family, since a server with one of each is
+// one server: IPv4 at first, then the one in use until all its addresses fail.
+// failing has the addresses in use, and whether they can't be reached.
+func family(ips []string, failing map[string]bool) []string {
+	is4 := func(ip string) bool { return net.ParseIP(ip).To4() != nil }
+	of := map[bool][]string{} // by whether they are IPv4
 	for _, s := range ips {
-		ip := net.ParseIP(s)
-		switch {
-		case ip == nil:
-		case ip.To4() != nil:
-			v4 = append(v4, ip.String())
-		default:
-			v6 = append(v6, ip.String())
+		if ip := net.ParseIP(s); ip != nil {
+			of[is4(s)] = append(of[is4(s)], ip.String())
 		}
 	}
-	if len(v4) == 0 || failed4 && len(v6) > 0 {
-		return v6
+	use4, works := true, len(failing) == 0
+	for ip, fails := range failing {
+		use4, works = is4(ip), works || !fails
 	}
-	return v4
+	if !works {
+		use4 = !use4
+	}
+	if len(of[use4]) == 0 {
+		use4 = !use4
+	}
+	return of[use4]
 }
 
 // retire closes a replica that gets no more work when what is under way on it
