@@ -30,6 +30,7 @@ func newRoot(t *cli.Terminal) *cobra.Command {
 		newExperiment(t), newKey(t), bench.New(t),
 		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newMetrics(t), newVersion(t),
 	)
+	checkNames(root)
 	return root
 }
 
