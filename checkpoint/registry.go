@@ -114,7 +114,7 @@ func (r *Registry) Get(name string) (*Bundle, error) {
 	if b, ok := r.byName[name]; ok {
 		return b, nil
 	}
-	return nil, quality.NoCheckpoint(name, r.names())
+	return nil, quality.NoCheckpoint([]string{name}, r.names())
 }
 
 // ByDigest returns the bundle with that content, or an error of kind

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +28,8 @@ const UnitHeaderName = "X-Agiqa-Unit"
 const MaxDefinitionBytes = 64 << 10
 
 // Definition is the text form of an experiment. A share is a percentage
-// ("12.5%") or parts per million; a duration reads "36h" or "90m". The tags for
+// ("12.5%") or parts per million; a duration reads "36h", "3d" or "2w". What may
+// be left out is a pointer where 0 is no value that it can have. The tags for
 // JSON are those of the API's document: text in JSON is read as YAML is.
 type Definition struct {
 	ID          string                `yaml:"id" json:"id" doc:"Letters, digits and hyphens, in lower case"`
@@ -37,10 +37,10 @@ type Definition struct {
 	Owner       string                `yaml:"owner" json:"owner,omitempty"`
 	Hypothesis  string                `yaml:"hypothesis" json:"hypothesis,omitempty"`
 	Primary     Primary               `yaml:"primary" json:"primary,omitempty" doc:"What the experiment decides by; loss_calibrated when absent"`
-	MDE         float64               `yaml:"mde" json:"mde,omitempty" doc:"Smallest difference of interest, in the unit of primary"`
-	Alpha       float64               `yaml:"alpha" json:"alpha,omitempty" doc:"Two-sided; 0.05 when absent"`
+	MDE         *float64              `yaml:"mde" json:"mde,omitempty" doc:"Smallest difference of interest, in the unit of primary"`
+	Alpha       *float64              `yaml:"alpha" json:"alpha,omitempty" doc:"Two-sided; 0.05 when absent"`
 	Margin      float64               `yaml:"margin" json:"margin,omitempty" doc:"Of non-inferiority and equivalence"`
-	Horizon     int                   `yaml:"horizon" json:"horizon,omitempty" doc:"Labelled images at which the confidence sequence is tightest; 1000 when absent"`
+	Horizon     *int                  `yaml:"horizon" json:"horizon,omitempty" doc:"Labelled images at which the confidence sequence is tightest; 1000 when absent"`
 	Arms        []ArmDefinition       `yaml:"arms" json:"arms"`
 	Unit        UnitKind              `yaml:"unit" json:"unit,omitempty" doc:"What is assigned to an arm as a whole; header when absent"`
 	Header      string                `yaml:"header" json:"header,omitempty" doc:"The header that carries a unit; X-Agiqa-Unit when absent"`
@@ -51,10 +51,10 @@ type Definition struct {
 	Audience    Audience              `yaml:"audience" json:"audience,omitempty" doc:"Attributes of a request, each with the values that take part"`
 	Ramp        []RampDefinition      `yaml:"ramp" json:"ramp,omitempty"`
 	BlindOnly   *bool                 `yaml:"blind_feedback_required" json:"blind_feedback_required,omitempty" doc:"Whether the report's agreement, preferences and slices are of blind labels alone; true when absent. Decisions are of blind labels in any case"`
-	MinLabels   int                   `yaml:"min_labels" json:"min_labels,omitempty" doc:"Labelled images before a promotion; 300 when absent"`
-	MinRaters   int                   `yaml:"min_raters" json:"min_raters,omitempty" doc:"3 when absent"`
-	MinDuration *time.Duration        `yaml:"min_duration" json:"min_duration,omitempty" doc:"24h when absent"`
-	MaxDuration time.Duration         `yaml:"max_duration" json:"max_duration,omitempty" doc:"1440h when absent"`
+	MinLabels   *int                  `yaml:"min_labels" json:"min_labels,omitempty" doc:"Labelled images before a promotion; 300 when absent"`
+	MinRaters   *int                  `yaml:"min_raters" json:"min_raters,omitempty" doc:"3 when absent"`
+	MinDuration *time.Duration        `yaml:"min_duration" json:"min_duration,omitempty" doc:"1d when absent"`
+	MaxDuration *time.Duration        `yaml:"max_duration" json:"max_duration,omitempty" doc:"60d when absent"`
 	Guardrails  []GuardrailDefinition `yaml:"guardrails" json:"guardrails,omitempty"`
 	Auto        Auto                  `yaml:"auto" json:"auto,omitempty" doc:"What the server does by itself; recommend when absent"`
 }
@@ -85,7 +85,7 @@ type RampDefinition struct {
 // GuardrailDefinition is one guardrail of a [Definition].
 type GuardrailDefinition struct {
 	Kind   GuardrailKind `yaml:"kind" json:"kind"`
-	Limit  float64       `yaml:"limit" json:"limit,omitempty" doc:"The default of its kind when absent or 0"`
+	Limit  *float64      `yaml:"limit" json:"limit,omitempty" doc:"Above 0; the default of its kind when absent"`
 	Action Action        `yaml:"action" json:"action,omitempty" doc:"The default of its kind when absent"`
 }
 
@@ -128,21 +128,70 @@ func Parse(text []byte) (Experiment, error) {
 	if !utf8.Valid(text) { // YAML may be UTF-16 as well
 		return Experiment{}, &Invalid{Faults: []Fault{{Field: "definition", Message: "is not UTF-8"}}}
 	}
-	var d Definition
+	var document yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&d); err != nil {
+	if err := dec.Decode(&document); err != nil {
 		return Experiment{}, unreadable(err)
 	}
-	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return Experiment{}, quality.Errorf(quality.KindExperimentInvalid, "the definition is one document, and something "+
 			"follows it")
 	}
+	r := reader{lines: bytes.Contains(bytes.TrimSpace(text), []byte("\n"))}
+	var d Definition
+	r.mapping("", document.Content[0], reflect.ValueOf(&d).Elem())
 	e := d.experiment()
 	if e.Salt == "" {
 		e.Salt = newSalt()
 	}
-	return e, e.Validate()
+	return e, allFaults(r.faults, append(faultsOf(e.Validate()), d.zeroLimits()...))
+}
+
+// zeroLimits are guardrails with a limit of 0, which in an [Experiment] means the
+// default of the kind.
+func (d Definition) zeroLimits() []Fault {
+	v := &validation{}
+	for i, g := range d.Guardrails {
+		v.that(given(g.Limit, 1) != 0, fmt.Sprintf("guardrails[%d].limit", i),
+			"is 0, must be above 0; leave it out for the default")
+	}
+	return v.faults
+}
+
+// allFaults is an *[Invalid] of the faults of reading and of those of what was
+// read; nil for none. A field that could not be read is not judged as well: it has
+// its default now, or a part of it is missing.
+func allFaults(read, judged []Fault) error {
+	unread := map[string]bool{}
+	for _, f := range read {
+		unread[topField(f.Field)] = true
+	}
+	all := &Invalid{Faults: read}
+	for _, f := range judged {
+		if !unread[topField(f.Field)] {
+			all.Faults = append(all.Faults, f)
+		}
+	}
+	if len(all.Faults) == 0 {
+		return nil
+	}
+	return all
+}
+
+// faultsOf are those of an *[Invalid].
+func faultsOf(err error) []Fault {
+	if invalid, ok := errors.AsType[*Invalid](err); ok {
+		return invalid.Faults
+	}
+	return nil
+}
+
+// topField is the field of the definition that a path begins with.
+func topField(path string) string {
+	if i := strings.IndexAny(path, ".["); i >= 0 {
+		return path[:i]
+	}
+	return path
 }
 
 // DefinitionOfJSON checks that a definition is JSON, UTF-8 and without names
@@ -167,77 +216,13 @@ func DefinitionOfJSON(text []byte) ([]byte, error) {
 	return nil, &Invalid{Faults: []Fault{{Field: "definition", Message: message}}}
 }
 
-// unreadable keeps what the reader says of lines and fields, which is all about
-// the caller's own text, and says it without Go's names of types.
+// unreadable says what the YAML reader found wrong with the text.
 func unreadable(err error) error {
-	if typed, ok := errors.AsType[*yaml.TypeError](err); ok {
-		invalid := &Invalid{}
-		for _, s := range typed.Errors[:min(len(typed.Errors), 20)] {
-			invalid.Faults = append(invalid.Faults, Fault{Field: "definition", Message: reworded(s)})
-		}
-		return invalid
-	}
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	if errors.Is(err, io.EOF) {
 		message = "is empty"
 	}
 	return &Invalid{Faults: []Fault{{Field: "definition", Message: message}}}
-}
-
-var (
-	unknownField = regexp.MustCompile(`^(line \d+): field (.*) not found in type (.*)$`)
-	unfitValue   = regexp.MustCompile("^(line \\d+): cannot unmarshal (?:!!(\\w+))(?: `(.*)`)? into (.*)$")
-)
-
-// fieldsOf lists the fields of a mapping, by the name of its type.
-var fieldsOf = func() map[string][]string {
-	fields := map[string][]string{}
-	for _, t := range []reflect.Type{
-		reflect.TypeFor[Definition](), reflect.TypeFor[ArmDefinition](), reflect.TypeFor[NamespaceDefinition](),
-		reflect.TypeFor[RampDefinition](), reflect.TypeFor[GuardrailDefinition](),
-	} {
-		for i := range t.NumField() {
-			fields[t.String()] = append(fields[t.String()], t.Field(i).Tag.Get("yaml"))
-		}
-	}
-	return fields
-}()
-
-// reworded says a fault of the YAML reader in the words of a definition.
-func reworded(fault string) string {
-	if m := unknownField.FindStringSubmatch(fault); m != nil {
-		text := fmt.Sprintf("%s: there is no field %.64s", m[1], m[2])
-		for _, known := range fieldsOf[m[3]] {
-			if strings.EqualFold(strings.ReplaceAll(m[2], "-", "_"), known) {
-				text += "; did you mean " + known + "?"
-			}
-		}
-		return text
-	}
-	m := unfitValue.FindStringSubmatch(fault)
-	if m == nil {
-		return fault
-	}
-	got := map[string]string{"map": "a mapping", "seq": "a list"}[m[2]]
-	if m[3] != "" {
-		got = strconv.Quote(m[3])
-	}
-	want := "text"
-	switch into := m[4]; {
-	case into == "time.Duration":
-		want = `a duration, such as "36h"`
-	case strings.HasPrefix(into, "[]"):
-		want = "a list"
-	case into == "float64":
-		want = "a number"
-	case into == "int":
-		want = "a whole number"
-	case into == "bool":
-		want = "true or false"
-	case strings.HasSuffix(into, "Definition"), into == "experiment.Audience":
-		want = "a mapping"
-	}
-	return fmt.Sprintf("%s: %s where %s belongs", m[1], orElse(got, "something else"), want)
 }
 
 func newSalt() string {
@@ -251,25 +236,20 @@ func (d Definition) experiment() Experiment {
 	e := Experiment{
 		ID: ID(d.ID), Name: orElse(d.Name, d.ID), Owner: d.Owner, Hypothesis: d.Hypothesis,
 		State: Draft, Phase: 1, Revision: 1,
-		Primary: orElse(d.Primary, PrimaryCalibrated), Alpha: orElse(d.Alpha, 0.05), Margin: d.Margin,
-		Horizon: orElse(d.Horizon, 1000),
+		Primary: orElse(d.Primary, PrimaryCalibrated), Alpha: given(d.Alpha, 0.05), Margin: d.Margin,
+		Horizon: given(d.Horizon, 1000),
 		Unit:    orElse(d.Unit, UnitHeader), Header: d.Header, Fallback: d.Fallback, Coverage: Whole,
-		Salt: d.Salt, HashVersion: HashVersion, Audience: d.Audience, BlindOnly: true, LabelsAnswerTasks: true,
-		MinLabels: orElse(d.MinLabels, 300), MinRaters: orElse(d.MinRaters, 3), MinDuration: 24 * time.Hour,
-		MaxDuration: orElse(d.MaxDuration, 60*24*time.Hour), Auto: orElse(d.Auto, AutoRecommend),
+		Salt: d.Salt, HashVersion: HashVersion, Audience: d.Audience,
+		BlindOnly: given(d.BlindOnly, true), LabelsAnswerTasks: true,
+		MinLabels: given(d.MinLabels, 300), MinRaters: given(d.MinRaters, 3), MinDuration: given(d.MinDuration, Day),
+		MaxDuration: given(d.MaxDuration, 60*Day), Auto: orElse(d.Auto, AutoRecommend),
 	}
-	e.MDE = orElse(d.MDE, defaultMDE(e.Primary))
+	e.MDE = given(d.MDE, defaultMDE(e.Primary))
 	if e.Unit == UnitHeader {
 		e.Header = orElse(e.Header, UnitHeaderName)
 	}
 	if d.Coverage != nil {
 		e.Coverage = PPM(*d.Coverage)
-	}
-	if d.BlindOnly != nil {
-		e.BlindOnly = *d.BlindOnly
-	}
-	if d.MinDuration != nil {
-		e.MinDuration = *d.MinDuration
 	}
 	if n := d.Namespace; n != nil {
 		e.Namespace = &Namespace{Name: n.Name, From: PPM(n.From), To: PPM(n.To)}
@@ -282,7 +262,7 @@ func (d Definition) experiment() Experiment {
 		e.Coverage = e.Ramp[0].Coverage
 	}
 	for _, g := range d.Guardrails {
-		e.Guardrails = append(e.Guardrails, Guardrail(g))
+		e.Guardrails = append(e.Guardrails, Guardrail{Kind: g.Kind, Limit: given(g.Limit, 0), Action: g.Action})
 	}
 	e.Slots = Allot(nil, e.Arms)
 	return e
@@ -336,6 +316,14 @@ func (d Definition) arms() []Arm {
 		arms = append(arms, arm)
 	}
 	return arms
+}
+
+// given is what a definition says, or what holds where it says nothing.
+func given[T any](v *T, def T) T {
+	if v == nil {
+		return def
+	}
+	return *v
 }
 
 func orElse[T comparable](v, def T) T {

@@ -91,11 +91,11 @@ namespace: {name: n, from: 50%, to: 50%}
 ramp: [{coverage: 5%}, {coverage: 5%}]
 guardrails: [{kind: luck}]
 auto: always
-`, []string{"id: ", "primary: ", "alpha: ", "horizon: ", "min_labels: ", "arms[1].id: a is there twice", "arms[1].weight_ppm: ", "has 0 controls", "sum to 1100000",
-			"header: Cookie", "namespace: must not be empty", "ramp[1].coverage_ppm: ", "guardrails[0].kind: ", "auto: "}},
+`, []string{"id: ", "primary: ", "alpha: ", "horizon: ", "min_labels: ", "arms[1].id: a is there twice", "arms[1].weight: ", "has 0 controls", "sum to 110 %",
+			"header: Cookie", "namespace: must not be empty", "ramp[1].coverage: ", "guardrails[0].kind: ", "auto: "}},
 		"one arm":         {"id: x\narms: [{checkpoint: a}]\n", []string{"arms: has 1"}},
-		"a share":         {minimal + "coverage: 200%\n", []string{"no share"}},
-		"no number":       {minimal + "coverage: nan%\n", []string{"no share"}},
+		"a share":         {minimal + "coverage: 200%\n", []string{`"200%" where a share`}},
+		"no number":       {minimal + "coverage: nan%\n", []string{`"nan%" where a share`}},
 		"not a mapping":   {"- 1\n", []string{"definition: "}},
 		"no YAML":         {"{", []string{"definition: "}},
 		"two documents":   {minimal + "---\nid: y\n", []string{"one document"}},
@@ -125,7 +125,8 @@ func FuzzParse(f *testing.F) {
 		minimal + "namespace: {name: n, from: 0%, to: 5e1%}\naudience: {style: [anime]}\n",
 		`{"id":"x","arms":[{"checkpoint":"a","weight":"12.5%"},{"checkpoint":"b","weight":875000},` +
 			`{"checkpoint":"c","mode":"shadow"}],"min_duration":"0s","auto":"act"}`,
-		"a: &a [*a]\n", "id: x\narms: &a [{checkpoint: a, mode: interleave}, {checkpoint: b, mode: interleave}]\nramp: *a\n",
+		"a: &a [*a]\n", "horizon: 1.5\nalpha: 0\nmin_duration: 1w2d\n",
+		"id: x\narms: &a [{checkpoint: a, mode: interleave}, {checkpoint: b, mode: interleave}]\nramp: *a\n",
 		"&a id: *a\n<<: {id: y}\n", "\xef\xbb\xbf{}", "---\n...\n---\n",
 	} {
 		f.Add([]byte(text))
@@ -164,29 +165,71 @@ func FuzzParse(f *testing.F) {
 // the words of a definition.
 func TestFaultsSpeakOfDefinitions(t *testing.T) {
 	for text, want := range map[string]string{
-		"id: {}":                                "line 1: a mapping where text belongs",
+		"id: {}":                                "id: a mapping where text belongs",
 		"id: x\narms: a":                        `line 2: "a" where a list belongs`,
 		"id: x\narms: [3]":                      `line 2: "3" where a mapping belongs`,
 		"id: x\nmde: soon":                      `line 2: "soon" where a number belongs`,
 		"id: x\nhorizon: all":                   `line 2: "all" where a whole number belongs`,
-		"id: x\nmin_duration: 3":                `line 2: "3" where a duration, such as "36h" belongs`,
+		"id: x\nmin_duration: 3":                `line 2: "3" where a duration, such as "36h" or "3d", belongs`,
 		"id: x\nblind_feedback_required: maybe": `line 2: "maybe" where true or false belongs`,
 		"id: x\naudience: [a]":                  "line 2: a list where a mapping belongs",
 		"id: x\nnamespace: 1":                   `line 2: "1" where a mapping belongs`,
-		"id: x\nid: y":                          `line 2: mapping key "id" already defined at line 1`,
-		"Id: x":                                 "line 1: there is no field Id; did you mean id?",
+		"id: x\nid: y":                          "line 2: id is there twice, first in line 1",
+		"Id: x":                                 "definition: there is no field Id; did you mean id?",
 		"id: x\nmin-labels: 3":                  "line 2: there is no field min-labels; did you mean min_labels?",
 		"id: x\narms: [{checkpoint: a, Weight: 1%}]":    "there is no field Weight; did you mean weight?",
-		"id: x\narms: [{checkpoint: a, checkpoint: b}]": `line 2: mapping key "checkpoint" already defined`,
-		"id: x\naudience: {a: [b], a: [c]}":             `line 2: mapping key "a" already defined`,
+		"id: x\narms: [{checkpoint: a, checkpoint: b}]": "arms[0]: line 2: checkpoint is there twice",
+		"id: x\naudience: {a: [b], a: [c]}":             "audience: line 2: a is there twice",
 		"id: x\nname: \xff":                             "definition: is not UTF-8",
 		"\xff\xfei\x00d\x00:\x00 \x00x\x00":             "definition: is not UTF-8",
+		"id: x\nhorizon: 1.5":                           `horizon: line 2: "1.5" where a whole number belongs`,
+		"id: x\nhorizon: 1e300":                         `"1e300" where a whole number belongs`,
+		"id: x\nhorizon: 99999999999999999999":          "where a whole number belongs",
+		"id: x\nhorizon: '20'":                          `"20" where a whole number belongs`,
+		"id: x\nalpha: '0.1'":                           `"0.1" where a number belongs`,
+		"id: x\nalpha: ~":                               "alpha: line 2: has no value",
+		"id: x\nname: ''":                               "name: line 2: has no value",
+		"id: x\nramp: [{coverage: }]":                   "ramp[0].coverage: line 2: has no value",
+		"id: x\n? [a]\n: b":                             "the name of a field must be text",
+		"id: &a [*a]":                                   "id: a list where text belongs",
+		"id: x\naudience: &a {b: *a}":                   "audience.b: line 2: a mapping where a list belongs",
 		"id: [x":                                        "line 1: did not find expected",
 		"":                                              "definition: is empty",
 	} {
 		_, err := experiment.Parse([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What YAML can say twice, it can say by an alias and by a merge too.
+func TestAliasesAndMerges(t *testing.T) {
+	e, err := experiment.Parse([]byte("id: x\narms:\n- &base {checkpoint: a, weight: 50%}\n- {<<: *base, id: new, " +
+		"checkpoint: b}\n" +
+		"min_duration: &d 2d\nmax_duration: *d\nhorizon: 1e3\n"))
+	if err != nil || e.Arms[1].Weight != 500_000 || e.Arms[1].Checkpoint != "b" || e.MaxDuration != 48*time.Hour ||
+		e.Horizon != 1000 {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"36h": 36 * time.Hour, "3d": 72 * time.Hour, "2w": 14 * 24 * time.Hour, "1w2d3h4m": 219*time.Hour + 4*time.Minute,
+		"0.5d": 12 * time.Hour, "1.5w": 252 * time.Hour, "0": 0, "0s": 0, "0d": 0, "-1h": -time.Hour,
+		"1500ms": 1500 * time.Millisecond,
+	} {
+		if got, err := experiment.ParseDuration(text); err != nil || got != want {
+			t.Errorf("%q: %s, %v, want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", " ", "d", "3", "3 d", "3D", "-3d", "3d-1h", "1e9d", "99999999w", "2d1w", "3dd", "NaNd", "300y",
+		"+1d", "1d1000000000h1000000000h",
+	} {
+		if got, err := experiment.ParseDuration(text); err == nil {
+			t.Errorf("%q is %s", text, got)
 		}
 	}
 }

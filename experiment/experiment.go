@@ -1,6 +1,8 @@
 package experiment
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agiqa/agiqa/quality"
@@ -17,6 +19,9 @@ type PPM int
 
 // Whole is everything.
 const Whole PPM = 1_000_000
+
+// String is a percentage.
+func (p PPM) String() string { return fmt.Sprintf("%g %%", float64(p)/1e4) }
 
 // State is where an experiment stands.
 type State string
@@ -80,6 +85,9 @@ type Namespace struct {
 	From PPM    `json:"from_ppm" yaml:"from_ppm"` // inclusive
 	To   PPM    `json:"to_ppm" yaml:"to_ppm"`     // exclusive
 }
+
+// String says which share it is: 0 % to 50 %.
+func (n Namespace) String() string { return n.From.String() + " to " + n.To.String() }
 
 // RampStep widens the coverage once its conditions hold.
 type RampStep struct {
@@ -225,6 +233,7 @@ type Experiment struct {
 	MaxDuration time.Duration `json:"max_duration"`
 	Guardrails  []Guardrail   `json:"guardrails,omitempty"`
 	Auto        Auto          `json:"auto"`
+	Archived    bool          `json:"archived,omitempty"`    // put away: nothing can be done to it but to restore it
 	Winner      ArmID         `json:"winner,omitempty"`      // the arm that was promoted
 	Forced      string        `json:"forced,omitempty"`      // why it was promoted without the rule of promotion
 	Recommended ArmID         `json:"recommended,omitempty"` // the arm that the server would promote
@@ -249,4 +258,33 @@ func (e Experiment) Arm(id ArmID) (Arm, bool) {
 		}
 	}
 	return Arm{}, false
+}
+
+// IsControl reports whether a treatment has the control's checkpoint: an arm of an
+// A/A test, which is no better and no worse.
+func (e Experiment) IsControl(a Arm) bool {
+	control, ok := e.Control()
+	return ok && a.ID != control.ID && !a.Digest.IsZero() && a.Digest == control.Digest
+}
+
+// AA says in words that arms have the control's checkpoint; "" where none has. A
+// difference between them is the sign of a fault.
+func (e Experiment) AA() string {
+	var same []string
+	for _, a := range e.Arms {
+		if e.IsControl(a) {
+			same = append(same, string(a.ID))
+		}
+	}
+	switch {
+	case len(same) == 0:
+		return ""
+	case len(e.Arms) == 2:
+		return "A/A test: both arms are the same checkpoint"
+	case len(same) == len(e.Arms)-1:
+		return fmt.Sprintf("A/A test: all %d arms are the same checkpoint", len(e.Arms))
+	case len(same) == 1:
+		return fmt.Sprintf("A/A test: arm %s is the same checkpoint as the control", same[0])
+	}
+	return fmt.Sprintf("A/A test: arms %s are the same checkpoint as the control", strings.Join(same, ", "))
 }

@@ -55,6 +55,9 @@ type Store interface {
 	// audit record in the same transaction; conflict otherwise. Of two
 	// controllers one wins.
 	Swap(ctx context.Context, was int64, e Experiment, a Audit) error
+	// Delete removes an experiment and its audit records if its stored revision is
+	// was: not_found, conflict. It is for drafts, which have no other records.
+	Delete(ctx context.Context, id ID, was int64) error
 	// Audits returns the audit trail, the oldest first.
 	Audits(ctx context.Context, id ID) ([]Audit, error)
 

@@ -15,6 +15,10 @@ type Do string
 // What can be done.
 const (
 	DoCreate    Do = "create"
+	DoEdit      Do = "edit"    // another definition
+	DoArchive   Do = "archive" // put away
+	DoRestore   Do = "restore" // take out of the archive
+	DoDelete    Do = "delete"
 	DoStart     Do = "start"
 	DoPause     Do = "pause"
 	DoResume    Do = "resume"
@@ -34,6 +38,10 @@ var machine = map[Do]struct {
 	from []State
 	to   State
 }{
+	DoEdit:      {[]State{Draft}, ""},
+	DoArchive:   {[]State{Draft, Stopped, Promoted, RolledBack}, ""},
+	DoRestore:   {[]State{Draft, Stopped, Promoted, RolledBack}, ""},
+	DoDelete:    {[]State{Draft}, ""},
 	DoStart:     {[]State{Draft}, Running},
 	DoPause:     {[]State{Running}, Paused},
 	DoResume:    {[]State{Paused}, Running},
@@ -47,6 +55,10 @@ var machine = map[Do]struct {
 	DoRollback:  {[]State{Running, Paused, Promoted}, RolledBack},
 }
 
+// Open reports whether an experiment has started and not ended: it holds its share
+// of a namespace.
+func (s State) Open() bool { return s == Running || s == Paused }
+
 // Final reports whether nothing is recorded any more.
 func (s State) Final() bool { return s == Stopped || s == Promoted || s == RolledBack }
 
@@ -56,6 +68,7 @@ type Change struct {
 	By       string
 	Detail   string
 	Numbers  map[string]string
+	Edited   Experiment    // DoEdit: a draft of the new definition
 	Coverage PPM           // DoRamp
 	Step     bool          // DoRamp: it is the next step of the experiment's own ramp
 	Weights  map[ArmID]PPM // DoWeigh: of every arm that is not a shadow
@@ -115,7 +128,14 @@ func (e *NotReady) Unwrap() error {
 func Apply(e Experiment, c Change, now time.Time) (Experiment, Audit, error) {
 	rule, ok := machine[c.Do]
 	if !ok || !slices.Contains(rule.from, e.State) {
-		return e, Audit{}, quality.Errorf(quality.KindConflict, "experiment %s is %s; it can't %s", e.ID, e.State, c.Do)
+		return e, Audit{}, refused(e, c.Do)
+	}
+	if e.Archived != (c.Do == DoRestore) {
+		text := "is in the archive; restore it first"
+		if !e.Archived {
+			text = "is not in the archive"
+		}
+		return e, Audit{}, quality.Errorf(quality.KindConflict, "experiment %s %s", e.ID, text)
 	}
 	// Without force, the rule of promotion names the hold among all that is missing.
 	if c.Do == DoPromote && c.Forced != "" && len(e.Held) > 0 {
@@ -138,6 +158,22 @@ func Apply(e Experiment, c Change, now time.Time) (Experiment, Audit, error) {
 	}, nil
 }
 
+// refused says why something can't be done in the present state.
+func refused(e Experiment, do Do) error {
+	hint := ""
+	switch {
+	case do == DoEdit && e.State.Open():
+		hint = "; only drafts are edited: change coverage or weights with ramp, or clone it"
+	case do == DoEdit:
+		hint = "; only drafts are edited: clone it"
+	case do == DoDelete && e.State.Final():
+		hint = "; only drafts are deleted, since its records belong to it: archive it"
+	case (do == DoDelete || do == DoArchive) && e.State.Open():
+		hint = "; stop it first"
+	}
+	return quality.Errorf(quality.KindConflict, "experiment %s is %s; it can't %s%s", e.ID, e.State, do, hint)
+}
+
 // Created is the audit record of a new experiment.
 func Created(e Experiment, by string, now time.Time) Audit {
 	return Audit{Time: now, Experiment: e.ID, Revision: e.Revision, Action: string(DoCreate),
@@ -146,6 +182,10 @@ func Created(e Experiment, by string, now time.Time) Audit {
 
 func (e *Experiment) edit(c Change, now time.Time) error {
 	switch c.Do {
+	case DoEdit:
+		return e.redefine(c.Edited)
+	case DoArchive, DoRestore:
+		e.Archived = c.Do == DoArchive
 	case DoStart:
 		e.Started = now
 	case DoResume:
@@ -179,6 +219,43 @@ func (e Experiment) LiftHold() string {
 	return "find the cause, then lift the hold with pause and resume"
 }
 
+// redefine puts another definition in the place of a draft's.
+func (e *Experiment) redefine(to Experiment) error {
+	if to.ID != e.ID {
+		return &Invalid{Faults: []Fault{{Field: "id", Message: fmt.Sprintf("is %s, but the experiment is %s: a draft "+
+			"keeps its id; clone it to have another", to.ID, e.ID)}}}
+	}
+	to.Created, to.Revision = e.Created, e.Revision
+	*e = to
+	return nil
+}
+
+// Clone returns a draft of what the experiment is now, under another id. It draws
+// its own salt, so that its units fall elsewhere, and begins its ramp anew. An arm
+// that a guardrail took out is back, without weight.
+func (e Experiment) Clone(as ID) Experiment {
+	c := Experiment{
+		ID: as, Name: e.Name, Owner: e.Owner, Hypothesis: e.Hypothesis, State: Draft, Phase: 1, Revision: 1,
+		Primary: e.Primary, MDE: e.MDE, Alpha: e.Alpha, Margin: e.Margin, Horizon: e.Horizon,
+		Arms: slices.Clone(e.Arms), Unit: e.Unit, Header: e.Header, Fallback: e.Fallback, Namespace: e.Namespace,
+		Coverage: e.Coverage, Salt: newSalt(), HashVersion: HashVersion, Audience: e.Audience,
+		Ramp: slices.Clone(e.Ramp), BlindOnly: e.BlindOnly, LabelsAnswerTasks: true,
+		MinLabels: e.MinLabels, MinRaters: e.MinRaters, MinDuration: e.MinDuration, MaxDuration: e.MaxDuration,
+		Guardrails: slices.Clone(e.Guardrails), Auto: e.Auto,
+	}
+	if e.Name == string(e.ID) {
+		c.Name = string(as)
+	}
+	if len(c.Ramp) > 0 {
+		c.Coverage = c.Ramp[0].Coverage
+	}
+	for i := range c.Arms {
+		c.Arms[i].Out = false
+	}
+	c.Slots = Allot(nil, c.Arms)
+	return c
+}
+
 func (e *Experiment) promote(winner ArmID, now time.Time) error {
 	a, ok := e.Arm(winner)
 	switch {
@@ -186,6 +263,8 @@ func (e *Experiment) promote(winner ArmID, now time.Time) error {
 		return quality.Errorf(quality.KindNotFound, "experiment %s has no arm %.64q", e.ID, string(winner))
 	case a.Out:
 		return quality.Errorf(quality.KindConflict, "arm %s was removed by a guardrail and can't be promoted", a.ID)
+	case e.IsControl(a):
+		return quality.Errorf(quality.KindConflict, "%s: arm %s can't be promoted", e.AA(), a.ID)
 	}
 	e.Winner = winner
 	if e.Ended.IsZero() {
@@ -196,7 +275,7 @@ func (e *Experiment) promote(winner ArmID, now time.Time) error {
 
 func (e *Experiment) ramp(c Change, now time.Time) error {
 	if c.Coverage < 0 || c.Coverage > Whole {
-		return &Invalid{Faults: []Fault{{Field: "coverage_ppm",
+		return &Invalid{Faults: []Fault{{Field: "coverage",
 			Message: fmt.Sprintf("is %d, must be between 0 and %d", c.Coverage, Whole)}}}
 	}
 	// A coverage that shrinks lets units go, which then see another score: the

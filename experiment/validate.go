@@ -20,7 +20,7 @@ const (
 
 // Fault is one thing that is wrong with an experiment.
 type Fault struct {
-	Field   string // such as arms[1].weight_ppm
+	Field   string // as a definition has it, such as arms[1].weight
 	Message string
 }
 
@@ -55,7 +55,7 @@ var secretHeaders = []string{"authorization", "cookie", "proxy-authorization", "
 // default are for whoever knows them.
 func (e Experiment) Validate() error {
 	v := &validation{}
-	v.that(identifier.MatchString(string(e.ID)), "id", "must match [a-z0-9][a-z0-9-]{0,63}")
+	v.identifier("id", string(e.ID))
 	v.text("name", e.Name, 200)
 	v.text("owner", e.Owner, 200)
 	v.text("hypothesis", e.Hypothesis, maxText)
@@ -82,12 +82,24 @@ func (v *validation) text(field, s string, most int) {
 	v.that(len(s) <= most && printable(strings.ReplaceAll(s, "\n", " ")), field, "must be text of at most %d bytes", most)
 }
 
+func (v *validation) identifier(field, s string) {
+	v.that(s != "", field, "is missing")
+	v.that(s == "" || identifier.MatchString(s), field, "is %.64q, must be 1 to 64 lower-case letters, digits and "+
+		"hyphens that begin with no hyphen", s)
+}
+
 func (v *validation) share(field string, p PPM) {
 	v.that(p >= 0 && p <= Whole, field, "is %d, must be between 0 and %d parts per million", p, Whole)
 }
 
 func oneOf[T comparable](v *validation, field string, is T, of ...T) {
-	v.that(slices.Contains(of, is), field, "is %q, must be one of %v", fmt.Sprint(is), of)
+	var known []string
+	for _, o := range of {
+		if text := fmt.Sprint(o); text != "" {
+			known = append(known, text)
+		}
+	}
+	v.that(slices.Contains(of, is), field, "is %.64q, must be one of %s", fmt.Sprint(is), strings.Join(known, ", "))
 }
 
 func (v *validation) number(field string, x float64, ok bool, rule string) {
@@ -109,23 +121,31 @@ func (v *validation) statistics(e Experiment) {
 }
 
 func (v *validation) arms(arms []Arm) {
+	if len(arms) == 0 {
+		v.that(false, "arms", "is missing")
+		return
+	}
 	v.that(len(arms) >= 2 && len(arms) <= MaxArms, "arms", "has %d, must have between 2 and %d", len(arms), MaxArms)
 	seen, digests := map[ArmID]bool{}, map[quality.Digest]ArmID{}
 	controls, interleaved, sum := 0, 0, PPM(0)
+	control, _ := Experiment{Arms: arms}.Control()
 	for i, a := range arms {
 		field := fmt.Sprintf("arms[%d].", i)
-		v.that(identifier.MatchString(string(a.ID)), field+"id", "must match [a-z0-9][a-z0-9-]{0,63}")
-		v.that(!seen[a.ID], field+"id", "%s is there twice", a.ID)
+		v.identifier(field+"id", string(a.ID))
+		v.that(!seen[a.ID] || a.ID == "", field+"id", "%s is there twice: give every arm an id of its own", a.ID)
 		seen[a.ID] = true
 		v.that(quality.ValidCheckpointName(a.Checkpoint), field+"checkpoint", "must name a checkpoint")
-		if other, twice := digests[a.Digest]; twice && !a.Digest.IsZero() {
-			v.that(false, field+"checkpoint", "is the same checkpoint as that of arm %s", other)
+		// The control's checkpoint may come again: that is an A/A test.
+		if other, twice := digests[a.Digest]; twice && !a.Digest.IsZero() && a.Role != Control {
+			v.that(false, field+"checkpoint", "is the same checkpoint as that of arm %s, another treatment", other)
 		}
-		digests[a.Digest] = a.ID
+		if a.Role != Control && a.Digest != control.Digest {
+			digests[a.Digest] = a.ID
+		}
 		oneOf(v, field+"role", a.Role, Control, Treatment)
 		oneOf(v, field+"mode", a.Mode, Live, Shadow, Interleave)
-		v.share(field+"weight_ppm", a.Weight)
-		v.that(a.Mode != Shadow || a.Weight == 0, field+"weight_ppm", "is %d, must be 0 for a shadow", a.Weight)
+		v.share(field+"weight", a.Weight)
+		v.that(a.Mode != Shadow || a.Weight == 0, field+"weight", "is %d, must be 0 for a shadow", a.Weight)
 		if a.Role == Control {
 			controls++
 			v.that(a.Mode != Shadow, field+"mode", "is shadow, but the control answers whoever is in no arm")
@@ -137,7 +157,7 @@ func (v *validation) arms(arms []Arm) {
 	}
 	v.that(controls == 1, "arms", "has %d controls, must have one", controls)
 	v.that(interleaved != 1 && interleaved <= 2, "arms", "has %d interleaved arms, must have two or none", interleaved)
-	v.that(sum == Whole, "arms", "has weights that sum to %d, must be %d parts per million", sum, Whole)
+	v.that(sum == Whole, "arms", "has weights that sum to %s, must be %s", sum, Whole)
 }
 
 func (v *validation) units(e Experiment) {
@@ -148,13 +168,13 @@ func (v *validation) units(e Experiment) {
 		v.that(!slices.Contains(secretHeaders, strings.ToLower(e.Header)), "header",
 			"%s carries secrets and cannot be a unit", e.Header)
 	}
-	v.share("coverage_ppm", e.Coverage)
+	v.share("coverage", e.Coverage)
 	v.that(saltText.MatchString(e.Salt), "salt", "must be 32 hexadecimal digits")
 	v.that(e.HashVersion == HashVersion, "hash_version", "is %d, must be %d", e.HashVersion, HashVersion)
 	if n := e.Namespace; n != nil {
-		v.that(identifier.MatchString(n.Name), "namespace.name", "must match [a-z0-9][a-z0-9-]{0,63}")
-		v.share("namespace.from_ppm", n.From)
-		v.share("namespace.to_ppm", n.To)
+		v.identifier("namespace.name", n.Name)
+		v.share("namespace.from", n.From)
+		v.share("namespace.to", n.To)
 		v.that(n.From < n.To, "namespace", "must not be empty")
 	}
 	v.that(len(e.Audience) <= MaxAttributes, "audience", "names more than %d attributes", MaxAttributes)
@@ -170,8 +190,8 @@ func (v *validation) ramp(e Experiment) {
 	last := PPM(0)
 	for i, s := range e.Ramp {
 		field := fmt.Sprintf("ramp[%d].", i)
-		v.share(field+"coverage_ppm", s.Coverage)
-		v.that(s.Coverage > last, field+"coverage_ppm", "is %d, must be above the step before", s.Coverage)
+		v.share(field+"coverage", s.Coverage)
+		v.that(s.Coverage > last, field+"coverage", "is %d, must be above the step before", s.Coverage)
 		v.that(s.MinTime >= 0, field+"min_time", "must not be negative")
 		v.that(s.MinUnits >= 0, field+"min_units", "must not be negative")
 		last = s.Coverage
@@ -197,19 +217,19 @@ func GuardrailKinds() []GuardrailKind {
 	}
 }
 
-// CheckOthers refuses an experiment whose namespace overlaps that of another
-// one that may still run.
+// CheckOthers refuses to start an experiment whose namespace overlaps that of
+// another one that runs or is paused. Drafts hold nothing.
 func (e Experiment) CheckOthers(others []Experiment) error {
 	if e.Namespace == nil {
 		return nil
 	}
 	for _, o := range others {
-		if o.ID == e.ID || o.Namespace == nil || o.Namespace.Name != e.Namespace.Name || o.State.Final() {
+		if o.ID == e.ID || o.Namespace == nil || o.Namespace.Name != e.Namespace.Name || !o.State.Open() {
 			continue
 		}
 		if e.Namespace.From < o.Namespace.To && o.Namespace.From < e.Namespace.To {
-			return quality.Errorf(quality.KindConflict, "experiment %s already uses part of this share of namespace %s", o.ID,
-				o.Namespace.Name)
+			return quality.Errorf(quality.KindConflict, "experiment %s, which is %s, has %s of namespace %s, and %s asks "+
+				"for %s", o.ID, o.State, o.Namespace, o.Namespace.Name, e.ID, e.Namespace)
 		}
 	}
 	return nil

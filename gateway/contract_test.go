@@ -65,12 +65,14 @@ func pathOf(path string, op map[string]any) string {
 func TestExamplesCanBeSent(t *testing.T) {
 	r := newWholeRig(t, func(p *plan) { p.gateway.AllowedHosts = []string{"*"} }) // the challenge names an address
 	order := []string{
-		"POST /v1/experiments", "POST /v1/experiments/{id}/start", "POST /v1/score", "POST /v1/feedback",
+		"POST /v1/experiments", "PUT /v1/experiments/{id}", "POST /v1/experiments/{id}/clone",
+		"DELETE /v1/experiments/{id}", "POST /v1/experiments/{id}/start", "POST /v1/score", "POST /v1/feedback",
 		"POST /v1/experiments/{id}/tasks", "POST /v1/experiments/{id}/ramp", "POST /v1/experiments/{id}/pause",
 		"POST /v1/experiments/{id}/resume",
 	}
 	last := []string{
 		"POST /v1/experiments/{id}/stop", "POST /v1/experiments/{id}/promote", "POST /v1/experiments/{id}/rollback",
+		"POST /v1/experiments/{id}/archive", "POST /v1/experiments/{id}/restore",
 	}
 	for _, op := range r.contract().Operations() {
 		if name := op[0] + " " + op[1]; !slices.Contains(append(order, last...), name) {
@@ -96,7 +98,11 @@ func TestExamplesCanBeSent(t *testing.T) {
 				body = bytes.ReplaceAll(body, []byte("id: prompt-contexts"), []byte("id: other"))
 			}
 			headers := append(bearer(adminKey), "Content-Type", contentType)
-			w := r.admin(method, pathOf(path, op), bytes.NewReader(body), headers...)
+			target := pathOf(path, op)
+			if name == "DELETE /v1/experiments/{id}" {
+				target = strings.Replace(target, "prompt-contexts", "other", 1)
+			}
+			w := r.admin(method, target, bytes.NewReader(body), headers...)
 			if w.Code >= 300 {
 				t.Errorf("%s %s answers %d: %s", name, contentType, w.Code, w.Body)
 			}

@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +28,16 @@ import (
 // was faster, store_unavailable.
 type Experiments interface {
 	Create(ctx context.Context, definition []byte, by string) (experiment.Experiment, error)
+	// Edit puts another definition in the place of a draft's; Clone makes a draft of
+	// an experiment under another id; Delete removes a draft. revision is as for
+	// Change.
+	Edit(
+		ctx context.Context, id experiment.ID, revision int64, definition []byte, by string,
+	) (experiment.Experiment, error)
+	Clone(ctx context.Context, id, as experiment.ID, by string) (experiment.Experiment, error)
+	Delete(ctx context.Context, id experiment.ID, revision int64, by string) (experiment.Experiment, error)
 	Start(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error)
-	// Change does one of pause, resume, ramp, weigh and stop. revision is the
+	// Change does one of pause, resume, ramp, weigh, stop, archive and restore. revision is the
 	// one that the caller saw; 0: whichever.
 	Change(ctx context.Context, id experiment.ID, revision int64, c experiment.Change) (experiment.Experiment, error)
 	// Promote returns an *[experiment.NotReady] where the rule of promotion is not
@@ -45,6 +53,8 @@ type Experiments interface {
 	Conclude(ctx context.Context, id experiment.ID) (engine.Conclusion, error)
 	Guards(id experiment.ID) []analysis.Guard
 	NotServed(id experiment.ID) string
+	// Warnings say that experiments take each other's requests.
+	Warnings(id experiment.ID) []string
 	// Report is the whole analysis of a phase; 0: the present one.
 	Report(ctx context.Context, id experiment.ID, phase int) (analysis.Report, error)
 	// Label stores feedback: feedback_invalid, forbidden, conflict, rate_limited,
@@ -63,7 +73,9 @@ var errNoExperiments = quality.Errorf(quality.KindNotFound,
 // ExperimentStatus is an experiment and how it is doing on this server.
 type ExperimentStatus struct {
 	Experiment experiment.Experiment `json:"experiment"`
+	AA         string                `json:"aa,omitempty" doc:"That arms are the same checkpoint, in words: a difference is then the sign of a fault, and nothing is promoted"`
 	Trouble    string                `json:"trouble,omitempty" doc:"Why a running experiment takes no requests on this server"`
+	Warnings   []string              `json:"warnings,omitempty" nullable:"false" doc:"What a running experiment does not get of what its definition says, or takes from another one"`
 	Guards     []GuardStatus         `json:"guards" nullable:"false" doc:"Guardrails, as this server sees them"`
 	Counts     map[string]int        `json:"counts" nullable:"false" doc:"What was recorded: exposures, units and thumbs in this phase, images and labels in all phases"`
 	Uncounted  map[string]int        `json:"uncounted" nullable:"false" doc:"Feedback that no decision reads, by the reason: not_blind, other_kind, superseded, contradictory, late, no_exposure, no_scores, other_phase, several_arms, odd_values. counts.counted is what a decision reads"`
@@ -328,6 +340,10 @@ type PromoteRequest struct {
 	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why the promotion is forced, for the audit record and the report"`
 }
 
+type listExperimentsInput struct {
+	Archived bool `query:"archived" doc:"List the archive too"`
+}
+
 type listExperimentsOutput struct {
 	Body struct {
 		Experiments []experiment.Experiment `json:"experiments" nullable:"false"`
@@ -361,41 +377,25 @@ func (g *Gateway) registerExperiments(api huma.API) {
 	create.Description = "The body is a definition in YAML or JSON (docs/experiments.md). It becomes a draft, which " +
 		"takes no requests."
 	create.DefaultStatus = http.StatusCreated
-	create.MaxBodyBytes = experiment.MaxDefinitionBytes + 1
-	create.SkipValidateBody = true
-	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[experiment.Definition](), true, "")
-	definition := &huma.MediaType{Schema: schema}
-	create.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/json": definition,
-		"application/yaml": {Schema: binarySchema()}, // as text, generators of clients don't take it
-	}}
+	read := g.definition(api, &create)
 	huma.Register(api, create, func(ctx context.Context, in *createInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-			definition := in.RawBody
-			kind, params, _ := mime.ParseMediaType(in.ContentType)
-			if !isUTF8(params) {
-				return experiment.Experiment{}, errCharset
-			}
-			if kind == "application/json" {
-				err := g.bodies.checkNames(definition, schema)
-				if err != nil {
-					return experiment.Experiment{}, err
-				}
-				if definition, err = experiment.DefinitionOfJSON(definition); err != nil {
-					return experiment.Experiment{}, err
-				}
+			definition, err := read(in.ContentType, in.RawBody)
+			if err != nil {
+				return experiment.Experiment{}, err
 			}
 			return g.experiments.Create(ctx, definition, access.From(ctx).By())
 		})
 	})
 	huma.Register(api, operation(http.MethodGet, "/v1/experiments", "list-experiments", "List experiments"),
-		func(ctx context.Context, _ *struct{}) (*listExperimentsOutput, error) {
+		func(ctx context.Context, in *listExperimentsInput) (*listExperimentsOutput, error) {
 			all, err := g.experiments.List(ctx)
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
 			out := &listExperimentsOutput{}
-			out.Body.Experiments = append([]experiment.Experiment{}, all...)
+			out.Body.Experiments = slices.DeleteFunc(append([]experiment.Experiment{}, all...),
+				func(x experiment.Experiment) bool { return x.Archived && !in.Archived })
 			return out, nil
 		})
 	huma.Register(api, operation(http.MethodGet, "/v1/experiments/{id}", "show-experiment",
@@ -406,7 +406,9 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
-			return &statusOutput{Body: experimentStatus(c, g.experiments.Guards(id), g.experiments.NotServed(id))}, nil
+			status := experimentStatus(c, g.experiments.Guards(id), g.experiments.NotServed(id))
+			status.AA, status.Warnings = c.Experiment.AA(), g.experiments.Warnings(id)
+			return &statusOutput{Body: status}, nil
 		})
 	huma.Register(api, operation(http.MethodGet, "/v1/experiments/{id}/audits", "list-audits",
 		"List what was done to an experiment, and by what numbers"),
@@ -420,6 +422,7 @@ func (g *Gateway) registerExperiments(api huma.API) {
 			return out, nil
 		})
 	g.registerExperimentChanges(api, operation)
+	g.registerDrafts(api, operation)
 	g.registerReports(api, operation)
 	g.registerFeedback(api)
 	g.registerTasks(api)
@@ -431,9 +434,10 @@ func (g *Gateway) registerExperimentChanges(api huma.API, operation newOperation
 	start := operation(http.MethodPost, "/v1/experiments/{id}/start", "start-experiment",
 		"Start an experiment", 409, 502, 504)
 	start.Description = "Every arm first scores a fixed set of canary images: an arm that is constant, at the ends of " +
-		"the scale, or ranks against the control forbids the start."
-	huma.Register(api, start, func(ctx context.Context, in *experimentInput) (*experimentOutput, error) {
-		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+		"the scale, or ranks against the control forbids the start. So does another experiment that takes every request of " +
+		"this one; where others take more than a tenth of them, warnings says so."
+	huma.Register(api, start, func(ctx context.Context, in *experimentInput) (*changedOutput, error) {
+		return g.changed(ctx, func() (experiment.Experiment, error) {
 			return g.experiments.Start(ctx, experiment.ID(in.ID), access.From(ctx).By())
 		})
 	})
@@ -442,7 +446,6 @@ func (g *Gateway) registerExperimentChanges(api huma.API, operation newOperation
 		summary string
 	}{
 		{experiment.DoPause, "Pause: everybody gets the default, nothing is recorded"},
-		{experiment.DoResume, "Resume; what held the experiment is taken for looked at"},
 		{experiment.DoStop, "Stop for good"},
 	} {
 		huma.Register(api, operation(http.MethodPost, "/v1/experiments/{id}/"+string(do.do),
@@ -454,13 +457,21 @@ func (g *Gateway) registerExperimentChanges(api huma.API, operation newOperation
 				})
 			})
 	}
+	huma.Register(api, operation(http.MethodPost, "/v1/experiments/{id}/resume", "resume-experiment",
+		"Resume; what held the experiment is taken for looked at", 409),
+		func(ctx context.Context, in *changeInput) (*changedOutput, error) {
+			return g.changed(ctx, func() (experiment.Experiment, error) {
+				return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision,
+					experiment.Change{Do: experiment.DoResume, By: access.From(ctx).By()})
+			})
+		})
 	ramp := operation(http.MethodPost, "/v1/experiments/{id}/ramp", "ramp-experiment", "Change coverage or weights",
 		400, 408, 409, 413, 415, 422)
 	ramp.Description = "A wider coverage moves no unit between arms. Other weights, or a smaller coverage, begin a new " +
 		"phase and move as few units as can be. Labels keep counting: what people say of images doesn't depend on the " +
 		"split. user_metric begins anew, without the units that moved."
-	huma.Register(api, ramp, func(ctx context.Context, in *rampInput) (*experimentOutput, error) {
-		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
+	huma.Register(api, ramp, func(ctx context.Context, in *rampInput) (*changedOutput, error) {
+		return g.changed(ctx, func() (experiment.Experiment, error) {
 			change, err := in.Body.change(access.From(ctx).By())
 			if err != nil {
 				return experiment.Experiment{}, err
@@ -628,8 +639,15 @@ func experimentAnswer(ctx context.Context, do func() (experiment.Experiment, err
 	x, err := do()
 	if invalid, ok := errors.AsType[*experiment.Invalid](err); ok {
 		body := &InvalidRequest{Kind: quality.KindExperimentInvalid}
-		for _, f := range invalid.Faults[:min(len(invalid.Faults), maxFaults)] {
+		for i, f := range invalid.Faults[:min(len(invalid.Faults), maxFaults)] {
 			body.Fields = append(body.Fields, ProblemField{Location: clip(f.Field, 128), Message: clip(f.Message, 256)})
+			if i > 0 {
+				body.Detail += "; "
+			}
+			body.Detail += body.Fields[i].Location + ": " + body.Fields[i].Message
+		}
+		if more := len(invalid.Faults) - maxFaults; more > 0 {
+			body.Detail += fmt.Sprintf("; and %d more", more)
 		}
 		err = body
 	}

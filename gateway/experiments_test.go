@@ -33,6 +33,14 @@ func (s trialShelf) Resolve(name string) (quality.Checkpoint, error) {
 	return c.Checkpoint, err
 }
 
+func (s trialShelf) Names() []string {
+	var names []string
+	for _, c := range s.all() {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
 func (s trialShelf) Default() (quality.Checkpoint, error) {
 	c, err := s.shelf.Default()
 	return c.Checkpoint, err

@@ -301,18 +301,25 @@ func addExamples(document *huma.OpenAPI) {
 			item.Post.RequestBody.Content[contentType].Example = value
 		}
 	}
+	definitions := func(change func(contentType string, value any)) {
+		change("application/json", map[string]any{
+			"id": id, "hypothesis": "A context for each category agrees better with people.",
+			"arms": []any{map[string]any{"checkpoint": shared}, map[string]any{"checkpoint": own}},
+		})
+		change("application/yaml", "id: "+id+"\n"+
+			"hypothesis: A context for each category agrees better with people.\n"+
+			"arms:\n  - checkpoint: "+shared+"\n  - checkpoint: "+own+"\n")
+	}
+	definitions(func(contentType string, value any) { example("/v1/experiments", contentType, value) })
+	if item := document.Paths["/v1/experiments/{id}"]; item != nil {
+		definitions(func(contentType string, value any) { item.Put.RequestBody.Content[contentType].Example = value })
+	}
+	example("/v1/experiments/{id}/clone", "application/json", map[string]any{"id": id + "-again"})
 	picture := map[string]any{"id": "a", "data": base64.StdEncoding.EncodeToString(examplePicture)}
 	image := map[string]any{"images": []any{picture}}
 	for _, path := range []string{"/v1/score", "/v1/compare", "/v1/preprocess"} {
 		example(path, "application/json", image)
 	}
-	example("/v1/experiments", "application/json", map[string]any{
-		"id": id, "hypothesis": "A context for each category agrees better with people.",
-		"arms": []any{map[string]any{"checkpoint": shared}, map[string]any{"checkpoint": own}},
-	})
-	example("/v1/experiments", "application/yaml", "id: "+id+"\n"+
-		"hypothesis: A context for each category agrees better with people.\n"+
-		"arms:\n  - checkpoint: "+shared+"\n  - checkpoint: "+own+"\n")
 	example("/v1/experiments/{id}/ramp", "application/json", map[string]any{"coverage": "25%"})
 	example("/v1/experiments/{id}/promote", "application/json", map[string]any{
 		"arm": own, "force": true, "reason": "to try the API",

@@ -206,7 +206,7 @@ func (s *shelf) Get(name string) (lifecycle.Entry, error) {
 	for _, c := range s.infos {
 		known = append(known, c.Checkpoint.Name)
 	}
-	return lifecycle.Entry{}, quality.NoCheckpoint(name, known)
+	return lifecycle.Entry{}, quality.NoCheckpoint([]string{name}, known)
 }
 
 func (s *shelf) Default() (lifecycle.Entry, error) {

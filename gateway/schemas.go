@@ -172,8 +172,8 @@ func correctDefinitions(r huma.Registry) {
 				}}
 			case reflect.TypeFor[time.Duration]():
 				schema.Properties[member] = &huma.Schema{
-					Type: huma.TypeString, Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`,
-					Description: about, Examples: []any{"36h"},
+					Type: huma.TypeString, Pattern: experiment.DurationPattern,
+					Description: about, Examples: []any{"36h", "3d"},
 				}
 			}
 		}

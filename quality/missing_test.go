@@ -14,20 +14,21 @@ func TestNoCheckpointNamesWhatThereIs(t *testing.T) {
 		many = append(many, fmt.Sprintf("c%02d", i))
 	}
 	for _, test := range []struct {
-		name  string
+		names []string
 		known []string
 		want  string
 	}{
-		{"x", nil, `checkpoint "x" not found; the server has none`},
-		{"x", []string{"a", "b"}, `checkpoint "x" not found; available: a, b`},
-		{"x\r\n\u202e", []string{"a"}, `checkpoint "x\r\n\u202e" not found; available: a`},
-		{strings.Repeat("é", 40), []string{"a"}, `checkpoint "` + strings.Repeat(`\u00e9`, 32) +
+		{[]string{"x"}, nil, `checkpoint "x" not found; the server has none`},
+		{[]string{"x"}, []string{"a", "b"}, `checkpoint "x" not found; available: a, b`},
+		{[]string{"x\r\n\u202e"}, []string{"a"}, `checkpoint "x\r\n\u202e" not found; available: a`},
+		{[]string{strings.Repeat("é", 40)}, []string{"a"}, `checkpoint "` + strings.Repeat(`\u00e9`, 32) +
 			`"... not found; available: a`},
-		{"x", many, `checkpoint "x" not found; available: ` + strings.Join(many[:10], ", ") + " and 2 more"},
+		{[]string{"x"}, many, `checkpoint "x" not found; available: ` + strings.Join(many[:10], ", ") + " and 2 more"},
+		{[]string{"x", "y"}, []string{"a"}, `checkpoints "x", "y" not found; available: a`},
 	} {
-		err := quality.NoCheckpoint(test.name, test.known)
+		err := quality.NoCheckpoint(test.names, test.known)
 		if err.Kind != quality.KindCheckpointNotFound || err.Detail != test.want {
-			t.Errorf("NoCheckpoint(%q): %s %q, want %q", test.name, err.Kind, err.Detail, test.want)
+			t.Errorf("NoCheckpoint(%q): %s %q, want %q", test.names, err.Kind, err.Detail, test.want)
 		}
 	}
 }

@@ -170,6 +170,15 @@ func (a ownCheckpoints) Resolve(name string) (quality.Checkpoint, error) {
 	return c.Checkpoint, err
 }
 
+// Names implements [engine.Checkpoints].
+func (a ownCheckpoints) Names() []string {
+	var names []string
+	for _, c := range a.library.List() {
+		names = append(names, c.Checkpoint.Name)
+	}
+	return names
+}
+
 // Default implements [engine.Checkpoints].
 func (a ownCheckpoints) Default() (quality.Checkpoint, error) {
 	c, err := a.library.Default()

@@ -32,7 +32,10 @@ import (
 func newExperiment(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{Use: "experiment", Short: "Run A/B experiments of checkpoints on a server"}
 	cmd.AddCommand(
-		newExperimentValidate(t), newExperimentCreate(t), newExperimentList(t), newExperimentStatus(t),
+		newExperimentValidate(t), newExperimentCreate(t), newExperimentEdit(t), newExperimentClone(t),
+		newExperimentDelete(t), newExperimentList(t), newExperimentStatus(t),
+		changeExperiment(t, "archive", "Put a draft, or an experiment that has ended, away; list leaves it out"),
+		changeExperiment(t, "restore", "Take an experiment out of the archive"),
 		changeExperiment(t, "start", "Start an experiment after checking its arms on canary images"),
 		changeExperiment(t, "pause", "Pause: every request gets the default checkpoint, and nothing is recorded"),
 		changeExperiment(t, "resume", "Resume after a pause; clears the reasons for a hold"),
@@ -89,17 +92,33 @@ func experimentCommand(t *cli.Terminal, cmd *cobra.Command,
 // showExperiment shows an experiment after a change.
 func showExperiment(t *cli.Terminal) func(raw []byte) error {
 	return func(raw []byte) error {
-		var x experiment.Experiment
+		var x gateway.ChangedExperiment
 		if err := json.Unmarshal(raw, &x); err != nil {
 			return err
 		}
-		return printExperiment(t.Out, x)
+		if err := printExperiment(t.Out, x.Experiment); err != nil {
+			return err
+		}
+		printWarnings(t.Out, x.Warnings)
+		return nil
+	}
+}
+
+func printWarnings(out io.Writer, warnings []string) {
+	for _, text := range warnings {
+		fmt.Fprintf(out, "warning: %s\n", text)
 	}
 }
 
 func printExperiment(out io.Writer, x experiment.Experiment) error {
-	fmt.Fprintf(out, "%s is %s (phase %d, revision %d), coverage %s\n", x.ID, x.State, x.Phase,
-		x.Revision, percent(x.Coverage))
+	state := string(x.State)
+	if x.Archived {
+		state += ", in the archive"
+	}
+	fmt.Fprintf(out, "%s is %s (phase %d, revision %d), coverage %s\n", x.ID, state, x.Phase, x.Revision, x.Coverage)
+	if aa := x.AA(); aa != "" {
+		fmt.Fprintln(out, aa)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, a := range x.Arms {
 		note := ""
@@ -113,16 +132,16 @@ func printExperiment(out io.Writer, x experiment.Experiment) error {
 		case a.ID == x.Recommended:
 			note = "recommended"
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s", a.ID, a.Role, a.Mode, percent(a.Weight), a.Checkpoint)
+		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s", a.ID, a.Role, a.Mode, a.Weight, a.Checkpoint)
 		if note != "" {
 			fmt.Fprintf(w, "\t%s", note)
 		}
 		fmt.Fprintln(w)
 	}
 	for _, p := range x.Past {
-		fmt.Fprintf(w, "  phase %d until %s\tcoverage %s", p.Phase, p.Ended.UTC().Format(time.DateTime), percent(p.Coverage))
+		fmt.Fprintf(w, "  phase %d until %s\tcoverage %s", p.Phase, p.Ended.UTC().Format(time.DateTime), p.Coverage)
 		for _, a := range p.Arms {
-			fmt.Fprintf(w, "\t%s %s", a.ID, percent(a.Weight))
+			fmt.Fprintf(w, "\t%s %s", a.ID, a.Weight)
 		}
 		fmt.Fprintln(w)
 	}
@@ -138,8 +157,6 @@ func forcedNote(x experiment.Experiment) string {
 	}
 	return ", forced: " + x.Forced
 }
-
-func percent(p experiment.PPM) string { return fmt.Sprintf("%g %%", float64(p)/1e4) }
 
 // definitionType is the Content-Type of a body: JSON, or else a definition in
 // YAML.
@@ -187,6 +204,42 @@ func newExperimentCreate(t *cli.Terminal) *cobra.Command {
 		text, err := readDefinition(t, args[0])
 		return http.MethodPost, "/v1/experiments", text, err
 	}, showExperiment(t))
+}
+
+func newExperimentEdit(t *cli.Terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "edit ID FILE", Short: "Replace the definition of a draft", Args: cobra.ExactArgs(2),
+		Long: "Only drafts are edited. To change an experiment that has started, use ramp, or clone it."}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		text, err := readDefinition(t, args[1])
+		return http.MethodPut, cli.ExperimentPath(args[0]), text, err
+	}, showExperiment(t))
+}
+
+func newExperimentClone(t *cli.Terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "clone ID NEWID", Short: "Make a draft of an experiment under another ID",
+		Args: cobra.ExactArgs(2),
+		Long: "The draft assigns units anew and begins its ramp anew. An arm that a guardrail took out is back, with " +
+			"weight 0: see ramp --weights."}
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		body, err := json.Marshal(gateway.CloneRequest{ID: args[1]})
+		return http.MethodPost, cli.ExperimentPath(args[0]) + "/clone", body, err
+	}, showExperiment(t))
+}
+
+func newExperimentDelete(t *cli.Terminal) *cobra.Command {
+	cmd := &cobra.Command{Use: "delete ID", Short: "Delete a draft", Args: cobra.ExactArgs(1),
+		Long: "Only drafts are deleted. Experiments that were started have records: archive them."}
+	cli.AddYes(cmd)
+	return experimentCommand(t, cmd, func(_ *cobra.Command, args []string) (string, string, []byte, error) {
+		return http.MethodDelete, cli.ExperimentPath(args[0]), nil, nil
+	}, func(raw []byte) error {
+		var x experiment.Experiment
+		if err := json.Unmarshal(raw, &x); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(t.Out, "%s, a draft, is deleted\n", x.ID)
+		return err
+	})
 }
 
 func changeExperiment(t *cli.Terminal, verb, short string) *cobra.Command {
@@ -244,9 +297,15 @@ func newExperimentPromote(t *cli.Terminal) *cobra.Command {
 }
 
 func newExperimentList(t *cli.Terminal) *cobra.Command {
+	var archived bool
 	cmd := &cobra.Command{Use: "list", Short: "List experiments", Args: cobra.NoArgs}
+	cmd.Flags().BoolVar(&archived, "archived", false, "list the archive too")
 	return experimentCommand(t, cmd, func(*cobra.Command, []string) (string, string, []byte, error) {
-		return http.MethodGet, "/v1/experiments", nil, nil
+		path := "/v1/experiments"
+		if archived {
+			path += "?archived=true"
+		}
+		return http.MethodGet, path, nil, nil
 	}, func(raw []byte) error {
 		var list struct{ Experiments []experiment.Experiment }
 		if err := json.Unmarshal(raw, &list); err != nil {
@@ -281,6 +340,7 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 	if s.Trouble != "" {
 		fmt.Fprintf(out, "not served here: %s\n", s.Trouble)
 	}
+	printWarnings(out, s.Warnings)
 	fmt.Fprintf(out, "%d exposures of %d units, %d images; %d of them with blind labels by %d raters\n",
 		s.Counts["exposures"], s.Counts["units"], s.Counts["images"],
 		s.Counts["images_labelled_blind"], s.Counts["raters_blind"])

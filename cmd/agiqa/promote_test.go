@@ -36,6 +36,7 @@ func (p *promotable) Resolve(name string) (quality.Checkpoint, error) {
 		Score:  quality.ScoreRange{Max: 5},
 	}, nil
 }
+func (p *promotable) Names() []string                      { return []string{"a", "b"} }
 func (p *promotable) Default() (quality.Checkpoint, error) { return p.Resolve(p.name()) }
 func (p *promotable) name() string                         { return p.def.Load().(string) }
 func (p *promotable) Activate(_ context.Context, name, _ string) error {
@@ -218,7 +219,8 @@ func TestCreateTakesBothForms(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, errs, status := runCommand(t, []string{"AGIQA_ADMIN_KEY=" + testAdminKey}, nil, "experiment", "create", file, "--url", url)
+		out, errs, status := runCommand(t, []string{"AGIQA_ADMIN_KEY=" + testAdminKey}, nil, "experiment",
+			"create", file, "--url", url)
 		if status != 0 || !strings.Contains(out, "by-"+name+" is draft") {
 			t.Errorf("%s: status %d, %s%s", name, status, out, errs)
 		}

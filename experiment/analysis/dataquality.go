@@ -26,6 +26,9 @@ func (s *State) quality(l views, d Decision, images []*image) Quality {
 	for _, a := range s.e.Arms {
 		q.AA = q.AA && a.Digest == s.e.Arms[0].Digest
 	}
+	if q.AANote = s.e.AA(); q.AANote != "" {
+		q.AANote += ". A difference is the sign of a fault."
+	}
 	for _, i := range v.images {
 		for _, r := range i.ratings {
 			if !r.blind {
@@ -134,11 +137,11 @@ func (s *State) faults(q *Quality, d Decision) {
 	if (s.e.BlindOnly || s.e.LabelsAnswerTasks) && q.NotBlind > 0 && q.NotBlind >= d.Counts.Labels {
 		addFault("No label is blind: nothing can be decided.")
 	}
-	if q.AA {
-		for _, c := range d.Comparisons {
-			if c.Decision == stats.Superior || c.Decision == stats.Inferior {
-				addFault("All arms are the same checkpoint, and arm %s was found to differ: something is broken.", c.Arm)
-			}
+	for _, c := range d.Comparisons {
+		a, _ := s.e.Arm(c.Arm)
+		if (q.AA || s.e.IsControl(a)) && (c.Decision == stats.Superior || c.Decision == stats.Inferior) {
+			addFault("Arm %s was found to differ from the control, which is the same checkpoint (A/A): something is broken.",
+				c.Arm)
 		}
 	}
 	if s.seen.level+s.units.level+s.images.level+s.labels.level > 0 {

@@ -56,6 +56,9 @@ func Promote(e experiment.Experiment, d Decision, now time.Time, checks Checks) 
 	var all []Promotion
 	for _, c := range d.Blind {
 		p := Promotion{Arm: c.Arm, Effect: c.Effect}
+		if a, ok := e.Arm(c.Arm); ok && e.IsControl(a) {
+			p.Missing = append(p.Missing, e.AA()+": there is nothing to promote.")
+		}
 		if reason := effectReason(e, c); reason != "" {
 			p.Missing = append(p.Missing, reason)
 		}

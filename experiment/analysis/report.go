@@ -45,10 +45,11 @@ type Settings struct {
 // Quality says whether the data can be trusted. It is to be read first.
 type Quality struct {
 	OK            bool         `json:"ok"`
-	Faults        []string     `json:"faults,omitempty"` // in words
-	AA            bool         `json:"aa"`               // all arms have one checkpoint: nothing may be found
-	MissingScores []int        `json:"missing_scores"`   // labelled images without a score, by arm
-	Unstable      []int        `json:"unstable_scores"`  // images whose score changed by more than 0.001 between exposures, by arm
+	Faults        []string     `json:"faults,omitempty"`  // in words
+	AA            bool         `json:"aa"`                // all arms have one checkpoint: nothing may be found
+	AANote        string       `json:"aa_note,omitempty"` // in words, where an arm has the control's checkpoint
+	MissingScores []int        `json:"missing_scores"`    // labelled images without a score, by arm
+	Unstable      []int        `json:"unstable_scores"`   // images whose score changed by more than 0.001 between exposures, by arm
 	Superseded    int          `json:"superseded"`
 	Contradictory int          `json:"contradictory"`
 	Orphans       int          `json:"orphans"`

@@ -17,6 +17,8 @@ import (
 type Checkpoints interface {
 	// Resolve returns the checkpoint of a name: checkpoint_not_found.
 	Resolve(name string) (quality.Checkpoint, error)
+	// Names lists those that there are.
+	Names() []string
 	// Default returns the one that scores when a request names none.
 	Default() (quality.Checkpoint, error)
 	// Activate makes a checkpoint the default.

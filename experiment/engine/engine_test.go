@@ -48,6 +48,8 @@ func (s *shelf) Resolve(name string) (quality.Checkpoint, error) {
 	return c, nil
 }
 
+func (s *shelf) Names() []string { return []string{"demo", "other"} }
+
 func (s *shelf) Default() (quality.Checkpoint, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -382,11 +384,11 @@ func TestCreateRefuses(t *testing.T) {
 	c := &clock{}
 	s := newServer(t, storetest.Open(t, c.now), c, sound)
 	for text, kind := range map[string]quality.Kind{
-		"id: x\narms: [{checkpoint: demo}, {checkpoint: missing}]":     quality.KindCheckpointNotFound,
-		"id: x\narms: [{checkpoint: demo}, {checkpoint: foreign}]":     quality.KindEncoderMismatch,
-		"id: x\narms: [{checkpoint: demo}, {checkpoint: realism}]":     quality.KindConflict,
-		"id: x\narms: [{checkpoint: demo}]":                            quality.KindExperimentInvalid,
-		"id: x\narms: [{checkpoint: demo}, {id: d, checkpoint: demo}]": quality.KindExperimentInvalid,
+		"id: x\narms: [{checkpoint: demo}, {checkpoint: missing}]":                                  quality.KindCheckpointNotFound,
+		"id: x\narms: [{checkpoint: demo}, {checkpoint: foreign}]":                                  quality.KindEncoderMismatch,
+		"id: x\narms: [{checkpoint: demo}, {checkpoint: realism}]":                                  quality.KindConflict,
+		"id: x\narms: [{checkpoint: demo}]":                                                         quality.KindExperimentInvalid,
+		"id: x\narms: [{checkpoint: demo}, {id: d, checkpoint: other}, {id: e, checkpoint: other}]": quality.KindExperimentInvalid,
 	} {
 		if _, err := s.Create(t.Context(), []byte(text), "me"); quality.KindOf(err) != kind {
 			t.Errorf("%s: %v", text, err)

@@ -2,6 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,60 +19,165 @@ func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 // encoder, preprocessing, scale) is filled in. Errors: experiment_invalid,
 // encoder_mismatch, checkpoint_not_found, conflict, store_unavailable.
 func (e *Engine) Create(ctx context.Context, definition []byte, by string) (experiment.Experiment, error) {
-	x, err := experiment.Parse(definition)
+	x, err := e.define(definition)
 	if err != nil {
 		return x, err
 	}
-	encoders, checkpoints := make([]quality.Digest, len(x.Arms)), make([]quality.Checkpoint, len(x.Arms))
-	var scale quality.ScoreRange
-	var control quality.Checkpoint
-	for i := range x.Arms {
-		c, err := e.Checkpoints.Resolve(x.Arms[i].Checkpoint)
-		if err != nil {
-			return x, err
-		}
-		x.Arms[i].Digest, encoders[i], checkpoints[i] = c.Digest, c.Encoder, c
-		if i == 0 {
-			x.Encoder, scale = c.Encoder, c.Score
-		}
-		if i == 0 || x.Arms[i].Role == experiment.Control {
-			control = c
-		}
-	}
-	if err := checkTasks(checkpoints); err != nil {
+	return e.create(ctx, x, by, "")
+}
+
+// Edit puts another definition in the place of a draft's. revision is the one that
+// the caller saw; 0: whichever. Errors: as Create, and not_found.
+func (e *Engine) Edit(ctx context.Context, id experiment.ID, revision int64, definition []byte,
+	by string) (experiment.Experiment, error) {
+	x, err := e.at(ctx, id, revision)
+	if err != nil {
 		return x, err
 	}
-	for _, c := range checkpoints {
-		if c.Score.Min != scale.Min || c.Score.Max != scale.Max {
-			return x, &experiment.Invalid{Faults: []experiment.Fault{{Field: "arms", Message: "checkpoints score on " +
-				"different scales"}}}
-		}
+	edited, err := e.define(definition)
+	if err != nil {
+		return x, err
 	}
-	// That of the control. Where another arm's checkpoint names another recipe, its
-	// digest tells.
-	x.Preprocess = e.Checkpoints.Preprocess(control)
+	return e.change(ctx, x, experiment.Change{Do: experiment.DoEdit, By: by, Edited: edited})
+}
+
+// Clone makes a draft of what an experiment is now, under another id. Errors: as
+// Create, and not_found.
+func (e *Engine) Clone(ctx context.Context, id, as experiment.ID, by string) (experiment.Experiment, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err != nil {
+		return x, err
+	}
+	clone := x.Clone(as)
+	if err := e.complete(&clone, nil); err != nil {
+		return clone, err
+	}
+	return e.create(ctx, clone, by, "clone of "+string(id))
+}
+
+// Delete removes a draft, and returns what it was. Nothing of it is left but a line
+// in the log: no request was in it. Errors: not_found, conflict where it's no
+// draft any more, store_unavailable.
+func (e *Engine) Delete(ctx context.Context, id experiment.ID, revision int64,
+	by string) (experiment.Experiment, error) {
+	x, err := e.at(ctx, id, revision)
+	if err != nil {
+		return x, err
+	}
+	if _, _, err := experiment.Apply(x, experiment.Change{Do: experiment.DoDelete, By: by}, e.Now()); err != nil {
+		return x, err
+	}
+	if err := e.Store.Delete(ctx, id, x.Revision); err != nil {
+		return x, err
+	}
+	e.Logger.InfoContext(ctx, "draft deleted", "experiment", string(id), "by", by, "revision", x.Revision)
+	return x, e.Refresh(ctx)
+}
+
+// at reads an experiment. revision is the one that the caller saw; 0: whichever.
+func (e *Engine) at(ctx context.Context, id experiment.ID, revision int64) (experiment.Experiment, error) {
+	x, err := e.Store.Get(ctx, id)
+	if err == nil {
+		err = checkRevision(x, revision)
+	}
+	return x, err
+}
+
+// checkRevision refuses, as a conflict, what is meant for another revision; 0: any.
+func checkRevision(x experiment.Experiment, revision int64) error {
+	if revision == 0 || x.Revision == revision {
+		return nil
+	}
+	return quality.Errorf(quality.KindConflict, "experiment %s is at revision %d; read it again", x.ID, x.Revision)
+}
+
+func (e *Engine) create(ctx context.Context, x experiment.Experiment, by,
+	detail string) (experiment.Experiment, error) {
 	now, err := e.instant(ctx)
 	if err != nil {
 		return x, err
 	}
-	x.ScoreMin, x.ScoreMax, x.Created = scale.Min, scale.Max, now.Latest.UTC()
-	if err := x.CheckEncoders(encoders); err != nil {
-		return x, err
-	}
-	if err := x.Validate(); err != nil { // digests make the same checkpoint twice visible
-		return x, err
-	}
-	all, err := e.Store.List(ctx)
-	if err != nil {
-		return x, err
-	}
-	if err := x.CheckOthers(all); err != nil {
-		return x, err
-	}
-	if err := e.Store.Create(ctx, x, experiment.Created(x, by, x.Created)); err != nil {
+	x.Created = now.Latest.UTC()
+	audit := experiment.Created(x, by, x.Created)
+	audit.Detail = detail
+	if err := e.Store.Create(ctx, x, audit); err != nil {
 		return x, err
 	}
 	return x, e.Refresh(ctx)
+}
+
+// define reads a definition and completes it.
+func (e *Engine) define(definition []byte) (experiment.Experiment, error) {
+	x, err := experiment.Parse(definition)
+	invalid, told := errors.AsType[*experiment.Invalid](err)
+	switch {
+	case told:
+		return x, e.complete(&x, invalid.Faults)
+	case err != nil:
+		return x, err
+	}
+	return x, e.complete(&x, nil)
+}
+
+// complete fills in what only this server knows. faults are those found already:
+// they are told together with those found here.
+func (e *Engine) complete(x *experiment.Experiment, faults []experiment.Fault) error {
+	encoders, checkpoints := make([]quality.Digest, len(x.Arms)), make([]quality.Checkpoint, len(x.Arms))
+	var unknown []string
+	at := map[string]string{} // the fields that name an unknown checkpoint first
+	for i := range x.Arms {
+		name := x.Arms[i].Checkpoint
+		if !quality.ValidCheckpointName(name) {
+			continue // a fault already
+		}
+		c, err := e.Checkpoints.Resolve(name)
+		if quality.KindOf(err) == quality.KindCheckpointNotFound {
+			if !slices.Contains(unknown, name) {
+				unknown = append(unknown, name)
+				at[name] = fmt.Sprintf("arms[%d].checkpoint", i)
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		x.Arms[i].Digest, encoders[i], checkpoints[i] = c.Digest, c.Encoder, c
+	}
+	if len(unknown) > 0 {
+		missing := quality.NoCheckpoint(unknown, e.Checkpoints.Names())
+		if len(faults) == 0 {
+			return missing
+		}
+		faults = append(faults, experiment.Fault{Field: at[unknown[0]], Message: missing.Detail})
+	}
+	if len(faults) > 0 {
+		return &experiment.Invalid{Faults: faults}
+	}
+	control := checkpoints[0]
+	for i, a := range x.Arms {
+		if a.Role == experiment.Control {
+			control = checkpoints[i]
+		}
+	}
+	if err := checkTasks(checkpoints); err != nil {
+		return err
+	}
+	scale := checkpoints[0].Score
+	for _, c := range checkpoints {
+		if c.Score.Min != scale.Min || c.Score.Max != scale.Max {
+			return &experiment.Invalid{Faults: []experiment.Fault{{Field: "arms", Message: "checkpoints score on " +
+				"different scales"}}}
+		}
+	}
+	x.Encoder = checkpoints[0].Encoder
+	// That of the control. Where another arm's checkpoint names another recipe, its
+	// digest tells.
+	x.Preprocess = e.Checkpoints.Preprocess(control)
+	x.ScoreMin, x.ScoreMax = scale.Min, scale.Max
+	if err := x.CheckEncoders(encoders); err != nil {
+		return err
+	}
+	return x.Validate() // digests make the same checkpoint twice visible
 }
 
 // checkTasks reports, as a conflict, checkpoints of different tasks: their
@@ -110,6 +218,9 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 		return x, err
 	}
 	change := experiment.Change{Do: experiment.DoStart, By: by, Numbers: map[string]string{}}
+	if err := e.checkTraffic(x, all, &change); err != nil {
+		return x, err
+	}
 	if e.Canaries != nil {
 		scores, err := e.Canaries.Score(ctx, l.checkpoints)
 		if err != nil {
@@ -148,12 +259,12 @@ func (e *Engine) canLabel(ctx context.Context) (bool, error) {
 }
 
 // Change does what needs no more than the state's consent: pause, resume, ramp,
-// weigh, stop, hold. revision is the one that the caller saw; 0: whichever.
+// weigh, stop, hold, archive, restore. revision is the one that the caller saw; 0: whichever.
 func (e *Engine) Change(ctx context.Context, id experiment.ID, revision int64,
 	c experiment.Change) (experiment.Experiment, error) {
 	return e.onLatest(ctx, id, func(x experiment.Experiment) (experiment.Experiment, error) {
-		if revision != 0 && x.Revision != revision {
-			return x, quality.Errorf(quality.KindConflict, "experiment %s is at revision %d; read it again", id, x.Revision)
+		if err := checkRevision(x, revision); err != nil {
+			return x, err
 		}
 		if c.Do == experiment.DoStop && x.State == experiment.Stopped {
 			return x, nil // by max_duration, or by a request whose answer was lost

@@ -25,6 +25,30 @@ func (s *Store) Swap(ctx context.Context, was int64, e experiment.Experiment, a 
 		[]any{was}, func(ctx context.Context, tx *sql.Tx) error { return s.notSwapped(ctx, tx, e.ID, was) })
 }
 
+// Delete implements experiment.Store.
+func (s *Store) Delete(ctx context.Context, id experiment.ID, was int64) error {
+	return s.writer.do(ctx, &job{alone: func(ctx context.Context, tx *sql.Tx, again bool) error {
+		result, err := tx.ExecContext(ctx, s.sql(`DELETE FROM agiqa_experiments WHERE id = ? AND revision = ?`), string(id),
+			was)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			err := s.notSwapped(ctx, tx, id, was)
+			if again && quality.KindOf(err) == quality.KindNotFound {
+				return nil // the attempt before did it
+			}
+			return err
+		}
+		_, err = tx.ExecContext(ctx, s.sql(`DELETE FROM agiqa_audits WHERE experiment = ?`), string(id))
+		return err
+	}})
+}
+
 // save writes an experiment and its audit record in one transaction. more follows
 // the columns among the statement's arguments; refused is the error where the
 // statement met no row.

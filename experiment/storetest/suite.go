@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) experiment.Store) {
 		{"the oldest experiment is listed first", testList},
 		{"a swap is made against a revision and leaves an audit", testSwap},
 		{"of several controllers one wins", testRace},
+		{"a deletion is made against a revision and leaves nothing", testDelete},
 		{"an exposure comes back as it was", testExposure},
 		{"an exposure is written once", testExposureOnce},
 		{"a log is read in the order of writing, from any place", testLog},
@@ -109,6 +110,27 @@ func testTaken(t *testing.T, s experiment.Store, _ *Clock) {
 	same(t, "Get", got, first, err)
 	trail, err := s.Audits(t.Context(), "x")
 	same(t, "Audits", trail, []experiment.Audit{AuditOf(first, "create")}, err)
+}
+
+func testDelete(t *testing.T, s experiment.Store, _ *Clock) {
+	e, other := NewExperiment("x"), NewExperiment("other")
+	create(t, s, e)
+	create(t, s, other)
+	wantKind(t, "Delete against another revision", s.Delete(t.Context(), "x", 2), quality.KindConflict)
+	wantKind(t, "Delete of an unknown id", s.Delete(t.Context(), "unknown", 1), quality.KindNotFound)
+	if err := s.Delete(t.Context(), "x", 1); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	_, err := s.Get(t.Context(), "x")
+	wantKind(t, "Get of what was deleted", err, quality.KindNotFound)
+	trail, err := s.Audits(t.Context(), "x")
+	same(t, "Audits of what was deleted", trail, nil, err)
+	wantKind(t, "Delete again", s.Delete(t.Context(), "x", 1), quality.KindNotFound)
+	create(t, s, e) // the id is free
+	all, err := s.List(t.Context())
+	same(t, "List", len(all), 2, err)
+	trail, err = s.Audits(t.Context(), "other")
+	same(t, "Audits of the other", trail, []experiment.Audit{AuditOf(other, "create")}, err)
 }
 
 func testList(t *testing.T, s experiment.Store, _ *Clock) {

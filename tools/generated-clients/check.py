@@ -268,7 +268,7 @@ def check_experiments(client, admin, photo):
 
     created = create_experiment.sync_detailed(client=admin, body=File(io.BytesIO(DEFINITION.encode())))
     check_experiment(ok(models.Experiment, created, HTTPStatus.CREATED), "DRAFT")
-    check_experiment(ok(models.Experiment, start_experiment.sync_detailed("python", client=admin)), "RUNNING")
+    check_experiment(ok(models.ChangedExperiment, start_experiment.sync_detailed("python", client=admin)), "RUNNING")
     (listed,) = ok(models.ListExperimentsOutputBody, list_experiments.sync_detailed(client=admin)).experiments
     check_experiment(listed, "RUNNING")
 

@@ -1,0 +1,388 @@
+//go:build unix
+
+package gateway_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/quality"
+)
+
+// twoArms is a definition of the rig's two checkpoints.
+func twoArms(id, more string) string {
+	return fmt.Sprintf("id: %s\narms: [{checkpoint: %s}, {id: new, checkpoint: %s}]\n%s", id, first, second, more)
+}
+
+// do asks for an experiment by the admin's key, and reads it where there is one.
+func (r *trialRig) do(method, path, body string) (gateway.ChangedExperiment, reply) {
+	r.t.Helper()
+	kind := "application/yaml"
+	if strings.HasPrefix(body, "{") {
+		kind = "application/json"
+	}
+	a := r.ask(method, "/v1/experiments"+path, []byte(body), asAdmin, header("Content-Type", kind))
+	var x gateway.ChangedExperiment
+	if a.status < 300 {
+		must(r.t, json.Unmarshal(a.body, &x))
+	}
+	return x, a
+}
+
+// made is do for what has to work.
+func (r *trialRig) made(method, path, body string) gateway.ChangedExperiment {
+	r.t.Helper()
+	x, a := r.do(method, path, body)
+	if a.status >= 300 {
+		r.t.Fatalf("%s %s: status %d: %s", method, path, a.status, a.body)
+	}
+	return x
+}
+
+func (r *trialRig) listed(query string) (ids []string) {
+	r.t.Helper()
+	a := r.ask(http.MethodGet, "/v1/experiments"+query, nil, asAdmin)
+	var out struct{ Experiments []experiment.Experiment }
+	must(r.t, json.Unmarshal(a.body, &out))
+	for _, x := range out.Experiments {
+		ids = append(ids, string(x.ID))
+	}
+	return ids
+}
+
+// TestDrafts: what a person may do to an experiment before it runs, and when it is
+// over.
+func TestDrafts(t *testing.T) {
+	t.Parallel()
+	r := newTrialRig(t)
+	draft := r.made("POST", "", twoArms("a", "hypothesis: one\nramp: [{coverage: 10%}, {coverage: 100%}]\n"))
+
+	edited := r.made("PUT", "/a?revision=1", twoArms("a", "hypothesis: two\nmin_labels: 500\n"))
+	if edited.Hypothesis != "two" || edited.MinLabels != 500 || edited.Revision != 2 || edited.Phase != 1 ||
+		edited.State != experiment.Draft || !edited.Created.Equal(draft.Created) || edited.Coverage != experiment.Whole {
+		t.Errorf("edited: %+v", edited)
+	}
+	edited = r.made("PUT", "/a", fmt.Sprintf(`{"id":"a","arms":[{"checkpoint":%q},{"id":"other","checkpoint":%q}]}`,
+		first, second))
+	if edited.Arms[1].ID != "other" || edited.Revision != 3 {
+		t.Errorf("edited by JSON: %+v", edited)
+	}
+	if status := r.ask(http.MethodGet, "/v1/experiments/a", nil, asAdmin); !strings.Contains(string(status.body),
+		`"arm":"other"`) {
+		t.Errorf("the status is of the former arms: %s", status.body)
+	}
+	_, a := r.do("PUT", "/a?revision=1", twoArms("a", ""))
+	a.wantProblem(t, quality.KindConflict)
+	_, a = r.do("PUT", "/a", twoArms("b", ""))
+	if p := a.wantProblem(t, quality.KindExperimentInvalid); !strings.Contains(p.Detail, "id: is b") {
+		t.Error(p.Detail)
+	}
+	_, a = r.do("PUT", "/a", twoArms("a", "alpha: 2\n"))
+	a.wantProblem(t, quality.KindExperimentInvalid)
+	_, a = r.do("PUT", "/none", twoArms("none", ""))
+	a.wantProblem(t, quality.KindNotFound)
+
+	r.made("POST", "/a/archive", "")
+	if got := r.listed(""); len(got) > 0 {
+		t.Errorf("listed in spite of the archive: %v", got)
+	}
+	if got := r.listed("?archived=true"); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("the archive: %v", got)
+	}
+	for _, path := range []string{"/a/start", "/a/archive"} {
+		_, a = r.do("POST", path, "")
+		if p := a.wantProblem(t, quality.KindConflict); !strings.Contains(p.Detail, "restore") {
+			t.Error(p.Detail)
+		}
+	}
+	_, a = r.do("DELETE", "/a", "")
+	a.wantProblem(t, quality.KindConflict)
+	r.made("POST", "/a/restore", "")
+	_, a = r.do("POST", "/a/restore", "")
+	a.wantProblem(t, quality.KindConflict)
+
+	_, a = r.do("DELETE", "/a?revision=1", "")
+	a.wantProblem(t, quality.KindConflict)
+	r.made("DELETE", "/a", "")
+	_, a = r.do("GET", "/a", "")
+	a.wantProblem(t, quality.KindNotFound)
+	_, a = r.do("DELETE", "/a", "")
+	a.wantProblem(t, quality.KindNotFound)
+
+	// The id is free, and nothing of the former draft is left.
+	r.nanos.Add(int64(time.Second))
+	again := r.made("POST", "", twoArms("a", ""))
+	audits := r.ask(http.MethodGet, "/v1/experiments/a/audits", nil, asAdmin)
+	if again.Revision != 1 || strings.Count(string(audits.body), `"action"`) != 1 {
+		t.Errorf("%+v, %s", again, audits.body)
+	}
+	if status := r.ask(http.MethodGet, "/v1/experiments/a", nil, asAdmin); !strings.Contains(string(status.body),
+		`"arm":"new"`) {
+		t.Errorf("the status is of the former draft: %s", status.body)
+	}
+
+	r.made("POST", "/a/start", "")
+	for _, ask := range [][2]string{{"PUT", "/a"}, {"DELETE", "/a"}, {"POST", "/a/archive"}} {
+		_, a = r.do(ask[0], ask[1], twoArms("a", ""))
+		a.wantProblem(t, quality.KindConflict)
+	}
+	clone := r.made("POST", "/a/clone", `{"id":"b"}`)
+	if clone.ID != "b" || clone.Name != "b" || clone.State != experiment.Draft || clone.Revision != 1 ||
+		clone.Salt == again.Salt || !clone.Started.IsZero() || clone.Arms[1] != again.Arms[1] {
+		t.Errorf("clone %+v", clone)
+	}
+	_, a = r.do("POST", "/a/clone", `{"id":"b"}`)
+	a.wantProblem(t, quality.KindConflict)
+	_, a = r.do("POST", "/a/clone", `{"id":"No!"}`)
+	a.wantProblem(t, quality.KindExperimentInvalid)
+
+	r.made("POST", "/a/stop", "")
+	_, a = r.do("DELETE", "/a", "")
+	if p := a.wantProblem(t, quality.KindConflict); !strings.Contains(p.Detail, "archive it") {
+		t.Error(p.Detail)
+	}
+	r.made("POST", "/a/archive", "")
+	if got := r.listed(""); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("listed: %v", got)
+	}
+}
+
+// TestDraftsHoldNoNamespace: a draft stands in nobody's way, until another one has
+// taken its part of the namespace.
+func TestDraftsHoldNoNamespace(t *testing.T) {
+	t.Parallel()
+	r := newTrialRig(t)
+	r.made("POST", "", twoArms("plan", "namespace: {name: n, from: 0%, to: 60%}\n"))
+	r.made("POST", "", twoArms("work", "namespace: {name: n, from: 50%, to: 100%}\n"))
+	if x := r.made("POST", "/work/start", ""); len(x.Warnings) > 0 {
+		t.Errorf("warnings %q", x.Warnings)
+	}
+	_, a := r.do("POST", "/plan/start", "")
+	if p := a.wantProblem(t, quality.KindConflict); !strings.Contains(p.Detail,
+		"work, which is running, has 50 % to 100 % of namespace n, and plan asks for 0 % to 60 %") {
+		t.Error(p.Detail)
+	}
+	r.made("POST", "/work/pause", "") // still holds it: it may be resumed
+	_, a = r.do("POST", "/plan/start", "")
+	a.wantProblem(t, quality.KindConflict)
+	r.made("POST", "/work/stop", "")
+	r.made("POST", "/plan/start", "")
+}
+
+// TestExperimentsThatStarveEachOther: who starts an experiment that others leave
+// little or nothing is told so, with the numbers.
+func TestExperimentsThatStarveEachOther(t *testing.T) {
+	t.Parallel()
+	r := newTrialRig(t)
+	create := func(id, more string) { r.made("POST", "", twoArms(id, more)) }
+	create("everybody", "")
+	create("second", "")
+	if x := r.made("POST", "/everybody/start", ""); len(x.Warnings) > 0 {
+		t.Errorf("alone: %q", x.Warnings)
+	}
+	r.nanos.Add(int64(time.Second))
+	_, a := r.do("POST", "/second/start", "")
+	p := a.wantProblem(t, quality.KindConflict)
+	for _, want := range []string{"second asks for 100 % of all units and gets none",
+		"everybody takes about 100 % of these"} {
+		if !strings.Contains(p.Detail, want) {
+			t.Errorf("%q is missing: %s", want, p.Detail)
+		}
+	}
+	// An audience that the first one does not have.
+	create("photos", "audience: {style: [photo]}\n")
+	_, a = r.do("POST", "/photos/start", "")
+	a.wantProblem(t, quality.KindConflict)
+
+	r.made("POST", "/everybody/ramp", `{"coverage":"70%"}`)
+	x := r.made("POST", "/second/start", "")
+	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "everybody takes about 70 % of these") ||
+		!strings.Contains(x.Warnings[0], "asks for 100 % of all units and gets about 30 %") {
+		t.Errorf("warnings %q", x.Warnings)
+	}
+	var status gateway.ExperimentStatus
+	a = r.ask(http.MethodGet, "/v1/experiments/everybody", nil, asAdmin)
+	must(t, json.Unmarshal(a.body, &status))
+	if !slices.Equal(status.Warnings, x.Warnings) {
+		t.Errorf("the other one's status: %q", status.Warnings)
+	}
+	audits := r.ask(http.MethodGet, "/v1/experiments/second/audits", nil, asAdmin)
+	if !strings.Contains(string(audits.body), `"share of units left":"0.`) || !strings.Contains(string(audits.body),
+		"everybody takes") {
+		t.Errorf("audits %s", audits.body)
+	}
+	// What is said is what happens.
+	got, asked := 0, 400
+	for n := range asked {
+		if result := r.show(fmt.Sprint("user ", n), picture(n%4)); result.Experiment.ID == "second" {
+			got++
+		}
+	}
+	if share := float64(got) / float64(asked); share < 0.2 || share > 0.4 {
+		t.Errorf("second gets %.2f of the requests", share)
+	}
+	// A wider coverage of the one takes from the other.
+	x = r.made("POST", "/everybody/ramp", `{"coverage":"100%"}`)
+	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "second asks for 100 % of all units and gets none") {
+		t.Errorf("after a ramp: %q", x.Warnings)
+	}
+
+	// Parts of one namespace, and audiences that have nothing in common, do not meet.
+	other := newTrialRig(t)
+	for id, more := range map[string]string{
+		"n1": "namespace: {name: n, from: 0%, to: 40%}\naudience: {style: [photo]}\n",
+		"n2": "namespace: {name: n, from: 40%, to: 80%}\naudience: {style: [photo]}\n",
+		"an": "audience: {style: [anime]}\n",
+	} {
+		other.made("POST", "", twoArms(id, more))
+		if x := other.made("POST", "/"+id+"/start", ""); len(x.Warnings) > 0 {
+			t.Errorf("%s: %q", id, x.Warnings)
+		}
+		other.nanos.Add(int64(time.Second))
+	}
+	other.made("POST", "", twoArms("all", ""))
+	x = other.made("POST", "/all/start", "")
+	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "gets between 0.0 % and 100 %") ||
+		!strings.Contains(x.Warnings[0], "(style anime)") {
+		t.Errorf("audiences: %q", x.Warnings)
+	}
+}
+
+// TestAA: one checkpoint in two arms is a test of the experiment itself, says so
+// wherever it is shown, and never promotes.
+func TestAA(t *testing.T) {
+	t.Parallel()
+	const text = "A/A test: both arms are the same checkpoint"
+	r := newTrialRig(t)
+	if _, a := r.do("POST", "",
+		fmt.Sprintf("id: x\narms: [{checkpoint: %s}, {checkpoint: %[1]s}]\n", first)); !strings.Contains(
+		a.wantProblem(t, quality.KindExperimentInvalid).Detail, "give every arm an id of its own") {
+		t.Errorf("%s", a.body)
+	}
+	_, a := r.do("POST", "", fmt.Sprintf("id: y\narms: [{checkpoint: %s}, {id: b, checkpoint: %s}, {id: c, checkpoint: "+
+		"%[2]s}]\n",
+		first, second))
+	a.wantProblem(t, quality.KindExperimentInvalid) // two treatments alike are no A/A test
+	r.made("POST", "", fmt.Sprintf("id: x\narms: [{checkpoint: %s}, {id: twin, checkpoint: %[1]s}]\nauto: act\n"+
+		"min_labels: 1\nmin_raters: 1\nmin_duration: 0s\n", first))
+	r.made("POST", "/x/start", "")
+	arms := map[string]int{}
+	for n := range 40 {
+		result := r.show(fmt.Sprint("user ", n), picture(n))
+		arms[result.Experiment.Arm]++
+		if result.Checkpoint.Name != first {
+			t.Errorf("answered by %s", result.Checkpoint.Name)
+		}
+	}
+	if len(arms) != 2 {
+		t.Errorf("arms %v", arms)
+	}
+	var status gateway.ExperimentStatus
+	a = r.ask(http.MethodGet, "/v1/experiments/x", nil, asAdmin)
+	must(t, json.Unmarshal(a.body, &status))
+	if status.AA != text || status.Recommends != "" || !strings.HasPrefix(status.Arms[0].Missing[0], text) {
+		t.Errorf("status %s", a.body)
+	}
+	var report analysis.Report
+	a = r.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin)
+	must(t, json.Unmarshal(a.body, &report))
+	if !report.Quality.AA || report.Quality.AANote != text+". A difference is the sign of a fault." {
+		t.Errorf("report: %+v", report.Quality)
+	}
+	page := r.ask(http.MethodGet, "/v1/experiments/x/report.html", nil, asAdmin)
+	if !strings.Contains(string(page.body), text) {
+		t.Error("the page does not say it")
+	}
+	for _, body := range []string{`{"arm":"twin"}`, `{"arm":"twin","force":true,"reason":"I want to"}`} {
+		_, a = r.do("POST", "/x/promote", body)
+		if p := a.wantProblem(t, quality.KindConflict); !strings.Contains(p.Detail, text) {
+			t.Error(p.Detail)
+		}
+	}
+	r.engine.Decide(t.Context())
+	if x, err := r.engine.Get(t.Context(), "x"); err != nil || x.State != experiment.Running || x.Recommended != "" {
+		t.Errorf("%s, recommended %q, %v", x.State, x.Recommended, err)
+	}
+}
+
+// TestFaultsOfADefinition: nothing is replaced by a default or cut, and everything
+// is told at once, in words.
+func TestFaultsOfADefinition(t *testing.T) {
+	t.Parallel()
+	r := newTrialRig(t)
+	for text, want := range map[string]string{
+		"alpha: 0":             "alpha: is 0, must be above 0 and at most 0.5",
+		"mde: 0":               "mde: is 0, must be positive",
+		"horizon: 0":           "horizon: is 0, must be at least 10",
+		"horizon: 1.5":         `"1.5" where a whole number belongs`,
+		"min_labels: 0":        "min_labels: is 0, must be positive",
+		"min_labels: 99.5":     `min_labels: line 3: "99.5" where a whole number belongs`,
+		"min_raters: 0":        "min_raters: is 0, must be positive",
+		"max_duration: 0s":     "max_duration: is 0s, must be positive",
+		"min_duration: 3 days": `"3 days" where a duration, such as "36h" or "3d", belongs`,
+		"alpha:":               "alpha: line 3: has no value; leave the field out for its default",
+		`primary: ""`:          "primary: line 3: has no value",
+		"auto: ~":              "auto: line 3: has no value",
+		"coverage: 0.5":        `coverage: line 3: "0.5" where a share, such as 12.5%`,
+		"primary: luck":        `primary: is "luck", must be one of loss_calibrated, loss_mse,`,
+		"guardrails: [{kind: error_rate, limit: 0}]": "guardrails[0].limit: is 0, must be above 0",
+		"ramp: [{coverage: 5%, min_units: 2.5}]":     `ramp[0].min_units: line 3: "2.5" where a whole number belongs`,
+		"ramp: [{coverage: 5%, min_time: a week}]":   "ramp[0].min_time: line 3:",
+		"namespace: {name: n, from: 0%, to: 101%}":   `namespace.to: line 3: "101%" where a share`,
+		"namespace: {name: n, from: 5%, to: 5%}":     "namespace: must not be empty",
+		"salt: abc":                                  "salt: must be 32 hexadecimal digits",
+		"audience: {style: photo}":                   `audience.style: line 3: "photo" where a list belongs`,
+		"alpha: 1\nalpha: 2":                         "alpha is there twice",
+	} {
+		_, a := r.do("POST", "", twoArms("x", text))
+		if p := a.wantProblem(t, quality.KindExperimentInvalid); !strings.Contains(p.Detail, want) {
+			t.Errorf("%s: %s, want %s", text, p.Detail, want)
+		}
+	}
+	for text, want := range map[string]string{ // JSON has no lines
+		`"alpha":0`: "alpha: is 0,", `"horizon":1.5`: `horizon: "1.5" where a whole number belongs`,
+		`"max_duration":"0s"`: "max_duration: is 0s,", `"alpha":null`: "alpha: has no value",
+	} {
+		body := fmt.Sprintf(`{"id":"x","arms":[{"checkpoint":%q},{"checkpoint":%q}],%s}`, first, second, text)
+		_, a := r.do("POST", "", body)
+		if p := a.wantProblem(t, quality.KindExperimentInvalid); !strings.Contains(p.Detail, want) {
+			t.Errorf("%s: %s, want %s", text, p.Detail, want)
+		}
+	}
+
+	_, a := r.do("POST", "", "id: Upper\narms: [{checkpoint: gone, weight: half}, {checkpoint: lost}]\nalpha: 0\n"+
+		"horizon: 1.5\ncolour: red\nmin_duration: 3x\n")
+	p := a.wantProblem(t, quality.KindExperimentInvalid)
+	for _, want := range []string{
+		`id: is "Upper"`, `arms[0].weight: line 2: "half"`, "alpha: is 0", "horizon: line 4:", "there is no field colour",
+		"min_duration: line 6:", `arms[0].checkpoint: checkpoints "gone", "lost" not found; available: ` + first + ", " +
+			second,
+	} {
+		if !strings.Contains(p.Detail, want) {
+			t.Errorf("%q is missing: %s", want, p.Detail)
+		}
+	}
+	if len(p.Errors) != 7 {
+		t.Errorf("%d faults: %+v", len(p.Errors), p.Errors)
+	}
+	_, a = r.do("POST", "", "id: x\narms: [{checkpoint: gone}, {checkpoint: lost}]\n")
+	if p := a.wantProblem(t,
+		quality.KindCheckpointNotFound); p.Detail != `checkpoints "gone", "lost" not found; available: `+
+		first+", "+second {
+		t.Error(p.Detail)
+	}
+
+	x := r.made("POST", "", twoArms("x", "min_duration: 3d\nmax_duration: 2w\n"+
+		"ramp: [{coverage: 5%, min_time: 1d12h}, {coverage: 50%}]\n"))
+	if x.MinDuration != 72*time.Hour || x.MaxDuration != 14*24*time.Hour || x.Ramp[0].MinTime != 36*time.Hour {
+		t.Errorf("durations %s, %s, %s", x.MinDuration, x.MaxDuration, x.Ramp[0].MinTime)
+	}
+}
