@@ -98,7 +98,7 @@ func (e *Engine) Refresh(ctx context.Context) error {
 	defer cancel()
 	now, err := e.instant(ctx)
 	if err != nil {
-		e.telemetry.storeFailed(ctx, "list")
+		e.telemetry.storeFailed(ctx, "clock")
 		return err
 	}
 	all, err := e.Store.List(ctx)

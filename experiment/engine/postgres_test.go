@@ -15,6 +15,68 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
+// TestPostgreSQLTellsTheTime: the clock of a gateway decides nothing; that of the
+// database does. One gateway's clock is a day ahead, or behind, or jumps there.
+func TestPostgreSQLTellsTheTime(t *testing.T) {
+	t.Parallel()
+	database := postgrestest.Start(t).URL()
+	connect := func(c *clock) (*server, *sqlstore.Store) {
+		cfg := sqlstore.DefaultConfig()
+		cfg.URL = database
+		store, err := sqlstore.Open(t.Context(), cfg)
+		must(t, err)
+		t.Cleanup(func() { must(t, store.Close()) })
+		s := newServer(t, store, c, sound)
+		must(t, s.Refresh(t.Context()))
+		return s, store
+	}
+	right, wrong := &clock{t: time.Now()}, &clock{t: time.Now()}
+	a, _ := connect(right)
+	b, store := connect(wrong)
+	_, err := a.Create(t.Context(), []byte(definition+"max_duration: 20h\n"), "me")
+	must(t, err)
+	_, err = a.Start(t.Context(), "sharper", "me")
+	must(t, err)
+	value := 3.0
+	orphan := engine.Label{By: app, Key: "early", Image: digest("later"), Rater: "r", Kind: experiment.MOS, Value: &value}
+	_, err = b.Label(t.Context(), orphan)
+	must(t, err)
+	labels := 0
+	for _, ahead := range []time.Duration{0, 24 * time.Hour, -24 * time.Hour, 31 * 24 * time.Hour} {
+		wrong.pass(ahead)
+		for name, pair := range map[string][2]*server{"issued right": {a, b}, "issued wrong": {b, a}, "both wrong": {b, b}} {
+			must(t, a.Refresh(t.Context()))
+			must(t, b.Refresh(t.Context()))
+			labels++
+			image, rater := fmt.Sprint("image ", labels), fmt.Sprint("rater ", labels)
+			pair[0].ask(t.Context(), "u", image, true, "")
+			r, err := pair[1].rate(t, app, rater, image, pair[0].task(t, app, rater, image))
+			if err != nil || !r.Counts || r.Feedback.State != experiment.Accepted {
+				t.Errorf("%s, %s: %+v, %v", ahead, name, r, err)
+			}
+		}
+		b.Decide(t.Context())
+		if _, err := store.PurgeOrphans(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c, err := a.Conclude(t.Context(), "sharper")
+		must(t, err)
+		if x := c.Experiment; x.State != experiment.Running || x.Phase != 1 || c.Decision.Counts.LabelledBlind != labels {
+			t.Fatalf("%s: %s in phase %d, %d labels, want %d", ahead, x.State, x.Phase, c.Decision.Counts.LabelledBlind, labels)
+		}
+		wrong.pass(-ahead)
+	}
+	a.ask(t.Context(), "u", "later", true, "")
+	c, err := a.Conclude(t.Context(), "sharper")
+	must(t, err)
+	if c.Decision.Counts.LabelledAll != labels+1 {
+		t.Errorf("%d images with labels, want %d: the one that waited is lost", c.Decision.Counts.LabelledAll, labels+1)
+	}
+	if since := time.Since(c.Experiment.Started); since < 0 || since > time.Hour {
+		t.Errorf("started %s ago", since)
+	}
+}
+
 // TestTwoServersOfOnePostgreSQL has two servers, each with connections of its
 // own, run one experiment: what one changes the other follows, a unit has one
 // arm on both and after a restart, labels of one are labels of the other, and
