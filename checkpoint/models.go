@@ -99,6 +99,27 @@ func modelOf(files folder, v Variant, tensors string) (Model, error) {
 	return model, nil
 }
 
+// Configurations returns the configurations of b's models, by the names that
+// [Materialize] gives them in a repository.
+func Configurations(b *Bundle) (map[string][]byte, error) {
+	c := b.Checkpoint()
+	masters := map[string]string{c.HeadModel(): "head.pbtxt.tmpl"}
+	if c.HasEnsemble() {
+		masters[c.EnsembleModel()] = "ensemble.pbtxt.tmpl"
+	}
+	all := map[string][]byte{}
+	for model, master := range masters {
+		files := folder{}
+		if err := addConfigs(files, master, factsOf(b, model)); err != nil {
+			return nil, err
+		}
+		for name, text := range files {
+			all[model+"/"+name] = text
+		}
+	}
+	return all, nil
+}
+
 // ensembleFolder returns the files of the ensemble. Triton wants a version
 // folder even where it is empty, and git does not keep empty folders.
 func ensembleFolder(b *Bundle) (folder, error) {

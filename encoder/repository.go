@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -115,10 +117,29 @@ func (f *Folder) own(bundles []*checkpoint.Bundle) []*checkpoint.Bundle {
 	})
 }
 
+// Configurations returns the configurations of all models that
+// [Folder.WriteRepository] writes, by their names in the repository.
+func (f *Folder) Configurations(bundles []*checkpoint.Bundle) (map[string][]byte, error) {
+	all, err := f.modelFiles()
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(all, func(name string, _ []byte) bool { return path.Ext(name) != ".pbtxt" })
+	for _, b := range f.own(bundles) {
+		own, err := checkpoint.Configurations(b)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, own)
+	}
+	return all, nil
+}
+
 // CheckRepository reports why dir isn't a whole repository that
 // [Folder.WriteRepository] made of this encoder and these bundles, with the
 // graph for precision p; nil if it is. Contents were checked when they were
-// written; this looks at names and sizes only, so that it's quick.
+// written; this looks at names and sizes only, so that it's quick. Whoever
+// wants to know what the configurations say compares [Folder.Configurations].
 func (f *Folder) CheckRepository(dir string, bundles []*checkpoint.Bundle, p Precision) error {
 	present, err := os.ReadFile(filepath.Join(dir, DocumentFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,6 +191,7 @@ type modelConfig struct {
 
 	Variant checkpoint.Variant
 	Graph   string // file name
+	FP16    bool   // a GPU may compute in half precision
 }
 
 // Batch sizes of the encoders.
@@ -215,6 +237,7 @@ func (d Document) imageConfig(v checkpoint.Variant) modelConfig {
 		WarmUp:     []int{1, usualImages, imageBatch},
 		Variant:    v,
 		Graph:      filepath.Base(graphOf(precision)),
+		FP16:       true,
 		Parameters: append(d.shared(), parameter{"encoder_precision", string(precision)}),
 	}
 	if d.DefaultCheckpoint != "" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/tlsfiles"
+	"github.com/agiqa/agiqa/tritonclient"
 )
 
 // tritonAccess is what Tritons elsewhere ask of their callers. An embedded one
@@ -14,6 +15,15 @@ import (
 type tritonAccess struct {
 	tls *tls.Config // nil: plain text
 	key string
+}
+
+// TritonConfig is how the settings say to reach Tritons that run elsewhere. An
+// error names the setting.
+func TritonConfig(s config.Settings) (tritonclient.Config, error) {
+	access, err := newTritonAccess(s)
+	cfg := tritonclient.DefaultConfig()
+	cfg.Addresses, cfg.TLS, cfg.ControlKey = s.Triton, access.tls, access.key
+	return cfg, err
 }
 
 // systemCA is the value of triton-ca for the authorities that the machine trusts.

@@ -122,3 +122,69 @@ func FuzzParseModelConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestCompareModelConfig changes one field at a time.
+func TestCompareModelConfig(t *testing.T) {
+	const whole = `
+		name: "clip_text_encoder"
+		backend: "onnxruntime"
+		default_model_filename: "model.onnx"
+		max_batch_size: 64
+		input [ { name: "pixels" data_type: TYPE_UINT8 dims: [ 224, 224, 3 ] }, { name: "mask" data_type: TYPE_UINT8 dims: 77 } ]
+		output [ { name: "image_embedding" data_type: TYPE_FP32 dims: [ 512 ] } ]
+		instance_group [ { kind: KIND_GPU count: 1 } ]
+		dynamic_batching { default_queue_policy { default_timeout_microseconds: 30 allow_timeout_override: true } }
+		optimization { execution_accelerators { gpu_execution_accelerator [
+			{ name: "cuda" parameters { key: "use_tf32" value: "0" } }
+		] } }
+		parameters { key: "encoder_digest" value { string_value: "sha256:00" } }
+	`
+	want, err := parse(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ from, to, want string }{
+		{"", "", ""},
+		{"max_batch_size: 64", "max_batch_size: 32", "max_batch_size is 32, want 64"},
+		{"max_batch_size: 64", "", "max_batch_size is 0, want 64"},
+		{"TYPE_FP32", "TYPE_FP16", "output[0].data_type is TYPE_FP16, want TYPE_FP32"},
+		{"dims: 77", "dims: 78", "input[1].dims is [78], want [77]"},
+		{"[ 224, 224, 3 ]", "[ 3, 224, 224 ]", "input[0].dims is [3 224 224], want [224 224 3]"},
+		{`, { name: "mask" data_type: TYPE_UINT8 dims: 77 }`, "", "input has 1 entries, want 2"},
+		{"KIND_GPU", "KIND_CPU", "instance_group[0].kind is KIND_CPU, want KIND_GPU"},
+		{"count: 1", "count: 2", "instance_group[0].count is 2, want 1"},
+		{`name: "cuda" parameters { key: "use_tf32" value: "0" }`, `name: "tensorrt"`,
+			`optimization.execution_accelerators.gpu_execution_accelerator[0].name is "tensorrt", want "cuda"`},
+		{`key: "use_tf32" value: "0"`, `key: "use_tf32" value: "1"`,
+			`optimization.execution_accelerators.gpu_execution_accelerator[0].parameters[use_tf32] is "1", want "0"`},
+		{"allow_timeout_override: true", "",
+			"dynamic_batching.default_queue_policy.allow_timeout_override is false, want true"},
+		{"default_timeout_microseconds: 30", "default_timeout_microseconds: 30 max_queue_size: 1",
+			"dynamic_batching.default_queue_policy.max_queue_size is 1, want 0"},
+		{"dynamic_batching { default_queue_policy { default_timeout_microseconds: 30 allow_timeout_override: true } }", "",
+			"dynamic_batching is missing"},
+		{"sha256:00", "sha256:01", `parameters[encoder_digest].string_value is "sha256:01", want "sha256:00"`},
+		{"encoder_digest", "encoder", "parameters[encoder_digest] is missing"},
+		{`parameters { key: "encoder`, `parameters { key: "more" value { string_value: "x" } } parameters { key: "encoder`,
+			"parameters[more] must not be set"},
+		{"parameters { key: \"encoder", "version_policy { latest { num_versions: 1 } } parameters { key: \"encoder",
+			"version_policy must not be set"},
+		{`"model.onnx"`, `"model.int8.onnx"`, `default_model_filename is "model.int8.onnx", want "model.onnx"`},
+	} {
+		text := strings.Replace(whole, tt.from, tt.to, 1)
+		if tt.from != "" && text == whole {
+			t.Fatalf("nothing to change: %s", tt.from)
+		}
+		got, err := parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message := ""
+		if err := tritonclient.CompareModelConfig(got, want); err != nil {
+			message = err.Error()
+		}
+		if message != tt.want {
+			t.Errorf("%s for %s: %q, want %q", tt.to, tt.from, message, tt.want)
+		}
+	}
+}

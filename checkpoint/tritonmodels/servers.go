@@ -88,15 +88,21 @@ func (s *Servers) uploadOf(ctx context.Context, b *checkpoint.Bundle) (*tritoncl
 // variant is the kind of model that the servers run.
 func (s *Servers) variant(ctx context.Context) (checkpoint.Variant, error) {
 	runtime, err := s.client.Runtime(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case runtime.Backend == "python":
-		return checkpoint.Embedded, nil
-	case runtime.GPU:
-		return checkpoint.GPU, nil
 	}
-	return checkpoint.CPU, nil
+	return VariantOf(runtime), nil
+}
+
+// VariantOf returns the kind of model that servers with that runtime run.
+func VariantOf(r tritonclient.Runtime) checkpoint.Variant {
+	switch {
+	case r.Backend == "python":
+		return checkpoint.Embedded
+	case r.GPU:
+		return checkpoint.GPU
+	}
+	return checkpoint.CPU
 }
 
 // Unload implements [lifecycle.Servers].

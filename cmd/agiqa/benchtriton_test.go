@@ -22,8 +22,14 @@ import (
 // stubTriton runs a stub of the project's models until the test ends.
 func stubTriton(t *testing.T) (address string) {
 	t.Helper()
+	return stubTritonOf(t, filepath.Join(repository, "model_repository"))
+}
+
+// stubTritonOf runs a stub of the models in a folder.
+func stubTritonOf(t *testing.T, models string) (address string) {
+	t.Helper()
 	cfg := stubtriton.DefaultConfig()
-	cfg.Repository = filepath.Join(repository, "model_repository")
+	cfg.Repository = models
 	s, err := stubtriton.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
@@ -100,14 +101,16 @@ func TestOfflineStart(t *testing.T) {
 		t.Errorf("make models: %v\n%s", err, out)
 	}
 	const reason = "small encoder of the repository, because"
-	if out, _ = runIn(t, project, nil, "agiqa", "doctor"); !strings.Contains(out, reason) || !strings.Contains(out, "fix: make models") {
+	if out, _ = runIn(t, project, nil, "agiqa", "doctor"); !strings.Contains(out, reason) ||
+		!strings.Contains(out, "fix: make models") {
 		t.Errorf("doctor doesn't say why the small encoder serves:\n%s", out)
 	}
 	p := startUpIn(t, project, []string{"AGIQA_MODEL_REPOSITORY=auto"})
 	if status, detail := encoderCheck(t, p); status != "ready" || !strings.Contains(detail, reason) {
 		t.Errorf("status %s, encoder: %s", status, detail)
 	}
-	if got := post(t, p.url+"/v1/score", "image/jpeg", example(t, "harbour.jpg")); got.score.Encoder.Name != "agiqa-demo-vit-16" {
+	if got := post(t, p.url+"/v1/score", "image/jpeg",
+		example(t, "harbour.jpg")); got.score.Encoder.Name != "agiqa-demo-vit-16" {
 		t.Errorf("encoder of the answer is %+v, %+v", got.score.Encoder, got.problem)
 	}
 }
@@ -150,8 +153,10 @@ func TestDefaultEncoder(t *testing.T) {
 	if out, err := runIn(t, project, env, "agiqa", "models", "--check"); err != nil {
 		t.Errorf("agiqa models --check: %v\n%s", err, out)
 	}
+	checkNamesFields(t, project, env)
 	p := startUpIn(t, project, append(env, "AGIQA_MODEL_REPOSITORY=auto"))
-	if status, detail := encoderCheck(t, p); status != "ready" || !strings.HasPrefix(detail, e.Name+", int8 (default encoder") {
+	if status, detail := encoderCheck(t, p); status != "ready" ||
+		!strings.HasPrefix(detail, e.Name+", int8 (default encoder") {
 		t.Errorf("status %s, encoder: %s", status, detail)
 	}
 	got := post(t, p.url+"/v1/score", "image/jpeg", example(t, "harbour.jpg"))
@@ -163,7 +168,97 @@ func TestDefaultEncoder(t *testing.T) {
 	if got.status != http.StatusConflict || got.problem.Code != "encoder_mismatch" {
 		t.Errorf("a checkpoint of the small encoder: status %d, %+v", got.status, got.problem)
 	}
+	if out, err := runIn(t, project, env, "agiqa", "models", "--check", "--served", p.grpc); err != nil {
+		t.Errorf("agiqa models --check --served: %v\n%s", err, out)
+	}
+	checkServedNamesFields(t, project, env)
 	compareEmbeddings(t, p)
+}
+
+// checkNamesFields spoils a configuration at a time. agiqa models --check must
+// name file and field, and agiqa models mend it without the weights.
+func checkNamesFields(t *testing.T, project string, env []string) {
+	t.Helper()
+	models := filepath.Join(project, ".cache", "models")
+	ensembles, err := filepath.Glob(filepath.Join(models, "clip_agiqa_*"))
+	if err != nil || len(ensembles) != 1 {
+		t.Fatalf("ensembles %q (error %v)", ensembles, err)
+	}
+	ensemble := filepath.Base(ensembles[0])
+	for _, tt := range []struct{ file, from, to, want string }{
+		{"clip_image_encoder/configs/cpu.pbtxt", "max_batch_size: 32", "max_batch_size: 64", "max_batch_size is 64, want 32"},
+		{"clip_image_encoder/configs/cpu.pbtxt", "model.int8.onnx", "model.onnx",
+			`default_model_filename is "model.onnx", want "model.int8.onnx"`},
+		{"clip_image_encoder/configs/gpu.pbtxt", "KIND_GPU", "KIND_CPU", "instance_group[0].kind is KIND_CPU, want KIND_GPU"},
+		{"clip_text_encoder/configs/embedded.pbtxt", "TYPE_INT32", "TYPE_INT64",
+			"input[0].data_type is TYPE_INT64, want TYPE_INT32"},
+		{"clip_text_encoder/configs/gpu.pbtxt", `"use_tf32" value: "0"`, `"use_tf32" value: "1"`,
+			`[use_tf32] is "1", want "0"`},
+		{ensemble + "/configs/cpu.pbtxt", "dims: [ 224, 224, 3 ]", "dims: [ 3, 224, 224 ]",
+			"input[0].dims is [3 224 224], want [224 224 3]"},
+		{strings.Replace(ensemble, "clip_agiqa", "prompt_head", 1) + "/configs/cpu.pbtxt", "name:", "nmae:", "unknown field"},
+	} {
+		file := filepath.Join(models, tt.file)
+		whole, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoilt := strings.Replace(string(whole), tt.from, tt.to, 1)
+		if spoilt == string(whole) {
+			t.Fatalf("%s has no %s", file, tt.from)
+		}
+		if err := os.WriteFile(file, []byte(spoilt), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := runIn(t, project, env, "agiqa", "models", "--check")
+		if err == nil || !strings.Contains(out, tt.file+": ") || !strings.Contains(out, tt.want) {
+			t.Errorf("%s with %s: %v, %s; want %s", tt.file, tt.to, err, out, tt.want)
+		}
+		if out, err := runIn(t, project, env, "agiqa", "models", "--weights", "nowhere"); err != nil {
+			t.Errorf("agiqa models: %v\n%s", err, out)
+		}
+		if mended, err := os.ReadFile(file); err != nil || string(mended) != string(whole) {
+			t.Errorf("%s wasn't mended (%v)", tt.file, err)
+		}
+	}
+	if out, err := runIn(t, project, env, "agiqa", "models", "--served", "127.0.0.1:1"); err == nil ||
+		!strings.Contains(out, "--served needs --check") {
+		t.Errorf("agiqa models --served: %v\n%s", err, out)
+	}
+}
+
+// checkServedNamesFields serves the project's models with one configuration
+// spoilt, and none of them.
+func checkServedNamesFields(t *testing.T, project string, env []string) {
+	t.Helper()
+	models, served := filepath.Join(project, ".cache", "models"), t.TempDir()
+	configs, err := filepath.Glob(filepath.Join(models, "*", "configs", "embedded.pbtxt"))
+	if err != nil || len(configs) != 4 {
+		t.Fatalf("configurations %q (error %v)", configs, err)
+	}
+	for _, config := range configs {
+		text, err := os.ReadFile(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(config, "clip_text_encoder") {
+			text = bytes.Replace(text, []byte("max_batch_size: 64"), []byte("max_batch_size: 8"), 1)
+		}
+		file := filepath.Join(served, strings.TrimPrefix(config, models))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, text, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for address, want := range map[string]string{
+		stubTritonOf(t, served): "clip_text_encoder: max_batch_size is 8, want 64",
+		stubTriton(t):           "clip_agiqa_", // of the small encoder: the models of others aren't there
+		"127.0.0.1:1":           "--served: ",
+	} {
+		out, err := runIn(t, project, env, "agiqa", "models", "--check", "--served", address)
+		if err == nil || !strings.Contains(out, want) || strings.Count(out, "\n") != 1 {
+			t.Errorf("agiqa models --check --served: %v, %swant one line with %q", err, out, want)
+		}
+	}
 }
 
 // compareEmbeddings asks Triton for embeddings of the golden pictures, of each

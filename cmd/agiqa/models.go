@@ -1,15 +1,25 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/cmd/agiqa/cli"
 	"github.com/agiqa/agiqa/encoder"
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/server"
+	"github.com/agiqa/agiqa/tritonclient"
+	"github.com/agiqa/agiqa/tritonclient/inferencepb"
 )
 
 func newModels(t *cli.Terminal) *cobra.Command {
@@ -35,6 +45,8 @@ func newModels(t *cli.Terminal) *cobra.Command {
 		"archive with the published weights (default the one in .cache/weights of the project)")
 	cmd.Flags().Bool("gpu", false, "include the graph that the configuration gpu serves (345 MB)")
 	cmd.Flags().Bool("check", false, "write nothing; fail if the repository isn't up to date")
+	cmd.Flags().StringSlice("served", nil,
+		"with --check: gRPC addresses of Tritons whose configurations must be those of the repository")
 	cmd.Flags().Bool("pin", false, "write the digests of the encoder's files into its encoder.json instead")
 	cmd.MarkFlagsMutuallyExclusive("check", "pin")
 	config.AddFlags(cmd.Flags(), "Checkpoints")
@@ -78,13 +90,14 @@ func buildModels(cmd *cobra.Command, t *cli.Terminal, s config.Settings) error {
 		precisions = append(precisions, encoder.FP32)
 	}
 	out := flag("out", cli.BuiltModels())
+	if s.Triton, err = cmd.Flags().GetStringSlice("served"); err != nil {
+		return err
+	}
 	if on("check") {
-		for _, p := range precisions {
-			if err := e.CheckRepository(out, registry.List(), p); err != nil {
-				return fmt.Errorf("%s: %w", out, err)
-			}
-		}
-		return nil
+		return checkModels(cmd.Context(), e, out, registry.List(), precisions, s)
+	}
+	if len(s.Triton) > 0 {
+		return errors.New("--served needs --check")
 	}
 	weights, err := weightsOf(folder, flag("weights", ""))
 	if err != nil {
@@ -99,6 +112,68 @@ func buildModels(cmd *cobra.Command, t *cli.Terminal, s config.Settings) error {
 		verb = "written"
 	}
 	t.Note("models of encoder %s (%s): %s %s", e.Name, e.Digest.Short(), out, verb)
+	return nil
+}
+
+// checkModels reports the first way in which the repository in dir, or what the
+// Tritons of the settings serve, isn't what agiqa models writes.
+func checkModels(ctx context.Context, e *encoder.Folder, dir string, bundles []*checkpoint.Bundle,
+	precisions []encoder.Precision, s config.Settings) error {
+	for _, p := range precisions {
+		if err := e.CheckRepository(dir, bundles, p); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	texts, err := e.Configurations(bundles)
+	if err != nil {
+		return err
+	}
+	want := map[checkpoint.Variant][]*inferencepb.ModelConfig{}
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		wanted, err := tritonclient.ParseModelConfig(texts[name])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		file := filepath.Join(dir, name)
+		written, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		got, err := tritonclient.ParseModelConfig(written)
+		if err == nil {
+			err = tritonclient.CompareModelConfig(got, wanted)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		v := checkpoint.Variant(strings.TrimSuffix(filepath.Base(name), ".pbtxt"))
+		want[v] = append(want[v], wanted)
+	}
+	if len(s.Triton) == 0 {
+		return nil
+	}
+	return checkServed(ctx, s, want)
+}
+
+// checkServed compares what Tritons serve with the variant that they run.
+func checkServed(ctx context.Context, s config.Settings, want map[checkpoint.Variant][]*inferencepb.ModelConfig) error {
+	cfg, err := server.TritonConfig(s)
+	if err != nil {
+		return err
+	}
+	client, err := tritonclient.New(cfg)
+	if err != nil {
+		return fmt.Errorf("--served: %w", err)
+	}
+	defer client.Close()
+	runtime, err := client.Runtime(ctx)
+	if err != nil {
+		return fmt.Errorf("--served: %w", err)
+	}
+	v := tritonmodels.VariantOf(runtime)
+	if err := client.CheckConfigs(ctx, want[v]); err != nil {
+		return fmt.Errorf("a served configuration isn't the one in configs/%s.pbtxt: %w", v, err)
+	}
 	return nil
 }
 

@@ -321,8 +321,8 @@ That the inputs are told apart (else agreement would be cheap):
 - references: Python {platform.python_version()}, {tools}
 - served by: tritonserver {triton}, onnxruntime {served} (CPU)
 
-What this does not show: how a GPU computes. TensorRT engines of the `gpu` configuration compute in half
-precision.
+What this does not show: how a GPU computes. The image encoder of the `gpu` configuration computes in half
+precision, texts and heads in single.
 """
 
 

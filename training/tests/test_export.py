@@ -64,8 +64,18 @@ def test_repository_is_complete(tiny: Clip, tmp_path: Path, capability: str) -> 
 
 
 def test_engine_profiles_cover_every_batch(tiny: Clip) -> None:
-    image, text = model_configs(tiny.config, "tiny", "sha256:0")
-    config = config_text(text, "gpu")
-    assert 'value: "token_ids:1x77,context:1x77x32,context_mask:1x77"' in config
-    assert 'value: "token_ids:64x77,context:64x77x32,context_mask:64x77"' in config
+    image, _ = model_configs(tiny.config, "tiny", "sha256:0")
+    size = tiny.config.vision.resolution
+    config = config_text(image, "gpu")
+    assert f'"trt_profile_min_shapes" value: "pixels:1x{size}x{size}x3"' in config
+    assert f'"trt_profile_max_shapes" value: "pixels:32x{size}x{size}x3"' in config
     assert "TENSORRT" not in config_text(image, "cpu").upper()
+
+
+def test_gpus_encode_texts_in_fp32(tiny: Clip) -> None:
+    """Golden scores are replayed to 1e-4, and FP16 and TF32 miss that."""
+    image, text = model_configs(tiny.config, "tiny", "sha256:0")
+    assert 'key: "precision_mode" value: "FP16"' in config_text(image, "gpu")
+    config = config_text(text, "gpu")
+    assert 'name: "cuda"' in config and 'key: "use_tf32" value: "0"' in config
+    assert "tensorrt" not in config and "precision_mode" not in config

@@ -153,6 +153,11 @@ func (c contract) describesModels(t *testing.T) {
 		if digest := cfg.GetParameters()["encoder_digest"].GetStringValue(); digest != c.encoder.Digest.String() {
 			t.Errorf("%s has the encoder_digest %q, want %s", name, digest, c.encoder.Digest)
 		}
+		policy := cfg.GetDynamicBatching().GetDefaultQueuePolicy()
+		if policy.GetDefaultTimeoutMicroseconds() == 0 || !policy.GetAllowTimeoutOverride() {
+			t.Errorf("%s: dynamic_batching.default_queue_policy needs default_timeout_microseconds and "+
+				"allow_timeout_override; without both Triton ignores the time that a request has left", name)
+		}
 		m, err := c.triton.ModelMetadata(ctx, &pb.ModelMetadataRequest{Name: name})
 		if err != nil {
 			t.Errorf("ModelMetadata of %s: %v", name, err)
@@ -301,7 +306,11 @@ func (c contract) controlNeedsKey(t *testing.T) {
 	}
 	ctx, cancel := c.call(t)
 	defer cancel()
-	if _, err := c.triton.RepositoryIndex(ctx, &pb.RepositoryIndexRequest{}); err != nil {
+	_, err := c.triton.RepositoryIndex(ctx, &pb.RepositoryIndexRequest{})
+	switch {
+	case err != nil && strings.Contains(err.Error(), keyHeader):
+		t.Errorf("the server has another key than the one that is given: %v", err)
+	case err != nil:
 		t.Errorf("RepositoryIndex with the key: %v", err)
 	}
 }

@@ -219,9 +219,11 @@ type ModelConfig struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Exactly one of the two is set: "ensemble" is a platform, "onnxruntime"
 	// and "python" are backends.
-	Platform      string              `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
-	Backend       string              `protobuf:"bytes,17,opt,name=backend,proto3" json:"backend,omitempty"`
-	VersionPolicy *ModelVersionPolicy `protobuf:"bytes,3,opt,name=version_policy,json=versionPolicy,proto3" json:"version_policy,omitempty"`
+	Platform string `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
+	Backend  string `protobuf:"bytes,17,opt,name=backend,proto3" json:"backend,omitempty"`
+	// The graph's file in the version folder; "model.onnx" if empty.
+	DefaultModelFilename string              `protobuf:"bytes,8,opt,name=default_model_filename,json=defaultModelFilename,proto3" json:"default_model_filename,omitempty"`
+	VersionPolicy        *ModelVersionPolicy `protobuf:"bytes,3,opt,name=version_policy,json=versionPolicy,proto3" json:"version_policy,omitempty"`
 	// 0: tensors have no batch dimension, and dims below are whole shapes.
 	MaxBatchSize  int32                    `protobuf:"varint,4,opt,name=max_batch_size,json=maxBatchSize,proto3" json:"max_batch_size,omitempty"`
 	Input         []*ModelInput            `protobuf:"bytes,5,rep,name=input,proto3" json:"input,omitempty"`
@@ -288,6 +290,13 @@ func (x *ModelConfig) GetPlatform() string {
 func (x *ModelConfig) GetBackend() string {
 	if x != nil {
 		return x.Backend
+	}
+	return ""
+}
+
+func (x *ModelConfig) GetDefaultModelFilename() string {
+	if x != nil {
+		return x.DefaultModelFilename
 	}
 	return ""
 }
@@ -1261,11 +1270,12 @@ var File_tritonclient_inferencepb_model_config_proto protoreflect.FileDescriptor
 
 const file_tritonclient_inferencepb_model_config_proto_rawDesc = "" +
 	"\n" +
-	"+tritonclient/inferencepb/model_config.proto\x12\tinference\"\xbd\x06\n" +
+	"+tritonclient/inferencepb/model_config.proto\x12\tinference\"\xf3\x06\n" +
 	"\vModelConfig\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bplatform\x18\x02 \x01(\tR\bplatform\x12\x18\n" +
-	"\abackend\x18\x11 \x01(\tR\abackend\x12D\n" +
+	"\abackend\x18\x11 \x01(\tR\abackend\x124\n" +
+	"\x16default_model_filename\x18\b \x01(\tR\x14defaultModelFilename\x12D\n" +
 	"\x0eversion_policy\x18\x03 \x01(\v2\x1d.inference.ModelVersionPolicyR\rversionPolicy\x12$\n" +
 	"\x0emax_batch_size\x18\x04 \x01(\x05R\fmaxBatchSize\x12+\n" +
 	"\x05input\x18\x05 \x03(\v2\x15.inference.ModelInputR\x05input\x12.\n" +
