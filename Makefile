@@ -207,7 +207,7 @@ training: ## make training/.venv with the command agiqa-train
 	training/.venv/bin/python -m pip install --no-deps --no-build-isolation -e training
 
 .PHONY: test-training
-test-training: training ## tests of the trainer (installs torch), those of recipes with Pillow 13 too
+test-training: training build ## tests of the trainer and the GPU benchmark (installs torch), those of recipes with Pillow 13 too
 	training/.venv/bin/python -m pytest -q training/tests
 	embedded/venv.sh "$$($(PREREQUISITES) python)" .cache/pillow benchmarks/requirements-pillow.lock
 	PYTHONPATH="$$(.cache/pillow/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts of this folder; to be sourced.
 
 # await FILE PATTERN: until the file has a line that matches, for a minute.

@@ -77,7 +77,8 @@ func readBatch(cfg *pb.ModelConfig, req *pb.ModelInferRequest) (batch, error) {
 }
 
 // answer fills the outputs of the configuration, whichever the model has.
-func answer(cfg *pb.ModelConfig, req *pb.ModelInferRequest, b batch) *pb.ModelInferResponse {
+// embeddings are those of the images; nil: they are made of hashes.
+func answer(cfg *pb.ModelConfig, req *pb.ModelInferRequest, b batch, embeddings []byte) *pb.ModelInferResponse {
 	resp := &pb.ModelInferResponse{ModelName: cfg.GetName(), ModelVersion: "1", Id: req.GetId()}
 	values := map[string][]byte{}
 	for i := range b.n {
@@ -86,7 +87,11 @@ func answer(cfg *pb.ModelConfig, req *pb.ModelInferRequest, b batch) *pb.ModelIn
 			image = b.row("image_embedding", i)
 		}
 		if b.raw["pixels"] != nil {
-			image = unitVector(hash(b.row("pixels", i)), dim(cfg, "image_embedding"))
+			if size := len(embeddings) / b.n; size > 0 {
+				image = embeddings[i*size : (i+1)*size]
+			} else {
+				image = unitVector(hash(b.row("pixels", i)), dim(cfg, "image_embedding"))
+			}
 			values["image_embedding"] = append(values["image_embedding"], image...)
 		}
 		if b.raw["token_ids"] != nil {

@@ -11,7 +11,11 @@
 // not fit their shape.
 //
 // Each model works on so many requests at once as it has instances; further
-// ones wait, and their wait is in the statistics. It batches nothing.
+// ones wait, and their wait is in the statistics. It batches nothing by itself.
+//
+// With an engine, a program that embeds images, the encoder is real: images are
+// batched for it as Triton would, and everything else stays a stub. That is how
+// benchmarks/gpu.sh puts a gateway in front of a GPU without a Triton.
 //
 // "agiqa bench stub-triton" runs it. It serves measurements; the server for
 // tests, which can fail and lie, is tritonclient/tritontest.

@@ -29,6 +29,9 @@ type Config struct {
 	ServiceTime time.Duration
 	// Instances is how many requests a model works on at once.
 	Instances int
+	// Engine is a program, with its arguments, that embeds images instead of the
+	// stub; see [Server.Serve]. Images then take the time that it takes.
+	Engine []string
 }
 
 // DefaultConfig answers at once.
@@ -54,6 +57,7 @@ type Server struct {
 	cfg    Config
 	models map[string]*model
 	names  []string
+	engine *engine // nil: the stub makes embeddings itself
 }
 
 // model is one configuration, its turns, and what it has done.
@@ -121,8 +125,32 @@ func (s *Server) Models() []string { return slices.Clone(s.names) }
 // maxMessage is above what the largest batch of images needs.
 const maxMessage = 64 << 20
 
-// Serve answers on l until ctx ends.
+// Serve answers on l until ctx ends or the engine does. It starts the engine
+// first and waits until it's ready.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if len(s.cfg.Engine) > 0 {
+		m, err := s.model(imageEncoder)
+		if err != nil {
+			return err
+		}
+		if s.engine, err = startEngine(ctx, s.cfg.Engine, m.config); err != nil {
+			return err
+		}
+		go func() { <-s.engine.ended; cancel() }()
+	}
+	err := s.serve(ctx, l)
+	if s.engine == nil {
+		return err
+	}
+	return errors.Join(err, s.engine.close())
+}
+
+// imageEncoder is the model whose work an engine does.
+const imageEncoder = "clip_image_encoder"
+
+func (s *Server) serve(ctx context.Context, l net.Listener) error {
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	pb.RegisterGRPCInferenceServiceServer(g, s)
 	stop := context.AfterFunc(ctx, g.Stop)

@@ -90,6 +90,14 @@ func (s *Server) ModelInfer(ctx context.Context, req *pb.ModelInferRequest) (*pb
 	if err != nil {
 		return nil, err
 	}
+	if pixels := batch.raw["pixels"]; pixels != nil && s.engine != nil {
+		embeddings, queue, compute, err := s.engine.embed(ctx, pixels, batch.n)
+		if err != nil {
+			return nil, err
+		}
+		m.count(batch.n, queue, compute)
+		return answer(m.config, req, batch, embeddings), nil
+	}
 	arrived := time.Now()
 	select {
 	case m.turns <- struct{}{}:
@@ -98,7 +106,7 @@ func (s *Server) ModelInfer(ctx context.Context, req *pb.ModelInferRequest) (*pb
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	began := time.Now()
-	resp := answer(m.config, req, batch)
+	resp := answer(m.config, req, batch, nil)
 	if rest := s.cfg.ServiceTime - time.Since(began); rest > 0 {
 		t := time.NewTimer(rest)
 		defer t.Stop()

@@ -17,13 +17,18 @@ func newStubTriton(t *cli.Terminal) *cobra.Command {
 	cfg := stubtriton.DefaultConfig()
 	var listen string
 	cmd := &cobra.Command{
-		Use:   "stub-triton --service-time 10ms --listen 127.0.0.1:8001",
+		Use:   "stub-triton --service-time 10ms --listen 127.0.0.1:8001 [-- ENGINE...]",
 		Short: "Run a stub of Triton, to measure the gateway in front of it",
 		Long: "Serves Triton's gRPC protocol with the models of a repository: takes a fixed time for each request and " +
 			"returns " +
-			"unit vectors derived from the input. Prints its address and runs until stopped.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+			"unit vectors derived from the input. With an engine, a program and its arguments after --, images are embedded " +
+			"by that (benchmarks/gpu/engine.py is one). Prints its address and runs until stopped.",
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.ArgsLenAtDash() != 0 && len(args) > 0 {
+				return fmt.Errorf("unknown argument %q; an engine comes after --", args[0])
+			}
+			cfg.Engine = args
 			if !cmd.Flags().Changed("model-repository") {
 				cfg.Repository = filepath.Join(cli.ProjectFolder(), cfg.Repository)
 			}
