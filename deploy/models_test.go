@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,18 @@ func TestTritonServesWhatModelsWrites(t *testing.T) {
 		if models.Build == nil || !strings.Contains(stage, " AS "+models.Build.Target+"\n") {
 			t.Errorf("models is built from %+v, which deploy/Dockerfile doesn't have", models.Build)
 		}
+	}
+}
+
+// TestProcessorsOfTriton: without a GPU images are embedded by as many
+// instances, of a thread each, as the container has processors.
+func TestProcessorsOfTriton(t *testing.T) {
+	t.Parallel()
+	triton := load(t, "docker-compose.yml", secrets, "cpu").Services["triton-cpu"]
+	limit := int(triton.Deploy.Resources.Limits.NanoCPUs)
+	config := read(t, "model_repository/clip_image_encoder/configs/cpu.pbtxt")
+	if want := fmt.Sprintf("kind: KIND_CPU count: %d ", limit); !strings.Contains(config, want) {
+		t.Errorf("triton-cpu has %d processors, and the image encoder's cpu.pbtxt lacks %q", limit, want)
 	}
 }
 

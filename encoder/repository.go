@@ -192,6 +192,8 @@ type modelConfig struct {
 	Variant checkpoint.Variant
 	Graph   string // file name
 	FP16    bool   // a GPU may compute in half precision
+
+	Instances int // that run at once; several have a thread each
 }
 
 // Batch sizes of the encoders.
@@ -199,6 +201,10 @@ const (
 	imageBatch, usualImages = 32, 8
 	textBatch, usualTexts   = 64, quality.CategoryCount // the prompts of one checkpoint
 )
+
+// cpuInstances is how many processors the configuration cpu keeps busy with
+// images: the limit of its container in compose.
+const cpuInstances = 8
 
 // modelFiles returns the configurations and the program of both encoders, by
 // their names in the repository.
@@ -226,9 +232,12 @@ func (d Document) shared() []parameter {
 }
 
 func (d Document) imageConfig(v checkpoint.Variant) modelConfig {
-	precision := Int8
-	if v == checkpoint.GPU {
+	precision, instances := Int8, 1
+	switch v {
+	case checkpoint.GPU:
 		precision = FP32
+	case checkpoint.CPU:
+		instances = cpuInstances
 	}
 	m := modelConfig{
 		Name: imageModel, MaxBatch: imageBatch, UsualBatch: usualImages,
@@ -238,6 +247,7 @@ func (d Document) imageConfig(v checkpoint.Variant) modelConfig {
 		Variant:    v,
 		Graph:      filepath.Base(graphOf(precision)),
 		FP16:       true,
+		Instances:  instances,
 		Parameters: append(d.shared(), parameter{"encoder_precision", string(precision)}),
 	}
 	if d.DefaultCheckpoint != "" {
@@ -257,10 +267,11 @@ func (d Document) textConfig(v checkpoint.Variant) modelConfig {
 			{"token_ids", "TYPE_INT32", []int{l}}, {"context", "TYPE_FP32", []int{l, w}},
 			{"context_mask", "TYPE_UINT8", []int{l}},
 		},
-		Outputs: []tensorConfig{{"text_embedding", "TYPE_FP32", []int{d.EmbeddingDim}}},
-		WarmUp:  []int{1, usualTexts, textBatch},
-		Variant: v,
-		Graph:   filepath.Base(textGraph),
+		Outputs:   []tensorConfig{{"text_embedding", "TYPE_FP32", []int{d.EmbeddingDim}}},
+		WarmUp:    []int{1, usualTexts, textBatch},
+		Variant:   v,
+		Graph:     filepath.Base(textGraph),
+		Instances: 1,
 		Parameters: append(d.shared(), parameter{"text_width", strconv.Itoa(w)}, parameter{"context_length", strconv.Itoa(l)},
 			parameter{"text_capability", d.Capabilities.Text}),
 	}

@@ -31,6 +31,8 @@ TRT_CACHE = "/var/cache/triton/trt"
 # ignored without it. The gateway's admission is the real guard.
 QUEUE_TIMEOUT_US = 30_000_000
 QUEUE_SIZE = 4096
+# How many processors `cpu` keeps busy with images: the limit of its container in compose.
+CPU_INSTANCES = 8
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class ModelConfig:
     outputs: tuple[TensorConfig, ...]
     parameters: dict[str, str]
     fp16: bool  # a GPU may compute in half precision
+    cpu_instances: int = 1  # that run at once in the configuration `cpu`; several have a thread each
 
 
 def model_configs(
@@ -69,6 +72,7 @@ def model_configs(
         (TensorConfig("image_embedding", "TYPE_FP32", (config.embed_dim,)),),
         shared,
         fp16=True,
+        cpu_instances=CPU_INSTANCES,
     )
     text = ModelConfig(
         TEXT_MODEL,
@@ -131,6 +135,15 @@ def accelerator_block(config: ModelConfig) -> str:
     )
 
 
+ONE_THREAD = """\
+# One thread for each instance: ONNX Runtime's pools of several spin while they
+# wait, which doubles what an image costs wherever threads have to share
+# processors.
+parameters { key: "intra_op_thread_count" value { string_value: "1" } }
+parameters { key: "inter_op_thread_count" value { string_value: "1" } }
+"""
+
+
 def warmup_block(config: ModelConfig) -> str:
     """Runs that end before the model is READY, so that no caller waits for an engine to be built."""
     blocks = []
@@ -147,12 +160,13 @@ def warmup_block(config: ModelConfig) -> str:
 def config_text(config: ModelConfig, variant: str) -> str:
     """One configuration in protobuf text form."""
     kind = "KIND_GPU" if variant == "gpu" else "KIND_CPU"
+    instances = config.cpu_instances if variant == "cpu" else 1
     parts = [
         "# Written by agiqa-train. Change training/agiqa_train/triton_repository.py instead.\n",
         f'name: "{config.name}"\nbackend: "{BACKENDS[variant]}"\nmax_batch_size: {config.max_batch_size}\n',
         tensor_block("input", config.inputs),
         tensor_block("output", config.outputs),
-        f"instance_group [ {{ kind: {kind} count: 1 }} ]\n",
+        f"instance_group [ {{ kind: {kind} count: {instances} }} ]\n",
         "version_policy { latest { num_versions: 1 } }\n",
         "dynamic_batching {\n  max_queue_delay_microseconds: 0\n  default_queue_policy {\n"
         "    timeout_action: REJECT\n"
@@ -162,6 +176,8 @@ def config_text(config: ModelConfig, variant: str) -> str:
     ]
     if variant == "gpu":
         parts += [accelerator_block(config), warmup_block(config)]
+    if instances > 1:
+        parts.append(ONE_THREAD)
     parts += [f'parameters {{ key: "{k}" value {{ string_value: "{v}" }} }}\n' for k, v in config.parameters.items()]
     return "".join(parts)
 
