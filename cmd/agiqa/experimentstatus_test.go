@@ -1,6 +1,9 @@
+//go:build unix
+
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/gateway"
+	"github.com/agiqa/agiqa/internal/proof"
 )
 
 func TestPrintStatus(t *testing.T) {
@@ -54,11 +58,20 @@ func TestPrintStatus(t *testing.T) {
 func TestReportOfAPhase(t *testing.T) {
 	t.Parallel()
 	asked := make(chan string, 2)
+	key := proofKey()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
+		if r.URL.Path == proof.Path {
+			var c proof.Challenge
+			if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+				t.Error(err)
+			}
+			_ = json.NewEncoder(w).Encode(key.Answer(c)) // a client that left
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, "/v1/experiments/") {
 			asked <- r.URL.RequestURI()
 		}
-		_, _ = io.WriteString(w, `{}`) // a client that left
+		_, _ = io.WriteString(w, `{"name":"agiqa"}`) // a client that left
 	}))
 	t.Cleanup(server.Close)
 	for _, c := range []struct {
@@ -67,7 +80,7 @@ func TestReportOfAPhase(t *testing.T) {
 	}{
 		{nil, "/v1/experiments/x/report"}, {[]string{"--phase", "3"}, "/v1/experiments/x/report?phase=3"},
 	} {
-		cmd := command(t, []string{"AGIQA_API_KEY=a-key-of-some-length"}, append([]string{"experiment", "report", "x", "--url", server.URL},
+		cmd := command(t, []string{"AGIQA_ADMIN_KEY=" + testAdminKey}, append([]string{"experiment", "report", "x", "--url", server.URL},
 			c.args...)...)
 		if raw, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, raw)
