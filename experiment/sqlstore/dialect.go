@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"context"
 	"database/sql"
 	"strings"
 )
@@ -14,6 +15,14 @@ type dialect struct {
 	nowMicros  string // the database's clock, in microseconds since 1970; "": it has none of its own
 	lockLog    string // returns the last place, and makes other writers wait
 	warns      bool   // the server's settings may undo what durability promises
+	shared     bool   // several gateways may use it
+	clock      string // microseconds since 1970, by the database's clock
+	lockState  string // returns the revision of the desired state, which stays until the transaction ends
+
+	// listen calls told whenever the desired state changed, until ctx or the
+	// connection ends; nil: nobody tells.
+	listen func(ctx context.Context, told func()) error
+	notify string // tells those that listen, with the commit; "": nobody listens
 
 	write, read *sql.DB
 

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -15,29 +16,66 @@ func (s *Store) migrate(ctx context.Context, tx *sql.Tx) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, s.dialect.types.Replace(
-		`CREATE TABLE IF NOT EXISTS agiqa_schema (version {int} PRIMARY KEY)`)); err != nil {
+	for _, table := range []string{
+		// The versions that a program must know.
+		`CREATE TABLE IF NOT EXISTS agiqa_schema (version {int} PRIMARY KEY)`,
+		// The versions that were applied, and the first release that knows each.
+		`CREATE TABLE IF NOT EXISTS agiqa_schema_steps (version {int} PRIMARY KEY, program TEXT NOT NULL)`,
+	} {
+		if _, err := tx.ExecContext(ctx, s.dialect.types.Replace(table)); err != nil {
+			return err
+		}
+	}
+	needed, err := s.schemaVersion(ctx, tx, "agiqa_schema")
+	if err != nil {
 		return err
 	}
-	var version int
-	if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM agiqa_schema`).Scan(&version); err != nil {
+	if needed > len(migrations) {
+		return s.tooOld(ctx, tx, needed)
+	}
+	applied, err := s.schemaVersion(ctx, tx, "agiqa_schema_steps")
+	if err != nil {
 		return err
 	}
-	if version > len(migrations) {
-		return fmt.Errorf("the database schema has version %d, this program supports up to %d; use a newer program", version,
-			len(migrations))
-	}
-	for i, statements := range migrations[version:] {
-		for _, statement := range statements {
+	// A newer program may have gone further. What it added is not in our way.
+	for version := max(applied, needed) + 1; version <= len(migrations); version++ {
+		for _, statement := range migrations[version-1] {
 			if _, err := tx.ExecContext(ctx, s.dialect.types.Replace(statement)); err != nil {
-				return fmt.Errorf("schema %d: %w", version+i+1, err)
+				return fmt.Errorf("schema %d: %w", version, err)
 			}
 		}
-		if _, err := tx.ExecContext(ctx, s.sql(`INSERT INTO agiqa_schema (version) VALUES (?)`), version+i+1); err != nil {
+		if _, err := tx.ExecContext(ctx, s.sql(`INSERT INTO agiqa_schema_steps (version, program) VALUES (?, ?)`),
+			version, since[version]); err != nil {
+			return err
+		}
+	}
+	for version := needed + 1; version <= required; version++ {
+		if _, err := tx.ExecContext(ctx, s.sql(`INSERT INTO agiqa_schema (version) VALUES (?)`), version); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// schemaVersion returns the highest version in a table, 0 where there is none.
+func (s *Store) schemaVersion(ctx context.Context, tx *sql.Tx, table string) (version int, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM `+table).Scan(&version)
+	return version, err
+}
+
+// tooOld says which release the database needs, if a program said so.
+func (s *Store) tooOld(ctx context.Context, tx *sql.Tx, needed int) error {
+	var program string
+	err := tx.QueryRowContext(ctx, s.sql(`SELECT program FROM agiqa_schema_steps WHERE version = ?`), needed).Scan(&program)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	newer := "a newer program"
+	if program != "" {
+		newer = "agiqa " + program + " or newer"
+	}
+	return fmt.Errorf("the database schema has version %d, this program supports up to %d; use %s", needed,
+		len(migrations), newer)
 }
 
 // sql puts a statement's placeholders, written as ?, into the dialect's form.

@@ -57,10 +57,62 @@ func openPostgres(c Config) (dialect, error) {
 		nowMicros:  `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`,
 		lockLog:    `SELECT last FROM agiqa_log WHERE id = 1 FOR UPDATE`,
 		warns:      true,
+		shared:     true,
+		clock:      `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT`,
+		lockState:  `SELECT revision FROM agiqa_state WHERE id = 1 FOR UPDATE`,
+		notify:     `SELECT pg_notify('` + channel + `', '')`,
+		listen:     func(ctx context.Context, told func()) error { return listen(ctx, config, told) },
 		write:      pool(1), read: pool(readers),
 		fault: postgresFault,
 		why:   func(error) string { return "" }, // may hold addresses and names
 	}, nil
+}
+
+// channel is what gateways listen on. Another schema of the same database has the
+// same: being told too often does no harm.
+const channel = "agiqa_state"
+
+// listenCheck is how often a connection that only listens is tried, so that one
+// that a firewall forgot is found.
+const listenCheck = 5 * time.Second
+
+// listen calls told once it listens, and with every notification.
+func listen(ctx context.Context, config *pgx.ConnConfig, told func()) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(closing)
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return err
+	}
+	told()
+	for {
+		waiting, cancel := context.WithTimeout(ctx, listenCheck)
+		_, err := conn.WaitForNotification(waiting)
+		quiet := waiting.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			told()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !quiet:
+			return err
+		}
+		if err != nil {
+			checking, cancel := context.WithTimeout(ctx, listenCheck)
+			err = conn.Ping(checking)
+			cancel()
+			if err != nil {
+				return err
+			}
+		}
+	}
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }

@@ -4,14 +4,18 @@ package sqlstore_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/agiqa/agiqa/access"
+	"github.com/agiqa/agiqa/checkpoint/desired"
+	"github.com/agiqa/agiqa/checkpoint/desired/desiredtest"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/postgrestest"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
@@ -33,10 +37,78 @@ func TestPostgres(t *testing.T) {
 		storetest.RunKeys(t, func(t *testing.T) access.Store { return open(t, postgresConfig(server)) })
 	})
 	t.Run("keys of gateways that share it", func(t *testing.T) { testKeysTogether(t, postgresConfig(server)) })
+	t.Run("desired state", func(t *testing.T) {
+		desiredtest.Run(t, func(t *testing.T) (a, b desired.Store) {
+			c := postgresConfig(server)
+			return open(t, c), open(t, c)
+		})
+	})
+	t.Run("leases end by the database's clock", func(t *testing.T) { testExpiry(t, server) })
+	t.Run("changes are told at once, and after a silence", func(t *testing.T) { testTold(t, server) })
 	t.Run("a record that the database refuses fails alone", func(t *testing.T) { testRefused(t, server) })
 	t.Run("gateways that start at once", func(t *testing.T) { testTogether(t, postgresConfig(server)) })
 	t.Run("the password is a secret", func(t *testing.T) { testSecret(t, server) })
 	t.Run("a server that comes back", func(t *testing.T) { testRestart(t, server) }) // the last: it stops the server
+}
+
+// testExpiry turns leases back by more than their time.
+func testExpiry(t *testing.T, server *postgrestest.Server) {
+	c := postgresConfig(server)
+	a, b := open(t, c), open(t, c)
+	head := quality.DigestOf([]byte("x"))
+	if got, err := a.Lock(t.Context(), "a", "x"); err != nil || !got {
+		t.Fatalf("Lock: %t, %v", got, err)
+	}
+	age := func(d time.Duration) {
+		server.Exec(c.URL, fmt.Sprintf(`UPDATE agiqa_leases SET expires = expires - %d`, d.Microseconds()))
+	}
+	for range 2 { // the second time renews
+		if err := a.Hold(t.Context(), "a", -1, []quality.Digest{head}); err != nil {
+			t.Fatal(err)
+		}
+		age(desired.LeaseTime / 3)
+		if holders, err := b.Holders(t.Context(), head); err != nil || len(holders) != 1 {
+			t.Errorf("holders %v, %v, want a", holders, err)
+		}
+		if got, err := b.Lock(t.Context(), "b", "x"); err != nil || got {
+			t.Errorf("Lock beside a's: %t, %v", got, err)
+		}
+	}
+	age(desired.LeaseTime)
+	if holders, err := b.Holders(t.Context(), head); err != nil || len(holders) != 0 {
+		t.Errorf("holders %v, %v, want none any more", holders, err)
+	}
+	if got, err := b.Lock(t.Context(), "b", "x"); err != nil || !got {
+		t.Errorf("Lock after a's: %t, %v", got, err)
+	}
+}
+
+// testTold wants one store to hear of another's changes within a second, also
+// when the connection that listens was cut.
+func testTold(t *testing.T, server *postgrestest.Server) {
+	c := postgresConfig(server)
+	a, b := open(t, c), open(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	told := b.Changes(ctx)
+	for revision := range int64(6) {
+		if revision == 3 {
+			server.Exec(c.URL, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'`)
+		}
+		if _, err := a.Replace(t.Context(), revision, desired.Document{}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		for state, err := b.Desired(ctx); state.Revision <= revision; state, err = b.Desired(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-told
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("revision %d was known after %v", revision+1, took)
+		}
+	}
+	cancel()
 }
 
 // testRefused has a trigger refuse one record of many that share transactions.

@@ -1,5 +1,14 @@
 package sqlstore
 
+// required is the oldest schema that a program must know to work on what this one
+// leaves behind. A migration only adds (tables, indexes, columns with a default),
+// so that programs of the release before go on working beside this one; required
+// is raised to a version a minor release after that version appeared.
+const required = 3
+
+// since says which release was the first to know a schema after the third.
+var since = map[int]string{4: "0.1.0"}
+
 // migrations lists, by version from 1, the statements that lead there. {seq},
 // {bytes} and {int} are the dialect's types. A migration that was released is
 // never edited: add another.
@@ -51,4 +60,14 @@ var migrations = [][]string{{
 	`ALTER TABLE agiqa_feedback ADD COLUMN sender TEXT NOT NULL DEFAULT ''`,
 	`CREATE UNIQUE INDEX agiqa_feedback_task ON agiqa_feedback (task)`,
 	`CREATE INDEX agiqa_orphans_sender ON agiqa_feedback (sender) WHERE experiment = ''`,
+}, {
+	// The desired state: one row, and the bundles that it names.
+	`CREATE TABLE agiqa_state (id {int} PRIMARY KEY, store TEXT NOT NULL, revision {int} NOT NULL, document TEXT NOT NULL)`,
+	`INSERT INTO agiqa_state (id, store, revision, document) VALUES (1, '', 0, '{}')`,
+	`CREATE TABLE agiqa_bundles (address TEXT PRIMARY KEY, manifest {bytes} NOT NULL, weights {bytes} NOT NULL)`,
+	// Who uses a head, in a slot of their own, and who has a lock, in the only
+	// slot. Expiry is by the database's clock.
+	`CREATE TABLE agiqa_leases (
+		subject TEXT NOT NULL, slot TEXT NOT NULL, holder TEXT NOT NULL, expires {int} NOT NULL, PRIMARY KEY (subject, slot))`,
+	`CREATE INDEX agiqa_leases_holder ON agiqa_leases (holder)`,
 }}

@@ -55,10 +55,12 @@ func openSQLite(c Config) (dialect, error) {
 		return dialect{}, err
 	}
 	return dialect{
-		name:    "sqlite",
-		types:   strings.NewReplacer("{seq}", "INTEGER PRIMARY KEY", "{int}", "INTEGER", "{bytes}", "BLOB"),
-		lockLog: `SELECT last FROM agiqa_log WHERE id = 1`, // the transaction began as a writer
-		write:   write, read: read,
+		name:      "sqlite",
+		types:     strings.NewReplacer("{seq}", "INTEGER PRIMARY KEY", "{int}", "INTEGER", "{bytes}", "BLOB"),
+		clock:     `CAST(unixepoch('subsec') * 1000000 AS INTEGER)`,
+		lockState: `SELECT revision FROM agiqa_state WHERE id = 1`,
+		lockLog:   `SELECT last FROM agiqa_log WHERE id = 1`, // the transaction began as a writer
+		write:     write, read: read,
 		fault: sqliteFault,
 		check: sameFile(path),
 		where: path,

@@ -7,12 +7,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/agiqa/agiqa/access"
+	"github.com/agiqa/agiqa/checkpoint/desired"
+	"github.com/agiqa/agiqa/checkpoint/desired/desiredtest"
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/experiment/storetest"
@@ -32,6 +35,30 @@ func TestSQLiteKeys(t *testing.T) {
 	t.Parallel()
 	storetest.RunKeys(t, func(t *testing.T) access.Store { return open(t, sqliteConfig(t)) })
 	t.Run("together", func(t *testing.T) { testKeysTogether(t, sqliteConfig(t)) })
+}
+
+func TestSQLiteDesired(t *testing.T) {
+	t.Parallel()
+	desiredtest.Run(t, func(t *testing.T) (a, b desired.Store) {
+		s := open(t, sqliteConfig(t))
+		return s, s
+	})
+	t.Run("kept by a file", func(t *testing.T) {
+		c := sqliteConfig(t)
+		s := open(t, c)
+		want, err := s.Replace(t.Context(), 0, desired.Document{}.With(desiredtest.NewCheckpoint(1)), desiredtest.NewBundle(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := open(t, c).Desired(t.Context())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
+		execute(t, sqliteFile(t, c.Path), `UPDATE agiqa_bundles SET weights = x'00'`)
+		if _, err := s.Bundle(t.Context(), desiredtest.NewBundle(1).Address()); quality.KindOf(err) != quality.KindStoreUnavailable {
+			t.Errorf("a damaged bundle: %v, want store_unavailable", err)
+		}
+	})
 }
 
 // testKeysTogether has several stores create keys of one name at once, as several

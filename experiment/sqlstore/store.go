@@ -159,6 +159,9 @@ func (s *Store) purge(ctx context.Context) {
 		if _, err := s.PurgeOrphans(ctx); err != nil && ctx.Err() == nil {
 			s.config.Logger.WarnContext(ctx, "removing expired orphaned feedback failed", "cause", err)
 		}
+		if err := s.purgeLeases(ctx); err != nil && ctx.Err() == nil {
+			s.config.Logger.WarnContext(ctx, "removing expired leases failed", "cause", err)
+		}
 	}
 }
 

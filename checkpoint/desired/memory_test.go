@@ -1,0 +1,77 @@
+package desired_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/agiqa/agiqa/checkpoint/desired"
+	"github.com/agiqa/agiqa/checkpoint/desired/desiredtest"
+	"github.com/agiqa/agiqa/quality"
+)
+
+func TestMemory(t *testing.T) {
+	for name, shared := range map[string]bool{"shared": true, "alone": false} {
+		t.Run(name, func(t *testing.T) {
+			desiredtest.Run(t, func(*testing.T) (a, b desired.Store) {
+				m := desired.NewMemory("test", shared, time.Now)
+				return m, m
+			})
+		})
+	}
+}
+
+func TestLeasesExpire(t *testing.T) {
+	now := time.Unix(1_000_000_000, 0)
+	m := desired.NewMemory("test", true, func() time.Time { return now })
+	head := quality.DigestOf([]byte("x"))
+	held := func() bool {
+		t.Helper()
+		holders, err := m.Holders(t.Context(), head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free, err := m.Lock(t.Context(), "b", "x")
+		if err != nil || free == slices.Contains(holders, "a") {
+			t.Errorf("held by %v, and free %t, %v", holders, free, err)
+		}
+		return len(holders) > 0
+	}
+	if _, err := m.Lock(t.Context(), "a", "x"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time renews
+		if err := m.Hold(t.Context(), "a", -1, []quality.Digest{head}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(desired.LeaseTime - time.Second)
+		if !held() {
+			t.Error("a lease ended early")
+		}
+	}
+	now = now.Add(2 * time.Second)
+	if held() {
+		t.Error("a lease that nobody renewed holds on")
+	}
+}
+
+func TestAddressTellsPartsApart(t *testing.T) {
+	a := desired.Bundle{Manifest: []byte("ab"), Weights: []byte("c")}
+	b := desired.Bundle{Manifest: []byte("a"), Weights: []byte("bc")}
+	if a.Address() == b.Address() {
+		t.Error("two bundles have one address")
+	}
+}
+
+// TestDocumentsOfNewerPrograms may have more members.
+func TestDocumentsOfNewerPrograms(t *testing.T) {
+	d, err := desired.Decode([]byte(`{"default":"one","canary":"two","checkpoints":[]}`))
+	if err != nil || d.Default != "one" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for _, raw := range []string{"", "{", `{"checkpoints":[{"digest":"x"}]}`} {
+		if _, err := desired.Decode([]byte(raw)); err == nil {
+			t.Errorf("%q was taken for a document", raw)
+		}
+	}
+}
