@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -16,7 +17,7 @@ const maxAspects = 16
 // task and otherwise the only one of the encoder in use that has it, or
 // TASK=CHECKPOINT. Errors: bad_request, checkpoint_not_found, conflict for a
 // checkpoint of another task.
-func (g *Gateway) resolveAspects(aspects []string) ([]quality.Checkpoint, error) {
+func (g *Gateway) resolveAspects(set lifecycle.Set, aspects []string) ([]quality.Checkpoint, error) {
 	if len(aspects) > maxAspects {
 		return nil, quality.Errorf(quality.KindBadRequest, "more than %d aspects in one request", maxAspects)
 	}
@@ -32,9 +33,9 @@ func (g *Gateway) resolveAspects(aspects []string) ([]quality.Checkpoint, error)
 		case slices.ContainsFunc(chosen[:i], func(c quality.Checkpoint) bool { return c.Task == task }):
 			err = quality.Errorf(quality.KindBadRequest, "aspect %s is asked for twice", task)
 		case named:
-			chosen[i], err = g.checkpointOfTask(strings.TrimSpace(name), task)
+			chosen[i], err = checkpointOfTask(set, strings.TrimSpace(name), task)
 		default:
-			chosen[i], err = g.defaultOf(task)
+			chosen[i], err = g.defaultOf(set, task)
 		}
 		if err != nil {
 			return nil, err
@@ -45,8 +46,8 @@ func (g *Gateway) resolveAspects(aspects []string) ([]quality.Checkpoint, error)
 
 // checkpointOfTask returns the checkpoint of that name, which must have the
 // task.
-func (g *Gateway) checkpointOfTask(name string, task quality.Task) (quality.Checkpoint, error) {
-	entry, err := g.checkpoints.Get(name)
+func checkpointOfTask(set lifecycle.Set, name string, task quality.Task) (quality.Checkpoint, error) {
+	entry, err := set.Get(name)
 	if err != nil {
 		return quality.Checkpoint{}, err
 	}
@@ -58,14 +59,18 @@ func (g *Gateway) checkpointOfTask(name string, task quality.Task) (quality.Chec
 }
 
 // defaultOf returns the checkpoint that scores a task when none is named.
-func (g *Gateway) defaultOf(task quality.Task) (quality.Checkpoint, error) {
+func (g *Gateway) defaultOf(set lifecycle.Set, task quality.Task) (quality.Checkpoint, error) {
 	encoder, _ := g.scorer.Encoder()
-	if c, err := g.checkpoints.Default(); err == nil && c.Checkpoint.Task == task {
+	c, err := set.Default()
+	switch {
+	case err == nil && c.Checkpoint.Task == task:
 		return c.Checkpoint, nil
+	case err != nil && quality.KindOf(err) != quality.KindCheckpointNotFound:
+		return quality.Checkpoint{}, err // it isn't known
 	}
 	var candidates []quality.Checkpoint
 	var tasks, names []string
-	for _, e := range g.checkpoints.List() {
+	for _, e := range set.List() {
 		c := e.Checkpoint
 		if c.Encoder != encoder.Digest {
 			continue

@@ -31,10 +31,13 @@ type CheckpointChanges interface {
 	Activate(ctx context.Context, name, by string) (lifecycle.Change, error)
 	// Rollback goes back to the default before: conflict.
 	Rollback(ctx context.Context, by string) (lifecycle.Change, error)
-	// Remove takes a checkpoint out: checkpoint_not_found, conflict.
+	// Remove takes a checkpoint out: checkpoint_not_found, conflict. It comes back
+	// within a few seconds, also where others still use the models.
 	Remove(ctx context.Context, name, by string) (lifecycle.Change, error)
 	// Diff compares two checkpoints: checkpoint_not_found.
 	Diff(a, b string) (lifecycle.Diff, error)
+	// Standing says which revision of the desired state is wanted.
+	Standing() lifecycle.Standing
 }
 
 // CheckpointChange says what became of the default.
@@ -43,6 +46,8 @@ type CheckpointChange struct {
 	Default    string        `json:"default" doc:"Scores when a request names none"`
 	Before     string        `json:"default_before" doc:"The default before this change"`
 	Previous   string        `json:"previous" doc:"What a rollback goes to; empty: nothing"`
+	Revision   int64         `json:"revision" doc:"Of the desired state with this change. Other gateways of the store follow within a second"`
+	Unloaded   *bool         `json:"unloaded,omitempty" doc:"After a removal: whether its models are off the inference servers. They stay while another gateway or a request still uses them, and go then"`
 }
 
 // CheckpointReport says what an import did.
@@ -89,7 +94,7 @@ type CheckpointTensors struct {
 
 func checkpointChange(c lifecycle.Change) CheckpointChange {
 	return CheckpointChange{Checkpoint: checkpointRef(c.Checkpoint), Default: c.Default,
-		Before: c.Before, Previous: c.Previous}
+		Before: c.Before, Previous: c.Previous, Revision: c.Revision}
 }
 
 func checkpointReport(r lifecycle.Report) CheckpointReport {
@@ -202,13 +207,18 @@ func (g *Gateway) registerChanges(api huma.API) {
 	})
 	huma.Register(api, change(huma.Operation{
 		OperationID: "remove-checkpoint", Method: http.MethodDelete, Path: "/v1/checkpoints/{name}",
-		Summary:     "Remove an imported checkpoint",
-		Description: "The default and the checkpoints that were shipped with the server stay.", Errors: []int{404},
+		Summary: "Remove an imported checkpoint",
+		Description: "The default and the checkpoints that were shipped with the server stay. Requests that have begun, " +
+			"also on other gateways, are answered.", Errors: []int{404},
 		DefaultStatus: http.StatusOK,
 	}), func(ctx context.Context, in *showInput) (*changeOutput, error) {
 		change, err := g.changes.Remove(ctx, in.Name, access.From(ctx).By())
 		g.measures.countChange(ctx, "remove", err)
-		return changed(ctx, change, err)
+		out, err := changed(ctx, change, err)
+		if err == nil {
+			out.Body.Unloaded = &change.Unloaded
+		}
+		return out, err
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "diff-checkpoints", Method: http.MethodGet, Path: "/v1/checkpoints/{name}/diff/{other}",

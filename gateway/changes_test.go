@@ -60,6 +60,8 @@ func (l *ledger) Remove(_ context.Context, name, by string) (lifecycle.Change, e
 	return l.note("remove %s by %s", name, by)
 }
 
+func (l *ledger) Standing() lifecycle.Standing { return lifecycle.Standing{Wanted: 8} }
+
 func (l *ledger) Diff(a, b string) (lifecycle.Diff, error) {
 	_, err := l.note("diff %s %s", a, b)
 	return lifecycle.Diff{}, err

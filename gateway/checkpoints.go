@@ -42,6 +42,8 @@ type listOutput struct {
 	Body struct {
 		Checkpoints []CheckpointView `json:"checkpoints" nullable:"false"`
 		Default     string           `json:"default"`
+		Revision    int64            `json:"revision" doc:"Of the desired state that this gateway serves; 0 before any"`
+		Wanted      int64            `json:"wanted_revision" doc:"Latest revision that it has seen; while it is another one, some of it isn't ready here"`
 		Encoder     *EncoderRef      `json:"encoder,omitempty" doc:"The encoder in use, of which an imported checkpoint has to be; absent while there is none"`
 	}
 }
@@ -64,8 +66,14 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 			ref := encoderRef(e)
 			out.Body.Encoder = &ref
 		}
-		for _, c := range g.checkpoints.List() {
-			view := g.checkpointView(c)
+		set, end := g.checkpoints.Begin()
+		defer end()
+		out.Body.Revision, out.Body.Wanted = set.Revision(), set.Revision()
+		if g.changes != nil {
+			out.Body.Wanted = g.changes.Standing().Wanted
+		}
+		for _, c := range set.List() {
+			view := g.checkpointView(set, c)
 			out.Body.Checkpoints = append(out.Body.Checkpoints, view)
 			if view.Default {
 				out.Body.Default = view.Name
@@ -77,20 +85,22 @@ func (g *Gateway) registerCheckpoints(api huma.API) {
 		OperationID: "show-checkpoint", Method: http.MethodGet, Path: "/v1/checkpoints/{name}",
 		Summary: "Show a checkpoint", Tags: []string{"Checkpoints"}, Errors: []int{404},
 	}, func(ctx context.Context, in *showInput) (*showOutput, error) {
-		c, err := g.checkpoints.Get(in.Name)
+		set, end := g.checkpoints.Begin()
+		defer end()
+		c, err := set.Get(in.Name)
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		view := g.checkpointView(c)
+		view := g.checkpointView(set, c)
 		view.Training, view.Metrics = object(c.Manifest.Training), object(c.Manifest.Metrics)
 		return &showOutput{Body: view}, nil
 	})
 }
 
 // checkpointView is what a list shows of a checkpoint.
-func (g *Gateway) checkpointView(e lifecycle.Entry) CheckpointView {
+func (g *Gateway) checkpointView(set lifecycle.Set, e lifecycle.Entry) CheckpointView {
 	encoder, ok := g.scorer.Encoder()
-	def, err := g.checkpoints.Default()
+	def, err := set.Default()
 	c, m := e.Checkpoint, e.Manifest
 	view := CheckpointView{
 		Name: c.Name, Digest: c.Digest, Default: err == nil && def.Checkpoint.Name == c.Name,

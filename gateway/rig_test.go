@@ -198,6 +198,10 @@ func (s *shelf) all() []quality.Checkpoint {
 
 func (s *shelf) List() []lifecycle.Entry { return s.infos }
 
+func (s *shelf) Revision() int64 { return 7 }
+
+func (s *shelf) Begin() (lifecycle.Set, func()) { return s, func() {} }
+
 func (s *shelf) Get(name string) (lifecycle.Entry, error) {
 	if i := slices.IndexFunc(s.infos, func(c lifecycle.Entry) bool { return c.Checkpoint.Name == name }); i >= 0 {
 		return s.infos[i], nil

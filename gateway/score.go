@@ -22,12 +22,11 @@ type Scorer interface {
 	Encoder() (quality.Encoder, bool)
 }
 
-// Checkpoints says which checkpoints there are. Get fails with the error of
-// [quality.NoCheckpoint].
+// Checkpoints says which checkpoints there are: a [lifecycle.Library].
 type Checkpoints interface {
-	Get(name string) (lifecycle.Entry, error)
-	Default() (lifecycle.Entry, error)
-	List() []lifecycle.Entry
+	// Begin returns the checkpoints that a request goes by. Their models stay on the
+	// servers until end is called.
+	Begin() (set lifecycle.Set, end func())
 }
 
 type scoreInput struct {
@@ -56,7 +55,8 @@ func (in *scoreInput) Resolve(ctx huma.Context) []error {
 }
 
 type scoreOutput struct {
-	Body ScoreResponse
+	Revision int64 `header:"X-Agiqa-Revision" doc:"Of the desired state of checkpoints that the request went by; 0 before any"`
+	Body     ScoreResponse
 }
 
 func (g *Gateway) registerScoring(api huma.API) {
@@ -113,6 +113,8 @@ func (g *Gateway) scoreBody() *huma.RequestBody {
 
 // score reads the body, calls the use case and shapes the answer.
 func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*scoreOutput, error) {
+	set, end := g.checkpoints.Begin()
+	defer end()
 	raw, charge := gatheredOf(ctx)
 	b, err := g.bodies.read(in.ContentType, in.ContentEncoding, raw, charge)
 	if err != nil {
@@ -121,7 +123,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 	b.promptAll(in.PromptText)
 	names := append(splitEach(slices.Concat(in.Checkpoint, in.Checkpoints)), b.checkpoints...)
 	aspects := append(splitEach(in.Aspects), b.aspects...)
-	chosen, err := g.choose(names, aspects, compare)
+	chosen, err := g.choose(set, names, aspects, compare)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +192,7 @@ func (g *Gateway) score(ctx context.Context, in *scoreInput, compare bool) (*sco
 		body.Results = append(body.Results, show.result(id, r))
 	}
 	body.TimingMS = timingMS(response.Timings, time.Since(id.start))
-	return &scoreOutput{Body: body}, nil
+	return &scoreOutput{Revision: set.Revision(), Body: body}, nil
 }
 
 // checkBlind reports who may not ask for images to be scored without being told
@@ -238,10 +240,10 @@ func (g *Gateway) withhold(ctx context.Context, results []scoring.ImageResult, n
 const maxChosen = 64
 
 // choose turns what a request asks for into checkpoints.
-func (g *Gateway) choose(names, aspects []string, compare bool) ([]quality.Checkpoint, error) {
+func (g *Gateway) choose(set lifecycle.Set, names, aspects []string, compare bool) ([]quality.Checkpoint, error) {
 	switch {
 	case len(aspects) == 0:
-		chosen, err := g.resolveCheckpoints(names, compare)
+		chosen, err := g.resolveCheckpoints(set, names, compare)
 		if err == nil {
 			err = oneTask(chosen)
 		}
@@ -253,19 +255,20 @@ func (g *Gateway) choose(names, aspects []string, compare bool) ([]quality.Check
 		return nil, quality.Errorf(quality.KindBadRequest,
 			"checkpoint and aspects exclude each other; name a checkpoint as TASK=CHECKPOINT in aspects")
 	}
-	return g.resolveAspects(aspects)
+	return g.resolveAspects(set, aspects)
 }
 
 // resolveCheckpoints turns names into checkpoints, each once, in the order of the names.
-func (g *Gateway) resolveCheckpoints(names []string, compare bool) ([]quality.Checkpoint, error) {
+func (g *Gateway) resolveCheckpoints(set lifecycle.Set, names []string,
+	compare bool) ([]quality.Checkpoint, error) {
 	if len(names) == 0 && compare {
 		encoder, _ := g.scorer.Encoder()
 		task := quality.TaskQuality
-		if c, err := g.checkpoints.Default(); err == nil {
+		if c, err := set.Default(); err == nil {
 			task = c.Checkpoint.Task
 		}
 		var all []quality.Checkpoint // of one moment: what was listed is not looked up again
-		for _, c := range g.checkpoints.List() {
+		for _, c := range set.List() {
 			// one of another encoder is compared only when asked for
 			if c.Checkpoint.Encoder == encoder.Digest && c.Checkpoint.Task == task && len(all) < maxChosen {
 				all = append(all, c.Checkpoint)
@@ -276,7 +279,7 @@ func (g *Gateway) resolveCheckpoints(names []string, compare bool) ([]quality.Ch
 		}
 	}
 	if len(names) == 0 {
-		c, err := g.checkpoints.Default()
+		c, err := set.Default()
 		return []quality.Checkpoint{c.Checkpoint}, err
 	}
 	if len(names) > maxChosen {
@@ -284,7 +287,7 @@ func (g *Gateway) resolveCheckpoints(names []string, compare bool) ([]quality.Ch
 	}
 	var chosen []quality.Checkpoint
 	for _, name := range names {
-		entry, err := g.checkpoints.Get(name)
+		entry, err := set.Get(name)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/agiqa/agiqa/checkpoint"
@@ -14,8 +15,8 @@ import (
 
 // openLibrary reads the bundles that were shipped, in the settings' folder, and
 // those that were imported, in the data folder. uploads says that imported
-// ones reach Triton by the load call.
-func openLibrary(s config.Settings, uploads bool) (*lifecycle.Library, error) {
+// ones reach Triton by the load call; readOnly leaves the data folder as it is.
+func openLibrary(s config.Settings, uploads, readOnly bool, logger *slog.Logger) (*lifecycle.Library, error) {
 	limits := checkpoint.DefaultLimits()
 	shipped, damaged, err := checkpoint.Scan(s.Checkpoints, limits)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -30,7 +31,7 @@ func openLibrary(s config.Settings, uploads bool) (*lifecycle.Library, error) {
 	}
 	opened, err := lifecycle.OpenLibrary(lifecycle.LibraryConfig{
 		Shipped: shipped, Damaged: damaged, Dir: importedFolder(s), Preset: s.DefaultCheckpoint,
-		HeadOnly: uploads, Limits: limits, Tokenizer: tokenizer,
+		HeadOnly: uploads, Limits: limits, Tokenizer: tokenizer, ReadOnly: readOnly, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -47,7 +48,9 @@ func openLibrary(s config.Settings, uploads bool) (*lifecycle.Library, error) {
 }
 
 // OpenLibrary opens the checkpoints that a server with these settings has.
-func OpenLibrary(s config.Settings) (*lifecycle.Library, error) { return openLibrary(s, false) }
+func OpenLibrary(s config.Settings) (*lifecycle.Library, error) {
+	return openLibrary(s, false, true, nil)
+}
 
 // importedFolder is where imported bundles are kept.
 func importedFolder(s config.Settings) string { return filepath.Join(s.DataDir, "checkpoints") }

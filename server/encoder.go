@@ -203,12 +203,13 @@ func (c checks) always() []gateway.Check {
 		}},
 		{Name: "inference", Critical: true, Run: c.probe},
 		c.preparing,
+		{Name: "state", Run: c.checkState, Note: c.describeState},
 	}
 	if c.redis != nil {
 		all = append(all, gateway.Check{Name: "redis", Run: c.checkRedis})
 	}
 	if c.store != nil {
-		all = append(all, gateway.Check{Name: "store", Run: c.store.Check})
+		all = append(all, gateway.Check{Name: "store", Run: c.checkStore})
 	}
 	return append(all, c.faults...)
 }

@@ -32,7 +32,7 @@ func OpenExperimentStore(ctx context.Context, s config.Settings, logger *slog.Lo
 	switch where := string(s.ExperimentStore); {
 	case strings.HasPrefix(where, "postgres://"), strings.HasPrefix(where, "postgresql://"):
 		cfg.URL = where
-	case where == "":
+	case where == "", where == noStore: // which holds the checkpoints all the same
 		cfg.Path = experimentFile(s)
 	default:
 		cfg.Path = where
@@ -61,9 +61,8 @@ func experimentKey(s config.Settings) ([]byte, error) {
 // experiments are the engine, or none, and what scores: the service, or the
 // service under the engine's direction.
 type experiments struct {
-	store  *sqlstore.Store // nil: there is none
-	engine *engine.Engine  // nil: there are none
-	keys   *access.Keys    // nil: there are none; they are kept in the same store
+	engine *engine.Engine // nil: there are none
+	keys   *access.Keys   // nil: there are none; they are kept in the same store
 	scorer gateway.Scorer
 }
 
@@ -108,11 +107,7 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	if err != nil {
 		return none, fmt.Errorf("setting experiment-key: %w", err)
 	}
-	store, err := OpenExperimentStore(ctx, s.settings, s.logger)
-	if err != nil {
-		return none, err
-	}
-	s.onClose("the experiment store", stopMark, func(context.Context) error { return store.Close() })
+	store := s.store
 	keys := access.NewKeys(store, time.Now, s.logger)
 	ofExperiments := store
 	if records.Fault != nil {
@@ -131,7 +126,7 @@ func (s *Server) newExperiments(ctx context.Context, top topology, tel *telemetr
 	if err != nil {
 		return none, err
 	}
-	return experiments{store: store, engine: e, keys: keys, scorer: scoring.NewDirected(s.service, director{e})}, nil
+	return experiments{engine: e, keys: keys, scorer: scoring.NewDirected(s.service, director{e})}, nil
 }
 
 // labellers are the keys of a store that may label.

@@ -17,9 +17,11 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/embedded"
+	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/imageprep"
 	"github.com/agiqa/agiqa/internal/config"
@@ -63,6 +65,8 @@ type Server struct {
 	reload      chan struct{}    // holds one: the certificate is to be read again
 	child       *embedded.Server // nil: Tritons run elsewhere
 	restarted   chan struct{}    // the child is ready, perhaps again
+	store       *sqlstore.Store  // nil: none, or it can't be opened
+	desired     desired.Store
 	library     *lifecycle.Library
 	preparer    *imageprep.Preparer
 	service     *scoring.Service
@@ -141,6 +145,9 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.openStore(ctx, cfg); err != nil {
+		return err
+	}
 	top, err := s.newTopology(ctx, cfg)
 	if err != nil {
 		return err
@@ -178,7 +185,8 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	}
 	s.follower = follower{triton: triton, caches: caches, library: s.library, service: s.service,
 		panels: s.panels, manager: s.manager, logger: s.logger, state: &inUse{}}
-	if err := s.follower.measure(tel.Meter().Meter("github.com/agiqa/agiqa/server")); err != nil {
+	meter := tel.Meter().Meter("github.com/agiqa/agiqa/server")
+	if err := errors.Join(s.follower.measure(meter), s.measureState(meter)); err != nil {
 		return err
 	}
 	if s.experiments, err = s.newExperiments(ctx, top, tel); err != nil {
@@ -186,7 +194,7 @@ func (s *Server) build(ctx context.Context, cfg Config) (err error) {
 	}
 	return s.buildGateway(tel, redis, checks{
 		follower: s.follower, readiness: lifecycle.NewReadiness(triton, caches),
-		redis: redis, preparing: selfTestCheck(s.preparer), models: cfg.Models, store: s.experiments.store,
+		redis: redis, preparing: selfTestCheck(s.preparer), models: cfg.Models, store: s.store,
 		faults: faultChecks(s.faults),
 	}, memoryPressure(s.settings.MemoryWatermark, limit))
 }
@@ -214,7 +222,8 @@ func (s *Server) newManager(top topology, servers *tritonmodels.Servers,
 	cfg := lifecycle.DefaultConfig()
 	cfg.Tolerance = s.settings.GoldenTolerance
 	return lifecycle.NewManager(cfg, lifecycle.Deps{
-		Library: s.library, Texts: caches, Logger: s.logger, Servers: servers, Folder: top.folder, Changed: s.panels.Wake,
+		Library: s.library, Store: s.desired, Group: s.group(top), Texts: caches, Logger: s.logger, Servers: servers,
+		Folder: top.folder, Changed: s.panels.Wake,
 	})
 }
 
@@ -483,6 +492,8 @@ func (s *Server) serve(ctx context.Context, ready func()) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.readiness.Run(work) })
 	background.Go(func() { s.manager.Run(work) })
+	background.Go(func() { s.manager.Follow(work) })
+	background.Go(func() { s.manager.Beat(work) })
 	background.Go(func() {
 		for {
 			select {

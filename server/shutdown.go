@@ -20,8 +20,9 @@ type mark float64
 const (
 	interruptMark mark = 0.60 // requests under way are cancelled, and answered so
 	cutMark       mark = 0.66 // connections are closed
-	stopMark      mark = 0.72 // background work has ended; stores, caches and connections are closed
+	stopMark      mark = 0.72 // background work has ended; caches and connections are closed
 	tritonMark    mark = 0.80 // an embedded Triton is killed
+	storeMark     mark = 0.82 // the store is closed
 	flushMark     mark = 0.90 // spans were sent
 	endMark       mark = 0.94
 	overrun       mark = 0.06 // for a step to notice that its time is over, before it is left behind

@@ -35,14 +35,14 @@ type modelFolder interface {
 // is wanted.
 func (s *Server) newTopology(ctx context.Context, cfg Config) (topology, error) {
 	if !cfg.Embedded {
-		return remoteTriton(s.settings)
+		return s.remoteTriton(ctx)
 	}
 	child, err := EmbeddedConfig(s.settings, s.dir, cfg.Environ)
 	if err != nil {
 		return topology{}, err
 	}
 	child.Logger = s.logger
-	top, err := embeddedTriton(s.settings, cfg.Ephemeral, child)
+	top, err := s.embeddedTriton(ctx, cfg.Ephemeral, child)
 	if err != nil {
 		return topology{}, err
 	}
@@ -64,25 +64,27 @@ func (s *Server) newTopology(ctx context.Context, cfg Config) (topology, error) 
 
 // remoteTriton is for a gateway whose Tritons run elsewhere. They share no disk
 // with it unless the settings say so.
-func remoteTriton(s config.Settings) (topology, error) {
-	if len(s.Triton) == 0 {
+func (s *Server) remoteTriton(ctx context.Context) (topology, error) {
+	settings := s.settings
+	if len(settings.Triton) == 0 {
 		return topology{}, errors.New("setting triton (AGIQA_TRITON) is empty: give Triton's gRPC addresses, or use agiqa " +
 			"up, which starts one")
 	}
-	t := topology{addresses: s.Triton}
+	t := topology{addresses: settings.Triton}
 	var err error
-	if t.access, err = newTritonAccess(s); err != nil {
+	if t.access, err = newTritonAccess(settings); err != nil {
 		return t, err
 	}
-	if t.library, err = openLibrary(s, s.ModelUpload != "shared"); err != nil {
+	if t.library, err = openLibrary(settings, settings.ModelUpload != "shared", false, s.logger); err != nil {
 		return t, err
 	}
-	if s.ModelUpload == "shared" {
-		if s.ModelRepository == config.AutoRepository {
+	s.join(ctx, t.library)
+	if settings.ModelUpload == "shared" {
+		if settings.ModelRepository == config.AutoRepository {
 			return t,
 				errors.New("setting model-repository is needed with model-upload shared: name the folder that Triton reads")
 		}
-		t.folder = tritonmodels.NewFolder(s.ModelRepository)
+		t.folder = tritonmodels.NewFolder(settings.ModelRepository)
 	}
 	return t, nil
 }
@@ -90,13 +92,15 @@ func remoteTriton(s config.Settings) (topology, error) {
 // embeddedTriton is for a gateway with a Triton of its own. Models of imported
 // checkpoints are files in a repository beside the project's, unless the
 // settings want them uploaded.
-func embeddedTriton(s config.Settings, ephemeral bool, child embedded.Config) (topology, error) {
+func (s *Server) embeddedTriton(ctx context.Context, ephemeral bool, child embedded.Config) (topology, error) {
+	settings := s.settings
 	t := topology{ephemeral: ephemeral}
-	uploads := s.ModelUpload == "upload"
+	uploads := settings.ModelUpload == "upload"
 	var err error
-	if t.library, err = openLibrary(s, uploads); err != nil {
+	if t.library, err = openLibrary(settings, uploads, ephemeral, s.logger); err != nil {
 		return t, err
 	}
+	s.join(ctx, t.library)
 	repository := child.LaterRepositories[0]
 	if err := os.MkdirAll(repository, 0o700); err != nil {
 		return t, fmt.Errorf("setting data-dir: %w", err)

@@ -17,6 +17,9 @@ import (
 // where they go before they are deleted. A name cannot begin with a dot.
 const workFolder = ".work"
 
+// keptFolder has bundles whose names are other checkpoints' in the store.
+const keptFolder = ".kept"
+
 // bundles is the folder of imported bundles, one sub-folder each.
 type bundles struct {
 	dir    string
@@ -112,6 +115,23 @@ func (s bundles) remove(name string) error {
 		return err
 	}
 	return syncFolder(s.dir)
+}
+
+// setAside moves b's folder to where no checkpoint is read from, and returns where
+// that is.
+func (s bundles) setAside(b *checkpoint.Bundle) (to string, err error) {
+	c := b.Checkpoint()
+	if err := os.MkdirAll(filepath.Join(s.dir, keptFolder), 0o700); err != nil {
+		return "", err
+	}
+	to = filepath.Join(s.dir, keptFolder, c.Name+"-"+c.Digest.Short())
+	if err := os.RemoveAll(to); err != nil { // the same content, of an earlier time
+		return "", err
+	}
+	if err := os.Rename(filepath.Join(s.dir, c.Name), to); err != nil {
+		return "", err
+	}
+	return to, syncFolder(s.dir)
 }
 
 func (s bundles) temporary() (string, error) {

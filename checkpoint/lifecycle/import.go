@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -24,7 +26,7 @@ const (
 	StepCheck    StepName = "check"    // what every server serves now
 	StepReplay   StepName = "replay"   // golden cases on every server
 	StepCache    StepName = "cache"    // text embeddings
-	StepPersist  StepName = "persist"  // the bundle
+	StepPersist  StepName = "persist"  // the bundle and the desired state, in the store
 	StepSwitch   StepName = "switch"   // selectable, and the default if asked for
 )
 
@@ -70,8 +72,8 @@ func (m *Manager) ImportFiles(ctx context.Context, manifest, weights []byte, in 
 // *[quality.Error], names the step. Kinds: checkpoint_invalid for golden
 // scores that do not come out, encoder_mismatch, conflict for a name or
 // content that is taken, for the activation of another task than the default's and
-// for an import while another one runs, and those of
-// the servers.
+// for an import while another one runs, store_unavailable, and those of the
+// servers.
 func (m *Manager) Import(ctx context.Context, in Import) (Report, error) {
 	if !m.changing.TryLock() {
 		return Report{}, errBusy()
@@ -84,21 +86,50 @@ func (m *Manager) Import(ctx context.Context, in Import) (Report, error) {
 		}
 		in.Bundle = renamed
 	}
-	i := &importing{
-		manager: m, request: in, digest: in.Bundle.Checkpoint().Digest,
-		entry: Entry{Bundle: in.Bundle, Checkpoint: in.Bundle.Checkpoint(), Imported: true},
+	begun, err := m.begin(ctx)
+	if err != nil {
+		return Report{}, err
 	}
-	i.entry.Checkpoint.HeadOnly = m.Library.Snapshot().headOnly
+	i := &importing{manager: m, request: in, begun: begun, digest: in.Bundle.Checkpoint().Digest,
+		entry: m.Library.imported(in.Bundle)}
 	if known, err := m.Library.Snapshot().Get(i.entry.Checkpoint.Name); err == nil && known.Checkpoint.Digest == i.digest {
 		return m.importKnown(ctx, in, known)
 	}
-	m.Library.pending.Store(in.Bundle)
-	defer m.Library.pending.Store(nil)
+	defer m.Library.texts.add(in.Bundle)()
+	defer m.use(i.digest)()
+	defer m.setOwn(nil)
 	if err := i.run(ctx); err != nil {
 		return Report{}, err
 	}
-	i.report.Change = m.logChange(ctx, "import", in.By, i.entry.Checkpoint, i.before, i.after)
 	return i.report, nil
+}
+
+// use says that a head is in use which isn't in the library yet, until done is
+// called.
+func (m *Manager) use(head quality.Digest) (done func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.coming[head]++
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.coming[head]--; m.coming[head] == 0 {
+			delete(m.coming, head)
+		}
+	}
+}
+
+// imports returns the bundle that is being imported here, once it was found sound.
+func (m *Manager) imports() *checkpoint.Bundle {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.own
+}
+
+func (m *Manager) setOwn(b *checkpoint.Bundle) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.own = b
 }
 
 // importKnown answers for a checkpoint that is there already.
@@ -106,6 +137,7 @@ func (m *Manager) importKnown(ctx context.Context, in Import, known Entry) (Repo
 	s := m.Library.Snapshot()
 	r := Report{Known: true, Change: Change{
 		Checkpoint: known.Checkpoint, Default: s.defaultName(), Before: s.defaultName(), Previous: s.previous,
+		Revision: s.revision,
 	}}
 	var err error
 	if in.Activate {
@@ -118,6 +150,7 @@ func (m *Manager) importKnown(ctx context.Context, in Import, known Entry) (Repo
 type importing struct {
 	manager *Manager
 	request Import
+	begun   desired.State // that it goes out from
 	entry   Entry
 	digest  quality.Digest
 	encoder quality.Encoder
@@ -126,8 +159,7 @@ type importing struct {
 	// Set by the steps that found their work done by somebody else, who then
 	// keeps it when the import fails.
 	written, loaded bool
-	persisted       bool
-	before, after   *Snapshot
+	before          *Snapshot
 }
 
 // step is a step and how to take it back. undo is called for the failed step
@@ -147,9 +179,9 @@ func (i *importing) steps() []step {
 		{StepLoad, i.load, i.unload},
 		{StepCheck, i.check, nil},
 		{StepReplay, i.replay, nil},
-		{StepCache, i.cache, nil}, // keyed by content: never wrong, and it expires
-		{StepPersist, i.persist, i.unpersist},
-		{StepSwitch, i.swap, nil}, // all or nothing
+		{StepCache, i.cache, nil},     // keyed by content: never wrong, and it expires
+		{StepPersist, i.persist, nil}, // all or nothing
+		{StepSwitch, i.swap, nil},     // never fails
 	}
 	return steps
 }
@@ -220,8 +252,7 @@ func (i *importing) validate(context.Context) (err error) {
 	if n := len(s.List()); n >= i.manager.cfg.MaxCheckpoints {
 		return quality.Errorf(quality.KindConflict, "the server has %d checkpoints, the maximum; remove one first", n)
 	}
-	_, err = s.with(i.entry.Bundle) // names and digests are each there once
-	return err
+	return s.check(i.entry.Bundle)
 }
 
 func (i *importing) encode(ctx context.Context) error {
@@ -241,38 +272,62 @@ func (i *importing) encode(ctx context.Context) error {
 	return nil
 }
 
-func (i *importing) write(context.Context) error {
+// write puts the models into the folder. From here on they are in use, for other
+// gateways too: none of them takes them away.
+func (i *importing) write(ctx context.Context) error {
+	if err := i.manager.hold(ctx); err != nil {
+		return err
+	}
 	folder := i.manager.Folder
 	if folder == nil {
 		return nil
 	}
-	i.written = true // until it is known that it is not
-	has, err := folder.Has(i.entry.Checkpoint)
-	if err != nil {
-		return err
-	}
-	i.written = has
-	return folder.Write(i.entry.Bundle)
+	return i.manager.exclusively(ctx, i.digest, func(context.Context) error {
+		i.written = true // until it is known that it is not
+		has, err := folder.Has(i.entry.Checkpoint)
+		if err != nil {
+			return err
+		}
+		i.written = has
+		return folder.Write(i.entry.Bundle)
+	})
 }
 
-func (i *importing) unwrite(context.Context) error {
+func (i *importing) unwrite(ctx context.Context) error {
 	if i.manager.Folder == nil || i.written {
 		return nil
 	}
-	return i.manager.Folder.Remove(i.entry.Checkpoint)
+	return i.unlessUsed(ctx, func(context.Context) error { return i.manager.Folder.Remove(i.entry.Checkpoint) })
 }
 
 func (i *importing) load(ctx context.Context) error {
-	// Another gateway may have brought the same checkpoint.
-	i.loaded = i.manager.Servers.Ready(ctx, i.entry.Checkpoint) == nil
-	return i.manager.Servers.Load(ctx, i.entry)
+	return i.manager.exclusively(ctx, i.digest, func(ctx context.Context) error {
+		// Another gateway may have brought the same checkpoint.
+		i.loaded = i.manager.Servers.Ready(ctx, i.entry.Checkpoint) == nil
+		return i.manager.Servers.Load(ctx, i.entry)
+	})
 }
 
 func (i *importing) unload(ctx context.Context) error {
 	if i.loaded {
 		return nil
 	}
-	return i.manager.Servers.Unload(ctx, i.entry.Checkpoint)
+	return i.unlessUsed(ctx, func(ctx context.Context) error {
+		return i.manager.Servers.Unload(ctx, i.entry.Checkpoint)
+	})
+}
+
+// unlessUsed takes something back, unless another gateway uses it by now.
+func (i *importing) unlessUsed(ctx context.Context, f func(ctx context.Context) error) error {
+	m := i.manager
+	return m.exclusively(ctx, i.digest, func(ctx context.Context) error {
+		holders, err := m.Store.Holders(ctx, i.digest)
+		others := slices.DeleteFunc(holders, func(holder string) bool { return holder == m.holder })
+		if err == nil && len(others) > 0 {
+			return nil
+		}
+		return f(ctx)
+	})
 }
 
 func (i *importing) check(ctx context.Context) error {
@@ -284,27 +339,40 @@ func (i *importing) cache(ctx context.Context) error {
 	return err
 }
 
-func (i *importing) persist(context.Context) error {
-	err := i.manager.Library.bundles.write(i.entry.Bundle)
-	i.persisted = err == nil
-	return err
-}
-
-// unpersist leaves a folder alone that was in persist's way.
-func (i *importing) unpersist(context.Context) error {
-	if !i.persisted {
-		return nil
+// persist writes bundle and desired state. Others may have changed it since the
+// import began.
+func (i *importing) persist(ctx context.Context) error {
+	c, packed, err := pack(i.entry.Bundle)
+	if err != nil {
+		return err
 	}
-	return i.manager.Library.bundles.remove(i.entry.Checkpoint.Name)
-}
-
-func (i *importing) swap(context.Context) (err error) {
-	i.before, i.after, err = i.manager.Library.change(func(s *Snapshot) (*Snapshot, error) {
-		next, err := s.with(i.entry.Bundle)
-		if err != nil || !i.request.Activate {
-			return next, err
+	i.manager.setOwn(i.entry.Bundle)
+	i.before = i.manager.Library.Snapshot()
+	_, err = i.manager.replace(ctx, func(now desired.State) (desired.Document, []desired.Bundle, error) {
+		d, add := now.Document, []desired.Bundle(nil)
+		switch there, taken := now.Find(c.Name); {
+		case taken && there.Digest == c.Digest: // by another gateway, at the same moment
+		case taken, now.Has(c.Digest):
+			return d, nil, quality.Errorf(quality.KindConflict, "another gateway has just imported a checkpoint of the same "+
+				"name or content")
+		default:
+			d, add = d.With(c), []desired.Bundle{packed}
 		}
-		return next.activate(i.entry.Checkpoint.Name)
+		if i.request.Activate {
+			with := now
+			with.Document = d
+			if d, err = i.manager.withDefault(with, i.begun, i.before.defaultName(), i.entry); err != nil {
+				return d, nil, err
+			}
+		}
+		return d, add, nil
 	})
 	return err
+}
+
+// swap makes it selectable here. It is saved, so what can't be done now, the loop
+// does.
+func (i *importing) swap(ctx context.Context) error {
+	i.report.Change = i.manager.follow(ctx, "import", i.request.By, i.entry, i.before)
+	return nil
 }

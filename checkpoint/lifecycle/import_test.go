@@ -10,13 +10,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
-	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -98,20 +99,16 @@ func TestImportWithoutGolden(t *testing.T) {
 
 // TestImportFails fails at every step and finds everything as it was.
 func TestImportFails(t *testing.T) {
-	if proctest.Alone(t, nil) {
-		return
-	}
 	const name = "fresh"
 	head := func(b *checkpoint.Bundle) string { return b.Checkpoint().HeadModel() }
 	for _, test := range []struct {
-		name     string
-		step     lifecycle.StepName
-		kind     quality.Kind
-		detail   string                                        // part of what is shown
-		shared   bool                                          // concerns the shared folder alone
-		uploaded bool                                          // concerns models that travel with the load call alone
-		bundle   func(t *testing.T, r *rig) *checkpoint.Bundle // nil: a sound one
-		arrange  func(t *testing.T, r *rig, b *checkpoint.Bundle)
+		name    string
+		step    lifecycle.StepName
+		kind    quality.Kind
+		detail  string                                        // part of what is shown
+		shared  bool                                          // concerns the shared folder alone
+		bundle  func(t *testing.T, r *rig) *checkpoint.Bundle // nil: a sound one
+		arrange func(t *testing.T, r *rig, b *checkpoint.Bundle)
 	}{
 		{
 			name: "no encoder yet", step: lifecycle.StepValidate, kind: quality.KindModelUnavailable,
@@ -219,29 +216,12 @@ func TestImportFails(t *testing.T) {
 			},
 		},
 		{
-			name: "a file is in the way", step: lifecycle.StepPersist, kind: quality.KindConflict,
-			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
-				must(t, os.MkdirAll(r.dir, 0o755))
-				must(t, os.WriteFile(filepath.Join(r.dir, name), []byte("mine"), 0o600))
-			},
-		},
-		{
-			name: "the disk is full", step: lifecycle.StepPersist, kind: quality.KindStoreUnavailable, uploaded: true,
-			detail: "checkpoints can't be written: file too large",
-			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
-				proctest.FullDisk(t)
-			},
-		},
-		{
-			name: "the choice cannot be saved", step: lifecycle.StepSwitch, kind: quality.KindStoreUnavailable,
-			detail: "checkpoints can't be written",
-			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) {
-				must(t, os.MkdirAll(filepath.Join(r.dir, lifecycle.StateFile, "a folder"), 0o755))
-			},
+			name: "it cannot be saved", step: lifecycle.StepPersist, kind: quality.KindStoreUnavailable,
+			arrange: func(t *testing.T, r *rig, b *checkpoint.Bundle) { r.store.set(false, true) },
 		},
 	} {
 		ways(t, func(t *testing.T, uploads bool) {
-			if uploads && test.shared || !uploads && test.uploaded {
+			if uploads && test.shared {
 				return
 			}
 			t.Run(test.name, func(t *testing.T) {
@@ -305,6 +285,7 @@ func TestImportKeepsWhatOthersLoaded(t *testing.T) {
 func newRigOn(t *testing.T, r *rig) *rig {
 	t.Helper()
 	second := *r
+	second.store = &faultyStore{Store: desired.NewMemory("other", false, time.Now)}
 	second.dir = filepath.Join(t.TempDir(), "checkpoints")
 	shipped, err := r.library.Snapshot().Get(shippedName)
 	must(t, err)

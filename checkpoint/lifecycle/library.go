@@ -1,13 +1,14 @@
 package lifecycle
 
 import (
-	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/clip"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -23,9 +24,11 @@ type LibraryConfig struct {
 	Shipped []*checkpoint.Bundle
 	// Damaged were meant to be Shipped.
 	Damaged []checkpoint.Damage
-	// Dir is the folder of imported bundles and of the state. It need not
-	// exist.
+	// Dir is the folder of imported bundles and of the state: this gateway's copy
+	// of what the store says. It need not exist.
 	Dir string
+	// ReadOnly leaves the folder as it is.
+	ReadOnly bool
 	// Preset is the default where no change was ever made; "" for [Demo] where
 	// that is shipped, otherwise for the only checkpoint there is. See
 	// [Library.UseEncoder] for one that the encoder in use can't serve.
@@ -36,18 +39,35 @@ type LibraryConfig struct {
 	Limits checkpoint.Limits
 	// Tokenizer makes tokens of prompts.
 	Tokenizer *clip.Tokenizer
+	// Logger; nil for none.
+	Logger *slog.Logger
 }
 
 // Library is the set of checkpoints of a server. It is safe for concurrent use.
 type Library struct {
 	tokenizer *clip.Tokenizer
 	bundles   bundles
+	shipped   []*checkpoint.Bundle
 	preset    string // of the configuration
 	damaged   []checkpoint.Damage
-	now       atomic.Pointer[Snapshot]
-	changes   sync.Mutex                        // held from reading now to replacing it
-	chosen    string                            // the default that was chosen at run time, "" for none; under changes
-	pending   atomic.Pointer[checkpoint.Bundle] // being imported: not selectable, but its prompts can be encoded
+	presetErr error // why the preset can't be the default where nobody chose another one
+	readOnly  bool
+	logger    *slog.Logger
+	usage     usage
+	now       atomic.Pointer[Snapshot] // replaced under usage
+
+	changes sync.Mutex // held from reading now to replacing it; guards what follows
+	chosen  string     // the default that was chosen at run time, "" for none
+	folder  folder     // what the data folder holds
+	origin  origin     // what that is a copy of
+	copyErr string     // why it could not be written, the last time
+	left    []departed // since the last takeLeft
+
+	joining sync.Mutex    // guards joined
+	joined  string        // the identity of the store that has what the folder had, "" before
+	store   desired.Store // set once, by Join
+
+	texts expected // whose prompts can be encoded besides those in now
 }
 
 // OpenLibrary reads what there is and changes nothing. What cannot be read is in
@@ -56,13 +76,20 @@ type Library struct {
 // to. Two shipped bundles of one name or content, and a preset that never was there,
 // are errors.
 func OpenLibrary(cfg LibraryConfig) (*Library, error) {
-	l := &Library{tokenizer: cfg.Tokenizer, bundles: bundles{dir: cfg.Dir, limits: cfg.Limits}, preset: cfg.Preset}
+	l := &Library{
+		tokenizer: cfg.Tokenizer, bundles: bundles{dir: cfg.Dir, limits: cfg.Limits}, shipped: cfg.Shipped,
+		preset: cfg.Preset, readOnly: cfg.ReadOnly, logger: cfg.Logger,
+	}
+	if l.logger == nil {
+		l.logger = slog.New(slog.DiscardHandler)
+	}
 	imported, damaged := l.bundles.load(cfg.Shipped)
 	l.damaged = slices.Concat(cfg.Damaged, damaged)
 	kept, err := readState(cfg.Dir)
 	if err != nil {
 		l.damaged = append(l.damaged, checkpoint.Damage{Name: StateFile, Err: err})
 	}
+	l.folder, l.origin = newFolder(imported, kept), readOrigin(cfg.Dir)
 	s := &Snapshot{headOnly: cfg.HeadOnly, previous: kept.Previous, imported: map[quality.Digest]bool{}}
 	all := slices.Clone(cfg.Shipped)
 	for _, b := range imported {
@@ -85,6 +112,9 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 		s.noDefault = quality.Errorf(quality.KindModelUnavailable,
 			"the default checkpoint, %s, is damaged or missing on this server; restore it, or activate another one", preset)
 		preset = ""
+		if l.chosen == "" {
+			l.presetErr = s.noDefault
+		}
 	}
 	if s.registry, err = checkpoint.NewRegistry(all, preset); err != nil {
 		return nil, fmt.Errorf("checkpoints, %s with the imported ones: %w", cfg.Dir, err)
@@ -93,11 +123,31 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 		s.previous = ""
 	}
 	l.now.Store(s)
+	if l.origin.Fingerprint == l.folder.fingerprint() {
+		s.store, s.revision = l.origin.Store, l.origin.Revision
+	}
 	return l, nil
 }
 
-// Damaged returns what could not be read when the library was opened.
-func (l *Library) Damaged() []checkpoint.Damage { return l.damaged }
+// Damaged returns what could not be read when the library was opened, without what
+// the store has made good.
+func (l *Library) Damaged() []checkpoint.Damage {
+	s := l.Snapshot()
+	return slices.DeleteFunc(slices.Clone(l.damaged), func(d checkpoint.Damage) bool {
+		e, err := s.Get(d.Name)
+		return err == nil && e.Imported || d.Name == StateFile && l.chosenByStore()
+	})
+}
+
+// chosenByStore reports whether the store says what the default is.
+func (l *Library) chosenByStore() bool {
+	l.joining.Lock()
+	joined := l.joined != ""
+	l.joining.Unlock()
+	l.changes.Lock()
+	defer l.changes.Unlock()
+	return joined && l.chosen != ""
+}
 
 // lost reports whether the checkpoint that should be the default was there once and
 // can't be used.
@@ -147,11 +197,11 @@ func (l *Library) Imported() []*checkpoint.Bundle {
 	return out
 }
 
-// Prompts assembles the prompts of a checkpoint that is in the library or is
-// being imported.
+// Prompts assembles the prompts of a checkpoint that is in the library, is about
+// to be, or was a moment ago.
 func (l *Library) Prompts(c quality.Checkpoint) (quality.Prompts, error) {
-	b := l.pending.Load()
-	if b == nil || b.Checkpoint().Digest != c.Digest {
+	b := l.texts.get(c.Digest)
+	if b == nil {
 		e, err := l.Snapshot().ByDigest(c.Digest)
 		if err != nil {
 			return quality.Prompts{}, err
@@ -167,31 +217,13 @@ func (l *Library) PicturePrompt(encoder quality.Encoder, prompt string) (quality
 	return clip.PicturePrompt(l.tokenizer, prompt, encoder.TextWidth)
 }
 
-// change replaces the snapshot by what next makes of it, once the disk has
-// what must survive a restart. With an error nothing has changed.
-func (l *Library) change(next func(*Snapshot) (*Snapshot, error)) (before, after *Snapshot, err error) {
-	l.changes.Lock()
-	defer l.changes.Unlock()
-	before = l.now.Load()
-	if after, err = next(before); err != nil {
-		return before, before, err
-	}
-	if before.defaultName() != after.defaultName() || before.previous != after.previous {
-		if err := writeState(l.bundles.dir, state{Default: after.defaultName(), Previous: after.previous}); err != nil {
-			return before, before, errors.Join(errors.New("the choice of the default could not be saved"), err)
-		}
-		l.chosen = after.defaultName()
-	}
-	l.now.Store(after)
-	return before, after, nil
-}
-
 // UseEncoder makes the default a checkpoint that the encoder in use can serve:
 // the first that was trained on it of the one chosen at run time, the preset,
 // the encoder's own default, [Demo], and the only one there is. Where none was,
-// the default stays, and whoever asks for it gets encoder_mismatch. Nothing is
-// saved: with its own encoder, a choice counts again. It returns the new
-// default's name, "" where nothing changed.
+// the default stays, and whoever asks for it gets encoder_mismatch. It also stays
+// where the one that was chosen isn't here. Nothing is saved: with its own encoder,
+// a choice counts again. It returns the new default's name, "" where nothing
+// changed.
 func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
 	l.changes.Lock()
 	defer l.changes.Unlock()
@@ -205,6 +237,9 @@ func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
 			own = append(own, entry.Checkpoint.Name)
 		}
 	}
+	if _, err := now.Get(l.chosen); l.chosen != "" && err != nil {
+		return ""
+	}
 	wishes := []string{l.chosen, l.preset, e.DefaultCheckpoint, Demo}
 	if len(own) == 1 {
 		wishes = append(wishes, own[0])
@@ -217,6 +252,6 @@ func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
 	if err != nil {
 		return "" // impossible: the snapshot has it
 	}
-	l.now.Store(next)
+	l.usage.replace(func() { l.now.Store(next) })
 	return wishes[at]
 }

@@ -3,14 +3,17 @@ package lifecycle_test
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -75,9 +78,10 @@ func TestActivateFails(t *testing.T) {
 		{"no text embeddings", "one", quality.KindOverloaded, func(r *rig, _ *checkpoint.Bundle) {
 			r.spy.texts = func() error { return quality.Errorf(quality.KindOverloaded, "later") }
 		}},
-		{"the choice cannot be saved", "one", quality.KindStoreUnavailable, func(r *rig, _ *checkpoint.Bundle) {
-			must(r.t, os.MkdirAll(filepath.Join(r.dir, lifecycle.StateFile, "a folder"), 0o755))
-		}},
+		{"the choice cannot be saved", "one", quality.KindStoreUnavailable,
+			func(r *rig, _ *checkpoint.Bundle) { r.store.set(false, true) }},
+		{"the store is away", "one", quality.KindStoreUnavailable,
+			func(r *rig, _ *checkpoint.Bundle) { r.store.set(true, false) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRig(t, true)
@@ -227,9 +231,10 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestOpenLibraryDamaged: what can't be read is left out and named, and no other
-// checkpoint scores in the place of the one that was chosen. What is damaged stays,
-// also when somebody chooses anew.
+// TestOpenLibraryDamaged: what can't be read, and isn't in the store, is left out
+// and named, and no other checkpoint scores in the place of the one that was chosen.
+// What is damaged stays, also when somebody chooses anew. What the store has is
+// whole.
 func TestOpenLibraryDamaged(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -277,12 +282,23 @@ func TestOpenLibraryDamaged(t *testing.T) {
 			must(t, err)
 			before := files(t, r.dir)
 			r.open(shipped.Bundle)
+			def, err := r.library.Default()
+			if err != nil || def.Checkpoint.Name != "one" || len(r.library.Damaged()) > 0 && test.def != "one" {
+				t.Errorf("with the store: default %s, %v, damaged %v", def.Checkpoint.Name, err, r.library.Damaged())
+			}
+			r.store = &faultyStore{Store: desired.NewMemory("another", false, time.Now)} // which takes over what is left
+			must(t, os.RemoveAll(r.dir))
+			for path, content := range before {
+				must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+				must(t, os.WriteFile(path, []byte(content), 0o600))
+			}
+			r.open(shipped.Bundle)
 			damaged := r.library.Damaged()
 			if test.want == "" && len(damaged) > 0 ||
 				test.want != "" && (len(damaged) != 1 || !strings.Contains(damaged[0].Err.Error(), test.want)) {
 				t.Errorf("damaged: %v, want %q", damaged, test.want)
 			}
-			def, err := r.library.Default()
+			def, err = r.library.Default()
 			if test.def == "" {
 				wantKind(t, err, quality.KindModelUnavailable)
 			} else if err != nil || def.Checkpoint.Name != test.def {
@@ -297,9 +313,10 @@ func TestOpenLibraryDamaged(t *testing.T) {
 				t.Errorf("default %s, %v after the activation", def.Checkpoint.Name, err)
 			}
 			after := files(t, r.dir)
-			for content := range before {
-				whole := strings.HasPrefix(content, `{"default":"one"`)
-				if !after[content] && !whole {
+			kept := slices.Collect(maps.Values(after))
+			for _, content := range before {
+				whole := strings.HasPrefix(content, `{"default":"one"`) || strings.HasPrefix(content, `{"store"`)
+				if !slices.Contains(kept, content) && !whole {
 					t.Errorf("a file with %.60q is gone", content)
 				}
 			}
@@ -307,16 +324,16 @@ func TestOpenLibraryDamaged(t *testing.T) {
 	}
 }
 
-// files returns the contents of all files below a folder.
-func files(t *testing.T, dir string) map[string]bool {
+// files returns the contents of all files below a folder, by path.
+func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	all := map[string]bool{}
+	all := map[string]string{}
 	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
 		}
 		raw, err := os.ReadFile(path)
-		all[string(raw)] = true
+		all[path] = string(raw)
 		return err
 	}))
 	return all

@@ -60,14 +60,20 @@ func (m *Manager) Reconcile(ctx context.Context) {
 // ensure loads a checkpoint of the library where it is missing. One that was
 // removed meanwhile is left alone.
 func (m *Manager) ensure(ctx context.Context, e Entry) error {
-	release, err := m.acquire(ctx)
-	if err != nil {
-		return err
+	if m.Servers.Ready(ctx, e.Checkpoint) == nil {
+		return nil
 	}
-	defer release()
-	if _, err := m.Library.Snapshot().ByDigest(e.Checkpoint.Digest); err != nil {
-		return err
-	}
+	return m.exclusively(ctx, e.Checkpoint.Digest, func(ctx context.Context) error {
+		if _, err := m.Library.Snapshot().ByDigest(e.Checkpoint.Digest); err != nil {
+			return err
+		}
+		return m.load(ctx, e, "checkpoint loaded again")
+	})
+}
+
+// load loads a checkpoint where it is missing: another gateway may have been
+// quicker.
+func (m *Manager) load(ctx context.Context, e Entry, said string) error {
 	if m.Servers.Ready(ctx, e.Checkpoint) == nil {
 		return nil
 	}
@@ -79,8 +85,7 @@ func (m *Manager) ensure(ctx context.Context, e Entry) error {
 	if err := m.Servers.Load(ctx, e); err != nil {
 		return err
 	}
-	m.Logger.InfoContext(ctx, "checkpoint loaded again", "checkpoint", e.Checkpoint.Name, "digest",
-		e.Checkpoint.Digest.String())
+	m.Logger.InfoContext(ctx, said, "checkpoint", e.Checkpoint.Name, "digest", e.Checkpoint.Digest.String())
 	return nil
 }
 

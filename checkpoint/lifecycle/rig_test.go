@@ -18,6 +18,7 @@ import (
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
 	"github.com/agiqa/agiqa/quality"
@@ -40,6 +41,8 @@ type rig struct {
 	dir     string // of imported bundles
 	models  string // model repository
 	heads   *heads
+	store   *faultyStore
+	cfg     lifecycle.Config
 	limits  checkpoint.Limits
 	uploads bool
 }
@@ -72,9 +75,71 @@ func (h *heads) score(d quality.Digest, text quality.TextEmbeddings,
 	return head.Score(image, text)
 }
 
+// faultyStore is a store that fails when a test says so.
+type faultyStore struct {
+	desired.Store
+	mu   sync.Mutex
+	away bool // for every call
+	full bool // for changes
+
+	before func() // of the next change, once; nil: nothing
+}
+
+// beforeNext has f run before the next change is written.
+func (s *faultyStore) beforeNext(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
+}
+
+func (s *faultyStore) set(away, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away, s.full = away, full
+}
+
+func (s *faultyStore) fault(change bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away || change && s.full {
+		return quality.Errorf(quality.KindStoreUnavailable, "the store is unavailable")
+	}
+	return nil
+}
+
+func (s *faultyStore) Desired(ctx context.Context) (desired.State, error) {
+	if err := s.fault(false); err != nil {
+		return desired.State{}, err
+	}
+	return s.Store.Desired(ctx)
+}
+
+func (s *faultyStore) Replace(ctx context.Context, was int64, d desired.Document,
+	add ...desired.Bundle) (desired.State, error) {
+	if err := s.fault(true); err != nil {
+		return desired.State{}, err
+	}
+	s.mu.Lock()
+	before := s.before
+	s.before = nil
+	s.mu.Unlock()
+	if before != nil {
+		before()
+	}
+	return s.Store.Replace(ctx, was, d, add...)
+}
+
+func (s *faultyStore) Hold(ctx context.Context, holder string, revision int64, heads []quality.Digest) error {
+	if err := s.fault(false); err != nil {
+		return err
+	}
+	return s.Store.Hold(ctx, holder, revision, heads)
+}
+
 // spy stands between the manager and its collaborators; tests make it fail.
 type spy struct {
 	lifecycle.Servers
+	mu           sync.Mutex // guards check
 	check, texts func() error
 	source       lifecycle.Texts
 	noEncoder    bool
@@ -87,9 +152,18 @@ func (s *spy) Encoder() (quality.Encoder, bool) {
 	return s.Servers.Encoder()
 }
 
+func (s *spy) setCheck(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.check = f
+}
+
 func (s *spy) Check(ctx context.Context, enc quality.Encoder, c quality.Checkpoint) error {
-	if s.check != nil {
-		return s.check()
+	s.mu.Lock()
+	check := s.check
+	s.mu.Unlock()
+	if check != nil {
+		return check()
 	}
 	return s.Servers.Check(ctx, enc, c)
 }
@@ -109,6 +183,7 @@ func newRig(t *testing.T, uploads bool) *rig {
 	r := &rig{
 		t: t, uploads: uploads, log: &bytes.Buffer{}, dir: filepath.Join(t.TempDir(), "checkpoints"), models: t.TempDir(),
 		heads: &heads{byID: map[quality.Digest]checkpoint.Head{}}, limits: checkpoint.DefaultLimits(),
+		store: &faultyStore{Store: desired.NewMemory("rig", false, time.Now)}, cfg: lifecycle.DefaultConfig(),
 	}
 	r.limits.NoGolden = true
 	shipped := r.heads.add(draft(t, shippedName, 100, 2).Bundle(t))
@@ -132,6 +207,9 @@ func (r *rig) open(shipped *checkpoint.Bundle) {
 	r.t.Helper()
 	r.library = r.openLibrary(shipped)
 	must(r.t, r.library.Clean())
+	if err := r.library.Join(r.t.Context(), r.store); err != nil {
+		wantKind(r.t, err, quality.KindStoreUnavailable)
+	}
 	memory, err := cache.NewMemory(cache.DefaultMemoryConfig())
 	must(r.t, err)
 	texts := cache.DefaultTextsConfig()
@@ -143,13 +221,13 @@ func (r *rig) open(shipped *checkpoint.Bundle) {
 	encoder := func() (quality.Encoder, bool) { return tritontest.Encoder(), true }
 	r.spy = &spy{Servers: tritonmodels.NewServers(r.client, encoder, r.uploads), source: source}
 	deps := lifecycle.Deps{
-		Library: r.library, Servers: r.spy, Texts: r.spy,
+		Library: r.library, Store: r.store, Servers: r.spy, Texts: r.spy,
 		Logger: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
 	if !r.uploads {
 		deps.Folder = tritonmodels.NewFolder(r.models)
 	}
-	r.manager, err = lifecycle.NewManager(lifecycle.DefaultConfig(), deps)
+	r.manager, err = lifecycle.NewManager(r.cfg, deps)
 	must(r.t, err)
 }
 
@@ -188,6 +266,52 @@ func (r *rig) mustImport(name string, seed uint64) *checkpoint.Bundle {
 	_, err := r.manager.Import(r.t.Context(), lifecycle.Import{Bundle: b, By: "test"})
 	must(r.t, err)
 	return b
+}
+
+// beside returns another gateway on the same servers and another connection to a
+// store, with a data folder of its own.
+func (r *rig) beside(store desired.Store) *rig {
+	r.t.Helper()
+	next := *r
+	next.dir, next.log = filepath.Join(r.t.TempDir(), "checkpoints"), &bytes.Buffer{}
+	next.store = &faultyStore{Store: store}
+	shipped, err := r.library.Snapshot().Get(shippedName)
+	must(r.t, err)
+	next.open(shipped.Bundle)
+	return &next
+}
+
+// run runs the gateway's loops until stop is called, or the test ends.
+func (r *rig) run() (stop func()) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	var loops sync.WaitGroup
+	loops.Go(func() { r.manager.Follow(ctx) })
+	loops.Go(func() { r.manager.Beat(ctx) })
+	stop = sync.OnceFunc(func() {
+		cancel()
+		loops.Wait()
+	})
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// within waits for something, and reports how long it took.
+func within(t *testing.T, most time.Duration, what string, is func() bool) time.Duration {
+	t.Helper()
+	start := time.Now()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for !is() {
+		select {
+		case <-ticker.C:
+		case <-t.Context().Done():
+			t.Fatal("the test ended before " + what)
+		}
+		if time.Since(start) > most {
+			t.Fatalf("after %v: not yet %s", most, what)
+		}
+	}
+	return time.Since(start)
 }
 
 // awaitServers waits until every server is connected: a connection that was
@@ -242,6 +366,9 @@ func tree(t *testing.T, dir string) map[string]string {
 				out[path] = "folder"
 			}
 			return err
+		}
+		if filepath.Base(path) == lifecycle.OriginFile {
+			return nil // it has the revision
 		}
 		raw, err := os.ReadFile(path)
 		out[path] = quality.DigestOf(raw).Short()

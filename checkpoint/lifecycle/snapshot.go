@@ -22,10 +22,16 @@ type Snapshot struct {
 	imported map[quality.Digest]bool
 	headOnly bool // imported checkpoints have no ensemble
 	previous string
+	store    string // whose desired state this is, and its revision
+	revision int64
 	// noDefault says why the default may not score although the registry has one;
 	// nil where it may.
 	noDefault error
 }
+
+// Revision returns the revision of the desired state which this is, 0 where
+// nobody knows it.
+func (s *Snapshot) Revision() int64 { return s.revision }
 
 // Get returns the checkpoint of that name, or checkpoint_not_found, which is
 // the same for every name that is not there.
@@ -79,39 +85,11 @@ func (s *Snapshot) defaultName() string {
 	return b.Checkpoint().Name
 }
 
-// with returns the snapshot that has b besides.
-func (s *Snapshot) with(b *checkpoint.Bundle) (*Snapshot, error) {
-	next := *s
-	next.imported = map[quality.Digest]bool{b.Checkpoint().Digest: true}
-	for d := range s.imported {
-		next.imported[d] = true
-	}
-	var err error
-	next.registry, err = checkpoint.NewRegistry(append(s.registry.List(), b), s.defaultName())
-	return &next, err
-}
-
-// without returns the snapshot that lacks the checkpoint of that name.
-func (s *Snapshot) without(name string) (*Snapshot, error) {
-	next := *s
-	next.imported = map[quality.Digest]bool{}
-	var kept []*checkpoint.Bundle
-	for _, b := range s.registry.List() {
-		c := b.Checkpoint()
-		if c.Name == name {
-			continue
-		}
-		kept = append(kept, b)
-		if s.imported[c.Digest] {
-			next.imported[c.Digest] = true
-		}
-	}
-	if next.previous == name {
-		next.previous = ""
-	}
-	var err error
-	next.registry, err = checkpoint.NewRegistry(kept, s.defaultName())
-	return &next, err
+// check reports, as a conflict, when b can't come in: names and digests are each
+// there once.
+func (s *Snapshot) check(b *checkpoint.Bundle) error {
+	_, err := checkpoint.NewRegistry(append(s.registry.List(), b), s.defaultName())
+	return err
 }
 
 // withDefault returns the snapshot with that default, which nobody chose: there
@@ -137,24 +115,4 @@ func (s *Snapshot) checkTask(c quality.Checkpoint) error {
 				"aspects=%s,%s", c.Name, c.Task, d.Name, d.Task, d.Task, c.Task)
 	}
 	return nil
-}
-
-// activate returns the snapshot whose default is the checkpoint of that name;
-// the default until now is the one to go back to. One of another task is a
-// conflict.
-func (s *Snapshot) activate(name string) (*Snapshot, error) {
-	b, err := s.registry.Get(name)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.checkTask(b.Checkpoint()); err != nil {
-		return nil, err
-	}
-	next := *s
-	next.noDefault = nil
-	if now := s.defaultName(); now != name {
-		next.previous = now
-	}
-	next.registry, err = checkpoint.NewRegistry(s.registry.List(), name)
-	return &next, err
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// StateFile holds what must survive a restart besides the bundles.
+// StateFile holds the choice of the default, which programs that know no store
+// read too.
 const StateFile = "state.json"
 
 // state is the content of the state file.
@@ -63,8 +64,7 @@ func keepDamaged(dir string) error {
 	}
 }
 
-// writeState replaces the state file: whoever reads it, after a power cut too,
-// finds the old content or the new one.
+// writeState replaces the state file.
 func writeState(dir string, s state) error {
 	if err := keepDamaged(dir); err != nil {
 		return err
@@ -73,22 +73,7 @@ func writeState(dir string, s state) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, "."+StateFile+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // nothing, once it was renamed
-	_, err = f.Write(append(raw, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, StateFile)); err != nil {
-		return err
-	}
-	return syncFolder(dir)
+	return replaceFile(dir, StateFile, append(raw, '\n'))
 }
 
 // syncFolder waits until the disk has a folder's own entries.

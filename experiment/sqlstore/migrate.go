@@ -66,7 +66,8 @@ func (s *Store) schemaVersion(ctx context.Context, tx *sql.Tx, table string) (ve
 // tooOld says which release the database needs, if a program said so.
 func (s *Store) tooOld(ctx context.Context, tx *sql.Tx, needed int) error {
 	var program string
-	err := tx.QueryRowContext(ctx, s.sql(`SELECT program FROM agiqa_schema_steps WHERE version = ?`), needed).Scan(&program)
+	err := tx.QueryRowContext(ctx, s.sql(`SELECT program FROM agiqa_schema_steps WHERE version = ?`),
+		needed).Scan(&program)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}

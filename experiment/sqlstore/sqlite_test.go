@@ -46,7 +46,8 @@ func TestSQLiteDesired(t *testing.T) {
 	t.Run("kept by a file", func(t *testing.T) {
 		c := sqliteConfig(t)
 		s := open(t, c)
-		want, err := s.Replace(t.Context(), 0, desired.Document{}.With(desiredtest.NewCheckpoint(1)), desiredtest.NewBundle(1))
+		want, err := s.Replace(t.Context(), 0,
+			desired.Document{}.With(desiredtest.NewCheckpoint(1)), desiredtest.NewBundle(1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,8 @@ func TestSQLiteDesired(t *testing.T) {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
 		execute(t, sqliteFile(t, c.Path), `UPDATE agiqa_bundles SET weights = x'00'`)
-		if _, err := s.Bundle(t.Context(), desiredtest.NewBundle(1).Address()); quality.KindOf(err) != quality.KindStoreUnavailable {
+		if _, err := s.Bundle(t.Context(),
+			desiredtest.NewBundle(1).Address()); quality.KindOf(err) != quality.KindStoreUnavailable {
 			t.Errorf("a damaged bundle: %v, want store_unavailable", err)
 		}
 	})

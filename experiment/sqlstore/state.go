@@ -40,7 +40,8 @@ func (s *Store) Desired(ctx context.Context) (desired.State, error) {
 }
 
 // Swap implements [desired.Store].
-func (s *Store) Replace(ctx context.Context, was int64, d desired.Document, add ...desired.Bundle) (desired.State, error) {
+func (s *Store) Replace(ctx context.Context, was int64, d desired.Document,
+	add ...desired.Bundle) (desired.State, error) {
 	for _, b := range add {
 		if n := len(b.Manifest) + len(b.Weights); n > desired.MaxBundleBytes {
 			return desired.State{}, quality.Errorf(quality.KindPayloadTooLarge,

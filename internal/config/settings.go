@@ -315,9 +315,9 @@ func (s *Settings) declare() []Setting {
 		),
 		group("Experiments",
 			of(&s.ExperimentStore, "experiment-store", "",
-				"Where experiments, exposures and feedback are stored: a SQLite file, or "+
-					"postgres://user:password@host/database for several gateways. Empty: experiments.db in data-dir. "+
-					"none: experiments are off.",
+				"Where imported checkpoints, the choice of the default, API keys, experiments and their records are stored: a "+
+					"SQLite file, or postgres://user:password@host/database for several gateways, which then serve the same. "+
+					"Empty: experiments.db in data-dir. none: experiments and API keys are off, and checkpoints are in data-dir.",
 				storeURL()),
 			of(&s.ExperimentKey, "experiment-key", "",
 				"Secret that assigns units to arms and hides them in records. Gateways that share a store need the "+

@@ -236,6 +236,15 @@ var (
 		},
 		Help: "Requested changes of checkpoints, by outcome: ok, or the error code.",
 	})
+	StateRevision = checkpoints.gauge(Metric{
+		Name: "agiqa.state.revision", Unit: "{revision}", Labels: []Label{of("which", "served", "wanted")},
+		Help: "Revision of the desired state of checkpoints that this gateway serves, and the latest that it has seen in " +
+			"the store. They differ while checkpoints are loaded.",
+	})
+	StateStore = checkpoints.gauge(Metric{
+		Name: "agiqa.state.store", Help: "1 while the store of the desired state answers, 0 while it can't be reached " +
+			"and this gateway serves what it knows.",
+	})
 	Ready = checkpoints.gauge(Metric{
 		Name: "agiqa.ready", Help: "1 while /readyz reports that this server can score, 0 while it can't.",
 	})
