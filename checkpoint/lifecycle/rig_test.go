@@ -129,6 +129,13 @@ func (s *faultyStore) Replace(ctx context.Context, was int64, d desired.Document
 	return s.Store.Replace(ctx, was, d, add...)
 }
 
+func (s *faultyStore) Leave(ctx context.Context, holder string) error {
+	if err := s.fault(false); err != nil {
+		return err
+	}
+	return s.Store.Leave(ctx, holder)
+}
+
 func (s *faultyStore) Hold(ctx context.Context, holder string, revision int64, heads []quality.Digest) error {
 	if err := s.fault(false); err != nil {
 		return err
