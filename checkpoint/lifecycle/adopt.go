@@ -89,8 +89,7 @@ func (l *Library) adopt(of desired.State, more []*checkpoint.Bundle, how adoptio
 	case chosen == nil:
 		complete = false
 		if how.starting {
-			next.noDefault = quality.Errorf(quality.KindModelUnavailable,
-				"the default checkpoint, %s, isn't available on this server", of.Default).After(retryStore)
+			next.noDefault = errLost(of.Default)
 		}
 	case how.encoder == nil || chosen.Checkpoint().Encoder == how.encoder.Digest:
 		name, next.noDefault = of.Default, nil

@@ -109,8 +109,7 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 		preset = l.chosen
 	}
 	if lost := l.lost(all, preset); lost {
-		s.noDefault = quality.Errorf(quality.KindModelUnavailable,
-			"the default checkpoint, %s, is damaged or missing on this server; restore it, or activate another one", preset)
+		s.noDefault = errLost(preset)
 		preset = ""
 		if l.chosen == "" {
 			l.presetErr = s.noDefault
@@ -156,6 +155,11 @@ func (l *Library) lost(all []*checkpoint.Bundle, name string) bool {
 		return false
 	}
 	return l.chosen != "" || slices.ContainsFunc(l.damaged, func(d checkpoint.Damage) bool { return d.Name == name })
+}
+
+func errLost(name string) error {
+	return quality.Errorf(quality.KindModelUnavailable,
+		"the default checkpoint, %s, is damaged or missing on this server; restore it, or activate another one", name)
 }
 
 func same(a, b *checkpoint.Bundle) bool {

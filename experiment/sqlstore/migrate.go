@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/agiqa/agiqa/quality"
 )
 
 // migrate brings the schema to the version of this program. Any number of
@@ -75,9 +77,12 @@ func (s *Store) tooOld(ctx context.Context, tx *sql.Tx, needed int) error {
 	if program != "" {
 		newer = "agiqa " + program + " or newer"
 	}
-	return fmt.Errorf("the database schema has version %d, this program supports up to %d; use %s", needed,
-		len(migrations), newer)
+	return quality.Errorf(quality.KindStoreUnavailable,
+		"the database schema has version %d, this program supports up to %d; use %s", needed, len(migrations), newer).Because(errTooOld)
 }
+
+// errTooOld is the cause of the error of tooOld, which no time mends.
+var errTooOld = errors.New("program too old for the schema")
 
 // sql puts a statement's placeholders, written as ?, into the dialect's form.
 // Statements hold no literal question mark.

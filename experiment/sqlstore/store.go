@@ -79,7 +79,7 @@ func (s *Store) start(ctx context.Context) error {
 			if pause(ctx, 10*time.Millisecond) != nil {
 				return err
 			}
-		case fault == ofLink:
+		case fault == ofLink && !errors.Is(err, errTooOld):
 			s.config.Logger.WarnContext(ctx, "the experiment database is unavailable; continuing without it", "cause", err)
 			return nil
 		default:
