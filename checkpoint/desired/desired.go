@@ -108,6 +108,15 @@ func Decode(raw []byte) (d Document, err error) {
 	return d, nil
 }
 
+// Fingerprint tells documents apart.
+func (d Document) Fingerprint() quality.Digest {
+	raw, err := d.Encode()
+	if err != nil {
+		return quality.Digest{} // impossible: names and digests
+	}
+	return quality.DigestOf(raw)
+}
+
 // Store keeps the desired state. It is safe for concurrent use. Errors are
 // *[quality.Error]: store_unavailable where the store can't be reached, besides
 // those that each method names.

@@ -43,14 +43,14 @@ func NewMemory(identity string, shared bool, now func() time.Time) *Memory {
 // Shared implements [Store].
 func (m *Memory) Shared() bool { return m.shared }
 
-// State implements [Store].
+// Desired implements [Store].
 func (m *Memory) Desired(context.Context) (State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state, nil
 }
 
-// Swap implements [Store].
+// Replace implements [Store].
 func (m *Memory) Replace(_ context.Context, was int64, d Document, add ...Bundle) (State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -23,13 +23,15 @@ type adoption struct {
 type departed struct {
 	entry      Entry
 	generation int64
+	at         time.Time
 	forget     func() // its prompts
 }
 
-// follows reports whether the library is what a state says.
+// follows reports whether the library is what a state says. A database that was
+// restored may count to a revision again, with another document.
 func (l *Library) follows(of desired.State) bool {
 	s := l.Snapshot()
-	return s.store == of.Store && s.revision == of.Revision
+	return s.store == of.Store && s.revision == of.Revision && s.document == of.Fingerprint()
 }
 
 // imported returns the entry that an imported bundle has here.
@@ -66,7 +68,7 @@ func (l *Library) adopt(of desired.State, more []*checkpoint.Bundle, how adoptio
 	defer l.changes.Unlock()
 	before := l.now.Load()
 	next := &Snapshot{headOnly: before.headOnly, imported: map[quality.Digest]bool{}, store: before.store,
-		revision: before.revision, noDefault: before.noDefault}
+		revision: before.revision, document: before.document, noDefault: before.noDefault}
 	complete = true
 	all := slices.Clone(l.shipped)
 	for _, c := range of.Checkpoints {
@@ -82,22 +84,32 @@ func (l *Library) adopt(of desired.State, more []*checkpoint.Bundle, how adoptio
 	if how.starting && of.Default != "" {
 		name = "" // never the one of the settings in its place
 	}
-	chosen := find(all, of.Default)
+	chosen, moved := find(all, of.Default), false
 	switch {
 	case of.Default == "":
 		next.noDefault = l.presetErr
 	case chosen == nil:
 		complete = false
-		if how.starting {
+		if how.starting || before.noDefault != nil {
 			next.noDefault = errLost(of.Default)
 		}
 	case how.encoder == nil || chosen.Checkpoint().Encoder == how.encoder.Digest:
-		name, next.noDefault = of.Default, nil
+		name, next.noDefault, moved = of.Default, nil, true
 	default:
 		next.noDefault = nil // of another encoder: [Library.UseEncoder] has chosen
 	}
-	if old, err := before.Get(name); name != "" && err == nil && find(all, name) == nil {
-		// It was removed, and what replaces it isn't ready.
+	if old, err := before.Get(name); !moved && name != "" && err == nil &&
+		!slices.ContainsFunc(all, func(b *checkpoint.Bundle) bool { return same(b, old.Bundle) }) {
+		// The default was removed, and what replaces it isn't ready. Until then no
+		// other checkpoint has its name.
+		all = slices.DeleteFunc(all, func(b *checkpoint.Bundle) bool {
+			c, is := b.Checkpoint(), old.Checkpoint
+			if c.Name != is.Name && c.Digest != is.Digest {
+				return false
+			}
+			delete(next.imported, c.Digest)
+			return true
+		})
 		all, next.imported[old.Checkpoint.Digest], complete = append(all, old.Bundle), true, false
 	}
 	if next.registry, err = checkpoint.NewRegistry(all, name); err != nil {
@@ -107,7 +119,7 @@ func (l *Library) adopt(of desired.State, more []*checkpoint.Bundle, how adoptio
 		next.previous = of.Previous
 	}
 	if complete {
-		next.store, next.revision = of.Store, of.Revision
+		next.store, next.revision, next.document = of.Store, of.Revision, of.Fingerprint()
 	}
 	l.chosen = of.Default
 	var gone []Entry
@@ -116,14 +128,17 @@ func (l *Library) adopt(of desired.State, more []*checkpoint.Bundle, how adoptio
 			gone = append(gone, e)
 		}
 	}
-	var forget []func()
+	var left []departed
 	for _, e := range gone {
-		forget = append(forget, l.texts.add(e.Bundle))
+		left = append(left, departed{entry: e, at: time.Now(), forget: l.texts.add(e.Bundle)})
 	}
-	generation := l.usage.replace(func() { l.now.Store(next) })
-	for i, e := range gone {
-		l.left = append(l.left, departed{entry: e, generation: generation, forget: forget[i]})
-	}
+	l.usage.replace(func(ending int64) {
+		for i := range left {
+			left[i].generation = ending
+		}
+		l.now.Store(next)
+		l.left = append(l.left, left...)
+	})
 	l.copyState(next, of)
 	return complete, nil
 }
@@ -158,11 +173,9 @@ func find(all []*checkpoint.Bundle, name string) *checkpoint.Bundle {
 	return all[i]
 }
 
-// takeLeft returns what left the library since the last call.
-func (l *Library) takeLeft() []departed {
-	l.changes.Lock()
-	defer l.changes.Unlock()
-	left := l.left
-	l.left = nil
+// takeLeft returns what left the library since the last call. It waits for no disk:
+// leases depend on it.
+func (l *Library) takeLeft() (left []departed) {
+	l.usage.still(func() { left, l.left = l.left, nil })
 	return left
 }

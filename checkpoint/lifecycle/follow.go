@@ -107,6 +107,7 @@ func (m *Manager) sync(ctx context.Context) (state desired.State, complete bool,
 		}
 		if m.Library.follows(state) {
 			m.setMissing(nil)
+			clear(m.fetched)
 			return state, true, nil
 		}
 		complete, err = m.apply(ctx, state)
@@ -185,9 +186,14 @@ func (m *Manager) adopt(ctx context.Context, state desired.State,
 
 // adoptError is for what can't be: the state was checked by whoever wrote it.
 func (m *Manager) adoptError(ctx context.Context, err error) error {
+	text := ""
 	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != m.adoptFault {
 		m.Logger.ErrorContext(ctx, "the desired state can't be followed", "error", err)
 	}
+	m.adoptFault = text
 	return nil
 }
 
@@ -203,16 +209,19 @@ func (m *Manager) bring(ctx context.Context, c desired.Checkpoint) (*checkpoint.
 				o.Checkpoint().Name)
 		}
 	}
-	b, err := m.Library.fetch(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	defer m.Library.texts.add(b)()
-	e := m.Library.imported(b)
 	encoder, err := m.encoder()
 	if err != nil {
 		return nil, err
 	}
+	b, there := m.fetched[c.Bundle]
+	if !there {
+		if b, err = m.Library.fetch(ctx, c); err != nil {
+			return nil, err
+		}
+		m.fetched[c.Bundle] = b // until it is in the library: servers may refuse it for long
+	}
+	defer m.Library.texts.add(b)()
+	e := m.Library.imported(b)
 	if b.CheckEncoder(encoder) != nil {
 		return b, nil
 	}

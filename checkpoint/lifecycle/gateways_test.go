@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
 	"github.com/agiqa/agiqa/checkpoint/desired"
@@ -282,10 +284,182 @@ func TestChangesAtOnce(t *testing.T) {
 	})
 	must(t, a.manager.Sync(t.Context()))
 	wantKind(t, activate(a, "three"), quality.KindConflict)
+	a.store.beforeNext(func() {
+		_, err := b.manager.Remove(t.Context(), "one", "test")
+		must(t, err)
+		b.mustImport("one", 7)
+	})
+	wantKind(t, activate(a, "one"), quality.KindConflict) // another one has the name by now
 	state, err := store.Desired(t.Context())
 	must(t, err)
 	if state.Default != "two" || len(state.Checkpoints) != 3 {
 		t.Errorf("the end is %+v", state)
+	}
+}
+
+// TestNameOfTheDefaultIsTakenAnew: while the new default can't be loaded, the old
+// one scores, and not what has its name by now.
+func TestNameOfTheDefaultIsTakenAnew(t *testing.T) {
+	all, store, _ := gateways(t, true, 1)
+	b := all[0]
+	a := newRig(t, true).beside(store) // with other servers
+	one, two, another := a.mustImport("one", 1), a.bundle("two", 2), a.bundle("one", 3)
+	_, err := a.manager.Activate(t.Context(), "one", "test")
+	must(t, err)
+	must(t, b.manager.Sync(t.Context()))
+	for _, s := range b.servers {
+		s.FailLoad(two.Checkpoint().HeadModel(), codes.InvalidArgument, "no memory")
+	}
+	_, err = a.manager.Import(t.Context(), lifecycle.Import{Bundle: two, Activate: true})
+	must(t, err)
+	_, err = a.manager.Remove(t.Context(), "one", "test")
+	must(t, err)
+	_, err = a.manager.Import(t.Context(), lifecycle.Import{Bundle: another})
+	must(t, err)
+	must(t, b.manager.Sync(t.Context()))
+	must(t, b.manager.Sync(t.Context()))
+	def, err := b.library.Default()
+	must(t, err)
+	if def.Checkpoint.Digest != one.Checkpoint().Digest || b.manager.Standing().Missing["two"] == nil {
+		t.Errorf("the default is %s of %s, want the old one; standing %+v", def.Checkpoint.Name, def.Checkpoint.Digest,
+			b.manager.Standing())
+	}
+	for _, s := range b.servers {
+		s.FailLoad(two.Checkpoint().HeadModel(), codes.OK, "")
+	}
+	must(t, b.manager.Sync(t.Context()))
+	now, err := b.library.Get("one")
+	must(t, err)
+	if b.defaultName() != "two" || now.Checkpoint.Digest != another.Checkpoint().Digest {
+		t.Errorf("the default is %s, and one is %s", b.defaultName(), now.Checkpoint.Digest)
+	}
+}
+
+// TestShippedElsewhere: what a gateway ships may be imported, and removed, on
+// another one of an older release.
+func TestShippedElsewhere(t *testing.T) {
+	all, store, _ := gateways(t, true, 1)
+	a := all[0]
+	stop := a.run()
+	one := a.mustImport("one", 1)
+	newer := *a
+	newer.dir, newer.store = filepath.Join(t.TempDir(), "checkpoints"), &faultyStore{Store: store}
+	shipped, err := a.library.Snapshot().Get(shippedName)
+	must(t, err)
+	newer.open(shipped.Bundle, one)
+	newer.run()
+	within(t, patience, "the newer one holds it", func() bool {
+		holders, err := store.Holders(t.Context(), one.Checkpoint().Digest)
+		must(t, err)
+		return len(holders) == 2
+	})
+	change, err := a.manager.Remove(t.Context(), "one", "test")
+	must(t, err)
+	stop() // after the last look at what should go
+	if change.Unloaded || a.loaded(one) != 2 {
+		t.Errorf("unloaded %t, and %d servers have what another gateway ships", change.Unloaded, a.loaded(one))
+	}
+}
+
+// TestSlowUnloadCostsNoLease: leases are renewed while a server takes its time.
+func TestSlowUnloadCostsNoLease(t *testing.T) {
+	all, store, clock := gateways(t, true, 1)
+	a := all[0]
+	a.cfg.BeatInterval = 10 * time.Millisecond
+	a = a.beside(store)
+	a.mustImport("one", 1)
+	two := a.mustImport("two", 2)
+	a.run()
+	unloading, proceed := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(unloading) })
+	a.spy.beforeUnload(func() {
+		once()
+		<-proceed
+	})
+	removed := make(chan error, 1)
+	go func() {
+		_, err := a.manager.Remove(t.Context(), "one", "test")
+		removed <- err
+	}()
+	<-unloading
+	clock.forward(desired.LeaseTime + time.Second)
+	within(t, patience, "the lease is renewed", func() bool {
+		holders, err := store.Holders(t.Context(), two.Checkpoint().Digest)
+		must(t, err)
+		return len(holders) == 1
+	})
+	close(proceed)
+	must(t, <-removed)
+}
+
+// TestFolderThatCannotBeWritten costs the copy, and nothing else.
+func TestFolderThatCannotBeWritten(t *testing.T) {
+	all, _, _ := gateways(t, true, 2)
+	a, b := all[0], all[1]
+	must(t, os.RemoveAll(b.dir))
+	must(t, os.WriteFile(b.dir, []byte("a file"), 0o600))
+	one := a.mustImport("one", 1)
+	_, err := a.manager.Activate(t.Context(), "one", "test")
+	must(t, err)
+	must(t, b.manager.Sync(t.Context()))
+	b.mustImport("two", 2)
+	if b.defaultName() != "one" || !b.has("two") || b.loaded(one) != 2 {
+		t.Errorf("the default is %s, and two is there: %t", b.defaultName(), b.has("two"))
+	}
+	const want = "the data folder has no copy of the checkpoints"
+	if n := strings.Count(b.log.String(), want); n != 1 {
+		t.Errorf("%q is in the log %d times, want once:\n%s", want, n, b.log)
+	}
+}
+
+// TestRestoredStore: a database that was restored counts to a revision again, which
+// is another state.
+func TestRestoredStore(t *testing.T) {
+	all, store, _ := gateways(t, true, 1)
+	a := all[0]
+	a.mustImport("one", 1)
+	_, err := a.manager.Activate(t.Context(), "one", "test")
+	must(t, err)
+	was, err := store.Desired(t.Context())
+	must(t, err)
+	restored := desired.NewMemory("shared", true, time.Now)
+	for n := range was.Revision {
+		d := was.Document
+		d.Default = shippedName
+		_, err := restored.Replace(t.Context(), n, d)
+		must(t, err)
+	}
+	a.store.Store = restored
+	must(t, a.manager.Sync(t.Context()))
+	if s := a.library.Snapshot(); s.Revision() != was.Revision || a.defaultName() != shippedName {
+		t.Errorf("revision %d, default %s; want %d, %s", s.Revision(), a.defaultName(), was.Revision, shippedName)
+	}
+}
+
+// TestSavedImportThatWasReportedAsFailed: its head stays where somebody serves it by
+// now.
+func TestSavedImportThatWasReportedAsFailed(t *testing.T) {
+	for name, adopt := range map[string]func(a, b *rig) error{
+		"by another gateway": func(_, b *rig) error { return b.manager.Sync(t.Context()) },
+		"by this one":        func(a, _ *rig) error { return a.manager.Sync(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			all, _, _ := gateways(t, true, 2)
+			a, b := all[0], all[1]
+			one := a.bundle("one", 1)
+			a.store.loseNext(func(err error) {
+				must(t, err)
+				must(t, adopt(a, b))
+			})
+			_, err := a.manager.Import(t.Context(), lifecycle.Import{Bundle: one})
+			wantKind(t, err, quality.KindStoreUnavailable)
+			if !strings.Contains(err.Error(), "step "+string(lifecycle.StepPersist)) {
+				t.Errorf("error %v", err)
+			}
+			if a.loaded(one) != 2 {
+				t.Errorf("%d servers have the head, want both", a.loaded(one))
+			}
+		})
 	}
 }
 

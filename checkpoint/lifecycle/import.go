@@ -119,6 +119,16 @@ func (m *Manager) use(head quality.Digest) (done func()) {
 	}
 }
 
+// usedBeside reports whether somebody here uses a head besides its import.
+func (m *Manager) usedBeside(head quality.Digest) bool {
+	if _, err := m.Library.Snapshot().ByDigest(head); err == nil {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.coming[head] > 1
+}
+
 // imports returns the bundle that is being imported here, once it was found sound.
 func (m *Manager) imports() *checkpoint.Bundle {
 	m.mu.Lock()
@@ -317,13 +327,20 @@ func (i *importing) unload(ctx context.Context) error {
 	})
 }
 
-// unlessUsed takes something back, unless another gateway uses it by now.
+// unlessUsed takes something back, unless it is in use by now: by another gateway,
+// or by this one, since what was reported as a failure was saved. Where nobody knows,
+// it stays.
 func (i *importing) unlessUsed(ctx context.Context, f func(ctx context.Context) error) error {
 	m := i.manager
 	return m.exclusively(ctx, i.digest, func(ctx context.Context) error {
+		if m.usedBeside(i.digest) {
+			return nil
+		}
 		holders, err := m.Store.Holders(ctx, i.digest)
-		others := slices.DeleteFunc(holders, func(holder string) bool { return holder == m.holder })
-		if err == nil && len(others) > 0 {
+		if err != nil && m.Store.Shared() {
+			return err
+		}
+		if slices.ContainsFunc(holders, func(holder string) bool { return holder != m.holder }) {
 			return nil
 		}
 		return f(ctx)

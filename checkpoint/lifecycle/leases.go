@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/agiqa/agiqa/checkpoint/desired"
@@ -12,26 +13,25 @@ import (
 )
 
 const (
-	// beatInterval is how often leases are renewed.
-	beatInterval = desired.LeaseTime / 3
-	// leaveInterval is how often heads are looked at that should go.
+	// leaveInterval is how often heads are looked at that should go, leaveLater how
+	// often once they have been in use for as long as leaveSoon.
 	leaveInterval = 100 * time.Millisecond
+	leaveLater    = time.Second
+	leaveSoon     = 10 * time.Second
 	// leaveTimeout bounds what is said to the store when this gateway ends.
 	leaveTimeout = time.Second
 )
 
-// heads are those that requests of this gateway may use.
+// heads are those that requests of this gateway may use. Shipped ones are among
+// them: on another gateway they may be imported, and removed.
 func (m *Manager) heads() map[quality.Digest]bool {
-	heads := map[quality.Digest]bool{}
-	for _, e := range m.Library.Snapshot().List() {
-		if e.Imported {
-			heads[e.Checkpoint.Digest] = true
-		}
-	}
-	left := m.Library.takeLeft()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.leaving = append(m.leaving, left...)
+	heads := map[quality.Digest]bool{}
+	for _, e := range m.Library.Snapshot().List() {
+		heads[e.Checkpoint.Digest] = true
+	}
+	m.leaving = append(m.leaving, m.Library.takeLeft()...) // after the snapshot, so that nothing is in neither
 	for _, d := range m.leaving {
 		if !m.Library.usage.over(d.generation) {
 			heads[d.entry.Checkpoint.Digest] = true
@@ -51,43 +51,59 @@ func (m *Manager) hold(ctx context.Context) error {
 // Beat renews leases and unloads what nobody uses any more, until ctx ends. Then
 // it gives the leases up.
 func (m *Manager) Beat(ctx context.Context) {
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { m.sweep(ctx) }) // apart: an unload that takes its time costs no lease
 	defer func() {
+		sweeping.Wait()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 		defer cancel()
 		if err := m.Store.Leave(ctx, m.holder); err != nil {
 			m.Logger.WarnContext(ctx, "leases could not be given up; they end by themselves", "error", err)
 		}
 	}()
-	next := time.Now()
+	ticker := time.NewTicker(m.cfg.BeatInterval)
+	defer ticker.Stop()
 	for {
-		m.unloadLeft(ctx)
-		if !time.Now().Before(next) {
-			if err := m.hold(ctx); err != nil && ctx.Err() == nil {
-				_ = m.saw(desired.State{}, err)
-			}
-			next = time.Now().Add(beatInterval)
+		if err := m.hold(ctx); err != nil && ctx.Err() == nil {
+			_ = m.saw(desired.State{}, err)
 		}
-		wait := time.Until(next)
-		if m.leavingSomething() {
-			wait = min(wait, leaveInterval)
-		}
-		timer := time.NewTimer(wait)
 		select {
-		case <-timer.C:
-		case <-m.stir:
-			timer.Stop()
+		case <-ticker.C:
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		}
 	}
 }
 
-func (m *Manager) leavingSomething() bool {
+// sweep unloads what left the library, until ctx ends.
+func (m *Manager) sweep(ctx context.Context) {
+	for {
+		m.unloadLeft(ctx)
+		var again <-chan time.Time
+		if wait, leaving := m.nextSweep(); leaving {
+			again = time.After(wait)
+		}
+		select {
+		case <-again:
+		case <-m.stir:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// nextSweep says when to look again at what is leaving, if anything is.
+func (m *Manager) nextSweep() (wait time.Duration, leaving bool) {
 	m.heads() // takes what left
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.leaving) > 0
+	wait = leaveLater
+	for _, d := range m.leaving {
+		if time.Since(d.at) < leaveSoon {
+			wait = leaveInterval
+		}
+	}
+	return wait, len(m.leaving) > 0
 }
 
 // unloadLeft unloads heads that left the library and that no request and no other
@@ -127,10 +143,10 @@ func (m *Manager) forget(gone departed) {
 // unless somebody uses it. It reports whether nothing is left to do.
 func (m *Manager) unload(ctx context.Context, e Entry) (done bool) {
 	c := e.Checkpoint
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.UndoTimeout)
+	bounded, cancel := context.WithTimeout(ctx, m.cfg.UndoTimeout)
 	defer cancel()
 	used := false
-	err := m.exclusively(ctx, c.Digest, func(ctx context.Context) error {
+	err := m.exclusively(bounded, c.Digest, func(ctx context.Context) error {
 		if m.heads()[c.Digest] {
 			used, done = true, true // it came back
 			return nil
@@ -146,6 +162,9 @@ func (m *Manager) unload(ctx context.Context, e Entry) (done bool) {
 		}
 		return err
 	})
+	if err != nil && ctx.Err() != nil {
+		return false // whoever waited has left; it is looked at again
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {

@@ -55,13 +55,13 @@ type Library struct {
 	logger    *slog.Logger
 	usage     usage
 	now       atomic.Pointer[Snapshot] // replaced under usage
+	left      []departed               // since the last takeLeft; guarded by usage
 
 	changes sync.Mutex // held from reading now to replacing it; guards what follows
 	chosen  string     // the default that was chosen at run time, "" for none
 	folder  folder     // what the data folder holds
 	origin  origin     // what that is a copy of
 	copyErr string     // why it could not be written, the last time
-	left    []departed // since the last takeLeft
 
 	joining sync.Mutex    // guards joined
 	joined  string        // the identity of the store that has what the folder had, "" before
@@ -256,6 +256,6 @@ func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
 	if err != nil {
 		return "" // impossible: the snapshot has it
 	}
-	l.usage.replace(func() { l.now.Store(next) })
+	l.usage.replace(func(int64) { l.now.Store(next) })
 	return wishes[at]
 }

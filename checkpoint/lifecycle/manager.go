@@ -71,6 +71,8 @@ type Config struct {
 	// SyncInterval is how often the desired state is read where nobody tells of
 	// changes, and RetryInterval how soon what failed is tried again.
 	SyncInterval, RetryInterval time.Duration
+	// BeatInterval is how often leases are renewed, which last [desired.LeaseTime].
+	BeatInterval time.Duration
 	// RemovalWait is how long a removal waits until the models can be unloaded.
 	// After that they go in the background.
 	RemovalWait time.Duration
@@ -86,6 +88,7 @@ func DefaultConfig() Config {
 		ReconcileTimeout:  2 * time.Minute,
 		SyncInterval:      5 * time.Second,
 		RetryInterval:     time.Second,
+		BeatInterval:      desired.LeaseTime / 3,
 		RemovalWait:       5 * time.Second,
 	}
 }
@@ -105,6 +108,7 @@ func (c Config) Validate() error {
 		{"ReconcileTimeout", c.ReconcileTimeout > 0, c.ReconcileTimeout},
 		{"SyncInterval", c.SyncInterval > 0, c.SyncInterval},
 		{"RetryInterval", c.RetryInterval > 0, c.RetryInterval},
+		{"BeatInterval", c.BeatInterval > 0, c.BeatInterval},
 		{"RemovalWait", c.RemovalWait > 0, c.RemovalWait},
 	} {
 		if !f.ok {
@@ -151,6 +155,10 @@ type Manager struct {
 	own      *checkpoint.Bundle       // that is being imported here, once it was found sound; nil: none
 	leaving  []departed
 	stuck    map[quality.Digest]string // why heads could not be unloaded, as it was logged
+
+	// Of whoever has the place in syncing.
+	fetched    map[quality.Digest]*checkpoint.Bundle // not in the library yet, by address
+	adoptFault string                                // why the state can't be followed, as it was logged
 }
 
 // NewManager returns a Manager. Its goroutine is the caller's: [Manager.Run].
@@ -168,7 +176,7 @@ func NewManager(cfg Config, deps Deps) (*Manager, error) {
 		wake: make(chan struct{}, 1), resync: make(chan struct{}, 1),
 		stir:     make(chan struct{}, 1),
 		failures: map[quality.Digest]error{}, missing: map[string]error{}, coming: map[quality.Digest]int{},
-		stuck: map[quality.Digest]string{},
+		stuck: map[quality.Digest]string{}, fetched: map[quality.Digest]*checkpoint.Bundle{},
 	}, nil
 }
 
@@ -304,7 +312,7 @@ func (m *Manager) withDefault(now, begun desired.State, before string, e Entry) 
 			"try again",
 			quality.Quote(d.Default))
 	}
-	if _, imported := d.Find(name); e.Imported && !imported {
+	if c, _ := d.Find(name); e.Imported && c.Digest != e.Checkpoint.Digest {
 		return d, quality.Errorf(quality.KindConflict, "somebody else removed checkpoint %q at the same moment", name)
 	}
 	if d.Default = name; before != name {

@@ -1,7 +1,6 @@
 package lifecycle_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -21,6 +20,7 @@ import (
 	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/checkpoint/tritonmodels"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/scoring"
 	"github.com/agiqa/agiqa/tritonclient"
@@ -37,7 +37,7 @@ type rig struct {
 	manager *lifecycle.Manager
 	texts   *cache.Texts
 	spy     *spy
-	log     *bytes.Buffer
+	log     *proctest.Buffer
 	dir     string // of imported bundles
 	models  string // model repository
 	heads   *heads
@@ -82,7 +82,8 @@ type faultyStore struct {
 	away bool // for every call
 	full bool // for changes
 
-	before func() // of the next change, once; nil: nothing
+	before func()      // of the next change, once; nil: nothing
+	lose   func(error) // after the next change, whose answer is lost then; nil: nothing
 }
 
 // beforeNext has f run before the next change is written.
@@ -90,6 +91,13 @@ func (s *faultyStore) beforeNext(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
+}
+
+// loseNext has f run after the next change, which is saved and reported as a failure.
+func (s *faultyStore) loseNext(f func(error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lose = f
 }
 
 func (s *faultyStore) set(away, full bool) {
@@ -120,13 +128,18 @@ func (s *faultyStore) Replace(ctx context.Context, was int64, d desired.Document
 		return desired.State{}, err
 	}
 	s.mu.Lock()
-	before := s.before
-	s.before = nil
+	before, lose := s.before, s.lose
+	s.before, s.lose = nil, nil
 	s.mu.Unlock()
 	if before != nil {
 		before()
 	}
-	return s.Store.Replace(ctx, was, d, add...)
+	state, err := s.Store.Replace(ctx, was, d, add...)
+	if lose != nil {
+		lose(err)
+		return desired.State{}, quality.Errorf(quality.KindStoreUnavailable, "the answer is lost")
+	}
+	return state, err
 }
 
 func (s *faultyStore) Leave(ctx context.Context, holder string) error {
@@ -146,8 +159,9 @@ func (s *faultyStore) Hold(ctx context.Context, holder string, revision int64, h
 // spy stands between the manager and its collaborators; tests make it fail.
 type spy struct {
 	lifecycle.Servers
-	mu           sync.Mutex // guards check
+	mu           sync.Mutex // guards check and unload
 	check, texts func() error
+	unload       func() // before models are unloaded; nil: nothing
 	source       lifecycle.Texts
 	noEncoder    bool
 }
@@ -157,6 +171,12 @@ func (s *spy) Encoder() (quality.Encoder, bool) {
 		return quality.Encoder{}, false
 	}
 	return s.Servers.Encoder()
+}
+
+func (s *spy) beforeUnload(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unload = f
 }
 
 func (s *spy) setCheck(f func() error) {
@@ -175,6 +195,16 @@ func (s *spy) Check(ctx context.Context, enc quality.Encoder, c quality.Checkpoi
 	return s.Servers.Check(ctx, enc, c)
 }
 
+func (s *spy) Unload(ctx context.Context, c quality.Checkpoint) error {
+	s.mu.Lock()
+	unload := s.unload
+	s.mu.Unlock()
+	if unload != nil {
+		unload()
+	}
+	return s.Servers.Unload(ctx, c)
+}
+
 func (s *spy) TextEmbeddings(ctx context.Context, c quality.Checkpoint) (quality.TextEmbeddings, bool, error) {
 	if s.texts != nil {
 		return quality.TextEmbeddings{}, false, s.texts()
@@ -188,7 +218,7 @@ const shippedName = "shipped"
 func newRig(t *testing.T, uploads bool) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, uploads: uploads, log: &bytes.Buffer{}, dir: filepath.Join(t.TempDir(), "checkpoints"), models: t.TempDir(),
+		t: t, uploads: uploads, log: &proctest.Buffer{}, dir: filepath.Join(t.TempDir(), "checkpoints"), models: t.TempDir(),
 		heads: &heads{byID: map[quality.Digest]checkpoint.Head{}}, limits: checkpoint.DefaultLimits(),
 		store: &faultyStore{Store: desired.NewMemory("rig", false, time.Now)}, cfg: lifecycle.DefaultConfig(),
 	}
@@ -210,9 +240,9 @@ func newRig(t *testing.T, uploads bool) *rig {
 }
 
 // open makes library and manager anew, as a restart does.
-func (r *rig) open(shipped *checkpoint.Bundle) {
+func (r *rig) open(shipped ...*checkpoint.Bundle) {
 	r.t.Helper()
-	r.library = r.openLibrary(shipped)
+	r.library = r.openLibrary(shipped...)
 	must(r.t, r.library.Clean())
 	if err := r.library.Join(r.t.Context(), r.store); err != nil {
 		wantKind(r.t, err, quality.KindStoreUnavailable)
@@ -238,18 +268,19 @@ func (r *rig) open(shipped *checkpoint.Bundle) {
 	must(r.t, err)
 }
 
-func (r *rig) openLibrary(shipped *checkpoint.Bundle) *lifecycle.Library {
+func (r *rig) openLibrary(shipped ...*checkpoint.Bundle) *lifecycle.Library {
 	r.t.Helper()
-	library, err := lifecycle.OpenLibrary(r.libraryConfig(shipped))
+	library, err := lifecycle.OpenLibrary(r.libraryConfig(shipped...))
 	must(r.t, err)
 	return library
 }
 
-func (r *rig) libraryConfig(shipped *checkpoint.Bundle) lifecycle.LibraryConfig {
+func (r *rig) libraryConfig(shipped ...*checkpoint.Bundle) lifecycle.LibraryConfig {
 	r.t.Helper()
 	return lifecycle.LibraryConfig{
-		Shipped: []*checkpoint.Bundle{shipped}, Dir: r.dir, Preset: shippedName,
+		Shipped: shipped, Dir: r.dir, Preset: shippedName,
 		HeadOnly: r.uploads, Limits: checkpoint.DefaultLimits(), Tokenizer: checkpointtest.Tokenizer(r.t),
+		Logger: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
 }
 
@@ -280,7 +311,7 @@ func (r *rig) mustImport(name string, seed uint64) *checkpoint.Bundle {
 func (r *rig) beside(store desired.Store) *rig {
 	r.t.Helper()
 	next := *r
-	next.dir, next.log = filepath.Join(r.t.TempDir(), "checkpoints"), &bytes.Buffer{}
+	next.dir, next.log = filepath.Join(r.t.TempDir(), "checkpoints"), &proctest.Buffer{}
 	next.store = &faultyStore{Store: store}
 	shipped, err := r.library.Snapshot().Get(shippedName)
 	must(r.t, err)

@@ -24,6 +24,7 @@ type Snapshot struct {
 	previous string
 	store    string // whose desired state this is, and its revision
 	revision int64
+	document quality.Digest // of that revision; zero: not known since the start
 	// noDefault says why the default may not score although the registry has one;
 	// nil where it may.
 	noDefault error

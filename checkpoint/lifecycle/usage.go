@@ -52,14 +52,19 @@ func (u *usage) begin(look func()) (end func()) {
 	})
 }
 
-// replace runs f and begins a generation. It returns the one before.
-func (u *usage) replace(f func()) (before int64) {
+// replace runs f, which is told the generation that ends, and begins another one.
+func (u *usage) replace(f func(ending int64)) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	f(u.generation)
+	u.generation++
+}
+
+// still runs f while no generation begins.
+func (u *usage) still(f func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	f()
-	before = u.generation
-	u.generation++
-	return before
 }
 
 // over reports whether every request of a generation and of those before it has

@@ -24,7 +24,7 @@ const (
 // data folder.
 func (s *Store) Shared() bool { return s.dialect.shared }
 
-// State implements [desired.Store].
+// Desired implements [desired.Store].
 func (s *Store) Desired(ctx context.Context) (desired.State, error) {
 	var state desired.State
 	err := s.query(ctx, func(rows *sql.Rows) error {
@@ -39,7 +39,7 @@ func (s *Store) Desired(ctx context.Context) (desired.State, error) {
 	return state, err
 }
 
-// Swap implements [desired.Store].
+// Replace implements [desired.Store].
 func (s *Store) Replace(ctx context.Context, was int64, d desired.Document,
 	add ...desired.Bundle) (desired.State, error) {
 	for _, b := range add {
