@@ -410,44 +410,6 @@ func TestDamagedDefault(t *testing.T) {
 	}
 }
 
-// TestDefaultIsNotGuessed: without a PostgreSQL, which other gateways may have told
-// another default, and without a copy of what it said, a server isn't ready and
-// scores by checkpoints that are named alone.
-func TestDefaultIsNotGuessed(t *testing.T) {
-	s := settings(t, fakeTriton(t, settings(t)).Addr())
-	s.AdminKey, s.ExperimentStore = "an admin key for this test", "postgres://agiqa:secret@127.0.0.1:1/agiqa"
-	srv, err := server.New(t.Context(), server.Config{Settings: s, Version: "1.2.3", Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatalf("it refuses to start: %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- srv.Run(ctx, nil) }()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	ask := func(method, path string, body []byte) (int, string) {
-		status, answer := send(t.Context(), t, client, method, srv.URL()+path, string(s.AdminKey), body)
-		return status, string(answer)
-	}
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	image := testimages.PNG(64, 48)
-	for status := 0; status != http.StatusOK; <-ticker.C { // until Triton is known
-		status, _ = ask(http.MethodPost, "/v1/score?checkpoint=demo", image)
-	}
-	if status, answer := ask(http.MethodPost, "/v1/score", image); status != http.StatusServiceUnavailable ||
-		!strings.Contains(answer, "store_unavailable") {
-		t.Errorf("scoring by default: status %d, %s", status, answer)
-	}
-	status, answer := ask(http.MethodGet, "/readyz", nil)
-	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "which checkpoint is the default isn't known") {
-		t.Errorf("/readyz: status %d, %s", status, answer)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("it ends with %v", err)
-	}
-}
-
 func contents(t *testing.T, paths []string) []string {
 	t.Helper()
 	var all []string

@@ -43,8 +43,11 @@ func (s *Server) join(ctx context.Context, library *lifecycle.Library) {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	if err := library.Join(ctx, s.desired); err != nil {
-		s.logger.Warn("starting without the store of the checkpoints, with the copy in the data folder", "revision",
-			library.Snapshot().Revision(), "error", err)
+		text := "starting without the store of the checkpoints, with the copy in the data folder"
+		if _, unknown := library.Default(); quality.KindOf(unknown) == quality.KindStoreUnavailable {
+			text = "starting without the store of the checkpoints: there is no copy, and no default until the store answers"
+		}
+		s.logger.Warn(text, "revision", library.Snapshot().Revision(), "error", err)
 	}
 }
 
