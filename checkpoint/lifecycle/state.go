@@ -53,7 +53,11 @@ func keepDamaged(dir string) error {
 		return nil
 	}
 	path := filepath.Join(dir, StateFile)
-	if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
 		return &fs.PathError{Op: "replace", Path: path, Err: syscall.EISDIR}
 	}
 	for n := 1; ; n++ {

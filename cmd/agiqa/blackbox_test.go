@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -208,6 +209,39 @@ func TestThreeGateways(t *testing.T) {
 			}
 			return true
 		})
+	})
+
+	t.Run("what is imported into one is on all", func(t *testing.T) {
+		one := newSpecimen(t, triton, "one", 1, 2)
+		head, models := one.bundle.Checkpoint().HeadModel(), tritonOf(t, triton)
+		callers := startCallers(t, p, 2)
+		everywhere := func(name string) func() bool {
+			return func() bool {
+				return !slices.ContainsFunc(processes, func(q *process) bool { return scoreAs(t, q, "", harbour).name != name })
+			}
+		}
+		agiqa(t, client, "checkpoint", "import", one.dir, "--activate")
+		eventually(t, 10*time.Second, "all of them score by it", everywhere("one"))
+		for _, q := range append(slices.Clone(processes), p) {
+			if got := scoreAs(t, q, "", harbour); !near(got.score, one.score(t, got.embedding)) {
+				t.Errorf("%s scores %v", q.url, got.score)
+			}
+		}
+		agiqa(t, client, "checkpoint", "deactivate")
+		eventually(t, 10*time.Second, "none of them scores by it", everywhere("demo"))
+		agiqa(t, client, "checkpoint", "remove", "one", "--yes")
+		eventually(t, 10*time.Second, "none of them knows it", func() bool {
+			return !slices.ContainsFunc(processes, func(q *process) bool {
+				return post(t, q.url+"/v1/score?checkpoint=one", "image/jpeg", harbour).status != http.StatusNotFound
+			})
+		})
+		eventually(t, 10*time.Second, "Triton has its memory back", func() bool {
+			return models.ModelReady(t.Context(), head) != nil
+		})
+		callers.end()
+		if len(callers.failed) > 0 {
+			t.Errorf("%d requests failed, the first: %s", len(callers.failed), callers.failed[0])
+		}
 	})
 
 	t.Run("an experiment assigns a unit to one arm everywhere", func(t *testing.T) {
