@@ -5,12 +5,12 @@ import "encoding/binary"
 // reader is the boolean entropy decoder, RFC 6386 section 7. It asks for eight
 // bits before each decision, as the decision depends on so many; behind the end
 // it gives zeros and notes it in short.
-type reader struct {
-	data  []byte
-	at    int    // the first byte that isn't in value
+type reader struct { // in an order that kernels know
 	value uint64 // the next n bits at the top, and zeros or bits that follow below
 	n     int
 	span  uint64 // the range, less 1
+	at    int    // the first byte that isn't in value
+	data  []byte
 	short bool
 }
 

@@ -21,17 +21,16 @@ type decoder struct {
 	modes     []uint8 // of the 4x4 blocks above
 	above     []nonzero
 	left      nonzero
-	strengths [2][]strength // of this row of macroblocks and the one before
-	coef      [24 * 16]int16
-	y2        [16]int16
+	strengths [2][]strength  // of this row of macroblocks and the one before
+	coef      [25 * 16]int16 // of the blocks: luma, Cb, Cr, Y2
 }
 
-// nonzero says which of the blocks beside a macroblock have coefficients.
-type nonzero struct {
-	y    [4]uint8
-	u, v [2]uint8
-	y2   uint8
-}
+// nonzero says which of the blocks above a macroblock, or to its left, have
+// coefficients: four of luma, two of Cb, two of Cr, and Y2's.
+type nonzero [9]uint8
+
+// besideY2 is Y2's place among them.
+const besideY2 = 8
 
 // Decode decodes data, a VP8 bitstream. It looks at ctx once a row of
 // macroblocks. [Image.Release] gives the memory back.
@@ -91,7 +90,7 @@ func (d *decoder) rows(ctx context.Context) error {
 			coded := d.parseTokens(tokens, m, &d.above[x])
 			s := &d.strengths[y&1][x]
 			*s = d.frame.strengths[m.segment][index(m.split)]
-			s.blocks = s.blocks || coded
+			s.blocks = s.blocks || coded != 0
 			d.reconstruct(m, x, y, coded)
 		}
 		if tokens.short {
@@ -120,88 +119,70 @@ func (d *decoder) extendRight(y int) {
 	fill(d.img.luma.pix[end:end+4], d.img.luma.pix[end-1])
 }
 
-// parseTokens reads a macroblock's coefficients, section 13, and reports
-// whether there are any, as libwebp counts: a Y2 block that comes to nothing
-// but zeros is none.
-func (d *decoder) parseTokens(r *reader, m *macroblock, above *nonzero) (coded bool) {
+// blocks is a set of a macroblock's blocks: 16 of luma, and 4 each of Cb and Cr.
+type blocks uint32
+
+// four reports whether there is one among those from 4*i on.
+func (b blocks) four(i int) bool { return b>>(4*i)&15 != 0 }
+
+// parseTokens reads a macroblock's coefficients, section 13, and returns which
+// blocks have any, as libwebp counts: a Y2 block that comes to nothing but zeros
+// brings none.
+func (d *decoder) parseTokens(r *reader, m *macroblock, above *nonzero) (coded blocks) {
 	left := &d.left
 	if m.skip {
-		keepAbove, keepLeft := above.y2, left.y2
+		keepAbove, keepLeft := above[besideY2], left[besideY2]
 		*above, *left = nonzero{}, nonzero{}
 		if m.split {
-			above.y2, left.y2 = keepAbove, keepLeft
+			above[besideY2], left[besideY2] = keepAbove, keepLeft
 		}
-		return false
+		return 0
 	}
 	steps := &d.steps[m.segment]
 	kind, first := &d.probs[kindY], 0
 	if !m.split {
-		n := r.coefficients(&d.probs[kindY2], int(above.y2+left.y2), 0, &steps.y2, &d.y2)
-		above.y2, left.y2 = 0, 0
-		if n > 0 {
-			above.y2, left.y2 = 1, 1
-			inverseWHT(&d.y2, (*[256]int16)(d.coef[:]))
-			d.y2 = [16]int16{}
-			for i := 0; i < 256; i += 16 {
-				coded = coded || d.coef[i] != 0
-			}
-		}
 		kind, first = &d.probs[kindYAfterY2], 1
-	}
-	for y := range 4 {
-		l := left.y[y]
-		for x := range 4 {
-			n := r.coefficients(kind, int(above.y[x]+l), first, &steps.y1, (*[16]int16)(d.coef[64*y+16*x:]))
-			l = 0
-			if n > first {
-				l, coded = 1, true
-			}
-			above.y[x] = l
-		}
-		left.y[y] = l
-	}
-	for i, side := range [2]struct{ above, left *[2]uint8 }{{&above.u, &left.u}, {&above.v, &left.v}} {
-		for y := range 2 {
-			l := side.left[y]
-			for x := range 2 {
-				n := r.coefficients(&d.probs[kindChroma], int(side.above[x]+l), 0, &steps.uv,
-					(*[16]int16)(d.coef[256+64*i+32*y+16*x:]))
-				l = 0
-				if n > 0 {
-					l, coded = 1, true
+		if r.blocks(&d.probs[kindY2], &steps.y2, above, left, &d.coef, 0, blockY2, blockY2+1) != 0 {
+			y2 := (*[16]int16)(d.coef[16*blockY2:])
+			inverseWHT(y2, (*[256]int16)(d.coef[:]))
+			*y2 = [16]int16{}
+			for i := range 16 {
+				if d.coef[16*i] != 0 {
+					coded |= 1 << i
 				}
-				side.above[x] = l
 			}
-			side.left[y] = l
 		}
 	}
-	return coded
+	coded |= r.blocks(kind, &steps.y1, above, left, &d.coef, first, 0, blockCb)
+	return coded | r.blocks(&d.probs[kindChroma], &steps.uv, above, left, &d.coef, 0, blockCb, blockY2)
 }
 
 // reconstruct predicts a macroblock and adds what was coded.
-func (d *decoder) reconstruct(m *macroblock, x, y int, coded bool) {
+func (d *decoder) reconstruct(m *macroblock, x, y int, coded blocks) {
 	img := d.img
 	at, stride := img.luma.at(16*x, 16*y), img.luma.stride
 	pix := img.luma.pix
 	if m.split {
-		d.reconstructBlocks(m, at)
+		d.reconstructBlocks(m, at, coded)
 	} else {
 		predictSquare(pix, at, stride, 16, m.luma, x > 0, y > 0)
-		for i := 0; coded && i < 4; i++ {
-			addFour((*[64]int16)(d.coef[64*i:]), pix[at+4*i*stride:], stride)
+		for i := range 4 {
+			if coded.four(i) {
+				addFour((*[64]int16)(d.coef[64*i:]), pix[at+4*i*stride:], stride)
+			}
 		}
 	}
 	at, stride = img.cb.at(8*x, 8*y), img.cb.stride
 	for i, pix := range [2][]byte{img.cb.pix, img.cr.pix} {
 		predictSquare(pix, at, stride, 8, m.chroma, x > 0, y > 0)
-		if coded {
+		if coded.four(4 + i) {
 			addSquare((*[64]int16)(d.coef[256+64*i:]), pix[at:], stride)
 		}
 	}
 }
 
 // reconstructBlocks predicts and adds each 4x4 block before the next.
-func (d *decoder) reconstructBlocks(m *macroblock, at int) {
+func (d *decoder) reconstructBlocks(m *macroblock, at int, coded blocks) {
 	pix, stride := d.img.luma.pix, d.img.luma.stride
 	// Right of the last column of blocks is what lies above the macroblock.
 	right := binary.LittleEndian.Uint32(pix[at-stride+16:])
@@ -212,7 +193,8 @@ func (d *decoder) reconstructBlocks(m *macroblock, at int) {
 			corner = binary.LittleEndian.Uint32(pix[at-stride+4:])
 		}
 		predictBlock(pix, at, stride, mode, corner)
-		c := (*[16]int16)(d.coef[16*i:])
-		addBlock(c, pix[at:], stride)
+		if coded>>i&1 != 0 {
+			addBlock((*[16]int16)(d.coef[16*i:]), pix[at:], stride)
+		}
 	}
 }

@@ -48,6 +48,33 @@ func (r *Reader) Block(fast bool, p *KindProbs, ctx, first int, steps *[2]int32,
 	return r.r.coefficientsNearEnd(p, ctx, first, steps, out)
 }
 
+// Nonzero is what the blocks beside a macroblock have, and Coefficients are those
+// of its own.
+type (
+	Nonzero      = nonzero
+	Coefficients = [25 * 16]int16
+)
+
+// Blocks decodes blocks of a macroblock, as this processor does or as portable Go.
+func (r *Reader) Blocks(
+	fast bool, p *KindProbs, steps *[2]int32, above, left *Nonzero, out *Coefficients, first, from, to int,
+) uint32 {
+	if fast {
+		return uint32(r.r.blocks(p, steps, above, left, out, first, from, to))
+	}
+	return uint32(r.r.blocksPortable(p, steps, above, left, out, first, from, to))
+}
+
+// SubModes decodes the modes of 4x4 blocks, as this processor does or as portable
+// Go.
+func (r *Reader) SubModes(fast bool, sub *[16]uint8, above, left *[4]uint8) {
+	if fast {
+		r.r.subModes(sub, above, left)
+	} else {
+		r.r.subModesPortable(sub, above, left)
+	}
+}
+
 // State is all that later decisions depend on: the next eight bits, the range,
 // how many bits are left, and whether there were too few.
 func (r *Reader) State() (value, span uint64, left int, short bool) {

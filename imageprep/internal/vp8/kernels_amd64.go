@@ -79,3 +79,15 @@ func upsampleAVX2(near *byte, far *byte, out *byte, chunks int)
 //
 //go:noescape
 func toRGBAVX2(dst *byte, y *byte, cb *byte, cr *byte, chunks int)
+
+// tokensBMI2 decodes the blocks from one on, of a kind, until it has all or the end is near, and
+// returns which of them have any coefficients, and in the upper half where it stopped. It takes
+// the reader, tables, probabilities, steps, what lies above and to the left, and coefficients.
+//
+//go:noescape
+func tokensBMI2(r *uint64, t *uint8, p *uint8, q *int32, a *uint8, l *uint8, c *int16, first int, i int, end int) uint64
+
+// subModesBMI2 decodes the modes of 16 blocks.
+//
+//go:noescape
+func subModesBMI2(r *uint64, t *uint8, p *uint8, sub *uint8, above *uint8, left *uint8)

@@ -2498,3 +2498,871 @@ DATA b1<>+29(SB)/1, $0xff
 DATA b1<>+30(SB)/1, $0xff
 DATA b1<>+31(SB)/1, $0xff
 GLOBL b1<>(SB), RODATA|NOPTR, $32
+
+// func tokensBMI2(r *uint64, t *uint8, p *uint8, q *int32, a *uint8, l *uint8, c *int16, first int, i int, end int) uint64
+// Requires: BMI2, CMOV, LZCNT
+TEXT ·tokensBMI2(SB), NOSPLIT, $96-88
+	MOVQ r+0(FP), DI
+	MOVQ 32(DI), R9
+	ADDQ 40(DI), R9
+	SUBQ $0x00000110, R9
+	MOVQ R9, (SP)
+	MOVQ r+0(FP), DI
+	MOVQ (DI), AX
+	MOVQ 8(DI), DX
+	MOVQ 16(DI), CX
+	MOVQ 32(DI), BX
+	ADDQ 24(DI), BX
+	MOVQ t+8(FP), SI
+	MOVQ q+24(FP), DI
+	MOVL (DI), R9
+	MOVL R9, 32(SP)
+	MOVL 4(DI), R9
+	MOVL R9, 36(SP)
+	MOVL R9, 40(SP)
+	MOVL R9, 44(SP)
+	MOVL R9, 48(SP)
+	MOVL R9, 52(SP)
+	MOVL R9, 56(SP)
+	MOVL R9, 60(SP)
+	MOVL R9, 64(SP)
+	MOVL R9, 68(SP)
+	MOVL R9, 72(SP)
+	MOVL R9, 76(SP)
+	MOVL R9, 80(SP)
+	MOVL R9, 84(SP)
+	MOVL R9, 88(SP)
+	MOVL R9, 92(SP)
+	MOVL $0x00000000, 8(SP)
+	MOVQ i+64(FP), R13
+	MOVQ R13, 16(SP)
+
+block:
+	MOVQ    16(SP), R13
+	CMPQ    R13, end+72(FP)
+	JGE     end
+	CMPQ    BX, (SP)
+	JHI     end
+	MOVBLZX 65552(SI)(R13*1), R9
+	MOVBLZX 65584(SI)(R13*1), R10
+	MOVQ    a+32(FP), DI
+	MOVBLZX (DI)(R9*1), R12
+	MOVQ    l+40(FP), DI
+	MOVBLZX (DI)(R10*1), DI
+	ADDQ    DI, R12
+	SHLQ    $0x04, R12
+	MOVQ    first+56(FP), R13
+	MOVQ    R13, R11
+	SHLQ    $0x06, R11
+	ADDQ    p+16(FP), R11
+	ADDQ    R11, R12
+
+token:
+	MOVQ    (BX), DI
+	BSWAPQ  DI
+	SHRXQ   DX, DI, DI
+	ORQ     DI, AX
+	MOVQ    DX, DI
+	XORQ    $0x3f, DI
+	SHRQ    $0x03, DI
+	ADDQ    DI, BX
+	ORQ     $0x38, DX
+	MOVBLZX (R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	MOVBLZX 1(R12), R14
+	CMPQ    AX, R8
+	JCS     last
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+
+zeros:
+	MOVQ    R14, DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	MOVBLZX 2(R12), DI
+	MOVBLZX 65(R11), R14
+	CMPQ    AX, R8
+	JCC     some
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	INCQ    R13
+	ADDQ    $0x40, R11
+	MOVQ    R11, R12
+	CMPQ    R13, $0x10
+	JEQ     done
+	MOVQ    (BX), DI
+	BSWAPQ  DI
+	SHRXQ   DX, DI, DI
+	ORQ     DI, AX
+	MOVQ    DX, DI
+	XORQ    $0x3f, DI
+	SHRQ    $0x03, DI
+	ADDQ    DI, BX
+	ORQ     $0x38, DX
+	JMP     zeros
+
+some:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     large
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	LEAQ    80(R11), R12
+	MOVL    $0x00000001, R10
+
+sign:
+	IMULL   32(SP)(R13*4), R10
+	MOVQ    CX, R8
+	SHRQ    $0x01, R8
+	INCQ    R8
+	RORXQ   $0x08, R8, R8
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	SBBQ    DI, DI
+	DECQ    CX
+	SUBQ    DI, CX
+	ORQ     $0x01, CX
+	NOTQ    DI
+	XORL    DI, R10
+	SUBL    DI, R10
+	ADDQ    AX, AX
+	DECQ    DX
+	MOVBLZX 65536(SI)(R13*1), DI
+	MOVQ    16(SP), R9
+	SHLQ    $0x05, R9
+	ADDQ    c+48(FP), R9
+	MOVW    R10, (R9)(DI*2)
+	INCQ    R13
+	ADDQ    $0x40, R11
+	CMPQ    R13, $0x10
+	JNE     token
+	JMP     done
+
+large:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVQ    (BX), DI
+	BSWAPQ  DI
+	SHRXQ   DX, DI, DI
+	ORQ     DI, AX
+	MOVQ    DX, DI
+	XORQ    $0x3f, DI
+	SHRQ    $0x03, DI
+	ADDQ    DI, BX
+	ORQ     $0x38, DX
+	MOVBLZX 3(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     fiveUp
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 4(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     threeUp
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000002, R14
+	LEAQ    96(R11), R12
+	MOVL    R14, R10
+	JMP     sign
+
+threeUp:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 5(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	ADDL    $0x03, R14
+	LEAQ    96(R11), R12
+	MOVL    R14, R10
+	JMP     sign
+
+fiveUp:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 6(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     elevenUp
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 7(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     sevenUp
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 65616(SI), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	ADDL    $0x05, R14
+	LEAQ    96(R11), R12
+	MOVL    R14, R10
+	JMP     sign
+
+sevenUp:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 65617(SI), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	LEAL    7(R14)(R14*1), R14
+	MOVL    R14, 24(SP)
+	MOVBLZX 65618(SI), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	ADDL    24(SP), R14
+	LEAQ    96(R11), R12
+	MOVL    R14, R10
+	JMP     sign
+
+elevenUp:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 8(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	ADDQ    R14, R12
+	ADDL    R14, R14
+	MOVL    R14, 24(SP)
+	MOVBLZX 9(R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	ADDL    24(SP), R14
+	MOVQ    R14, R12
+	SHLQ    $0x04, R12
+	LEAQ    65632(SI)(R12*1), R12
+	MOVL    $0x00000008, DI
+	SHLXL   R14, DI, DI
+	ADDL    $0x03, DI
+	MOVL    DI, 28(SP)
+	MOVL    $0x00000000, 24(SP)
+
+extra:
+	MOVQ    (BX), DI
+	BSWAPQ  DI
+	SHRXQ   DX, DI, DI
+	ORQ     DI, AX
+	MOVQ    DX, DI
+	XORQ    $0x3f, DI
+	SHRQ    $0x03, DI
+	ADDQ    DI, BX
+	ORQ     $0x38, DX
+	MOVBLZX (R12), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	NEGQ    DI
+	ADDQ    CX, DI
+	RORXQ   $0x08, DI, DI
+	MOVBLZX 1(R9)(CX*1), R14
+	MOVBLZX -127(R9)(CX*1), CX
+	MOVQ    AX, R9
+	SUBQ    R8, R9
+	CMOVQCC R9, AX
+	CMOVQCC DI, R8
+	CMOVLCC R14, CX
+	SBBL    R14, R14
+	INCL    R14
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    24(SP), DI
+	LEAL    (R14)(DI*2), R14
+	MOVL    R14, 24(SP)
+	INCQ    R12
+	CMPB    (R12), $0x00
+	JNE     extra
+	ADDL    28(SP), R14
+	MOVQ    (BX), DI
+	BSWAPQ  DI
+	SHRXQ   DX, DI, DI
+	ORQ     DI, AX
+	MOVQ    DX, DI
+	XORQ    $0x3f, DI
+	SHRQ    $0x03, DI
+	ADDQ    DI, BX
+	ORQ     $0x38, DX
+	LEAQ    96(R11), R12
+	MOVL    R14, R10
+	JMP     sign
+
+last:
+	LZCNTQ R8, R10
+	SHLXQ  R10, AX, AX
+	SUBQ   R10, DX
+
+done:
+	MOVQ    16(SP), R9
+	XORL    DI, DI
+	CMPQ    R13, first+56(FP)
+	SETGT   DI
+	MOVBLZX 65552(SI)(R9*1), R10
+	MOVQ    a+32(FP), R8
+	MOVB    DI, (R8)(R10*1)
+	MOVBLZX 65584(SI)(R9*1), R10
+	MOVQ    l+40(FP), R8
+	MOVB    DI, (R8)(R10*1)
+	SHLXL   R9, DI, DI
+	ORL     DI, 8(SP)
+	INCQ    R9
+	MOVQ    R9, 16(SP)
+	JMP     block
+
+end:
+	MOVQ r+0(FP), DI
+	MOVQ AX, (DI)
+	MOVQ DX, 8(DI)
+	MOVQ CX, 16(DI)
+	SUBQ 32(DI), BX
+	MOVQ BX, 24(DI)
+	MOVL 8(SP), DI
+	MOVQ 16(SP), R9
+	SHLQ $0x20, R9
+	ORQ  R9, DI
+	MOVQ DI, ret+80(FP)
+	RET
+
+// func subModesBMI2(r *uint64, t *uint8, p *uint8, sub *uint8, above *uint8, left *uint8)
+// Requires: BMI2, LZCNT
+TEXT ·subModesBMI2(SB), NOSPLIT, $0-48
+	MOVQ r+0(FP), DI
+	MOVQ (DI), AX
+	MOVQ 8(DI), DX
+	MOVQ 16(DI), CX
+	MOVQ 32(DI), BX
+	ADDQ 24(DI), BX
+	MOVQ t+8(FP), SI
+	XORL R11, R11
+
+next:
+	MOVQ    R11, R12
+	ANDQ    $0x03, R12
+	MOVQ    R11, R13
+	SHRQ    $0x02, R13
+	MOVQ    above+32(FP), R9
+	MOVBLZX (R9)(R12*1), R14
+	IMUL3L  $0x000000a0, R14, R14
+	MOVQ    left+40(FP), R9
+	MOVBLZX (R9)(R13*1), R9
+	SHLL    $0x04, R9
+	ADDQ    R9, R14
+	ADDQ    p+16(FP), R14
+	MOVQ    (BX), DI
+	BSWAPQ  DI
+	SHRXQ   DX, DI, DI
+	ORQ     DI, AX
+	MOVQ    DX, DI
+	XORQ    $0x3f, DI
+	SHRQ    $0x03, DI
+	ADDQ    DI, BX
+	ORQ     $0x38, DX
+	MOVBLZX (R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set1
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000000, R10
+	JMP     mode
+
+set1:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 1(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set2
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000001, R10
+	JMP     mode
+
+set2:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 2(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set3
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000002, R10
+	JMP     mode
+
+set3:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 3(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set4
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 4(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set5
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000003, R10
+	JMP     mode
+
+set5:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 5(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set6
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000005, R10
+	JMP     mode
+
+set6:
+	RORXQ  $0x08, R10, R10
+	LZCNTQ R10, R10
+	SUBQ   R8, AX
+	MOVQ   R9, CX
+	SHLXQ  R10, AX, AX
+	SUBQ   R10, DX
+	MOVL   $0x00000006, R10
+	JMP    mode
+
+set4:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 6(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set7
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000004, R10
+	JMP     mode
+
+set7:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 7(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set8
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000007, R10
+	JMP     mode
+
+set8:
+	RORXQ   $0x08, R10, R10
+	LZCNTQ  R10, R10
+	SUBQ    R8, AX
+	MOVQ    R9, CX
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVBLZX 8(R14), DI
+	MOVQ    DI, R9
+	SHLQ    $0x08, R9
+	ADDQ    SI, R9
+	IMULL   CX, DI
+	SHRL    $0x08, DI
+	MOVQ    CX, R10
+	SUBQ    DI, R10
+	MOVBLZX -127(R9)(CX*1), R8
+	MOVBLZX 1(R9)(CX*1), R9
+	MOVQ    R8, CX
+	LEAQ    1(DI), R8
+	RORXQ   $0x08, R8, R8
+	CMPQ    AX, R8
+	JCC     set9
+	LZCNTQ  R8, R10
+	SHLXQ   R10, AX, AX
+	SUBQ    R10, DX
+	MOVL    $0x00000008, R10
+	JMP     mode
+
+set9:
+	RORXQ  $0x08, R10, R10
+	LZCNTQ R10, R10
+	SUBQ   R8, AX
+	MOVQ   R9, CX
+	SHLXQ  R10, AX, AX
+	SUBQ   R10, DX
+	MOVL   $0x00000009, R10
+
+mode:
+	MOVQ sub+24(FP), R9
+	MOVB R10, (R9)(R11*1)
+	MOVQ above+32(FP), R9
+	MOVB R10, (R9)(R12*1)
+	MOVQ left+40(FP), R9
+	MOVB R10, (R9)(R13*1)
+	INCQ R11
+	CMPQ R11, $0x10
+	JNE  next
+	MOVQ r+0(FP), DI
+	MOVQ AX, (DI)
+	MOVQ DX, 8(DI)
+	MOVQ CX, 16(DI)
+	SUBQ 32(DI), BX
+	MOVQ BX, 24(DI)
+	RET

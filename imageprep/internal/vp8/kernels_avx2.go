@@ -7,6 +7,76 @@ import "golang.org/x/sys/cpu"
 // chunk is how many samples the kernels for rows take at once.
 const chunk = 16
 
+// tokenTables is what the decoder of coefficients looks up. The kernel knows
+// where each part lies.
+type tokenTables struct {
+	// behind has, for a probability and a range, the range after the decision: for
+	// false and then for true, ranges from 128 on. Decisions depend on one another by
+	// their ranges, and one load takes half the time of computing the next.
+	behind      [256][2][128]uint8
+	zigzag      [positions]uint8
+	above, left [32]uint8
+	small       [16]uint8    // the probabilities of the bits of "cat1" and "cat2"
+	large       [4][16]uint8 // extraProbs, each with a 0 behind it
+}
+
+var tables = newTokenTables()
+
+func newTokenTables() *tokenTables {
+	t := &tokenTables{zigzag: zigzag, small: [16]uint8{159, 165, 145}}
+	for p := range t.behind {
+		for i := range t.behind[p][0] {
+			span := i + 127 // the range, less 1
+			split := span * p >> 8
+			t.behind[p][0][i], t.behind[p][1][i] = normSpan[split], setSpan[span-split]
+		}
+	}
+	copy(t.above[:], aboveOf[:])
+	copy(t.left[:], leftOf[:])
+	for i, probs := range extraProbs {
+		copy(t.large[i][:], probs)
+	}
+	return t
+}
+
+// blocks decodes the blocks of one kind between two of a macroblock, each from
+// position first on, and returns which have coefficients. Where the end is near,
+// a block goes the portable way.
+func (r *reader) blocks(
+	p *kindProbs, steps *[2]int32, above, left *nonzero, out *[25 * 16]int16, first, from, to int,
+) (coded blocks) {
+	if !cpu.X86.HasBMI2 {
+		return r.blocksPortable(p, steps, above, left, out, first, from, to)
+	}
+	for len(r.data) >= maxBlock {
+		done := tokensBMI2(&r.value, &tables.behind[0][0][0], &p[0][0][0], &steps[0], &above[0], &left[0], &out[0],
+			first, from, to)
+		coded |= blocks(done & (1<<32 - 1))
+		if from = int(done >> 32); from == to {
+			return coded
+		}
+		coded |= r.blocksPortable(p, steps, above, left, out, first, from, from+1)
+		if from++; from == to {
+			return coded
+		}
+	}
+	return coded | r.blocksPortable(p, steps, above, left, out, first, from, to)
+}
+
+// maxSubModes is more than the modes of 16 blocks can take in bytes, with what
+// one load reads ahead: a mode takes up to 7 decisions.
+const maxSubModes = 128
+
+// subModes reads the modes of a macroblock's 4x4 blocks. above and left are those
+// of the blocks beside it, and then its own.
+func (r *reader) subModes(sub *[16]uint8, above, left *[4]uint8) {
+	if !cpu.X86.HasBMI2 || len(r.data)-r.at < maxSubModes {
+		r.subModesPortable(sub, above, left)
+		return
+	}
+	subModesBMI2(&r.value, &tables.behind[0][0][0], &subModeProbs[0][0][0], &sub[0], &above[0], &left[0])
+}
+
 func addBlock(c *[16]int16, dst []byte, stride int) {
 	if !cpu.X86.HasAVX2 {
 		addBlockPortable(c, dst, stride)

@@ -2,7 +2,7 @@
 
 // This program writes kernels_amd64.s and kernels_amd64.go: the inverse DCT,
 // TrueMotion prediction, the normal loop filter, chroma upsampling and colour
-// conversion for AVX2. Run it with
+// conversion for AVX2; decoding of coefficients and of modes for BMI2. Run it with
 //
 //	go generate ./imageprep/internal/vp8
 //
@@ -15,10 +15,20 @@
 // bytes is one of unsigned ones, moved by 128. The colour conversion's factors
 // multiply samples in the high byte, whose upper half is what the portable code
 // has after its shift; blue, which needs 16 bits, saturates at 0 where the
-// portable code clips. Tests compare all of it with the portable code.
+// portable code clips. Coefficients and modes are decoded by integers alone, as
+// the portable code does. Tests compare all of it with the portable code.
+//
+// # What they read and write
+//
+// tokensBMI2 begins a block only where maxBlock bytes are left, more than a block
+// can take, and subModesBMI2 is called only where maxSubModes are. Positions,
+// categories and modes come from the code's own branches, so that no index depends
+// on the data.
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -40,6 +50,8 @@ func main() {
 	}
 	upsample()
 	toRGB()
+	tokens()
+	modes()
 	Generate()
 }
 
@@ -762,5 +774,461 @@ func toRGB() {
 	DECQ(chunks)
 	JNZ(LabelRef("chunk"))
 	VZEROUPPER()
+	RET()
+}
+
+// coder is the state of the boolean decoder in registers, and what one decision
+// needs besides. It uses LZCNT, which every processor with BMI2 has.
+type coder struct {
+	value, span, n, src, tables reg.GPVirtual
+	split, most, row, shift     reg.GPVirtual
+}
+
+var labels int
+
+func label(name string) string {
+	labels++
+	return fmt.Sprintf("%s%d", name, labels)
+}
+
+// Where the parts of tokenTables lie.
+const (
+	zigzagAt = 65536
+	aboveAt  = zigzagAt + 16
+	leftAt   = aboveAt + 32
+	smallAt  = leftAt + 32
+	largeAt  = smallAt + 16
+)
+
+// Where the fields of reader lie.
+const (
+	valueAt  = 0
+	bitsAt   = 8
+	spanAt   = 16
+	placeAt  = 24
+	dataAt   = 32
+	lengthAt = 40
+)
+
+// As in bits.go and tokens.go.
+const (
+	maxBlock  = 272
+	positions = 16
+)
+
+func (c coder) table(index reg.Register, at int) Mem {
+	return Mem{Base: c.tables, Index: index, Scale: 1, Disp: at}
+}
+
+// fill makes at least 56 bits available. Whether it has to couldn't be foretold,
+// so that it always does.
+func (c coder) fill() {
+	MOVQ(Mem{Base: c.src}, c.split)
+	BSWAPQ(c.split)
+	SHRXQ(c.n, c.split, c.split)
+	ORQ(c.split, c.value)
+	MOVQ(c.n, c.split)
+	XORQ(Imm(63), c.split)
+	SHRQ(Imm(3), c.split)
+	ADDQ(c.split, c.src)
+	ORQ(Imm(56), c.n)
+}
+
+// divide computes what a decision is taken by and both ranges that may follow,
+// so that little is left to be done when a branch was foretold wrongly, and
+// compares: below says false. ahead is done before the comparison.
+func (c coder) divide(p Op, ahead func()) {
+	c.multiply(p)
+	MOVQ(c.span, c.shift)
+	SUBQ(c.split, c.shift)
+	MOVBLZX(Mem{Base: c.row, Index: c.span, Scale: 1, Disp: -127}, c.most.As32())
+	MOVBLZX(Mem{Base: c.row, Index: c.span, Scale: 1, Disp: 1}, c.row.As32())
+	MOVQ(c.most, c.span)
+	LEAQ(Mem{Base: c.split, Disp: 1}, c.most)
+	RORXQ(Imm(8), c.most, c.most)
+	if ahead != nil {
+		ahead()
+	}
+	CMPQ(c.value, c.most)
+}
+
+func (c coder) multiply(p Op) {
+	if m, ok := p.(Mem); ok {
+		MOVBLZX(m, c.split.As32())
+	} else {
+		MOVQ(p, c.split)
+	}
+	MOVQ(c.split, c.row)
+	SHLQ(Imm(8), c.row)
+	ADDQ(c.tables, c.row)
+	IMULL(c.span.As32(), c.split.As32())
+	SHRL(Imm(8), c.split.As32())
+}
+
+// no goes on behind a decision that is false, and yes behind one that is true.
+func (c coder) no() {
+	LZCNTQ(c.most, c.shift)
+	SHLXQ(c.shift, c.value, c.value)
+	SUBQ(c.shift, c.n)
+}
+
+func (c coder) yes() {
+	RORXQ(Imm(8), c.shift, c.shift)
+	LZCNTQ(c.shift, c.shift)
+	SUBQ(c.most, c.value)
+	MOVQ(c.row, c.span)
+	SHLXQ(c.shift, c.value, c.value)
+	SUBQ(c.shift, c.n)
+}
+
+// bit takes a decision without a branch, for those that nothing foretells. out
+// is 0 or 1.
+func (c coder) bit(p Mem, out reg.GPVirtual) {
+	c.multiply(p)
+	LEAQ(Mem{Base: c.split, Disp: 1}, c.most)
+	RORXQ(Imm(8), c.most, c.most)
+	NEGQ(c.split)
+	ADDQ(c.span, c.split)
+	RORXQ(Imm(8), c.split, c.split)
+	MOVBLZX(Mem{Base: c.row, Index: c.span, Scale: 1, Disp: 1}, out.As32())
+	MOVBLZX(Mem{Base: c.row, Index: c.span, Scale: 1, Disp: -127}, c.span.As32())
+	MOVQ(c.value, c.row)
+	SUBQ(c.most, c.row)
+	CMOVQCC(c.row, c.value)
+	CMOVQCC(c.split, c.most)
+	CMOVLCC(out.As32(), c.span.As32())
+	SBBL(out.As32(), out.As32())
+	INCL(out.As32())
+	LZCNTQ(c.most, c.shift)
+	SHLXQ(c.shift, c.value, c.value)
+	SUBQ(c.shift, c.n)
+}
+
+func argument(name string) Mem {
+	a, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return a.Addr
+}
+
+func newCoder() coder {
+	return coder{GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64()}
+}
+
+// load takes the state from the reader, and store brings it back.
+func (c coder) load() {
+	r := c.split
+	MOVQ(argument("r"), r)
+	MOVQ(Mem{Base: r, Disp: valueAt}, c.value)
+	MOVQ(Mem{Base: r, Disp: bitsAt}, c.n)
+	MOVQ(Mem{Base: r, Disp: spanAt}, c.span)
+	MOVQ(Mem{Base: r, Disp: dataAt}, c.src)
+	ADDQ(Mem{Base: r, Disp: placeAt}, c.src)
+	MOVQ(argument("t"), c.tables)
+}
+
+func (c coder) store() {
+	r := c.split
+	MOVQ(argument("r"), r)
+	MOVQ(c.value, Mem{Base: r, Disp: valueAt})
+	MOVQ(c.n, Mem{Base: r, Disp: bitsAt})
+	MOVQ(c.span, Mem{Base: r, Disp: spanAt})
+	SUBQ(Mem{Base: r, Disp: dataAt}, c.src)
+	MOVQ(c.src, Mem{Base: r, Disp: placeAt})
+}
+
+// Modes of 4x4 blocks, as in modes.go.
+const (
+	modeDC = iota
+	modeTM
+	modeVE
+	modeHE
+	modeLD
+	modeRD
+	modeVR
+	modeVL
+	modeHD
+	modeHU
+	subModes
+)
+
+// modes decodes the modes of 4x4 blocks.
+func modes() {
+	TEXT("subModesBMI2", attr.NOSPLIT, "func(r *uint64, t, p, sub, above, left *uint8)")
+	Doc("subModesBMI2 decodes the modes of 16 blocks.")
+	Pragma("noescape")
+	c := newCoder()
+	c.load()
+	i, x, y, probs := GP64(), GP64(), GP64(), GP64()
+	XORL(i.As32(), i.As32())
+	Label("next")
+	MOVQ(i, x)
+	ANDQ(Imm(3), x)
+	MOVQ(i, y)
+	SHRQ(Imm(2), y)
+	MOVQ(argument("above"), c.row)
+	MOVBLZX(Mem{Base: c.row, Index: x, Scale: 1}, probs.As32())
+	IMUL3L(U32(subModes*16), probs.As32(), probs.As32())
+	MOVQ(argument("left"), c.row)
+	MOVBLZX(Mem{Base: c.row, Index: y, Scale: 1}, c.row.As32())
+	SHLL(Imm(4), c.row.As32())
+	ADDQ(c.row, probs)
+	ADDQ(argument("p"), probs)
+	c.fill()
+	mode := c.shift
+	var node func(n int, no, yes any)
+	side := func(to any) {
+		switch to := to.(type) {
+		case int:
+			MOVL(U32(uint32(to)), mode.As32())
+			JMP(LabelRef("mode"))
+		case func():
+			to()
+		}
+	}
+	node = func(n int, no, yes any) {
+		set := label("set")
+		c.divide(Mem{Base: probs, Disp: n}, nil)
+		JCC(LabelRef(set))
+		c.no()
+		side(no)
+		Label(set)
+		c.yes()
+		side(yes)
+	}
+	then := func(n int, no, yes any) func() { return func() { node(n, no, yes) } }
+	node(0, modeDC, then(1, modeTM, then(2, modeVE, then(3,
+		then(4, modeHE, then(5, modeRD, modeVR)),
+		then(6, modeLD, then(7, modeVL, then(8, modeHD, modeHU)))))))
+	Label("mode")
+	for _, to := range []struct {
+		name  string
+		index reg.Register
+	}{{"sub", i}, {"above", x}, {"left", y}} {
+		MOVQ(argument(to.name), c.row)
+		MOVB(mode.As8(), Mem{Base: c.row, Index: to.index, Scale: 1})
+	}
+	INCQ(i)
+	CMPQ(i, Imm(16))
+	JNE(LabelRef("next"))
+	c.store()
+	RET()
+}
+
+// tokens decodes blocks of coefficients.
+func tokens() {
+	TEXT("tokensBMI2", attr.NOSPLIT,
+		"func(r *uint64, t, p *uint8, q *int32, a, l *uint8, c *int16, first, i, end int) uint64")
+	Doc("tokensBMI2 decodes the blocks from one on, of a kind, until it has all or the end is near, and",
+		"returns which of them have any coefficients, and in the upper half where it stopped. It takes",
+		"the reader, tables, probabilities, steps, what lies above and to the left, and coefficients.")
+	Pragma("noescape")
+	arg := argument
+	c := newCoder()
+	q, probs, i := GP64(), GP64(), GP64()
+	zero, one := GP64(), GP64() // probabilities of the next decisions
+	local := AllocLocal(32 + 4*positions)
+	limit, coded, at, value, steps := local, local.Offset(8), local.Offset(16), local.Offset(24), local.Offset(32)
+
+	// The state.
+	t := c.split
+	MOVQ(arg("r"), t)
+	MOVQ(Mem{Base: t, Disp: dataAt}, c.row)
+	ADDQ(Mem{Base: t, Disp: lengthAt}, c.row)
+	SUBQ(U32(maxBlock), c.row)
+	MOVQ(c.row, limit)
+	c.load()
+	MOVQ(arg("q"), t)
+	for i := range positions {
+		if i < 2 {
+			MOVL(Mem{Base: t, Disp: 4 * i}, c.row.As32())
+		}
+		MOVL(c.row.As32(), steps.Offset(4*i))
+	}
+	MOVL(U32(0), coded)
+	MOVQ(arg("i"), i)
+	MOVQ(i, at)
+
+	Label("block")
+	MOVQ(at, i)
+	CMPQ(i, arg("end"))
+	JGE(LabelRef("end"))
+	CMPQ(c.src, limit)
+	JHI(LabelRef("end"))
+	MOVBLZX(c.table(i, aboveAt), c.row.As32())
+	MOVBLZX(c.table(i, leftAt), c.shift.As32())
+	MOVQ(arg("a"), t)
+	MOVBLZX(Mem{Base: t, Index: c.row, Scale: 1}, probs.As32())
+	MOVQ(arg("l"), t)
+	MOVBLZX(Mem{Base: t, Index: c.shift, Scale: 1}, t.As32())
+	ADDQ(t, probs)
+	SHLQ(Imm(4), probs)
+	MOVQ(arg("first"), i)
+	MOVQ(i, q)
+	SHLQ(Imm(6), q)
+	ADDQ(arg("p"), q)
+	ADDQ(q, probs)
+
+	prob := func(n int) Mem { return Mem{Base: probs, Disp: n} }
+	Label("token")
+	c.fill()
+	c.divide(prob(0), func() { MOVBLZX(prob(1), zero.As32()) })
+	JCS(LabelRef("last"))
+	c.yes()
+	Label("zeros")
+	c.divide(zero, func() {
+		MOVBLZX(prob(2), one.As32())
+		MOVBLZX(Mem{Base: q, Disp: 64 + 1}, zero.As32())
+	})
+	JCC(LabelRef("some"))
+	c.no()
+	INCQ(i)
+	ADDQ(Imm(64), q)
+	MOVQ(q, probs)
+	CMPQ(i, Imm(16))
+	JEQ(LabelRef("done"))
+	c.fill()
+	JMP(LabelRef("zeros"))
+
+	Label("some")
+	c.yes()
+	c.divide(one, nil)
+	JCC(LabelRef("large"))
+	c.no()
+	LEAQ(Mem{Base: q, Disp: 64 + 16}, probs)
+	v := c.shift
+	MOVL(U32(1), v.As32())
+
+	// Both halves of the range shift by one behind a sign.
+	Label("sign")
+	IMULL(steps.Idx(i, 4), v.As32())
+	MOVQ(c.span, c.most)
+	SHRQ(Imm(1), c.most)
+	INCQ(c.most)
+	RORXQ(Imm(8), c.most, c.most)
+	MOVQ(c.value, c.row)
+	SUBQ(c.most, c.row)
+	CMOVQCC(c.row, c.value)
+	SBBQ(t, t) // all ones where it isn't negative
+	DECQ(c.span)
+	SUBQ(t, c.span)
+	ORQ(Imm(1), c.span)
+	NOTQ(t)
+	XORL(t.As32(), v.As32())
+	SUBL(t.As32(), v.As32())
+	ADDQ(c.value, c.value)
+	DECQ(c.n)
+	MOVBLZX(c.table(i, zigzagAt), t.As32())
+	MOVQ(at, c.row)
+	SHLQ(Imm(5), c.row)
+	ADDQ(arg("c"), c.row)
+	MOVW(v.As16(), Mem{Base: c.row, Index: t, Scale: 2})
+	INCQ(i)
+	ADDQ(Imm(64), q)
+	CMPQ(i, Imm(16))
+	JNE(LabelRef("token"))
+	JMP(LabelRef("done"))
+
+	Label("large")
+	c.yes()
+	c.fill()
+	out := GP64()
+	sign := func() {
+		LEAQ(Mem{Base: q, Disp: 64 + 32}, probs)
+		MOVL(out.As32(), v.As32())
+		JMP(LabelRef("sign"))
+	}
+	constant := func(n int) Mem { return Mem{Base: c.tables, Disp: smallAt + n} }
+	c.divide(prob(3), nil)
+	JCC(LabelRef("fiveUp"))
+	c.no()
+	c.divide(prob(4), nil)
+	JCC(LabelRef("threeUp"))
+	c.no()
+	MOVL(U32(2), out.As32())
+	sign()
+	Label("threeUp")
+	c.yes()
+	c.bit(prob(5), out)
+	ADDL(Imm(3), out.As32())
+	sign()
+	Label("fiveUp")
+	c.yes()
+	c.divide(prob(6), nil)
+	JCC(LabelRef("elevenUp"))
+	c.no()
+	c.divide(prob(7), nil)
+	JCC(LabelRef("sevenUp"))
+	c.no()
+	c.bit(constant(0), out)
+	ADDL(Imm(5), out.As32())
+	sign()
+	Label("sevenUp")
+	c.yes()
+	c.bit(constant(1), out)
+	LEAL(Mem{Base: out, Index: out, Scale: 1, Disp: 7}, out.As32())
+	MOVL(out.As32(), value)
+	c.bit(constant(2), out)
+	ADDL(value, out.As32())
+	sign()
+
+	// The category, and its bits.
+	Label("elevenUp")
+	c.yes()
+	c.bit(prob(8), out)
+	ADDQ(out, probs)
+	ADDL(out.As32(), out.As32())
+	MOVL(out.As32(), value)
+	c.bit(prob(9), out)
+	ADDL(value, out.As32()) // the category
+	MOVQ(out, probs)
+	SHLQ(Imm(4), probs)
+	LEAQ(Mem{Base: c.tables, Index: probs, Scale: 1, Disp: largeAt}, probs)
+	MOVL(U32(8), t.As32())
+	SHLXL(out.As32(), t.As32(), t.As32())
+	ADDL(Imm(3), t.As32())
+	MOVL(t.As32(), value.Offset(4))
+	MOVL(U32(0), value)
+	Label("extra")
+	c.fill()
+	c.bit(prob(0), out)
+	MOVL(value, t.As32())
+	LEAL(Mem{Base: out, Index: t, Scale: 2}, out.As32())
+	MOVL(out.As32(), value)
+	INCQ(probs)
+	CMPB(prob(0), Imm(0))
+	JNE(LabelRef("extra"))
+	ADDL(value.Offset(4), out.As32())
+	c.fill()
+	sign()
+
+	Label("last")
+	c.no()
+	Label("done")
+	// Were there any?
+	MOVQ(at, c.row)
+	XORL(t.As32(), t.As32())
+	CMPQ(i, arg("first"))
+	SETGT(t.As8())
+	MOVBLZX(c.table(c.row, aboveAt), c.shift.As32())
+	MOVQ(arg("a"), c.most)
+	MOVB(t.As8(), Mem{Base: c.most, Index: c.shift, Scale: 1})
+	MOVBLZX(c.table(c.row, leftAt), c.shift.As32())
+	MOVQ(arg("l"), c.most)
+	MOVB(t.As8(), Mem{Base: c.most, Index: c.shift, Scale: 1})
+	SHLXL(c.row.As32(), t.As32(), t.As32())
+	ORL(t.As32(), coded)
+	INCQ(c.row)
+	MOVQ(c.row, at)
+	JMP(LabelRef("block"))
+
+	Label("end")
+	c.store()
+	MOVL(coded, t.As32())
+	MOVQ(at, c.row)
+	SHLQ(Imm(32), c.row)
+	ORQ(c.row, t)
+	Store(t, ReturnIndex(0))
 	RET()
 }

@@ -2,6 +2,16 @@
 
 package vp8
 
+func (r *reader) blocks(
+	p *kindProbs, steps *[2]int32, above, left *nonzero, out *[25 * 16]int16, first, from, to int,
+) blocks {
+	return r.blocksPortable(p, steps, above, left, out, first, from, to)
+}
+
+func (r *reader) subModes(sub *[16]uint8, above, left *[4]uint8) {
+	r.subModesPortable(sub, above, left)
+}
+
 func addBlock(c *[16]int16, dst []byte, stride int)  { addBlockPortable(c, dst, stride) }
 func addFour(c *[64]int16, dst []byte, stride int)   { addFourPortable(c, dst, stride) }
 func addSquare(c *[64]int16, dst []byte, stride int) { addSquarePortable(c, dst, stride) }

@@ -3,6 +3,7 @@ package vp8_test
 import (
 	"bytes"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"testing"
 
@@ -338,17 +339,7 @@ func TestBlocksFarFromTheEndAsNear(t *testing.T) {
 		for i := range data {
 			data[i] = byte(r.Uint32())
 		}
-		var probs vp8.KindProbs
-		biased := r.IntN(2) == 0
-		for i := range probs {
-			for c := range 3 {
-				for k := range 11 {
-					if probs[i][c][k] = byte(1 + r.IntN(255)); biased && k < 3 {
-						probs[i][c][k] = byte(1 + r.IntN(40))
-					}
-				}
-			}
-		}
+		probs := drawProbs(r)
 		steps := [2]int32{int32(4 + r.IntN(300)), int32(4 + r.IntN(300))}
 		fast, plain := vp8.NewReader(data), vp8.NewReader(data)
 		for short := false; !short; blocks++ {
@@ -364,5 +355,101 @@ func TestBlocksFarFromTheEndAsNear(t *testing.T) {
 	}
 	if blocks < 10_000 {
 		t.Errorf("only %d blocks", blocks)
+	}
+}
+
+// drawProbs draws probabilities of tokens; every other time they are such that
+// most coefficients are large.
+func drawProbs(r *rand.Rand) (probs vp8.KindProbs) {
+	biased := r.IntN(2) == 0
+	for i := range probs {
+		for c := range 3 {
+			for k := range 11 {
+				if probs[i][c][k] = byte(1 + r.IntN(255)); biased && k < 3 {
+					probs[i][c][k] = byte(1 + r.IntN(40))
+				}
+			}
+		}
+	}
+	return probs
+}
+
+// TestTokenKernel compares with portable Go, up to the end of the data and
+// behind it: coefficients, what the blocks beside have, and the reader's state.
+func TestTokenKernel(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 16))
+	calls, sizes := 0, map[int]int{} // of coefficients, by their lengths in bits
+	for range 200 {
+		data := make([]byte, r.IntN(6000))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		probs := drawProbs(r)
+		steps := [2]int32{int32(1 + r.IntN(300)), int32(1 + r.IntN(300))}
+		fast, plain := vp8.NewReader(data), vp8.NewReader(data)
+		var above, left vp8.Nonzero
+		for short := false; !short; calls++ {
+			for i := range above {
+				above[i], left[i] = byte(r.IntN(2)), byte(r.IntN(2))
+			}
+			first, from, to := r.IntN(2), 0, 16
+			switch r.IntN(3) {
+			case 0:
+				first, from, to = 0, 16, 24
+			case 1:
+				first, from, to = 0, 24, 25
+			}
+			gotAbove, gotLeft, wantAbove, wantLeft := above, left, above, left
+			var got, want vp8.Coefficients
+			a := fast.Blocks(true, &probs, &steps, &gotAbove, &gotLeft, &got, first, from, to)
+			b := plain.Blocks(false, &probs, &steps, &wantAbove, &wantLeft, &want, first, from, to)
+			state, again := fmt.Sprint(fast.State()), fmt.Sprint(plain.State())
+			_, _, _, short = plain.State()
+			if a != b || got != want || gotAbove != wantAbove || gotLeft != wantLeft || state != again {
+				t.Fatalf("call %d, blocks %d to %d: %b %v %s, want %b %v %s", calls, from, to, a, got, state, b, want, again)
+			}
+			for _, v := range want {
+				sizes[bits.Len16(uint16(max(v, -v)))]++
+			}
+		}
+	}
+	if calls < 2_000 || sizes[1] == 0 || sizes[15] == 0 {
+		t.Errorf("only %d calls, or no small or large coefficients: %v", calls, sizes)
+	}
+}
+
+// TestSubModesKernel compares with portable Go, up to the end of the data.
+func TestSubModesKernel(t *testing.T) {
+	r := rand.New(rand.NewPCG(17, 18))
+	var modes [10]int
+	for range 200 {
+		data := make([]byte, r.IntN(3000))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		fast, plain := vp8.NewReader(data), vp8.NewReader(data)
+		for short := false; !short; {
+			var above, left [4]uint8
+			for i := range above {
+				above[i], left[i] = byte(r.IntN(10)), byte(r.IntN(10))
+			}
+			gotAbove, gotLeft, wantAbove, wantLeft := above, left, above, left
+			var got, want [16]uint8
+			fast.SubModes(true, &got, &gotAbove, &gotLeft)
+			plain.SubModes(false, &want, &wantAbove, &wantLeft)
+			state, again := fmt.Sprint(fast.State()), fmt.Sprint(plain.State())
+			_, _, _, short = plain.State()
+			if got != want || gotAbove != wantAbove || gotLeft != wantLeft || state != again {
+				t.Fatalf("above %v, left %v: %v %s, want %v %s", above, left, got, state, want, again)
+			}
+			for _, mode := range want {
+				modes[mode]++
+			}
+		}
+	}
+	for mode, n := range modes {
+		if n < 100 {
+			t.Errorf("mode %d occurred %d times", mode, n)
+		}
 	}
 }

@@ -47,10 +47,7 @@ func (f *frame) parseModes(row []macroblock, above []uint8) {
 		up := (*[4]uint8)(above[4*x:])
 		if !r.bit(145) {
 			m.split = true
-			for i := range m.sub {
-				mode := r.subMode(&subModeProbs[up[i&3]][left[i>>2]])
-				m.sub[i], up[i&3], left[i>>2] = mode, mode, mode
-			}
+			r.subModes(&m.sub, up, &left)
 		} else {
 			m.luma = r.wholeMode(156, 163, 128)
 			*up = [4]uint8{m.luma, m.luma, m.luma, m.luma}
@@ -82,7 +79,15 @@ func (r *reader) wholeMode(p, low, high uint8) uint8 {
 	return modeDC
 }
 
-func (r *reader) subMode(p *[subModes - 1]uint8) uint8 {
+// subModesPortable is subModes for every processor.
+func (r *reader) subModesPortable(sub *[16]uint8, above, left *[4]uint8) {
+	for i := range sub {
+		mode := r.subMode(&subModeProbs[above[i&3]][left[i>>2]])
+		sub[i], above[i&3], left[i>>2] = mode, mode, mode
+	}
+}
+
+func (r *reader) subMode(p *[16]uint8) uint8 {
 	switch {
 	case !r.bit(p[0]):
 		return modeDC

@@ -27,8 +27,8 @@ var (
 )
 
 // subModeProbs are the probabilities of a 4x4 block's mode by the modes above it
-// and to its left, section 11.5.
-var subModeProbs = [subModes][subModes][subModes - 1]uint8{
+// and to its left, section 11.5: those of 9 decisions.
+var subModeProbs = [subModes][subModes][16]uint8{
 	{
 		{231, 120, 48, 89, 115, 113, 120, 152, 112},
 		{152, 179, 64, 126, 170, 118, 46, 70, 95},

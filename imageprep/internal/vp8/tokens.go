@@ -39,6 +39,35 @@ var extraProbs = [4][]uint8{
 	{254, 254, 243, 230, 196, 177, 153, 140, 133, 130, 129},
 }
 
+// The first blocks of chroma, and Y2's.
+const (
+	blockCb = 16
+	blockY2 = 24
+)
+
+// aboveOf and leftOf have, for each block, which of the blocks beside the
+// macroblock lies above it and to its left.
+var (
+	aboveOf = [blockY2 + 1]uint8{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7, besideY2}
+	leftOf  = [blockY2 + 1]uint8{0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, besideY2}
+)
+
+// blocksPortable is blocks for every processor.
+func (r *reader) blocksPortable(
+	p *kindProbs, steps *[2]int32, above, left *nonzero, out *[25 * 16]int16, first, from, to int,
+) (coded blocks) {
+	for i := from; i < to; i++ {
+		a, l := &above[aboveOf[i]], &left[leftOf[i]]
+		n := r.coefficients(p, int(*a+*l), first, steps, (*[16]int16)(out[16*i:]))
+		*a, *l = 0, 0
+		if n > first {
+			*a, *l = 1, 1
+			coded |= 1 << i
+		}
+	}
+	return coded
+}
+
 // coefficients decodes one block from position first on, times the steps, into
 // zeros. It returns the position behind the last token, 0 or first for none.
 func (r *reader) coefficients(p *kindProbs, ctx, first int, steps *[2]int32, out *[16]int16) int {
