@@ -324,6 +324,40 @@ func TestTasksAreAboutImagesThatNobodyWasToldOf(t *testing.T) {
 	}
 }
 
+// What comes in a burst is not labelled in a burst: tasks are drawn from all images,
+// in another order for each rater.
+func TestTasksAreSpread(t *testing.T) {
+	t.Parallel()
+	const images, bursts, count = 400, 8, 64
+	s, _, _ := begin(t, "")
+	place := map[quality.Digest]int{}
+	for i := range images {
+		image := fmt.Sprint("image ", i)
+		place[digest(image)] = i
+		s.ask(t.Context(), fmt.Sprint(i), image, true, "")
+	}
+	var orders []string
+	for _, rater := range []string{"r1", "r2"} {
+		issued, err := s.Tasks(t.Context(), "sharper", engine.TaskRequest{By: app, Rater: rater, Count: count})
+		must(t, err)
+		var of [bursts]int
+		var order []int
+		for _, one := range issued {
+			order = append(order, place[one.Image])
+			of[place[one.Image]*bursts/images]++
+		}
+		for burst, n := range of { // 8 are expected
+			if n == 0 || n > 20 {
+				t.Errorf("rater %s: %d of %d tasks are of burst %d: %v", rater, n, count, burst, of)
+			}
+		}
+		orders = append(orders, fmt.Sprint(order))
+	}
+	if orders[0] == orders[1] {
+		t.Error("two raters label in the same order")
+	}
+}
+
 // An experiment of a version that believed what labels said of themselves has no
 // tasks, and nothing of it is promoted by itself.
 func TestFormerExperimentsHaveNoTasks(t *testing.T) {

@@ -19,6 +19,7 @@ type Process struct {
 	Better bool
 	// Serial says that what comes next may be unlike everything so far.
 	Serial bool
+	Pool   int // images that those with labels are drawn from at random; 0: they come in order
 }
 
 // Labelled is one label, with the scores of both arms.
@@ -120,6 +121,22 @@ func Bursts(harder float64) Process {
 	}}
 }
 
+// Pooled are images of a process that are drawn at random from a pool, as labelling
+// tasks are, instead of in the order in which they came.
+func Pooled(p Process, pool int) Process {
+	p.Pool = pool
+	inOrder := p.Make
+	p.Make = func(random *rand.Rand, n int) []Labelled {
+		all := inOrder(random, pool)
+		drawn := all[:0:0]
+		for _, i := range random.Perm(len(all))[:min(n, len(all))] {
+			drawn = append(drawn, all[i])
+		}
+		return drawn
+	}
+	return p
+}
+
 // Prompts: 25 images of each of 80 prompts, on which an arm errs by much the same.
 // Unless shuffled, the images of a prompt follow one another.
 func Prompts(shuffled bool) Process {
@@ -165,6 +182,8 @@ func Processes() []Process {
 		named("20 biased raters", Biased(20, 1)),
 		named("20 biased raters, 5 an image", Biased(20, 5)),
 		named("bursts of 200, styles 0.15 apart", Bursts(0.15)),
+		named("such bursts, drawn at random from 3,000 images", Pooled(Bursts(0.15), 3000)),
+		named("such bursts, drawn at random from 20,000 images", Pooled(Bursts(0.15), 20_000)),
 		named("images of a prompt alike, shuffled", Prompts(true)),
 		named("images of a prompt alike, in a row", Prompts(false)),
 		named("second arm better", Independent(0.165)),
