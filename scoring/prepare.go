@@ -86,26 +86,30 @@ func (d *decoding) prepare(ctx context.Context, j *job, rows []row) ([]prepared,
 	images := byImage(rows)
 	err := d.telemetry.run(ctx, j.timings, StagePrepare, func(ctx context.Context, span trace.Span) error {
 		span.SetAttributes(attribute.Int("agiqa.images", len(images)), attribute.Int("agiqa.rows", len(rows)))
+		one := func(ctx context.Context, places []int) error {
+			views := make([]quality.View, len(places))
+			for k, i := range places {
+				views[k] = rows[i].view
+			}
+			decoded, err := d.decode(ctx, j.timings, rows[places[0]].Inspected, j.Preprocess, views)
+			for k, i := range places {
+				out[i] = prepared{row: rows[i], decoder: decoded.Decoder, err: err}
+				if err == nil {
+					out[i].pixels = decoded.Views[k]
+				}
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return nil
+		}
+		if len(images) == 1 {
+			return one(ctx, images[0])
+		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(d.atOnce)
 		for _, places := range images {
-			group.Go(func() error {
-				views := make([]quality.View, len(places))
-				for k, i := range places {
-					views[k] = rows[i].view
-				}
-				decoded, err := d.decode(ctx, j.timings, rows[places[0]].Inspected, j.Preprocess, views)
-				for k, i := range places {
-					out[i] = prepared{row: rows[i], decoder: decoded.Decoder, err: err}
-					if err == nil {
-						out[i].pixels = decoded.Views[k]
-					}
-				}
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				return nil
-			})
+			group.Go(func() error { return one(ctx, places) })
 		}
 		return group.Wait()
 	})

@@ -47,6 +47,13 @@ const scope = "github.com/agiqa/agiqa/scoring"
 type Stages struct {
 	tracer    trace.Tracer
 	durations metric.Float64Histogram
+	labels    map[Stage]metric.MeasurementOption // made once: a request has a dozen stages
+}
+
+// stages are those whose labels are made in advance.
+var stages = []Stage{
+	StageRead, StageInspect, StageAdmission, StagePrepare, StageDecode, StageResize, StageLookup, StageFollow,
+	StageTexts, StageEncode, StageEnsemble, StageHead, StagePanel, StageAssign, StageExpose,
 }
 
 // NewStages returns a Stages. All of one program share their histogram.
@@ -55,7 +62,15 @@ func NewStages(tp trace.TracerProvider, mp metric.MeterProvider) (*Stages, error
 	if err != nil {
 		return nil, err
 	}
-	return &Stages{tracer: tp.Tracer(scope), durations: durations}, nil
+	s := &Stages{tracer: tp.Tracer(scope), durations: durations, labels: map[Stage]metric.MeasurementOption{}}
+	for _, stage := range stages {
+		s.labels[stage] = label(stage)
+	}
+	return s, nil
+}
+
+func label(stage Stage) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(attribute.String("stage", string(stage))))
 }
 
 // Record reports a stage that is over. An error that is the server's fault
@@ -84,7 +99,11 @@ func (s *Stages) end(
 ) {
 	took := end.Sub(start)
 	timings.record(stage, took)
-	s.durations.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("stage", string(stage))))
+	labels, known := s.labels[stage]
+	if !known {
+		labels = label(stage)
+	}
+	s.durations.Record(ctx, took.Seconds(), labels)
 	MarkSpan(span, err)
 	span.End(trace.WithTimestamp(start.Add(took))) // the monotonic difference
 }
