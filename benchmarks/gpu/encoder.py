@@ -102,7 +102,7 @@ def main() -> None:
     args = parser.parse_args()
     begin, each = time.monotonic(), 0.02 if args.quick else 0.5
     models = ("tiny-16", "tiny-14") if args.quick else ("vit-b-16", "vit-l-14")
-    sizes = (128, 256) if args.quick else (4096, 8192, 16384)
+    sizes = (128, 256) if args.quick else (4096, 8192, 16384) if args.device == "cuda" else (512, 1024)
     doc = {"machine": machine(args.device), "peak": peak(args.device, sizes, each), "encoders": [], "left_out": []}
 
     def keep() -> None:
