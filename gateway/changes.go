@@ -240,8 +240,11 @@ func changed(ctx context.Context, change lifecycle.Change, err error) (*changeOu
 }
 
 // administrative reports whether a request may take the time and the bytes of
-// a change.
+// a change. A report of many arms and images takes minutes too.
 func administrative(c *gin.Context) bool {
+	if strings.HasPrefix(c.FullPath(), "/v1/experiments/:id/report") {
+		return true
+	}
 	return c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead &&
 		(strings.HasPrefix(c.FullPath(), "/v1/checkpoints") || strings.HasPrefix(c.FullPath(), "/v1/experiments"))
 }

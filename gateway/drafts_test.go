@@ -3,16 +3,21 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -385,4 +390,133 @@ func TestFaultsOfADefinition(t *testing.T) {
 	if x.MinDuration != 72*time.Hour || x.MaxDuration != 14*24*time.Hour || x.Ramp[0].MinTime != 36*time.Hour {
 		t.Errorf("durations %s, %s, %s", x.MinDuration, x.MaxDuration, x.Ramp[0].MinTime)
 	}
+}
+
+// labelled fills the experiment x with images that raters have labelled, through
+// the store alone.
+func (r *trialRig) labelled(arms, images, raters int) {
+	r.t.Helper()
+	definition := strings.Builder{}
+	fmt.Fprintf(&definition, "id: x\nmin_duration: 0s\narms:\n- {checkpoint: %s}\n", first)
+	for k := 1; k < arms; k++ {
+		fmt.Fprintf(&definition, "- {id: arm-%d, checkpoint: %s}\n", k, first)
+	}
+	_, err := r.engine.Create(r.t.Context(), []byte(definition.String()), "test")
+	must(r.t, err)
+	x, err := r.engine.Start(r.t.Context(), "x", "test")
+	must(r.t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	var exposures []experiment.Exposure
+	var labels sync.WaitGroup
+	for n := range images {
+		e := storetest.NewExposure("x", n)
+		e.Time, e.Phase, e.Encoder, e.Preprocess, e.Shown, e.Rank = r.now(), 1, x.Encoder, x.Preprocess, x.Arms[n%arms].ID, 0
+		e.Scores = nil
+		truth := 1 + 4*random.Float64()
+		for _, a := range x.Arms {
+			e.Scores = append(e.Scores, experiment.ArmScore{Arm: a.ID, Score: float32(truth + 0.3*random.NormFloat64())})
+		}
+		exposures = append(exposures, e)
+	}
+	must(r.t, r.store.AppendExposures(r.t.Context(), exposures))
+	for n := range images {
+		for k := range raters {
+			f := storetest.NewFeedback("x", n)
+			f.ID, f.Key = fmt.Sprint(f.ID, " ", k), fmt.Sprint(f.Key, " ", k)
+			f.Task, f.Rater, f.Value = f.Key, fmt.Sprint("rater ", k), 1+4*random.Float64()
+			f.Time, f.Given, f.Phase = r.now(), r.now(), 1
+			labels.Go(func() { // together they share a commit
+				_, err := r.store.AppendFeedback(r.t.Context(), f)
+				must(r.t, err)
+			})
+		}
+	}
+	labels.Wait()
+}
+
+// TestReportEndsWithItsRequest: a report that takes longer than its request may is
+// refused with a code while the answer can still be written, and whoever leaves
+// stops it; one that was made is there at once, until there is another label.
+func TestReportEndsWithItsRequest(t *testing.T) {
+	t.Parallel()
+	const budget = 300 * time.Millisecond
+	small := func(p *plan) { p.gateway.ChangeTimeout, p.gateway.RequestTimeout = budget, budget }
+	r := newTrialRig(t, small)
+	r.labelled(5, 500, 2)
+	server := httptest.NewUnstartedServer(r.gateway.Handler())
+	server.Config.WriteTimeout = budget + 10*time.Second // as the server's
+	server.Start()
+	defer server.Close()
+	ask := func(ctx context.Context, path string) (reply, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/experiments/x/"+path, nil)
+		must(t, err)
+		asAdmin(req)
+		resp, err := server.Client().Do(req)
+		if err != nil {
+			return reply{}, err
+		}
+		return readReply(t, resp), nil
+	}
+	for _, path := range []string{"report", "report.html"} {
+		a, err := ask(t.Context(), path)
+		must(t, err)
+		var p gateway.Problem
+		must(t, json.Unmarshal(a.body, &p))
+		if a.status != http.StatusGatewayTimeout || p.Code != quality.KindDeadlineExceeded {
+			t.Errorf("%s: status %d: %s", path, a.status, a.body)
+		}
+	}
+
+	// With time enough, a client that leaves stops it: the next one need not wait for
+	// what nobody reads.
+	whole := newTrialRig(t)
+	whole.labelled(5, 500, 2)
+	began := time.Now()
+	a := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin)
+	took := time.Since(began)
+	if a.status != http.StatusOK {
+		t.Fatalf("status %d: %s", a.status, a.body)
+	}
+	one := string(a.body)
+	began = time.Now()
+	again := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin)
+	if second := time.Since(began); second > took/3 {
+		t.Errorf("the second one took %s, the first one %s", second, took)
+	}
+	if agreement(t, string(again.body)) != agreement(t, one) {
+		t.Error("another report of the same records")
+	}
+	f := storetest.NewFeedback("x", 1)
+	f.ID, f.Key, f.Task, f.Rater, f.Phase, f.Time, f.Given = "late", "late", "late",
+		"somebody", 1, whole.now(), whole.now()
+	_, err := whole.store.AppendFeedback(t.Context(), f)
+	must(t, err)
+	ctx, leave := context.WithCancel(t.Context())
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin,
+			func(q *http.Request) { *q = *q.WithContext(ctx) })
+	}()
+	time.AfterFunc(took/5, leave)
+	began = time.Now()
+	<-left
+	if stopped := time.Since(began); stopped > took*2/3 {
+		t.Errorf("whoever left was computed for during %s, a report takes %s", stopped, took)
+	}
+	if other := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin); agreement(t,
+		string(other.body)) == agreement(t, one) {
+		t.Error("the report is the one before another label")
+	}
+}
+
+// agreement is the part of a report that takes long.
+func agreement(t *testing.T, body string) string {
+	t.Helper()
+	var report struct{ Agreement json.RawMessage }
+	must(t, json.Unmarshal([]byte(body), &report))
+	if len(report.Agreement) == 0 {
+		t.Fatalf("no agreement in %.200s", body)
+	}
+	return string(report.Agreement)
 }

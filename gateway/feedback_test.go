@@ -414,7 +414,7 @@ func TestReportDoesNotDependOnTheOrderOfFeedback(t *testing.T) {
 	must(t, err)
 	options := analysis.DefaultOptions()
 	options.Bootstrap.Resamples = 200
-	report, err := analysis.Analyse(state, one.now(), options)
+	report, err := analysis.Analyse(t.Context(), state, one.now(), options)
 	must(t, err)
 	counted, q := report.Decision.Counts, report.Quality
 	if counted.LabelledBlind != images-unseen || counted.RatersBlind != 2 || counted.PairsBlind == 0 ||

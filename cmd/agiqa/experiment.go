@@ -539,7 +539,7 @@ func replay(ctx context.Context, t *cli.Terminal, store experiment.Store, phase 
 		if err != nil {
 			return err
 		}
-		report, err := analysis.Analyse(state, time.Now(), analysis.DefaultOptions())
+		report, err := analysis.Analyse(ctx, state, time.Now(), analysis.DefaultOptions())
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,14 @@
 package analysis
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"io"
+	"math"
+	"sync"
 
 	"github.com/agiqa/agiqa/evaluation"
 	"github.com/agiqa/agiqa/experiment/stats"
@@ -53,14 +60,99 @@ func (v view) column(arm int) (scores, labels []float64) {
 	return scores, labels
 }
 
-// agreement compares all arms with the labels.
-func (s *State) agreement(v view, b stats.Bootstrap) Agreement {
+// mostAgreements is how many are kept.
+const mostAgreements = 8
+
+// Agreements keeps those of the last reports, which take long, by all that they were
+// made from. The zero value is ready, and safe for concurrent use.
+type Agreements struct {
+	mu   sync.Mutex
+	kept []madeFrom // the latest last
+}
+
+type madeFrom struct {
+	from  [sha256.Size]byte
+	value Agreement
+}
+
+func (k *Agreements) find(from [sha256.Size]byte) (Agreement, bool) {
+	if k == nil {
+		return Agreement{}, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, a := range k.kept {
+		if a.from == from {
+			return a.value, true
+		}
+	}
+	return Agreement{}, false
+}
+
+func (k *Agreements) keep(from [sha256.Size]byte, value Agreement) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kept = append(k.kept[max(0, len(k.kept)-mostAgreements+1):], madeFrom{from, value})
+}
+
+// agreementOf is agreement, or what it was when the same labels, scores and options
+// were seen before.
+func (s *State) agreementOf(ctx context.Context, v view, b stats.Bootstrap, known *Agreements) (Agreement, error) {
+	from, err := s.fingerprint(v, b)
+	if err != nil {
+		return Agreement{}, err
+	}
+	if value, ok := known.find(from); ok {
+		return value, nil
+	}
+	value, err := s.agreement(ctx, v, b)
+	if err == nil {
+		known.keep(from, value)
+	}
+	return value, err
+}
+
+// fingerprint is a digest of all that an agreement is made from. New exposures of
+// images that nobody labelled change nothing of it.
+func (s *State) fingerprint(v view, b stats.Bootstrap) ([sha256.Size]byte, error) {
+	b.Workers = 1 // they change the time only
+	h := sha256.New()
+	text := json.NewEncoder(h)
+	err := text.Encode([]any{b, s.alpha(), v.basis, s.e.Arms, s.control, v.labels, v.raters})
+	for _, i := range v.images {
+		if err != nil {
+			break
+		}
+		row := make([]uint64, 0, len(i.scores)+2*len(i.ratings)+2)
+		row = append(row, uint64(len(i.ratings)), math.Float64bits(i.label), uint64(i.prompt[15]))
+		for _, score := range i.scores {
+			row = append(row, math.Float64bits(score))
+		}
+		for _, r := range i.ratings {
+			row = append(row, math.Float64bits(r.value))
+			_, _ = io.WriteString(h, r.rater)
+		}
+		_, _ = h.Write(i.image[:])
+		err = binary.Write(h, binary.LittleEndian, row)
+	}
+	var sum [sha256.Size]byte
+	return [sha256.Size]byte(h.Sum(sum[:0])), err
+}
+
+// agreement compares all arms with the labels. The error is that ctx has ended.
+func (s *State) agreement(ctx context.Context, v view, b stats.Bootstrap) (Agreement, error) {
 	b.Confidence = 1 - s.alpha()
 	arms := append([]int{s.control}, s.treatments()...)
 	calibration, test := v.split()
 	a := Agreement{Basis: v.basis, Images: len(v.images), Labels: v.labels, Raters: len(v.raters),
 		Calibration: len(calibration.images)}
 	for _, arm := range arms {
+		if ctx.Err() != nil {
+			return Agreement{}, context.Cause(ctx)
+		}
 		of := ArmAgreement{Arm: s.e.Arms[arm].ID}
 		if scores, labels := calibration.column(arm); len(scores) > 0 {
 			of.Logistic4, of.Logistic5 = fitted(scores, labels)
@@ -71,16 +163,19 @@ func (s *State) agreement(v view, b stats.Bootstrap) Agreement {
 		}
 		a.Arms = append(a.Arms, of)
 	}
-	a.figures(v.panel(s), Raw, b, stats.Metrics())
+	a.figures(ctx, v.panel(s), Raw, b, stats.Metrics())
 	for _, m := range []Mapping{Logistic4, Logistic5} {
 		if panel, ok := a.mapped(test.panel(s), m); ok {
-			a.figures(panel, m, b, []stats.Metric{stats.PLCC, stats.RMSE})
+			a.figures(ctx, panel, m, b, []stats.Metric{stats.PLCC, stats.RMSE})
 		} else if len(v.images) > 0 {
 			a.note("%s: a mapping could not be fitted for every arm", m)
 		}
 	}
+	if ctx.Err() != nil {
+		return Agreement{}, context.Cause(ctx)
+	}
 	a.adjust()
-	return a
+	return a, nil
 }
 
 func (a *Agreement) note(format string, args ...any) {
@@ -115,14 +210,14 @@ func (a *Agreement) mapped(p stats.Panel, m Mapping) (stats.Panel, bool) {
 }
 
 // figures adds a panel's figures and differences to the arms.
-func (a *Agreement) figures(p stats.Panel, m Mapping, b stats.Bootstrap, metrics []stats.Metric) {
-	byImage, err := b.Agreement(p, metrics)
+func (a *Agreement) figures(ctx context.Context, p stats.Panel, m Mapping, b stats.Bootstrap, metrics []stats.Metric) {
+	byImage, err := b.Agreement(ctx, p, metrics)
 	if err != nil {
 		a.note("%s: %s", m, err)
 		return
 	}
 	b.ByRater = true
-	byRater, errRater := b.Agreement(p, metrics)
+	byRater, errRater := b.Agreement(ctx, p, metrics)
 	if errRater != nil {
 		a.note("%s, raters drawn too: %s", m, errRater)
 	}

@@ -3,6 +3,7 @@ package analysis
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"maps"
 	"math"
 	"runtime"
@@ -18,12 +19,18 @@ import (
 type Options struct {
 	// Bootstrap makes the intervals of agreement. Workers change the time only.
 	Bootstrap stats.Bootstrap
-	Checks    Checks
+	// Fit draws fewer samples where there are many images and arms, so that a report
+	// takes seconds and not minutes. The report says how many.
+	Fit    bool
+	Checks Checks
+	// Agreements keeps what takes long for the next report; nil: nothing is kept.
+	Agreements *Agreements
 }
 
-// DefaultOptions are 10,000 samples, 95 %, seed 1, as many workers as processors.
+// DefaultOptions are at most 10,000 samples, 95 %, seed 1, as many workers as
+// processors.
 func DefaultOptions() Options {
-	o := Options{Bootstrap: stats.DefaultBootstrap()}
+	o := Options{Bootstrap: stats.DefaultBootstrap(), Fit: true}
 	o.Bootstrap.Workers = runtime.GOMAXPROCS(0)
 	return o
 }
@@ -31,11 +38,35 @@ func DefaultOptions() Options {
 // mostPoints bounds each curve of a picture.
 const mostPoints = 200
 
+const (
+	mostScores  = 20_000 // images times arms for which all samples are drawn
+	fewestDrawn = 1000   // samples, of however many scores
+	mostLeftOut = 1000   // images that the jackknife leaves out one by one
+	groupsLeft  = 200    // groups that it leaves out of more
+)
+
+// fitted returns a bootstrap for so many scores.
+func (o Options) fitted(images, arms int) stats.Bootstrap {
+	b := o.Bootstrap
+	if !o.Fit {
+		return b
+	}
+	if scores := images * arms; scores > mostScores {
+		b.Resamples = max(min(fewestDrawn, b.Resamples), b.Resamples*mostScores/scores)
+	}
+	if images > mostLeftOut {
+		b.Groups = groupsLeft
+	}
+	return b
+}
+
 // Analyse concludes everything that can be concluded. It holds the state's lock
 // only while it collects, not while it computes: records may be read meanwhile.
 // now is the time of the report and of the rule of promotion. The error is one of
-// the options.
-func Analyse(s *State, now time.Time, o Options) (Report, error) {
+// the options, or that ctx has ended.
+//
+// What takes long is computed once for the same labels, scores and options.
+func Analyse(ctx context.Context, s *State, now time.Time, o Options) (Report, error) {
 	if err := o.Bootstrap.Validate(); err != nil {
 		return Report{}, quality.Errorf(quality.KindBadRequest, "%s", err)
 	}
@@ -50,7 +81,12 @@ func Analyse(s *State, now time.Time, o Options) (Report, error) {
 	if !s.e.BlindOnly {
 		v = l.all
 	}
-	r.Agreement = s.agreement(v, o.Bootstrap)
+	b := o.fitted(len(v.images), len(s.e.Arms))
+	r.Settings.Resamples, r.Settings.Groups = b.Resamples, b.Groups
+	var err error
+	if r.Agreement, err = s.agreementOf(ctx, v, b, o.Agreements); err != nil {
+		return Report{}, err
+	}
 	r.Preference = s.preferences(v, float64(r.Settings.Confidence))
 	r.Slices = s.slices(v)
 	r.Worst = worst(v, s.e)

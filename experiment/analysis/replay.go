@@ -125,8 +125,10 @@ func Replay(ctx context.Context, store experiment.Store, live Report, o Options)
 	if err != nil {
 		return Replayed{}, err
 	}
+	o.Fit = false
 	o.Bootstrap.Resamples, o.Bootstrap.Seed = live.Settings.Resamples, live.Settings.Seed
-	again, err := Analyse(s, live.Generated, o)
+	o.Bootstrap.Groups = live.Settings.Groups
+	again, err := Analyse(ctx, s, live.Generated, o)
 	if err != nil {
 		return Replayed{}, err
 	}

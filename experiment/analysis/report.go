@@ -36,6 +36,7 @@ type Report struct {
 // Settings repeat how the figures were made.
 type Settings struct {
 	Resamples  int      `json:"bootstrap_resamples"`
+	Groups     int      `json:"bootstrap_groups,omitempty"` // of the jackknife; 0: every image by itself
 	Seed       uint64   `json:"bootstrap_seed"`
 	Confidence Number   `json:"confidence"`
 	Limits     Limits   `json:"limits"`

@@ -1,7 +1,9 @@
 package analysis_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -16,6 +18,7 @@ import (
 	"github.com/agiqa/agiqa/experiment/analysis/synthetic"
 	"github.com/agiqa/agiqa/experiment/stats"
 	"github.com/agiqa/agiqa/experiment/storetest"
+	"github.com/agiqa/agiqa/quality"
 )
 
 // quick is a report with few resamples: intervals are coarse and nothing else is.
@@ -27,7 +30,7 @@ func quick() analysis.Options {
 
 func report(t testing.TB, log synthetic.Log, o analysis.Options) analysis.Report {
 	t.Helper()
-	r, err := analysis.Analyse(stateOf(t, log), log.End, o)
+	r, err := analysis.Analyse(t.Context(), stateOf(t, log), log.End, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,9 +335,132 @@ func BenchmarkAnalyse(b *testing.B) {
 	log := synthetic.New(o)
 	s := stateOf(b, log)
 	for b.Loop() {
-		if _, err := analysis.Analyse(s, log.End, analysis.DefaultOptions()); err != nil {
+		if _, err := analysis.Analyse(b.Context(), s, log.End, analysis.DefaultOptions()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// manyArms is a log of arms whose errors grow.
+func manyArms(arms, images int) synthetic.Log {
+	o := synthetic.DefaultOptions()
+	o.Arms = nil
+	for i := range arms {
+		o.Arms = append(o.Arms, synthetic.Arm{ID: experiment.ArmID(fmt.Sprintf("arm-%d", i)), Mode: experiment.Live,
+			Noise: 0.2 + float64(i)/100})
+	}
+	o.Images, o.Labelled = images, images
+	return synthetic.New(o)
+}
+
+// BenchmarkLargeReport is a report of 32 arms on 10,000 labelled images: with as many
+// samples as suit its size, and again with what is kept of the first one. With all
+// samples it takes minutes.
+func BenchmarkLargeReport(b *testing.B) {
+	log := manyArms(32, 10_000)
+	s := stateOf(b, log)
+	for name, fit := range map[string]bool{"fitted": true, "all": false} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				o := analysis.DefaultOptions()
+				o.Fit, o.Agreements = fit, &analysis.Agreements{}
+				o.Bootstrap.Workers = 1
+				for _, what := range []string{"first", "again"} {
+					began := time.Now()
+					r, err := analysis.Analyse(b.Context(), s, log.End, o)
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(time.Since(began).Seconds(), what+"-s")
+					raw, err := json.Marshal(r)
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(float64(len(raw))/1e6, "MB")
+				}
+			}
+		})
+	}
+}
+
+// A report of many arms and images draws fewer samples and says so; one that nobody
+// waits for any more is given up.
+func TestLargeReports(t *testing.T) {
+	t.Parallel()
+	log := manyArms(12, 2000)
+	s := stateOf(t, log)
+	o := analysis.DefaultOptions()
+	o.Bootstrap.Resamples, o.Agreements = 1200, &analysis.Agreements{}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := analysis.Analyse(ctx, s, log.End, o); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("after 50 ms: %v", err)
+	}
+	stopped := time.Since(began)
+	began = time.Now()
+	r, err := analysis.Analyse(t.Context(), s, log.End, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(began)
+	if stopped > whole/2 {
+		t.Errorf("given up after %s, made in %s", stopped, whole)
+	}
+	if r.Settings.Resamples != 1000 || r.Settings.Groups != 200 {
+		t.Errorf("%d samples, %d groups", r.Settings.Resamples, r.Settings.Groups)
+	}
+	began = time.Now()
+	again, err := analysis.Analyse(t.Context(), s, log.End, o)
+	if err != nil || text(t, again) != text(t, r) {
+		t.Errorf("another report the second time: %v", err)
+	}
+	if took := time.Since(began); took > whole/2 {
+		t.Errorf("the second one took %s, the first one %s", took, whole)
+	}
+}
+
+// What is kept is used for the same labels alone, and groups of the jackknife are
+// computed again to the bit.
+func TestReportIsKeptUntilLabelsChange(t *testing.T) {
+	t.Parallel()
+	log := manyArms(3, 60)
+	s := stateOf(t, log)
+	o := quick()
+	o.Fit, o.Bootstrap.Groups, o.Agreements = false, 7, &analysis.Agreements{}
+	make := func() analysis.Report {
+		t.Helper()
+		r, err := analysis.Analyse(t.Context(), s, log.End, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := make()
+	replayed, err := analysis.Replay(t.Context(), log.Store(), first, quick())
+	if err != nil || !replayed.Equal {
+		t.Errorf("the log gives another report: %v, %v", replayed.Differences, err)
+	}
+	unlabelled := log.Exposures[0]
+	unlabelled.ID, unlabelled.Image, unlabelled.Assignment = "new", quality.DigestOf([]byte("new")), "new"
+	s.Exposure(experiment.Sequenced[experiment.Exposure]{Record: unlabelled})
+	if again := make(); text(t, again.Agreement) != text(t, first.Agreement) ||
+		again.Decision.Counts.Images != first.Decision.Counts.Images+1 {
+		t.Error("an image without labels changes the agreement, or is not counted")
+	}
+	more := log.Feedback[0]
+	more.ID, more.Key, more.Rater, more.Value, more.Task = "more", "more", "somebody else", 5, "more"
+	s.Feedback(experiment.Sequenced[experiment.Feedback]{Record: more})
+	kept := make()
+	o.Agreements = nil
+	if text(t, kept.Agreement) == text(t, first.Agreement) || text(t, kept.Agreement) != text(t, make().Agreement) {
+		t.Error("the report is the one before another label")
+	}
+	o.Agreements = &analysis.Agreements{}
+	plain := make()
+	o.Bootstrap.Resamples++
+	if text(t, make().Agreement) == text(t, plain.Agreement) {
+		t.Error("the report has the samples of other options")
 	}
 }
 
@@ -390,7 +516,7 @@ func TestReplayGivesTheLiveReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		write(log.Feedback[split:])
-		if kept, err = analysis.Analyse(live, log.End, options); err != nil {
+		if kept, err = analysis.Analyse(t.Context(), live, log.End, options); err != nil {
 			t.Fatal(err)
 		}
 		decision = live.Decide()
@@ -421,7 +547,7 @@ func TestReplayGivesTheLiveReport(t *testing.T) {
 func TestReportRefusesOptions(t *testing.T) {
 	t.Parallel()
 	log := synthetic.New(synthetic.DefaultOptions())
-	if _, err := analysis.Analyse(stateOf(t, log), log.End, analysis.Options{}); err == nil {
+	if _, err := analysis.Analyse(t.Context(), stateOf(t, log), log.End, analysis.Options{}); err == nil {
 		t.Error("options without resamples were taken")
 	}
 }

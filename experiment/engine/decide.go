@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
@@ -14,8 +15,19 @@ import (
 // reading is what has been read of the records of one phase.
 type reading struct {
 	mu       sync.Mutex
-	revision int64 // of the experiment that state knows
+	revision int64     // of the experiment that state knows
+	created  time.Time // a draft's id may be used again once it is deleted
 	state    *analysis.State
+
+	replays    sync.Mutex
+	replayedAt replayedAt
+	replayed   analysis.Replayed
+}
+
+// replayedAt is the part of the log that a decision was computed again from.
+type replayedAt struct {
+	exposures, feedback, revision int64
+	created                       time.Time
 }
 
 // Conclusion is what the records say now.
@@ -55,7 +67,7 @@ func (e *Engine) read(ctx context.Context, id experiment.ID) (Conclusion, *analy
 	if len(c.Promotions) == 0 || !c.Promotions[0].Ready {
 		return c, r.state, nil
 	}
-	replayed, err := analysis.ReplayDecision(ctx, e.Store, x, c.Decision, c.Log, analysis.DefaultLimits())
+	replayed, err := r.replay(ctx, e.Store, c)
 	if err != nil {
 		return c, r.state, err
 	}
@@ -66,13 +78,13 @@ func (e *Engine) read(ctx context.Context, id experiment.ID) (Conclusion, *analy
 
 // read brings the reading up to the store. The caller holds its lock.
 func (r *reading) read(ctx context.Context, store experiment.Store, x experiment.Experiment) error {
-	if r.state == nil || r.revision != x.Revision && !r.state.Update(x) {
+	if r.state == nil || !r.created.Equal(x.Created) || r.revision != x.Revision && !r.state.Update(x) {
 		var err error
 		if r.state, err = analysis.New(x, analysis.DefaultLimits()); err != nil {
 			return err
 		}
 	}
-	r.revision = x.Revision
+	r.revision, r.created = x.Revision, x.Created
 	return r.state.Read(ctx, store)
 }
 
@@ -250,9 +262,17 @@ func (e *Engine) widen(ctx context.Context, l *live) error {
 
 // Report is the whole analysis of a phase, 0 being the present one: seconds of work
 // for thousands of labels, on half of the processors, since images are scored
-// meanwhile. not_found where there is no such phase.
+// meanwhile. One is computed at a time; whoever asks for another one waits, and ctx
+// bounds that too. not_found where there is no such phase.
 func (e *Engine) Report(ctx context.Context, id experiment.ID, phase int) (analysis.Report, error) {
+	select {
+	case e.reports <- struct{}{}:
+		defer func() { <-e.reports }()
+	case <-ctx.Done():
+		return analysis.Report{}, context.Cause(ctx)
+	}
 	o := analysis.DefaultOptions()
+	o.Agreements = e.agreements
 	o.Bootstrap.Workers = max(1, o.Bootstrap.Workers/2)
 	x, err := e.Store.Get(ctx, id)
 	if err != nil {
@@ -272,17 +292,37 @@ func (e *Engine) Report(ctx context.Context, id experiment.ID, phase int) (analy
 			return analysis.Report{}, err
 		}
 		o.Checks = analysis.Checks{Present: x.Phase, Replay: &analysis.Replayed{Equal: true, Log: state.Log()}}
-		return analysis.Analyse(state, now.Earliest, o)
+		return analysis.Analyse(ctx, state, now.Earliest, o)
 	}
 	c, state, err := e.read(ctx, id)
 	if err != nil {
 		return analysis.Report{}, err
 	}
 	o.Checks.Guards = e.Guards(id)
-	replayed, err := analysis.ReplayDecision(ctx, e.Store, c.Experiment, c.Decision, c.Log, analysis.DefaultLimits())
+	replayed, err := e.readingOf(id).replay(ctx, e.Store, c)
 	if err != nil {
 		return analysis.Report{}, err
 	}
 	o.Checks.Replay = &replayed
-	return analysis.Analyse(state, now.Earliest, o)
+	return analysis.Analyse(ctx, state, now.Earliest, o)
+}
+
+// replay computes a decision again from the log, once for each place of the log and
+// revision of the experiment.
+func (r *reading) replay(ctx context.Context, store experiment.Store, c Conclusion) (analysis.Replayed, error) {
+	at := replayedAt{c.Log.Exposures, c.Log.Feedback, c.Experiment.Revision, c.Experiment.Created}
+	r.replays.Lock()
+	known, value := r.replayedAt == at, r.replayed
+	r.replays.Unlock()
+	if known {
+		return value, nil
+	}
+	value, err := analysis.ReplayDecision(ctx, store, c.Experiment, c.Decision, c.Log, analysis.DefaultLimits())
+	if err != nil {
+		return value, err
+	}
+	r.replays.Lock()
+	defer r.replays.Unlock()
+	r.replayedAt, r.replayed = at, value
+	return value, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
+	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/internal/ratelimit"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -21,7 +22,10 @@ type Engine struct {
 	boot      time.Time                    // monotonic
 	lastRead  atomic.Pointer[clockReading] // of the store's clock, the last one
 
-	seals *seals
+	seals   *seals
+	reports chan struct{} // holds the one report that is computed
+	// agreements are what took long of the last reports.
+	agreements *analysis.Agreements
 
 	current    atomic.Pointer[snapshot]
 	refreshing sync.Mutex // held through a refresh
@@ -43,6 +47,7 @@ func New(deps Deps) (*Engine, error) {
 	deps.ExposeTimeout = cmp.Or(deps.ExposeTimeout, exposeTimeout)
 	e := &Engine{
 		Deps: deps, raters: ratelimit.New(raterLimits, deps.Now), boot: time.Now(),
+		reports: make(chan struct{}, 1), agreements: &analysis.Agreements{},
 		seals: newSeals(cmp.Or(deps.MaxImages, mostImages)), watches: map[experiment.ID]*watch{},
 		readings: map[experiment.ID]*reading{}, applied: map[experiment.ID]int64{},
 	}

@@ -31,7 +31,7 @@ func of(t testing.TB, log synthetic.Log) analysis.Report {
 	}
 	o := analysis.DefaultOptions()
 	o.Bootstrap.Resamples = 100
-	r, err := analysis.Analyse(s, log.End, o)
+	r, err := analysis.Analyse(t.Context(), s, log.End, o)
 	if err != nil {
 		t.Fatal(err)
 	}

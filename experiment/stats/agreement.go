@@ -2,6 +2,7 @@ package stats
 
 import (
 	"cmp"
+	"context"
 	"slices"
 )
 
@@ -76,7 +77,7 @@ func (f Figure) Effect() Interval {
 // A correlation of n images in one resample takes O(n) steps, KRCC O(n log n): arms
 // and labels are sorted once, and a resample is a count for every image. With ByRater
 // labels differ between resamples and are sorted anew, by their bits.
-func (b Bootstrap) Agreement(panel Panel, metrics []Metric) (Agreement, error) {
+func (b Bootstrap) Agreement(ctx context.Context, panel Panel, metrics []Metric) (Agreement, error) {
 	s, err := newSample(panel)
 	if err != nil {
 		return Agreement{}, err
@@ -89,7 +90,7 @@ func (b Bootstrap) Agreement(panel Panel, metrics []Metric) (Agreement, error) {
 		units = append(units, s.raters)
 	}
 	arms, perArm := len(panel.Scores), len(metrics)
-	estimates, err := b.Figures(units, (2*arms-1)*perArm, func() Counted { return s.counted(metrics) })
+	estimates, err := b.Figures(ctx, units, (2*arms-1)*perArm, func() Counted { return s.counted(metrics) })
 	if err != nil {
 		return Agreement{}, err
 	}

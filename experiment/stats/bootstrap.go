@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -21,6 +22,9 @@ type Bootstrap struct {
 	// counts as often as its image times its rater were drawn (Owen 2007, "The
 	// pigeonhole bootstrap"). Without it the raters are taken as given.
 	ByRater bool
+	// Groups bounds the jackknife of each way: of more units, so many groups of equal
+	// size are left out one after the other. 0: every unit by itself.
+	Groups int
 }
 
 // DefaultBootstrap is 10,000 samples of images, 95 %, seed 1, one worker.
@@ -35,6 +39,9 @@ func (b Bootstrap) Validate() error {
 	}
 	if b.Workers < 1 {
 		return fault("workers", "%d is below 1", b.Workers)
+	}
+	if b.Groups < 0 || b.Groups == 1 {
+		return fault("groups", "%d is neither 0 nor at least 2", b.Groups)
 	}
 	return checkShare("confidence", b.Confidence)
 }
@@ -57,8 +64,10 @@ type Counted func(counts [][]int32, figures []float64)
 // Figures bootstraps any figures of data that is sampled in one way (units[0]
 // clusters) or in several crossed ones. newCounted is called once a worker; width
 // is the number of figures. What the figures of the whole data, every count 1,
-// leave undefined is an error, as is what fewer than half of the resamples define.
-func (b Bootstrap) Figures(units []int, width int, newCounted func() Counted) ([]Estimate, error) {
+// leave undefined is an error, as is what fewer than half of the resamples define,
+// and the end of ctx.
+func (b Bootstrap) Figures(ctx context.Context, units []int, width int,
+	newCounted func() Counted) ([]Estimate, error) {
 	if err := b.Validate(); err != nil {
 		return nil, err
 	}
@@ -74,7 +83,7 @@ func (b Bootstrap) Figures(units []int, width int, newCounted func() Counted) ([
 			return nil, fault("figures", "figure %d is not defined on this data", i)
 		}
 	}
-	drawn := b.each(b.Resamples, width, units, newCounted, func(counts [][]int32, random *rand.PCG, sample int) {
+	drawn := b.each(ctx, b.Resamples, width, units, newCounted, func(counts [][]int32, random *rand.PCG, sample int) {
 		random.Seed(streamSeed(b.Seed, uint64(sample)))
 		for _, way := range counts {
 			clear(way)
@@ -85,14 +94,23 @@ func (b Bootstrap) Figures(units []int, width int, newCounted func() Counted) ([
 	})
 	left := make([][][]float64, len(units))
 	for w, n := range units {
-		left[w] = b.each(n, width, units, newCounted, func(counts [][]int32, _ *rand.PCG, unit int) {
+		groups := n
+		if b.Groups > 0 {
+			groups = min(n, b.Groups)
+		}
+		left[w] = b.each(ctx, groups, width, units, newCounted, func(counts [][]int32, _ *rand.PCG, group int) {
 			for _, way := range counts {
 				for i := range way {
 					way[i] = 1
 				}
 			}
-			counts[w][unit] = 0
+			for i := group; i < n; i += groups {
+				counts[w][i] = 0
+			}
 		})
+	}
+	if ctx.Err() != nil { // some were not computed
+		return nil, context.Cause(ctx)
 	}
 	estimates := make([]Estimate, width)
 	for i, value := range whole {
@@ -119,9 +137,11 @@ func ones(units []int) [][]int32 {
 }
 
 // each computes samples 0 to count-1 with the workers and returns the figures,
-// one list a figure. draw fills the counts of one sample.
+// one list a figure; not all of them once ctx has ended. draw fills the counts of
+// one sample.
 func (b Bootstrap) each(
-	count, width int, units []int, newCounted func() Counted, draw func(counts [][]int32, random *rand.PCG, sample int),
+	ctx context.Context, count, width int, units []int, newCounted func() Counted,
+	draw func(counts [][]int32, random *rand.PCG, sample int),
 ) [][]float64 {
 	figures := make([][]float64, width)
 	for i := range figures {
@@ -135,6 +155,9 @@ func (b Bootstrap) each(
 	}
 	newScratch := func() scratch { return scratch{newCounted(), ones(units), make([]float64, width), &rand.PCG{}} }
 	evaluation.Parallel(b.Workers, count, newScratch, func(s scratch, sample int) {
+		if ctx.Err() != nil {
+			return
+		}
 		draw(s.counts, s.random, sample)
 		s.compute(s.counts, s.out)
 		for i, v := range s.out {

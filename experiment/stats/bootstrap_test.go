@@ -30,7 +30,8 @@ func TestAgreementGivesTheIntervalsOfSciPy(t *testing.T) {
 	}](t, "bca")
 	b := stats.DefaultBootstrap()
 	b.Workers = 2
-	got := must[stats.Agreement](t)(b.Agreement(panelOf([][]float64{c.First, c.Second}, c.Labels), stats.Metrics()))
+	got := must[stats.Agreement](t)(b.Agreement(t.Context(),
+		panelOf([][]float64{c.First, c.Second}, c.Labels), stats.Metrics()))
 	if got.Images != 80 || got.Ratings != 80 || got.Raters != 1 {
 		t.Errorf("got %d images, %d ratings, %d raters", got.Images, got.Ratings, got.Raters)
 	}
@@ -130,12 +131,12 @@ func TestCountingIsWritingOut(t *testing.T) {
 				}
 			}
 			b := stats.Bootstrap{Resamples: 200, Confidence: 0.9, Seed: seed, Workers: 3, ByRater: byRater}
-			got := must[stats.Agreement](t)(b.Agreement(p, stats.Metrics()))
+			got := must[stats.Agreement](t)(b.Agreement(t.Context(), p, stats.Metrics()))
 			units := []int{len(p.Scores[0])}
 			if byRater {
 				units = append(units, len(raters))
 			}
-			want := must[[]stats.Estimate](t)(b.Figures(units, 25, naive(p, raters)))
+			want := must[[]stats.Estimate](t)(b.Figures(t.Context(), units, 25, naive(p, raters)))
 			for arm := range got.Arms {
 				for i, metric := range stats.Metrics() {
 					sameEstimate(t, string(metric), got.Arms[arm].Figures[i].Estimate, want[5*arm+i])
@@ -163,7 +164,7 @@ func TestWorkersChangeNothing(t *testing.T) {
 		var got [2]stats.Agreement
 		for i, workers := range []int{1, 7} {
 			b := stats.Bootstrap{Resamples: 300, Confidence: 0.95, Seed: 5, Workers: workers, ByRater: byRater}
-			got[i] = must[stats.Agreement](t)(b.Agreement(p, stats.Metrics()))
+			got[i] = must[stats.Agreement](t)(b.Agreement(t.Context(), p, stats.Metrics()))
 		}
 		if diff := cmp.Diff(got[0], got[1]); diff != "" {
 			t.Errorf("1 worker against 7:\n%s", diff)
@@ -176,7 +177,7 @@ func TestIdenticalArmsDoNotDiffer(t *testing.T) {
 	p.Scores[1] = p.Scores[0]
 	b := stats.DefaultBootstrap()
 	b.Resamples = 200
-	for _, f := range must[stats.Agreement](t)(b.Agreement(p, stats.Metrics())).Arms[1].AgainstControl {
+	for _, f := range must[stats.Agreement](t)(b.Agreement(t.Context(), p, stats.Metrics())).Arms[1].AgainstControl {
 		if f.Value != 0 || f.Low != 0 || f.High != 0 || f.P != 1 {
 			t.Errorf("%s: got %+v, want 0 with p 1", f.Metric, f.Estimate)
 		}
@@ -218,7 +219,7 @@ func TestAgreementRefuses(t *testing.T) {
 			if c.change != nil {
 				c.change(&b)
 			}
-			_, err := b.Agreement(c.panel, []stats.Metric{stats.SRCC})
+			_, err := b.Agreement(t.Context(), c.panel, []stats.Metric{stats.SRCC})
 			refused(t, err, c.argument)
 		})
 	}
@@ -238,7 +239,7 @@ func BenchmarkAgreement(b *testing.B) {
 	o := stats.DefaultBootstrap()
 	o.Workers = 2
 	for b.Loop() {
-		if _, err := o.Agreement(panelOf(scores, labels), stats.Metrics()); err != nil {
+		if _, err := o.Agreement(b.Context(), panelOf(scores, labels), stats.Metrics()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -191,7 +191,7 @@ func FuzzNoNaN(f *testing.F) {
 			}
 		}
 		b := stats.Bootstrap{Resamples: 100, Confidence: 0.95, Workers: 1}
-		got, err := b.Agreement(panelOf(lists[:2], lists[2]), stats.Metrics())
+		got, err := b.Agreement(t.Context(), panelOf(lists[:2], lists[2]), stats.Metrics())
 		if err != nil {
 			return
 		}

@@ -153,7 +153,10 @@ func (c *Client) send(by *http.Client, req *http.Request) ([]byte, http.Header, 
 		return nil, nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("it is larger than %d MiB", maxAnswer>>20)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("answer of %s: %w", c.Base, err)
 	}
