@@ -18,7 +18,8 @@ func TestPhasesAreRemembered(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 1))
-		x, err := experiment.Parse([]byte("id: x\narms: [{checkpoint: a}, {checkpoint: b}, {checkpoint: c}, {checkpoint: d}]\n"))
+		x, err := experiment.Parse([]byte("id: x\narms: [{checkpoint: a}, {checkpoint: b}, {checkpoint: c}, {checkpoint: " +
+			"d}]\n"))
 		if err != nil {
 			t.Fatal(err)
 		}

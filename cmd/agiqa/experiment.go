@@ -341,7 +341,8 @@ func printStatus(out io.Writer, s gateway.ExperimentStatus) error {
 		fmt.Fprintf(out, "not served here: %s\n", s.Trouble)
 	}
 	printWarnings(out, s.Warnings)
-	fmt.Fprintf(out, "%d exposures of %d units, %d images; %d of them with blind labels by %d raters\n",
+	fmt.Fprintf(out, "%d exposures of %d units in this phase; %d images so far, %d of them with blind labels by %d "+
+		"raters\n",
 		s.Counts["exposures"], s.Counts["units"], s.Counts["images"],
 		s.Counts["images_labelled_blind"], s.Counts["raters_blind"])
 	fmt.Fprintf(out, "feedback: %d counted, %d not counted%s\n", s.Counts["counted"], s.Counts["uncounted"],
