@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from agiqa_train.clip import Clip
+from agiqa_train.clip import Clip, demo_config
 from agiqa_train.onnx_export import export_encoders
 from agiqa_train.triton_repository import GENERAL, QUALITY_WORDS, config_text, model_configs, write_encoder
 
@@ -79,3 +79,12 @@ def test_gpus_encode_texts_in_fp32(tiny: Clip) -> None:
     config = config_text(text, "gpu")
     assert 'name: "cuda"' in config and 'key: "use_tf32" value: "0"' in config
     assert "tensorrt" not in config and "precision_mode" not in config
+
+
+@pytest.mark.parametrize("variant", ["embedded", "cpu", "gpu"])
+def test_committed_configurations_are_what_is_written(variant: str) -> None:
+    """Go's tests compare the server's own writer with the same files."""
+    repository = Path(__file__).resolve().parents[2] / "model_repository"
+    encoder = json.loads((repository / "encoder.json").read_text())
+    for config in model_configs(demo_config(), encoder["name"], encoder["digest"], QUALITY_WORDS):
+        assert config_text(config, variant) == (repository / config.name / "configs" / f"{variant}.pbtxt").read_text()
