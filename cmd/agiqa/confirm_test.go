@@ -29,6 +29,7 @@ var asking = map[string]struct {
 	question string
 }{
 	"checkpoint remove":   {[]string{"x"}, "Remove checkpoint x on "},
+	"experiment delete":   {[]string{"x"}, "Delete experiment x on "},
 	"experiment stop":     {[]string{"x"}, "Stop experiment x on "},
 	"experiment rollback": {[]string{"x"}, "Rollback experiment x on "},
 	"experiment promote":  {[]string{"x", "new"}, "Promote arm new of experiment x on "},

@@ -305,7 +305,8 @@ func (s *Settings) declare() []Setting {
 				"Largest body of a checkpoint import.",
 				atLeast[Bytes](1)),
 			of(&s.ChangeTimeout, "change-timeout", "5m",
-				"Time budget of a checkpoint import, activation or removal. It includes the warm-up of a new head on "+
+				"Time budget of a checkpoint import, activation or removal, and of changes and reports of "+
+					"experiments. It includes the warm-up of a new head on "+
 					"a GPU.",
 				above[time.Duration](0)),
 			of(&s.GoldenTolerance, "golden-tolerance", "0.0001",
