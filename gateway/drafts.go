@@ -92,8 +92,8 @@ func (g *Gateway) registerDrafts(api huma.API, operation newOperation) {
 	})
 	clone := operation(http.MethodPost, "/v1/experiments/{id}/clone", "clone-experiment",
 		"Make a draft of what an experiment is now", 400, 408, 409, 413, 415, 422)
-	clone.Description = "The draft has a salt of its own, so that its units fall to other arms, and begins its ramp anew. " +
-		"Its checkpoints are those that have these names now. An arm that a guardrail took out is back, with weight 0."
+	clone.Description = "The draft has a salt of its own, so that its units fall to other arms, and begins its ramp " +
+		"anew. Its checkpoints are those that have these names now. An arm that a guardrail took out is back, with weight 0."
 	clone.DefaultStatus = http.StatusCreated
 	huma.Register(api, clone, func(ctx context.Context, in *cloneInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {

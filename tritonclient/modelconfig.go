@@ -32,8 +32,9 @@ func CompareModelConfig(got, want *pb.ModelConfig) error {
 }
 
 // CheckConfigs compares the configurations that every replica serves with want,
-// and returns the first difference of each. A server completes what a configuration leaves out before it shows it, names
-// and policies for example; that is no difference.
+// and returns the first difference of each. A server completes what a
+// configuration leaves out before it shows it, names and policies for example;
+// that is no difference.
 func (c *Client) CheckConfigs(ctx context.Context, want []*pb.ModelConfig) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
 	defer cancel()

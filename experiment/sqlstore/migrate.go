@@ -78,7 +78,8 @@ func (s *Store) tooOld(ctx context.Context, tx *sql.Tx, needed int) error {
 		newer = "agiqa " + program + " or newer"
 	}
 	return quality.Errorf(quality.KindStoreUnavailable,
-		"the database schema has version %d, this program supports up to %d; use %s", needed, len(migrations), newer).Because(errTooOld)
+		"the database schema has version %d, this program supports up to %d; use %s", needed,
+		len(migrations), newer).Because(errTooOld)
 }
 
 // errTooOld is the cause of the error of tooOld, which no time mends.
