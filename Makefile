@@ -142,10 +142,10 @@ test-triton: ## does the Triton at ADDRESS, host:port or unix:///PATH, do what t
 	  AGIQA_TEST_TRITON_CERT="$(abspath $(CERT))" AGIQA_TEST_TRITON_KEY="$(abspath $(KEY))" \
 	  $(GO) test -count=1 -v -run '^TestTriton$$' ./tritonclient/contracttest
 
-# Not part of make test: two minutes of load on all processors.
+# Not part of make test: minutes of load on all processors.
 .PHONY: test-several
-test-several: venv-test models ## three gateways, two Tritons, Redis and PostgreSQL under load: changes, kill -9 of each, a new encoder; prints a table
-	$(GO) test ./cmd/agiqa -count=1 -timeout 20m -v -run TestSeveralGatewaysUnderFaults -several
+test-several: venv-test models ## three gateways, two Tritons, Redis and PostgreSQL under load: changes, kill -9 of each and by chance (STORM=1m SEED=1), a new encoder; prints a table
+	$(GO) test ./cmd/agiqa -count=1 -timeout 60m -v -run TestSeveralGatewaysUnderFaults -several -storm $(or $(STORM),1m) -storm-seed $(or $(SEED),1)
 
 .PHONY: test-crash
 test-crash: ## kill -9 the gateway 20 times under feedback, and 20 times around a start: nothing is lost or left over

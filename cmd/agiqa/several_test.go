@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -37,7 +38,11 @@ import (
 	"github.com/agiqa/agiqa/tritonclient"
 )
 
-var severalGateways = flag.Bool("several", false, "also run TestSeveralGatewaysUnderFaults (make test-several)")
+var (
+	severalGateways = flag.Bool("several", false, "also run TestSeveralGatewaysUnderFaults (make test-several)")
+	storm           = flag.Duration("storm", time.Minute, "how long faults come by chance in TestSeveralGatewaysUnderFaults")
+	stormSeed       = flag.Uint64("storm-seed", 1, "which faults these are")
+)
 
 const (
 	agreeWithin     = 2 * time.Second // what all gateways may take to agree
@@ -49,7 +54,7 @@ const (
 
 // TestSeveralGatewaysUnderFaults: three gateways, two Tritons, Redis and PostgreSQL,
 // all real processes, under load. Checkpoints are imported, activated and removed;
-// each kind of process is killed; the encoder is exchanged, one Triton after the
+// each kind of process is killed, then several at a time; the encoder is exchanged, one Triton after the
 // other. No score is ever wrong, no request fails but those that were under way in a
 // process that was killed, and all gateways agree within two seconds. When the last
 // Triton with the encoder in use goes, clients are told to ask again; they do.
@@ -116,6 +121,9 @@ func TestSeveralGatewaysUnderFaults(t *testing.T) {
 		f.postgres.Run()
 		f.eventuallyRun(2, "checkpoint", "activate", "demo")
 		f.settle("demo")
+	})
+	f.step(fmt.Sprintf("all of these by chance, seed %d", *stormSeed), func() {
+		f.storm(*storm, rand.New(rand.NewPCG(*stormSeed, 0)), "demo", "demo-shared", "two")
 	})
 	first, second := f.tritons[0], f.tritons[1]
 	f.step("the first Triton gets the next encoder", func() {
@@ -317,6 +325,88 @@ func (f *fleet) agree(name string) time.Duration {
 		return len(revisions) == 1
 	})
 	return time.Since(start)
+}
+
+// storm activates checkpoints and kills processes for a while, at random, several at
+// a time: a gateway, one Triton, Redis (or it freezes) and PostgreSQL. It ends with all
+// of them back and one default.
+func (f *fleet) storm(lasts time.Duration, random *rand.Rand, names ...string) {
+	f.t.Helper()
+	for _, name := range names {
+		f.load.allow(name) // a change that is refused may have been made
+	}
+	heals := map[string]func(){}
+	breaks := []struct {
+		what string
+		do   func() (heal func())
+	}{
+		{"gateway", func() func() {
+			g := f.gateways[random.IntN(len(f.gateways))]
+			f.killed(g.pid())
+			return g.start
+		}},
+		{"triton", func() func() {
+			n := random.IntN(len(f.tritons))
+			pid := f.tritons[n].server.PID()
+			f.killed(pid)
+			return func() {
+				eventually(f.t, severalPatience, "Triton is back", func() bool {
+					return f.tritons[n].server.PID() != pid && f.noneEjected()
+				})
+			}
+		}},
+		{"redis", func() func() {
+			if random.IntN(2) == 0 {
+				f.redis.Stop()
+				return f.redis.Cont
+			}
+			f.dies(f.redis.Kill)
+			return f.redis.Run
+		}},
+		{"postgres", func() func() {
+			f.dies(f.postgres.Kill)
+			return f.postgres.Run
+		}},
+	}
+	happened := map[string]int{}
+	for end := time.Now().Add(lasts); time.Now().Before(end); {
+		if b := breaks[random.IntN(len(breaks))]; heals[b.what] == nil {
+			heals[b.what] = b.do()
+			happened[b.what]++
+		}
+		f.load.more(f.t, random.IntN(60))
+		if g := f.gateways[random.IntN(len(f.gateways))]; g.running() {
+			if _, _, status := f.run(slices.Index(f.gateways, g), "checkpoint", "activate",
+				names[random.IntN(len(names))]); status == 0 {
+				happened["activation"]++
+			}
+		}
+		for _, b := range breaks {
+			if heal := heals[b.what]; heal != nil && random.IntN(3) == 0 {
+				heal()
+				delete(heals, b.what)
+			}
+		}
+	}
+	for _, b := range breaks {
+		if heal := heals[b.what]; heal != nil {
+			heal()
+		}
+	}
+	f.t.Logf("by chance: %v", happened)
+	f.eventuallyRun(0, "checkpoint", "activate", names[0])
+	f.settle(names[0])
+}
+
+// noneEjected reports whether every gateway that runs gives work to all Tritons.
+func (f *fleet) noneEjected() bool {
+	for _, g := range f.gateways {
+		p := &process{url: g.url}
+		if g.running() && p.metric(f.t, "agiqa_triton_ejected") > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // dies runs what kills a process and waits for its end: what is under way meanwhile
