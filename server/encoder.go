@@ -76,6 +76,10 @@ func (f follower) follow(ctx context.Context) error {
 	if encoder == (quality.Encoder{}) {
 		return quality.Errorf(quality.KindModelUnavailable, "no server with the encoder in use answers").Because(err)
 	}
+	if current.Digest != encoder.Digest {
+		// Until the move is over, a request for either may come too early or too late.
+		f.service.Elsewhere(append(f.state.elsewhere(encoder, served), current.Digest, encoder.Digest))
+	}
 	switched, err := f.caches.Switch(ctx, encoder, func(texts *cache.Texts, embeddings quality.EmbeddingCache) {
 		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts,
 			Embeddings: embeddings, Panels: f.panels})
