@@ -439,10 +439,10 @@ func (r *trialRig) labelled(arms, images, raters int) {
 // stops it; one that was made is there at once, until there is another label.
 func TestReportEndsWithItsRequest(t *testing.T) {
 	t.Parallel()
-	const budget = 300 * time.Millisecond
+	const budget = 150 * time.Millisecond
 	small := func(p *plan) { p.gateway.ChangeTimeout, p.gateway.RequestTimeout = budget, budget }
 	r := newTrialRig(t, small)
-	r.labelled(3, 150, 2)
+	r.labelled(5, 250, 2)
 	server := httptest.NewUnstartedServer(r.gateway.Handler())
 	server.Config.WriteTimeout = budget + 10*time.Second // as the server's
 	server.Start()
@@ -470,7 +470,7 @@ func TestReportEndsWithItsRequest(t *testing.T) {
 	// With time enough, a client that leaves stops it: the next one need not wait for
 	// what nobody reads.
 	whole := newTrialRig(t)
-	whole.labelled(3, 150, 2)
+	whole.labelled(5, 250, 2)
 	began := time.Now()
 	a := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin)
 	took := time.Since(began)

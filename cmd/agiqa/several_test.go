@@ -455,10 +455,13 @@ type several struct {
 	env  []string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
+
+	ready atomic.Bool // a balancer gives it work
 }
 
 func (g *several) start() {
 	g.t.Helper()
+	g.ready.Store(false)
 	g.cmd, g.done = command(g.t, g.env, "serve"), make(chan struct{})
 	log, err := os.Create(filepath.Join(g.t.TempDir(), "log"))
 	if err != nil {
@@ -493,6 +496,7 @@ func (g *several) start() {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	})
+	g.ready.Store(true)
 }
 
 func (g *several) pid() int { return g.cmd.Process.Pid }
@@ -675,8 +679,8 @@ func (l *demand) end() {
 	l.group.Wait()
 }
 
-// ask sends an image to a gateway. What refuses the connection is passed over, as a
-// balancer does.
+// ask sends an image to a gateway. What refuses the connection or isn't ready after a
+// start is passed over, as a balancer does.
 func (l *demand) ask(ctx context.Context, n int) {
 	image, start := n%severalImages, time.Now()
 	var status int
@@ -684,7 +688,12 @@ func (l *demand) ask(ctx context.Context, n int) {
 	var err error
 	for try := 0; try < len(l.f.gateways); {
 		var wait time.Duration
-		status, wait, raw, err = send(ctx, l.f.gateways[(n+try)%len(l.f.gateways)].url+"/v1/score", l.f.images[image])
+		g := l.f.gateways[(n+try)%len(l.f.gateways)]
+		if !g.ready.Load() {
+			try++
+			continue
+		}
+		status, wait, raw, err = send(ctx, g.url+"/v1/score", l.f.images[image])
 		if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
 			try++
 			continue
