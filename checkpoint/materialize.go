@@ -75,7 +75,7 @@ func install(parent, name string, files folder) error {
 		}
 		return err
 	}
-	return syncFolder(parent)
+	return durable.SyncFolder(parent)
 }
 
 // uninstall renames the folder away before it deletes it, so that a server
@@ -112,15 +112,6 @@ func writeFolder(dir string, files folder) error {
 		}
 	}
 	return nil
-}
-
-// syncFolder waits until the disk has the folder's own entries.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // compare reports how the folder dir differs from files, if it does. Python's

@@ -87,13 +87,13 @@ func (s bundles) write(b *checkpoint.Bundle) error {
 		return fmt.Errorf("what was written is checkpoint %s (%s), want %s (%s)",
 			got.Name, got.Digest, want.Name, want.Digest)
 	}
-	if err := syncFolder(temporary); err != nil {
+	if err := durable.SyncFolder(temporary); err != nil {
 		return err
 	}
 	if err := os.Rename(temporary, target); err != nil {
 		return err
 	}
-	if err := syncFolder(s.dir); err != nil {
+	if err := durable.SyncFolder(s.dir); err != nil {
 		return errors.Join(err, s.remove(b.Checkpoint().Name))
 	}
 	return nil
@@ -114,7 +114,7 @@ func (s bundles) remove(name string) error {
 	if err != nil {
 		return err
 	}
-	return syncFolder(s.dir)
+	return durable.SyncFolder(s.dir)
 }
 
 // setAside moves b's folder to where no checkpoint is read from, and returns where
@@ -131,7 +131,7 @@ func (s bundles) setAside(b *checkpoint.Bundle) (to string, err error) {
 	if err := os.Rename(filepath.Join(s.dir, c.Name), to); err != nil {
 		return "", err
 	}
-	return to, syncFolder(s.dir)
+	return to, durable.SyncFolder(s.dir)
 }
 
 func (s bundles) temporary() (string, error) {

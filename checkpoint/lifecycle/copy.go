@@ -12,6 +12,7 @@ import (
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/desired"
+	"github.com/agiqa/agiqa/internal/durable"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -115,7 +116,7 @@ func (l *Library) writeCopy(s *Snapshot, of desired.State) error {
 	if next != l.origin {
 		raw, err := json.Marshal(next)
 		if err == nil {
-			err = replaceFile(l.bundles.dir, OriginFile, append(raw, '\n'))
+			err = durable.ReplaceFile(l.bundles.dir, OriginFile, append(raw, '\n'))
 		}
 		if err != nil {
 			return errors.Join(append(faults, err)...)
@@ -277,25 +278,4 @@ func (l *Library) fetch(ctx context.Context, c desired.Checkpoint) (*checkpoint.
 		return nil, err
 	}
 	return unpack(packed, c, l.bundles.limits)
-}
-
-// replaceFile replaces a file of the folder: whoever reads it, after a power cut
-// too, finds the old content or the new one.
-func replaceFile(dir, name string, content []byte) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, "."+name+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // nothing, once it was renamed
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncFolder(dir)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/agiqa/agiqa/internal/durable"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -77,14 +78,5 @@ func writeState(dir string, s state) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(dir, StateFile, append(raw, '\n'))
-}
-
-// syncFolder waits until the disk has a folder's own entries.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.ReplaceFile(dir, StateFile, append(raw, '\n'))
 }
