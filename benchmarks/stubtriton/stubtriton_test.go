@@ -1,13 +1,12 @@
 package stubtriton_test
 
 import (
-	"context"
-	"net"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/agiqa/agiqa/benchmarks/stubtriton"
+	"github.com/agiqa/agiqa/benchmarks/stubtriton/stubtritontest"
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
@@ -22,29 +21,14 @@ func client(t *testing.T, change func(*stubtriton.Config)) *tritonclient.Client 
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := stubtriton.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
 	c := tritonclient.DefaultConfig()
-	c.Addresses = []string{l.Addr().String()}
+	c.Addresses = []string{stubtritontest.Start(t, cfg)}
 	client, err := tritonclient.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-		stop()
-		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})

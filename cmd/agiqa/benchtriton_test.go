@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/agiqa/agiqa/benchmarks/load"
 	"github.com/agiqa/agiqa/benchmarks/stubtriton"
+	"github.com/agiqa/agiqa/benchmarks/stubtriton/stubtritontest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
 )
@@ -30,24 +29,7 @@ func stubTritonOf(t *testing.T, models string) (address string) {
 	t.Helper()
 	cfg := stubtriton.DefaultConfig()
 	cfg.Repository = models
-	s, err := stubtriton.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	return stubtritontest.Start(t, cfg)
 }
 
 func TestBenchTriton(t *testing.T) {

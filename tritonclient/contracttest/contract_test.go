@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/benchmarks/stubtriton"
+	"github.com/agiqa/agiqa/benchmarks/stubtriton/stubtritontest"
 	"github.com/agiqa/agiqa/embedded"
 	"github.com/agiqa/agiqa/internal/certtest"
 	"github.com/agiqa/agiqa/internal/proctest"
@@ -137,24 +137,7 @@ func startSpoilt(t *testing.T, model, from, to string) (address string) {
 			t.Fatal(err)
 		}
 	}
-	s, err := stubtriton.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	return stubtritontest.Start(t, cfg)
 }
 
 func startEmbedded(t *testing.T) string {
