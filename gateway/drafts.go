@@ -72,14 +72,12 @@ type CloneRequest struct {
 	ID string `json:"id" maxLength:"64" doc:"Of the new draft: letters, digits and hyphens, in lower case"`
 }
 
-// registerDrafts adds the routes that are about experiments before they run, or when
-// they are over.
+// registerDrafts adds the routes that make and change drafts.
 func (g *Gateway) registerDrafts(api huma.API, operation newOperation) {
 	edit := operation(http.MethodPut, "/v1/experiments/{id}", "edit-experiment", "Edit a draft",
 		400, 408, 409, 413, 415, 422)
 	edit.Description = "The body is a definition, as for a new experiment, with the same id; it takes the place of the " +
-		"one " +
-		"before. What has started isn't edited: clone it."
+		"one before. What has started isn't edited: clone it."
 	read := g.definition(api, &edit)
 	huma.Register(api, edit, func(ctx context.Context, in *editInput) (*experimentOutput, error) {
 		return experimentAnswer(ctx, func() (experiment.Experiment, error) {
@@ -100,22 +98,6 @@ func (g *Gateway) registerDrafts(api huma.API, operation newOperation) {
 			return g.experiments.Clone(ctx, experiment.ID(in.ID), experiment.ID(in.Body.ID), access.From(ctx).By())
 		})
 	})
-	for _, do := range []struct {
-		do      experiment.Do
-		summary string
-	}{
-		{experiment.DoArchive, "Put a draft, or an experiment that has ended, away"},
-		{experiment.DoRestore, "Take an experiment out of the archive"},
-	} {
-		huma.Register(api, operation(http.MethodPost, "/v1/experiments/{id}/"+string(do.do),
-			string(do.do)+"-experiment", do.summary, 409),
-			func(ctx context.Context, in *changeInput) (*experimentOutput, error) {
-				return experimentAnswer(ctx, func() (experiment.Experiment, error) {
-					return g.experiments.Change(ctx, experiment.ID(in.ID), in.Revision,
-						experiment.Change{Do: do.do, By: access.From(ctx).By()})
-				})
-			})
-	}
 	remove := operation(http.MethodDelete, "/v1/experiments/{id}", "delete-experiment", "Delete a draft", 409)
 	remove.Description = "Answers with what was deleted. Experiments that were started have records and are archived " +
 		"instead."

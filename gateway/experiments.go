@@ -447,6 +447,8 @@ func (g *Gateway) registerExperimentChanges(api huma.API, operation newOperation
 	}{
 		{experiment.DoPause, "Pause: everybody gets the default, nothing is recorded"},
 		{experiment.DoStop, "Stop for good"},
+		{experiment.DoArchive, "Put a draft, or an experiment that has ended, away"},
+		{experiment.DoRestore, "Take an experiment out of the archive"},
 	} {
 		huma.Register(api, operation(http.MethodPost, "/v1/experiments/{id}/"+string(do.do),
 			string(do.do)+"-experiment", do.summary, 409),
