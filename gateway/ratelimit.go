@@ -123,7 +123,7 @@ func (l *limits) handle(c *gin.Context) {
 	if cost == 0 {
 		return
 	}
-	if wait := l.take(ctx, cost); wait > 0 {
+	if wait := l.take(ctx, cost, false); wait > 0 {
 		l.count(ctx, "rate_limit")
 		if c.Request.ContentLength != 0 {
 			c.Header("Connection", "close") // the body is not read
@@ -134,14 +134,17 @@ func (l *limits) handle(c *gin.Context) {
 	}
 }
 
-// take takes tokens from the client's bucket: the one that gateways share, or
-// while that can't be had, this gateway's own.
-func (l *limits) take(ctx context.Context, tokens float64) time.Duration {
+// take takes tokens from the client's bucket, as [SharedTokens] does: from the one
+// that gateways share, or while that can't be had, from this gateway's own.
+func (l *limits) take(ctx context.Context, tokens float64, owed bool) time.Duration {
 	client := access.From(ctx).Client
 	if l.shared != nil {
-		if wait, err := l.shared.Take(ctx, client, tokens, false); err == nil {
+		if wait, err := l.shared.Take(ctx, client, tokens, owed); err == nil {
 			return wait
 		}
+	}
+	if owed {
+		return l.requests.Charge(client, tokens)
 	}
 	return l.requests.TakeCost(client, tokens)
 }
@@ -149,16 +152,9 @@ func (l *limits) take(ctx context.Context, tokens float64) time.Duration {
 // charge takes what a request that was read costs beyond its first token. It
 // refuses nothing: the client owes it, and its next requests wait.
 func (l *limits) charge(ctx context.Context, tokens float64) {
-	if l.requests == nil || tokens <= 1 {
-		return
+	if l.requests != nil && tokens > 1 {
+		l.take(ctx, tokens-1, true)
 	}
-	client := access.From(ctx).Client
-	if l.shared != nil {
-		if _, err := l.shared.Take(ctx, client, tokens-1, true); err == nil {
-			return
-		}
-	}
-	l.requests.Charge(client, tokens-1)
 }
 
 // hold waits before a refusal is told to a client that has had many of late.

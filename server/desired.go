@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -102,11 +103,7 @@ func (c checks) checkState(context.Context) error {
 	standing := c.manager.Standing()
 	if standing.Served != standing.Wanted {
 		text := fmt.Sprintf("revision %d of the checkpoints is served, %d is wanted", standing.Served, standing.Wanted)
-		var names []string
-		for name := range standing.Missing {
-			names = append(names, name)
-		}
-		if slices.Sort(names); len(names) > 0 {
+		if names := slices.Sorted(maps.Keys(standing.Missing)); len(names) > 0 {
 			text += "; not ready here: " + strings.Join(names, ", ")
 		}
 		return quality.Errorf(quality.KindModelUnavailable, "%s", text)

@@ -149,16 +149,25 @@ func (l *Library) find(s *Snapshot, more []*checkpoint.Bundle, c desired.Checkpo
 	is := func(b *checkpoint.Bundle) bool {
 		return b.Checkpoint().Name == c.Name && b.Checkpoint().Digest == c.Digest
 	}
-	for _, b := range l.shipped {
+	if b := l.shippedLike(c); b != nil {
 		if is(b) {
 			return b
 		}
-		if b.Checkpoint().Name == c.Name || b.Checkpoint().Digest == c.Digest {
-			return nil
-		}
+		return nil
 	}
 	for _, b := range slices.Concat(more, s.registry.List()) {
 		if is(b) {
+			return b
+		}
+	}
+	return nil
+}
+
+// shippedLike returns the shipped bundle with c's name or content, nil where there is
+// none.
+func (l *Library) shippedLike(c desired.Checkpoint) *checkpoint.Bundle {
+	for _, b := range l.shipped {
+		if b.Checkpoint().Name == c.Name || b.Checkpoint().Digest == c.Digest {
 			return b
 		}
 	}

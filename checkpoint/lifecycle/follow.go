@@ -203,11 +203,9 @@ func (m *Manager) bring(ctx context.Context, c desired.Checkpoint) (*checkpoint.
 	if b := m.imports(); b != nil && b.Checkpoint().Digest == c.Digest && b.Checkpoint().Name == c.Name {
 		return b, nil // it is ready
 	}
-	for _, o := range m.Library.shipped {
-		if o.Checkpoint().Name == c.Name || o.Checkpoint().Digest == c.Digest {
-			return nil, quality.Errorf(quality.KindConflict, "checkpoint %s, which was shipped with this server, is in its way",
-				o.Checkpoint().Name)
-		}
+	if o := m.Library.shippedLike(c); o != nil {
+		return nil, quality.Errorf(quality.KindConflict, "checkpoint %s, which was shipped with this server, is in its way",
+			o.Checkpoint().Name)
 	}
 	encoder, err := m.encoder()
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -334,7 +333,7 @@ func (m *Manager) replace(ctx context.Context,
 		if err != nil {
 			return now, err
 		}
-		if slices.Equal(d.Checkpoints, now.Checkpoints) && d.Default == now.Default && d.Previous == now.Previous {
+		if d.Fingerprint() == now.Fingerprint() {
 			return now, nil
 		}
 		next, err := m.Store.Replace(ctx, now.Revision, d, add...)
