@@ -6,6 +6,8 @@ wait for each other in every operation, processes once a step.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +61,11 @@ def _member(rank: int, size: int, store: str, work: Callable[[Team], None]) -> N
         work(Team(rank, size))
     finally:
         dist.destroy_process_group()
+    # Gloo's threads may give a tensor back a moment later. PyTorch then asks for Python's lock, and
+    # in an interpreter that is shutting down this aborts the process, so this one doesn't shut down.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def run_team(size: int, folder: Path, work: Callable[[Team], None]) -> None:
