@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -36,7 +37,22 @@ type Document struct {
 	Previous string `json:"previous,omitempty"`
 	// Checkpoints are the imported ones, in order of name.
 	Checkpoints []Checkpoint `json:"checkpoints"`
+	// Encoder is what gateways use as soon as a server holds it; zero: nobody chose,
+	// and they stay with the one in use for as long as any server holds that.
+	Encoder Encoder `json:"encoder,omitzero"`
+	// more is what a newer program wrote and this one doesn't know: a change by this
+	// one leaves it as it is.
+	more map[string]json.RawMessage
 }
+
+// Encoder identifies an image encoder.
+type Encoder struct {
+	Digest    quality.Digest `json:"digest"`              // of the weights
+	Precision string         `json:"precision,omitempty"` // see [quality.Encoder]
+}
+
+// EncoderOf returns what identifies e.
+func EncoderOf(e quality.Encoder) Encoder { return Encoder{e.Digest, e.Precision} }
 
 // Checkpoint is an imported checkpoint.
 type Checkpoint struct {
@@ -97,13 +113,31 @@ func (d Document) Without(name string) Document {
 
 // Encode returns the document as a store keeps it. Equal documents are equal
 // bytes.
-func (d Document) Encode() ([]byte, error) { return json.Marshal(d) }
+func (d Document) Encode() ([]byte, error) {
+	raw, err := json.Marshal(d)
+	if err != nil || len(d.more) == 0 {
+		return raw, err
+	}
+	all := maps.Clone(d.more)
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
+}
 
-// Decode reads what Encode wrote. Members that a newer program added are passed
-// over.
+// Decode reads what Encode wrote, by this program or by a newer one.
 func Decode(raw []byte) (d Document, err error) {
-	if err = json.Unmarshal(raw, &d); err != nil {
+	if err = json.Unmarshal(raw, &d); err == nil {
+		err = json.Unmarshal(raw, &d.more)
+	}
+	if err != nil {
 		return Document{}, fmt.Errorf("the desired state is damaged: %w", err)
+	}
+	for _, known := range []string{"default", "previous", "checkpoints", "encoder"} {
+		delete(d.more, known)
+	}
+	if len(d.more) == 0 {
+		d.more = nil
 	}
 	return d, nil
 }

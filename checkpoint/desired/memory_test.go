@@ -1,7 +1,9 @@
 package desired_test
 
 import (
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,11 +65,42 @@ func TestAddressTellsPartsApart(t *testing.T) {
 	}
 }
 
-// TestDocumentsOfNewerPrograms may have more members.
+// TestDocumentsOfNewerPrograms: they may have more members, which an older program
+// leaves as they are.
 func TestDocumentsOfNewerPrograms(t *testing.T) {
-	d, err := desired.Decode([]byte(`{"default":"one","canary":"two","checkpoints":[]}`))
+	d, err := desired.Decode([]byte(`{"default":"one","canary":{"x":[1,2]},"checkpoints":[]}`))
 	if err != nil || d.Default != "one" {
 		t.Errorf("%+v, %v", d, err)
+	}
+	before := d.Fingerprint()
+	d.Default = "two"
+	d = d.With(desired.Checkpoint{Name: "three"})
+	raw, err := d.Encode()
+	if text := string(raw); err != nil || !strings.Contains(text, `"canary":{"x":[1,2]}`) ||
+		!strings.Contains(text, `"default":"two"`) {
+		t.Errorf("after a change: %s, %v", raw, err)
+	}
+	if d.Fingerprint() == before {
+		t.Error("another document has the same fingerprint")
+	}
+	if again, err := desired.Decode(raw); err != nil || again.Fingerprint() != d.Fingerprint() {
+		t.Errorf("read again: %+v, %v", again, err)
+	}
+
+	// A member that this program knows is none of a newer one.
+	full := desired.Document{Default: "one", Previous: "two", Checkpoints: []desired.Checkpoint{{Name: "three"}},
+		Encoder: desired.Encoder{Digest: quality.DigestOf([]byte("x")), Precision: "int8"}}
+	for i := range reflect.TypeFor[desired.Document]().NumField() {
+		field := reflect.TypeFor[desired.Document]().Field(i)
+		if field.IsExported() && reflect.ValueOf(full).Field(i).IsZero() {
+			t.Fatalf("this test leaves %s out", field.Name)
+		}
+	}
+	if raw, err = full.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := desired.Decode(raw); err != nil || !reflect.DeepEqual(got, full) {
+		t.Errorf("%+v, %v, want %+v", got, err, full)
 	}
 	for _, raw := range []string{"", "{", `{"checkpoints":[{"digest":"x"}]}`} {
 		if _, err := desired.Decode([]byte(raw)); err == nil {
