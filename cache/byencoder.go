@@ -8,9 +8,10 @@ import (
 	"github.com/agiqa/agiqa/quality"
 )
 
-// ByEncoder holds the caches of the encoder in use. They are made for one
-// encoder and replaced as a whole when another one appears, so that a value of
-// one never meets the other. It's safe for concurrent use.
+// ByEncoder holds the caches of the encoder in use, and of the one before while
+// servers still hold that. They are made for one encoder and replaced as a whole
+// when another one appears, so that a value of one never meets the other. It's
+// safe for concurrent use.
 type ByEncoder struct {
 	texts  TextsConfig
 	images *ImagesConfig // nil: image embeddings are not kept
@@ -19,6 +20,7 @@ type ByEncoder struct {
 	mu      sync.Mutex
 	encoder quality.Encoder
 	current caches
+	before  caches // of the encoder before; zero: given up
 }
 
 // caches are those of one encoder.
@@ -34,9 +36,10 @@ func NewByEncoder(texts TextsConfig, images *ImagesConfig, source PromptEmbedder
 	return &ByEncoder{texts: texts, images: images, source: source}
 }
 
-// Switch makes the caches of an encoder and hands them to use, then closes
-// those of the encoder before. It does nothing, and returns false, where that
-// encoder is in use already. embeddings is nil where none are kept.
+// Switch makes the caches of an encoder and hands them to use. Those of the
+// encoder before stay open until [ByEncoder.Forget] or the next switch. It does
+// nothing, and returns false, where that encoder is in use already. embeddings is
+// nil where none are kept.
 func (b *ByEncoder) Switch(
 	ctx context.Context, encoder quality.Encoder, use func(texts *Texts, embeddings quality.EmbeddingCache),
 ) (switched bool, err error) {
@@ -54,9 +57,18 @@ func (b *ByEncoder) Switch(
 	} else {
 		use(next.texts, next.images)
 	}
-	before := b.current
-	b.encoder, b.current = encoder, next
-	return true, before.close(ctx)
+	oldest := b.before
+	b.encoder, b.before, b.current = encoder, b.current, next
+	return true, oldest.close(ctx)
+}
+
+// Forget closes the caches of the encoder before the one in use.
+func (b *ByEncoder) Forget(ctx context.Context) error {
+	b.mu.Lock()
+	before := b.before
+	b.before = caches{}
+	b.mu.Unlock()
+	return before.close(ctx)
 }
 
 func (b *ByEncoder) build(ctx context.Context, encoder quality.Encoder) (caches, error) {
@@ -109,13 +121,13 @@ func (b *ByEncoder) PromptEmbedding(ctx context.Context, prompt string) (quality
 	return texts.PromptEmbedding(ctx, prompt)
 }
 
-// Close closes the caches of the encoder in use.
+// Close closes all caches.
 func (b *ByEncoder) Close(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := b.current
-	b.encoder, b.current = quality.Encoder{}, caches{}
-	return before.close(ctx)
+	current, before := b.current, b.before
+	b.encoder, b.current, b.before = quality.Encoder{}, caches{}, caches{}
+	return errors.Join(current.close(ctx), before.close(ctx))
 }
 
 func (c caches) close(ctx context.Context) error {

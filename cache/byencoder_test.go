@@ -92,3 +92,36 @@ func TestByEncoderKeepsTheOldCachesOnAFault(t *testing.T) {
 		t.Errorf("switched %t, %v, encoder %+v", switched, err, b.Encoder())
 	}
 }
+
+// TestByEncoderForgets: requests of the encoder before still get their prompts
+// encoded, until it is forgotten.
+func TestByEncoderForgets(t *testing.T) {
+	texts := cache.DefaultTextsConfig()
+	texts.Memory = newMemory(t)
+	b := cache.NewByEncoder(texts, nil, &fakeSource{})
+	other := testEncoder
+	other.Name, other.Digest = "other", quality.DigestOf([]byte("other encoder"))
+	var handed []*cache.Texts
+	for _, e := range []quality.Encoder{testEncoder, other} {
+		if _, err := b.Switch(t.Context(), e, func(texts *cache.Texts, _ quality.EmbeddingCache) {
+			handed = append(handed, texts)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, cached, err := handed[0].TextEmbeddings(t.Context(), checkpointNamed("a")); cached || err != nil {
+		t.Errorf("after the move: cached %t, %v", cached, err)
+	}
+	if err := b.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := handed[0].TextEmbeddings(t.Context(), checkpointNamed("b")); err == nil {
+		t.Error("the caches of an encoder that was forgotten still encode")
+	}
+	if err := b.Forget(t.Context()); err != nil {
+		t.Errorf("forgotten twice: %v", err)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -56,6 +56,9 @@ var permits = map[string]permit{
 	"POST /v1/checkpoints/-/rollback":       changing,
 	"DELETE /v1/checkpoints/:name":          changing,
 
+	"GET /v1/encoder": inspecting,
+	"PUT /v1/encoder": changing,
+
 	"GET /v1/experiments":                 inspecting,
 	"GET /v1/experiments/:id":             inspecting,
 	"GET /v1/experiments/:id/audits":      inspecting,

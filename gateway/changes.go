@@ -34,6 +34,11 @@ type CheckpointChanges interface {
 	// Remove takes a checkpoint out: checkpoint_not_found, conflict. It comes back
 	// within a few seconds, also where others still use the models.
 	Remove(ctx context.Context, name, by string) (lifecycle.Change, error)
+	// Encoders says which encoders there are.
+	Encoders(ctx context.Context) (lifecycle.Encoders, error)
+	// UseEncoder makes every gateway use an encoder: conflict. precision is nil where
+	// it doesn't matter.
+	UseEncoder(ctx context.Context, digest quality.Digest, precision *string, by string) (lifecycle.Encoders, error)
 	// Diff compares two checkpoints: checkpoint_not_found.
 	Diff(a, b string) (lifecycle.Diff, error)
 	// Standing says which revision of the desired state is wanted.

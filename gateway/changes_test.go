@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
@@ -60,6 +61,23 @@ func (l *ledger) Remove(_ context.Context, name, by string) (lifecycle.Change, e
 	return l.note("remove %s by %s", name, by)
 }
 
+func (l *ledger) Encoders(context.Context) (lifecycle.Encoders, error) {
+	e := tritontest.Encoder()
+	return lifecycle.Encoders{InUse: e, Held: []lifecycle.HeldEncoder{{Encoder: e, Servers: 2}}, Revision: 7}, l.err
+}
+
+func (l *ledger) UseEncoder(ctx context.Context, digest quality.Digest, precision *string,
+	by string) (lifecycle.Encoders, error) {
+	text := "any precision"
+	if precision != nil {
+		text = fmt.Sprintf("precision %q", *precision)
+	}
+	_, _ = l.note("encoder %s of %s by %s", digest.Short(), text, by)
+	out, err := l.Encoders(ctx)
+	out.Chosen = desired.Encoder{Digest: digest}
+	return out, err
+}
+
 func (l *ledger) Standing() lifecycle.Standing { return lifecycle.Standing{Wanted: 8} }
 
 func (l *ledger) Diff(a, b string) (lifecycle.Diff, error) {
@@ -97,7 +115,7 @@ func bearer(key string) []string { return []string{"Authorization", "Bearer " + 
 func TestChangesWantTheKey(t *testing.T) {
 	routes := []string{
 		"POST /v1/checkpoints", "POST /v1/checkpoints/one/activate", "POST /v1/checkpoints/-/rollback",
-		"DELETE /v1/checkpoints/one",
+		"DELETE /v1/checkpoints/one", "PUT /v1/encoder",
 	}
 	for _, test := range []struct {
 		name    string
@@ -292,5 +310,43 @@ func TestListNamesTheEncoder(t *testing.T) {
 	if w := r.admin(http.MethodGet, "/v1/checkpoints", nil); !strings.Contains(w.Body.String(),
 		`"encoder":{"name":"`+enc.Name+`","digest":"`+enc.Digest.String()+`"}`) {
 		t.Errorf("list: %s", w.Body)
+	}
+}
+
+// TestEncoderRoutes: what PUT /v1/encoder asks for and what either route answers.
+func TestEncoderRoutes(t *testing.T) {
+	e, by := tritontest.Encoder(), gateway.KeyID(adminKey)
+	choice := fmt.Sprintf(`{"digest": %q`, e.Digest)
+	for _, test := range []struct {
+		route, body string
+		status      int
+		call        string
+	}{
+		{"GET /v1/encoder", "", http.StatusOK, ""},
+		{"PUT /v1/encoder", choice + "}", http.StatusOK, "encoder " + e.Digest.Short() + " of any precision by " + by},
+		{"PUT /v1/encoder", choice + `, "precision": ""}`, http.StatusOK,
+			"encoder " + e.Digest.Short() + ` of precision "" by ` + by},
+		{"PUT /v1/encoder", choice + `, "precision": "int8"}`, http.StatusOK,
+			"encoder " + e.Digest.Short() + ` of precision "int8" by ` + by},
+		{"PUT /v1/encoder", "{}", http.StatusBadRequest, ""},
+		{"PUT /v1/encoder", `{"digest": "sha256:short"}`, http.StatusBadRequest, ""},
+		{"PUT /v1/encoder", choice + `, "name": "x"}`, http.StatusBadRequest, ""},
+	} {
+		t.Run(test.route+" "+test.body, func(t *testing.T) {
+			l := &ledger{}
+			method, path, _ := strings.Cut(test.route, " ")
+			w := newAdminRig(t, l).admin(method, path, strings.NewReader(test.body),
+				append(bearer(adminKey), "Content-Type", "application/json")...)
+			if w.Code != test.status {
+				t.Errorf("status %d: %s", w.Code, w.Body)
+			}
+			if got := strings.Join(l.calls, "; "); got != test.call {
+				t.Errorf("calls %q, want %q", got, test.call)
+			}
+			want := fmt.Sprintf(`"held":[{"name":"tritontest","digest":%q,"servers":2}],"complete":true,"revision":7`, e.Digest)
+			if w.Code == http.StatusOK && !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%s, want %s", w.Body, want)
+			}
+		})
 	}
 }

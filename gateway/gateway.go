@@ -200,6 +200,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	g.registerChallenge(g.api)
 	g.registerCheckpoints(g.api)
 	g.registerChanges(g.api)
+	g.registerEncoders(g.api)
 	if g.experiments != nil {
 		g.registerExperiments(g.api)
 	}

@@ -83,7 +83,8 @@ func (m *measures) countScores(ctx context.Context, response scoring.Response) {
 	}
 }
 
-// countChange counts a change of checkpoints: import, activate, rollback or remove.
+// countChange counts a change of checkpoints, import, activate, rollback or remove,
+// or of the encoder.
 func (m *measures) countChange(ctx context.Context, change string, err error) {
 	m.changes.Add(ctx, 1, metric.WithAttributes(attribute.String("change", change), metrics.OutcomeOf(err)))
 }

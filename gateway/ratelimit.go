@@ -38,13 +38,16 @@ func (c RateLimit) validate() error {
 }
 
 // routeCosts is what a request costs before it is read, in tokens, where that is
-// not one: the routes that read weights or an experiment's records. It counts
+// not one: the routes that read weights or an experiment's records, or ask every
+// inference server. It counts
 // whatever the answer is, that a key is invalid too. A scoring request costs a token for each number that it asks for
 // ([scoreTokens]); what
 // that is beyond the first is charged once it was read.
 var routeCosts = map[string]float64{
 	"GET /v1/checkpoints/:name/diff/:other": 5,
 	"POST /v1/checkpoints":                  5,
+	"GET /v1/encoder":                       5,
+	"PUT /v1/encoder":                       5,
 	"GET /v1/experiments/:id":               5,
 	"GET /v1/experiments/:id/report":        10,
 	"GET /v1/experiments/:id/report.html":   10,

@@ -27,6 +27,7 @@ type Readiness struct {
 	current  func() []Check // every check of the moment: some come and go
 	interval time.Duration
 	timeout  time.Duration
+	soon     chan struct{}
 
 	mu      sync.Mutex
 	state   map[string]error // absent: not run yet
@@ -42,7 +43,8 @@ func NewReadiness(interval, timeout time.Duration, checks ...Check) *Readiness {
 // NewChangingReadiness is [NewReadiness] for checks that come and go: current is
 // asked at every round and report.
 func NewChangingReadiness(interval, timeout time.Duration, current func() []Check) *Readiness {
-	return &Readiness{current: current, interval: interval, timeout: timeout, state: map[string]error{}}
+	return &Readiness{current: current, interval: interval, timeout: timeout, soon: make(chan struct{}, 1),
+		state: map[string]error{}}
 }
 
 // Run makes a round of checks at once and then at every interval, until ctx
@@ -58,10 +60,20 @@ func (r *Readiness) Run(ctx context.Context) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
+		case <-r.soon:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		}
+	}
+}
+
+// Soon asks for a round now, or after the one that is under way. It never blocks.
+func (r *Readiness) Soon() {
+	select {
+	case r.soon <- struct{}{}:
+	default:
 	}
 }
 

@@ -111,14 +111,9 @@ type job struct {
 }
 
 func (s *Service) newJob(req Request) (*job, error) {
-	models, err := s.current()
+	models, err := s.modelsFor(req.Checkpoints)
 	if err != nil {
 		return nil, err
-	}
-	for _, c := range req.Checkpoints {
-		if c.Encoder != models.Encoder.Digest {
-			return nil, s.otherEncoder(c, models.Encoder)
-		}
 	}
 	if err := checkPrompts(req, models.Encoder); err != nil {
 		return nil, err

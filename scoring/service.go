@@ -117,7 +117,7 @@ type Service struct {
 	heads     *heads
 	telemetry *telemetry
 	maxRows   int
-	models    atomic.Pointer[Models]
+	models    atomic.Pointer[[]*Models] // those in use first
 	elsewhere atomic.Pointer[[]quality.Digest]
 }
 
@@ -163,8 +163,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 }
 
 // Use makes m the models of every request that begins from now on; nil means
-// that there are none.
-func (s *Service) Use(m *Models) { s.models.Store(m) }
+// that there are none. Requests for checkpoints of another encoder get the first
+// of others that is theirs: of encoders that were in use and that servers hold.
+func (s *Service) Use(m *Models, others ...*Models) {
+	var all []*Models
+	if m != nil {
+		all = append([]*Models{m}, others...)
+	}
+	s.models.Store(&all)
+}
 
 // Elsewhere tells the service which other encoders there are at the moment, on
 // servers that get no work or until a moment ago: a request for one of them is
@@ -196,8 +203,8 @@ func (s *Service) available() error {
 
 // Encoder returns the encoder in use, and false while there is none.
 func (s *Service) Encoder() (quality.Encoder, bool) {
-	m := s.models.Load()
-	if m == nil {
+	m, err := s.modelsFor(nil)
+	if err != nil {
 		return quality.Encoder{}, false
 	}
 	return m.Encoder, true
@@ -208,10 +215,21 @@ func (s *Service) PreprocessID(mode quality.PreprocessMode, recipe quality.Recip
 	return s.decoding.preparer.ID(mode, recipe)
 }
 
-// current returns the models, or model_unavailable.
-func (s *Service) current() (*Models, error) {
-	if m := s.models.Load(); m != nil {
-		return m, nil
+// modelsFor returns the models that score checkpoints, all of one encoder, or
+// model_unavailable where there are none at all, and else what [Service.otherEncoder]
+// says. With no checkpoints, those in use.
+func (s *Service) modelsFor(checkpoints []quality.Checkpoint) (*Models, error) {
+	all := s.models.Load()
+	if all == nil || len(*all) == 0 {
+		return nil, quality.Errorf(quality.KindModelUnavailable, "the inference server is not ready yet").After(time.Second)
 	}
-	return nil, quality.Errorf(quality.KindModelUnavailable, "the inference server is not ready yet").After(time.Second)
+	fits := func(m *Models) bool {
+		return !slices.ContainsFunc(checkpoints, func(c quality.Checkpoint) bool { return c.Encoder != m.Encoder.Digest })
+	}
+	if i := slices.IndexFunc(*all, fits); i >= 0 {
+		return (*all)[i], nil
+	}
+	inUse := (*all)[0].Encoder
+	other := slices.IndexFunc(checkpoints, func(c quality.Checkpoint) bool { return c.Encoder != inUse.Digest })
+	return nil, s.otherEncoder(checkpoints[other], inUse)
 }

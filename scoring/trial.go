@@ -73,7 +73,7 @@ func (d *Directed) Score(ctx context.Context, req Request) (Response, error) {
 	arms, checkpoints := trial.Arms()
 	all := req
 	all.Checkpoints = checkpoints
-	if models := d.models.Load(); models != nil && checkPrompts(all, models.Encoder) != nil {
+	if models, err := d.modelsFor(checkpoints); err == nil && checkPrompts(all, models.Encoder) != nil {
 		// The arms read prompts and the request has none, or the other way round.
 		return d.Service.Score(ctx, req)
 	}

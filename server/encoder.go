@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/agiqa/agiqa/cache"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/experiment/sqlstore"
 	"github.com/agiqa/agiqa/gateway"
@@ -52,15 +54,19 @@ const (
 type inUse struct {
 	mu      sync.Mutex
 	missed  int             // looks in a row without the encoder in use
-	before  quality.Digest  // the encoder that was left last
+	models  *scoring.Models // of the encoder in use; nil: none yet
+	before  *scoring.Models // of the one that was left last; nil: no server holds it any more
+	left    quality.Digest  // that encoder, also then
 	moved   time.Time       // when
 	held    atomic.Int64    // encoders that servers hold
 	dispute map[string]bool // what was logged
 }
 
 // follow asks every Triton which encoder it serves, and makes scoring use one:
-// that in use, as long as any server has it, so that an upgrade of one server
-// after another is one move.
+// that which somebody chose, where any server has it; else that in use, as long as
+// any server has it, so that an upgrade of one server after another is one move.
+// Requests that began with a checkpoint of the encoder before are still scored by
+// it where a server has it.
 func (f follower) follow(ctx context.Context) error {
 	look, cancel := context.WithTimeout(ctx, describeWithin)
 	defer cancel()
@@ -72,7 +78,7 @@ func (f follower) follow(ctx context.Context) error {
 	defer f.state.mu.Unlock()
 	f.compare(ctx, served)
 	current := f.caches.Encoder()
-	encoder := f.state.choose(current, served, err == nil)
+	encoder := f.state.choose(f.library.Snapshot().Encoder(), current, served, err == nil)
 	if encoder == (quality.Encoder{}) {
 		return quality.Errorf(quality.KindModelUnavailable, "no server with the encoder in use answers").Because(err)
 	}
@@ -81,12 +87,13 @@ func (f follower) follow(ctx context.Context) error {
 		f.service.Elsewhere(append(f.state.elsewhere(encoder, served), current.Digest, encoder.Digest))
 	}
 	switched, err := f.caches.Switch(ctx, encoder, func(texts *cache.Texts, embeddings quality.EmbeddingCache) {
-		f.service.Use(&scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts,
-			Embeddings: embeddings, Panels: f.panels})
+		f.state.before, f.state.models = f.state.models, &scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts,
+			Embeddings: embeddings, Panels: f.panels}
+		f.use()
 	})
 	if switched {
 		if current.Digest != encoder.Digest {
-			f.state.before, f.state.moved = current.Digest, time.Now()
+			f.state.left, f.state.moved = current.Digest, time.Now()
 		}
 		f.logger.InfoContext(ctx, "encoder in use", "name", encoder.Name, "digest", encoder.Digest.String(),
 			"precision", encoder.Precision)
@@ -95,13 +102,33 @@ func (f follower) follow(ctx context.Context) error {
 		}
 		f.reload()
 	}
+	if before := f.state.before; before != nil && !slices.Contains(served, before.Encoder) {
+		f.state.before = nil
+		f.use()
+		err = errors.Join(err, f.caches.Forget(ctx))
+	}
 	f.service.Elsewhere(f.state.elsewhere(encoder, served))
 	return err
 }
 
+// use hands the models to scoring.
+func (f follower) use() {
+	if f.state.before == nil {
+		f.service.Use(f.state.models)
+		return
+	}
+	f.service.Use(f.state.models, f.state.before)
+}
+
 // choose returns the encoder to use of those served; zero: wait. complete says
 // that every server answered.
-func (s *inUse) choose(current quality.Encoder, served []quality.Encoder, complete bool) quality.Encoder {
+func (s *inUse) choose(chosen desired.Encoder, current quality.Encoder, served []quality.Encoder,
+	complete bool) quality.Encoder {
+	isChosen := func(e quality.Encoder) bool { return desired.EncoderOf(e) == chosen }
+	if i := slices.IndexFunc(served, isChosen); i >= 0 && !isChosen(current) {
+		s.missed = 0
+		return served[i]
+	}
 	if slices.Contains(served, current) {
 		s.missed = 0
 		return current
@@ -134,8 +161,8 @@ func (s *inUse) elsewhere(encoder quality.Encoder, served []quality.Encoder) []q
 			others = append(others, e.Digest)
 		}
 	}
-	if !s.before.IsZero() && s.before != encoder.Digest && time.Since(s.moved) < movedFor {
-		others = append(others, s.before)
+	if !s.left.IsZero() && s.left != encoder.Digest && time.Since(s.moved) < movedFor {
+		others = append(others, s.left)
 	}
 	return others
 }

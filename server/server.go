@@ -223,7 +223,10 @@ func (s *Server) newManager(top topology, servers *tritonmodels.Servers,
 	cfg.Tolerance = s.settings.GoldenTolerance
 	return lifecycle.NewManager(cfg, lifecycle.Deps{
 		Library: s.library, Store: s.desired, Group: s.group(top), Texts: caches, Logger: s.logger, Servers: servers,
-		Folder: top.folder, Changed: s.panels.Wake,
+		Folder: top.folder, Changed: func() {
+			s.panels.Wake()
+			s.readiness.Soon() // another encoder may have been chosen
+		},
 	})
 }
 

@@ -68,7 +68,7 @@ func (l *Library) adopt(of desired.State, more []*checkpoint.Bundle, how adoptio
 	defer l.changes.Unlock()
 	before := l.now.Load()
 	next := &Snapshot{headOnly: before.headOnly, imported: map[quality.Digest]bool{}, store: before.store,
-		revision: before.revision, document: before.document, noDefault: before.noDefault}
+		revision: before.revision, document: before.document, noDefault: before.noDefault, encoder: of.Encoder}
 	complete = true
 	all := slices.Clone(l.shipped)
 	for _, c := range of.Checkpoints {

@@ -26,7 +26,8 @@ type origin struct {
 	Revision int64  `json:"revision"`
 	// Fingerprint is of what the folder held then. Another one: a program that
 	// knows no store has changed it since.
-	Fingerprint quality.Digest `json:"fingerprint"`
+	Fingerprint quality.Digest  `json:"fingerprint"`
+	Encoder     desired.Encoder `json:"encoder,omitzero"` // that was chosen
 }
 
 // readOrigin returns the zero value where the file is missing or damaged: the
@@ -112,7 +113,7 @@ func (l *Library) writeCopy(s *Snapshot, of desired.State) error {
 		}
 		l.folder.state = kept
 	}
-	next := origin{Store: of.Store, Revision: s.revision, Fingerprint: l.folder.fingerprint()}
+	next := origin{Store: of.Store, Revision: s.revision, Fingerprint: l.folder.fingerprint(), Encoder: s.encoder}
 	if next != l.origin {
 		raw, err := json.Marshal(next)
 		if err == nil {

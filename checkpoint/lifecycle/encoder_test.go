@@ -1,10 +1,12 @@
 package lifecycle_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/checkpoint/lifecycle"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -94,4 +96,61 @@ func TestDefaultComesBackWithItsEncoder(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestUseEncoder: what is chosen on one gateway is known to the others, is kept over
+// restarts, and is refused where it would end all scoring.
+func TestUseEncoder(t *testing.T) {
+	all, store, _ := gateways(t, false, 2)
+	here, there := all[0], all[1]
+	there.run()
+	now := tritontest.Encoder()
+	unknown := quality.DigestOf([]byte("unknown"))
+	none := tritontest.Encoder()
+	none.Name, none.Digest = "untrained", quality.DigestOf([]byte("untrained"))
+	int8, fp16 := "int8", "fp16"
+	refused := func(text string, digest quality.Digest, precision *string) {
+		t.Helper()
+		_, err := here.manager.UseEncoder(t.Context(), digest, precision, "test")
+		wantKind(t, err, quality.KindConflict)
+		if err != nil && !strings.Contains(err.Error(), text) {
+			t.Errorf("%v, want %q", err, text)
+		}
+	}
+	refused("they hold tritontest (sha256:", unknown, nil)
+	refused("no inference server holds", now.Digest, &int8)
+	here.servers[0].Exchange(none)
+	refused("no checkpoint of this server", none.Digest, nil)
+	quick, slow := now, now
+	quick.Precision, slow.Precision = int8, fp16
+	here.servers[0].Exchange(quick)
+	here.servers[1].Exchange(slow)
+	refused("in several precisions", now.Digest, nil)
+	if state, err := store.Desired(t.Context()); err != nil || state.Encoder != (desired.Encoder{}) {
+		t.Errorf("after what was refused: %+v, %v", state, err)
+	}
+
+	got, err := here.manager.UseEncoder(t.Context(), now.Digest, &int8, "test")
+	must(t, err)
+	want := desired.Encoder{Digest: now.Digest, Precision: int8}
+	if got.Chosen != want || got.Silent || len(got.Held) != 2 || got.Held[0].Servers != 1 {
+		t.Errorf("%+v, want %+v chosen of two", got, want)
+	}
+	if log := here.log.String(); !strings.Contains(log, "encoder chosen") || !strings.Contains(log, "by=test") {
+		t.Errorf("no audit line: %s", log)
+	}
+	for name, r := range map[string]*rig{"this": here, "the other": there} {
+		within(t, patience, name+" gateway follows", func() bool { return r.library.Snapshot().Encoder() == want })
+	}
+	must(t, here.manager.Sync(t.Context()))
+	if got := here.openLibrary(here.bundle(shippedName, 100)).Snapshot().Encoder(); got != want {
+		t.Errorf("after a restart without the store: %+v, want %+v", got, want)
+	}
+	here.servers[1].Stop()
+	if got, err := here.manager.Encoders(t.Context()); err != nil || !got.Silent || len(got.Held) != 1 {
+		t.Errorf("with a server that is away: %+v, %v", got, err)
+	}
+	here.servers[0].Stop()
+	_, err = here.manager.UseEncoder(t.Context(), now.Digest, nil, "test")
+	wantKind(t, err, quality.KindModelUnavailable)
 }

@@ -123,7 +123,7 @@ func OpenLibrary(cfg LibraryConfig) (*Library, error) {
 	}
 	l.now.Store(s)
 	if l.origin.Fingerprint == l.folder.fingerprint() {
-		s.store, s.revision = l.origin.Store, l.origin.Revision
+		s.store, s.revision, s.encoder = l.origin.Store, l.origin.Revision, l.origin.Encoder
 	}
 	return l, nil
 }
@@ -235,27 +235,44 @@ func (l *Library) UseEncoder(e quality.Encoder) (changed string) {
 	if now.noDefault != nil {
 		return ""
 	}
+	if _, err := now.Get(l.chosen); l.chosen != "" && err != nil {
+		return ""
+	}
+	name := l.defaultOf(now, e)
+	if name == "" || name == now.defaultName() {
+		return ""
+	}
+	next, err := now.withDefault(name)
+	if err != nil {
+		return "" // impossible: the snapshot has it
+	}
+	l.usage.replace(func(int64) { l.now.Store(next) })
+	return name
+}
+
+// defaultOf returns the name of the default with an encoder; "" where it can serve
+// none. l.changes is held.
+func (l *Library) defaultOf(s *Snapshot, e quality.Encoder) string {
 	var own []string
-	for _, entry := range now.List() {
+	for _, entry := range s.List() {
 		if entry.Checkpoint.Encoder == e.Digest {
 			own = append(own, entry.Checkpoint.Name)
 		}
-	}
-	if _, err := now.Get(l.chosen); l.chosen != "" && err != nil {
-		return ""
 	}
 	wishes := []string{l.chosen, l.preset, e.DefaultCheckpoint, Demo}
 	if len(own) == 1 {
 		wishes = append(wishes, own[0])
 	}
 	at := slices.IndexFunc(wishes, func(name string) bool { return slices.Contains(own, name) })
-	if at < 0 || wishes[at] == now.defaultName() {
+	if at < 0 {
 		return ""
 	}
-	next, err := now.withDefault(wishes[at])
-	if err != nil {
-		return "" // impossible: the snapshot has it
-	}
-	l.usage.replace(func(int64) { l.now.Store(next) })
 	return wishes[at]
+}
+
+// canServe reports whether there is a default with an encoder.
+func (l *Library) canServe(e quality.Encoder) bool {
+	l.changes.Lock()
+	defer l.changes.Unlock()
+	return l.defaultOf(l.now.Load(), e) != ""
 }

@@ -21,6 +21,9 @@ type Servers interface {
 	quality.TextEncoder
 	// Encoder returns the encoder in use, and false while there is none.
 	Encoder() (quality.Encoder, bool)
+	// Encoders returns the encoders that servers hold, one for each server that
+	// answers. The error is nil if all did.
+	Encoders(ctx context.Context) ([]quality.Encoder, error)
 	// Ready reports whether every server serves the checkpoint's models.
 	Ready(ctx context.Context, c quality.Checkpoint) error
 	// Load makes every server serve them that does not yet.

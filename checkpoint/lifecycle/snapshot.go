@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"github.com/agiqa/agiqa/checkpoint"
+	"github.com/agiqa/agiqa/checkpoint/desired"
 	"github.com/agiqa/agiqa/quality"
 )
 
@@ -25,6 +26,7 @@ type Snapshot struct {
 	store    string // whose desired state this is, and its revision
 	revision int64
 	document quality.Digest // of that revision; zero: not known since the start
+	encoder  desired.Encoder
 	// noDefault says why the default may not score although the registry has one;
 	// nil where it may.
 	noDefault error
@@ -33,6 +35,9 @@ type Snapshot struct {
 // Revision returns the revision of the desired state which this is, 0 where
 // nobody knows it.
 func (s *Snapshot) Revision() int64 { return s.revision }
+
+// Encoder returns the encoder that somebody chose; the zero value: nobody did.
+func (s *Snapshot) Encoder() desired.Encoder { return s.encoder }
 
 // Get returns the checkpoint of that name, or checkpoint_not_found, which is
 // the same for every name that is not there.

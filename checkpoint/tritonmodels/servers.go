@@ -33,6 +33,11 @@ func NewServers(client *tritonclient.Client, encoder func() (quality.Encoder, bo
 // Encoder implements [lifecycle.Servers].
 func (s *Servers) Encoder() (quality.Encoder, bool) { return s.encoder() }
 
+// Encoders implements [lifecycle.Servers].
+func (s *Servers) Encoders(ctx context.Context) ([]quality.Encoder, error) {
+	return s.client.Encoders(ctx)
+}
+
 // EncodePrompts implements [lifecycle.Servers].
 func (s *Servers) EncodePrompts(
 	ctx context.Context, encoder quality.Encoder, p quality.Prompts,

@@ -26,7 +26,8 @@ func newRoot(t *cli.Terminal) *cobra.Command {
 	root.PersistentFlags().String("config", "", "YAML file with settings (AGIQA_CONFIG)")
 	root.AddCommand(
 		newUp(t), newServe(t), newTrace(t),
-		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newModels(t),
+		newScore(t), newCompare(t), newEval(t), newPreprocess(t), newTokenize(t), newCheckpoint(t), newEncoder(t),
+		newModels(t),
 		newExperiment(t), newKey(t), bench.New(t),
 		newDoctor(t), newHealthcheck(t), newConfig(t), newOpenAPI(t), newMetrics(t), newVersion(t),
 	)

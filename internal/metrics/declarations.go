@@ -232,9 +232,9 @@ var (
 	})
 	CheckpointChanges = checkpoints.counter(Metric{
 		Name: "agiqa.checkpoint.changes", Unit: "{change}", Labels: []Label{
-			of("change", "import", "activate", "rollback", "remove"), kinds(outcomeLabel, OK),
+			of("change", "import", "activate", "rollback", "remove", "encoder"), kinds(outcomeLabel, OK),
 		},
-		Help: "Requested changes of checkpoints, by outcome: ok, or the error code.",
+		Help: "Requested changes of checkpoints and of the encoder, by outcome: ok, or the error code.",
 	})
 	StateRevision = checkpoints.gauge(Metric{
 		Name: "agiqa.state.revision", Unit: "{revision}", Labels: []Label{of("which", "served", "wanted")},
