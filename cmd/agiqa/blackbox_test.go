@@ -170,11 +170,11 @@ func TestThreeGateways(t *testing.T) {
 		gateways[strings.TrimPrefix(p.url, "http://")] = operations
 	}
 	p := &process{url: "http://" + balanced(t, gateways)}
-	eventually(t, 30*time.Second, "the balancer finds gateways", func() bool {
+	eventually(t, "the balancer finds gateways", func() bool {
 		return statusOf(t, p, "/healthz", "") == http.StatusOK
 	})
 	scoreOf(t, p, harbour) // what the first one computes, the others find in Redis
-	eventually(t, 10*time.Second, "the embedding is in Redis", func() bool {
+	eventually(t, "the embedding is in Redis", func() bool {
 		for _, q := range processes {
 			a := post(t, q.url+"/v1/score", "image/jpeg", harbour)
 			if a.status != http.StatusOK || a.score.Results[0].Cache.ImageEmbedding != "hit" {
@@ -201,7 +201,7 @@ func TestThreeGateways(t *testing.T) {
 		if _, errs, status := runCommand(t, client, nil, "key", "revoke", id, "--yes"); status != 0 {
 			t.Fatalf("status %d: %s", status, errs)
 		}
-		eventually(t, 15*time.Second, "all of them refuse it", func() bool {
+		eventually(t, "all of them refuse it", func() bool {
 			for _, q := range processes {
 				if statusOf(t, q, "/v1/experiments", key) != http.StatusUnauthorized {
 					return false
@@ -221,21 +221,21 @@ func TestThreeGateways(t *testing.T) {
 			}
 		}
 		agiqa(t, client, "checkpoint", "import", one.dir, "--activate")
-		eventually(t, 10*time.Second, "all of them score by it", everywhere("one"))
+		eventually(t, "all of them score by it", everywhere("one"))
 		for _, q := range append(slices.Clone(processes), p) {
 			if got := scoreAs(t, q, "", harbour); !near(got.score, one.score(t, got.embedding)) {
 				t.Errorf("%s scores %v", q.url, got.score)
 			}
 		}
 		agiqa(t, client, "checkpoint", "deactivate")
-		eventually(t, 10*time.Second, "none of them scores by it", everywhere("demo"))
+		eventually(t, "none of them scores by it", everywhere("demo"))
 		agiqa(t, client, "checkpoint", "remove", "one", "--yes")
-		eventually(t, 10*time.Second, "none of them knows it", func() bool {
+		eventually(t, "none of them knows it", func() bool {
 			return !slices.ContainsFunc(processes, func(q *process) bool {
 				return post(t, q.url+"/v1/score?checkpoint=one", "image/jpeg", harbour).status != http.StatusNotFound
 			})
 		})
-		eventually(t, 10*time.Second, "Triton has its memory back", func() bool {
+		eventually(t, "Triton has its memory back", func() bool {
 			return models.ModelReady(t.Context(), head) != nil
 		})
 		callers.end()
@@ -260,7 +260,7 @@ func TestThreeGateways(t *testing.T) {
 			}
 			return a.score.Results[0].Experiment.Arm
 		}
-		eventually(t, 30*time.Second, "all of them run it", func() bool {
+		eventually(t, "all of them run it", func() bool {
 			for _, q := range processes {
 				if arm(q, plain(1)) == "" {
 					return false

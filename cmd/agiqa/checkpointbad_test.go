@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -93,7 +92,7 @@ func TestBadCheckpointsChangeNothing(t *testing.T) {
 		}
 	}
 	awaitTexts(t, p, redis)
-	eventually(t, 60*time.Second, "the panel of the shipped checkpoints", func() bool {
+	eventually(t, "the panel of the shipped checkpoints", func() bool {
 		states, err := triton.Index(t.Context())
 		return err == nil && slices.ContainsFunc(states, func(s tritonclient.ModelState) bool {
 			return strings.HasPrefix(s.Name, "prompt_panel_") && s.State == "READY"
@@ -251,7 +250,7 @@ func awaitTexts(t *testing.T, p *process, redis *redistest.Server) {
 		t.Fatal(err)
 	}
 	usable := slices.DeleteFunc(list.Checkpoints, func(c gateway.CheckpointView) bool { return !c.Usable })
-	eventually(t, 30*time.Second, "Redis has the text embeddings of every usable checkpoint", func() bool {
+	eventually(t, "Redis has the text embeddings of every usable checkpoint", func() bool {
 		// images are there too
 		texts := slices.DeleteFunc(redis.Keys(), func(key string) bool { return !strings.Contains(key, ":text:") })
 		return len(texts) == len(usable)

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/agiqa/agiqa/checkpoint"
 	"github.com/agiqa/agiqa/checkpoint/checkpointtest"
@@ -171,7 +170,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 					name string
 					specimen
 				}{{"one", one}, {"second", two}} {
-					eventually(t, 30*time.Second, s.name+" scores again", func() bool {
+					eventually(t, s.name+" scores again", func() bool {
 						a := post(t, p.url+"/v1/score?include=embedding&checkpoint="+s.name, "image/jpeg", harbour)
 						return a.status == http.StatusOK &&
 							near(float64(*a.score.Results[0].Score), s.score(t, a.score.Results[0].Embedding))
@@ -186,7 +185,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				if got := scoreAs(t, p, "", harbour); got.name != "second" || !near(got.score, two.score(t, got.embedding)) {
 					t.Errorf("the default is %s and scored %v", got.name, got.score)
 				}
-				eventually(t, 10*time.Second, "one scores", func() bool {
+				eventually(t, "one scores", func() bool {
 					return post(t, p.url+"/v1/score?checkpoint=one", "image/jpeg", harbour).status == http.StatusOK
 				})
 			})
@@ -222,7 +221,7 @@ func TestCheckpointsOfARunningServer(t *testing.T) {
 				if left := leftovers(t, data); len(left) > 0 {
 					t.Errorf("left in the data folder: %v", left)
 				}
-				eventually(t, 60*time.Second, "no panel but that of the shipped checkpoints",
+				eventually(t, "no panel but that of the shipped checkpoints",
 					func() bool { return len(panels(t, data)) <= 1 })
 			})
 		})

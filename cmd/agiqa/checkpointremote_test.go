@@ -6,7 +6,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/agiqa/agiqa/tritonclient"
 )
@@ -15,7 +14,7 @@ import (
 func startServe(t *testing.T, env []string, addresses ...string) *process {
 	t.Helper()
 	p := startListening(t, env, addresses...)
-	eventually(t, time.Minute, "serve is ready", func() bool { return len(p.records("ready")) > 0 })
+	eventually(t, "serve is ready", func() bool { return len(p.records("ready")) > 0 })
 	return p
 }
 
@@ -36,7 +35,7 @@ func startListening(t *testing.T, env []string, addresses ...string) *process {
 	streams.Go(func() { p.readLog(stderr) })
 	go func() { streams.Wait(); _ = p.cmd.Wait(); close(p.done) }()
 	t.Cleanup(func() { p.stop(t, syscall.SIGTERM) })
-	eventually(t, time.Minute, "serve listens", func() bool { return len(p.records("listening")) > 0 })
+	eventually(t, "serve listens", func() bool { return len(p.records("listening")) > 0 })
 	p.url = p.records("listening")[0]["address"].(string)
 	return p
 }
@@ -71,10 +70,10 @@ func TestCheckpointsOnTwoTritons(t *testing.T) {
 		t.Fatal(err)
 	}
 	// From the moment that it is dead the other one answers.
-	eventually(t, 10*time.Second, "an answer by the other", func() bool {
+	eventually(t, "an answer by the other", func() bool {
 		return post(t, p.url+"/v1/score", "image/jpeg", harbour).status == http.StatusOK
 	})
-	eventually(t, 30*time.Second, "the head is back",
+	eventually(t, "the head is back",
 		func() bool { return clients[b].ModelReady(t.Context(), head) == nil })
-	eventually(t, 10*time.Second, "the log says so", func() bool { return len(p.records("checkpoint loaded again")) > 0 })
+	eventually(t, "the log says so", func() bool { return len(p.records("checkpoint loaded again")) > 0 })
 }

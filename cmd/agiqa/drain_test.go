@@ -171,7 +171,7 @@ func startHanging(t *testing.T, p *process, n int) *hanging {
 	if _, err := feed.Write(plain(3000)[:20]); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, "all requests are accepted", func() bool {
+	eventually(t, "all requests are accepted", func() bool {
 		return p.metric(t, "agiqa_requests_active") >= float64(n+2)
 	})
 	return h

@@ -37,7 +37,7 @@ func TestUpRestartsAHungTriton(t *testing.T) {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	}
-	eventually(t, 20*time.Second, "/readyz is red", func() bool { return !ready() })
+	eventually(t, "/readyz is red", func() bool { return !ready() })
 	red := time.Since(frozen)
 	a := <-answers
 	t.Logf("/readyz was red after %s, a request was told %d after %s", red, a.status, a.took)
@@ -51,10 +51,10 @@ func TestUpRestartsAHungTriton(t *testing.T) {
 	if a := post(t, p.url+"/v1/score", "image/jpeg", image); a.status != http.StatusServiceUnavailable {
 		t.Errorf("status %d: %+v, want 503", a.status, a.problem)
 	}
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(begun); took > 2*time.Second { // a server has to be silent for three before it is given up
 		t.Errorf("the next request was refused after %s, want at once", took)
 	}
-	eventually(t, time.Minute, "triton is restarted", func() bool { return p.tritonPID(t) != pid && ready() })
+	eventually(t, "triton is restarted", func() bool { return p.tritonPID(t) != pid && ready() })
 	t.Logf("restarted after %s", time.Since(frozen))
 	if got := scoreOf(t, p, image); got != want {
 		t.Errorf("score %v after the restart, want %v", got, want)

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -63,7 +62,7 @@ func TestMemoryOfBombs(t *testing.T) {
 	}
 	send(1, 2)
 	send(8, 2)
-	eventually(t, 30*time.Second, "the memory is given back", func() bool {
+	eventually(t, "the memory is given back", func() bool {
 		return memoryOf(t, p, "VmRSS") < idle+beside
 	})
 }

@@ -238,10 +238,14 @@ func (p *process) stop(t *testing.T, sig syscall.Signal) {
 	}
 }
 
+// patience is how long to wait for another process. The machine may have much else to
+// do, so it says nothing of how fast that is.
+const patience = 2 * time.Minute
+
 // eventually waits for a condition that another process brings about.
-func eventually(t *testing.T, within time.Duration, what string, condition func() bool) {
+func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -249,7 +253,7 @@ func eventually(t *testing.T, within time.Duration, what string, condition func(
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			t.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }

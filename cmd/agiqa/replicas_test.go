@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/agiqa/agiqa/internal/testimages"
 )
@@ -97,7 +96,7 @@ func (c *callers) more(t *testing.T, n int) {
 		return c.ok
 	}
 	from := answered()
-	eventually(t, 30*time.Second, "more answers", func() bool { return answered() >= from+n })
+	eventually(t, "more answers", func() bool { return answered() >= from+n })
 }
 
 func (c *callers) end() {
@@ -113,10 +112,34 @@ func TestTwoTritons(t *testing.T) {
 	// Every call is one image: what is lost can be counted.
 	env := []string{"AGIQA_IMAGE_CACHE_BYTES=0", "AGIQA_BATCHING=triton"}
 	a, b := startUp(t, env), startUp(t, env)
-	p := startServe(t, append(env, "AGIQA_DATA_DIR="+t.TempDir()), a.grpc, b.grpc)
+	p := startServe(t, append(env, "AGIQA_DATA_DIR="+t.TempDir(), "AGIQA_ADMIN_KEY="+testAdminKey), a.grpc, b.grpc)
 	lost := func() int { // without the probes of /readyz
 		return int(p.metric(t, "agiqa_triton_duration_seconds_count", `model="ensemble"`, `outcome="unreachable"`))
 	}
+
+	t.Run("encoder list and use", func(t *testing.T) {
+		demo := demoCheckpoint(t).Encoder.String()
+		cli := []string{"AGIQA_DATA_DIR=" + t.TempDir(), "AGIQA_URL=" + p.url, "AGIQA_ADMIN_KEY=" + testAdminKey}
+		for _, test := range []struct {
+			args   []string
+			status int
+			out    string // the fields of the line of the encoder
+			errs   string
+		}{
+			{[]string{"list"}, 0, "* agiqa-demo-vit-16 2 " + demo, ""},
+			{[]string{"use", "nothing"}, 1, "", `holds the encoder "nothing"; they hold agiqa-demo-vit-16`},
+			{[]string{"use", "agiqa-demo-vit-16", "--precision", "int8"}, 1, "", "no Triton of the server holds"},
+			{[]string{"use", demo[:20]}, 0, "* agiqa-demo-vit-16 2 yes " + demo, ""},
+			{[]string{"use", "agiqa-demo-vit-16"}, 0, "* agiqa-demo-vit-16 2 yes " + demo, ""},
+		} {
+			out, errs, status := runCommand(t, cli, nil, append([]string{"encoder"}, test.args...)...)
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			line := strings.Join(strings.Fields(lines[len(lines)-1]), " ")
+			if status != test.status || line != test.out || !strings.Contains(errs, test.errs) {
+				t.Errorf("%v: status %d, %s%s", test.args, status, out, errs)
+			}
+		}
+	})
 
 	t.Run("F01 one is killed under requests", func(t *testing.T) {
 		// More than fit into a batch for each: while some are between two calls,
@@ -150,7 +173,7 @@ func TestTwoTritons(t *testing.T) {
 			}
 			return stats[0].Requests
 		}
-		eventually(t, 30*time.Second, "it is not ejected any more, and works", func() bool {
+		eventually(t, "it is not ejected any more, and works", func() bool {
 			scoreOf(t, p, plain(1<<21|int(work())))
 			return p.metric(t, "agiqa_triton_ejected") == 0 && b.tritonPID(t) != pid && work() > 10
 		})

@@ -28,7 +28,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 				}
 			}
 			send(syscall.SIGTERM)
-			eventually(t, 10*time.Second, "it drains", func() bool { return len(p.records("shutting down")) == 1 })
+			eventually(t, "it drains", func() bool { return len(p.records("shutting down")) == 1 })
 			send(second)
 			select {
 			case <-p.done:
@@ -57,13 +57,13 @@ func TestHangup(t *testing.T) {
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "it reads the certificate again",
+		eventually(t, "it reads the certificate again",
 			func() bool { return len(p.records("SIGHUP: reading the certificate again")) == 1 })
 		authority.IssueLocal(t, pair, 2, time.Now().Add(2*time.Hour))
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "it uses a new one",
+		eventually(t, "it uses a new one",
 			func() bool { return len(p.records("a new certificate is in use")) == 1 })
 		p.stop(t, syscall.SIGTERM)
 		if status := p.cmd.ProcessState.ExitCode(); status != 0 {
@@ -78,12 +78,12 @@ func TestHangup(t *testing.T) {
 		}
 		answers := make(chan answered)
 		go func() { answers <- post(t, p.url+"/v1/score", "image/png", testimages.PNG(16, 16)) }()
-		eventually(t, 10*time.Second, "the request is accepted",
+		eventually(t, "the request is accepted",
 			func() bool { return p.metric(t, "agiqa_requests_active") >= 2 })
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "it drains", func() bool { return len(p.records("shutting down")) == 1 })
+		eventually(t, "it drains", func() bool { return len(p.records("shutting down")) == 1 })
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestTracesAreKept starts agiqa up --trace, with no collector anywhere, and
@@ -23,7 +22,7 @@ func TestTracesAreKept(t *testing.T) {
 	}
 	id := a.score.TraceID
 	var shown string
-	eventually(t, 30*time.Second, "both programs' spans in the drawing", func() bool {
+	eventually(t, "both programs' spans in the drawing", func() bool {
 		out, _, status := runCommand(t, env, nil, "trace", "show", id[:12])
 		shown = out
 		return status == 0 && strings.Contains(out, "─ compute") && strings.Contains(out, "InferRequest") &&

@@ -48,7 +48,7 @@ func TestServeWithKeyAndCertificates(t *testing.T) {
 			env := append([]string{"AGIQA_DATA_DIR=" + t.TempDir(), "AGIQA_ADMIN_KEY=a-key-for-this-test"}, tc.env...)
 			if tc.outage != "" {
 				p := startListening(t, env, address)
-				eventually(t, 30*time.Second, "the log says "+tc.outage, func() bool {
+				eventually(t, "the log says "+tc.outage, func() bool {
 					outages := p.records("triton can't be reached")
 					return len(outages) > 0 && strings.Contains(outages[0]["cause"].(string), tc.outage)
 				})

@@ -200,7 +200,7 @@ func TestUp(t *testing.T) {
 		if got := scoreOf(t, p, harbour); got != score {
 			t.Errorf("score %v without Redis, %v with it", got, score)
 		}
-		eventually(t, 15*time.Second, "readiness says degraded", func() bool {
+		eventually(t, "readiness says degraded", func() bool {
 			var report gateway.ReadinessReport
 			return cli.NewClient(p.url).Get(t.Context(), "/readyz", &report) == nil && report.Status == "degraded"
 		})
@@ -327,7 +327,7 @@ func demoPanel(
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 30*time.Second, "the panel of all checkpoints",
+	eventually(t, "the panel of all checkpoints",
 		func() bool { return client.ReadyEverywhere(t.Context(), panel.Model()) == nil })
 	return panel, texts
 }
@@ -341,9 +341,9 @@ func checkNothingLeft(t *testing.T, p *process) {
 			dir = v
 		}
 	}
-	eventually(t, 20*time.Second, "no process left: "+strings.Join(family(t, dir), "\n"),
+	eventually(t, "no process left: "+strings.Join(family(t, dir), "\n"),
 		func() bool { return len(family(t, dir)) == 0 })
-	eventually(t, 20*time.Second, "no shared memory left",
+	eventually(t, "no shared memory left",
 		func() bool { return len(sharedMemory(t, p.cmd.Process.Pid)) == 0 })
 }
 
@@ -383,13 +383,13 @@ func TestTritonIsKilledUnderLoad(t *testing.T) {
 		defer mu.Unlock()
 		return statuses[status]
 	}
-	eventually(t, 20*time.Second, "answers before the kill", func() bool { return count(200) > 20 })
+	eventually(t, "answers before the kill", func() bool { return count(200) > 20 })
 	if err := syscall.Kill(p.tritonPID(t), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "503 while Triton is gone", func() bool { return count(503) > 0 })
+	eventually(t, "503 while Triton is gone", func() bool { return count(503) > 0 })
 	before := count(200)
-	eventually(t, 60*time.Second, "200 again", func() bool { return count(200) > before+20 })
+	eventually(t, "200 again", func() bool { return count(200) > before+20 })
 	cancel()
 	load.Wait()
 	if len(bad) > 0 {
@@ -404,7 +404,7 @@ func TestNothingOutlivesAKilledProgram(t *testing.T) {
 		t.Error("no shared memory, or fewer than three processes, while it runs: the checks below would prove nothing")
 	}
 	p.stop(t, syscall.SIGKILL)
-	eventually(t, 20*time.Second, "no tritonserver or stub left", func() bool { return len(runProcesses(t, p)) == 0 })
+	eventually(t, "no tritonserver or stub left", func() bool { return len(runProcesses(t, p)) == 0 })
 	startUp(t, nil)
 	if left := sharedMemory(t, p.cmd.Process.Pid); len(left) > 0 {
 		t.Errorf("shared memory %v is left after the next start", left)
