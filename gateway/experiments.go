@@ -532,7 +532,7 @@ func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[analysis.Report](), true, "")
 	for _, kind := range []struct {
 		path, id, summary, contentType string
-		write                          func(analysis.Report) ([]byte, error)
+		write                          func(context.Context, analysis.Report) ([]byte, error)
 		schema                         *huma.Schema
 	}{
 		{"/v1/experiments/{id}/report", "experiment-report", "The whole analysis", "application/json", reportJSON, schema},
@@ -554,7 +554,10 @@ func (g *Gateway) registerReports(api huma.API, operation newOperation) {
 			if !r.Experiment.State.Final() && !access.From(ctx).May(access.ScopeAdmin) {
 				r = withoutImages(r)
 			}
-			body, err := kind.write(r)
+			body, err := kind.write(ctx, r)
+			if err == nil && ctx.Err() != nil { // meanwhile
+				err = context.Cause(ctx)
+			}
 			if err != nil {
 				return nil, problemOf(ctx, err)
 			}
@@ -573,7 +576,9 @@ func withoutImages(r analysis.Report) analysis.Report {
 	return r
 }
 
-func reportJSON(r analysis.Report) ([]byte, error) { return json.Marshal(r) }
+// reportJSON takes hundredths of a second for the largest report, and isn't
+// interrupted.
+func reportJSON(_ context.Context, r analysis.Report) ([]byte, error) { return json.Marshal(r) }
 
 func (g *Gateway) registerFeedback(api huma.API) {
 	huma.Register(api, huma.Operation{

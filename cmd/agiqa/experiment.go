@@ -456,12 +456,12 @@ func newExperimentReport(t *cli.Terminal) *cobra.Command {
 					return err
 				}
 				if folder == "" {
-					return writeReport(raw, "", page, sheet)
+					return writeReport(ctx, raw, "", page, sheet)
 				}
 				if err := os.MkdirAll(folder, 0o755); err != nil {
 					return err
 				}
-				return writeReport(raw, filepath.Join(folder, "report.json"),
+				return writeReport(ctx, raw, filepath.Join(folder, "report.json"),
 					cmp.Or(page, filepath.Join(folder, "report.html")), cmp.Or(sheet, filepath.Join(folder, "report.png")))
 			})
 		},
@@ -475,7 +475,7 @@ func newExperimentReport(t *cli.Terminal) *cobra.Command {
 }
 
 // writeReport writes the forms of a report that have a name.
-func writeReport(raw []byte, document, page, sheet string) error {
+func writeReport(ctx context.Context, raw []byte, document, page, sheet string) error {
 	var r analysis.Report
 	if err := json.Unmarshal(raw, &r); err != nil {
 		return fmt.Errorf("the server's report: %w", err)
@@ -485,7 +485,8 @@ func writeReport(raw []byte, document, page, sheet string) error {
 		make func(r analysis.Report) ([]byte, error)
 	}{
 		{document, func(analysis.Report) ([]byte, error) { return raw, nil }},
-		{page, experimentreport.HTML}, {sheet, experimentreport.PNG},
+		{page, func(r analysis.Report) ([]byte, error) { return experimentreport.HTML(ctx, r) }},
+		{sheet, experimentreport.PNG},
 	} {
 		if form.path == "" {
 			continue

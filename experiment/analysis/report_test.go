@@ -16,6 +16,7 @@ import (
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
 	"github.com/agiqa/agiqa/experiment/analysis/synthetic"
+	page "github.com/agiqa/agiqa/experiment/report"
 	"github.com/agiqa/agiqa/experiment/stats"
 	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/quality"
@@ -372,11 +373,18 @@ func BenchmarkLargeReport(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.ReportMetric(time.Since(began).Seconds(), what+"-s")
+					began = time.Now()
 					raw, err := json.Marshal(r)
 					if err != nil {
 						b.Fatal(err)
 					}
+					b.ReportMetric(time.Since(began).Seconds(), "json-s")
 					b.ReportMetric(float64(len(raw))/1e6, "MB")
+					began = time.Now()
+					if _, err := page.HTML(b.Context(), r); err != nil {
+						b.Fatal(err)
+					}
+					b.ReportMetric(time.Since(began).Seconds(), "page-s")
 				}
 			}
 		})

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -42,8 +43,9 @@ type drawn struct {
 }
 
 // HTML is the report as one page that loads nothing: pictures are in it, it follows
-// the reader's light or dark setting, and fits a phone.
-func HTML(r analysis.Report) ([]byte, error) {
+// the reader's light or dark setting, and fits a phone. It ends soon after ctx, with
+// ctx's cause.
+func HTML(ctx context.Context, r analysis.Report) ([]byte, error) {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"n": number, "between": between, "conclusion": conclusion, "metric": metricName,
 		"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -55,7 +57,10 @@ func HTML(r analysis.Report) ([]byte, error) {
 		return nil, err
 	}
 	p := page{Policy: ContentSecurityPolicy(), R: r}
-	for _, one := range pictures(r) {
+	for one := range pictures(r) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		svg, err := one.svg()
 		if err != nil {
 			return nil, err
@@ -67,11 +72,25 @@ func HTML(r analysis.Report) ([]byte, error) {
 		return nil, err
 	}
 	p.Config = string(config)
-	var b bytes.Buffer
+	b := pageBuffer{ctx: ctx}
 	if err := t.Execute(&b, p); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// pageBuffer takes a page until its context ends.
+type pageBuffer struct {
+	bytes.Buffer
+	ctx context.Context
+}
+
+// Write implements [io.Writer].
+func (b *pageBuffer) Write(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, context.Cause(b.ctx)
+	}
+	return b.Buffer.Write(p)
 }
 
 // countsOf lists named numbers.

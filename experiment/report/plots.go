@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"image/color"
+	"iter"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -120,30 +122,33 @@ func headroom(p *plot.Plot) {
 // drawOn draws a picture with a margin, which labels at the ends need.
 func (p picture) drawOn(c draw.Canvas) { p.plot.Draw(draw.Crop(c, 4, -14, 4, -4)) }
 
-// pictures are all that the report has numbers for.
-func pictures(r analysis.Report) []picture {
-	var all []picture
-	add := func(p picture, ok bool) {
-		if ok {
-			steady(p.plot)
-			all = append(all, p)
+// pictures are all that the report has numbers for, each made when it is asked for.
+func pictures(r analysis.Report) iter.Seq[picture] {
+	numbered := func(n int, make func(analysis.Report, int) (picture, bool)) []func() (picture, bool) {
+		var all []func() (picture, bool)
+		for i := range n {
+			all = append(all, func() (picture, bool) { return make(r, i) })
+		}
+		return all
+	}
+	one := func(make func(analysis.Report) (picture, bool)) []func() (picture, bool) {
+		return []func() (picture, bool){func() (picture, bool) { return make(r) }}
+	}
+	all := slices.Concat(
+		numbered(len(r.Pictures.Trajectories), trajectory), one(forest), one(sliceForest),
+		numbered(len(r.Pictures.Differences), differences), numbered(len(r.Pictures.Scatter), scatter),
+		one(densities), one(srm), one(exposures))
+	return func(yield func(picture) bool) {
+		for _, make := range all {
+			p, ok := make()
+			if !ok {
+				continue
+			}
+			if steady(p.plot); !yield(p) {
+				return
+			}
 		}
 	}
-	for i := range r.Pictures.Trajectories {
-		add(trajectory(r, i))
-	}
-	add(forest(r))
-	add(sliceForest(r))
-	for i := range r.Pictures.Differences {
-		add(differences(r, i))
-	}
-	for i := range r.Pictures.Scatter {
-		add(scatter(r, i))
-	}
-	add(densities(r))
-	add(srm(r))
-	add(exposures(r))
-	return all
 }
 
 // armIndex is the position of an arm in its experiment.

@@ -22,8 +22,12 @@ const (
 // PNG draws the pictures of a report on one sheet, two in a row, under a headline
 // with the decision.
 func PNG(r analysis.Report) ([]byte, error) {
-	all := pictures(r)
-	all = all[:min(mostOnSheet, len(all))]
+	var all []picture
+	for p := range pictures(r) {
+		if all = append(all, p); len(all) == mostOnSheet {
+			break
+		}
+	}
 	rows := (len(all) + 1) / 2
 	const head = 0.9 * vg.Inch
 	width, height := 2*pictureWidth+0.4*vg.Inch, head+vg.Length(rows)*(pictureHeight+0.1*vg.Inch)+0.1*vg.Inch

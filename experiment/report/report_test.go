@@ -74,7 +74,7 @@ func elements(t testing.TB, page []byte) (counts map[string]int, loads []string,
 func TestPageIsComplete(t *testing.T) {
 	t.Parallel()
 	r := of(t, synthetic.New(sample()))
-	page, err := report.HTML(r)
+	page, err := report.HTML(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestPageIsComplete(t *testing.T) {
 // nothing in the page needs more.
 func TestPagePolicy(t *testing.T) {
 	t.Parallel()
-	page, err := report.HTML(of(t, synthetic.New(sample())))
+	page, err := report.HTML(t.Context(), of(t, synthetic.New(sample())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestPageSaysFaultsFirst(t *testing.T) {
 	t.Parallel()
 	r := of(t, synthetic.New(sample()))
 	r.Quality.OK, r.Quality.Faults = false, []string{"Arm treatment has no score for 60 labelled images."}
-	page, err := report.HTML(r)
+	page, err := report.HTML(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestReportOfNothing(t *testing.T) {
 	log := synthetic.New(synthetic.DefaultOptions())
 	log.Exposures, log.Feedback = nil, nil
 	r := of(t, log)
-	page, err := report.HTML(r)
+	page, err := report.HTML(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func FuzzPageEscapesNames(f *testing.F) {
 	o := sample()
 	o.Images, o.Labelled, o.Pairs = 120, 110, 20
 	r := of(f, synthetic.New(o))
-	plain, err := report.HTML(r)
+	plain, err := report.HTML(f.Context(), r)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func FuzzPageEscapesNames(f *testing.F) {
 		if len(hostile) > 2000 {
 			return
 		}
-		page, err := report.HTML(renamed(r, hostile))
+		page, err := report.HTML(t.Context(), renamed(r, hostile))
 		if err != nil {
 			t.Fatal(err)
 		}

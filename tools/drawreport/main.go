@@ -66,11 +66,11 @@ func draw(ctx context.Context, folder string) error {
 		{Kind: experiment.GuardErrors, Arm: "treatment", Value: 0, Limit: 0.01, Action: experiment.ActRollback, OK: true},
 		{Kind: experiment.GuardDrift, Arm: "treatment", Value: 0.04, Limit: 0.25, Action: experiment.ActHold, OK: true},
 	}}
-	r, err := analysis.Analyse(context.Background(), live, log.End, options)
+	r, err := analysis.Analyse(ctx, live, log.End, options)
 	if err != nil {
 		return err
 	}
-	page, err := report.HTML(r)
+	page, err := report.HTML(ctx, r)
 	if err != nil {
 		return err
 	}
