@@ -23,6 +23,10 @@ var (
 	ErrOrphansOf = errors.New("too much feedback of one sender waits for its exposure")
 )
 
+// ErrOthersChanged is the cause of the conflict of [Store.SwapBeside] where other
+// experiments are not as the caller saw them.
+var ErrOthersChanged = errors.New("other experiments have changed")
+
 // Sighting says that an image was scored in an experiment, and whether nobody
 // was shown a score.
 type Sighting struct {
@@ -55,6 +59,10 @@ type Store interface {
 	// audit record in the same transaction; conflict otherwise. Of two
 	// controllers one wins.
 	Swap(ctx context.Context, was int64, e Experiment, a Audit) error
+	// SwapBeside is Swap where the other experiments that run or are paused are those
+	// of open, at these revisions; otherwise a conflict because of [ErrOthersChanged].
+	// So what a caller concluded from them holds when e is written.
+	SwapBeside(ctx context.Context, was int64, e Experiment, a Audit, open map[ID]int64) error
 	// Delete removes an experiment and its audit records if its stored revision is
 	// was: not_found, conflict. It is for drafts, which have no other records.
 	Delete(ctx context.Context, id ID, was int64) error

@@ -6,10 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -258,6 +260,78 @@ func TestExperimentsThatStarveEachOther(t *testing.T) {
 	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "gets between 0.0 % and 100 %") ||
 		!strings.Contains(x.Warnings[0], "(style anime)") {
 		t.Errorf("audiences: %q", x.Warnings)
+	}
+}
+
+// TestExperimentsThatStartAtOnce: of experiments that are started at the same moment, at
+// two gateways of one store, each one is held against those that started before it.
+func TestExperimentsThatStartAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, more string
+		starts     int
+		detail     string // of the 409; "": all start
+	}{
+		{"every request", "", 16, "gets none: a request takes part in the experiment that was started first, and x"},
+		{"one part of a namespace", "namespace: {name: n, from: 10%, to: 60%}\n", 16,
+			"which is running, has 10 % to 60 % of " +
+				"namespace n"},
+		{"half of the requests", "coverage: 50%\n", 6, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := newTrialRig(t)
+			gateways := []*trialRig{a, a.another()}
+			for n := range tc.starts {
+				a.made("POST", "", twoArms(fmt.Sprint("x", n), tc.more))
+			}
+			replies := make([]reply, tc.starts)
+			var group sync.WaitGroup
+			for n := range tc.starts {
+				group.Go(func() {
+					replies[n] = gateways[n%2].ask(http.MethodPost, fmt.Sprintf("/v1/experiments/x%d/start", n), nil, asAdmin)
+				})
+			}
+			group.Wait()
+			var started []gateway.ChangedExperiment
+			for _, reply := range replies {
+				if reply.status == http.StatusOK {
+					var x gateway.ChangedExperiment
+					must(t, json.Unmarshal(reply.body, &x))
+					started = append(started, x)
+				} else if p := reply.wantProblem(t, quality.KindConflict); tc.detail == "" ||
+					!strings.Contains(p.Detail, tc.detail) {
+					t.Error(p.Detail)
+				}
+			}
+			if tc.detail != "" {
+				if len(started) != 1 {
+					t.Errorf("%d started", len(started))
+				}
+				return
+			}
+			// The clock stands, and yet there is an order: each gets about half of what those
+			// before it left, and was told so.
+			slices.SortFunc(started, func(x, y gateway.ChangedExperiment) int { return x.Started.Compare(y.Started) })
+			left := 0.5
+			for n, x := range started {
+				if n > 0 && !x.Started.After(started[n-1].Started) {
+					t.Errorf("%s and %s started at the same time", started[n-1].ID, x.ID)
+				}
+				audits := a.ask(http.MethodGet, fmt.Sprintf("/v1/experiments/%s/audits", x.ID), nil, asAdmin)
+				var trail struct{ Audits []experiment.Audit }
+				must(t, json.Unmarshal(audits.body, &trail))
+				share, err := strconv.ParseFloat(trail.Audits[1].Numbers["share of units left"], 64)
+				if err != nil || math.Abs(share-left) > 0.02 || n > 0 && len(x.Warnings) == 0 {
+					t.Errorf("the start number %d was told of %.3f of the units (%v), want %.3f; warnings %q", n, share, err, left,
+						x.Warnings)
+				}
+				left /= 2
+			}
+			if len(started) != tc.starts {
+				t.Errorf("%d started", len(started))
+			}
+		})
 	}
 }
 

@@ -124,7 +124,7 @@ func (e *Engine) Refresh(ctx context.Context) error {
 		}
 		next.running = append(next.running, l)
 	}
-	slices.SortStableFunc(next.running, func(a, b *live) int { return a.Started.Compare(b.Started) })
+	slices.SortFunc(next.running, func(a, b *live) int { return inTurn(a.Experiment, b.Experiment) })
 	e.logChanges(ctx, e.current.Swap(next), next)
 	e.keepWatches(next)
 	if err := e.followImages(ctx, e.seals.keep(all)...); err != nil {

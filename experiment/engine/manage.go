@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -194,12 +195,33 @@ func checkTasks(checkpoints []quality.Checkpoint) error {
 	return nil
 }
 
-// Start lets a draft take requests, once its canaries are sound.
+// Start lets a draft take requests, once its canaries are sound. It is written only if
+// the other experiments are still those that it was held against: of two that are
+// started at the same moment the second one meets the first.
 func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experiment.Experiment, error) {
+	attempt := starting{draws: e.newDraws(), by: by}
+	for {
+		x, err := e.start(ctx, id, &attempt)
+		if !errors.Is(err, experiment.ErrOthersChanged) {
+			return x, err
+		}
+	}
+}
+
+// starting is what a start keeps while others are faster.
+type starting struct {
+	draws    draws
+	by       string
+	revision int64             // of the draft whose canaries are sound
+	canaries map[string]string // what they said
+}
+
+func (e *Engine) start(ctx context.Context, id experiment.ID, s *starting) (experiment.Experiment, error) {
+	change := experiment.Change{Do: experiment.DoStart, By: s.by, Numbers: map[string]string{}}
 	x, err := e.Store.Get(ctx, id)
 	if err != nil || x.State != experiment.Draft {
 		if err == nil {
-			_, _, err = experiment.Apply(x, experiment.Change{Do: experiment.DoStart, By: by}, e.Now())
+			_, _, err = experiment.Apply(x, change, e.Now())
 		}
 		return x, err
 	}
@@ -217,23 +239,42 @@ func (e *Engine) Start(ctx context.Context, id experiment.ID, by string) (experi
 	if err != nil {
 		return x, err
 	}
-	change := experiment.Change{Do: experiment.DoStart, By: by, Numbers: map[string]string{}}
-	if err := e.checkTraffic(x, all, &change); err != nil {
+	if err := s.draws.checkTraffic(x, all, &change); err != nil {
 		return x, err
 	}
-	if e.Canaries != nil {
+	if e.Canaries != nil && s.revision != x.Revision {
 		scores, err := e.Canaries.Score(ctx, l.checkpoints)
 		if err != nil {
 			return x, err
 		}
-		if err := checkCanaries(l, scores, change.Numbers); err != nil {
+		s.canaries = map[string]string{}
+		if err := checkCanaries(l, scores, s.canaries); err != nil {
 			return x, err
 		}
+		s.revision = x.Revision
 	}
+	maps.Copy(change.Numbers, s.canaries)
 	for _, a := range x.Arms {
 		change.Numbers["digest "+string(a.ID)] = a.Digest.String()
 	}
-	return e.change(ctx, x, change)
+	now, err := e.instant(ctx)
+	if err != nil {
+		return x, err
+	}
+	at, open := now.Latest.UTC(), map[experiment.ID]int64{}
+	for _, o := range all {
+		if o.ID == id || !o.State.Open() {
+			continue
+		}
+		open[o.ID] = o.Revision
+		if !o.Started.Before(at) { // the order of starts says who takes a request
+			at = o.Started.Add(time.Microsecond)
+		}
+	}
+	return e.write(ctx, x, change, at,
+		func(ctx context.Context, was int64, next experiment.Experiment, audit experiment.Audit) error {
+			return e.Store.SwapBeside(ctx, was, next, audit, open)
+		})
 }
 
 // checkAuto refuses, as a conflict, to run an experiment that acts by itself while
@@ -308,11 +349,17 @@ func (e *Engine) change(ctx context.Context, x experiment.Experiment,
 	if err != nil {
 		return x, err
 	}
-	next, audit, err := experiment.Apply(x, c, now.Latest.UTC())
+	return e.write(ctx, x, c, now.Latest.UTC(), e.Store.Swap)
+}
+
+// write applies c and swaps the result for what was read.
+func (e *Engine) write(ctx context.Context, x experiment.Experiment, c experiment.Change, at time.Time,
+	swap func(context.Context, int64, experiment.Experiment, experiment.Audit) error) (experiment.Experiment, error) {
+	next, audit, err := experiment.Apply(x, c, at)
 	if err != nil {
 		return x, err
 	}
-	if err := e.Store.Swap(ctx, x.Revision, next, audit); err != nil {
+	if err := swap(ctx, x.Revision, next, audit); err != nil {
 		return x, err
 	}
 	e.Logger.InfoContext(ctx, "experiment changed", "experiment", string(x.ID), "action", string(c.Do), "by", c.By,

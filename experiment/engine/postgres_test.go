@@ -4,6 +4,7 @@ package engine_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -194,5 +195,45 @@ coverage: 50%
 	}
 	if got := fmt.Sprint(done); got != "[create start ramp promote]" {
 		t.Errorf("on record is %s", got)
+	}
+}
+
+// TestStartsAtOnceOnPostgreSQL: of experiments that take each other's requests and are
+// started at the same moment, at several servers of one PostgreSQL, one starts.
+func TestStartsAtOnceOnPostgreSQL(t *testing.T) {
+	t.Parallel()
+	const starts = 12
+	database := postgrestest.Start(t).URL()
+	var servers []*server
+	for range 3 {
+		cfg := sqlstore.DefaultConfig()
+		cfg.URL = database
+		store, err := sqlstore.Open(t.Context(), cfg)
+		must(t, err)
+		t.Cleanup(func() { must(t, store.Close()) })
+		servers = append(servers, newServer(t, store, &clock{t: time.Now()}, sound))
+	}
+	id := func(n int) experiment.ID { return experiment.ID(fmt.Sprint("x", n)) }
+	for n := range starts {
+		_, err := servers[0].Create(t.Context(),
+			fmt.Appendf(nil, "id: %s\narms: [{checkpoint: demo}, {id: new, checkpoint: other}]\n", id(n)), "me")
+		must(t, err)
+	}
+	errs := make([]error, starts)
+	var group sync.WaitGroup
+	for n := range starts {
+		group.Go(func() { _, errs[n] = servers[n%len(servers)].Start(t.Context(), id(n), "me") })
+	}
+	group.Wait()
+	started := 0
+	for n, err := range errs {
+		if err == nil {
+			started++
+		} else if quality.KindOf(err) != quality.KindConflict || !strings.Contains(err.Error(), "gets none") {
+			t.Errorf("%s: %v", id(n), err)
+		}
+	}
+	if started != 1 {
+		t.Errorf("%d of %d experiments started that each want every request", started, starts)
 	}
 }

@@ -33,21 +33,28 @@ const advice = "give both a part of one namespace, lower the other's coverage, o
 // formula of their own.
 type draws struct {
 	hasher experiment.Hasher
-	wanted map[experiment.ID][]bool
+	wanted map[definitionOf][]bool
 }
 
-func (e *Engine) newDraws() draws { return draws{e.Hasher, map[experiment.ID][]bool{}} }
+// definitionOf names an experiment as it is at a revision.
+type definitionOf struct {
+	id       experiment.ID
+	revision int64
+}
+
+func (e *Engine) newDraws() draws { return draws{e.Hasher, map[definitionOf][]bool{}} }
 
 func (d draws) wants(x experiment.Experiment) []bool {
-	if d.wanted[x.ID] == nil {
+	at := definitionOf{x.ID, x.Revision}
+	if d.wanted[at] == nil {
 		all := make([]bool, trafficUnits)
 		for i := range all {
 			// Users and images are different units, whose buckets tell nothing of each other.
 			_, all[i] = d.hasher.Assign(x, x.Unit, "traffic "+x.Header+" "+strconv.Itoa(i))
 		}
-		d.wanted[x.ID] = all
+		d.wanted[at] = all
 	}
-	return d.wanted[x.ID]
+	return d.wanted[at]
 }
 
 // traffic is what an experiment gets of all units like those that it assigns.
@@ -196,8 +203,8 @@ func covers(x experiment.Experiment) float64 {
 // checkTraffic refuses, as a conflict, to start an experiment that no request could
 // reach. Where requests reach it, but far fewer than its definition says, it adds
 // that to the change, for the audit record.
-func (e *Engine) checkTraffic(x experiment.Experiment, all []experiment.Experiment, c *experiment.Change) error {
-	t := e.newDraws().traffic(x, before(x, all))
+func (d draws) checkTraffic(x experiment.Experiment, all []experiment.Experiment, c *experiment.Change) error {
+	t := d.traffic(x, before(x, all))
 	text := t.starved()
 	if text != "" && t.most == 0 {
 		return quality.Errorf(quality.KindConflict, "%s", text)
@@ -212,12 +219,17 @@ func (e *Engine) checkTraffic(x experiment.Experiment, all []experiment.Experime
 func before(x experiment.Experiment, all []experiment.Experiment) []experiment.Experiment {
 	var first []experiment.Experiment
 	for _, o := range all {
-		if o.ID != x.ID && o.State == experiment.Running && (x.Started.IsZero() || o.Started.Before(x.Started)) {
+		if o.ID != x.ID && o.State == experiment.Running && (x.Started.IsZero() || inTurn(o, x) < 0) {
 			first = append(first, o)
 		}
 	}
-	slices.SortStableFunc(first, func(a, b experiment.Experiment) int { return a.Started.Compare(b.Started) })
+	slices.SortFunc(first, inTurn)
 	return first
+}
+
+// inTurn compares running experiments by who takes a request first.
+func inTurn(a, b experiment.Experiment) int {
+	return cmp.Or(a.Started.Compare(b.Started), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 }
 
 // Warnings say what a running experiment doesn't get of what its definition says,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"maps"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/quality"
@@ -11,18 +12,62 @@ import (
 
 // Create implements experiment.Store.
 func (s *Store) Create(ctx context.Context, e experiment.Experiment, a experiment.Audit) error {
-	return s.save(ctx, e, a,
-		`INSERT INTO agiqa_experiments (created, revision, state, record, id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-		nil, func(context.Context, *sql.Tx) error {
+	return s.save(ctx, e, a, save{
+		statement: `INSERT INTO agiqa_experiments (created, revision, state, record, id) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		refused: func(context.Context, *sql.Tx) error {
 			return quality.Errorf(quality.KindConflict, "experiment %q already exists", e.ID)
-		})
+		},
+	})
 }
 
 // Swap implements experiment.Store.
 func (s *Store) Swap(ctx context.Context, was int64, e experiment.Experiment, a experiment.Audit) error {
-	return s.save(ctx, e, a,
-		`UPDATE agiqa_experiments SET created = ?, revision = ?, state = ?, record = ? WHERE id = ? AND revision = ?`,
-		[]any{was}, func(ctx context.Context, tx *sql.Tx) error { return s.notSwapped(ctx, tx, e.ID, was) })
+	return s.save(ctx, e, a, s.swap(was, e.ID))
+}
+
+// SwapBeside implements experiment.Store.
+func (s *Store) SwapBeside(ctx context.Context, was int64, e experiment.Experiment, a experiment.Audit,
+	open map[experiment.ID]int64) error {
+	swap := s.swap(was, e.ID)
+	swap.check = func(ctx context.Context, tx *sql.Tx) error {
+		now, err := s.openBeside(ctx, tx, e.ID)
+		if err == nil && !maps.Equal(now, open) {
+			err = quality.Errorf(quality.KindConflict, "other experiments changed at the same moment; look and try again").
+				Because(experiment.ErrOthersChanged)
+		}
+		return err
+	}
+	return s.save(ctx, e, a, swap)
+}
+
+func (s *Store) swap(was int64, id experiment.ID) save {
+	return save{
+		statement: `UPDATE agiqa_experiments SET created = ?, revision = ?, state = ?, record = ? WHERE id = ? AND revision = ?`,
+		more:      []any{was},
+		refused:   func(ctx context.Context, tx *sql.Tx) error { return s.notSwapped(ctx, tx, id, was) },
+	}
+}
+
+// openBeside returns the revisions of the experiments that run or are paused, apart
+// from one.
+func (s *Store) openBeside(ctx context.Context, tx *sql.Tx, id experiment.ID) (map[experiment.ID]int64, error) {
+	rows, err := tx.QueryContext(ctx,
+		s.sql(`SELECT id, revision FROM agiqa_experiments WHERE id <> ? AND state IN (?, ?)`),
+		string(id), string(experiment.Running), string(experiment.Paused))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	open := map[experiment.ID]int64{}
+	for rows.Next() {
+		var other string
+		var revision int64
+		if err := rows.Scan(&other, &revision); err != nil {
+			return nil, err
+		}
+		open[experiment.ID(other)] = revision
+	}
+	return open, rows.Err()
 }
 
 // Delete implements experiment.Store.
@@ -49,18 +94,40 @@ func (s *Store) Delete(ctx context.Context, id experiment.ID, was int64) error {
 	}})
 }
 
-// save writes an experiment and its audit record in one transaction. more follows
-// the columns among the statement's arguments; refused is the error where the
-// statement met no row.
-func (s *Store) save(ctx context.Context, e experiment.Experiment, a experiment.Audit, statement string, more []any,
-	refused func(context.Context, *sql.Tx) error) error {
+// save is how an experiment is written.
+type save struct {
+	check     func(context.Context, *sql.Tx) error // what has to hold; nil: nothing
+	statement string
+	more      []any                                // follows the columns among the statement's arguments
+	refused   func(context.Context, *sql.Tx) error // the error where the statement met no row
+}
+
+// save writes an experiment and its audit record in one transaction. Whoever writes
+// experiments takes turns, with writers of other processes as well, so that what is
+// checked of other experiments still holds at the commit: the row that they lock is
+// the log's.
+func (s *Store) save(ctx context.Context, e experiment.Experiment, a experiment.Audit, how save) error {
 	record, audit, err := encodeChange(e, a)
 	if err != nil {
 		return err
 	}
-	args := append([]any{e.Created.UnixMicro(), e.Revision, string(e.State), record, string(e.ID)}, more...)
+	args := append([]any{e.Created.UnixMicro(), e.Revision, string(e.State), record, string(e.ID)}, how.more...)
 	return s.writer.do(ctx, &job{alone: func(ctx context.Context, tx *sql.Tx, again bool) error {
-		result, err := tx.ExecContext(ctx, s.sql(statement), args...)
+		var last int64
+		if err := tx.QueryRowContext(ctx, s.dialect.lockLog).Scan(&last); err != nil {
+			return err
+		}
+		if again {
+			if done, err := s.isStored(ctx, tx, e.ID, record); done || err != nil {
+				return err
+			}
+		}
+		if how.check != nil {
+			if err := how.check(ctx, tx); err != nil {
+				return err
+			}
+		}
+		result, err := tx.ExecContext(ctx, s.sql(how.statement), args...)
 		if err != nil {
 			return err
 		}
@@ -68,13 +135,8 @@ func (s *Store) save(ctx context.Context, e experiment.Experiment, a experiment.
 		if err != nil {
 			return err
 		}
-		if n == 0 && again {
-			if done, err := s.isStored(ctx, tx, e.ID, record); done || err != nil {
-				return err
-			}
-		}
 		if n == 0 {
-			return refused(ctx, tx)
+			return how.refused(ctx, tx)
 		}
 		_, err = tx.ExecContext(ctx, s.sql(`INSERT INTO agiqa_audits (experiment, revision, record) VALUES (?, ?, ?)`),
 			string(a.Experiment), a.Revision, audit)

@@ -37,6 +37,10 @@ func TestPostgres(t *testing.T) {
 		storetest.RunKeys(t, func(t *testing.T) access.Store { return open(t, postgresConfig(server)) })
 	})
 	t.Run("keys of gateways that share it", func(t *testing.T) { testKeysTogether(t, postgresConfig(server)) })
+	t.Run("experiments that start at once at several gateways", func(t *testing.T) {
+		c := postgresConfig(server)
+		storetest.StartAtOnce(t, open(t, c), open(t, c), open(t, c), open(t, c))
+	})
 	t.Run("desired state", func(t *testing.T) {
 		desiredtest.Run(t, func(t *testing.T) (a, b desired.Store) {
 			c := postgresConfig(server)

@@ -57,6 +57,8 @@ func Run(t *testing.T, open func(t *testing.T, clock *Clock) experiment.Store) {
 		{"the oldest experiment is listed first", testList},
 		{"a swap is made against a revision and leaves an audit", testSwap},
 		{"of several controllers one wins", testRace},
+		{"a swap beside others is made against theirs too", testBeside},
+		{"of several that start beside each other one is first", testBesideRace},
 		{"a deletion is made against a revision and leaves nothing", testDelete},
 		{"an exposure comes back as it was", testExposure},
 		{"an exposure is written once", testExposureOnce},
@@ -199,6 +201,115 @@ func testRace(t *testing.T, s experiment.Store, _ *Clock) {
 	}
 	if trail, err := s.Audits(t.Context(), "x"); err != nil || len(trail) != revisions+1 {
 		t.Errorf("%d audits, %v; want %d", len(trail), err, revisions+1)
+	}
+}
+
+// drafted creates drafts.
+func drafted(t *testing.T, s experiment.Store, ids ...experiment.ID) map[experiment.ID]experiment.Experiment {
+	t.Helper()
+	all := map[experiment.ID]experiment.Experiment{}
+	for _, id := range ids {
+		e := NewExperiment(id)
+		e.State = experiment.Draft
+		create(t, s, e)
+		all[id] = e
+	}
+	return all
+}
+
+// following is an experiment in its next state.
+func following(e experiment.Experiment, state experiment.State) experiment.Experiment {
+	e.State, e.Revision = state, e.Revision+1
+	return e
+}
+
+func testBeside(t *testing.T, s experiment.Store, _ *Clock) {
+	type open = map[experiment.ID]int64
+	all := drafted(t, s, "a", "b", "c")
+	start := func(id experiment.ID, beside open) error {
+		e := following(all[id], experiment.Running)
+		return s.SwapBeside(t.Context(), 1, e, AuditOf(e, "start"), beside)
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		wantKind(t, what, err, quality.KindConflict)
+		if !errors.Is(err, experiment.ErrOthersChanged) {
+			t.Errorf("%s: the cause isn't that others have changed: %v", what, err)
+		}
+	}
+	swap := func(was int64, state experiment.State) {
+		t.Helper()
+		e := all["a"]
+		e.Revision = was
+		e = following(e, state)
+		if err := s.Swap(t.Context(), was, e, AuditOf(e, "change")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("one that isn't there", start("a", open{"gone": 1}))
+	refused("a draft, which isn't open", start("a", open{"b": 1}))
+	if err := start("a", open{}); err != nil {
+		t.Fatal(err)
+	}
+	refused("one that has started since", start("b", open{}))
+	refused("one at another revision", start("b", open{"a": 1}))
+	swap(2, experiment.Paused)
+	refused("one that was paused since", start("b", open{"a": 2}))
+	got, err := s.Get(t.Context(), "b")
+	same(t, "what was refused", got, all["b"], err)
+	trail, err := s.Audits(t.Context(), "b")
+	same(t, "audits of what was refused", trail, []experiment.Audit{AuditOf(all["b"], "create")}, err)
+	if err := start("b", open{"a": 3}); err != nil {
+		t.Fatal(err)
+	}
+	swap(3, experiment.Stopped)
+	if err := start("c", open{"b": 2}); err != nil { // what has ended is in nobody's way
+		t.Fatal(err)
+	}
+	err = start("c", open{"b": 2}) // it has started
+	wantKind(t, "another revision of its own", err, quality.KindConflict)
+	if errors.Is(err, experiment.ErrOthersChanged) {
+		t.Errorf("another revision of its own: %v", err)
+	}
+}
+
+func testBesideRace(t *testing.T, s experiment.Store, _ *Clock) { StartAtOnce(t, s) }
+
+// StartAtOnce starts experiments at the same moment, by several stores of one
+// database, each beside none. Only the first one may start.
+func StartAtOnce(t *testing.T, stores ...experiment.Store) {
+	t.Helper()
+	const rounds, starts = 5, 12
+	for round := range rounds {
+		var ids []experiment.ID
+		for n := range starts {
+			ids = append(ids, experiment.ID(fmt.Sprintf("x%d-%d", round, n)))
+		}
+		all := drafted(t, stores[0], ids...)
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		var started []experiment.Experiment
+		for n, id := range ids {
+			group.Go(func() {
+				e := following(all[id], experiment.Running)
+				err := stores[n%len(stores)].SwapBeside(t.Context(), 1, e, AuditOf(e, "start"), map[experiment.ID]int64{})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					started = append(started, e)
+				} else if !errors.Is(err, experiment.ErrOthersChanged) {
+					t.Errorf("SwapBeside: %v", err)
+				}
+			})
+		}
+		group.Wait()
+		if len(started) != 1 {
+			t.Fatalf("%d of %d experiments started beside none", len(started), starts)
+		}
+		ended := following(started[0], experiment.Stopped)
+		if err := stores[0].Swap(t.Context(), started[0].Revision, ended, AuditOf(ended, "stop")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
