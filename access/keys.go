@@ -16,6 +16,9 @@ import (
 // Store keeps keys, with times to the microsecond. Errors are *[quality.Error]; where it can't be reached they
 // are of kind store_unavailable.
 type Store interface {
+	// Time is now by the store's clock, by which keys are made and end: as that clock was
+	// when this process first read it, and what has passed since. It never goes back.
+	Time(ctx context.Context) (time.Time, error)
 	// CreateKey stores a key: conflict where [MaxPerName] keys of its name, or
 	// [MaxKeys] altogether, are valid at the time of its creation.
 	CreateKey(ctx context.Context, k Key) error
@@ -57,6 +60,8 @@ type Keys struct {
 	mu       sync.Mutex
 	known    map[string]Key // by ID; nil: nothing was loaded yet
 	taken    time.Time      // when known was asked for
+	shown    time.Time      // by the store's clock, and
+	read     time.Time      // when it was; zero: not yet
 	failed   time.Time      // the last attempt, if it failed
 	fault    error          // of that attempt
 	changes  int            // made here
@@ -68,7 +73,8 @@ type Keys struct {
 	underway sync.WaitGroup
 }
 
-// NewKeys returns the keys of a store. Close it before the store.
+// NewKeys returns the keys of a store. How much passes by now matters, not what it shows.
+// Close it before the store.
 func NewKeys(store Store, now func() time.Time, logger *slog.Logger) *Keys {
 	return &Keys{store: store, now: now, logger: logger, used: map[string]time.Time{}, unsaved: map[string]time.Time{}}
 }
@@ -125,7 +131,7 @@ func (k *Keys) Verify(ctx context.Context, presented string) (Principal, error) 
 	if err != nil {
 		return Principal{}, err
 	}
-	now, hash := k.now(), sha256.Sum256([]byte(secret))
+	now, hash := k.time(), sha256.Sum256([]byte(secret))
 	same := subtle.ConstantTimeCompare(hash[:], key.Hash[:]) == 1
 	switch {
 	case key.ID == "":
@@ -150,7 +156,11 @@ func (k *Keys) Create(ctx context.Context, spec Spec, by string) (Key, string, e
 	if err := spec.validate(); err != nil {
 		return Key{}, "", err
 	}
-	key, secret := newKey(spec, by, k.now().UTC().Truncate(time.Microsecond))
+	now, err := k.store.Time(ctx)
+	if err != nil {
+		return Key{}, "", err
+	}
+	key, secret := newKey(spec, by, now.UTC().Truncate(time.Microsecond))
 	if err := k.store.CreateKey(ctx, key); err != nil {
 		return Key{}, "", err
 	}
@@ -160,20 +170,37 @@ func (k *Keys) Create(ctx context.Context, spec Spec, by string) (Key, string, e
 }
 
 // List returns the keys that are valid, and for [KeepFor] those that were, the
-// oldest first.
-func (k *Keys) List(ctx context.Context) ([]Key, error) {
-	return k.store.ListKeys(ctx, k.now().Add(-KeepFor))
+// oldest first, and the time at which they are.
+func (k *Keys) List(ctx context.Context) ([]Key, time.Time, error) {
+	now, err := k.store.Time(ctx)
+	if err != nil {
+		return nil, now, err
+	}
+	all, err := k.store.ListKeys(ctx, now.Add(-KeepFor))
+	return all, now, err
 }
 
 // Revoke ends a key: not_found, store_unavailable.
 func (k *Keys) Revoke(ctx context.Context, id, by string) (Key, error) {
-	key, err := k.store.RevokeKey(ctx, id, by, k.now())
+	now, err := k.store.Time(ctx)
+	if err != nil {
+		return Key{}, err
+	}
+	key, err := k.store.RevokeKey(ctx, id, by, now)
 	if err != nil {
 		return Key{}, err
 	}
 	k.put(key)
 	k.logger.InfoContext(ctx, "API key revoked", "key", key.String(), "by", by)
 	return key, nil
+}
+
+// time is now by the store's clock, without asking the store: known keys came with a
+// reading of it.
+func (k *Keys) time() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.shown.Add(k.now().Sub(k.read))
 }
 
 // put makes a change known here at once. A load that is under way may have missed
@@ -243,7 +270,12 @@ func (k *Keys) load(now time.Time) <-chan struct{} {
 	k.underway.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 		defer cancel()
-		all, err := k.store.ListKeys(ctx, now.Add(-KeepFor))
+		var all []Key
+		shown, err := k.store.Time(ctx)
+		read := k.now()
+		if err == nil {
+			all, err = k.store.ListKeys(ctx, shown.Add(-KeepFor))
+		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.loading = nil
@@ -254,6 +286,7 @@ func (k *Keys) load(now time.Time) <-chan struct{} {
 			return
 		}
 		k.failed, k.fault = time.Time{}, nil
+		k.shown, k.read = shown, read
 		if changes != k.changes {
 			return
 		}

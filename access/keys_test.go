@@ -27,7 +27,14 @@ type memory struct {
 	lists int           // calls of ListKeys
 	down  error         // what every call returns; nil: it answers
 	slow  time.Duration // how long ListKeys takes, with what was there at its beginning
+	ahead time.Duration // of the store's clock
 	uses  []map[string]time.Time
+}
+
+func (m *memory) Time(context.Context) (time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Add(m.ahead), m.down
 }
 
 func (m *memory) CreateKey(_ context.Context, k access.Key) error {
@@ -52,7 +59,7 @@ func (m *memory) ListKeys(ctx context.Context, since time.Time) ([]access.Key, e
 		}
 	}
 	return slices.DeleteFunc(all, func(k access.Key) bool {
-		ended := k.Ended(time.Now())
+		ended := k.Ended(time.Now().Add(m.ahead))
 		return !ended.IsZero() && ended.Before(since)
 	}), down
 }
@@ -194,6 +201,64 @@ func TestKeyExpires(t *testing.T) {
 		time.Sleep(time.Second)
 		wantRejected(t, k, secret, access.ReasonExpired, "expired at ")
 	})
+}
+
+// TestKeysGoByTheStoresClock: of several gateways whose clocks are a day apart each lets a
+// key live as long as was asked for, says the same of it, and goes on so without the store.
+func TestKeysGoByTheStoresClock(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, ahead := range []time.Duration{day, -day} { // of the store's clock
+		synctest.Test(t, func(t *testing.T) {
+			m := &memory{ahead: ahead}
+			var gateways []*access.Keys
+			for _, off := range []time.Duration{0, day, -day, 3 * day} {
+				k := access.NewKeys(m, func() time.Time { return time.Now().Add(off) }, slog.New(slog.DiscardHandler))
+				defer k.Close()
+				gateways = append(gateways, k)
+			}
+			began := time.Now()
+			spec := scorer
+			spec.Lifetime = time.Hour
+			keys, secrets := make([]access.Key, len(gateways)), make([]string, len(gateways))
+			for i, k := range gateways {
+				spec.Name = fmt.Sprint("key-", i)
+				keys[i], secrets[i] = create(t, k, spec)
+				if !keys[i].Created.Equal(began.Add(ahead)) || !keys[i].Expires.Equal(began.Add(ahead+time.Hour)) {
+					t.Errorf("gateway %d: created %s, expires %s", i, keys[i].Created, keys[i].Expires)
+				}
+			}
+			all := func(check func(k *access.Keys, n int)) {
+				for _, k := range gateways {
+					for n := range keys {
+						check(k, n)
+					}
+				}
+			}
+			verified := func(k *access.Keys, n int) { wantVerified(t, k, keys[n], secrets[n]) }
+			rejected := func(k *access.Keys, n int) { wantRejected(t, k, secrets[n], access.ReasonExpired, "expired at ") }
+			all(verified)
+			time.Sleep(time.Hour - time.Minute)
+			all(verified)
+			synctest.Wait()
+			m.set(errDown, 0)
+			time.Sleep(time.Minute - time.Second)
+			all(verified)
+			time.Sleep(time.Second)
+			all(rejected)
+			m.set(nil, 0)
+			time.Sleep(access.Outage)
+			all(rejected)
+			for i, k := range gateways {
+				listed, now, err := k.List(t.Context())
+				if err != nil || len(listed) != len(keys) || listed[0].StateAt(now) != access.Expired {
+					t.Errorf("gateway %d: %d keys at %s, %v", i, len(listed), now, err)
+				}
+			}
+			if !m.uses[0][keys[0].ID].Equal(began.Add(ahead)) {
+				t.Errorf("uses %v", m.uses)
+			}
+		})
+	}
 }
 
 func TestMalformedKeys(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,17 +122,19 @@ func TestEveryRouteHasAPermit(t *testing.T) {
 
 // TestRefusalsAreExplained: what the client is told, and what is counted.
 func TestRefusalsAreExplained(t *testing.T) {
-	store := storetest.Open(t, time.Now)
+	var ago atomic.Int64
+	ago.Store(int64(time.Hour))
+	store := storetest.Open(t, func() time.Time { return time.Now().Add(-time.Duration(ago.Load())) })
+	_, expired, err := newKeys(t, store).Create(t.Context(),
+		access.Spec{Name: "old", Scopes: []access.Scope{access.ScopeScore}, Lifetime: time.Minute}, "test")
+	must(t, err)
+	ago.Store(0)
 	r := newKeyRig(t, func(p *plan) { p.keys = newKeys(t, store) })
 	scorer, asScorer := r.createKey("scorer", access.ScopeScore)
 	gone, asGone := r.createKey("gone", access.ScopeScore)
 	if a := r.ask(http.MethodDelete, "/v1/keys/"+gone.ID, nil, asAdmin); a.status != http.StatusOK {
 		t.Fatalf("status %d: %s", a.status, a.body)
 	}
-	_, expired, err := access.NewKeys(store, func() time.Time { return time.Now().Add(-time.Hour) },
-		slog.New(slog.DiscardHandler)).Create(t.Context(),
-		access.Spec{Name: "old", Scopes: []access.Scope{access.ScopeScore}, Lifetime: time.Minute}, "test")
-	must(t, err)
 	send := func(key string) edit { return header("Authorization", "Bearer "+key) }
 	for _, test := range []struct {
 		reason, detail string

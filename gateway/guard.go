@@ -36,7 +36,8 @@ type Keys interface {
 	// Create returns a key and what its holder sends: bad_request, conflict,
 	// store_unavailable. by names who asks.
 	Create(ctx context.Context, spec access.Spec, by string) (access.Key, string, error)
-	List(ctx context.Context) ([]access.Key, error)
+	// List returns keys and the time at which they are.
+	List(ctx context.Context) ([]access.Key, time.Time, error)
 	Revoke(ctx context.Context, id, by string) (access.Key, error)
 }
 

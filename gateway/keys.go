@@ -90,19 +90,19 @@ func (g *Gateway) registerKeys(api huma.API) {
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		return &newKeyOutput{CacheControl: "no-store", Body: NewAPIKey{apiKey(key, time.Now()), secret}}, nil
+		return &newKeyOutput{CacheControl: "no-store", Body: NewAPIKey{apiKey(key, key.Created), secret}}, nil
 	})
 	list := operation(http.MethodGet, "/v1/keys", "list-keys", "List API keys")
 	list.Description = "Keys that expired or were revoked are listed for 30 days."
 	huma.Register(api, list, func(ctx context.Context, _ *struct{}) (*keysOutput, error) {
-		keys, err := g.keys.List(ctx)
+		keys, now, err := g.keys.List(ctx)
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
 		out := &keysOutput{}
 		out.Body.Keys = []APIKey{}
 		for _, k := range keys {
-			out.Body.Keys = append(out.Body.Keys, apiKey(k, time.Now()))
+			out.Body.Keys = append(out.Body.Keys, apiKey(k, now))
 		}
 		return out, nil
 	})
@@ -116,7 +116,7 @@ func (g *Gateway) registerKeys(api huma.API) {
 		if err != nil {
 			return nil, problemOf(ctx, err)
 		}
-		return &keyOutput{Body: apiKey(key, time.Now())}, nil
+		return &keyOutput{Body: apiKey(key, key.Revoked)}, nil
 	})
 }
 

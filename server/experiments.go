@@ -134,7 +134,10 @@ type labellers struct{ access.Store }
 
 // CanLabel implements [engine.Labellers].
 func (l labellers) CanLabel(ctx context.Context) (bool, error) {
-	now := time.Now()
+	now, err := l.Time(ctx)
+	if err != nil {
+		return false, err
+	}
 	keys, err := l.ListKeys(ctx, now)
 	return slices.ContainsFunc(keys, func(k access.Key) bool {
 		return k.StateAt(now) == access.Valid && slices.Contains(k.Scopes, access.ScopeFeedback)

@@ -64,6 +64,18 @@ func (s *Store) Now(ctx context.Context) (experiment.Instant, error) {
 	return s.clock.at(shown), nil
 }
 
+// Time implements access.Store.
+func (s *Store) Time(ctx context.Context) (time.Time, error) {
+	if now, known := s.clock.counted(); known {
+		return now, nil
+	}
+	if _, err := s.Now(ctx); err != nil {
+		return time.Time{}, err
+	}
+	now, _ := s.clock.counted()
+	return now, nil
+}
+
 // counted is the time by what has passed in this process; false while no clock was read.
 func (k *clock) counted() (time.Time, bool) {
 	k.mu.Lock()

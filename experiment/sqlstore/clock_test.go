@@ -44,3 +44,23 @@ func TestClockSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestTimeOfKeys: the time by which keys end goes on as it went when the clock is set.
+func TestTimeOfKeys(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	var passed, set time.Duration
+	c := sqliteConfig(t)
+	c.Clock = func() time.Time { return began.Add(passed + set) }
+	c.Steady = func() time.Duration { return passed }
+	s := open(t, c)
+	for _, set = range []time.Duration{0, time.Hour, -time.Hour, 31 * 24 * time.Hour, 0} {
+		passed += time.Minute
+		if now, err := s.Time(t.Context()); err != nil || !now.Equal(began.Add(passed)) {
+			t.Errorf("set by %s: %s, %v, want %s", set, now, err, began.Add(passed))
+		}
+		if _, err := s.Now(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
