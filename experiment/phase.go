@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"slices"
 	"time"
 
 	"github.com/agiqa/agiqa/quality"
@@ -75,6 +76,18 @@ func (e Experiment) AtPhase(phase int) (Experiment, error) {
 	}
 	return e, quality.Errorf(quality.KindNotFound,
 		"phase %d of experiment %s ended under a version that kept no record of it", phase, e.ID)
+}
+
+// Unrecorded lists the phases before the present one of whose split nothing is known:
+// they ended under a version that kept no record of it.
+func (e Experiment) Unrecorded() []int {
+	var unknown []int
+	for phase := 1; phase < e.Phase; phase++ {
+		if !slices.ContainsFunc(e.Past, func(p PastPhase) bool { return p.Phase == phase }) {
+			unknown = append(unknown, phase)
+		}
+	}
+	return unknown
 }
 
 // Moved reports whether a bucket that is arm's now was another arm's in an earlier

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -225,5 +227,66 @@ func TestUserMetricOfPhases(t *testing.T) {
 	again, err := analysis.Replay(t.Context(), r.store, got, analysis.DefaultOptions())
 	if err != nil || !again.Equal {
 		t.Errorf("computed again: %v, %v", again.Differences, err)
+	}
+}
+
+// TestPhasesOfAFormerVersion: what records of a version that kept neither splits nor buckets
+// do not tell is said in words, in the document and on the page.
+func TestPhasesOfAFormerVersion(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		weights []int // percentages of the first arm, one after the other
+		known   int   // phases whose split is on record, the last ones
+		buckets bool
+		want    []string
+	}{
+		{nil, 0, true, nil},
+		{nil, 0, false, nil}, // nothing has moved in the first phase
+		{[]int{20}, 1, true, nil},
+		{[]int{20}, 0, true, []string{"Phase 1 ended under a version of the server that kept no record"}},
+		{[]int{20, 30, 40}, 1, true, []string{"Phases 1, 2 ended under a version of the server"}},
+		{[]int{20}, 0, false, []string{"no report of it, none of what users did in all phases together",
+			"8 exposures of this phase were recorded by a version that kept no bucket"}},
+	} {
+		r := newTrialRig(t)
+		r.start("")
+		for _, weight := range tc.weights {
+			r.changed("ramp", gateway.RampRequest{Weights: map[string]string{first: fmt.Sprintf("%d%%", weight),
+				"new": fmt.Sprintf("%d%%", 100-weight)}})
+		}
+		x, err := r.store.Get(t.Context(), "x")
+		must(t, err)
+		x.Past, x.Revision = x.Past[len(x.Past)-tc.known:], x.Revision+1
+		must(t, r.store.Swap(t.Context(), x.Revision-1, x, experiment.Audit{Experiment: "x", Revision: x.Revision,
+			Action: "change"}))
+		for n := range 8 {
+			e := storetest.NewExposure("x", n)
+			e.Time, e.Phase, e.Encoder, e.Preprocess, e.Shown, e.Rank = r.now(), x.Phase, x.Encoder, x.Preprocess, "new", 0
+			if !tc.buckets {
+				e.Bucket = nil
+			}
+			must(t, r.store.AppendExposures(t.Context(), []experiment.Exposure{e}))
+		}
+		got := r.report(0)
+		page := string(r.ask(http.MethodGet, "/v1/experiments/x/report.html", nil, asAdmin).body)
+		if len(got.Notes) != len(tc.want) || (got.Pooled != nil) != (x.Phase > 1 && len(x.Unrecorded()) == 0) {
+			t.Errorf("%+v: notes %q, pooled %+v", tc, got.Notes, got.Pooled)
+			continue
+		}
+		for n, want := range tc.want {
+			if !strings.Contains(got.Notes[n], want) || !strings.Contains(page, got.Notes[n]) {
+				t.Errorf("%+v: note %q, want %q, in the page too", tc, got.Notes[n], want)
+			}
+		}
+		again, err := analysis.Replay(t.Context(), r.store, got, analysis.DefaultOptions())
+		if err != nil || !again.Equal {
+			t.Errorf("%+v: computed again: %v, %v", tc, again.Differences, err)
+		}
+		for _, phase := range x.Unrecorded() {
+			a := r.ask(http.MethodGet, fmt.Sprintf("/v1/experiments/x/report?phase=%d", phase), nil, asAdmin)
+			if p := a.wantProblem(t, quality.KindNotFound); !strings.Contains(p.Detail, "kept no record") {
+				t.Error(p.Detail)
+			}
+		}
 	}
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
@@ -100,7 +103,7 @@ func (s *State) collect(now time.Time, o Options) (Report, views) {
 	confidence := 1 - s.alpha()
 	o.Bootstrap.Confidence = confidence
 	r := Report{
-		Format: Format, Generated: now, Log: s.log, Experiment: s.e, Decision: d,
+		Format: Format, Generated: now, Log: s.log, Experiment: s.e, Notes: s.notes(), Decision: d,
 		Settings: Settings{
 			Resamples: o.Bootstrap.Resamples, Seed: o.Bootstrap.Seed, Confidence: Number(confidence), Limits: s.limits,
 			Sampling: Sampling{
@@ -124,9 +127,33 @@ func (s *State) collect(now time.Time, o Options) (Report, views) {
 	return r, l
 }
 
-// pooled are the outcomes of all phases together, nil in the first one.
+// notes say in words what records of former versions do not tell.
+func (s *State) notes() []string {
+	var notes []string
+	if phases := s.e.Unrecorded(); len(phases) > 0 {
+		which, them := "Phase "+strconv.Itoa(phases[0]), "it"
+		if len(phases) > 1 {
+			var all []string
+			for _, phase := range phases {
+				all = append(all, strconv.Itoa(phase))
+			}
+			which, them = "Phases "+strings.Join(all, ", "), "them"
+		}
+		notes = append(notes, fmt.Sprintf("%s ended under a version of the server that kept no record of how units were "+
+			"split: there is no report of %s, none of what users did in all phases together, and units that had another arm "+
+			"in %[2]s count as not moved. Labels of images are complete.", which, them))
+	}
+	if s.e.Phase > 1 && s.unplaced > 0 {
+		notes = append(notes, fmt.Sprintf("%d exposures of this phase were recorded by a version that kept no bucket: their "+
+			"units count as not moved.", s.unplaced))
+	}
+	return notes
+}
+
+// pooled are the outcomes of all phases together, nil in the first one and where a split
+// is not known.
 func (s *State) pooled(confidence float64) *UserOutcomes {
-	if s.e.Phase == 1 {
+	if s.e.Phase == 1 || len(s.e.Unrecorded()) > 0 {
 		return nil
 	}
 	units, _, _ := s.outcomesOf(s.stayed.rows, 1)

@@ -187,6 +187,9 @@ func (s *State) assigned(x experiment.Exposure, at moment, arm int, present bool
 	unitKey := keyOf(string(x.UnitKind), x.Unit)
 	if x.Rank == 0 && x.Unit != "" {
 		if present {
+			if x.Bucket == nil {
+				s.unplaced++
+			}
 			if u, made := s.units.row(unitKey); u != nil {
 				u.saw(at, arm, made)
 				u.moved = u.moved || x.Bucket != nil && s.e.Moved(*x.Bucket, x.Shown)

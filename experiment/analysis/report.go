@@ -16,6 +16,7 @@ type Report struct {
 	Generated  time.Time             `json:"generated"`
 	Log        Log                   `json:"log"`
 	Experiment experiment.Experiment `json:"experiment"`
+	Notes      []string              `json:"notes,omitempty"` // what can't be told of earlier phases, in words
 	Settings   Settings              `json:"settings"`
 	Quality    Quality               `json:"data_quality"`
 	Decision   Decision              `json:"decision"`

@@ -63,12 +63,14 @@ type State struct {
 	asked   table[asked] // by image: how many raters answered tasks
 	perArm  []armCounts
 	late    int
-	odd     int             // feedback with a value that is no number, or of no known kind
-	foreign int             // exposures of another encoder or preparation
-	perHour map[int64][]int // exposures by hour and arm
-	latest  int64           // time of the latest record
-	version int64           // counts changes
-	decided *decided        // the last conclusion, with its version
+	odd     int // feedback with a value that is no number, or of no known kind
+	foreign int // exposures of another encoder or preparation
+	// unplaced are exposures of the present phase, of units, without a bucket.
+	unplaced int
+	perHour  map[int64][]int // exposures by hour and arm
+	latest   int64           // time of the latest record
+	version  int64           // counts changes
+	decided  *decided        // the last conclusion, with its version
 }
 
 // Log says how the log was read. It is the only part of a conclusion that depends
