@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,6 +185,10 @@ func TestDraftsHoldNoNamespace(t *testing.T) {
 	r.made("POST", "/plan/start", "")
 }
 
+// aboutThirty is what 40,000 units say of 70 %: the salt is another one in each run.
+var aboutThirty = regexp.MustCompile(`asks for 100 % of all units and gets about (29|30|31) %.*` +
+	`everybody takes about (69|70|71) % of these`)
+
 // TestExperimentsThatStarveEachOther: who starts an experiment that others leave
 // little or nothing is told so, with the numbers.
 func TestExperimentsThatStarveEachOther(t *testing.T) {
@@ -211,8 +216,7 @@ func TestExperimentsThatStarveEachOther(t *testing.T) {
 
 	r.made("POST", "/everybody/ramp", `{"coverage":"70%"}`)
 	x := r.made("POST", "/second/start", "")
-	if len(x.Warnings) != 1 || !strings.Contains(x.Warnings[0], "everybody takes about 70 % of these") ||
-		!strings.Contains(x.Warnings[0], "asks for 100 % of all units and gets about 30 %") {
+	if len(x.Warnings) != 1 || !aboutThirty.MatchString(x.Warnings[0]) {
 		t.Errorf("warnings %q", x.Warnings)
 	}
 	var status gateway.ExperimentStatus
