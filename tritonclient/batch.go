@@ -3,41 +3,44 @@ package tritonclient
 import (
 	"context"
 	"sync"
+
+	"github.com/agiqa/agiqa/tritonclient/replicas"
 )
 
 // batchLimits remembers how many items each model takes in one request.
 // Models come and go with checkpoints: Unload forgets them.
 type batchLimits struct {
 	mu sync.RWMutex
-	of map[string]int
+	of map[replicas.Holding]int // Identity is that of an encoder, "" for other models
 }
 
-func newBatchLimits() *batchLimits { return &batchLimits{of: map[string]int{}} }
+func newBatchLimits() *batchLimits { return &batchLimits{of: map[replicas.Holding]int{}} }
 
-func (b *batchLimits) get(model string) (int, bool) {
+func (b *batchLimits) get(h replicas.Holding) (int, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	n, ok := b.of[model]
+	n, ok := b.of[h]
 	return n, ok
 }
 
-func (b *batchLimits) set(model string, n int) {
+func (b *batchLimits) set(h replicas.Holding, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.of[model] = n
+	b.of[h] = n
 }
 
 func (b *batchLimits) forget(model string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.of, model)
+	delete(b.of, replicas.Holding{Model: model})
 }
 
 // inBatches calls f for [0,n) in pieces that the model, MaxBatch and
 // MaxMessageBytes allow, one after another, so that one caller has one
 // request in flight. It stops at the first error.
-func (c *Client) inBatches(ctx context.Context, model string, n, itemBytes int, f func(from, to int) error) error {
-	size, err := c.batchSize(ctx, model, n)
+func (c *Client) inBatches(ctx context.Context, ask replicas.Ask, n, itemBytes int,
+	f func(from, to int) error) error {
+	size, err := c.batchSize(ctx, ask, n)
 	if err != nil {
 		return err
 	}
@@ -50,18 +53,35 @@ func (c *Client) inBatches(ctx context.Context, model string, n, itemBytes int, 
 	return nil
 }
 
-// batchSize asks Triton for the limit of a model that was not met before. A
-// single item needs no limit, hence no question.
-func (c *Client) batchSize(ctx context.Context, model string, n int) (int, error) {
+// batchSize asks the servers for the limit of a model that was not met before. Some
+// may lack it, or hold another encoder by its name. A single item needs no limit,
+// hence no question.
+func (c *Client) batchSize(ctx context.Context, ask replicas.Ask, n int) (int, error) {
 	if n == 1 {
 		return 1, nil
 	}
-	if size, ok := c.batch.get(model); ok {
+	of := replicas.Holding{Model: ask.Model}
+	if ask.Holds.Model == ask.Model {
+		of = ask.Holds
+	}
+	if size, ok := c.batch.get(of); ok {
 		return size, nil
 	}
-	cfg, err := c.modelConfig(ctx, c.pool.Pick(ctx), model)
+	err := c.any(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		if _, err := c.modelConfig(ctx, r, ask.Model); err != nil {
+			return err
+		}
+		if _, ok := c.batch.get(of); !ok {
+			return r.Exchanged(ask)
+		}
+		return nil
+	})
 	if err != nil {
 		return 0, err
 	}
-	return int(cfg.GetMaxBatchSize()), nil
+	size, ok := c.batch.get(of)
+	if !ok {
+		size = 1 // it was unloaded this moment
+	}
+	return size, nil
 }

@@ -123,11 +123,12 @@ func (c *Client) describe(ctx context.Context, r *replicas.Replica) (quality.Enc
 // and are what enc and cp say: same tensors, same checkpoint, same encoder. A
 // checkpoint without an ensemble has none to look at. Other digests are an
 // encoder_mismatch or a model_bad_output, a model that is not there a
-// model_unavailable; the error names it.
+// model_unavailable; the error names it. One replica where they are is enough:
+// others may hold another encoder.
 func (c *Client) CheckCheckpoint(ctx context.Context, enc quality.Encoder, cp quality.Checkpoint) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.StatusTimeout)
-	defer cancel()
-	return c.checkCheckpoint(ctx, c.pool.Pick(ctx), enc, cp)
+	return c.any(ctx, func(ctx context.Context, r *replicas.Replica) error {
+		return c.checkCheckpoint(ctx, r, enc, cp)
+	})
 }
 
 func (c *Client) checkCheckpoint(
@@ -211,6 +212,15 @@ func (c *Client) identify(ctx context.Context, conn grpc.ClientConnInterface, mo
 	cfg, err := c.askConfig(ctx, pb.NewGRPCInferenceServiceClient(conn), model)
 	if err != nil {
 		return "", err // as it is: the caller may send to another replica
+	}
+	return c.identityOf(cfg, model)
+}
+
+// identityOf returns which encoder a configuration of an encoder is of, "" for that
+// of another model.
+func (c *Client) identityOf(cfg *pb.ModelConfig, model string) (string, error) {
+	if model != c.cfg.Models.ImageEncoder && model != c.cfg.Models.TextEncoder {
+		return "", nil
 	}
 	digest, err := digestParameter(cfg, model, paramEncoderDigest)
 	if err != nil {
@@ -383,7 +393,9 @@ func (c *Client) askConfig(
 	if size < 1 {
 		return nil, badOutput(model, "max_batch_size is %d, want at least 1", size)
 	}
-	c.batch.set(model, int(size))
+	if identity, err := c.identityOf(resp.GetConfig(), model); err == nil {
+		c.batch.set(replicas.Holding{Model: model, Identity: identity}, int(size))
+	}
 	return resp.GetConfig(), nil
 }
 

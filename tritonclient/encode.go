@@ -28,7 +28,8 @@ func (c *Client) EncodeImages(
 		return nil, err
 	}
 	embeddings := make([]quality.Embedding, 0, len(images))
-	err := c.inBatches(ctx, c.cfg.Models.ImageEncoder, len(images), quality.PixelsLen, func(from, to int) error {
+	ask := replicas.Ask{Model: c.cfg.Models.ImageEncoder, Holds: c.imageHolding(enc)}
+	err := c.inBatches(ctx, ask, len(images), quality.PixelsLen, func(from, to int) error {
 		batch, err := c.encodeImages(ctx, c.pool, enc, images[from:to])
 		embeddings = append(embeddings, batch...)
 		return err
@@ -68,7 +69,8 @@ func (c *Client) EncodePrompts(
 	}
 	embeddings := make([]quality.Embedding, 0, prompts.N)
 	itemBytes := prompts.L * (4 + 4*prompts.W + 1)
-	err := c.inBatches(ctx, c.cfg.Models.TextEncoder, prompts.N, itemBytes, func(from, to int) error {
+	ask := replicas.Ask{Model: c.cfg.Models.TextEncoder, Holds: c.textHolding(enc)}
+	err := c.inBatches(ctx, ask, prompts.N, itemBytes, func(from, to int) error {
 		batch, err := c.encodePrompts(ctx, enc, prompts, from, to)
 		embeddings = append(embeddings, batch...)
 		return err

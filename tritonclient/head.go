@@ -64,7 +64,7 @@ func (c *Client) scoreOn(
 	itemBytes := 4 * enc.Dim * (2 + quality.CategoryCount)
 	// What a head computes depends on its input alone, which is of enc.
 	ask := replicas.Ask{Model: cp.HeadModel(), Holds: c.imageHolding(enc)}
-	err := c.inBatches(ctx, cp.HeadModel(), len(images), itemBytes, func(from, to int) error {
+	err := c.inBatches(ctx, ask, len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{embeddingsInput(tensorImageEmbedding, images[from:to], enc.Dim), textInput(text, n, enc.Dim)}
 		if cp.Prompt {
@@ -99,7 +99,7 @@ func (c *Client) EmbedAndScore(
 	itemBytes := quality.PixelsLen + 4*enc.Dim*quality.CategoryCount
 	model := cp.EnsembleModel()
 	ask := replicas.Ask{Model: model, Holds: c.imageHolding(enc), Proven: true}
-	err := c.inBatches(ctx, model, len(images), itemBytes, func(from, to int) error {
+	err := c.inBatches(ctx, ask, len(images), itemBytes, func(from, to int) error {
 		n := to - from
 		in := []input{pixelsInput(images[from:to]), textInput(text, n, enc.Dim)}
 		want := append(scoreOutputs(n), output{name: tensorImageEmbedding, shape: []int64{int64(n), int64(enc.Dim)}})

@@ -38,7 +38,7 @@ func (c *Client) scorePanelOn(
 	k := len(p.Checkpoints)
 	itemBytes := 4 * max(enc.Dim, k*(1+quality.CategoryCount)) // the larger of both ways
 	ask := replicas.Ask{Model: p.Model(), Holds: c.imageHolding(enc)}
-	err := c.inBatches(ctx, p.Model(), len(images), itemBytes, func(from, to int) error {
+	err := c.inBatches(ctx, ask, len(images), itemBytes, func(from, to int) error {
 		n := int64(to - from)
 		in := []input{embeddingsInput(tensorImageEmbedding, images[from:to], enc.Dim)}
 		got, err := c.infer(ctx, on, ask, in, []output{

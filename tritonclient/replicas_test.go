@@ -331,3 +331,92 @@ func BenchmarkInfer(b *testing.B) {
 		})
 	}
 }
+
+// anotherEncoder is one of other weights, and a checkpoint of it.
+func anotherEncoder() (quality.Encoder, quality.Checkpoint) {
+	e := tritontest.Encoder()
+	e.Name, e.Digest = "next", quality.DigestOf([]byte("the next encoder"))
+	c := tritontest.Checkpoint("next")
+	c.Encoder = e.Digest
+	return e, c
+}
+
+// Two servers hold different encoders, as in an upgrade of one after the other: what
+// is asked for one of them meets the server that has it, questions about models that
+// the other one lacks too.
+func TestTwoEncodersSideBySide(t *testing.T) {
+	old, demo := tritontest.Encoder(), tritontest.Checkpoint("demo")
+	next, fresh := anotherEncoder()
+	a := tritontest.New(t, tritontest.WithCheckpoints(demo))
+	b := tritontest.New(t, tritontest.WithEncoder(next), tritontest.WithCheckpoints(fresh), tritontest.WithMaxBatch(3))
+	for round := range 8 { // clients that know nothing yet, and begin at either server
+		c := newClient(t, nil, a, b)
+		wantConnected(t, c, 0, true)
+		wantConnected(t, c, 1, true)
+		if round%2 > 0 {
+			_, _ = c.Server(t.Context())
+		}
+		for _, of := range []struct {
+			encoder    quality.Encoder
+			checkpoint quality.Checkpoint
+		}{{next, fresh}, {old, demo}} {
+			if err := c.CheckCheckpoint(t.Context(), of.encoder, of.checkpoint); err != nil {
+				t.Errorf("round %d: check of %s: %v", round, of.checkpoint.Name, err)
+			}
+			_, _, err := c.EmbedAndScore(t.Context(), of.encoder, of.checkpoint,
+				tritontest.Texts(of.encoder), images(7))
+			if err != nil {
+				t.Errorf("round %d: score by %s: %v", round, of.checkpoint.Name, err)
+			}
+			if _, err := c.EncodeImages(t.Context(), of.encoder, images(7)); err != nil {
+				t.Errorf("round %d: embed by %s: %v", round, of.encoder.Name, err)
+			}
+		}
+		if err := c.CheckCheckpoint(t.Context(), next, demo); err == nil {
+			t.Errorf("round %d: %s was taken for a checkpoint of %s", round, demo.Name, next.Name)
+		}
+	}
+}
+
+// A server that was ejected comes back with another encoder. It gets no inference
+// that it could answer, so its answer to a question brings it back: that before an
+// inference, or the look at what servers hold.
+func TestAnExchangedServerIsBack(t *testing.T) {
+	next, _ := anotherEncoder()
+	ask := func(c watched, e quality.Encoder) error {
+		_, err := c.EncodeImages(t.Context(), e, images(1))
+		return err
+	}
+	for name, question := range map[string]func(c watched) error{
+		"inference": func(c watched) error { return ask(c, tritontest.Encoder()) },
+		"look":      func(c watched) error { _, err := c.Encoders(t.Context()); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := tritontest.New(t), tritontest.New(t)
+			c := newWatched(t, a, b)
+			a.Fail(tritontest.ImageEncoder, codes.Unavailable, "Server is stopping, scheduler for model has stopped "+
+				"accepting new inference requests")
+			for range 12 {
+				if err := ask(c, tritontest.Encoder()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.Stop()
+			wantConnected(t, c.Client, 0, false)
+			a.Heal()
+			a.Exchange(next)
+			a.Start()
+			wantConnected(t, c.Client, 0, true)
+			c.want(t, "agiqa.triton.ejected", "", 1)
+			if err := question(c); err != nil {
+				t.Fatal(err)
+			}
+			c.want(t, "agiqa.triton.ejected", "", 0)
+			for i, err := range together(20, func(int) error { return ask(c, next) }) {
+				if err != nil {
+					t.Errorf("call %d: %v", i, err)
+				}
+			}
+		})
+	}
+}

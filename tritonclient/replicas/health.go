@@ -167,6 +167,10 @@ func (s *health) report(v callResult, probe bool) (wish ejectionReason) {
 		if share, known := s.share(); known && share >= 0.5 && s.ejected == "" {
 			return ejectedErrors
 		}
+	case exchanged:
+		if probe {
+			s.revive()
+		}
 	case unreachable, late:
 		s.inARow[v]++
 		switch {
@@ -178,6 +182,25 @@ func (s *health) report(v callResult, probe bool) (wish ejectionReason) {
 		}
 	}
 	return ""
+}
+
+// answered takes the answer to a question that is no inference. From the server
+// that was ejected it says little; from one on a later connection, that it's there.
+func (s *health) answered(begun int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if begun > s.begun && !s.probing {
+		s.revive()
+	}
+}
+
+// revive brings back what was ejected for its silence. s.mu is held.
+func (s *health) revive() {
+	if s.ejected == ejectedUnreachable || s.ejected == ejectedLate {
+		clear(s.inARow)
+		s.ejected, s.back = "", s.now()
+		s.filled, s.at = 0, 0
+	}
 }
 
 func (s *health) note(broken bool) {

@@ -147,9 +147,14 @@ func (r *Replica) begun() (n int64) {
 	return n
 }
 
-// Identity asks the replica now what it holds by the name of model.
+// Identity asks the replica now what it holds by the name of model. The answer of a
+// server that is new since the replica was ejected brings it back: one that holds
+// another encoder gets no inference that could.
 func (r *Replica) Identity(ctx context.Context, model string) (string, error) {
 	s, err := r.link().sight(ctx, model, time.Now())
+	if err == nil {
+		r.health.answered(r.begun())
+	}
 	return s.identity, err
 }
 

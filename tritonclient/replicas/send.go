@@ -207,7 +207,7 @@ func (r *Replica) before(ctx context.Context, l *link, ask Ask) (sighting, error
 		s, err = l.sight(ctx, ask.Holds.Model, now)
 	}
 	if err == nil && s.identity != ask.Holds.Identity {
-		err = r.exchanged(ask)
+		err = r.Exchanged(ask)
 	}
 	return s, err
 }
@@ -220,13 +220,13 @@ func (r *Replica) after(ctx context.Context, l *link, ask Ask, before sighting) 
 	}
 	s, err := l.sight(ctx, ask.Holds.Model, time.Now())
 	if err == nil && (s.identity != before.identity || s.begun != before.begun) {
-		err = r.exchanged(ask)
+		err = r.Exchanged(ask)
 	}
 	return err
 }
 
-// exchanged is the error that r holds something else than is asked for.
-func (r *Replica) exchanged(ask Ask) error {
+// Exchanged is the error that r holds something else than is asked for.
+func (r *Replica) Exchanged(ask Ask) error {
 	return quality.Errorf(quality.KindModelUnavailable,
 		"the encoder was exchanged: %s is not the one any more that this request began with", ask.Holds.Model).
 		Because(&Error{Replica: r.addr, Err: errExchanged}).After(RetryAfter)
