@@ -144,7 +144,7 @@ test-triton: ## does the Triton at ADDRESS, host:port or unix:///PATH, do what t
 
 # Not part of make test: minutes of load on all processors.
 .PHONY: test-several
-test-several: venv-test models ## three gateways, two Tritons, Redis and PostgreSQL under load: changes, kill -9 of each and by chance (STORM=1m SEED=1), a new encoder; prints a table
+test-several: venv-test models ## three gateways, two Tritons, Redis and PostgreSQL under load: changes, kill -9 of each and by chance (STORM=1m SEED=1), a new encoder (NEIGHBOUR=PROGRAM: one gateway of another version); prints a table
 	$(GO) test ./cmd/agiqa -count=1 -timeout 60m -v -run TestSeveralGatewaysUnderFaults -several -storm $(or $(STORM),1m) -storm-seed $(or $(SEED),1) $(if $(NEIGHBOUR),-neighbour "$(abspath $(NEIGHBOUR))")
 
 .PHONY: test-crash
