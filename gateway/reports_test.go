@@ -1,14 +1,20 @@
+//go:build unix
+
 package gateway_test
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/agiqa/agiqa/experiment"
 	"github.com/agiqa/agiqa/experiment/analysis"
+	"github.com/agiqa/agiqa/experiment/storetest"
 	"github.com/agiqa/agiqa/gateway"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -101,5 +107,69 @@ func TestAnswerInTimeOrNone(t *testing.T) {
 		a := r.ask(http.MethodGet, "/v1/experiments/x/"+path, nil, asAdmin,
 			func(q *http.Request) { *q = *q.WithContext(ctx) })
 		a.wantProblem(t, quality.KindDeadlineExceeded)
+	}
+}
+
+// TestBurstsAreNamed: where styles came in bursts when images were scored, and labels of
+// them are drawn at random, no arm is promoted, and status and report say that it is for
+// the time of scoring. With the same labels on images that came mixed it would be.
+func TestBurstsAreNamed(t *testing.T) {
+	t.Parallel()
+	const images, labelled, bursts = 2400, 600, 12
+	for _, mixed := range []bool{false, true} {
+		r := newTrialRig(t)
+		r.start("primary: loss_mse\nmin_duration: 0s\n")
+		x, err := r.engine.Get(t.Context(), "x")
+		must(t, err)
+		random := rand.New(rand.NewPCG(1, 2))
+		var exposures []experiment.Exposure
+		truth := make([]float64, images)
+		for n := range images {
+			r.nanos.Add(int64(time.Second))
+			style := n * bursts / images
+			if mixed {
+				style = n % bursts
+			}
+			near, far := 0.1, 0.5 // the treatment is nearer in two styles of three
+			if style%3 == 0 {
+				near, far = far, near
+			}
+			truth[n] = 2 + 2*random.Float64()
+			e := storetest.NewExposure("x", n)
+			e.Time, e.Phase, e.Encoder, e.Preprocess, e.Shown, e.Rank = r.now(), 1, x.Encoder, x.Preprocess, x.Arms[n%2].ID, 0
+			e.Scores = []experiment.ArmScore{{Arm: x.Arms[0].ID, Score: float32(truth[n] + far)},
+				{Arm: "new", Score: float32(truth[n] + near)}}
+			exposures = append(exposures, e)
+		}
+		must(t, r.store.AppendExposures(t.Context(), exposures))
+		var group sync.WaitGroup
+		for k, n := range random.Perm(images)[:labelled] {
+			r.nanos.Add(int64(time.Second))
+			f := storetest.NewFeedback("x", n)
+			f.Rater, f.Value, f.Phase, f.Time, f.Given = fmt.Sprint("rater ", k%10), truth[n], 1, r.now(), r.now()
+			group.Go(func() { // together they share a commit
+				_, err := r.store.AppendFeedback(t.Context(), f)
+				must(t, err)
+			})
+		}
+		group.Wait()
+		status := r.status()
+		arm := status.Arms[0]
+		if mixed {
+			if !arm.Ready || status.Recommends != "new" {
+				t.Errorf("mixed styles: %+v", arm)
+			}
+			continue
+		}
+		if arm.Ready || !contains(fmt.Sprint(arm.Missing), "the widest by scoring") {
+			t.Errorf("bursts: %+v", arm)
+		}
+		width := map[string]analysis.Number{}
+		for _, i := range r.report(0).Decision.Blind[0].Intervals {
+			width[i.By] = i.High - i.Low
+		}
+		if !(width["scoring"] > 3*width["image"]) || !(width["scoring"] > 2*width["time"]) {
+			t.Errorf("widths %v", width)
+		}
 	}
 }

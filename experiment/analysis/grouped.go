@@ -9,7 +9,7 @@ import (
 // Grouped is an interval of the effect that allows observations of one group to be
 // alike. All of them have to agree before anything is decided.
 type Grouped struct {
-	By     string `json:"by"`     // image, prompt, rater, time; tails: rare large observations
+	By     string `json:"by"`     // image, prompt, rater, time (of labels), scoring (time of images); tails: rare large observations
 	Groups int    `json:"groups"` // independent ones
 	Low    Number `json:"low"`
 	High   Number `json:"high"`

@@ -63,7 +63,7 @@ func (s *State) losses(v view, arm int, number map[string]int) observed {
 			p = len(prompts)
 			prompts[i.prompt] = p
 		}
-		x := stats.Observation{Value: stats.Gain(a, b, i.label), Prompt: p}
+		x := stats.Observation{Value: stats.Gain(a, b, i.label), Prompt: p, Scored: i.scored}
 		for _, r := range i.ratings {
 			x.Parts = append(x.Parts, stats.Part{Rater: number[r.rater], Value: stats.Gain(a, b, r.value)})
 		}

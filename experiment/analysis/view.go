@@ -38,6 +38,7 @@ type rated struct {
 	ratings []rating  // by rater
 	label   float64   // their mean
 	first   given     // of its labels
+	scored  int64     // when it was, at first
 	prompt  key       // images of one prompt share it
 	trace   string
 	slices  map[string]string
@@ -147,7 +148,7 @@ func (s *State) lookImages(v *view, raters map[string]bool) {
 		v.labels += len(kept)
 		v.images = append(v.images, rated{
 			image: digest, scores: scores, ratings: kept, label: sum / float64(len(kept)),
-			first: first, prompt: row.prompt, trace: row.trace, slices: row.slices,
+			first: first, scored: row.first.nanos, prompt: row.prompt, trace: row.trace, slices: row.slices,
 		})
 	}
 	slices.SortFunc(v.images, func(a, b rated) int {

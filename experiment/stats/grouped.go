@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -10,6 +11,7 @@ import (
 type Observation struct {
 	Value  float64
 	Prompt int    // images of one prompt share the number; below 0, in all or none: not known
+	Scored int64  // when its image was scored, in any unit; 0 in all or none: not known
 	Parts  []Part // by rater; their mean is Value
 }
 
@@ -33,12 +35,18 @@ const (
 	ByImage  = "image"
 	ByPrompt = "prompt"
 	ByRater  = "rater"
-	ByTime   = "time"
+	ByTime   = "time"    // in which labels came
+	ByScored = "scoring" // the time at which images were scored
 	ByTails  = "tails"
 )
 
-// timeBlocks is how many stretches of time are compared.
-const timeBlocks = 8
+// How many stretches of time are compared: those in which labels came, and those in
+// which images were scored. With fewer of the latter a better arm takes longer; with
+// more of them styles that come in bursts are taken for a difference (docs/statistics.md).
+const (
+	timeBlocks   = 8
+	scoredBlocks = 12
+)
 
 // onceIn divides alpha for intervals that are not made for looking all the time: the
 // panel hardly changes while labels come, and blocks of time are eighths at every
@@ -59,9 +67,10 @@ type GroupedSequence struct {
 
 	moments Moments
 	prompts Groups
-	parts   Groups          // by rater
-	values  []float64       // in order
-	prefix  []float64       // sums of the first ones
+	parts   Groups    // by rater
+	values  []float64 // in order
+	prefix  []float64 // sums of the first ones
+	scored  scored
 	looked  int             // observations at the last look
 	seen    []GroupInterval // then
 	running Interval
@@ -88,6 +97,7 @@ func (g *GroupedSequence) Add(x Observation) error {
 		prompt = n
 	}
 	g.prompts.Add(prompt, x.Value, 1)
+	g.scored.add(x)
 	for _, p := range x.Parts {
 		g.parts.Add(p.Rater, p.Value, 1/float64(len(x.Parts)))
 	}
@@ -129,9 +139,51 @@ func (g *GroupedSequence) look() {
 		take(ByRater, g.parts.N(), StudentReach(g.once, math.Floor(g.parts.Effective())-1)*g.parts.SE())
 	}
 	take(ByTime, timeBlocks, StudentReach(g.once, timeBlocks-1)*BlockSE(g.prefix, timeBlocks))
+	if sums, known := g.scored.prefix(); known {
+		take(ByScored, scoredBlocks, StudentReach(g.once, scoredBlocks-1)*BlockSE(sums, scoredBlocks))
+	}
 	if g.sd = widest * root / multiplier; n >= g.options.First {
 		g.running = g.running.and(g.current())
 	}
+}
+
+// scored are values in the order in which their images were scored.
+type scored struct {
+	sorted, more []scoredValue // more came since they were sorted
+	sums         []float64
+}
+
+type scoredValue struct {
+	at    int64
+	value float64
+}
+
+func (s *scored) add(x Observation) {
+	if x.Scored != 0 {
+		s.more = append(s.more, scoredValue{x.Scored, x.Value})
+	}
+}
+
+// prefix returns the sums of the first values, and false where the order is not known.
+// Images of one moment stay in the order in which they came.
+func (s *scored) prefix() ([]float64, bool) {
+	slices.SortStableFunc(s.more, func(a, b scoredValue) int { return cmp.Compare(a.at, b.at) })
+	old, end := s.sorted, len(s.sorted)+len(s.more)
+	s.sorted = append(s.sorted, s.more...)
+	for i, k := len(old)-1, len(s.more)-1; k >= 0; { // from the end, in place
+		end--
+		if i >= 0 && old[i].at > s.more[k].at {
+			s.sorted[end], i = old[i], i-1
+		} else {
+			s.sorted[end], k = s.more[k], k-1
+		}
+	}
+	s.more = s.more[:0]
+	s.sums = append(s.sums[:0], 0)
+	for i, v := range s.sorted {
+		s.sums = append(s.sums, s.sums[i]+v.value)
+	}
+	return s.sums, len(s.sorted) > 0
 }
 
 // Around is the interval of a group that reaches so far to each side of a mean; a

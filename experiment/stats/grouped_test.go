@@ -3,6 +3,7 @@ package stats_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/agiqa/agiqa/experiment/stats"
@@ -153,5 +154,46 @@ func TestGroupedSequence(t *testing.T) {
 	}
 	if b := s.Bounds(); b.Current.High-b.Current.Low < width[stats.ByRater] {
 		t.Errorf("the widest is not the interval: %+v", b)
+	}
+}
+
+// TestImagesAlikeByScoringTime: styles that lasted for a while when images were scored widen
+// the interval by scoring alone, in whichever order labels come, and as much as in order.
+func TestImagesAlikeByScoringTime(t *testing.T) {
+	t.Parallel()
+	const images, labelled, burst = 3200, 800, 200
+	random := rand.New(rand.NewPCG(5, 6))
+	values := make([]float64, images)
+	style := 0.0
+	for i := range values {
+		if i%burst == 0 {
+			style = 0.5 * random.NormFloat64()
+		}
+		values[i] = style + random.NormFloat64()
+	}
+	drawn := random.Perm(images)[:labelled]
+	widths := func(order []int, scored func(i int) int64) map[string]float64 {
+		s := stats.NewGroupedSequence(stats.DefaultSequenceOptions(), false)
+		for _, i := range order {
+			if err := s.Add(stats.Observation{Value: values[i], Prompt: -1, Scored: scored(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		width := map[string]float64{}
+		for _, i := range s.Intervals() {
+			width[i.By] = i.High - i.Low
+		}
+		return width
+	}
+	known := func(i int) int64 { return 1 + int64(i)/3 } // some were scored at one moment
+	got := widths(drawn, known)
+	if len(got) != 3 || !(got[stats.ByScored] > 1.5*got[stats.ByTime]) {
+		t.Errorf("widths %v", got)
+	}
+	inOrder := widths(slices.Sorted(slices.Values(drawn)), known)
+	about(t, "labels in the order of scoring", inOrder[stats.ByScored], got[stats.ByScored], 0.05*got[stats.ByScored])
+	if unknown := widths(drawn, func(int) int64 { return 0 }); len(unknown) != 2 ||
+		unknown[stats.ByTime] != got[stats.ByTime] {
+		t.Errorf("widths %v where nobody knows when images were scored", unknown)
 	}
 }

@@ -25,7 +25,7 @@ type Process struct {
 // Labelled is one label, with the scores of both arms.
 type Labelled struct {
 	First, Second, Label float64
-	Image, Prompt, Rater int // from 0; the labels of an image follow one another
+	Image, Prompt, Rater int // from 0, images as they were scored; the labels of one follow one another
 }
 
 // normal is a deviation of a standard deviation.
@@ -187,6 +187,7 @@ func Processes() []Process {
 		named("images of a prompt alike, shuffled", Prompts(true)),
 		named("images of a prompt alike, in a row", Prompts(false)),
 		named("second arm better", Independent(0.165)),
+		named("second arm better, drawn at random from 3,000 images", Pooled(Independent(0.165), 3000)),
 	}
 }
 
@@ -224,7 +225,7 @@ func Compare(p Process, plan Plan, options stats.SequenceOptions) (plain, groupe
 		labels := p.Make(random, plan.Labels)
 		reach := stats.LeastReach(Lowest, Highest)
 		for first, images := 0, 0; first < len(labels); {
-			x := stats.Observation{Prompt: labels[first].Prompt}
+			x := stats.Observation{Prompt: labels[first].Prompt, Scored: int64(labels[first].Image) + 1}
 			last := first
 			for ; last < len(labels) && labels[last].Image == labels[first].Image; last++ {
 				l := labels[last]
