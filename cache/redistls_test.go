@@ -16,12 +16,13 @@ import (
 
 	"github.com/agiqa/agiqa/cache"
 	"github.com/agiqa/agiqa/cache/redistest"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 )
 
 func TestRedisOverTLS(t *testing.T) {
 	certificate, key := selfSigned(t)
-	port := freePort(t)
+	port := proctest.FreePort(t)
 	server := redistest.Start(t, "--tls-port", fmt.Sprint(port), "--tls-auth-clients", "no",
 		"--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
 	encrypted := fmt.Sprintf("127.0.0.1:%d", port)
@@ -109,14 +110,4 @@ func selfSigned(t *testing.T) (certificate, key string) {
 		return path
 	}
 	return write("cert.pem", "CERTIFICATE", signed), write("key.pem", "PRIVATE KEY", encoded)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

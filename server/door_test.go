@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/server"
 )
 
@@ -81,12 +82,7 @@ func TestConnectionsThatSendNoBody(t *testing.T) {
 // TestOperationsListen: whoever fills the main listener leaves the operational
 // one alone, and nothing of the API is on it.
 func TestOperationsListen(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	_ = free.Close()
+	address := proctest.Loopback(proctest.FreePort(t))
 	running(t, func(s *config.Settings) { s.MaxConnections, s.OperationsListen = 1, address },
 		func(ctx context.Context, base *url.URL) error {
 			conn, err := net.Dial("tcp", base.Host)

@@ -287,19 +287,12 @@ func TestOpenTelemetryVariables(t *testing.T) {
 // TestNobodyListens: New does not wait for a collector, ending spans does not,
 // and Close gives up within its limit.
 func TestNobodyListens(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel, never answers
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	refused := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	refused := proctest.Loopback(proctest.FreePort(t))
 	for name, addr := range map[string]string{"refused": refused, "silent": silent.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			const generous = 10 * time.Second

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 // served answers one request on one connection, the n-th of all (from 0). It
@@ -362,13 +363,9 @@ func TestRealServer(t *testing.T) {
 // TestNobodyListens has no answer at all, which is a failure of the run.
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
+	nobody := proctest.Loopback(proctest.FreePort(t))
 	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, l.Addr().String())
+		return (&net.Dialer{}).DialContext(ctx, network, nobody)
 	}
 	run, err := options(2).Open(t.Context(), target(t, dial), schedule(t, 100, 100*time.Millisecond, load.Even))
 	if err != nil {

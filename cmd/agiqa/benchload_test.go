@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/benchmarks/load"
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 // TestBenchHTTP is the contract of the command: one JSON document with these
@@ -122,12 +122,8 @@ func TestBenchHTTPExitStatus(t *testing.T) {
 // TestBenchHTTPWithoutServer fails, with the counts.
 func TestBenchHTTPWithoutServer(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	out, _, status := runCommand(t, nil, nil, "bench", "http", "--url", "http://"+l.Addr().String(), "--method", "GET",
+	nobody := proctest.Loopback(proctest.FreePort(t))
+	out, _, status := runCommand(t, nil, nil, "bench", "http", "--url", "http://"+nobody, "--method", "GET",
 		"--rate", "20", "--duration", "500ms", "--json")
 	doc := jsonLines(t, out)[0]
 	if status != 1 || doc["errors"] != 10.0 || doc["sent"] != 0.0 || doc["failures"].(map[string]any)["refused"] != 10.0 {

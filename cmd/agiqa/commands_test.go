@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/agiqa/agiqa/internal/config"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/internal/testimages"
 	"github.com/agiqa/agiqa/quality"
 )
@@ -41,11 +41,6 @@ func jsonLines(t *testing.T, text string) []map[string]any {
 // then against one that does.
 func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 	needsTriton(t)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
 	env := []string{"AGIQA_DATA_DIR=" + t.TempDir()}
 	out, errs, status := runCommand(t, env, nil, "score", "examples", "--json")
 	if status != 0 {
@@ -124,7 +119,7 @@ func TestScoreCommandStartsItsOwnServer(t *testing.T) {
 		if _, errs, status := runCommand(t, env, nil, "healthcheck"); status != 0 {
 			t.Errorf("status %d, %s", status, errs)
 		}
-		if _, _, status := runCommand(t, []string{"AGIQA_URL=http://" + free.Addr().String()}, nil,
+		if _, _, status := runCommand(t, []string{"AGIQA_URL=http://" + proctest.Loopback(proctest.FreePort(t))}, nil,
 			"healthcheck"); status != 1 {
 			t.Errorf("status %d without a server, want 1", status)
 		}

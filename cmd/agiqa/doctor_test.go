@@ -11,6 +11,7 @@ import (
 
 	"github.com/agiqa/agiqa/internal/config"
 	"github.com/agiqa/agiqa/internal/otlptest"
+	"github.com/agiqa/agiqa/internal/proctest"
 )
 
 // TestDoctorAsksTheCollector: a port that takes connections is not yet a
@@ -28,11 +29,7 @@ func TestDoctorAsksTheCollector(t *testing.T) {
 	gRPC := grpc.NewServer()
 	go func() { _ = gRPC.Serve(listener) }()
 	t.Cleanup(gRPC.Stop)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := proctest.Loopback(proctest.FreePort(t))
 	collector := otlptest.Start(t).URL()
 	for _, tc := range []struct {
 		name, variable, value string
@@ -46,7 +43,7 @@ func TestDoctorAsksTheCollector(t *testing.T) {
 		{"credentials", "AGIQA_OTLP_ENDPOINT", answering(http.StatusUnauthorized), true, "OTEL_EXPORTER_OTLP_HEADERS"},
 		{"another server", "AGIQA_OTLP_ENDPOINT", answering(http.StatusNotFound), false, "404"},
 		{"the gRPC port", "AGIQA_OTLP_ENDPOINT", "http://" + listener.Addr().String(), false, "4318 by default"},
-		{"nobody", "OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + closed.Addr().String(), false, "no connection"},
+		{"nobody", "OTEL_EXPORTER_OTLP_ENDPOINT", "http://" + closed, false, "no connection"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, err := config.Load(config.Sources{Environ: []string{tc.variable + "=" + tc.value}})

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/internal/otlptest"
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/internal/testimages"
 )
 
@@ -51,12 +52,7 @@ func startCollector(t *testing.T, receiver *otlptest.Receiver) *collector {
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatal("no collector; make it with: make collector")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	address := proctest.Loopback(proctest.FreePort(t))
 	config := filepath.Join(t.TempDir(), "otelcol.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, `
 receivers:

@@ -9,7 +9,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -20,13 +19,8 @@ import (
 	"time"
 )
 
-const (
-	// portAttempts is how often another port is tried when somebody took the one that
-	// was free.
-	portAttempts = 5
-	// mostLog bounds what is kept of a server's output.
-	mostLog = 64 << 10
-)
+// mostLog bounds what is kept of a server's output.
+const mostLog = 64 << 10
 
 // Process is a program that runs. Its methods may be called from any goroutine.
 type Process struct {
@@ -122,32 +116,6 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	default:
 		return syscall.Kill(-p.cmd.Process.Pid, sig)
 	}
-}
-
-// OnFreePort calls launch with a loopback port that was free a moment ago, again with
-// another one when that fails, and fails the test when nothing helps.
-func OnFreePort(t testing.TB, launch func(port int) error) {
-	t.Helper()
-	for attempt := 1; ; attempt++ {
-		err := launch(FreePort(t))
-		if err == nil {
-			return
-		}
-		if attempt == portAttempts {
-			t.Fatal(err)
-		}
-	}
-}
-
-// FreePort returns a loopback port that was free a moment ago.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // Bind ties a program that has not been started to this process, see the package.

@@ -5,7 +5,6 @@ package tritonservertest
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,7 +68,7 @@ func Start(t testing.TB, root string, options ...string) string {
 		"--model-control-mode=explicit", "--load-model=*", "--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0",
 		"--backend-config=python,shm-default-byte-size=1048576", "--backend-config=python,shm-region-prefix-name=" + prefix,
 		"--allow-http=false", "--allow-metrics=false", "--exit-timeout-secs=3",
-		"--grpc-address=127.0.0.1", "--grpc-port=" + freePort(t),
+		"--grpc-address=127.0.0.1", "--grpc-port=" + fmt.Sprint(proctest.FreePort(t)),
 	}, options...)
 	cmd := exec.Command(filepath.Join(wheel, "bin", "tritonserver"), args...)
 	var log proctest.Buffer
@@ -142,15 +141,4 @@ print(json.dumps({"Version": "%d.%d" % sys.version_info[:2], "Packages": sysconf
 			venv, err)
 	}
 	return python
-}
-
-// freePort is free for as long as nobody else takes it, which Triton reports.
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
 }

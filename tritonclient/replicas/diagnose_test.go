@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc/connectivity"
 
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
 	"github.com/agiqa/agiqa/tritonclient/replicas"
@@ -24,16 +25,11 @@ func unreachable(t *testing.T) map[string]string {
 	t.Helper()
 	http1 := httptest.NewServer(http.NotFoundHandler()) // as Triton's HTTP and metrics ports
 	t.Cleanup(http1.Close)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
 	return map[string]string{
-		http1.Listener.Addr().String(): "looks like an HTTP port; give the gRPC port, 8001 by default",
-		"no-such-host.invalid:8001":    "host name doesn't resolve",
-		closed.Addr().String():         "connection refused",
-		"unix:///no/such/socket":       "socket doesn't exist",
+		http1.Listener.Addr().String():          "looks like an HTTP port; give the gRPC port, 8001 by default",
+		"no-such-host.invalid:8001":             "host name doesn't resolve",
+		proctest.Loopback(proctest.FreePort(t)): "connection refused",
+		"unix:///no/such/socket":                "socket doesn't exist",
 	}
 }
 
@@ -69,7 +65,7 @@ func TestOutagesAreExplainedOnce(t *testing.T) {
 func TestErrorsCarryTheCause(t *testing.T) {
 	for addr, cause := range unreachable(t) {
 		r := newPool(t, replicas.Calls{}, addr).Pick(t.Context())
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for {
 			_, err := pb.NewGRPCInferenceServiceClient(r.Conn()).ServerLive(t.Context(), &pb.ServerLiveRequest{})
 			e := wantError(t, r.Failure(t.Context(), "", err), quality.KindModelUnavailable, "")
