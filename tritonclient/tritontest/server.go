@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/agiqa/agiqa/internal/proctest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
 	pb "github.com/agiqa/agiqa/tritonclient/inferencepb"
@@ -94,12 +95,12 @@ func WithAddress(hostPort string) Option { return func(o *options) { o.address =
 // New starts a server, which stops when the test ends.
 func New(t testing.TB, opts ...Option) *Server {
 	t.Helper()
-	o := options{encoder: Encoder(), maxBatch: 8, address: "127.0.0.1:0"}
+	o := options{encoder: Encoder(), maxBatch: 8}
 	for _, opt := range opts {
 		opt(&o)
 	}
 	s := &Server{
-		t: t, addr: o.address, encoder: o.encoder, live: true,
+		t: t, encoder: o.encoder, live: true,
 		models: map[string]*model{
 			ImageEncoder: newModel(ImageEncoderConfig(o.encoder, o.maxBatch)),
 			TextEncoder:  newModel(TextEncoderConfig(o.encoder, o.maxBatch)),
@@ -130,7 +131,11 @@ func New(t testing.TB, opts ...Option) *Server {
 			return HeadScore(quality.Checkpoint{Digest: c}, text, image), nil
 		}
 	}
-	s.Start()
+	if o.address != "" {
+		must(t, s.listen(o.address))
+	} else {
+		proctest.OnFreePort(t, func(port int) error { return s.listen(proctest.Loopback(port)) })
+	}
 	t.Cleanup(s.Stop)
 	return s
 }
@@ -157,20 +162,32 @@ func (s *Server) Encoder() quality.Encoder {
 // models.
 func (s *Server) Start() {
 	s.t.Helper()
+	must(s.t, s.listen(s.addr))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("tritontest: %v", err)
+	}
+}
+
+func (s *Server) listen(address string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running != nil {
-		return
+		return nil
 	}
-	l, err := net.Listen("tcp", s.addr)
+	l, err := net.Listen("tcp", address)
 	if err != nil {
-		s.t.Fatalf("tritontest: %v", err)
+		return err
 	}
 	s.addr = l.Addr().String()
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(1<<30), grpc.MaxSendMsgSize(1<<30))
 	pb.RegisterGRPCInferenceServiceServer(g, service{s: s})
 	s.running = g
 	s.served.Go(func() { _ = g.Serve(l) }) // ends by Stop
+	return nil
 }
 
 // Forget makes the server lose every model that came after its start, as a
@@ -231,10 +248,10 @@ func (s *Server) Rows(model string) int {
 }
 
 // WaitCalls waits until n ModelInfer calls of a model have arrived, and fails
-// the test if they do not within ten seconds.
+// the test if they do not within a minute.
 func (s *Server) WaitCalls(model string, n int) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		s.mu.Lock()
