@@ -369,7 +369,7 @@ func TestDamagedDefault(t *testing.T) {
 			picture := testimages.PNG(64, 48)
 			await := func(what string, done func() bool) {
 				t.Helper()
-				tick, late := time.NewTicker(20*time.Millisecond), time.After(20*time.Second)
+				tick, late := time.NewTicker(20*time.Millisecond), time.After(time.Minute)
 				defer tick.Stop()
 				for !done() {
 					select {

@@ -130,7 +130,7 @@ func (a *asking) scored(image []byte) string {
 
 func (a *asking) await(what string, is func() bool) {
 	a.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for !is() {
@@ -138,7 +138,7 @@ func (a *asking) await(what string, is func() bool) {
 		case <-ticker.C:
 		case <-deadline:
 			_, answer := a.ask(http.MethodGet, "/readyz", nil)
-			a.t.Fatalf("not within 30 s: %s; %s", what, answer)
+			a.t.Fatalf("not within a minute: %s; %s", what, answer)
 		}
 	}
 }

@@ -34,7 +34,9 @@ func TestFollowCertificate(t *testing.T) {
 	go func() { defer close(done); s.followCertificate(ctx, time.Millisecond) }()
 	defer func() { stop(); <-done }()
 	authority.IssueLocal(t, certtest.Pair{Cert: s.settings.TLSCert, Key: s.settings.TLSKey}, 2, later)
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		expiry, reloads := collect(t, reader)
 		if expiry == later.Unix() && reloads["ok"] == 1 { // half of the files may have been read in between
 			break

@@ -28,12 +28,12 @@ func (l *logged) count(message string) int {
 	return strings.Count(l.String(), `msg="`+message)
 }
 
-// await waits up to half a minute for a message to have come n times.
+// await waits up to a minute for a message to have come n times.
 func (l *logged) await(t *testing.T, message string, n int) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); l.count(message) < n; <-tick.C {
+	for end := time.Now().Add(time.Minute); l.count(message) < n; <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("%d times %q in the log, want %d", l.count(message), message, n)
 		}

@@ -95,7 +95,7 @@ func TestF02BreakerOfTheOnlyServer(t *testing.T) {
 	if err := c.Available(); err != nil {
 		t.Fatalf("before: %v", err)
 	}
-	for i, err := range together(5, func(int) error { return ask(400 * time.Millisecond) }) {
+	for i, err := range together(5, func(int) error { return ask(2 * time.Second) }) {
 		if quality.KindOf(err) != quality.KindDeadlineExceeded {
 			t.Errorf("caller %d: %v, want its own deadline", i, err)
 		}

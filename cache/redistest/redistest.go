@@ -26,9 +26,9 @@ import (
 const (
 	binary = "redis-server"
 	// startTimeout bounds one start; an idle machine needs some 20 ms.
-	startTimeout = 20 * time.Second
+	startTimeout = time.Minute
 	// doTimeout bounds one command of Do.
-	doTimeout = 10 * time.Second
+	doTimeout = time.Minute
 	readyLine = "Ready to accept connections"
 )
 

@@ -21,7 +21,7 @@ import (
 )
 
 // patience is for what takes as long as the machine is busy.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // leaseClock is a time that a test moves.
 type leaseClock struct {

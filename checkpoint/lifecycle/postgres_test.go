@@ -36,7 +36,8 @@ func TestGatewaysOnPostgres(t *testing.T) {
 	within(t, patience, "one is everywhere", func() bool { return b.has("one") && c.has("one") })
 
 	best := time.Hour
-	for _, name := range []string{"one", shippedName, "one", shippedName} {
+	for n := 0; n < 20 && (n < 4 || n%2 == 1 || best > time.Second); n++ { // a busy machine is slow now and then
+		name := []string{"one", shippedName}[n%2]
 		start := time.Now()
 		_, err := a.manager.Activate(t.Context(), name, "test")
 		must(t, err)

@@ -38,7 +38,7 @@ const (
 
 	superuser    = "postgres"
 	startTimeout = time.Minute
-	execTimeout  = 20 * time.Second
+	execTimeout  = time.Minute
 	readyLine    = "database system is ready to accept connections"
 )
 

@@ -88,14 +88,20 @@ func testExpiry(t *testing.T, server *postgrestest.Server) {
 }
 
 // testTold wants one store to hear of another's changes within a second, also
-// when the connection that listens was cut.
+// when the connection that listens was cut. A busy machine may be slower now and then,
+// but a store that has to ask knows nothing for five.
 func testTold(t *testing.T, server *postgrestest.Server) {
 	c := postgresConfig(server)
 	a, b := open(t, c), open(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
 	told := b.Changes(ctx)
+	best := time.Hour
 	for revision := range int64(6) {
 		if revision == 3 {
+			if best > time.Second {
+				t.Errorf("revisions were known after %v at best", best)
+			}
+			best = time.Hour
 			server.Exec(c.URL, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'`)
 		}
 		if _, err := a.Replace(t.Context(), revision, desired.Document{}); err != nil {
@@ -108,9 +114,14 @@ func testTold(t *testing.T, server *postgrestest.Server) {
 			}
 			<-told
 		}
-		if took := time.Since(start); took > time.Second {
+		took := time.Since(start)
+		best = min(best, took)
+		if took > 4*time.Second {
 			t.Errorf("revision %d was known after %v", revision+1, took)
 		}
+	}
+	if best > time.Second {
+		t.Errorf("once the connection was cut, revisions were known after %v at best", best)
 	}
 	cancel()
 }
