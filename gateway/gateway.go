@@ -107,6 +107,7 @@ type Gateway struct {
 	draining    atomic.Bool
 	engine      *gin.Engine
 	api         huma.API
+	document    func() ([]byte, error)      // of api, in JSON; written once
 	queries     map[string][]string         // see queryNames
 	cors        *cors.Cors                  // nil: pages of other origins may not call
 	writes      *http.CrossOriginProtection // nil: pages of every origin may write
@@ -212,6 +213,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	engine.GET("/healthz", g.healthz)
 	engine.GET("/readyz", g.readyz)
 	engine.GET("/metrics", gin.WrapH(deps.Metrics))
+	g.document = sync.OnceValues(g.api.OpenAPI().MarshalJSON)
 	g.serveOpenAPI()
 	if err := checkPermits(engine.Routes()); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/gin-gonic/gin"
@@ -21,7 +22,7 @@ import (
 // OpenAPI returns the OpenAPI 3.1 document as JSON, indented and ending with a
 // newline, so that two versions of it can be compared line by line.
 func (g *Gateway) OpenAPI() ([]byte, error) {
-	compact, err := g.api.OpenAPI().MarshalJSON()
+	compact, err := g.document()
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +41,8 @@ func (g *Gateway) serveOpenAPI() {
 		path, contentType string
 		write             func() ([]byte, error)
 	}{
-		{"/openapi.json", "application/openapi+json", g.api.OpenAPI().MarshalJSON},
-		{"/openapi.yaml", "application/openapi+yaml", g.api.OpenAPI().YAML},
+		{"/openapi.json", "application/openapi+json", g.document},
+		{"/openapi.yaml", "application/openapi+yaml", sync.OnceValues(g.api.OpenAPI().YAML)},
 	} {
 		g.engine.GET(form.path, func(c *gin.Context) {
 			document, err := form.write()

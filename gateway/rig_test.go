@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +47,7 @@ type plan struct {
 	readiness   *gateway.Readiness
 	changes     gateway.CheckpointChanges
 	experiments gateway.Experiments
+	around      func(gateway.Experiments) gateway.Experiments // of a trialRig; nil: the engine itself
 	keys        gateway.Keys
 	admitter    gateway.Admitter // nil: the use case itself
 	pressure    func() bool
@@ -63,6 +66,7 @@ type rig struct {
 	triton  *tritontest.Server
 	service *scoring.Service
 	gateway *gateway.Gateway
+	made    string       // what the gateway's document is made from
 	checked http.Handler // the gateway's, held against its document
 	spans   *tracetest.SpanRecorder
 	reader  *sdkmetric.ManualReader
@@ -128,13 +132,15 @@ func newRig(t *testing.T, edits ...func(*plan)) *rig {
 	if p.wrap != nil {
 		scorer = p.wrap(scorer)
 	}
-	r.gateway, err = gateway.New(p.gateway, gateway.Deps{
+	deps := gateway.Deps{
 		Admitter: p.admitter, Pressure: p.pressure, Tokens: p.tokens, Experiments: p.experiments, Keys: p.keys,
 		Scorer: scorer, Checkpoints: shelf, Changes: p.changes, Readiness: p.readiness, Metrics: p.metrics,
 		Tracer: traces, Meter: meters,
 		Logger: slog.New(telemetry.WithTraceIDs(slog.NewJSONHandler(r.logs, nil))),
-	})
+	}
+	r.gateway, err = gateway.New(p.gateway, deps)
 	must(t, err)
+	r.made = madeFrom(p.gateway, deps)
 	r.checked = r.gateway.Handler()
 	if !p.undocumented {
 		r.checked = r.described()
@@ -267,8 +273,22 @@ type reply struct {
 	body   []byte
 }
 
-// documents are those that the rigs' gateways print, parsed once each.
-var documents sync.Map
+// madeFrom tells gateways apart by their configuration and by what they have at all.
+// Two that are alike in both print one document.
+func madeFrom(cfg gateway.Config, deps gateway.Deps) string {
+	text := fmt.Sprintf("%+v", cfg)
+	for _, dep := range reflect.ValueOf(deps).Fields() {
+		text += fmt.Sprint(" ", dep.IsNil())
+	}
+	return text
+}
+
+// documents are those that the rigs' gateways print, parsed once each, by what they are
+// made from and by themselves.
+var documents struct {
+	sync.Mutex
+	madeFrom, printed map[string]*contract.Document
+}
 
 // described is the gateway's handler. Every answer that its document does not
 // describe fails the test.
@@ -280,15 +300,24 @@ func (r *rig) described() http.Handler {
 // contract is the gateway's document.
 func (r *rig) contract() *contract.Document {
 	r.t.Helper()
+	documents.Lock()
+	defer documents.Unlock()
+	if d := documents.madeFrom[r.made]; d != nil {
+		return d
+	}
+	if documents.printed == nil {
+		documents.madeFrom, documents.printed = map[string]*contract.Document{}, map[string]*contract.Document{}
+	}
 	data, err := r.gateway.OpenAPI()
 	must(r.t, err)
-	parsed, ok := documents.Load(string(data))
-	if !ok {
-		d, err := contract.Parse(data)
+	d := documents.printed[string(data)]
+	if d == nil {
+		d, err = contract.Parse(data)
 		must(r.t, err)
-		parsed, _ = documents.LoadOrStore(string(data), d)
+		documents.printed[string(data)] = d
 	}
-	return parsed.(*contract.Document)
+	documents.madeFrom[r.made] = d
+	return d
 }
 
 type edit func(*http.Request)
@@ -408,7 +437,7 @@ func (r *rig) gauge(name string) int64 {
 // take.
 func (r *rig) wantGauge(name string, want int64) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
