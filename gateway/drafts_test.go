@@ -5,6 +5,7 @@ package gateway_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -512,20 +514,62 @@ func (r *trialRig) labelled(arms, images, raters int) {
 	labels.Wait()
 }
 
+// patientReports are an engine's, which begin when the request has ended.
+type patientReports struct {
+	gateway.Experiments
+	asked chan struct{} // gets one for every request
+	ended chan error    // gets why it has ended
+}
+
+func (p patientReports) Report(ctx context.Context, id experiment.ID, phase int) (analysis.Report, error) {
+	p.asked <- struct{}{}
+	select {
+	case <-ctx.Done():
+	case <-time.After(2 * time.Minute): // longer than any request here
+	}
+	p.ended <- context.Cause(ctx)
+	return p.Experiments.Report(ctx, id, phase)
+}
+
+// questioned counts how often it is asked whether it has ended, and ends at the most-th
+// question; 0: it doesn't end. Every sample of a report asks.
+type questioned struct {
+	context.Context
+	end       context.CancelFunc
+	questions atomic.Int64
+	most      int64
+}
+
+func newQuestioned(ctx context.Context, most int64) *questioned {
+	q := &questioned{most: most}
+	q.Context, q.end = context.WithCancel(ctx)
+	return q
+}
+
+// Err implements [context.Context].
+func (q *questioned) Err() error {
+	if q.questions.Add(1) == q.most {
+		q.end()
+	}
+	return q.Context.Err()
+}
+
 // TestReportEndsWithItsRequest: a report that takes longer than its request may is
-// refused with a code while the answer can still be written, and whoever leaves
-// stops it; one that was made is there at once, until there is another label.
+// refused with a code while the answer can still be written, and whoever leaves ends
+// it.
 func TestReportEndsWithItsRequest(t *testing.T) {
 	t.Parallel()
+	asked, ended := make(chan struct{}, 1), make(chan error, 1)
+	patient := func(p *plan) {
+		p.around = func(e gateway.Experiments) gateway.Experiments { return patientReports{e, asked, ended} }
+	}
 	const budget = 150 * time.Millisecond
 	small := func(p *plan) { p.gateway.ChangeTimeout, p.gateway.RequestTimeout = budget, budget }
-	r := newTrialRig(t, small)
-	r.labelled(5, 250, 2)
-	server := httptest.NewUnstartedServer(r.gateway.Handler())
-	server.Config.WriteTimeout = budget + 10*time.Second // as the server's
-	server.Start()
-	defer server.Close()
-	ask := func(ctx context.Context, path string) (reply, error) {
+	ask := func(ctx context.Context, r *trialRig, path string) (reply, error) {
+		server := httptest.NewUnstartedServer(r.gateway.Handler())
+		server.Config.WriteTimeout = budget / 2 // the server's own bound is that of scoring
+		server.Start()
+		defer server.Close()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/experiments/x/"+path, nil)
 		must(t, err)
 		asAdmin(req)
@@ -535,66 +579,76 @@ func TestReportEndsWithItsRequest(t *testing.T) {
 		}
 		return readReply(t, resp), nil
 	}
+	r := newTrialRig(t, patient, small)
+	r.labelled(2, 2, 2)
 	for _, path := range []string{"report", "report.html"} {
-		a, err := ask(t.Context(), path)
+		a, err := ask(t.Context(), r, path)
 		must(t, err)
-		var p gateway.Problem
-		must(t, json.Unmarshal(a.body, &p))
-		if a.status != http.StatusGatewayTimeout || p.Code != quality.KindDeadlineExceeded {
-			t.Errorf("%s: status %d: %s", path, a.status, a.body)
-		}
+		a.wantProblem(t, quality.KindDeadlineExceeded)
+		<-asked
+		<-ended
 	}
 
-	// With time enough, a client that leaves stops it: the next one need not wait for
-	// what nobody reads.
-	whole := newTrialRig(t)
-	whole.labelled(5, 250, 2)
-	began := time.Now()
-	a := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin)
-	took := time.Since(began)
-	if a.status != http.StatusOK {
-		t.Fatalf("status %d: %s", a.status, a.body)
-	}
-	one := string(a.body)
-	began = time.Now()
-	again := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin)
-	if second := time.Since(began); second > took/3 {
-		t.Errorf("the second one took %s, the first one %s", second, took)
-	}
-	if agreement(t, string(again.body)) != agreement(t, one) {
-		t.Error("another report of the same records")
-	}
-	f := storetest.NewFeedback("x", 1)
-	f.ID, f.Key, f.Task, f.Rater, f.Phase, f.Time, f.Given = "late", "late", "late",
-		"somebody", 1, whole.now(), whole.now()
-	_, err := whole.store.AppendFeedback(t.Context(), f)
-	must(t, err)
+	r = newTrialRig(t, patient, func(p *plan) { p.gateway.ChangeTimeout = time.Minute })
+	r.labelled(2, 2, 2)
 	ctx, leave := context.WithCancel(t.Context())
-	left := make(chan struct{})
+	defer leave()
+	left := make(chan error, 1)
 	go func() {
-		defer close(left)
-		whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin,
-			func(q *http.Request) { *q = *q.WithContext(ctx) })
+		_, err := ask(ctx, r, "report")
+		left <- err
 	}()
-	time.AfterFunc(took/5, leave)
-	began = time.Now()
-	<-left
-	if stopped := time.Since(began); stopped > took*2/3 {
-		t.Errorf("whoever left was computed for during %s, a report takes %s", stopped, took)
+	<-asked
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("whoever left has an answer: %v", err)
 	}
-	if other := whole.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin); agreement(t,
-		string(other.body)) == agreement(t, one) {
-		t.Error("the report is the one before another label")
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the report of whoever left ended with: %v", err)
 	}
 }
 
-// agreement is the part of a report that takes long.
-func agreement(t *testing.T, body string) string {
-	t.Helper()
-	var report struct{ Agreement json.RawMessage }
-	must(t, json.Unmarshal([]byte(body), &report))
-	if len(report.Agreement) == 0 {
-		t.Fatalf("no agreement in %.200s", body)
+// TestReportsAreComputedOnce: a report is given up as soon as its request has ended, one
+// that was made is there at once, and another label asks for another one.
+func TestReportsAreComputedOnce(t *testing.T) {
+	t.Parallel()
+	const many = 10_000 // one for each sample
+	r := newTrialRig(t)
+	r.labelled(2, 12, 2)
+	report := func(most int64) (string, int64, error) {
+		ctx := newQuestioned(t.Context(), most)
+		defer ctx.end()
+		made, err := r.engine.Report(ctx, "x", 0)
+		raw, errJSON := json.Marshal(made.Agreement)
+		must(t, errJSON)
+		return string(raw), ctx.questions.Load(), err
 	}
-	return string(report.Agreement)
+	if _, _, err := report(many / 10); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody waits for it: %v", err)
+	}
+	one, questions, err := report(0)
+	must(t, err)
+	if questions < many {
+		t.Errorf("after one that was given up: asked %d times, want %d samples", questions, many)
+	}
+	again, questions, err := report(0)
+	must(t, err)
+	if again != one || questions >= many/10 {
+		t.Errorf("the second time it is %t that it is the same; asked %d times", again == one, questions)
+	}
+	// Whoever asks over HTTP gets what was kept, without an end of his own.
+	var body struct{ Agreement json.RawMessage }
+	must(t, json.Unmarshal(r.ask(http.MethodGet, "/v1/experiments/x/report", nil, asAdmin).body, &body))
+	if string(body.Agreement) != one {
+		t.Errorf("over HTTP: another report of the same records")
+	}
+	f := storetest.NewFeedback("x", 1)
+	f.ID, f.Key, f.Task, f.Rater, f.Phase, f.Time, f.Given = "late", "late", "late", "somebody", 1, r.now(), r.now()
+	_, err = r.store.AppendFeedback(t.Context(), f)
+	must(t, err)
+	other, questions, err := report(0)
+	must(t, err)
+	if other == one || questions < many {
+		t.Errorf("the report is the one before another label; asked %d times", questions)
+	}
 }

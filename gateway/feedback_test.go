@@ -123,6 +123,9 @@ func newTrialRigOn(t *testing.T, path string, nanos *atomic.Int64, edits ...func
 			})
 			must(t, err)
 			p.experiments, p.keys = r.engine, newKeys(t, r.store)
+			if p.around != nil {
+				p.experiments = p.around(p.experiments)
+			}
 			return scoring.NewDirected(service, trialDirector{r.engine})
 		}
 	})...)

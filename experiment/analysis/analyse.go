@@ -22,10 +22,11 @@ import (
 type Options struct {
 	// Bootstrap makes the intervals of agreement. Workers change the time only.
 	Bootstrap stats.Bootstrap
-	// Fit draws fewer samples where there are many images and arms, so that a report
-	// takes seconds and not minutes. The report says how many.
-	Fit    bool
-	Checks Checks
+	// MostScores is how many scores, images times arms, all samples are drawn for. Of
+	// more images and arms fewer are drawn, so that a report takes seconds and not
+	// minutes; it says how many. 0: there is no bound.
+	MostScores int
+	Checks     Checks
 	// Agreements keeps what takes long for the next report; nil: nothing is kept.
 	Agreements *Agreements
 }
@@ -33,7 +34,7 @@ type Options struct {
 // DefaultOptions are at most 10,000 samples, 95 %, seed 1, as many workers as
 // processors.
 func DefaultOptions() Options {
-	o := Options{Bootstrap: stats.DefaultBootstrap(), Fit: true}
+	o := Options{Bootstrap: stats.DefaultBootstrap(), MostScores: 20_000}
 	o.Bootstrap.Workers = runtime.GOMAXPROCS(0)
 	return o
 }
@@ -42,20 +43,19 @@ func DefaultOptions() Options {
 const mostPoints = 200
 
 const (
-	mostScores  = 20_000 // images times arms for which all samples are drawn
-	fewestDrawn = 1000   // samples, of however many scores
-	mostLeftOut = 1000   // images that the jackknife leaves out one by one
-	groupsLeft  = 200    // groups that it leaves out of more
+	fewestDrawn = 1000 // samples, of however many scores
+	mostLeftOut = 1000 // images that the jackknife leaves out one by one
+	groupsLeft  = 200  // groups that it leaves out of more
 )
 
 // fitted returns a bootstrap for so many scores.
 func (o Options) fitted(images, arms int) stats.Bootstrap {
 	b := o.Bootstrap
-	if !o.Fit {
+	if o.MostScores == 0 {
 		return b
 	}
-	if scores := images * arms; scores > mostScores {
-		b.Resamples = max(min(fewestDrawn, b.Resamples), b.Resamples*mostScores/scores)
+	if scores := images * arms; scores > o.MostScores {
+		b.Resamples = max(min(fewestDrawn, b.Resamples), b.Resamples*o.MostScores/scores)
 	}
 	if images > mostLeftOut {
 		b.Groups = groupsLeft

@@ -125,7 +125,7 @@ func Replay(ctx context.Context, store experiment.Store, live Report, o Options)
 	if err != nil {
 		return Replayed{}, err
 	}
-	o.Fit = false
+	o.MostScores = 0
 	o.Bootstrap.Resamples, o.Bootstrap.Seed = live.Settings.Resamples, live.Settings.Seed
 	o.Bootstrap.Groups = live.Settings.Groups
 	again, err := Analyse(ctx, s, live.Generated, o)

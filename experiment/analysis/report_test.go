@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -360,11 +361,11 @@ func manyArms(arms, images int) synthetic.Log {
 func BenchmarkLargeReport(b *testing.B) {
 	log := manyArms(32, 10_000)
 	s := stateOf(b, log)
-	for name, fit := range map[string]bool{"fitted": true, "all": false} {
+	for name, most := range map[string]int{"fitted": analysis.DefaultOptions().MostScores, "all": 0} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				o := analysis.DefaultOptions()
-				o.Fit, o.Agreements = fit, &analysis.Agreements{}
+				o.MostScores, o.Agreements = most, &analysis.Agreements{}
 				o.Bootstrap.Workers = 1
 				for _, what := range []string{"first", "again"} {
 					began := time.Now()
@@ -391,40 +392,74 @@ func BenchmarkLargeReport(b *testing.B) {
 	}
 }
 
-// A report of many arms and images draws fewer samples and says so; one that nobody
-// waits for any more is given up.
+// questioned counts how often it is asked whether it has ended, and ends at the most-th
+// question. Every sample of a report asks.
+type questioned struct {
+	context.Context
+	end       context.CancelFunc
+	questions atomic.Int64
+	most      int64
+}
+
+func newQuestioned(t *testing.T, most int64) *questioned {
+	q := &questioned{most: most}
+	q.Context, q.end = context.WithCancel(t.Context())
+	t.Cleanup(q.end)
+	return q
+}
+
+// Err implements [context.Context].
+func (q *questioned) Err() error {
+	if q.questions.Add(1) == q.most {
+		q.end()
+	}
+	return q.Context.Err()
+}
+
+// A report of many arms and images draws fewer samples, leaves out fewer groups, and
+// says so.
 func TestLargeReports(t *testing.T) {
 	t.Parallel()
-	log := manyArms(12, 2000)
-	s := stateOf(t, log)
+	log := manyArms(2, 1001)
 	o := analysis.DefaultOptions()
-	o.Bootstrap.Resamples, o.Agreements = 1200, &analysis.Agreements{}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	if _, err := analysis.Analyse(ctx, s, log.End, o); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("after 50 ms: %v", err)
-	}
-	stopped := time.Since(began)
-	began = time.Now()
-	r, err := analysis.Analyse(t.Context(), s, log.End, o)
+	o.Bootstrap.Resamples, o.MostScores = 1010, 2000 // for two scores more
+	asked := newQuestioned(t, 0)
+	r, err := analysis.Analyse(asked, stateOf(t, log), log.End, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := time.Since(began)
-	if stopped > whole/2 {
-		t.Errorf("given up after %s, made in %s", stopped, whole)
-	}
-	if r.Settings.Resamples != 1000 || r.Settings.Groups != 200 {
+	if r.Settings.Resamples != 1008 || r.Settings.Groups != 200 {
 		t.Errorf("%d samples, %d groups", r.Settings.Resamples, r.Settings.Groups)
 	}
-	began = time.Now()
-	again, err := analysis.Analyse(t.Context(), s, log.End, o)
+	// Scores as they are and by two mappings, with images drawn and with raters, too.
+	if n, least := asked.questions.Load(), int64(6*(1008+200)); n < least || n > least+1000 {
+		t.Errorf("asked %d times, want once for each of %d samples and groups, and some more", n, least)
+	}
+}
+
+// A report that nobody waits for any more is given up, and one that was made is there
+// at once.
+func TestReportsAreComputedOnce(t *testing.T) {
+	t.Parallel()
+	log := manyArms(3, 60)
+	s := stateOf(t, log)
+	o := quick()
+	o.Agreements = &analysis.Agreements{}
+	const most = 100 // within the first samples
+	if _, err := analysis.Analyse(newQuestioned(t, most), s, log.End, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody waits for it: %v", err)
+	}
+	first, second := newQuestioned(t, 0), newQuestioned(t, 0)
+	r, err := analysis.Analyse(first, s, log.End, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := analysis.Analyse(second, s, log.End, o)
 	if err != nil || text(t, again) != text(t, r) {
 		t.Errorf("another report the second time: %v", err)
 	}
-	if took := time.Since(began); took > whole/2 {
-		t.Errorf("the second one took %s, the first one %s", took, whole)
+	if a, b := first.questions.Load(), second.questions.Load(); a < int64(o.Bootstrap.Resamples) || b >= most {
+		t.Errorf("asked %d times after one that was given up, %d the second time", a, b)
 	}
 }
 
@@ -435,7 +470,7 @@ func TestReportIsKeptUntilLabelsChange(t *testing.T) {
 	log := manyArms(3, 60)
 	s := stateOf(t, log)
 	o := quick()
-	o.Fit, o.Bootstrap.Groups, o.Agreements = false, 7, &analysis.Agreements{}
+	o.MostScores, o.Bootstrap.Groups, o.Agreements = 0, 7, &analysis.Agreements{}
 	make := func() analysis.Report {
 		t.Helper()
 		r, err := analysis.Analyse(t.Context(), s, log.End, o)

@@ -1,8 +1,11 @@
 package stats_test
 
 import (
+	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -169,6 +172,25 @@ func TestWorkersChangeNothing(t *testing.T) {
 		if diff := cmp.Diff(got[0], got[1]); diff != "" {
 			t.Errorf("1 worker against 7:\n%s", diff)
 		}
+	}
+}
+
+// TestFiguresEndWithTheirContext: when nobody waits for them, no sample is begun.
+func TestFiguresEndWithTheirContext(t *testing.T) {
+	t.Parallel()
+	const workers, most = 3, 40
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	var computed atomic.Int64
+	compute := func([][]int32, []float64) {
+		if computed.Add(1) == most {
+			leave()
+		}
+	}
+	b := stats.Bootstrap{Resamples: 5000, Confidence: 0.95, Workers: workers}
+	_, err := b.Figures(ctx, []int{1000, 7}, 1, func() stats.Counted { return compute })
+	if n := computed.Load(); !errors.Is(err, context.Canceled) || n < most || n >= most+workers {
+		t.Errorf("%v after %d samples, want %d and no more than are under way", err, n, most)
 	}
 }
 
