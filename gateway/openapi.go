@@ -315,6 +315,9 @@ func addExamples(document *huma.OpenAPI) {
 	if item := document.Paths["/v1/experiments/{id}"]; item != nil {
 		definitions(func(contentType string, value any) { item.Put.RequestBody.Content[contentType].Example = value })
 	}
+	document.Paths["/v1/encoder"].Put.RequestBody.Content["application/json"].Example = map[string]any{
+		"digest": "sha256:" + strings.Repeat("0123456789abcdef", 4), "precision": "int8",
+	}
 	example("/v1/experiments/{id}/clone", "application/json", map[string]any{"id": id + "-again"})
 	picture := map[string]any{"id": "a", "data": base64.StdEncoding.EncodeToString(examplePicture)}
 	image := map[string]any{"images": []any{picture}}
