@@ -240,12 +240,10 @@ func TestPhasesOfAFormerVersion(t *testing.T) {
 		buckets bool
 		want    []string
 	}{
-		{nil, 0, true, nil},
 		{nil, 0, false, nil}, // nothing has moved in the first phase
 		{[]int{20}, 1, true, nil},
-		{[]int{20}, 0, true, []string{"Phase 1 ended under a version of the server that kept no record"}},
 		{[]int{20, 30, 40}, 1, true, []string{"Phases 1, 2 ended under a version of the server"}},
-		{[]int{20}, 0, false, []string{"no report of it, none of what users did in all phases together",
+		{[]int{20}, 0, false, []string{"Phase 1 ended under a version of the server that kept no record",
 			"8 exposures of this phase were recorded by a version that kept no bucket"}},
 	} {
 		r := newTrialRig(t)
