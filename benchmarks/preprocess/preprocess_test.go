@@ -51,17 +51,17 @@ func (s *scripted) Time(context.Context, preprocess.Step) (preprocess.Cost, erro
 
 func TestMeasureInterleavesAndPairs(t *testing.T) {
 	var turns []string
-	// Every second call is timed.
-	ours := &scripted{name: "ours", ms: []int{9, 1, 9, 2}, turns: &turns}
+	// Every fourth call is timed.
+	ours := &scripted{name: "ours", ms: []int{9, 8, 7, 1, 9, 8, 7, 2}, turns: &turns}
 	quick := &scripted{name: "quick", inexact: true, digest: 7, ms: []int{1}, turns: &turns}
-	rival := &scripted{name: "rival", ms: []int{5, 3, 5, 6}, turns: &turns}
+	rival := &scripted{name: "rival", ms: []int{5, 5, 5, 3, 5, 5, 5, 6}, turns: &turns}
 	r, err := preprocess.Measure(context.Background(), preprocess.Case{Name: "x", Data: []byte("abc")},
 		[]preprocess.Contestant{ours, quick}, rival, preprocess.Plan{Rounds: 6, Warmups: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(turns[:8], " "); got != "ours ours rival rival ours ours rival rival" {
-		t.Errorf("turns %s, want two each a round", got)
+	if got := strings.Join(turns[:12], " "); got != "ours ours ours ours rival rival rival rival ours ours ours ours" {
+		t.Errorf("turns %s, want four each a round", got)
 	}
 	if !r.Equal {
 		t.Error("an inexact contestant counts as unequal")
