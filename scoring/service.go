@@ -164,12 +164,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 // Use makes m the models of every request that begins from now on; nil means
 // that there are none. Requests for checkpoints of another encoder get the first
-// of others that is theirs: of encoders that were in use and that servers hold.
+// of others that is theirs, nil standing for none: of encoders that were in use and
+// that servers hold.
 func (s *Service) Use(m *Models, others ...*Models) {
-	var all []*Models
-	if m != nil {
-		all = append([]*Models{m}, others...)
-	}
+	all := slices.DeleteFunc(append([]*Models{m}, others...), func(m *Models) bool { return m == nil })
 	s.models.Store(&all)
 }
 

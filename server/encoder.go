@@ -89,7 +89,7 @@ func (f follower) follow(ctx context.Context) error {
 	switched, err := f.caches.Switch(ctx, encoder, func(texts *cache.Texts, embeddings quality.EmbeddingCache) {
 		f.state.before, f.state.models = f.state.models, &scoring.Models{Encoder: encoder, Texts: texts, Prompts: texts,
 			Embeddings: embeddings, Panels: f.panels}
-		f.use()
+		f.service.Use(f.state.models, f.state.before)
 	})
 	if switched {
 		if current.Digest != encoder.Digest {
@@ -104,20 +104,11 @@ func (f follower) follow(ctx context.Context) error {
 	}
 	if before := f.state.before; before != nil && !slices.Contains(served, before.Encoder) {
 		f.state.before = nil
-		f.use()
+		f.service.Use(f.state.models)
 		err = errors.Join(err, f.caches.Forget(ctx))
 	}
 	f.service.Elsewhere(f.state.elsewhere(encoder, served))
 	return err
-}
-
-// use hands the models to scoring.
-func (f follower) use() {
-	if f.state.before == nil {
-		f.service.Use(f.state.models)
-		return
-	}
-	f.service.Use(f.state.models, f.state.before)
 }
 
 // choose returns the encoder to use of those served; zero: wait. complete says

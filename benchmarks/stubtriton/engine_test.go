@@ -1,13 +1,11 @@
 package stubtriton_test
 
 import (
-	"context"
 	"encoding/binary"
 	"flag"
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/agiqa/agiqa/benchmarks/stubtriton"
+	"github.com/agiqa/agiqa/benchmarks/stubtriton/stubtritontest"
 	"github.com/agiqa/agiqa/quality"
 	"github.com/agiqa/agiqa/tritonclient"
 	"github.com/agiqa/agiqa/tritonclient/tritontest"
@@ -95,19 +94,7 @@ func withEngine(t *testing.T, kind, log string) (address string, stop func(), en
 	cfg := stubtriton.DefaultConfig()
 	cfg.Repository = "../../model_repository"
 	cfg.Engine = []string{os.Args[0], "-engine=" + kind, "-engine-log=" + log}
-	s, err := stubtriton.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	result := make(chan error, 1)
-	go func() { result <- s.Serve(ctx, l) }()
-	return l.Addr().String(), cancel, result
+	return stubtritontest.Serve(t, cfg)
 }
 
 func connect(t *testing.T, address string) (*tritonclient.Client, quality.Encoder) {

@@ -80,10 +80,7 @@ func (m *Manager) UseEncoder(ctx context.Context, digest quality.Digest, precisi
 	if err != nil {
 		return Encoders{}, unwritten(err)
 	}
-	if _, _, err := m.sync(ctx); err != nil {
-		m.Logger.WarnContext(ctx, "another encoder was chosen, and that isn't followed yet", "error", err)
-		m.Resync()
-	}
+	m.syncSaved(ctx, "another encoder was chosen, and that isn't followed yet")
 	after := before
 	after.Chosen, after.Revision = desired.EncoderOf(encoder), m.Library.Snapshot().Revision()
 	m.Logger.InfoContext(ctx, "encoder chosen", "by", by, "name", encoder.Name, "digest", encoder.Digest.String(),

@@ -358,11 +358,7 @@ func errRestless() error {
 // follow brings this gateway to what was written and says what became of it. What
 // can't be done now, the loop does.
 func (m *Manager) follow(ctx context.Context, action, by string, e Entry, before *Snapshot) Change {
-	state, _, err := m.sync(ctx)
-	if err != nil {
-		m.Logger.WarnContext(ctx, "a change of the checkpoints was saved and isn't followed yet", "error", err)
-		m.Resync()
-	}
+	state := m.syncSaved(ctx, "a change of the checkpoints was saved and isn't followed yet")
 	after := m.Library.Snapshot()
 	change := Change{Checkpoint: e.Checkpoint, Default: after.defaultName(), Before: before.defaultName(),
 		Previous: after.previous, Revision: state.Revision}
@@ -370,6 +366,17 @@ func (m *Manager) follow(ctx context.Context, action, by string, e Entry, before
 		"checkpoint", e.Checkpoint.Name, "digest", e.Checkpoint.Digest.String(), "default", change.Default,
 		"default_before", change.Before)
 	return change
+}
+
+// syncSaved brings this gateway to what was saved a moment ago. Where the store
+// doesn't answer, it logs that and asks the loop to do it.
+func (m *Manager) syncSaved(ctx context.Context, otherwise string) desired.State {
+	state, _, err := m.sync(ctx)
+	if err != nil {
+		m.Logger.WarnContext(ctx, otherwise, "error", err)
+		m.Resync()
+	}
+	return state
 }
 
 // Remove takes an imported checkpoint out: first of the desired state, so that

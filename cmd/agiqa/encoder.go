@@ -30,22 +30,10 @@ func newEncoder(t *cli.Terminal) *cobra.Command {
 func newEncoderList(t *cli.Terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the encoders that the Tritons of the server hold", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
-				status, err := encoderStatus(ctx, c)
-				if err != nil {
-					return err
-				}
-				if cli.AsJSON(cmd) {
-					return cli.PrintJSON(t.Out, status)
-				}
-				return printEncoders(t, status)
-			})
-		},
 	}
-	cli.AddJSON(cmd)
-	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
-	return cmd
+	return encoderCommand(t, cmd, func(ctx context.Context, c *cli.Client, _ []string) (gateway.EncoderStatus, error) {
+		return encoderStatus(ctx, c)
+	})
 }
 
 func newEncoderUse(t *cli.Terminal) *cobra.Command {
@@ -55,24 +43,30 @@ func newEncoderUse(t *cli.Terminal) *cobra.Command {
 			"one Triton after the other, do this when enough of them have the next encoder, before the last one with the " +
 			"present encoder stops: then no request fails. Requests that have begun are answered. A digest may be shortened.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
-				precision, err := cmd.Flags().GetString("precision")
-				if err != nil {
-					return err
-				}
-				status, err := useEncoder(ctx, c, args[0], precision)
-				if err != nil {
-					return err
-				}
-				if cli.AsJSON(cmd) {
-					return cli.PrintJSON(t.Out, status)
-				}
-				return printEncoders(t, status)
-			})
-		},
 	}
-	cmd.Flags().String("precision", "", "precision, such as int8, where Tritons hold the encoder in several")
+	precision := cmd.Flags().String("precision", "",
+		"precision, such as int8, where Tritons hold the encoder in several")
+	return encoderCommand(t, cmd,
+		func(ctx context.Context, c *cli.Client, args []string) (gateway.EncoderStatus, error) {
+			return useEncoder(ctx, c, args[0], *precision)
+		})
+}
+
+// encoderCommand completes a command that prints which encoders there are.
+func encoderCommand(t *cli.Terminal, cmd *cobra.Command,
+	ask func(ctx context.Context, c *cli.Client, args []string) (gateway.EncoderStatus, error)) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return cli.OnAdmin(cmd, t, func(ctx context.Context, c *cli.Client) error {
+			status, err := ask(ctx, c, args)
+			if err != nil {
+				return err
+			}
+			if cli.AsJSON(cmd) {
+				return cli.PrintJSON(t.Out, status)
+			}
+			return printEncoders(t, status)
+		})
+	}
 	cli.AddJSON(cmd)
 	config.AddFlags(cmd.Flags(), cli.ClientGroups...)
 	return cmd

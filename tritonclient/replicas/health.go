@@ -155,14 +155,14 @@ func (s *health) report(v callResult, probe bool) (wish ejectionReason) {
 		clear(s.inARow)
 		s.note(false)
 		if s.ejected != "" && (probe || s.ejected != ejectedErrors) {
-			s.ejected, s.back, s.probing = "", s.now(), false
+			s.restore()
 			s.filled, s.at = 0, 0
 		}
 	case modelFailed:
 		clear(s.inARow)
 		s.note(true)
 		if s.ejected == ejectedLate || s.ejected == ejectedUnreachable {
-			s.ejected, s.back, s.probing = "", s.now(), false // it lives
+			s.restore() // it lives
 		}
 		if share, known := s.share(); known && share >= 0.5 && s.ejected == "" {
 			return ejectedErrors
@@ -198,10 +198,13 @@ func (s *health) answered(begun int64) {
 func (s *health) revive() {
 	if s.ejected == ejectedUnreachable || s.ejected == ejectedLate {
 		clear(s.inARow)
-		s.ejected, s.back = "", s.now()
+		s.restore()
 		s.filled, s.at = 0, 0
 	}
 }
+
+// restore ends an ejection. s.mu is held.
+func (s *health) restore() { s.ejected, s.back, s.probing = "", s.now(), false }
 
 func (s *health) note(broken bool) {
 	s.window[s.at] = broken

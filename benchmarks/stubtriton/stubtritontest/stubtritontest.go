@@ -13,6 +13,20 @@ import (
 // address, host:port.
 func Start(t testing.TB, cfg stubtriton.Config) string {
 	t.Helper()
+	address, stop, ended := Serve(t, cfg)
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return address
+}
+
+// Serve is Start for tests of how a stub ends: after stop, at the latest when the
+// test does, or by itself. What Serve returned then is in ended.
+func Serve(t testing.TB, cfg stubtriton.Config) (address string, stop func(), ended <-chan error) {
+	t.Helper()
 	s, err := stubtriton.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -21,14 +35,9 @@ func Start(t testing.TB, cfg stubtriton.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	result := make(chan error, 1)
+	go func() { result <- s.Serve(ctx, l) }()
+	return l.Addr().String(), cancel, result
 }
